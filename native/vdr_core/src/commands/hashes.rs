@@ -1,0 +1,7 @@
+//! hashes
+
+use super::{Read, Write};
+
+pub const READS: &[Read] = &[];
+
+pub const WRITES: &[Write] = &[];

@@ -1,0 +1,7 @@
+//! keys
+
+use super::{Read, Write};
+
+pub const READS: &[Read] = &[];
+
+pub const WRITES: &[Write] = &[];

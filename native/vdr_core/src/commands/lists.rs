@@ -1,0 +1,7 @@
+//! lists
+
+use super::{Read, Write};
+
+pub const READS: &[Read] = &[];
+
+pub const WRITES: &[Write] = &[];

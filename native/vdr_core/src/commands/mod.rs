@@ -1,0 +1,125 @@
+//! The command table: one row and one function per command, in the file of its data type.
+//!
+//! Reads serve the BEAM and Lua alike: arguments come from a neutral cursor ([`Args`]), answers are a [`Reply`] that
+//! borrows from the snapshot. Writes are reached only from the replication stream.
+
+mod args;
+mod hashes;
+mod keys;
+mod lists;
+mod reply;
+mod sets;
+mod strings;
+mod write;
+mod zsets;
+
+pub use args::{Arg, Args};
+pub use reply::Reply;
+pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
+
+use crate::keyspace::View;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A read: what users call, what `read_tx` lists name, what Lua finds in `ts`.
+#[derive(Clone, Copy)]
+pub struct Read {
+    /// The server's word, in lower case.
+    pub name: &'static str,
+    /// The arguments by name, optional ones with a leading `?`: for arity checks, docs and the tests that hold the Elixir functions and the rows
+    /// together.
+    pub args: &'static [&'static str],
+    pub cost: Cost,
+    pub run: for<'s> fn(View<'s>, &mut Args<'_>) -> Result<Reply<'s>, ReadError>,
+}
+
+impl Read {
+    pub fn min_args(&self) -> usize {
+        self.args.iter().filter(|name| !name.starts_with('?')).count()
+    }
+
+    pub fn max_args(&self) -> usize {
+        self.args.len()
+    }
+
+    /// Runs the row with its arity checked and no argument left over.
+    pub fn call<'s>(&self, view: View<'s>, args: &[Arg<'_>]) -> Result<Reply<'s>, ReadError> {
+        if args.len() < self.min_args() || args.len() > self.max_args() {
+            return Err(ReadError::BadArgument);
+        }
+        (self.run)(view, &mut Args::new(args))
+    }
+
+    /// How many elements the call will touch, roughly: the border sends large calls to dirty schedulers.
+    pub fn elements(&self, view: View<'_>, args: &[Arg<'_>]) -> usize {
+        match self.cost {
+            Cost::Point => 1,
+            Cost::Elements(estimate) => estimate(view, &mut Args::new(args)).unwrap_or(1),
+        }
+    }
+}
+
+/// How the work of a read grows.
+#[derive(Clone, Copy)]
+pub enum Cost {
+    /// O(1) or O(log n).
+    Point,
+    /// Grows with data: an estimate of the elements touched, itself cheap. `None`: bad arguments, so next to nothing.
+    Elements(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
+}
+
+/// Why a read has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The key holds another type.
+    WrongType,
+    /// An argument is missing, left over, or not what the command takes.
+    BadArgument,
+}
+
+/// Every read, in the order of the documentation.
+pub fn reads() -> impl Iterator<Item = &'static Read> {
+    [strings::READS, lists::READS, sets::READS, hashes::READS, zsets::READS, keys::READS].into_iter().flatten()
+}
+
+/// Every write that changes data.
+pub fn writes() -> impl Iterator<Item = &'static Write> {
+    [strings::WRITES, lists::WRITES, sets::WRITES, hashes::WRITES, zsets::WRITES, keys::WRITES].into_iter().flatten()
+}
+
+/// The row of a read by its name.
+pub fn read(name: &str) -> Option<&'static Read> {
+    static ROWS: LazyLock<HashMap<&str, &Read, foldhash::fast::RandomState>> =
+        LazyLock::new(|| reads().map(|row| (row.name, row)).collect());
+    ROWS.get(name).copied()
+}
+
+/// The row of a write by its name, in any case.
+pub fn write(name: &[u8]) -> Option<&'static Write> {
+    static ROWS: LazyLock<HashMap<&[u8], &Write, foldhash::fast::RandomState>> =
+        LazyLock::new(|| writes().map(|row| (row.name.as_bytes(), row)).collect());
+    // No name of the table is longer; the buffer spares an allocation per command.
+    let mut lower = [0u8; 32];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    ROWS.get(&*lower).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_name_and_only_once() {
+        for row in reads() {
+            assert_eq!(reads().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert_eq!(read(row.name).unwrap().name, row.name);
+        }
+        for row in writes() {
+            assert_eq!(writes().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert_eq!(write(row.name.to_ascii_uppercase().as_bytes()).unwrap().name, row.name);
+        }
+        assert!(write(&[b'x'; 33]).is_none());
+    }
+}

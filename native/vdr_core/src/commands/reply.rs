@@ -1,0 +1,50 @@
+//! What a read answers, before it is a term or a Lua value.
+
+use crate::blob::Blob;
+
+/// Borrows from the snapshot that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply<'s> {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// Bytes of the snapshot: long ones need no copy.
+    Blob(&'s Blob),
+    /// Bytes that the read made.
+    Bytes(Vec<u8>),
+    /// An atom of the BEAM, a string in Lua: `infinity`, `pos_inf`, `zset` ...
+    Word(&'static str),
+    List(Vec<Reply<'s>>),
+    /// `{a, b}` on the BEAM, a table of two in Lua.
+    Pair(Box<(Reply<'s>, Reply<'s>)>),
+    /// A list of pairs, without an allocation for each.
+    Pairs(Vec<(Reply<'s>, Reply<'s>)>),
+    /// A field-value list: a list of pairs on the BEAM, a table keyed by field in Lua (hash reads).
+    Map(Vec<(&'s Blob, &'s Blob)>),
+}
+
+impl<'s> Reply<'s> {
+    pub fn blob_or_nil(blob: Option<&'s Blob>) -> Self {
+        blob.map_or(Reply::Nil, Reply::Blob)
+    }
+
+    pub fn int(value: usize) -> Self {
+        Reply::Int(value as i64)
+    }
+
+    /// A score: infinities are words, since no float of the BEAM holds them.
+    pub fn score(score: f64) -> Self {
+        if score == f64::INFINITY {
+            Reply::Word("pos_inf")
+        } else if score == f64::NEG_INFINITY {
+            Reply::Word("neg_inf")
+        } else {
+            Reply::Float(score)
+        }
+    }
+
+    pub fn blobs(blobs: impl Iterator<Item = &'s Blob>) -> Self {
+        Reply::List(blobs.map(Reply::Blob).collect())
+    }
+}

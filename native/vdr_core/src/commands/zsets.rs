@@ -1,0 +1,7 @@
+//! zsets
+
+use super::{Read, Write};
+
+pub const READS: &[Read] = &[];
+
+pub const WRITES: &[Write] = &[];

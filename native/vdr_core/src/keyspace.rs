@@ -1,0 +1,229 @@
+//! Databases, keys, and when they expire.
+//!
+//! A keyspace is a persistent value: `clone` is O(databases), and the clone never changes. A key past its time stays,
+//! as it does on a real replica, until the primary's DEL arrives; [`View`] is what hides it from readers.
+
+use crate::blob::Blob;
+use crate::commands::ReadError;
+use crate::tree::{Range, Tree};
+use crate::value::{Hash, Kind, List, Set, Value, ZSet};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// An absolute time in Unix milliseconds, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expiry(i64);
+
+impl Expiry {
+    pub const NEVER: Expiry = Expiry(i64::MAX);
+
+    pub fn at(ms: i64) -> Self {
+        Expiry(ms)
+    }
+
+    pub fn get(self) -> Option<i64> {
+        self.is_set().then_some(self.0)
+    }
+
+    pub fn is_set(self) -> bool {
+        self != Expiry::NEVER
+    }
+
+    /// The server's rule: a key is there in its last millisecond and gone after it.
+    pub fn is_past(self, now_ms: i64) -> bool {
+        now_ms > self.0
+    }
+}
+
+/// A key's value and its expiry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub value: Value,
+    pub expiry: Expiry,
+}
+
+impl Entry {
+    pub fn new(value: impl Into<Value>) -> Self {
+        Entry { value: value.into(), expiry: Expiry::NEVER }
+    }
+}
+
+type KeyMap = im::GenericHashMap<Blob, Entry, foldhash::fast::RandomState, im::shared_ptr::DefaultSharedPtr>;
+
+/// One database.
+#[derive(Clone, Default)]
+pub struct Db {
+    entries: KeyMap,
+    order: Tree<Blob, ()>,
+}
+
+impl Db {
+    /// Physical keys, those past their time included: what the server's DBSIZE counts.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry as stored, even past its time: what commands of the stream work on.
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The entry to change in place; copies what snapshots share.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    pub fn insert(&mut self, key: Blob, entry: Entry) -> Option<Entry> {
+        let old = self.entries.insert(key.clone(), entry);
+        if old.is_none() {
+            self.order.insert(key, ());
+        }
+        old
+    }
+
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let old = self.entries.remove(key);
+        if old.is_some() {
+            self.order.remove(|k| k.as_bytes().cmp(key));
+        }
+        old
+    }
+
+    /// Position of a key in byte order, or where it would stand.
+    pub fn rank(&self, key: &[u8]) -> Result<usize, usize> {
+        self.order.find(|k| k.as_bytes().cmp(key))
+    }
+
+    /// Keys with ranks `from..to` (clipped), in byte order, those past their time included.
+    pub fn keys(&self, from: usize, to: usize) -> Range<'_, Blob, ()> {
+        self.order.range(from, to)
+    }
+
+    /// Every entry, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// From the entries of a snapshot file. The last of equal keys counts.
+    pub fn from_entries(entries: impl IntoIterator<Item = (Blob, Entry)>) -> Self {
+        let mut map = KeyMap::default();
+        let mut keys = Vec::new();
+        for (key, entry) in entries {
+            if map.insert(key.clone(), entry).is_none() {
+                keys.push(key);
+            }
+        }
+        keys.sort_unstable();
+        Db { entries: map, order: Tree::from_sorted(keys.into_iter().map(|key| (key, ()))) }
+    }
+}
+
+/// All databases of one server.
+#[derive(Clone, Default)]
+pub struct Keyspace {
+    dbs: BTreeMap<u32, Arc<Db>>,
+}
+
+static EMPTY_DB: LazyLock<Db> = LazyLock::new(Db::default);
+
+impl Keyspace {
+    pub fn db(&self, index: u32) -> &Db {
+        self.dbs.get(&index).map_or(&EMPTY_DB, |db| db)
+    }
+
+    /// The database to change; it comes to be when it was not.
+    pub fn db_mut(&mut self, index: u32) -> &mut Db {
+        Arc::make_mut(self.dbs.entry(index).or_default())
+    }
+
+    pub fn put_db(&mut self, index: u32, db: Db) {
+        self.dbs.insert(index, Arc::new(db));
+    }
+
+    /// Databases with keys in them, in ascending order.
+    pub fn dbs(&self) -> impl Iterator<Item = (u32, &Db)> {
+        self.dbs.iter().filter(|(_, db)| !db.is_empty()).map(|(index, db)| (*index, db.as_ref()))
+    }
+
+    pub fn swap(&mut self, a: u32, b: u32) {
+        let (db_a, db_b) = (self.dbs.remove(&a), self.dbs.remove(&b));
+        self.dbs.extend(db_b.map(|db| (a, db)));
+        self.dbs.extend(db_a.map(|db| (b, db)));
+    }
+
+    pub fn clear_db(&mut self, index: u32) {
+        self.dbs.remove(&index);
+    }
+
+    pub fn clear(&mut self) {
+        self.dbs.clear();
+    }
+
+    /// What a reader sees of one database at a time.
+    pub fn view(&self, db: u32, now_ms: i64) -> View<'_> {
+        View { db: self.db(db), now_ms }
+    }
+}
+
+/// A database as a reader sees it at `now_ms`: keys past their time are not there.
+#[derive(Clone, Copy)]
+pub struct View<'s> {
+    pub db: &'s Db,
+    pub now_ms: i64,
+}
+
+impl<'s> View<'s> {
+    pub fn entry(&self, key: &[u8]) -> Option<&'s Entry> {
+        self.db.get(key).filter(|entry| !entry.expiry.is_past(self.now_ms))
+    }
+
+    pub fn kind(&self, key: &[u8]) -> Option<Kind> {
+        self.entry(key).map(|entry| entry.value.kind())
+    }
+
+    pub fn string(&self, key: &[u8]) -> Result<Option<&'s Blob>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::String(blob) => Some(blob),
+            _ => None,
+        })
+    }
+
+    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::List(list) => Some(list.as_ref()),
+            _ => None,
+        })
+    }
+
+    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        })
+    }
+
+    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::Hash(hash) => Some(hash),
+            _ => None,
+        })
+    }
+
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::ZSet(zset) => Some(zset.as_ref()),
+            _ => None,
+        })
+    }
+
+    fn typed<T>(&self, key: &[u8], pick: impl Fn(&'s Value) -> Option<&'s T>) -> Result<Option<&'s T>, ReadError> {
+        match self.entry(key) {
+            None => Ok(None),
+            Some(entry) => pick(&entry.value).map(Some).ok_or(ReadError::WrongType),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The pure heart of Veidrodelis: bytes in, keyspace out. No IO, no clock (time is an argument), no thread.
+//!
+//! The modules stand in reading order: what a byte string is, the structures that hold them, the commands, what comes
+//! down the wire, and what readers see.
+
+pub mod blob;
+pub mod commands;
+pub mod keyspace;
+pub mod rdb;
+pub mod tree;
+pub mod value;

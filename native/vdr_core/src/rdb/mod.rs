@@ -1,0 +1,63 @@
+//! Snapshot files: the opcode walk, the encodings of values, the checksum.
+//!
+//! [`Loader`] takes the file as it arrives, in pieces of any size, and tells a [`Visit`] what is in it, element by
+//! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
+
+use crate::keyspace::Expiry;
+use crate::value::Kind;
+
+/// What the walk over a file reports. Whoever builds values, counts keys, or hands elements on implements this.
+pub trait Visit {
+    /// An auxiliary field of the header, `repl-stream-db` say. Unknown ones come too.
+    fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
+
+    /// How many keys and expiries the file announces for a database: a hint, not to be trusted.
+    fn resize_db(&mut self, _db: u32, _keys: u64, _expires: u64) {}
+
+    /// A key begins. What follows are its elements, unless the answer is [`Want::Skip`].
+    fn key(&mut self, header: &KeyHeader<'_>) -> Want;
+
+    /// One element of the key begun last.
+    fn element(&mut self, element: Element<'_>);
+
+    /// The key begun last is whole.
+    fn end_key(&mut self);
+}
+
+/// What is known of a key before its elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyHeader<'a> {
+    pub db: u32,
+    pub key: &'a [u8],
+    pub kind: Kind,
+    pub expiry: Expiry,
+    /// The encoding was a listpack or ziplist: matters for the sign of a zero score.
+    pub packed: bool,
+    /// How many elements the file announces: a hint, not to be trusted.
+    pub len_hint: u64,
+}
+
+/// Whether the visitor wants the elements of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    Elements,
+    Skip,
+}
+
+/// A part of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Element<'a> {
+    /// The whole of a string.
+    String(&'a [u8]),
+    /// An element of a list (in order) or a member of a set.
+    Item(&'a [u8]),
+    Field {
+        name: &'a [u8],
+        value: &'a [u8],
+        expiry: Expiry,
+    },
+    Member {
+        member: &'a [u8],
+        score: f64,
+    },
+}

@@ -1,0 +1,79 @@
+//! Lists: a persistent vector, cheap at both ends and at any index.
+
+use crate::blob::Blob;
+use im::Vector;
+
+#[derive(Clone, Debug, Default)]
+pub struct List(Vector<Blob>);
+
+impl List {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&Blob> {
+        self.0.get(index)
+    }
+
+    /// Overwrites an element; `false` when there is none at `index`.
+    pub fn set(&mut self, index: usize, value: Blob) -> bool {
+        match self.0.get_mut(index) {
+            Some(slot) => {
+                *slot = value;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn push_front(&mut self, value: Blob) {
+        self.0.push_front(value);
+    }
+
+    pub fn push_back(&mut self, value: Blob) {
+        self.0.push_back(value);
+    }
+
+    pub fn pop_front(&mut self) -> Option<Blob> {
+        self.0.pop_front()
+    }
+
+    pub fn pop_back(&mut self) -> Option<Blob> {
+        self.0.pop_back()
+    }
+
+    /// Puts an element before the one at `index`; at the end when `index` is the length or more.
+    pub fn insert(&mut self, index: usize, value: Blob) {
+        self.0.insert(index.min(self.0.len()), value);
+    }
+
+    pub fn remove(&mut self, index: usize) -> Option<Blob> {
+        (index < self.0.len()).then(|| self.0.remove(index))
+    }
+
+    /// Keeps the elements `from..to` (clipped) and drops the rest.
+    pub fn keep(&mut self, from: usize, to: usize) {
+        let to = to.min(self.len());
+        self.0 = if from < to { self.0.slice(from..to) } else { Vector::new() };
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Blob> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    /// The elements `from..to` (clipped). O(log n) to start.
+    pub fn range(&self, from: usize, to: usize) -> impl Iterator<Item = &Blob> {
+        let to = to.min(self.len());
+        self.0.focus().narrow(from.min(to)..to).into_iter()
+    }
+}
+
+impl FromIterator<Blob> for List {
+    fn from_iter<I: IntoIterator<Item = Blob>>(elements: I) -> Self {
+        List(elements.into_iter().collect())
+    }
+}

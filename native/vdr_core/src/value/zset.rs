@@ -1,0 +1,134 @@
+//! Sorted sets: members by name, and the same members by (score, name).
+
+use crate::blob::Blob;
+use crate::tree::Tree;
+use std::cmp::Ordering;
+
+/// A score: any f64 but NaN. `-0` and `0` are one place in the order, as on the server.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Score(f64);
+
+impl Score {
+    /// `None` for NaN, which no server stores.
+    pub fn new(score: f64) -> Option<Self> {
+        (!score.is_nan()).then_some(Score(score))
+    }
+
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Eq for Score {}
+
+#[expect(clippy::derive_ord_xor_partial_ord, reason = "without NaN the partial order is total")]
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.partial_cmp(other).unwrap_or(Ordering::Equal)
+    }
+}
+
+/// Above either of these the server turns a listpack into a skiplist (its defaults; they are not in the stream).
+const LISTPACK_MAX_ENTRIES: usize = 128;
+const LISTPACK_MAX_MEMBER_BYTES: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct ZSet {
+    scores: Tree<Blob, Score>,
+    order: Tree<(Score, Blob), ()>,
+    /// A listpack on the server stores -0 as 0; a skiplist keeps it. Followed so that a score's sign is the server's.
+    listpack: bool,
+}
+
+impl Default for ZSet {
+    fn default() -> Self {
+        ZSet { scores: Tree::new(), order: Tree::new(), listpack: true }
+    }
+}
+
+impl ZSet {
+    /// From a snapshot file, which tells the encoding. Of equal members the last counts.
+    pub fn from_members(members: impl IntoIterator<Item = (Blob, Score)>, listpack: bool) -> Self {
+        let mut members: Vec<(Blob, Score)> = members.into_iter().collect();
+        members.sort_by(|a, b| a.0.cmp(&b.0));
+        members.reverse();
+        members.dedup_by(|a, b| a.0 == b.0);
+        members.reverse();
+        let mut order: Vec<(Score, Blob)> = members.iter().map(|(member, score)| (*score, member.clone())).collect();
+        order.sort_unstable();
+        ZSet {
+            scores: Tree::from_sorted(members),
+            order: Tree::from_sorted(order.into_iter().map(|key| (key, ()))),
+            listpack,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.scores.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
+    pub fn score(&self, member: &[u8]) -> Option<Score> {
+        self.scores.get(|m| m.as_bytes().cmp(member)).map(|(_, score)| *score)
+    }
+
+    /// Puts a member; answers the score that it had.
+    pub fn insert(&mut self, member: Blob, score: Score) -> Option<Score> {
+        if self.listpack && (self.len() >= LISTPACK_MAX_ENTRIES || member.len() > LISTPACK_MAX_MEMBER_BYTES) {
+            self.listpack = self.len() < LISTPACK_MAX_ENTRIES + usize::from(self.score(&member).is_some())
+                && member.len() <= LISTPACK_MAX_MEMBER_BYTES;
+        }
+        let score = if self.listpack && score.get() == 0.0 { Score(0.0) } else { score };
+        let old = self.scores.insert(member.clone(), score);
+        if let Some(old) = old {
+            self.order.remove(|key| cmp_key(key, old, &member));
+        }
+        self.order.insert((score, member), ());
+        old
+    }
+
+    pub fn remove(&mut self, member: &[u8]) -> Option<Score> {
+        let (_, score) = self.scores.remove(|m| m.as_bytes().cmp(member))?;
+        self.order.remove(|key| cmp_key(key, score, member));
+        Some(score)
+    }
+
+    /// Position of a member in (score, member) order.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        let score = self.score(member)?;
+        self.order.find(|key| cmp_key(key, score, member)).ok()
+    }
+
+    /// How many members stand before the first for which `before` is false. `before` must be true for a prefix of the
+    /// order only: with it every score and lex bound becomes a rank. O(log n).
+    pub fn partition(&self, before: impl Fn(Score, &[u8]) -> bool) -> usize {
+        let order = |key: &(Score, Blob)| {
+            if before(key.0, &key.1) { Ordering::Less } else { Ordering::Greater }
+        };
+        self.order.find(order).unwrap_or_else(|rank| rank)
+    }
+
+    pub fn at(&self, rank: usize) -> Option<(&Blob, Score)> {
+        self.order.at(rank).map(|((score, member), ())| (member, *score))
+    }
+
+    /// Members with ranks `from..to` (clipped) in (score, member) order.
+    pub fn range(
+        &self,
+        from: usize,
+        to: usize,
+    ) -> impl DoubleEndedIterator<Item = (&Blob, Score)> + ExactSizeIterator + Clone {
+        self.order.range(from, to).map(|((score, member), ())| (member, *score))
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Blob, Score)> + ExactSizeIterator + Clone {
+        self.range(0, self.len())
+    }
+}
+
+fn cmp_key(key: &(Score, Blob), score: Score, member: &[u8]) -> Ordering {
+    key.0.cmp(&score).then_with(|| key.1.as_bytes().cmp(member))
+}

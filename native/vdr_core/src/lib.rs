@@ -5,6 +5,8 @@
 
 pub mod blob;
 pub mod commands;
+pub mod digest;
+pub mod fpconv;
 pub mod keyspace;
 pub mod rdb;
 pub mod tree;

@@ -6,6 +6,8 @@
 pub mod apply;
 pub mod blob;
 pub mod commands;
+pub mod digest;
+pub mod fpconv;
 pub mod keyspace;
 pub mod live;
 pub mod mirror;

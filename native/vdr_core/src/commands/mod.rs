@@ -4,11 +4,22 @@
 //! borrows from the snapshot. Writes are reached only from the replication stream.
 
 mod args;
+mod bitfield;
+mod bitmaps;
+mod databases;
+mod expiry;
+mod glob;
 mod hashes;
+mod hll;
+mod hll_bytes;
 mod keys;
 mod lists;
+mod numbers;
 mod reply;
+mod scan;
 mod sets;
+mod slots;
+mod sort;
 mod strings;
 mod tuple;
 mod write;
@@ -81,12 +92,41 @@ pub enum ReadError {
 
 /// Every read, in the order of the documentation.
 pub fn reads() -> impl Iterator<Item = &'static Read> {
-    [strings::READS, lists::READS, sets::READS, hashes::READS, zsets::READS, keys::READS].into_iter().flatten()
+    [
+        strings::READS,
+        bitmaps::READS,
+        lists::READS,
+        sets::READS,
+        hashes::READS,
+        zsets::READS,
+        keys::READS,
+        expiry::READS,
+        scan::READS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every write that changes data.
 pub fn writes() -> impl Iterator<Item = &'static Write> {
-    [strings::WRITES, lists::WRITES, sets::WRITES, hashes::WRITES, zsets::WRITES, keys::WRITES].into_iter().flatten()
+    [
+        strings::WRITES,
+        numbers::WRITES,
+        bitmaps::WRITES,
+        bitfield::WRITES,
+        hll::WRITES,
+        lists::WRITES,
+        sets::WRITES,
+        hashes::WRITES,
+        zsets::WRITES,
+        keys::WRITES,
+        expiry::WRITES,
+        databases::WRITES,
+        sort::WRITES,
+        slots::WRITES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The row of a read by its name.

@@ -4,10 +4,13 @@
 //! borrows from the snapshot. Writes are reached only from the replication stream.
 
 mod args;
+#[cfg(test)]
+mod harness;
 mod hashes;
 mod keys;
 mod lists;
 mod reply;
+mod sample;
 mod sets;
 mod strings;
 mod write;

@@ -9,6 +9,8 @@ mod bitmaps;
 mod databases;
 mod expiry;
 mod glob;
+#[cfg(test)]
+mod harness;
 mod hashes;
 mod hll;
 mod hll_bytes;
@@ -16,6 +18,7 @@ mod keys;
 mod lists;
 mod numbers;
 mod reply;
+mod sample;
 mod scan;
 mod sets;
 mod slots;

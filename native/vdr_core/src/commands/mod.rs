@@ -4,6 +4,7 @@
 //! borrows from the snapshot. Writes are reached only from the replication stream.
 
 mod args;
+mod bounds;
 mod hashes;
 mod keys;
 mod lists;
@@ -12,6 +13,8 @@ mod sets;
 mod strings;
 mod write;
 mod zsets;
+mod zsets_stores;
+mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
@@ -84,7 +87,17 @@ pub fn reads() -> impl Iterator<Item = &'static Read> {
 
 /// Every write that changes data.
 pub fn writes() -> impl Iterator<Item = &'static Write> {
-    [strings::WRITES, lists::WRITES, sets::WRITES, hashes::WRITES, zsets::WRITES, keys::WRITES].into_iter().flatten()
+    [
+        strings::WRITES,
+        lists::WRITES,
+        sets::WRITES,
+        hashes::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
+        keys::WRITES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The row of a read by its name.

@@ -6,6 +6,7 @@
 mod args;
 mod bitfield;
 mod bitmaps;
+mod bounds;
 mod databases;
 mod expiry;
 mod glob;
@@ -27,6 +28,8 @@ mod strings;
 mod tuple;
 mod write;
 mod zsets;
+mod zsets_stores;
+mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
@@ -127,6 +130,12 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         databases::WRITES,
         sort::WRITES,
         slots::WRITES,
+        lists::WRITES,
+        sets::WRITES,
+        hashes::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
+        keys::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -360,9 +360,9 @@ fn parse_hex_float(text: &str) -> Option<f64> {
         None => (digits, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    // Beyond 64 bits of mantissa rounding would need care; no client writes scores so.
+    // Beyond 64 bits of mantissa rounding would need care. `%a` writes 14 digits, no client more.
     let significant = format!("{whole}{fraction}");
-    if significant.is_empty() || significant.len() > 13 {
+    if significant.is_empty() || significant.len() > 16 {
         return None;
     }
     let value = u64::from_str_radix(&significant, 16).ok()? as f64;
@@ -392,7 +392,13 @@ mod tests {
         for (text, value) in [("1", 1.0), ("-.5", -0.5), ("5.", 5.0), ("1e3", 1000.0), ("+inf", f64::INFINITY)] {
             assert_eq!(parse_float(text.as_bytes()), Some(value));
         }
-        for (text, value) in [("-Infinity", f64::NEG_INFINITY), ("0x1p3", 8.0), ("0x1.8p1", 3.0), ("-0xA", -10.0)] {
+        for (text, value) in [
+            ("-Infinity", f64::NEG_INFINITY),
+            ("0x1p3", 8.0),
+            ("0x1.8p1", 3.0),
+            ("0x1.999999999999ap-4", 0.1),
+            ("-0xA", -10.0),
+        ] {
             assert_eq!(parse_float(text.as_bytes()), Some(value));
         }
         for text in ["", "nan", "abc", "1 ", "0x", "1e"] {

@@ -124,18 +124,13 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         lists::WRITES,
         sets::WRITES,
         hashes::WRITES,
-        zsets::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
         sort::WRITES,
         slots::WRITES,
-        lists::WRITES,
-        sets::WRITES,
-        hashes::WRITES,
-        zsets_writes::WRITES,
-        zsets_stores::WRITES,
-        keys::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -5,14 +5,21 @@
 
 mod args;
 mod bounds;
+mod geo;
+mod geo_area;
 mod hashes;
 mod keys;
 mod lists;
+mod partial_sort;
 mod reply;
 mod sets;
 mod strings;
 mod write;
 mod zsets;
+#[cfg(test)]
+mod zsets_fixture;
+#[cfg(test)]
+mod zsets_model;
 mod zsets_stores;
 mod zsets_writes;
 
@@ -94,6 +101,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         hashes::WRITES,
         zsets_writes::WRITES,
         zsets_stores::WRITES,
+        geo::WRITES,
         keys::WRITES,
     ]
     .into_iter()

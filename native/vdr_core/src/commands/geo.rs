@@ -1,0 +1,234 @@
+//! Geo commands: sorted sets whose scores are places. Only writes; a search stores what it finds.
+
+use super::geo_area::{Area, Point, Shape};
+use super::partial_sort::partial_sort;
+use super::write::parse_float;
+use super::zsets_stores::store;
+use super::zsets_writes::AddFlags;
+use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
+use crate::blob::Blob;
+use crate::value::{Score, Value, ZSet};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+pub const WRITES: &[Write] = &[
+    Write { name: "geoadd", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: geoadd },
+    Write {
+        name: "georadius",
+        shape: &[Part::Source, Part::Float, Part::Float, Part::Float, Part::Word, Part::Options],
+        touches: Touches::Special(|db, args, touch| radius_touches(db, args, 5, touch)),
+        run: georadius,
+    },
+    Write {
+        name: "georadiusbymember",
+        shape: &[Part::Source, Part::Bin, Part::Float, Part::Word, Part::Options],
+        touches: Touches::Special(|db, args, touch| radius_touches(db, args, 4, touch)),
+        run: georadiusbymember,
+    },
+    Write {
+        name: "geosearchstore",
+        shape: &[Part::Key, Part::Source, Part::Options],
+        touches: Touches::Shape,
+        run: geosearchstore,
+    },
+];
+
+/// Primaries send it as ZADD; modules may not.
+fn geoadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let flags = AddFlags::take(words)?;
+    let (places, rest) = words.rest().as_chunks::<3>();
+    if places.is_empty() || !rest.is_empty() {
+        return Err(ApplyError::BadArguments);
+    }
+    apply.zset(key, |zset| {
+        for [lon, lat, member] in places {
+            let point = parse_float(lon).zip(parse_float(lat)).and_then(|(lon, lat)| Point::new(lon, lat));
+            flags.add(zset, member, point.ok_or(ApplyError::BadArguments)?.score())?;
+        }
+        Ok(())
+    })
+}
+
+fn georadius(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let source = source(apply, words.bytes()?)?;
+    let center = point(words)?;
+    let shape = Shape::Circle { radius: length(words)? };
+    let area = Area { center, shape, unit_m: unit_m(words)? };
+    let options = Options::take(words)?;
+    options.store_found(apply, &source, Some(area))
+}
+
+fn georadiusbymember(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (source, member) = (source(apply, words.bytes()?)?, words.bytes()?);
+    let shape = Shape::Circle { radius: length(words)? };
+    let unit_m = unit_m(words)?;
+    let options = Options::take(words)?;
+    let area = match place(&source, member)? {
+        Some(center) => Some(Area { center, shape, unit_m }),
+        None => None,
+    };
+    options.store_found(apply, &source, area)
+}
+
+fn geosearchstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let source = source(apply, words.bytes()?)?;
+    let mut options = Options { key: Some(key), ..Options::default() };
+    let (mut center, mut covered) = (None, None);
+    while !words.is_empty() {
+        if words.take_word("fromlonlat") {
+            center = Some(Some(point(words)?));
+        } else if words.take_word("frommember") {
+            center = Some(place(&source, words.bytes()?)?);
+        } else if words.take_word("byradius") {
+            covered = Some((Shape::Circle { radius: length(words)? }, unit_m(words)?));
+        } else if words.take_word("bybox") {
+            covered = Some((Shape::Rectangle { width: length(words)?, height: length(words)? }, unit_m(words)?));
+        } else if words.take_word("storedist") {
+            options.distances = true;
+        } else if !options.take_common(words)? {
+            return Err(ApplyError::BadArguments);
+        }
+    }
+    let (Some(center), Some((shape, unit_m))) = (center, covered) else { return Err(ApplyError::BadArguments) };
+    options.store_found(apply, &source, center.map(|center| Area { center, shape, unit_m }))
+}
+
+/// The sorted set to search; a missing one is empty. A handle of its own, since the search may store into the same key.
+fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<Arc<ZSet>>, ApplyError> {
+    match apply.get(key).map(|entry| &entry.value) {
+        None => Ok(None),
+        Some(Value::ZSet(zset)) => Ok(Some(zset.clone())),
+        Some(_) => Err(ApplyError::WrongType),
+    }
+}
+
+/// Where a member is; nowhere in a missing source, but of one that is there the member must be.
+fn place(source: &Option<Arc<ZSet>>, member: &[u8]) -> Result<Option<Point>, ApplyError> {
+    let Some(zset) = source else { return Ok(None) };
+    let score = zset.score(member).ok_or(ApplyError::Missing)?;
+    Ok(Some(Point::from_score(score.get())))
+}
+
+fn point(words: &mut Words<'_>) -> Result<Point, ApplyError> {
+    let (lon, lat) = (words.float()?, words.float()?);
+    Point::new(lon, lat).ok_or(ApplyError::BadArguments)
+}
+
+fn length(words: &mut Words<'_>) -> Result<f64, ApplyError> {
+    let length = words.float()?;
+    if length >= 0.0 { Ok(length) } else { Err(ApplyError::BadArguments) }
+}
+
+fn unit_m(words: &mut Words<'_>) -> Result<f64, ApplyError> {
+    for (name, metres) in [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)] {
+        if words.take_word(name) {
+            return Ok(metres);
+        }
+    }
+    Err(ApplyError::BadArguments)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Ascending,
+    Descending,
+}
+
+/// What a search does with what it finds.
+#[derive(Default)]
+struct Options<'a> {
+    /// Where to store it.
+    key: Option<&'a [u8]>,
+    /// Stores distances instead of places.
+    distances: bool,
+    count: Option<usize>,
+    /// The first found, not the nearest.
+    any: bool,
+    sort: Option<Sort>,
+}
+
+impl<'a> Options<'a> {
+    /// Those of GEORADIUS and GEORADIUSBYMEMBER. Without a destination they only read, and are not sent.
+    fn take(words: &mut Words<'a>) -> Result<Self, ApplyError> {
+        let mut options = Options::default();
+        while !words.is_empty() {
+            let distances = words.take_word("storedist");
+            if distances || words.take_word("store") {
+                options.key = Some(words.bytes()?);
+                options.distances = distances;
+            } else if !options.take_common(words)? {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        Ok(options)
+    }
+
+    fn take_common(&mut self, words: &mut Words<'a>) -> Result<bool, ApplyError> {
+        if words.take_word("asc") {
+            self.sort = Some(Sort::Ascending);
+        } else if words.take_word("desc") {
+            self.sort = Some(Sort::Descending);
+        } else if words.take_word("any") {
+            self.any = true;
+        } else if words.take_word("count") {
+            let count = usize::try_from(words.int()?).ok().filter(|count| *count > 0);
+            self.count = Some(count.ok_or(ApplyError::BadArguments)?);
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn store_found(&self, apply: &mut Apply<'_>, source: &Option<Arc<ZSet>>, area: Option<Area>) -> Written {
+        let key = self.key.ok_or(ApplyError::BadArguments)?;
+        let (Some(zset), Some(area)) = (source, area) else { return store(apply, key, ZSet::default()) };
+        let limit = if self.any { self.count.ok_or(ApplyError::BadArguments)? } else { usize::MAX };
+        let mut found = search(zset, &area, limit);
+        let count = self.count.unwrap_or(usize::MAX);
+        if count < found.len() {
+            // The nearest when nothing else is asked for.
+            let descending = self.sort == Some(Sort::Descending);
+            partial_sort(&mut found, count, |a, b| {
+                let order = a.distance_m.partial_cmp(&b.distance_m).unwrap_or(Ordering::Less);
+                if descending { order.reverse() } else { order }
+            });
+            found.truncate(count);
+        }
+        let score = |found: &Found| if self.distances { found.distance_m / area.unit_m } else { found.score };
+        let members = found.into_iter().map(|found| Some((found.member.clone(), Score::new(score(&found))?)));
+        let members = members.collect::<Option<Vec<_>>>().ok_or(ApplyError::NotANumber)?;
+        store(apply, key, ZSet::from_stored(members))
+    }
+}
+
+struct Found<'z> {
+    member: &'z Blob,
+    score: f64,
+    distance_m: f64,
+}
+
+/// The first members inside of an area, at most `limit`, in the server's order.
+fn search<'z>(zset: &'z ZSet, area: &Area, limit: usize) -> Vec<Found<'z>> {
+    let mut all = Vec::new();
+    for scores in area.intervals() {
+        let from = zset.partition(|score, _| score.get() < scores.start);
+        let to = zset.partition(|score, _| score.get() < scores.end);
+        let found = zset.range(from, to).filter_map(|(member, score)| {
+            let score = score.get();
+            let distance_m = area.distance_inside_m(Point::from_score(score))?;
+            Some(Found { member, score, distance_m })
+        });
+        all.extend(found.take(limit - all.len()));
+    }
+    all
+}
+
+/// The destination stands among the options, after `fixed` arguments.
+fn radius_touches(db: u32, args: &[&[u8]], fixed: usize, touch: &mut dyn FnMut(Touch<'_>)) {
+    let mut words = Words::new(args.get(fixed..).unwrap_or_default());
+    if let Ok(Options { key: Some(key), .. }) = Options::take(&mut words) {
+        touch(Touch::Key { db, key });
+    }
+}

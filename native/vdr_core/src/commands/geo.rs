@@ -95,7 +95,8 @@ fn geosearchstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     }
     let area = match (center, covered, polygon) {
         (Some(center), Some((shape, unit_m)), None) => center.map(|center| Area { center, shape, unit_m }),
-        (None, None, Some(corners)) => Some(Area::polygon(corners)),
+        // Around a pole the centre may lie outside of the map, and what the server then finds is not defined.
+        (None, None, Some(corners)) => Some(Area::polygon(corners).ok_or(ApplyError::OutOfRange)?),
         _ => return Err(ApplyError::BadArguments),
     };
     options.store_found(apply, &source, area)
@@ -334,6 +335,7 @@ mod tests {
     fn what_no_primary_sends_is_an_error() {
         let mut mirror = sicily();
         mirror.refuses("geosearchstore d sicily frommember no byradius 1 m", ApplyError::Missing);
+        mirror.refuses("geosearchstore d sicily bypolygon 3 0 85 120 85 -120 85", ApplyError::OutOfRange);
         mirror.refuses("geosearchstore d str fromlonlat 0 0 byradius 1 m", ApplyError::WrongType);
         for line in [
             "geoadd g 1 2",
@@ -345,6 +347,7 @@ mod tests {
             "geosearchstore d sicily fromlonlat 0 0 byradius 1 m count 0",
             "geosearchstore d sicily fromlonlat 0 0 byradius 1 m any",
             "geosearchstore d sicily fromlonlat 0 0 byradius 1 m withdist",
+            "geosearchstore d sicily bypolygon 3 0 0 1 1 2 2 fromlonlat 0 0",
             "geosearchstore d sicily bypolygon 2 0 0 1 1",
             "geosearchstore d sicily bypolygon 9 0 0 1 1",
             "georadius sicily 0 0 1 m",

@@ -179,8 +179,8 @@ pub struct Area {
 
 impl Area {
     /// A polygon around its centre, which is the direction in which its corners lie on average, seen from inside of
-    /// the sphere.
-    pub fn polygon(corners: Vec<Point>) -> Self {
+    /// the sphere. `None` when that is outside of the map.
+    pub fn polygon(corners: Vec<Point>) -> Option<Self> {
         let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
         for corner in &corners {
             let (lon, lat) = (corner.lon.to_rad(), corner.lat.to_rad());
@@ -188,8 +188,8 @@ impl Area {
             y += lat.cos() * lon.sin();
             z += lat.sin();
         }
-        let center = Point { lon: y.atan2(x).to_deg(), lat: z.atan2((x * x + y * y).sqrt()).to_deg() };
-        Area { center, shape: Shape::Polygon { corners }, unit_m: 1.0 }
+        let center = Point::new(y.atan2(x).to_deg(), z.atan2((x * x + y * y).sqrt()).to_deg())?;
+        Some(Area { center, shape: Shape::Polygon { corners }, unit_m: 1.0 })
     }
 
     /// How far a point inside is from the centre, in metres; `None` outside.

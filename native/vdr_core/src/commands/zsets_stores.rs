@@ -248,20 +248,28 @@ impl RangeOptions {
     }
 
     /// The ranks asked for. With REV the first bound is the upper one, and LIMIT counts from above.
-    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Option<Range<usize>> {
+    ///
+    /// A negative offset leaves nothing of a listpack. Of a skiplist it leaves nothing up to 7.0, and counts from the far
+    /// end later: what it was on our primary we do not guess.
+    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Result<Range<usize>, ApplyError> {
         let (min, max) = if self.rev { (second, first) } else { (first, second) };
         let ranks = match self.by {
             By::Rank => {
-                let ranks = rank_interval(parse_int(first)?, parse_int(second)?, zset.len());
-                return Some(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
+                let (start, stop) = parse_int(first).zip(parse_int(second)).ok_or(ApplyError::BadArguments)?;
+                let ranks = rank_interval(start, stop, zset.len());
+                return Ok(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
             }
-            By::Score => ScoreRange::from_text(min, max)?.interval(zset),
-            By::Lex => LexRange::from_text(min, max)?.interval(zset),
+            By::Score => ScoreRange::from_text(min, max).map(|range| range.interval(zset)),
+            By::Lex => LexRange::from_text(min, max).map(|range| range.interval(zset)),
         };
-        let Some((offset, count)) = self.limit else { return Some(ranks) };
+        let ranks = ranks.ok_or(ApplyError::BadArguments)?;
+        let Some((offset, count)) = self.limit else { return Ok(ranks) };
+        if offset < 0 && !zset.is_listpack() {
+            return Err(ApplyError::OutOfRange);
+        }
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX).min(ranks.len());
         let taken = usize::try_from(count).unwrap_or(usize::MAX).min(ranks.len() - skipped);
-        Some(if self.rev {
+        Ok(if self.rev {
             ranks.end - skipped - taken..ranks.end - skipped
         } else {
             ranks.start + skipped..ranks.start + skipped + taken
@@ -276,11 +284,11 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     match apply.get(source).map(|entry| &entry.value) {
         None => {}
         Some(Value::ZSet(zset)) => {
-            let ranks = options.ranks(zset, first, second).ok_or(ApplyError::BadArguments)?;
+            let ranks = options.ranks(zset, first, second)?;
             // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
             // knows beforehand how many there will be.
             if options.by == By::Rank {
-                stored = ZSet::expecting(ranks.len());
+                stored.expect(ranks.len());
             }
             let mut put = |(member, score): (&Blob, Score)| {
                 stored.insert(member.clone(), score);
@@ -359,6 +367,14 @@ mod tests {
         stores("zrangestore d b -inf +inf byscore limit 1 -1", "y=20.0 z=30.0");
         stores("zrangestore d b [y + bylex limit 0 1", "y=20.0");
         stores("zrangestore d b + - bylex rev limit 0 2", "y=20.0 z=30.0");
+    }
+
+    #[test]
+    fn a_negative_offset_into_a_skiplist_is_not_guessed() {
+        let mut mirror = mirror();
+        let long = "x".repeat(65);
+        assert_eq!(mirror.write(&format!("zadd a 3 {long}")), Ok(()));
+        mirror.refuses("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
     }
 
     #[test]

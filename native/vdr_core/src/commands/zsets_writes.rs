@@ -103,6 +103,7 @@ fn zadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         return Err(ApplyError::BadArguments);
     }
     apply.zset(key, |zset| {
+        zset.expect(count);
         for (score, member) in members {
             flags.add(zset, member, parse_float(score).ok_or(ApplyError::BadArguments)?)?;
         }
@@ -242,6 +243,15 @@ mod tests {
         leaves(&[old, "zadd z gt incr -3 b"], "a=1.0 b=5.0");
         leaves(&[old, "zadd z gt incr 3 b"], "a=1.0 b=8.0");
         leaves(&["zadd z xx 1 a"], "-");
+    }
+
+    #[test]
+    fn the_sign_of_zero_is_kept_when_one_command_brings_a_skiplists_worth() {
+        let zeros = |count| (0..count).map(|n| format!(" -0 m{n}")).collect::<String>();
+        for (count, negative) in [(128, false), (129, true)] {
+            let mirror = Mirror::after(&["zadd z 1 old", &format!("zadd z{}", zeros(count))]);
+            assert_eq!(mirror.members(b"z")[0].1.is_sign_negative(), negative, "{count}");
+        }
     }
 
     #[test]

@@ -80,9 +80,10 @@ impl ZSet {
         Self::from_members(members.into_iter().map(kept), listpack)
     }
 
-    /// An empty one that is about to get so many members: beyond a listpack's size it is none from the start.
-    pub fn expecting(entries: usize) -> Self {
-        ZSet { listpack: entries <= LISTPACK_MAX_ENTRIES, ..Self::default() }
+    /// Makes ready for so many members at once: more than a listpack holds turn it into a skiplist beforehand, as
+    /// servers do since 7.2.
+    pub fn expect(&mut self, entries: usize) {
+        self.listpack &= entries <= LISTPACK_MAX_ENTRIES;
     }
 
     /// Whether the server would hold it as a listpack, as far as can be known.
@@ -216,7 +217,8 @@ mod tests {
 
     #[test]
     fn an_equal_score_leaves_the_sign_of_zero_as_it_was() {
-        let mut zset = ZSet::expecting(LISTPACK_MAX_ENTRIES + 1);
+        let mut zset = ZSet::default();
+        zset.expect(LISTPACK_MAX_ENTRIES + 1);
         zset.insert("a".into(), score(-0.0));
         assert_eq!(zset.insert("a".into(), score(0.0)), Some(score(0.0)));
         assert!(negative_zero(&zset, "a"));

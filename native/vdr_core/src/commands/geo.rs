@@ -64,10 +64,7 @@ fn georadiusbymember(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let shape = Shape::Circle { radius: length(words)? };
     let unit_m = unit_m(words)?;
     let options = Options::take(words)?;
-    let area = match place(&source, member)? {
-        Some(center) => Some(Area { center, shape, unit_m }),
-        None => None,
-    };
+    let area = place(&source, member)?.map(|center| Area { center, shape, unit_m });
     options.store_found(apply, &source, area)
 }
 
@@ -297,6 +294,19 @@ mod tests {
         stores("geosearchstore d sicily fromlonlat 15 37 byradius 300 km desc count 1", "Palermo");
         stores("georadius sicily 15 37 300 km count 2 asc storedist d", "Catania Agrigento");
         stores("geosearchstore d sicily fromlonlat 15 37 byradius 300 km count 9 any", "Agrigento Palermo Catania");
+    }
+
+    /// Which of them is up to the server's sort; the names are what redis-server 7.0 and valkey-server 9.1 kept.
+    #[test]
+    fn of_members_at_one_place_a_count_keeps_those_that_the_server_keeps() {
+        let near = (10..60).map(|n| format!(" 1 1 m{n}")).chain((60..65).map(|n| format!(" 1.001 1 m{n}")));
+        let mut mirror = Mirror::after(&[&format!("geoadd g{}", near.collect::<String>())]);
+        for (count, expected) in [("5", "m11 m12 m13 m14 m52"), ("7 desc", "m15 m16 m60 m61 m62 m63 m64")] {
+            let line = format!("geosearchstore d g fromlonlat 1 1 byradius 1 km count {count}");
+            assert_eq!(mirror.write(&line), Ok(()));
+            let names: Vec<String> = mirror.members(b"d").into_iter().map(|(member, _)| member).collect();
+            assert_eq!(names.join(" "), expected);
+        }
     }
 
     #[test]

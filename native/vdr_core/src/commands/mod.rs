@@ -4,16 +4,32 @@
 //! borrows from the snapshot. Writes are reached only from the replication stream.
 
 mod args;
+mod bitfield;
+mod bitmaps;
 mod bounds;
+mod databases;
+mod expiry;
 mod geo;
 mod geo_area;
+mod glob;
+#[cfg(test)]
+mod harness;
 mod hashes;
+mod hll;
+mod hll_bytes;
 mod keys;
 mod lists;
+mod numbers;
 mod partial_sort;
 mod reply;
+mod restore;
+mod sample;
+mod scan;
 mod sets;
+mod slots;
+mod sort;
 mod strings;
+mod tuple;
 mod write;
 mod zsets;
 #[cfg(test)]
@@ -25,6 +41,7 @@ mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
 use crate::keyspace::View;
@@ -89,13 +106,29 @@ pub enum ReadError {
 
 /// Every read, in the order of the documentation.
 pub fn reads() -> impl Iterator<Item = &'static Read> {
-    [strings::READS, lists::READS, sets::READS, hashes::READS, zsets::READS, keys::READS].into_iter().flatten()
+    [
+        strings::READS,
+        bitmaps::READS,
+        lists::READS,
+        sets::READS,
+        hashes::READS,
+        zsets::READS,
+        keys::READS,
+        expiry::READS,
+        scan::READS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every write that changes data.
 pub fn writes() -> impl Iterator<Item = &'static Write> {
     [
         strings::WRITES,
+        numbers::WRITES,
+        bitmaps::WRITES,
+        bitfield::WRITES,
+        hll::WRITES,
         lists::WRITES,
         sets::WRITES,
         hashes::WRITES,
@@ -103,6 +136,11 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         zsets_stores::WRITES,
         geo::WRITES,
         keys::WRITES,
+        expiry::WRITES,
+        databases::WRITES,
+        sort::WRITES,
+        slots::WRITES,
+        restore::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -54,6 +54,11 @@ pub enum Part {
     Scored,
     /// All that follows: options, as one list; words as atoms, numbers as numbers, anything else as bytes.
     Options,
+    /// All that follows: options, with `FIELDS`, a count and that many fields among them ([`Words::fields`]). In the
+    /// tuple: the options as one list, then the fields as one.
+    Fields,
+    /// As [`Part::Fields`], with `{field, value}` pairs.
+    FieldPairs,
     /// All that follows is left out of the tuple (options of SET).
     Dropped,
 }
@@ -94,6 +99,8 @@ pub enum ApplyError {
     Missing,
     /// A stored value is not the number that the command needs, or the result would not fit.
     NotANumber,
+    /// RESTORE's payload is not a value.
+    BadPayload,
     /// An index or offset outside of what the server allows.
     OutOfRange,
 }
@@ -255,6 +262,11 @@ impl<'a> Words<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    /// All that is left, which must be something.
+    pub fn some(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
+        if self.is_empty() { Err(ApplyError::BadArguments) } else { Ok(self.rest()) }
+    }
+
     /// The next `count` arguments.
     pub fn take(&mut self, count: usize) -> Result<&'a [&'a [u8]], ApplyError> {
         let (head, rest) = self.rest.split_at_checked(count).ok_or(ApplyError::BadArguments)?;
@@ -262,10 +274,26 @@ impl<'a> Words<'a> {
         Ok(head)
     }
 
+    /// An integer that is not negative.
+    pub fn count(&mut self) -> Result<usize, ApplyError> {
+        usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)
+    }
+
     /// A count, then as many arguments.
     pub fn counted(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
-        let count = usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)?;
+        let count = self.count()?;
         self.take(count)
+    }
+
+    /// All that is left: `FIELDS`, a count, so many groups of `width` arguments, and options on either side. Answers the
+    /// options before, the groups, the options after.
+    pub fn fields(&mut self, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
+        let before = self.rest.iter().take_while(|word| !word.eq_ignore_ascii_case(b"fields")).count();
+        let before = self.take(before)?;
+        self.bytes()?;
+        let count = self.count()?;
+        let groups = self.take(count.checked_mul(width).ok_or(ApplyError::BadArguments)?)?;
+        if groups.is_empty() { Err(ApplyError::BadArguments) } else { Ok([before, groups, self.rest()]) }
     }
 
     /// All that is left, two by two; an odd number is an error.

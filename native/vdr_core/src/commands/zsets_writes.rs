@@ -36,7 +36,7 @@ pub const WRITES: &[Write] = &[
     Write { name: "zpopmax", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: zpopmax },
     Write {
         name: "zmpop",
-        shape: &[Part::CountedSources, Part::Options],
+        shape: &[Part::CountedSources, Part::Word, Part::Options],
         touches: Touches::Special(zmpop_touches),
         run: zmpop,
     },

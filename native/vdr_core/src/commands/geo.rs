@@ -15,13 +15,13 @@ pub const WRITES: &[Write] = &[
     Write { name: "geoadd", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: geoadd },
     Write {
         name: "georadius",
-        shape: &[Part::Source, Part::Float, Part::Float, Part::Float, Part::Word, Part::Options],
+        shape: &[Part::Source, Part::Float, Part::Float, Part::Float, Part::Bin, Part::Options],
         touches: Touches::Special(|db, args, touch| radius_touches(db, args, 5, touch)),
         run: georadius,
     },
     Write {
         name: "georadiusbymember",
-        shape: &[Part::Source, Part::Bin, Part::Float, Part::Word, Part::Options],
+        shape: &[Part::Source, Part::Bin, Part::Float, Part::Bin, Part::Options],
         touches: Touches::Special(|db, args, touch| radius_touches(db, args, 4, touch)),
         run: georadiusbymember,
     },

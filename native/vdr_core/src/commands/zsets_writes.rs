@@ -336,4 +336,32 @@ mod tests {
         assert_eq!(mirror.write("zadd z 2 b"), Ok(()));
         assert_eq!(mirror.keyspace().db(0).get(b"z").unwrap().expiry, expiry);
     }
+
+    /// That watchers are not told `{:generic, ...}`.
+    #[test]
+    fn every_write_of_a_sorted_set_has_a_tuple() {
+        for line in [
+            "zadd z nx ch 1 a inf b",
+            "zincrby z 1.5 a",
+            "zrem z a b",
+            "zremrangebyrank z 0 -1",
+            "zremrangebyscore z (1 +inf",
+            "zremrangebylex z - [a",
+            "zpopmin z",
+            "zpopmax z 2",
+            "zmpop 2 a b MIN COUNT 2",
+            "zunionstore d 2 a b WEIGHTS 1 2 AGGREGATE MAX",
+            "zinterstore d 1 a",
+            "zdiffstore d 2 a b",
+            "zrangestore d s 0 5 BYSCORE LIMIT 0 1",
+            "geoadd g 1 2 m",
+            "georadius g 1 2 3 km STORE d",
+            "georadiusbymember g m 3 km STORE d",
+            "geosearchstore d g FROMLONLAT 1 2 BYBOX 1 2 m",
+        ] {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let tuple = crate::commands::tuple::tuple(&words);
+            assert_eq!(Some(tuple.name), line.split(' ').next());
+        }
+    }
 }

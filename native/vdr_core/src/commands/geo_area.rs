@@ -155,8 +155,17 @@ fn even_bits(value: u64) -> u32 {
 /// What a search covers, in the caller's unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    Circle { radius: f64 },
-    Rectangle { width: f64, height: f64 },
+    Circle {
+        radius: f64,
+    },
+    Rectangle {
+        width: f64,
+        height: f64,
+    },
+    /// Corners in their order; the last is joined with the first. Valkey 9.
+    Polygon {
+        corners: Vec<Point>,
+    },
 }
 
 /// A search: a shape around a centre.
@@ -169,6 +178,20 @@ pub struct Area {
 }
 
 impl Area {
+    /// A polygon around its centre, which is the direction in which its corners lie on average, seen from inside of
+    /// the sphere. `None` when that is outside of the map.
+    pub fn polygon(corners: Vec<Point>) -> Option<Self> {
+        let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
+        for corner in &corners {
+            let (lon, lat) = (corner.lon.to_rad(), corner.lat.to_rad());
+            x += lat.cos() * lon.cos();
+            y += lat.cos() * lon.sin();
+            z += lat.sin();
+        }
+        let center = Point::new(y.atan2(x).to_deg(), z.atan2((x * x + y * y).sqrt()).to_deg())?;
+        Some(Area { center, shape: Shape::Polygon { corners }, unit_m: 1.0 })
+    }
+
     /// How far a point inside is from the centre, in metres; `None` outside.
     pub fn distance_inside_m(&self, point: Point) -> Option<f64> {
         match &self.shape {
@@ -184,13 +207,14 @@ impl Area {
                     && point.distance_m(beside) <= width * self.unit_m / 2.0;
                 inside.then(|| self.center.distance_m(point))
             }
+            Shape::Polygon { corners } => encloses(corners, point).then(|| self.center.distance_m(point)),
         }
     }
 
     /// Intervals of scores to look into, in the order of the search.
     pub fn intervals(&self) -> Vec<Range<f64>> {
         let bounds = self.bounds();
-        let mut center = Cell::around(self.center, self.step());
+        let mut center = Cell::around(self.center, self.step(&bounds));
         if center.step > 1 && !bounds.are_covered_around(center) {
             center = Cell::around(self.center, center.step - 1);
         }
@@ -206,12 +230,14 @@ impl Area {
     }
 
     /// The size of cell of which nine should cover the shape.
-    fn step(&self) -> u32 {
-        let reach = match self.shape {
-            Shape::Circle { radius } => radius,
-            Shape::Rectangle { width, height } => (width / 2.0 * (width / 2.0) + height / 2.0 * (height / 2.0)).sqrt(),
+    fn step(&self, bounds: &Bounds) -> u32 {
+        let mut reach_m = match &self.shape {
+            Shape::Circle { radius } => radius * self.unit_m,
+            Shape::Rectangle { width, height } => {
+                (width / 2.0 * (width / 2.0) + height / 2.0 * (height / 2.0)).sqrt() * self.unit_m
+            }
+            Shape::Polygon { .. } => bounds.furthest_m(self.center),
         };
-        let mut reach_m = reach * self.unit_m;
         if reach_m <= 0.0 {
             return STEP_MAX;
         }
@@ -226,9 +252,10 @@ impl Area {
     }
 
     fn bounds(&self) -> Bounds {
-        let (width_m, height_m) = match self.shape {
+        let (width_m, height_m) = match &self.shape {
             Shape::Circle { radius } => (self.unit_m * radius, self.unit_m * radius),
             Shape::Rectangle { width, height } => (self.unit_m * (width / 2.0), self.unit_m * (height / 2.0)),
+            Shape::Polygon { corners } => return Bounds::of(corners),
         };
         let Point { lon, lat } = self.center;
         let lat_delta = (height_m / EARTH_RADIUS_M).to_deg();
@@ -239,6 +266,16 @@ impl Area {
     }
 }
 
+/// Whether a ray to the east crosses the outline an odd number of times.
+fn encloses(corners: &[Point], point: Point) -> bool {
+    let others = corners.iter().cycle().skip(corners.len().saturating_sub(1));
+    let crossings = corners.iter().zip(others).filter(|(a, b)| {
+        let straddles = (a.lat > point.lat) != (b.lat > point.lat);
+        straddles && point.lon < (b.lon - a.lon) * (point.lat - a.lat) / (b.lat - a.lat) + a.lon
+    });
+    crossings.count() % 2 == 1
+}
+
 /// What a shape reaches at most, in degrees; beyond the map's border it just goes on.
 struct Bounds {
     lon: Range<f64>,
@@ -246,6 +283,25 @@ struct Bounds {
 }
 
 impl Bounds {
+    fn of(points: &[Point]) -> Self {
+        let range = |values: &mut dyn Iterator<Item = f64>, max: f64| {
+            values.fold(max..-max, |range, value| range.start.min(value)..range.end.max(value))
+        };
+        Bounds {
+            lon: range(&mut points.iter().map(|point| point.lon), LON_MAX),
+            lat: range(&mut points.iter().map(|point| point.lat), LAT_MAX),
+        }
+    }
+
+    /// The distance to the furthest corner.
+    fn furthest_m(&self, from: Point) -> f64 {
+        let (lon, lat) = (&self.lon, &self.lat);
+        [(lon.start, lat.end), (lon.end, lat.end), (lon.start, lat.start), (lon.end, lat.start)]
+            .into_iter()
+            .map(|(lon, lat)| from.distance_m(Point { lon, lat }))
+            .fold(0.0, f64::max)
+    }
+
     /// Whether the cell and its neighbours cover all of it.
     fn are_covered_around(&self, cell: Cell) -> bool {
         cell.moved(0, 1).lat_span().end >= self.lat.end
@@ -262,5 +318,83 @@ impl Bounds {
             _ => span.start >= bounds.start,
         };
         over(&self.lon, cell.lon_span(), column) && over(&self.lat, cell.lat_span(), row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PALERMO: Point = Point { lon: 13.361389, lat: 38.115556 };
+    const CATANIA: Point = Point { lon: 15.087269, lat: 37.502669 };
+
+    #[test]
+    fn scores_are_those_of_a_server() {
+        assert_eq!(PALERMO.score(), 3479099956230698.0);
+        assert_eq!(CATANIA.score(), 3479447370796909.0);
+        assert_eq!(Point { lon: -180.0, lat: -LAT_MAX }.score(), 0.0);
+    }
+
+    #[test]
+    fn points_and_distances_are_those_of_a_server() {
+        let (palermo, catania) = (Point::from_score(3479099956230698.0), Point::from_score(3479447370796909.0));
+        assert_eq!((palermo.lon, palermo.lat), (13.361389338970184, 38.1155563954963));
+        assert_eq!(format!("{:.4}", palermo.distance_m(catania)), "166274.1516");
+        assert_eq!(palermo.distance_m(palermo), 0.0);
+    }
+
+    #[test]
+    fn what_lies_outside_of_the_map_is_no_point() {
+        assert_eq!(Point::new(180.1, 0.0), None);
+        assert_eq!(Point::new(0.0, -85.06), None);
+        assert_eq!(Point::new(f64::NAN, 0.0), None);
+        assert!(Point::new(-180.0, 85.05112878).is_some());
+    }
+
+    #[test]
+    fn a_polygon_encloses_what_is_between_its_corners() {
+        let corners = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (5.0, 2.0), (0.0, 10.0)];
+        let corners: Vec<Point> = corners.into_iter().map(|(lon, lat)| Point { lon, lat }).collect();
+        assert!(encloses(&corners, Point { lon: 1.0, lat: 5.0 }));
+        assert!(encloses(&corners, Point { lon: 5.0, lat: 1.0 }));
+        assert!(!encloses(&corners, Point { lon: 5.0, lat: 5.0 }), "in the notch");
+        assert!(!encloses(&corners, Point { lon: 11.0, lat: 1.0 }));
+    }
+
+    proptest! {
+        #[test]
+        fn a_point_lies_in_the_cell_that_its_score_names(lon in -180.0..180.0f64, lat in -85.05..85.05f64) {
+            let point = Point { lon, lat };
+            let center = Point::from_score(point.score());
+            prop_assert!((center.lon - lon).abs() <= 360.0 / f64::from(1u32 << 26));
+            prop_assert!((center.lat - lat).abs() <= 171.0 / f64::from(1u32 << 26));
+            prop_assert_eq!(center.score(), point.score());
+        }
+
+        #[test]
+        fn the_cells_of_a_search_hold_every_point_of_its_circle(
+            lon in -170.0..170.0f64, lat in -60.0..60.0f64, east in -1.0..1.0f64, north in -1.0..1.0f64,
+            radius in 0.1..500_000.0f64,
+        ) {
+            let degrees = radius / 111_000.0;
+            let point = Point { lon: lon + east * degrees, lat: lat + north * degrees };
+            let area = Area { center: Point { lon, lat }, shape: Shape::Circle { radius }, unit_m: 1.0 };
+            if area.distance_inside_m(point).is_some() {
+                let score = point.score();
+                prop_assert_eq!(area.intervals().iter().filter(|scores| scores.contains(&score)).count(), 1);
+            }
+        }
+
+        #[test]
+        fn no_number_is_too_odd_for_a_search(
+            score in any::<f64>(), lon in -180.0..=180.0f64, lat in -85.05..=85.05f64, size in any::<f64>(),
+        ) {
+            for shape in [Shape::Circle { radius: size.abs() }, Shape::Rectangle { width: size.abs(), height: 1.0 }] {
+                let area = Area { center: Point { lon, lat }, shape, unit_m: 1609.34 };
+                prop_assert!(area.intervals().len() <= 9);
+                area.distance_inside_m(Point::from_score(score));
+            }
+        }
     }
 }

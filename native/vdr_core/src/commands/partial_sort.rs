@@ -15,7 +15,7 @@ const LONG: usize = 40;
 /// Puts the elements of the ranks `0..wanted` where they belong; the others come after them, in no order.
 pub fn partial_sort<T>(items: &mut [T], wanted: usize, order: impl Fn(&T, &T) -> Ordering) {
     // A stack of our own: what comes in decides how deep it gets.
-    let mut parts = Vec::from([0..items.len()]);
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..items.len()).collect();
     while let Some(part) = parts.pop() {
         let Some(slice) = items.get_mut(part.clone()) else { continue };
         if slice.len() < SHORT {

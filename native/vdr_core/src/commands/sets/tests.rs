@@ -1,4 +1,4 @@
-use super::super::harness::{Mirror, Rng, touched};
+use super::super::harness::{Mirror, Rng, touched, tuple};
 use super::super::{ApplyError, Arg, ReadError, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -199,6 +199,20 @@ fn every_key_that_changes_is_touched() {
     for (command, keys) in [("SADD k a", vec!["k"]), ("SMOVE a b m", vec!["a", "b"]), ("SINTERSTORE d a b", vec!["d"])]
     {
         assert_eq!(touched(command), keys, "{command}");
+    }
+}
+
+#[test]
+fn watchers_get_tuples() {
+    for (command, expected) in [
+        ("SADD k a b", "{:sadd, k, [a, b]}"),
+        ("SREM k a", "{:srem, k, [a]}"),
+        ("SMOVE s d m", "{:smove, s, d, m}"),
+        ("SUNIONSTORE d a b", "{:sunionstore, d, [a, b]}"),
+        ("SINTERSTORE d a", "{:sinterstore, d, [a]}"),
+        ("SDIFFSTORE d a", "{:sdiffstore, d, [a]}"),
+    ] {
+        assert_eq!(tuple(command), expected, "{command}");
     }
 }
 

@@ -106,7 +106,15 @@ impl List {
     /// Keeps the elements `from..to` (clipped) and drops the rest.
     pub fn keep(&mut self, from: usize, to: usize) {
         let to = to.min(self.len());
-        self.0 = if from < to { self.0.slice(from..to) } else { Vector::new() };
+        if from >= to {
+            self.0 = Vector::new();
+        } else if from.saturating_add(self.len() - to) <= NEAR {
+            // A capped list is trimmed by a few elements at a time.
+            (to..self.len()).for_each(|_| drop(self.0.pop_back()));
+            (0..from).for_each(|_| drop(self.0.pop_front()));
+        } else {
+            self.0 = self.0.slice(from..to);
+        }
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Blob> + ExactSizeIterator {
@@ -156,6 +164,24 @@ mod tests {
                 assert_same(&shared, &numbers(len).1);
             }
         }
+    }
+
+    #[test]
+    fn a_range_is_kept() {
+        for len in [0usize, 1, 600, 5_000] {
+            for (from, to) in
+                [(0, len), (1, len), (0, len.saturating_sub(1)), (200, len - len / 20), (len / 2, len / 2 + 9)]
+            {
+                let (mut list, plain) = numbers(len);
+                list.keep(from, to);
+                let to = to.min(len);
+                assert_same(&list, plain.get(from..to).unwrap_or_default());
+                assert!(list.range(0, usize::MAX).eq(list.iter()));
+            }
+        }
+        let (mut list, _) = numbers(5);
+        list.keep(3, 2);
+        assert!(list.is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod keys;
 mod lists;
 mod numbers;
 mod reply;
+mod restore;
 mod sample;
 mod scan;
 mod sets;
@@ -131,6 +132,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         databases::WRITES,
         sort::WRITES,
         slots::WRITES,
+        restore::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -93,7 +93,7 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 /// The source's elements in the order in which an unsorted result has them.
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
-    Ok(match apply.get(key).map(|entry| &entry.value) {
+    let mut elements: Vec<Blob> = match apply.get(key).map(|entry| &entry.value) {
         None => Vec::new(),
         Some(Value::List(list)) => list.iter().cloned().collect(),
         Some(Value::Set(set)) => {
@@ -104,12 +104,13 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<
             }
             set.iter().cloned().collect()
         }
-        Some(Value::ZSet(zset)) => {
-            let members = zset.iter().map(|(member, _)| member.clone());
-            if options.descending && options.unsorted() { members.rev().collect() } else { members.collect() }
-        }
+        Some(Value::ZSet(zset)) => zset.iter().map(|(member, _)| member.clone()).collect(),
         Some(_) => return Err(ApplyError::WrongType),
-    })
+    };
+    if options.unsorted() && options.descending {
+        elements.reverse();
+    }
+    Ok(elements)
 }
 
 fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &Options<'_>) -> Result<Vec<Blob>, ApplyError> {

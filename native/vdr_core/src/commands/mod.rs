@@ -6,9 +6,12 @@
 mod args;
 mod bitfield;
 mod bitmaps;
+mod bounds;
 mod databases;
 mod expiry;
 mod glob;
+#[cfg(test)]
+mod harness;
 mod hashes;
 mod hll;
 mod hll_bytes;
@@ -16,16 +19,21 @@ mod keys;
 mod lists;
 mod numbers;
 mod reply;
+mod sample;
 mod scan;
 mod sets;
 mod slots;
 mod sort;
 mod strings;
+mod tuple;
 mod write;
 mod zsets;
+mod zsets_stores;
+mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
 use crate::keyspace::View;
@@ -116,7 +124,8 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         lists::WRITES,
         sets::WRITES,
         hashes::WRITES,
-        zsets::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,

@@ -19,6 +19,7 @@ mod keys;
 mod lists;
 mod numbers;
 mod reply;
+mod restore;
 mod sample;
 mod scan;
 mod sets;
@@ -129,6 +130,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
+        restore::WRITES,
         sort::WRITES,
         slots::WRITES,
     ]

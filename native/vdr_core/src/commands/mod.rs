@@ -130,9 +130,9 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
-        restore::WRITES,
         sort::WRITES,
         slots::WRITES,
+        restore::WRITES,
     ]
     .into_iter()
     .flatten()

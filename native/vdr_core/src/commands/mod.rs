@@ -10,11 +10,13 @@ mod lists;
 mod reply;
 mod sets;
 mod strings;
+mod tuple;
 mod write;
 mod zsets;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
 use crate::keyspace::View;

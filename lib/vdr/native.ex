@@ -17,6 +17,17 @@ defmodule Vdr.Native do
   def read_tx(_source, _db, _operations), do: missing()
   def read_tx_dirty(_source, _db, _operations), do: missing()
 
+  # An instance
+  def store_new, do: missing()
+  def store_close(_store), do: missing()
+  def ready(_store), do: missing()
+  def status(_store), do: missing()
+  def snapshot(_store), do: missing()
+  def watch(_store, _db, _key, _ref, _pid), do: missing()
+  def unwatch(_store, _db, _key, _pid), do: missing()
+  def link_start(_store, _config, _pid, _tag), do: missing()
+  def link_stop(_store), do: missing()
+
   # Snapshots
   def snapshot_from_commands(_db, _commands), do: missing()
 

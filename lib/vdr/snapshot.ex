@@ -27,4 +27,15 @@ defmodule Vdr.Snapshot do
   def from_commands(commands, db \\ 0) do
     with {:ok, native} <- Vdr.Native.snapshot_from_commands(db, commands), do: {:ok, %__MODULE__{native: native}}
   end
+
+  @doc false
+  @spec of(term) :: {:ok, t} | {:error, :not_found | :not_ready}
+  def of(id) do
+    with {store, _pid} <- Vdr.Instances.find(id), {:ok, native} <- Vdr.Native.snapshot(store) do
+      {:ok, %__MODULE__{native: native}}
+    else
+      nil -> {:error, :not_found}
+      error -> error
+    end
+  end
 end

@@ -3,11 +3,15 @@
 //! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
 //! means is known to [`terms`] alone.
 
+mod instance;
+mod link;
 mod read;
 mod reaper;
 mod snapshot;
 mod source;
+mod store;
 mod terms;
+mod watcher;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 

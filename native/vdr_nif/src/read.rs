@@ -1,6 +1,7 @@
 //! The reads as NIFs: one entry for every row, and its twin on a dirty scheduler.
 
 use crate::source::{SourceRef, now_ms};
+use crate::store::Store;
 use crate::terms;
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
@@ -10,13 +11,14 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use vdr_core::commands::{self, Arg, Read, ReadError};
 use vdr_core::keyspace::View;
+use vdr_core::live::Snapshot;
 
 /// Calls that touch more elements than this leave the normal schedulers. At some 100 ns an element it is well under the
 /// millisecond that the BEAM wants a NIF to stay below.
 const ELEMENTS_MAX: usize = 1000;
 
 mod atoms {
-    rustler::atoms! { dirty, not_ready, bad_command }
+    rustler::atoms! { dirty, not_found, not_ready, bad_command }
 }
 
 /// The rows by the VM's own word for their names: an atom is a number to us, so a look-up allocates nothing.
@@ -57,15 +59,31 @@ fn call<'a>(
     args: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
-    let Some(keyspace) = source.keyspace() else { return env.error_tuple(atoms::not_ready()) };
     let (Some(row), Ok(db), Ok(args)) = (row(name), terms::db(db), terms::args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    let view = keyspace.view(db, now_ms());
-    if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
-        return atoms::dirty().to_term(env);
-    }
-    terms::answer(env, row.call(view, &args))
+    on(env, source, elements_max, |snapshot| {
+        let view = snapshot.view(db, now_ms());
+        if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
+            return atoms::dirty().to_term(env);
+        }
+        terms::answer(env, row.call(view, &args))
+    })
+}
+
+/// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
+fn on<'a>(
+    env: Env<'a>,
+    source: &SourceRef,
+    elements_max: Option<usize>,
+    read: impl FnOnce(&Snapshot) -> Term<'a>,
+) -> Term<'a> {
+    let answer = if elements_max.is_some() { source.read(read) } else { source.read_long(read) };
+    answer.unwrap_or_else(|| {
+        // Whoever still has a closed store in hand found it a moment before its end.
+        let closed = source.store().is_some_and(Store::is_closed);
+        env.error_tuple(if closed { atoms::not_found() } else { atoms::not_ready() })
+    })
 }
 
 /// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or `:dirty`.
@@ -114,7 +132,6 @@ fn call_all<'a>(
     operations: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
-    let Some(keyspace) = source.keyspace() else { return env.error_tuple(atoms::not_ready()) };
     let (Ok(db), Ok(length), Ok(operations)) =
         (terms::db(db), operations.list_length(), operations.into_list_iterator())
     else {
@@ -125,11 +142,13 @@ fn call_all<'a>(
         return atoms::dirty().to_term(env);
     }
     let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
-    let view = keyspace.view(db, now_ms());
-    let elements = operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
-    if elements_max.is_some_and(|max| elements > max) {
-        return atoms::dirty().to_term(env);
-    }
-    let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();
-    (atom::ok(), answers).encode(env)
+    on(env, source, elements_max, |snapshot| {
+        let view = snapshot.view(db, now_ms());
+        let elements = operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
+        if elements_max.is_some_and(|max| elements > max) {
+            return atoms::dirty().to_term(env);
+        }
+        let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();
+        (atom::ok(), answers).encode(env)
+    })
 }

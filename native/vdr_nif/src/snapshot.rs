@@ -1,11 +1,13 @@
 //! Snapshots as NIFs.
 
-use crate::source::{Source, SourceRef, now_ms};
+use crate::source::{Held, Source, SourceRef, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
+use std::sync::Arc;
 use vdr_core::commands::{self, Apply, ApplyError, Words};
 use vdr_core::keyspace::Keyspace;
+use vdr_core::live::Snapshot;
 
 mod atoms {
     rustler::atoms! { bad_command }
@@ -24,7 +26,8 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
             return env.error_tuple((atoms::bad_command(), index));
         }
     }
-    (atom::ok(), SourceRef::new(Source::of(keyspace))).encode(env)
+    let snapshot = Snapshot { keyspace, ..Snapshot::default() };
+    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), Arc::default())))).encode(env)
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

@@ -154,3 +154,159 @@ fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
 pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     NewBinary::from_slice(env, bytes).into()
 }
+
+/// A database and a key in it.
+pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), ReadError> {
+    Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
+}
+
+/// What a watcher receives behind its reference.
+pub fn event<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
+    match event {
+        Event::Update { command, db, key, offset } => {
+            let event = UpdateEvent { command: tuple(env, command), db: *db, key: blob(env, key), offset: *offset };
+            event.encode(env)
+        }
+        Event::Init { offset } => InitEvent { offset: *offset }.encode(env),
+    }
+}
+
+#[derive(NifStruct)]
+#[module = "Vdr.WatchEvent.Update"]
+struct UpdateEvent<'a> {
+    command: Term<'a>,
+    db: u32,
+    key: Term<'a>,
+    offset: u64,
+}
+
+#[derive(NifStruct)]
+#[module = "Vdr.WatchEvent.Init"]
+struct InitEvent {
+    offset: u64,
+}
+
+fn tuple<'a>(env: Env<'a>, tuple: &Tuple) -> Term<'a> {
+    let name = word(env, tuple.name);
+    let terms: Vec<Term<'a>> = std::iter::once(name).chain(tuple.fields.iter().map(|part| field(env, part))).collect();
+    make_tuple(env, &terms)
+}
+
+fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
+    match part {
+        Field::Bytes(bytes) => binary(env, bytes),
+        Field::Int(int) => int.encode(env),
+        Field::Float(float) => match Reply::score(*float) {
+            Reply::Word(name) => word(env, name),
+            _ => float.encode(env),
+        },
+        Field::Word(name) => word(env, name),
+        Field::List(parts) => parts.iter().map(|part| field(env, part)).collect::<Vec<_>>().encode(env),
+        Field::Pair(pair) => make_tuple(env, &[field(env, &pair.0), field(env, &pair.1)]),
+    }
+}
+
+/// What `Vdr.Link` knows of a link before it starts.
+#[derive(NifMap)]
+struct Config<'a> {
+    label: String,
+    host: String,
+    port: u16,
+    username: Option<String>,
+    password: Option<Binary<'a>>,
+    connect_timeout_ms: u64,
+    ack_interval_ms: u64,
+}
+
+pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
+    let config: Config<'_> = term.decode()?;
+    let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
+    link.label = config.label;
+    link.credentials = config.password.map(|password| Credentials {
+        username: config.username,
+        password: Secret::new(password.as_slice()),
+    });
+    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
+    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
+    Ok(link)
+}
+
+/// `{:state, state}`.
+pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
+    (words::state(), word(env, state.as_str())).encode(env)
+}
+
+/// `:ready`.
+pub fn ready(env: Env<'_>) -> Term<'_> {
+    words::ready().to_term(env)
+}
+
+/// `{:ended, code, detail, :soon | :slowly | :never}`.
+pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
+    let retry = match end.retry() {
+        Retry::Soon => words::soon(),
+        Retry::Slowly => words::slowly(),
+        Retry::Never => words::never(),
+    };
+    (words::ended(), word(env, end.code()), end.cause.to_string(), retry).encode(env)
+}
+
+/// How an instance stands.
+#[derive(NifMap)]
+struct Status<'a> {
+    state: Term<'a>,
+    connected: bool,
+    ready: bool,
+    stale: bool,
+    stale_ms: Option<i64>,
+    last_message_ms_ago: Option<i64>,
+    replication_id: Option<String>,
+    offset: u64,
+    commands_applied: u64,
+    full_syncs: u64,
+    partial_syncs: u64,
+    guard_windows_given_up: u64,
+    unknown_commands: HashMap<String, u64>,
+    keys: HashMap<u32, usize>,
+    server: Option<Server>,
+    watches: usize,
+    snapshots_held: usize,
+}
+
+#[derive(NifMap)]
+struct Server {
+    name: &'static str,
+    version: String,
+}
+
+pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
+    let (inner, now_ms) = (store.inner(), now_ms());
+    let (status, state) = (&inner.shared.status, inner.standing.state());
+    let snapshot = store.live().load();
+    let ready = snapshot.is_some();
+    let stale = ready && state != Some(LinkState::Streaming);
+    let status = Status {
+        state: word(env, state.unwrap_or(LinkState::Init).as_str()),
+        connected: state.is_some_and(|state| state != LinkState::Init),
+        ready,
+        stale,
+        stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
+        last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
+        offset: status.offset.load(Ordering::Relaxed),
+        commands_applied: status.commands_applied.load(Ordering::Relaxed),
+        full_syncs: status.full_syncs.load(Ordering::Relaxed),
+        partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
+        guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
+        unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
+        keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
+        server: snapshot.as_ref().and_then(|all| all.server.as_deref()).map(|server| Server { name: server.name, version: server.version.clone() }),
+        watches: inner.shared.watches.len(),
+        snapshots_held: store.snapshots_held(),
+    };
+    status.encode(env)
+}
+
+mod words {
+    rustler::atoms! { state, ready, ended, soon, slowly, never }
+}

@@ -107,6 +107,8 @@ fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
                 words.rest();
             }
             Part::Scored => fields.extend(scored(&mut words)?),
+            Part::Fields => fields.extend(counted_fields(&mut words, 1)?),
+            Part::FieldPairs => fields.extend(counted_fields(&mut words, 2)?),
             // Options at the end of a command are optional, and absent when there are none.
             Part::Options if words.is_empty() => fields.push(Field::List(Vec::new())),
             _ => fields.push(field(*part, &mut words)?),
@@ -129,7 +131,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
             pair_list(words.take(count.checked_mul(2)?).ok()?)?
         }
         Part::Options => Field::List(words.rest().iter().map(|arg| option(arg)).collect()),
-        Part::Scored | Part::Dropped => return None,
+        Part::Scored | Part::Fields | Part::FieldPairs | Part::Dropped => return None,
     })
 }
 
@@ -142,6 +144,13 @@ fn scored(words: &mut Words<'_>) -> Option<[Field; 2]> {
         .ok()?
         .map(|(score, member)| Some(Field::Pair(Box::new((score_field(parse_float(score)?), bytes(member))))));
     Some([Field::List(scored.collect::<Option<_>>()?), Field::List(flags)])
+}
+
+fn counted_fields(words: &mut Words<'_>, width: usize) -> Option<[Field; 2]> {
+    let [before, groups, after] = words.fields(width).ok()?;
+    let options = before.iter().chain(after).map(|arg| option(arg)).collect();
+    let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
+    Some([Field::List(options), fields])
 }
 
 fn score_field(score: f64) -> Field {
@@ -202,6 +211,14 @@ mod tests {
         assert_eq!(of("INCRBY k x"), generic(&[b"INCRBY", b"k", b"x"]));
         assert_eq!(of("NOSUCH a"), generic(&[b"NOSUCH", b"a"]));
         assert_eq!(tuple(&[]), generic(&[]));
+    }
+
+    #[test]
+    fn counted_fields_stand_behind_their_options() {
+        let fields = Field::List(vec![bytes(b"f"), bytes(b"g")]);
+        let options = Field::List(vec![Field::Word("nx")]);
+        let expected = vec![bytes(b"h"), Field::Int(5), options, fields];
+        assert_eq!(of("HPEXPIREAT h 5 NX FIELDS 2 f g"), Tuple { name: "hpexpireat", fields: expected });
     }
 
     #[test]

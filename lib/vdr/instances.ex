@@ -78,6 +78,7 @@ defmodule Vdr.Instances do
   @impl GenServer
   def init(nil) do
     Process.flag(:trap_exit, true)
+
     owners =
       for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{}, do: {Process.monitor(pid), {id, pid}}
 

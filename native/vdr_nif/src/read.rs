@@ -2,14 +2,14 @@
 
 use crate::source::{SourceRef, now_ms};
 use crate::store::Store;
-use crate::terms;
+use crate::terms::{self, ArgList};
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use vdr_core::commands::{self, Arg, Read, ReadError};
+use vdr_core::commands::{self, Read, ReadError};
 use vdr_core::keyspace::View;
 use vdr_core::live::Snapshot;
 
@@ -106,7 +106,7 @@ fn read_tx_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: 
 /// One operation of a list: the term, and the call that it means, if any.
 struct Operation<'a> {
     term: Term<'a>,
-    call: Option<(&'static Read, Vec<Arg<'a>>)>,
+    call: Option<(&'static Read, ArgList<'a>)>,
 }
 
 impl<'a> Operation<'a> {

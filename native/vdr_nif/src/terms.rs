@@ -10,6 +10,7 @@ use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{
     Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
 };
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -31,13 +32,21 @@ pub fn db(term: Term<'_>) -> Result<u32, ReadError> {
     term.decode().map_err(|_| ReadError::BadArgument)
 }
 
+/// The arguments of a read: hardly any takes more, and then they need no allocation.
+pub type ArgList<'a> = SmallVec<[Arg<'a>; 4]>;
+
 /// A list of arguments.
-pub fn args(term: Term<'_>) -> Result<Vec<Arg<'_>>, ReadError> {
-    list(term, DEPTH_MAX)
+pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
+    // An improper list has no length.
+    let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
+    for item in term.into_list_iterator().map_err(bad)? {
+        args.push(arg(item, DEPTH_MAX)?);
+    }
+    Ok(args)
 }
 
 /// `{name, args...}`.
-pub fn operation(term: Term<'_>) -> Result<(Term<'_>, Vec<Arg<'_>>), ReadError> {
+pub fn operation(term: Term<'_>) -> Result<(Term<'_>, ArgList<'_>), ReadError> {
     let terms = get_tuple(term).map_err(|_| ReadError::BadArgument)?;
     let (name, args) = terms.split_first().ok_or(ReadError::BadArgument)?;
     Ok((*name, args.iter().map(|term| arg(*term, DEPTH_MAX)).collect::<Result<_, _>>()?))
@@ -67,7 +76,6 @@ fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {
 
 fn list(term: Term<'_>, depth: usize) -> Result<Vec<Arg<'_>>, ReadError> {
     let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
-    // An improper list has no length.
     let mut items = Vec::with_capacity(term.list_length().map_err(bad)?);
     for item in term.into_list_iterator().map_err(bad)? {
         items.push(arg(item, depth)?);

@@ -154,10 +154,14 @@ impl Loader {
         Ok(Progress::Done { consumed: before + bytes.len() - rest.len() })
     }
 
-    /// Moves into the carry what the unfinished item lacks.
+    /// Moves into the carry what the unfinished item lacks. Its room doubles, but never beyond what the item needs: a
+    /// long string is not held in twice its size, and a length without its bytes reserves little.
     fn top_up(&mut self, rest: &mut &[u8]) {
         let missing = self.need.saturating_sub(self.carry.len());
         let (piece, after) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
+        if self.carry.capacity() - self.carry.len() < piece.len() {
+            self.carry.reserve_exact(missing.min(self.carry.len().max(piece.len())));
+        }
         self.carry.extend_from_slice(piece);
         *rest = after;
     }

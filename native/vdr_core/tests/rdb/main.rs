@@ -9,6 +9,8 @@ mod encodings;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keyspaces;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod writer;

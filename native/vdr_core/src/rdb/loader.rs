@@ -21,6 +21,9 @@ use super::walk::Walk;
 const CHECKSUM_VERSION_MIN: u32 = 5;
 const CHECKSUM_BYTES: usize = 8;
 
+/// How much of a key an error keeps: it may live long in logs and states, and a key may be 512 MiB.
+const ERROR_KEY_BYTES_MAX: usize = 1024;
+
 /// What a call of [`Loader::feed`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -177,7 +180,7 @@ impl Loader {
         RdbError {
             fault,
             offset_bytes: self.offset_bytes.saturating_add(into_item as u64),
-            key: self.walk.key().map(Box::from),
+            key: self.walk.key().map(|key| Box::from(key.get(..ERROR_KEY_BYTES_MAX).unwrap_or(key))),
         }
     }
 }

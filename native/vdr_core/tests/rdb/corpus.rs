@@ -1,7 +1,8 @@
 //! Files of real servers: what is in them is known, and must be found.
 
 use crate::support::{Key, Recorder, Told, files, load, load_whole, own_files, shared_folder};
-use vdr_core::rdb::{Builder, Loader, Progress};
+use std::path::Path;
+use vdr_core::rdb::{Builder, Loader, Progress, decode_dump};
 use vdr_core::value::Kind;
 
 /// Folder, file, and either the keys by kind and database or the code of the error.
@@ -187,6 +188,31 @@ fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         text.bytes().filter(|&c| c != b'-').map(|c| (c as char).to_digit(16).unwrap() as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// The payload of DUMP and the file must tell the same of a key.
+#[test]
+fn what_a_server_dumps_of_a_key_is_what_its_file_says() {
+    let mut compared = 0;
+    for (name, bytes, _) in own_files() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rdb").join(format!("{name}.dumps"));
+        let Ok(dumps) = std::fs::read_to_string(path) else { continue };
+        let file = load_whole(&bytes).unwrap();
+        for dump in dumps.lines() {
+            let (key, payload) = dump.split_once(' ').unwrap();
+            let mut told = Recorder::default();
+            decode_dump(&unhex(payload), &mut told).unwrap_or_else(|error| panic!("{name} {key}: {error}"));
+            let expected = file.keys.iter().find(|found| found.db == 0 && found.key == unhex(key)).unwrap();
+            assert_eq!(told.keys.len(), 1);
+            assert_eq!(
+                (told.keys[0].kind, &told.keys[0].elements),
+                (expected.kind, &expected.elements),
+                "{name} {key}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared}");
 }
 
 #[test]

@@ -203,12 +203,10 @@ fn what_a_server_dumps_of_a_key_is_what_its_file_says() {
             let mut told = Recorder::default();
             decode_dump(&unhex(payload), &mut told).unwrap_or_else(|error| panic!("{name} {key}: {error}"));
             let expected = file.keys.iter().find(|found| found.db == 0 && found.key == unhex(key)).unwrap();
-            assert_eq!(told.keys.len(), 1);
-            assert_eq!(
-                (told.keys[0].kind, &told.keys[0].elements),
-                (expected.kind, &expected.elements),
-                "{name} {key}"
-            );
+            // Key and expiry are arguments of RESTORE. The order of a hash table may change between two looks at it.
+            let dumped = told.keys.pop().unwrap();
+            let dumped = Key { key: expected.key.clone(), expiry: expected.expiry, ..dumped };
+            assert_eq!(line(&dumped), line(expected), "{name}");
             compared += 1;
         }
     }

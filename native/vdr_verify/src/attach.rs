@@ -1,6 +1,6 @@
 //! A mirror attached to a server, every state of it kept by offset for a while.
 
-use crate::client::Command;
+use vdr_testkit::Command;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -181,6 +181,10 @@ impl Sink for Recorder {
 
     fn applied(&self) -> u64 {
         self.sink.applied()
+    }
+
+    fn tick(&mut self) {
+        self.sink.tick();
     }
 
     fn ended(&mut self) {

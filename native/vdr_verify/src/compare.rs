@@ -1,7 +1,7 @@
 //! Finds the smallest difference between a server and a snapshot of it.
 
 use crate::attach::History;
-use crate::client::{Client, Command, Reply};
+use vdr_testkit::{Client, Command, Reply};
 use crate::cmd;
 use std::io;
 use vdr_core::digest::{self, Dialect};

@@ -3,7 +3,7 @@
 use crate::attach::{Attached, show};
 use crate::episode::{Divergence, Run};
 use crate::generate::{Generator, Unit};
-use crate::server::Binary;
+use vdr_testkit::Binary;
 use std::io;
 use std::time::{Duration, Instant};
 

@@ -118,7 +118,11 @@ impl Refusal {
     }
 
     pub fn retry(&self) -> Retry {
-        self.kind.retry()
+        match self.kind {
+            // An old server that knows no user names, say: it will not learn them.
+            RefusalKind::Other if self.command == "AUTH" => Retry::Slowly,
+            kind => kind.retry(),
+        }
     }
 }
 

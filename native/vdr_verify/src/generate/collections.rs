@@ -1,7 +1,7 @@
 //! Lists, sets and hashes.
 
 use super::{Generator, Kind};
-use crate::client::Command;
+use vdr_testkit::Command;
 use crate::cmd;
 
 impl Generator {

@@ -1,7 +1,7 @@
 //! Keys, expiry, databases, and commands that reach from one type into another.
 
 use super::{Generator, Kind};
-use crate::client::Command;
+use vdr_testkit::Command;
 use crate::cmd;
 
 impl Generator {

@@ -10,7 +10,7 @@ mod keyspace;
 mod strings;
 mod zsets;
 
-use crate::client::{Command, command};
+use vdr_testkit::{Command, command};
 use fastrand::Rng;
 
 /// What is sent as one.

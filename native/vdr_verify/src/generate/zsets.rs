@@ -1,7 +1,7 @@
 //! Sorted sets and places.
 
 use super::{Generator, Kind};
-use crate::client::Command;
+use vdr_testkit::Command;
 use crate::cmd;
 
 impl Generator {

@@ -22,8 +22,8 @@ use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
 /// How often we tell the primary that we live while the file comes, and acknowledge until the stream has begun.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// As good as never, and no instant overflows by it.
-const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest wait, whatever a configuration says: no instant overflows by it, and its milliseconds fit the kernel's int.
+pub const WAIT_MAX: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
 enum Phase {
     Opening(Handshake),
@@ -314,7 +314,6 @@ impl Clock {
     }
 }
 
-/// `wait` from `start`, whatever a configuration says.
 pub fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(WAIT_MAX)
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{Endpoint, LinkConfig};
 use crate::end::Cause;
-use crate::session::after;
+use crate::session::{WAIT_MAX, after};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +61,6 @@ fn tune(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.timeouts.read))?;
+    socket.set_tcp_user_timeout(Some(config.timeouts.read.min(WAIT_MAX)))?;
     Ok(())
 }

@@ -4,4 +4,4 @@ mod client;
 mod server;
 
 pub use client::{Client, Command, Reply, command};
-pub use server::{Binary, Server, binaries};
+pub use server::{Binary, Server, binaries, free_port};

@@ -116,7 +116,10 @@ fn a_length_that_is_not_the_files_is_told() {
     assert_eq!(error(&sized("9")), "file longer than announced");
     assert_eq!(error(&sized("1")), "file longer than announced");
     assert_eq!(error(&sized("11")), "file ended 1 bytes before the announced length");
-    assert_eq!(error(&sized("9223372036854775807")), "file ended 9223372036854775797 bytes before the announced length");
+    assert_eq!(
+        error(&sized("9223372036854775807")),
+        "file ended 9223372036854775797 bytes before the announced length"
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod fake_primary;
 #[cfg(test)]
 mod full_sync;
 #[cfg(test)]
+mod mirrored;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod real_servers;

@@ -32,6 +32,8 @@ pub struct Notes {
     pub commands: Vec<Vec<String>>,
     pub applied: u64,
     pub ticks: usize,
+    /// How often the sink was asked whether it is ready.
+    pub ready_polls: usize,
     pub end: Option<Ended>,
     pub sink_dropped: bool,
 }
@@ -48,7 +50,12 @@ pub struct Tape {
 
 impl Tape {
     pub fn new() -> Self {
-        Tape { notes: Arc::default(), changed: Arc::default(), position: None, ready: Arc::new(watch::Sender::new(true)) }
+        Tape {
+            notes: Arc::default(),
+            changed: Arc::default(),
+            position: None,
+            ready: Arc::new(watch::Sender::new(true)),
+        }
     }
 
     /// As if `offset` bytes had been applied by an earlier link.
@@ -179,6 +186,7 @@ impl Sink for TapeSink {
     }
 
     async fn ready(&mut self) {
+        self.tape.write(|notes| notes.ready_polls += 1);
         let _ = self.tape.ready.subscribe().wait_for(|ready| *ready).await;
     }
 }

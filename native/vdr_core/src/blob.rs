@@ -47,6 +47,14 @@ impl Blob {
         }
     }
 
+    /// The bytes to change in place; copied first when somebody else holds them too.
+    pub fn make_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Repr::Inline(len, bytes) => bytes.get_mut(..usize::from(*len)).unwrap_or_default(),
+            Repr::Shared(bytes) => Arc::make_mut(bytes),
+        }
+    }
+
     /// The shared allocation of a long value: who holds it may read it without a copy.
     pub fn shared(&self) -> Option<&Arc<[u8]>> {
         match &self.0 {
@@ -154,6 +162,17 @@ mod tests {
             assert_eq!(Blob::new(&bytes).as_bytes(), &bytes[..]);
             assert_eq!(Blob::from(bytes.clone()).as_bytes(), &bytes[..]);
             assert_eq!(Blob::new(&bytes).shared().is_some(), len > INLINE);
+        }
+    }
+
+    #[test]
+    fn a_change_in_place_leaves_clones_as_they_were() {
+        for len in [3, INLINE + 1] {
+            let mut blob = Blob::from(vec![0; len]);
+            let clone = blob.clone();
+            blob.make_mut()[1] = 7;
+            assert_eq!((blob[1], blob.len()), (7, len));
+            assert_eq!(clone, Blob::from(vec![0; len]));
         }
     }
 

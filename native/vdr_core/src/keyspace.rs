@@ -110,15 +110,35 @@ impl Db {
 
     /// From the entries of a snapshot file. The last of equal keys counts.
     pub fn from_entries(entries: impl IntoIterator<Item = (Blob, Entry)>) -> Self {
-        let mut map = KeyMap::default();
-        let mut keys = Vec::new();
+        let mut db = DbBuilder::default();
         for (key, entry) in entries {
-            if map.insert(key.clone(), entry).is_none() {
-                keys.push(key);
-            }
+            db.insert(key, entry);
         }
+        db.build()
+    }
+}
+
+/// A database on its way in, keys in any order: they are put in order once, at the end.
+#[derive(Default)]
+pub struct DbBuilder {
+    entries: KeyMap,
+    keys: Vec<Blob>,
+}
+
+impl DbBuilder {
+    /// `false` when the key was there; what comes last counts.
+    pub fn insert(&mut self, key: Blob, entry: Entry) -> bool {
+        let new = self.entries.insert(key.clone(), entry).is_none();
+        if new {
+            self.keys.push(key);
+        }
+        new
+    }
+
+    pub fn build(self) -> Db {
+        let DbBuilder { entries, mut keys } = self;
         keys.sort_unstable();
-        Db { entries: map, order: Tree::from_sorted(keys.into_iter().map(|key| (key, ()))) }
+        Db { entries, order: Tree::from_sorted(keys.into_iter().map(|key| (key, ()))) }
     }
 }
 

@@ -3,9 +3,16 @@
 //! The modules stand in reading order: what a byte string is, the structures that hold them, the commands, what comes
 //! down the wire, and what readers see.
 
+pub mod apply;
 pub mod blob;
 pub mod commands;
+pub mod digest;
+pub mod fpconv;
 pub mod keyspace;
+pub mod live;
+pub mod mirror;
 pub mod rdb;
+pub mod resp;
 pub mod tree;
 pub mod value;
+pub mod watch;

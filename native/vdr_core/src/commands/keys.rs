@@ -1,7 +1,126 @@
-//! keys
+//! Keys whatever they hold: presence, type, order, removal, renaming and copying.
 
-use super::{Read, Write};
+use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
+use crate::blob::Blob;
+use crate::keyspace::View;
 
-pub const READS: &[Read] = &[];
+pub const READS: &[Read] = &[
+    Read { name: "exists", args: &["key"], cost: Cost::Point, run: exists },
+    Read { name: "type", args: &["key"], cost: Cost::Point, run: kind },
+    Read { name: "dbsize", args: &[], cost: Cost::Point, run: dbsize },
+    Read { name: "first", args: &["count"], cost: Cost::Elements(count_first), run: first },
+    Read { name: "last", args: &["count"], cost: Cost::Elements(count_first), run: last },
+    Read { name: "next", args: &["key", "count"], cost: Cost::Elements(count_second), run: next },
+    Read { name: "prev", args: &["key", "count"], cost: Cost::Elements(count_second), run: prev },
+];
 
-pub const WRITES: &[Write] = &[];
+fn exists<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::Bool(view.entry(args.bytes()?).is_some()))
+}
+
+fn kind<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(view.kind(args.bytes()?).map_or(Reply::Nil, |kind| Reply::Word(kind.name())))
+}
+
+/// Keys past their time count until the primary deletes them, as on a real replica.
+fn dbsize<'s>(view: View<'s>, _args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.db.len()))
+}
+
+fn first<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::blobs(live_keys(view, 0, view.db.len()).take(args.count()?)))
+}
+
+fn last<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(last_of(view, view.db.len(), args.count()?))
+}
+
+fn next<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    let from = view.db.rank(key).map_or_else(|rank| rank, |rank| rank + 1);
+    Ok(Reply::blobs(live_keys(view, from, view.db.len()).take(count)))
+}
+
+fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    let to = view.db.rank(key).unwrap_or_else(|rank| rank);
+    Ok(last_of(view, to, count))
+}
+
+/// The `count` live keys that stand last before rank `to`, the nearest to it last.
+fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
+    let mut keys: Vec<Reply<'_>> = live_keys(view, 0, to).rev().take(count).map(Reply::Blob).collect();
+    keys.reverse();
+    Reply::List(keys)
+}
+
+/// Keys with ranks `from..to` whose time has not passed, in byte order.
+pub(super) fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
+    view.db.keys(from, to).map(|(key, ())| key).filter(move |key| view.entry(key).is_some())
+}
+
+fn count_first(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.count().ok().map(|count| count.min(view.db.len()))
+}
+
+fn count_second(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.bytes().ok()?;
+    count_first(view, args)
+}
+
+pub const WRITES: &[Write] = &[
+    Write { name: "del", shape: &[Part::Keys], touches: Touches::Shape, run: del },
+    Write { name: "unlink", shape: &[Part::Keys], touches: Touches::Shape, run: del },
+    Write { name: "rename", shape: &[Part::Key, Part::Key], touches: Touches::Shape, run: rename },
+    Write { name: "renamenx", shape: &[Part::Key, Part::Key], touches: Touches::Shape, run: rename },
+    Write {
+        name: "copy",
+        shape: &[Part::Source, Part::Key, Part::Options],
+        touches: Touches::Special(copy_touches),
+        run: copy,
+    },
+];
+
+fn del(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    for key in words.rest() {
+        apply.remove(key);
+    }
+    Ok(())
+}
+
+fn rename(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (from, to) = (words.bytes()?, words.bytes()?);
+    words.finish()?;
+    let entry = apply.remove(from).ok_or(ApplyError::Missing)?;
+    apply.db().insert(Blob::new(to), entry);
+    Ok(())
+}
+
+fn copy(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (from, to) = (words.bytes()?, words.bytes()?);
+    let db = copy_db(apply.db, words)?;
+    let entry = apply.get(from).cloned().ok_or(ApplyError::Missing)?;
+    apply.keyspace.db_mut(db).insert(Blob::new(to), entry);
+    Ok(())
+}
+
+/// The database that `[DB n] [REPLACE]` names, the selected one otherwise.
+fn copy_db(selected: u32, words: &mut Words<'_>) -> Result<u32, ApplyError> {
+    let mut db = selected;
+    while !words.is_empty() {
+        if words.take_word("db") {
+            db = super::databases::index(words)?;
+        } else if !words.take_word("replace") {
+            return Err(ApplyError::BadArguments);
+        }
+    }
+    Ok(db)
+}
+
+fn copy_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    if let [_, key, options @ ..] = args
+        && let Ok(db) = copy_db(db, &mut Words::new(options))
+    {
+        touch(Touch::Key { db, key });
+    }
+}

@@ -4,17 +4,36 @@
 //! borrows from the snapshot. Writes are reached only from the replication stream.
 
 mod args;
+mod bitfield;
+mod bitmaps;
+mod bounds;
+mod databases;
+mod expiry;
+mod glob;
+#[cfg(test)]
+mod harness;
 mod hashes;
+mod hll;
+mod hll_bytes;
 mod keys;
 mod lists;
+mod numbers;
 mod reply;
+mod sample;
+mod scan;
 mod sets;
+mod slots;
+mod sort;
 mod strings;
+mod tuple;
 mod write;
 mod zsets;
+mod zsets_stores;
+mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
 use crate::keyspace::View;
@@ -79,12 +98,47 @@ pub enum ReadError {
 
 /// Every read, in the order of the documentation.
 pub fn reads() -> impl Iterator<Item = &'static Read> {
-    [strings::READS, lists::READS, sets::READS, hashes::READS, zsets::READS, keys::READS].into_iter().flatten()
+    [
+        strings::READS,
+        bitmaps::READS,
+        lists::READS,
+        sets::READS,
+        hashes::READS,
+        zsets::READS,
+        keys::READS,
+        expiry::READS,
+        scan::READS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every write that changes data.
 pub fn writes() -> impl Iterator<Item = &'static Write> {
-    [strings::WRITES, lists::WRITES, sets::WRITES, hashes::WRITES, zsets::WRITES, keys::WRITES].into_iter().flatten()
+    [
+        strings::WRITES,
+        numbers::WRITES,
+        bitmaps::WRITES,
+        bitfield::WRITES,
+        hll::WRITES,
+        lists::WRITES,
+        sets::WRITES,
+        hashes::WRITES,
+        zsets::WRITES,
+        keys::WRITES,
+        expiry::WRITES,
+        databases::WRITES,
+        sort::WRITES,
+        slots::WRITES,
+        lists::WRITES,
+        sets::WRITES,
+        hashes::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
+        keys::WRITES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The row of a read by its name.

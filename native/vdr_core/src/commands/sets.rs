@@ -1,7 +1,293 @@
-//! sets
+//! Sets.
+//!
+//! `SADD` and `SREM` come with all the members that a client named, those that changed nothing included. A member that
+//! `SMOVE` does not find means that our data is not the primary's.
 
-use super::{Read, Write};
+use super::sample::{self, ranks};
+use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
+use crate::blob::Blob;
+use crate::keyspace::View;
+use crate::value::{Set, Value};
 
-pub const READS: &[Read] = &[];
+#[cfg(test)]
+mod tests;
 
-pub const WRITES: &[Write] = &[];
+pub const READS: &[Read] = &[
+    Read { name: "smembers", args: &["key"], cost: Cost::Elements(len), run: smembers },
+    Read { name: "scard", args: &["key"], cost: Cost::Point, run: scard },
+    Read { name: "sismember", args: &["key", "member"], cost: Cost::Point, run: sismember },
+    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(asked), run: smismember },
+    Read { name: "srandmember", args: &["key", "count"], cost: Cost::Elements(sample_len), run: srandmember },
+    Read { name: "sunion", args: &["keys"], cost: Cost::Elements(sum_of_lens), run: sunion },
+    Read { name: "sinter", args: &["keys"], cost: Cost::Elements(least_len), run: sinter },
+    Read { name: "sdiff", args: &["keys"], cost: Cost::Elements(first_len), run: sdiff },
+    Read { name: "sintercard", args: &["keys", "?limit"], cost: Cost::Elements(least_len), run: sintercard },
+    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(edge_len), run: sfirst },
+    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(edge_len), run: slast },
+    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: snext },
+    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: sprev },
+];
+
+fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    view.set(args.bytes().ok()?).ok()?.map(Set::len)
+}
+
+fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.bytes().ok()?;
+    Some(args.byte_list().ok()?.len())
+}
+
+fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    Some(sample::amount(args.int().ok()?, len))
+}
+
+fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    Some(args.count().ok()?.min(len))
+}
+
+fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    args.bytes().ok()?;
+    Some(args.count().ok()?.min(len))
+}
+
+fn lens(view: View<'_>, args: &mut Args<'_>) -> Option<Vec<usize>> {
+    let sets = sets(view, args).ok()?;
+    Some(sets.into_iter().map(|set| set.map_or(0, Set::len)).collect())
+}
+
+fn sum_of_lens(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    Some(lens(view, args)?.into_iter().fold(0, usize::saturating_add))
+}
+
+/// An intersection walks its smallest set, and looks each member up in the others.
+fn least_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let lens = lens(view, args)?;
+    Some(lens.iter().min()?.saturating_mul(lens.len()))
+}
+
+/// A difference walks its first set, and looks each member up in the others.
+fn first_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let lens = lens(view, args)?;
+    Some(lens.first()?.saturating_mul(lens.len()))
+}
+
+/// What `pick` takes from a set; nothing from a missing one.
+fn members<'s, I>(set: Option<&'s Set>, pick: impl FnOnce(&'s Set) -> I) -> Reply<'s>
+where
+    I: Iterator<Item = &'s Blob>,
+{
+    set.map_or_else(|| Reply::List(Vec::new()), |set| Reply::blobs(pick(set)))
+}
+
+fn smembers<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(members(view.set(args.bytes()?)?, Set::iter))
+}
+
+fn scard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.set(args.bytes()?)?.map_or(0, Set::len)))
+}
+
+fn sismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member) = (args.bytes()?, args.bytes()?);
+    Ok(Reply::Bool(view.set(key)?.is_some_and(|set| set.contains(member))))
+}
+
+fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, members) = (args.bytes()?, args.byte_list()?);
+    let set = view.set(key)?;
+    let has = |member: &[u8]| Reply::Bool(set.is_some_and(|set| set.contains(member)));
+    Ok(Reply::List(members.into_iter().map(has).collect()))
+}
+
+fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.int()?);
+    let set = view.set(key)?;
+    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms, key)?;
+    Ok(Reply::blobs(ranks.into_iter().filter_map(|rank| set?.at(rank))))
+}
+
+fn sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
+    args.byte_list()?.into_iter().map(|key| view.set(key)).collect()
+}
+
+/// As [`sets`] for what the server does not define on no keys at all.
+fn some_sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
+    let sets = sets(view, args)?;
+    if sets.is_empty() { Err(ReadError::BadArgument) } else { Ok(sets) }
+}
+
+fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let sets = sets(view, args)?;
+    let mut members: Vec<&Blob> = sets.into_iter().flatten().flat_map(Set::iter).collect();
+    // The stable sort finds the runs, one per set, and merges them.
+    members.sort();
+    members.dedup();
+    Ok(Reply::blobs(members.into_iter()))
+}
+
+fn sinter<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::blobs(intersection(some_sets(view, args)?)))
+}
+
+fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let sets = some_sets(view, args)?;
+    let limit = if args.is_empty() { 0 } else { args.count()? };
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    Ok(Reply::int(intersection(sets).take(limit).count()))
+}
+
+fn sdiff<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::blobs(difference(some_sets(view, args)?)))
+}
+
+/// Members of all sets; a missing one has none.
+fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = &Blob> {
+    let mut sets: Vec<&Set> = sets.into_iter().collect::<Option<_>>().unwrap_or_default();
+    sets.sort_by_key(|set| set.len());
+    let least = sets.first().copied();
+    let in_all = move |member: &&Blob| sets.iter().skip(1).all(|set| set.contains(member));
+    least.into_iter().flat_map(Set::iter).filter(in_all)
+}
+
+/// Members of the first set that are in no other.
+fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = &Blob> {
+    let first = sets.first().copied().flatten();
+    let in_none = move |member: &&Blob| !sets.iter().skip(1).flatten().any(|set| set.contains(member));
+    first.into_iter().flat_map(Set::iter).filter(in_none)
+}
+
+fn sfirst<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| set.range(0, count)))
+}
+
+fn slast<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| set.iter().rev().take(count)))
+}
+
+fn snext<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member, count) = (args.bytes()?, args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| {
+        let from = set.rank(member).map_or_else(|rank| rank, |rank| rank + 1);
+        set.range(from, from.saturating_add(count))
+    }))
+}
+
+fn sprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member, count) = (args.bytes()?, args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| {
+        let to = set.rank(member).unwrap_or_else(|rank| rank);
+        set.range(to.saturating_sub(count), to).rev()
+    }))
+}
+
+pub const WRITES: &[Write] = &[
+    row("sadd", &[Part::Key, Part::Bins], sadd),
+    row("srem", &[Part::Key, Part::Bins], srem),
+    row("smove", &[Part::Key, Part::Key, Part::Bin], smove),
+    row("sinterstore", &[Part::Key, Part::Sources], sinterstore),
+    row("sunionstore", &[Part::Key, Part::Sources], sunionstore),
+    row("sdiffstore", &[Part::Key, Part::Sources], sdiffstore),
+];
+
+const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
+    Write { name, shape, touches: Touches::Shape, run }
+}
+
+fn sadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, members) = (words.bytes()?, words.some()?);
+    apply.set(key, |set| {
+        members.iter().for_each(|member| {
+            set.insert(Blob::new(member));
+        });
+        Ok(())
+    })
+}
+
+fn srem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, members) = (words.bytes()?, words.some()?);
+    apply.set(key, |set| {
+        members.iter().for_each(|member| {
+            set.remove(member);
+        });
+        Ok(())
+    })
+}
+
+fn smove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (source, destination, member) = (words.bytes()?, words.bytes()?, words.bytes()?);
+    words.finish()?;
+    let there = stored(apply, source)?.is_some_and(|set| set.contains(member));
+    stored(apply, destination)?;
+    if !there {
+        return Err(ApplyError::Missing);
+    }
+    if source == destination {
+        return Ok(());
+    }
+    apply.set(source, |set| {
+        set.remove(member);
+        Ok(())
+    })?;
+    apply.set(destination, |set| {
+        set.insert(Blob::new(member));
+        Ok(())
+    })
+}
+
+fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, ApplyError> {
+    match apply.get(key).map(|entry| &entry.value) {
+        None => Ok(None),
+        Some(Value::Set(set)) => Ok(Some(set)),
+        Some(_) => Err(ApplyError::WrongType),
+    }
+}
+
+fn sources<'a>(apply: &'a Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
+    words.some()?.iter().map(|key| stored(apply, key)).collect()
+}
+
+fn sinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let result: Set = intersection(sources(apply, words)?).cloned().collect();
+    apply.store(destination, result);
+    Ok(())
+}
+
+fn sunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let mut sets: Vec<&Set> = sources(apply, words)?.into_iter().flatten().collect();
+    sets.sort_by_key(|set| set.len());
+    // The largest is shared, not copied.
+    let mut result = sets.pop().cloned().unwrap_or_default();
+    for member in sets.into_iter().flat_map(Set::iter) {
+        result.insert(member.clone());
+    }
+    apply.store(destination, result);
+    Ok(())
+}
+
+fn sdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let sets = sources(apply, words)?;
+    let first = sets.first().copied().flatten();
+    let others = sets.iter().skip(1).flatten();
+    let others_len = others.clone().fold(0usize, |sum, set| sum.saturating_add(set.len()));
+    let result = match first {
+        // Little to take out of much: what stays is shared, not copied.
+        Some(first) if others_len < first.len() => {
+            let mut rest = first.clone();
+            for member in others.flat_map(|set| set.iter()) {
+                rest.remove(member);
+            }
+            rest
+        }
+        _ => difference(sets).cloned().collect(),
+    };
+    apply.store(destination, result);
+    Ok(())
+}

@@ -1,26 +1,95 @@
-//! Strings, numbers and bitmaps.
+//! Strings: whole values, their ranges, and the commands that set many keys at once.
 
-use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
+use super::expiry::take_expiry;
+use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
 use crate::keyspace::{Entry, Expiry, View};
 use crate::value::Value;
 
+/// The server's `proto-max-bulk-len`: what no offset may make a string exceed.
+pub const STRING_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes that cost about as much as one element of an aggregate, when they are copied or counted.
+pub(super) const BYTES_PER_ELEMENT: usize = 256;
+
 pub const READS: &[Read] = &[
     Read { name: "get", args: &["key"], cost: Cost::Point, run: get },
+    Read { name: "mget", args: &["keys"], cost: Cost::Elements(keys_listed), run: mget },
     Read { name: "strlen", args: &["key"], cost: Cost::Point, run: strlen },
+    Read { name: "getrange", args: &["key", "start", "stop"], cost: Cost::Elements(range_elements), run: getrange },
 ];
 
 fn get<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     Ok(Reply::blob_or_nil(view.string(args.bytes()?)?))
 }
 
+/// A key of another type is nil, as on the server.
+fn mget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let values = args.byte_list()?.into_iter().map(|key| Reply::blob_or_nil(view.string(key).ok().flatten()));
+    Ok(Reply::List(values.collect()))
+}
+
+fn keys_listed(_view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.byte_list().ok().map(|keys| keys.len())
+}
+
 fn strlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     Ok(Reply::int(view.string(args.bytes()?)?.map_or(0, |value| value.len())))
 }
 
+fn getrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    let Some(value) = view.string(key)? else {
+        return Ok(Reply::Bytes(Vec::new()));
+    };
+    let part = span(start, stop, value.len()).and_then(|(from, to)| value.get(from..to)).unwrap_or_default();
+    Ok(if part.len() == value.len() { Reply::Blob(value) } else { Reply::Bytes(part.to_vec()) })
+}
+
+fn range_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let (key, start, stop) = (args.bytes().ok()?, args.int().ok()?, args.int().ok()?);
+    let (from, to) = span(start, stop, view.string(key).ok()??.len())?;
+    Some((to - from) / BYTES_PER_ELEMENT + 1)
+}
+
+/// The server's inclusive range over `len` places, as `from..to`. Two ends before the beginning clip to the first place,
+/// unless they stand in the wrong order.
+pub(super) fn span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
+    if start < 0 && stop < 0 && start > stop {
+        return None;
+    }
+    clipped_span(start, stop, len)
+}
+
+/// As [`span`] without the rule on the order of negative ends, which BITPOS does not have.
+pub(super) fn clipped_span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
+    let place = |index: i64| match usize::try_from(index) {
+        Ok(index) => index,
+        Err(_) => len.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let (from, last) = (place(start), place(stop).min(len.checked_sub(1)?));
+    (from <= last).then_some((from, last + 1))
+}
+
 pub const WRITES: &[Write] = &[
     Write { name: "set", shape: &[Part::Key, Part::Bin, Part::Dropped], touches: Touches::Shape, run: set },
-    Write { name: "incrby", shape: &[Part::Key, Part::Int], touches: Touches::Shape, run: incrby },
+    Write { name: "setnx", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: set_plain },
+    Write { name: "getset", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: set_plain },
+    Write { name: "setex", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: setex },
+    Write { name: "psetex", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: psetex },
+    Write { name: "mset", shape: &[Part::KeyPairs], touches: Touches::Shape, run: mset },
+    Write { name: "msetnx", shape: &[Part::KeyPairs], touches: Touches::Shape, run: mset },
+    Write {
+        name: "msetex",
+        shape: &[Part::CountedPairs, Part::Options],
+        touches: Touches::Special(msetex_touches),
+        run: msetex,
+    },
+    Write { name: "getdel", shape: &[Part::Key], touches: Touches::Shape, run: remove },
+    Write { name: "delex", shape: &[Part::Key, Part::Dropped], touches: Touches::Shape, run: remove },
+    Write { name: "delifeq", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: remove },
+    Write { name: "append", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: append },
+    Write { name: "setrange", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: setrange },
 ];
 
 /// Conditions (NX, XX, IFEQ ...) held on the primary, or the command would not be here.
@@ -28,28 +97,152 @@ fn set(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, value) = (words.bytes()?, Blob::new(words.bytes()?));
     let mut expiry = Expiry::NEVER;
     while !words.is_empty() {
-        if words.take_word("pxat") {
-            expiry = Expiry::at(words.int()?);
+        if let Some(at) = take_expiry(words, apply.now_ms)? {
+            expiry = at;
         } else if words.take_word("keepttl") {
-            expiry = apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry);
-        } else {
+            expiry = expiry_of(apply, key);
+        } else if ["ifeq", "ifne", "ifdeq", "ifdne"].iter().any(|word| words.take_word(word)) {
             words.bytes()?;
+        } else if !["nx", "xx", "get"].iter().any(|word| words.take_word(word)) {
+            return Err(ApplyError::BadArguments);
         }
     }
-    apply.db().insert(Blob::new(key), Entry { value: Value::String(value), expiry });
+    put(apply, key, value, expiry);
     Ok(())
 }
 
-fn incrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
-    let (key, by) = (words.bytes()?, words.int()?);
-    add(apply, key, by)
+fn set_plain(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, value) = (words.bytes()?, Blob::new(words.bytes()?));
+    words.finish()?;
+    put(apply, key, value, Expiry::NEVER);
+    Ok(())
 }
 
-fn add(apply: &mut Apply<'_>, key: &[u8], by: i64) -> Written {
-    apply.string(key, |text| {
-        let old = if text.is_empty() { Some(0) } else { super::write::parse_int(text) };
-        let new = old.and_then(|old| old.checked_add(by)).ok_or(ApplyError::NotANumber)?;
-        *text = new.to_string().into_bytes();
+fn setex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    set_for(apply, words, 1000)
+}
+
+fn psetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    set_for(apply, words, 1)
+}
+
+fn set_for(apply: &mut Apply<'_>, words: &mut Words<'_>, unit_ms: i64) -> Written {
+    let key = words.bytes()?;
+    let expiry = super::expiry::after(words.int()?, unit_ms, apply.now_ms)?;
+    let value = Blob::new(words.bytes()?);
+    words.finish()?;
+    put(apply, key, value, expiry);
+    Ok(())
+}
+
+fn mset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    if words.is_empty() {
+        return Err(ApplyError::BadArguments);
+    }
+    for (key, value) in words.pairs()? {
+        put(apply, key, Blob::new(value), Expiry::NEVER);
+    }
+    Ok(())
+}
+
+fn msetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let pairs = counted_pairs(words)?;
+    let (mut expiry, mut keep) = (Expiry::NEVER, false);
+    while !words.is_empty() {
+        if let Some(at) = take_expiry(words, apply.now_ms)? {
+            expiry = at;
+        } else if words.take_word("keepttl") {
+            keep = true;
+        } else if !["nx", "xx"].iter().any(|word| words.take_word(word)) {
+            return Err(ApplyError::BadArguments);
+        }
+    }
+    for (key, value) in super::write::pairs(pairs)? {
+        let expiry = if keep { expiry_of(apply, key) } else { expiry };
+        put(apply, key, Blob::new(value), expiry);
+    }
+    Ok(())
+}
+
+fn counted_pairs<'a>(words: &mut Words<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+    let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
+    words.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)
+}
+
+fn msetex_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    let pairs = counted_pairs(&mut Words::new(args)).unwrap_or_default();
+    for key in pairs.iter().step_by(2) {
+        touch(Touch::Key { db, key });
+    }
+}
+
+/// GETDEL, and the conditional deletes: their conditions held on the primary.
+fn remove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    apply.remove(words.bytes()?);
+    Ok(())
+}
+
+fn append(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, tail) = (words.bytes()?, words.bytes()?);
+    words.finish()?;
+    apply.string(key, |bytes| {
+        bytes.extend_from_slice(tail);
         Ok(())
     })
+}
+
+fn setrange(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, offset, part) = (words.bytes()?, words.int()?, words.bytes()?);
+    words.finish()?;
+    let from = usize::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;
+    if part.is_empty() {
+        return Ok(());
+    }
+    let to = from.checked_add(part.len()).ok_or(ApplyError::OutOfRange)?;
+    let bytes = grown(apply, key, to)?;
+    bytes.get_mut(from..to).ok_or(ApplyError::OutOfRange)?.copy_from_slice(part);
+    Ok(())
+}
+
+fn put(apply: &mut Apply<'_>, key: &[u8], value: Blob, expiry: Expiry) {
+    apply.db().insert(Blob::new(key), Entry { value: Value::String(value), expiry });
+}
+
+fn expiry_of(apply: &Apply<'_>, key: &[u8]) -> Expiry {
+    apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry)
+}
+
+/// A string as it is stored, `None` when there is no such key.
+pub(super) fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Blob>, ApplyError> {
+    match apply.get(key).map(|entry| &entry.value) {
+        None => Ok(None),
+        Some(Value::String(blob)) => Ok(Some(blob)),
+        Some(_) => Err(ApplyError::WrongType),
+    }
+}
+
+/// Puts a string where one was or nothing was; an expiry stays.
+pub(super) fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
+    match apply.db().get_mut(key) {
+        Some(entry) => entry.value = Value::String(value),
+        None => apply.replace(key, value),
+    }
+}
+
+/// The bytes of a string to change in place, first lengthened with zeros to `len` when they are fewer.
+pub(super) fn grown<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
+    if len > STRING_BYTES_MAX {
+        return Err(ApplyError::OutOfRange);
+    }
+    let old = stored(apply, key)?;
+    if old.is_none_or(|old| old.len() < len) {
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(old.map_or(&[], |old| old.as_bytes()));
+        bytes.resize(len, 0);
+        overwrite(apply, key, Blob::from(bytes));
+    }
+    match apply.db().get_mut(key).map(|entry| &mut entry.value) {
+        Some(Value::String(blob)) => Ok(blob.make_mut()),
+        _ => Err(ApplyError::WrongType),
+    }
 }

@@ -54,6 +54,11 @@ pub enum Part {
     Scored,
     /// All that follows: options, as one list; words as atoms, numbers as numbers, anything else as bytes.
     Options,
+    /// All that follows: options, with `FIELDS`, a count and that many fields among them ([`Words::fields`]). In the
+    /// tuple: the options as one list, then the fields as one.
+    Fields,
+    /// As [`Part::Fields`], with `{field, value}` pairs.
+    FieldPairs,
     /// All that follows is left out of the tuple (options of SET).
     Dropped,
 }
@@ -255,6 +260,11 @@ impl<'a> Words<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    /// All that is left, which must be something.
+    pub fn some(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
+        if self.is_empty() { Err(ApplyError::BadArguments) } else { Ok(self.rest()) }
+    }
+
     /// The next `count` arguments.
     pub fn take(&mut self, count: usize) -> Result<&'a [&'a [u8]], ApplyError> {
         let (head, rest) = self.rest.split_at_checked(count).ok_or(ApplyError::BadArguments)?;
@@ -262,10 +272,26 @@ impl<'a> Words<'a> {
         Ok(head)
     }
 
+    /// An integer that is not negative.
+    pub fn count(&mut self) -> Result<usize, ApplyError> {
+        usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)
+    }
+
     /// A count, then as many arguments.
     pub fn counted(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
-        let count = usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)?;
+        let count = self.count()?;
         self.take(count)
+    }
+
+    /// All that is left: `FIELDS`, a count, so many groups of `width` arguments, and options on either side. Answers the
+    /// options before, the groups, the options after.
+    pub fn fields(&mut self, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
+        let before = self.rest.iter().take_while(|word| !word.eq_ignore_ascii_case(b"fields")).count();
+        let before = self.take(before)?;
+        self.bytes()?;
+        let count = self.count()?;
+        let groups = self.take(count.checked_mul(width).ok_or(ApplyError::BadArguments)?)?;
+        if groups.is_empty() { Err(ApplyError::BadArguments) } else { Ok([before, groups, self.rest()]) }
     }
 
     /// All that is left, two by two; an odd number is an error.
@@ -334,9 +360,9 @@ fn parse_hex_float(text: &str) -> Option<f64> {
         None => (digits, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    // Beyond 64 bits of mantissa rounding would need care; no client writes scores so.
+    // Beyond 64 bits of mantissa rounding would need care. `%a` writes 14 digits, no client more.
     let significant = format!("{whole}{fraction}");
-    if significant.is_empty() || significant.len() > 13 {
+    if significant.is_empty() || significant.len() > 16 {
         return None;
     }
     let value = u64::from_str_radix(&significant, 16).ok()? as f64;
@@ -366,7 +392,13 @@ mod tests {
         for (text, value) in [("1", 1.0), ("-.5", -0.5), ("5.", 5.0), ("1e3", 1000.0), ("+inf", f64::INFINITY)] {
             assert_eq!(parse_float(text.as_bytes()), Some(value));
         }
-        for (text, value) in [("-Infinity", f64::NEG_INFINITY), ("0x1p3", 8.0), ("0x1.8p1", 3.0), ("-0xA", -10.0)] {
+        for (text, value) in [
+            ("-Infinity", f64::NEG_INFINITY),
+            ("0x1p3", 8.0),
+            ("0x1.8p1", 3.0),
+            ("0x1.999999999999ap-4", 0.1),
+            ("-0xA", -10.0),
+        ] {
             assert_eq!(parse_float(text.as_bytes()), Some(value));
         }
         for text in ["", "nan", "abc", "1 ", "0x", "1e"] {

@@ -1,7 +1,262 @@
-//! zsets
+//! Sorted sets: the reads. Every range becomes an interval of ranks first, which is also what it costs.
 
-use super::{Read, Write};
+use super::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
+use super::{Args, Cost, Read, ReadError, Reply};
+use crate::keyspace::View;
+use crate::value::ZSet;
+use std::ops::Range;
 
-pub const READS: &[Read] = &[];
+pub const READS: &[Read] = &[
+    Read { name: "zscore", args: &["key", "member"], cost: Cost::Point, run: zscore },
+    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(members), run: zmscore },
+    Read { name: "zcard", args: &["key"], cost: Cost::Point, run: zcard },
+    Read { name: "zcount", args: &["key", "min", "max"], cost: Cost::Point, run: zcount },
+    Read { name: "zlexcount", args: &["key", "min", "max"], cost: Cost::Point, run: zlexcount },
+    Read {
+        name: "zrange",
+        args: &["key", "start", "stop", "?with_scores"],
+        cost: Cost::Elements(|view, args| cost(by_rank(view, args))),
+        run: zrange,
+    },
+    Read {
+        name: "zrevrange",
+        args: &["key", "start", "stop", "?with_scores"],
+        cost: Cost::Elements(|view, args| cost(by_rank_from_the_end(view, args))),
+        run: zrevrange,
+    },
+    Read {
+        name: "zrangebyscore",
+        args: &["key", "min", "max", "?with_scores"],
+        cost: Cost::Elements(|view, args| cost(by_score(view, args))),
+        run: zrangebyscore,
+    },
+    Read {
+        name: "zrevrangebyscore",
+        args: &["key", "max", "min", "?with_scores"],
+        cost: Cost::Elements(|view, args| cost(by_score_downward(view, args))),
+        run: zrevrangebyscore,
+    },
+    Read {
+        name: "zrangebylex",
+        args: &["key", "min", "max"],
+        cost: Cost::Elements(|view, args| cost(by_lex(view, args))),
+        run: zrangebylex,
+    },
+    Read { name: "zrank", args: &["key", "member"], cost: Cost::Point, run: zrank },
+    Read { name: "zrevrank", args: &["key", "member"], cost: Cost::Point, run: zrevrank },
+    Read {
+        name: "zfirst",
+        args: &["key", "n"],
+        cost: Cost::Elements(|view, args| cost(first(view, args))),
+        run: zfirst,
+    },
+    Read { name: "zlast", args: &["key", "n"], cost: Cost::Elements(|view, args| cost(last(view, args))), run: zlast },
+    Read {
+        name: "znext",
+        args: &["key", "member", "n"],
+        cost: Cost::Elements(|view, args| cost(after(view, args))),
+        run: znext,
+    },
+    Read {
+        name: "zprev",
+        args: &["key", "member", "n"],
+        cost: Cost::Elements(|view, args| cost(before(view, args))),
+        run: zprev,
+    },
+];
 
-pub const WRITES: &[Write] = &[];
+fn zscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member) = (args.bytes()?, args.bytes()?);
+    Ok(score_or_nil(view.zset(key)?, member))
+}
+
+fn zmscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, members) = (args.bytes()?, args.byte_list()?);
+    let zset = view.zset(key)?;
+    Ok(Reply::List(members.into_iter().map(|member| score_or_nil(zset, member)).collect()))
+}
+
+fn score_or_nil<'s>(zset: Option<&ZSet>, member: &[u8]) -> Reply<'s> {
+    zset.and_then(|zset| zset.score(member)).map_or(Reply::Nil, |score| Reply::score(score.get()))
+}
+
+fn members(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.bytes().ok()?;
+    args.byte_list().ok().map(|members| members.len())
+}
+
+fn zcard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.zset(args.bytes()?)?.map_or(0, ZSet::len)))
+}
+
+fn zcount<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(by_score(view, args)?.len()))
+}
+
+fn zlexcount<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(by_lex(view, args)?.len()))
+}
+
+fn zrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let picked = by_rank(view, args)?;
+    Ok(picked.upward(args.flag_or(true)?))
+}
+
+fn zrevrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let picked = by_rank_from_the_end(view, args)?;
+    Ok(picked.downward(args.flag_or(true)?))
+}
+
+fn zrangebyscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let picked = by_score(view, args)?;
+    Ok(picked.upward(args.flag_or(true)?))
+}
+
+fn zrevrangebyscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let picked = by_score_downward(view, args)?;
+    Ok(picked.downward(args.flag_or(true)?))
+}
+
+fn zrangebylex<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(by_lex(view, args)?.upward(false))
+}
+
+fn zrank<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member) = (args.bytes()?, args.bytes()?);
+    let rank = view.zset(key)?.and_then(|zset| zset.rank(member));
+    Ok(rank.map_or(Reply::Nil, Reply::int))
+}
+
+fn zrevrank<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member) = (args.bytes()?, args.bytes()?);
+    let rank = view.zset(key)?.and_then(|zset| zset.len().checked_sub(zset.rank(member)? + 1));
+    Ok(rank.map_or(Reply::Nil, Reply::int))
+}
+
+fn zfirst<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(first(view, args)?.scores_first(false))
+}
+
+fn zlast<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(last(view, args)?.scores_first(true))
+}
+
+fn znext<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(after(view, args)?.scores_first(false))
+}
+
+fn zprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(before(view, args)?.scores_first(true))
+}
+
+/// Members of a sorted set that stand next to each other; none of a missing key.
+struct Picked<'s> {
+    zset: Option<&'s ZSet>,
+    ranks: Range<usize>,
+}
+
+impl<'s> Picked<'s> {
+    fn new(zset: Option<&'s ZSet>, ranks: impl FnOnce(&'s ZSet) -> Range<usize>) -> Self {
+        Picked { zset, ranks: zset.map_or(0..0, ranks) }
+    }
+
+    fn len(&self) -> usize {
+        self.ranks.len()
+    }
+
+    fn upward(self, with_scores: bool) -> Reply<'s> {
+        match self.zset {
+            None => Reply::List(Vec::new()),
+            Some(zset) => list(zset.range(self.ranks.start, self.ranks.end), with_scores),
+        }
+    }
+
+    fn downward(self, with_scores: bool) -> Reply<'s> {
+        match self.zset {
+            None => Reply::List(Vec::new()),
+            Some(zset) => list(zset.range(self.ranks.start, self.ranks.end).rev(), with_scores),
+        }
+    }
+
+    /// `{score, member}`: the order of the cursors.
+    fn scores_first(self, downward: bool) -> Reply<'s> {
+        match if downward { self.downward(true) } else { self.upward(true) } {
+            Reply::Pairs(mut pairs) => {
+                pairs.iter_mut().for_each(|(member, score)| std::mem::swap(member, score));
+                Reply::Pairs(pairs)
+            }
+            empty => empty,
+        }
+    }
+}
+
+fn list<'s>(
+    members: impl Iterator<Item = (&'s crate::blob::Blob, crate::value::Score)>,
+    with_scores: bool,
+) -> Reply<'s> {
+    if with_scores {
+        Reply::Pairs(members.map(|(member, score)| (Reply::Blob(member), Reply::score(score.get()))).collect())
+    } else {
+        Reply::blobs(members.map(|(member, _)| member))
+    }
+}
+
+fn cost(picked: Result<Picked<'_>, ReadError>) -> Option<usize> {
+    picked.ok().map(|picked| picked.len())
+}
+
+fn by_rank<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    Ok(Picked::new(view.zset(key)?, |zset| rank_interval(start, stop, zset.len())))
+}
+
+fn by_rank_from_the_end<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    Ok(Picked::new(view.zset(key)?, |zset| mirrored(rank_interval(start, stop, zset.len()), zset.len())))
+}
+
+fn by_score<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, min, max) = (args.bytes()?, args.value()?, args.value()?);
+    let range = ScoreRange { min: ScoreBound::from_arg(min)?, max: ScoreBound::from_arg(max)? };
+    Ok(Picked::new(view.zset(key)?, |zset| range.interval(zset)))
+}
+
+fn by_score_downward<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, max, min) = (args.bytes()?, args.value()?, args.value()?);
+    let range = ScoreRange { min: ScoreBound::from_arg(min)?, max: ScoreBound::from_arg(max)? };
+    Ok(Picked::new(view.zset(key)?, |zset| range.interval(zset)))
+}
+
+fn by_lex<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, min, max) = (args.bytes()?, args.value()?, args.value()?);
+    let range = LexRange { min: LexBound::from_arg(min)?, max: LexBound::from_arg(max)? };
+    Ok(Picked::new(view.zset(key)?, |zset| range.interval(zset)))
+}
+
+fn first<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, n) = (args.bytes()?, args.count()?);
+    Ok(Picked::new(view.zset(key)?, |zset| 0..n.min(zset.len())))
+}
+
+fn last<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, n) = (args.bytes()?, args.count()?);
+    Ok(Picked::new(view.zset(key)?, |zset| zset.len().saturating_sub(n)..zset.len()))
+}
+
+fn after<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, member, n) = (args.bytes()?, args.bytes()?, args.count()?);
+    let ranks = |zset: &ZSet| {
+        let from = zset.rank(member).map_or(zset.len(), |rank| rank + 1);
+        from..from.saturating_add(n).min(zset.len())
+    };
+    Ok(Picked::new(view.zset(key)?, ranks))
+}
+
+fn before<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
+    let (key, member, n) = (args.bytes()?, args.bytes()?, args.count()?);
+    let ranks = |zset: &ZSet| {
+        let to = zset.rank(member).unwrap_or(0);
+        to.saturating_sub(n)..to
+    };
+    Ok(Picked::new(view.zset(key)?, ranks))
+}

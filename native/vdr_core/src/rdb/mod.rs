@@ -3,6 +3,26 @@
 //! [`Loader`] takes the file as it arrives, in pieces of any size, and tells a [`Visit`] what is in it, element by
 //! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
 
+mod build;
+mod checksum;
+mod cursor;
+mod dump;
+mod error;
+mod loader;
+mod lzf;
+mod packed;
+mod record;
+pub mod stream;
+mod types;
+mod walk;
+
+pub use build::{Builder, One, Seen, Server};
+pub use cursor::{Raw, STRING_BYTES_MAX};
+pub use dump::{decode_dump, restore};
+pub use error::{Fault, RdbError};
+pub use loader::{Loader, Progress};
+pub use types::Dialect;
+
 use crate::keyspace::Expiry;
 use crate::value::Kind;
 
@@ -14,7 +34,15 @@ pub trait Visit {
     /// How many keys and expiries the file announces for a database: a hint, not to be trusted.
     fn resize_db(&mut self, _db: u32, _keys: u64, _expires: u64) {}
 
-    /// A key begins. What follows are its elements, unless the answer is [`Want::Skip`].
+    /// Slots, first and last one, that the server was importing (Valkey): their keys are in the file, and hidden from
+    /// its readers until the import is done.
+    fn slot_import(&mut self, _job: &[u8], _first: u64, _last: u64) {}
+
+    /// A key begins. What follows are its elements, unless the answer is [`Want::Skip`], and [`Visit::end_key`] in
+    /// any case. An aggregate without elements is not told. A stream and a module's value have no elements here.
+    ///
+    /// The compact encodings have no member or field twice. The others are told as they stand: of equal names the
+    /// last one counts.
     fn key(&mut self, header: &KeyHeader<'_>) -> Want;
 
     /// One element of the key begun last.

@@ -55,6 +55,19 @@ impl List {
         (index < self.0.len()).then(|| self.0.remove(index))
     }
 
+    /// Takes out the elements at these indices, which ascend.
+    pub fn remove_all(&mut self, indices: &[usize]) {
+        // A removal splits and joins the vector, which costs as much as copying a few hundred elements. But a copy shares
+        // nothing with the snapshots.
+        if indices.len().saturating_mul(256) < self.len() {
+            indices.iter().rev().for_each(|index| drop(self.remove(*index)));
+            return;
+        }
+        let mut gone = indices.iter().copied().peekable();
+        let kept = self.0.iter().enumerate().filter(|(index, _)| gone.next_if_eq(index).is_none());
+        self.0 = kept.map(|(_, element)| element.clone()).collect();
+    }
+
     /// Keeps the elements `from..to` (clipped) and drops the rest.
     pub fn keep(&mut self, from: usize, to: usize) {
         let to = to.min(self.len());

@@ -17,6 +17,11 @@ impl Score {
     pub fn get(self) -> f64 {
         self.0
     }
+
+    fn without_negative_zero(self) -> Self {
+        // `-0.0 + 0.0` is `0.0`; nothing else changes.
+        Score(self.0 + 0.0)
+    }
 }
 
 impl Eq for Score {}
@@ -31,6 +36,10 @@ impl Ord for Score {
 /// Above either of these the server turns a listpack into a skiplist (its defaults; they are not in the stream).
 const LISTPACK_MAX_ENTRIES: usize = 128;
 const LISTPACK_MAX_MEMBER_BYTES: usize = 64;
+
+fn fits_listpack(entries: usize, member: &[u8]) -> bool {
+    entries <= LISTPACK_MAX_ENTRIES && member.len() <= LISTPACK_MAX_MEMBER_BYTES
+}
 
 #[derive(Clone, Debug)]
 pub struct ZSet {
@@ -63,6 +72,19 @@ impl ZSet {
         }
     }
 
+    /// What a store command leaves: a listpack when it is small enough, however its members came together.
+    pub fn from_stored(members: Vec<(Blob, Score)>) -> Self {
+        let listpack = members.iter().all(|(member, _)| fits_listpack(members.len(), member));
+        let kept =
+            |(member, score): (Blob, Score)| (member, if listpack { score.without_negative_zero() } else { score });
+        Self::from_members(members.into_iter().map(kept), listpack)
+    }
+
+    /// Whether the server would hold it as a listpack, as far as can be known.
+    pub fn is_listpack(&self) -> bool {
+        self.listpack
+    }
+
     pub fn len(&self) -> usize {
         self.scores.len()
     }
@@ -75,18 +97,27 @@ impl ZSet {
         self.scores.get(|m| m.as_bytes().cmp(member)).map(|(_, score)| *score)
     }
 
-    /// Puts a member; answers the score that it had.
+    /// Puts a member; answers the score that it had. An equal score is left alone, the sign of its zero too, as the
+    /// server does.
     pub fn insert(&mut self, member: Blob, score: Score) -> Option<Score> {
-        if self.listpack && (self.len() >= LISTPACK_MAX_ENTRIES || member.len() > LISTPACK_MAX_MEMBER_BYTES) {
-            self.listpack = self.len() < LISTPACK_MAX_ENTRIES + usize::from(self.score(&member).is_some())
-                && member.len() <= LISTPACK_MAX_MEMBER_BYTES;
-        }
-        let score = if self.listpack && score.get() == 0.0 { Score(0.0) } else { score };
         let old = self.scores.insert(member.clone(), score);
-        if let Some(old) = old {
-            self.order.remove(|key| cmp_key(key, old, &member));
+        if old.is_none() && self.listpack {
+            self.listpack = fits_listpack(self.len(), &member);
         }
-        self.order.insert((score, member), ());
+        let kept = match old {
+            Some(old) if old == score => old,
+            _ if self.listpack => score.without_negative_zero(),
+            _ => score,
+        };
+        if kept.get().to_bits() != score.get().to_bits() {
+            self.scores.insert(member.clone(), kept);
+        }
+        if old != Some(kept) {
+            if let Some(old) = old {
+                self.order.remove(|key| cmp_key(key, old, &member));
+            }
+            self.order.insert((kept, member), ());
+        }
         old
     }
 
@@ -94,6 +125,14 @@ impl ZSet {
         let (_, score) = self.scores.remove(|m| m.as_bytes().cmp(member))?;
         self.order.remove(|key| cmp_key(key, score, member));
         Some(score)
+    }
+
+    /// Takes out the members with ranks `from..to` (clipped).
+    pub fn remove_range(&mut self, from: usize, to: usize) {
+        let members: Vec<Blob> = self.range(from, to).map(|(member, _)| member.clone()).collect();
+        for member in members {
+            self.remove(&member);
+        }
     }
 
     /// Position of a member in (score, member) order.

@@ -1,0 +1,81 @@
+//! Databases as wholes, and keys that move between them.
+
+use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
+use crate::blob::Blob;
+
+/// The server's `databases` setting is an int; how many there are is not in the stream.
+const DB_INDEX_MAX: i64 = i32::MAX as i64;
+
+pub const WRITES: &[Write] = &[
+    Write { name: "move", shape: &[Part::Key, Part::Int], touches: Touches::Special(move_touches), run: move_key },
+    Write { name: "swapdb", shape: &[Part::Int, Part::Int], touches: Touches::Special(swapdb_touches), run: swapdb },
+    Write { name: "flushdb", shape: &[Part::Dropped], touches: Touches::Special(flushdb_touches), run: flushdb },
+    Write { name: "flushall", shape: &[Part::Dropped], touches: Touches::Special(flushall_touches), run: flushall },
+];
+
+/// A database index as an argument.
+pub(super) fn index(words: &mut Words<'_>) -> Result<u32, ApplyError> {
+    let index = words.int()?;
+    if index > DB_INDEX_MAX {
+        return Err(ApplyError::OutOfRange);
+    }
+    u32::try_from(index).map_err(|_| ApplyError::OutOfRange)
+}
+
+fn move_key(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, to) = (words.bytes()?, index(words)?);
+    words.finish()?;
+    let entry = apply.remove(key).ok_or(ApplyError::Missing)?;
+    apply.keyspace.db_mut(to).insert(Blob::new(key), entry);
+    Ok(())
+}
+
+fn move_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    if let [key, to] = args {
+        touch(Touch::Key { db, key });
+        if let Ok(db) = index(&mut Words::new(&[to])) {
+            touch(Touch::Key { db, key });
+        }
+    }
+}
+
+fn swapdb(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (a, b) = (index(words)?, index(words)?);
+    words.finish()?;
+    apply.keyspace.swap(a, b);
+    Ok(())
+}
+
+fn swapdb_touches(_db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    for arg in args {
+        if let Ok(db) = index(&mut Words::new(&[arg])) {
+            touch(Touch::Db(db));
+        }
+    }
+}
+
+fn flushdb(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    flush_mode(words)?;
+    apply.keyspace.clear_db(apply.db);
+    Ok(())
+}
+
+fn flushdb_touches(db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    touch(Touch::Db(db));
+}
+
+fn flushall(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    flush_mode(words)?;
+    apply.keyspace.clear();
+    Ok(())
+}
+
+fn flushall_touches(_db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    touch(Touch::All);
+}
+
+/// Whether to free at once or in the background is the primary's affair.
+fn flush_mode(words: &mut Words<'_>) -> Written {
+    let _ = words.take_word("sync") || words.take_word("async");
+    words.finish()
+}

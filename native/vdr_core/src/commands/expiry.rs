@@ -1,0 +1,119 @@
+//! When keys expire: the reads of it, and the writes that change nothing else.
+//!
+//! A time in the past is set like any other. Deleting is the primary's to say, and it says it with a DEL.
+
+use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
+use crate::keyspace::{Expiry, View};
+
+pub const READS: &[Read] = &[
+    Read { name: "ttl", args: &["key"], cost: Cost::Point, run: ttl },
+    Read { name: "pttl", args: &["key"], cost: Cost::Point, run: pttl },
+    Read { name: "expiretime", args: &["key"], cost: Cost::Point, run: expiretime },
+    Read { name: "pexpiretime", args: &["key"], cost: Cost::Point, run: pexpiretime },
+];
+
+fn ttl<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    time(view, args, |at_ms, now_ms| rounded_seconds(at_ms.saturating_sub(now_ms)))
+}
+
+fn pttl<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    time(view, args, |at_ms, now_ms| at_ms.saturating_sub(now_ms))
+}
+
+fn expiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    time(view, args, |at_ms, _| rounded_seconds(at_ms))
+}
+
+fn pexpiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    time(view, args, |at_ms, _| at_ms)
+}
+
+fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -> Result<Reply<'s>, ReadError> {
+    Ok(match view.entry(args.bytes()?).map(|entry| entry.expiry.get()) {
+        None => Reply::Nil,
+        Some(None) => Reply::Word("infinity"),
+        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms)),
+    })
+}
+
+/// The server rounds half a second up.
+fn rounded_seconds(ms: i64) -> i64 {
+    ms.saturating_add(500) / 1000
+}
+
+/// The flags NX, XX, GT, LT held on the primary, so they are left out.
+const TIMED: &[Part] = &[Part::Key, Part::Int, Part::Dropped];
+
+pub const WRITES: &[Write] = &[
+    Write { name: "pexpireat", shape: TIMED, touches: Touches::Shape, run: pexpireat },
+    Write { name: "expireat", shape: TIMED, touches: Touches::Shape, run: expireat },
+    Write { name: "pexpire", shape: TIMED, touches: Touches::Shape, run: pexpire },
+    Write { name: "expire", shape: TIMED, touches: Touches::Shape, run: expire },
+    Write { name: "persist", shape: &[Part::Key], touches: Touches::Shape, run: persist },
+    Write { name: "getex", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: getex },
+];
+
+fn pexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, at) = (words.bytes()?, words.int()?);
+    expire_at(apply, key, Expiry::at(at), words)
+}
+
+fn expireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, at) = (words.bytes()?, after(words.int()?, 1000, 0)?);
+    expire_at(apply, key, at, words)
+}
+
+fn pexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, at) = (words.bytes()?, after(words.int()?, 1, apply.now_ms)?);
+    expire_at(apply, key, at, words)
+}
+
+fn expire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, at) = (words.bytes()?, after(words.int()?, 1000, apply.now_ms)?);
+    expire_at(apply, key, at, words)
+}
+
+fn expire_at(apply: &mut Apply<'_>, key: &[u8], at: Expiry, words: &mut Words<'_>) -> Written {
+    while ["nx", "xx", "gt", "lt"].iter().any(|word| words.take_word(word)) {}
+    words.finish()?;
+    set_expiry(apply, key, at)
+}
+
+fn persist(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    words.finish()?;
+    set_expiry(apply, key, Expiry::NEVER)
+}
+
+fn getex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let expiry = match take_expiry(words, apply.now_ms)? {
+        Some(at) => at,
+        None if words.take_word("persist") => Expiry::NEVER,
+        None => return words.finish(),
+    };
+    words.finish()?;
+    set_expiry(apply, key, expiry)
+}
+
+/// Expiry commands are sent only when there was a key to change.
+fn set_expiry(apply: &mut Apply<'_>, key: &[u8], expiry: Expiry) -> Written {
+    apply.db().get_mut(key).ok_or(ApplyError::Missing)?.expiry = expiry;
+    Ok(())
+}
+
+/// Takes `EX n`, `PX n`, `EXAT n` or `PXAT n` when one of them is next.
+pub(super) fn take_expiry(words: &mut Words<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
+    for (word, unit_ms, base_ms) in [("pxat", 1, 0), ("px", 1, now_ms), ("exat", 1000, 0), ("ex", 1000, now_ms)] {
+        if words.take_word(word) {
+            return after(words.int()?, unit_ms, base_ms).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The time `count` units after `base_ms`.
+pub(super) fn after(count: i64, unit_ms: i64, base_ms: i64) -> Result<Expiry, ApplyError> {
+    let at_ms = count.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms)).ok_or(ApplyError::OutOfRange)?;
+    Ok(Expiry::at(at_ms))
+}

@@ -1,0 +1,150 @@
+//! What tests of command rows share: a keyspace that takes commands as text.
+
+use super::{Apply, ApplyError, Arg, ReadError, Reply, Touch, Words, Written};
+use crate::keyspace::{Expiry, Keyspace};
+
+/// A mirror of one database without a primary. Commands are words parted by blanks; `''` is the empty word.
+pub struct Mirror {
+    pub keyspace: Keyspace,
+    pub now_ms: i64,
+}
+
+impl Mirror {
+    pub fn new() -> Self {
+        Mirror { keyspace: Keyspace::default(), now_ms: 1_000_000 }
+    }
+
+    pub fn apply(&mut self, args: &[&[u8]]) -> Written {
+        let row =
+            super::write(args[0]).unwrap_or_else(|| panic!("no row for {:?}", args[0].escape_ascii().to_string()));
+        let mut apply = Apply { keyspace: &mut self.keyspace, db: 0, now_ms: self.now_ms };
+        (row.run)(&mut apply, &mut Words::new(&args[1..]))
+    }
+
+    pub fn attempt(&mut self, command: &str) -> Written {
+        self.apply(&split(command))
+    }
+
+    /// Applies commands that must succeed.
+    pub fn run(&mut self, commands: &[&str]) {
+        for command in commands {
+            assert_eq!(self.attempt(command), Ok(()), "{command}");
+        }
+    }
+
+    /// A command that must fail, and then must not have made a key.
+    pub fn fails(&mut self, command: &str, error: ApplyError) {
+        let before = self.keyspace.db(0).len();
+        assert_eq!(self.attempt(command), Err(error), "{command}");
+        assert_eq!(self.keyspace.db(0).len(), before, "{command}");
+    }
+
+    pub fn read<'s>(&'s self, name: &str, args: &[Arg<'_>]) -> Result<Reply<'s>, ReadError> {
+        super::read(name).unwrap().call(self.keyspace.view(0, self.now_ms), args)
+    }
+
+    /// A read of plain words, its answer as text: lists in brackets, pairs joined by a colon.
+    pub fn ask(&self, command: &str) -> String {
+        let mut args = command.split(' ').map(arg);
+        let Some(Arg::Bytes(name)) = args.next() else { panic!("no name") };
+        let args: Vec<Arg<'_>> = args.collect();
+        match self.read(std::str::from_utf8(name).unwrap(), &args) {
+            Ok(reply) => text(&reply),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    pub fn elements(&self, command: &str) -> usize {
+        let args: Vec<Arg<'_>> = command.split(' ').map(arg).collect();
+        let Some(Arg::Bytes(name)) = args.first() else { panic!("no name") };
+        let row = super::read(std::str::from_utf8(name).unwrap()).unwrap();
+        row.elements(self.keyspace.view(0, self.now_ms), &args[1..])
+    }
+
+    pub fn expire(&mut self, key: &str, at_ms: i64) {
+        self.keyspace.db_mut(0).get_mut(key.as_bytes()).unwrap().expiry = Expiry::at(at_ms);
+    }
+
+    pub fn expires(&self, key: &str) -> Option<i64> {
+        self.keyspace.db(0).get(key.as_bytes())?.expiry.get()
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.keyspace.db(0).get(key.as_bytes()).is_some()
+    }
+}
+
+/// Numbers are integers, `true` and `false` booleans, `[a,b]` a list, all else bytes.
+fn arg(word: &str) -> Arg<'_> {
+    match word {
+        "''" => Arg::Bytes(b""),
+        "[]" => Arg::List(Vec::new()),
+        "true" | "false" => Arg::Bool(word == "true"),
+        _ => match (word.strip_prefix('['), word.parse()) {
+            (Some(items), _) => {
+                let items = items.trim_end_matches(']').split(',');
+                Arg::List(items.map(|item| Arg::Bytes(item.as_bytes())).collect())
+            }
+            (None, Ok(int)) => Arg::Int(int),
+            (None, Err(_)) => Arg::Bytes(word.as_bytes()),
+        },
+    }
+}
+
+fn text(reply: &Reply<'_>) -> String {
+    let list = |items: Vec<String>| format!("[{}]", items.join(" "));
+    match reply {
+        Reply::Nil => "nil".into(),
+        Reply::Bool(bool) => bool.to_string(),
+        Reply::Int(int) => int.to_string(),
+        Reply::Float(float) => float.to_string(),
+        Reply::Blob(blob) => String::from_utf8_lossy(blob).into(),
+        Reply::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+        Reply::Word(word) => (*word).into(),
+        Reply::List(items) => list(items.iter().map(text).collect()),
+        Reply::Pair(pair) => format!("{}:{}", text(&pair.0), text(&pair.1)),
+        Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}:{}", text(a), text(b))).collect()),
+        Reply::Map(fields) => {
+            let field = |(name, value)| format!("{}={}", text(&Reply::Blob(name)), text(&Reply::Blob(value)));
+            list(fields.iter().copied().map(field).collect())
+        }
+    }
+}
+
+pub fn split(command: &str) -> Vec<&[u8]> {
+    command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
+}
+
+/// What a write touches by its shape or its own function: the keys, in order.
+pub fn touched(command: &str) -> Vec<String> {
+    use super::{Part, Touches};
+    let args = split(command);
+    let row = super::write(args[0]).unwrap();
+    let mut keys = Vec::new();
+    match row.touches {
+        Touches::Special(special) => special(0, &args[1..], &mut |touch| match touch {
+            Touch::Key { db: 0, key } => keys.push(String::from_utf8_lossy(key).into()),
+            other => panic!("{other:?}"),
+        }),
+        Touches::Shape => {
+            // In the commands of aggregates every key stands before anything of variable length.
+            let named = row.shape.iter().zip(&args[1..]).filter(|(part, _)| **part == Part::Key);
+            keys.extend(named.map(|(_, key)| String::from_utf8_lossy(key).into_owned()));
+        }
+    }
+    keys
+}
+
+/// A small generator for tests that must be the same on every run.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % limit
+    }
+
+    pub fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[self.below(words.len())]
+    }
+}

@@ -1,0 +1,86 @@
+//! Keys by cluster slot: what a migration away leaves for the replica to delete.
+
+use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
+use crate::blob::Blob;
+
+const SLOTS: u16 = 16384;
+
+pub const WRITES: &[Write] = &[Write {
+    name: "trimslots",
+    shape: &[Part::Word, Part::CountedPairs],
+    touches: Touches::Special(every_key),
+    run: trimslots,
+}];
+
+/// `TRIMSLOTS RANGES n first last ...`: no DEL follows for the keys of these slots.
+fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    if !words.take_word("ranges") {
+        return Err(ApplyError::BadArguments);
+    }
+    let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
+    let bounds = words.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)?;
+    words.finish()?;
+    let mut gone = vec![false; usize::from(SLOTS)];
+    for (first, last) in super::write::pairs(bounds)? {
+        let (first, last) = (slot_argument(first)?, slot_argument(last)?);
+        gone.get_mut(first..=last).ok_or(ApplyError::BadArguments)?.fill(true);
+    }
+    let dbs: Vec<u32> = apply.keyspace.dbs().map(|(index, _)| index).collect();
+    for index in dbs {
+        let db = apply.keyspace.db_mut(index);
+        let in_slots = |key: &Blob| gone.get(usize::from(slot(key))) == Some(&true);
+        let keys: Vec<Blob> = db.iter().map(|(key, _)| key).filter(|key| in_slots(key)).cloned().collect();
+        for key in keys {
+            db.remove(&key);
+        }
+    }
+    Ok(())
+}
+
+fn every_key(_db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    touch(Touch::All);
+}
+
+fn slot_argument(text: &[u8]) -> Result<usize, ApplyError> {
+    let slot = super::write::parse_int(text).and_then(|slot| usize::try_from(slot).ok());
+    slot.filter(|slot| *slot < usize::from(SLOTS)).ok_or(ApplyError::BadArguments)
+}
+
+/// The slot of a key: of what stands between its first `{` and the next `}`, when that is not empty.
+pub fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = key.get(open + 1..)?;
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        rest.get(..close).filter(|tag| !tag.is_empty())
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_that_cluster_keyslot_answers() {
+        for (key, expected) in [
+            ("foo", 12182),
+            ("bar", 5061),
+            ("123456789", 12739),
+            ("{user1000}.following", 3443),
+            ("user1000", 3443),
+            ("foo{}{bar}", 8363),
+            ("foo{{bar}}zap", 4015),
+            ("foo{bar}{zap}", 5061),
+            ("", 0),
+        ] {
+            assert_eq!(slot(key.as_bytes()), expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A write as its watchers see it: the command's name and its arguments with their meaning (`api.md` §5).
+
+use super::write::{Part, Touch, Touches, Words, Write, pairs, parse_float, parse_int};
+use bytes::Bytes;
+
+/// `{name, field, ...}` on the BEAM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuple {
+    pub name: &'static str,
+    pub fields: Vec<Field>,
+}
+
+/// An argument with its meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    Bytes(Bytes),
+    Int(i64),
+    Float(f64),
+    /// An atom.
+    Word(&'static str),
+    List(Vec<Field>),
+    Pair(Box<(Field, Field)>),
+}
+
+/// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
+const WORDS: &[&str] = &[
+    "after",
+    "aggregate",
+    "alpha",
+    "asc",
+    "before",
+    "by",
+    "bylex",
+    "byscore",
+    "ch",
+    "count",
+    "db",
+    "desc",
+    "fnx",
+    "fxx",
+    "get",
+    "gt",
+    "incr",
+    "keepttl",
+    "left",
+    "limit",
+    "lt",
+    "max",
+    "min",
+    "nx",
+    "pxat",
+    "replace",
+    "rev",
+    "right",
+    "store",
+    "storedist",
+    "sum",
+    "weights",
+    "withvalues",
+    "withscores",
+    "xx",
+];
+
+/// The tuple of a command, its name among `args`. What no row knows, or what does not fit its row, is
+/// `{:generic, [name | args]}`.
+pub fn tuple(args: &[&[u8]]) -> Tuple {
+    let known = args.split_first().and_then(|(name, rest)| {
+        let row = super::write(name)?;
+        Some(Tuple { name: row.name, fields: fields(row, rest)? })
+    });
+    known.unwrap_or_else(|| generic(args))
+}
+
+/// `{:generic, [name | args]}`: a command as it was received.
+pub fn generic(args: &[&[u8]]) -> Tuple {
+    Tuple { name: "generic", fields: vec![list(args)] }
+}
+
+/// Calls `touch` with everything that a command may change. `args` are without the command's name.
+pub fn touched(row: &Write, db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    if let Touches::Special(special) = row.touches {
+        return special(db, args, touch);
+    }
+    let mut words = Words::new(args);
+    for part in row.shape {
+        match part {
+            Part::Keys => words.rest().iter().for_each(|key| touch(Touch::Key { db, key })),
+            Part::KeyPairs => words.rest().iter().step_by(2).for_each(|key| touch(Touch::Key { db, key })),
+            Part::Key => match words.bytes() {
+                Ok(key) => touch(Touch::Key { db, key }),
+                Err(_) => return,
+            },
+            Part::CountedSources | Part::CountedBins if words.counted().is_err() => return,
+            Part::CountedSources | Part::CountedBins => {}
+            _ if words.bytes().is_err() => return,
+            _ => {}
+        }
+    }
+}
+
+fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
+    let mut words = Words::new(args);
+    let mut fields = Vec::with_capacity(row.shape.len());
+    for part in row.shape {
+        match part {
+            Part::Dropped => {
+                words.rest();
+            }
+            Part::Scored => fields.extend(scored(&mut words)?),
+            Part::Fields => fields.extend(counted_fields(&mut words, 1)?),
+            Part::FieldPairs => fields.extend(counted_fields(&mut words, 2)?),
+            // Options at the end of a command are optional, and absent when there are none.
+            Part::Options if words.is_empty() => fields.push(Field::List(Vec::new())),
+            _ => fields.push(field(*part, &mut words)?),
+        }
+    }
+    words.is_empty().then_some(fields)
+}
+
+fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
+    Some(match part {
+        Part::Key | Part::Source | Part::Bin => bytes(words.bytes().ok()?),
+        Part::Int => Field::Int(words.int().ok()?),
+        Part::Float => Field::Float(finite(words.float().ok()?)?),
+        Part::Word => word(words.bytes().ok()?),
+        Part::Keys | Part::Sources | Part::Bins => list(words.rest()),
+        Part::CountedSources | Part::CountedBins => list(words.counted().ok()?),
+        Part::KeyPairs | Part::Pairs => pair_list(words.rest())?,
+        Part::CountedPairs => {
+            let count = usize::try_from(words.int().ok()?).ok()?;
+            pair_list(words.take(count.checked_mul(2)?).ok()?)?
+        }
+        Part::Options => Field::List(words.rest().iter().map(|arg| option(arg)).collect()),
+        Part::Scored | Part::Fields | Part::FieldPairs | Part::Dropped => return None,
+    })
+}
+
+fn scored(words: &mut Words<'_>) -> Option<[Field; 2]> {
+    let mut flags = Vec::new();
+    while words.peek().is_some_and(|next| parse_float(next).is_none()) {
+        flags.push(word(words.bytes().ok()?));
+    }
+    let scored = pairs(words.rest())
+        .ok()?
+        .map(|(score, member)| Some(Field::Pair(Box::new((score_field(parse_float(score)?), bytes(member))))));
+    Some([Field::List(scored.collect::<Option<_>>()?), Field::List(flags)])
+}
+
+fn counted_fields(words: &mut Words<'_>, width: usize) -> Option<[Field; 2]> {
+    let [before, groups, after] = words.fields(width).ok()?;
+    let options = before.iter().chain(after).map(|arg| option(arg)).collect();
+    let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
+    Some([Field::List(options), fields])
+}
+
+fn score_field(score: f64) -> Field {
+    match finite(score) {
+        Some(score) => Field::Float(score),
+        None if score > 0.0 => Field::Word("pos_inf"),
+        None => Field::Word("neg_inf"),
+    }
+}
+
+/// No float of the BEAM holds an infinity.
+fn finite(float: f64) -> Option<f64> {
+    float.is_finite().then_some(float)
+}
+
+fn option(arg: &[u8]) -> Field {
+    match word(arg) {
+        Field::Bytes(_) => parse_int(arg).map(Field::Int).unwrap_or_else(|| bytes(arg)),
+        word => word,
+    }
+}
+
+fn word(arg: &[u8]) -> Field {
+    let known = WORDS.iter().find(|word| arg.eq_ignore_ascii_case(word.as_bytes()));
+    known.map_or_else(|| bytes(arg), |word| Field::Word(word))
+}
+
+fn pair_list(args: &[&[u8]]) -> Option<Field> {
+    let pairs = pairs(args).ok()?.map(|(a, b)| Field::Pair(Box::new((bytes(a), bytes(b)))));
+    Some(Field::List(pairs.collect()))
+}
+
+fn list(args: &[&[u8]]) -> Field {
+    Field::List(args.iter().map(|arg| bytes(arg)).collect())
+}
+
+fn bytes(arg: &[u8]) -> Field {
+    Field::Bytes(Bytes::copy_from_slice(arg))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(command: &str) -> Tuple {
+        let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        tuple(&args)
+    }
+
+    #[test]
+    fn options_of_set_are_dropped() {
+        let set = of("SET k v PXAT 123");
+        assert_eq!(set, Tuple { name: "set", fields: vec![bytes(b"k"), bytes(b"v")] });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_generic() {
+        assert_eq!(of("INCRBY k x"), generic(&[b"INCRBY", b"k", b"x"]));
+        assert_eq!(of("NOSUCH a"), generic(&[b"NOSUCH", b"a"]));
+        assert_eq!(tuple(&[]), generic(&[]));
+    }
+
+    #[test]
+    fn counted_fields_stand_behind_their_options() {
+        let fields = Field::List(vec![bytes(b"f"), bytes(b"g")]);
+        let options = Field::List(vec![Field::Word("nx")]);
+        let expected = vec![bytes(b"h"), Field::Int(5), options, fields];
+        assert_eq!(of("HPEXPIREAT h 5 NX FIELDS 2 f g"), Tuple { name: "hpexpireat", fields: expected });
+    }
+
+    #[test]
+    fn the_words_are_sorted_and_lower_case() {
+        assert!(WORDS.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase())));
+    }
+}

@@ -1,0 +1,393 @@
+//! One instance's whole data path: bytes of a link in, snapshots and watch events out.
+//!
+//! A mirror outlives its links. What it has applied stays when a link ends, and [`Mirror::position`] tells the next link
+//! where to go on. Publishing comes first, then the events of what was published: who is woken reads at least the state
+//! that it was told of.
+
+use crate::apply::{Applied, Applier};
+use crate::commands::{self, Tuple};
+use crate::keyspace::Keyspace;
+use crate::live::{Live, Server, Snapshot};
+use crate::resp::Decoder;
+use crate::watch::{Delivery, Event, Watches};
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How long a guard-key window may hold writes back before they are shown anyway.
+pub const GUARD_WINDOW_MAX_MS: i64 = 60_000;
+/// How many bytes of the stream a guard-key window may hold back before they are shown anyway.
+pub const GUARD_WINDOW_MAX_BYTES: u64 = 256 << 20;
+
+/// Why a mirror cannot go on with a link. The data stays as it was last published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub code: &'static str,
+    pub detail: String,
+}
+
+/// What an operator may ask at any time without waiting for the writer.
+#[derive(Default)]
+pub struct Status {
+    /// The last byte of the stream that is applied.
+    pub offset: AtomicU64,
+    pub commands_applied: AtomicU64,
+    pub full_syncs: AtomicU64,
+    pub partial_syncs: AtomicU64,
+    /// Guard windows that ran into a limit and were shown anyway.
+    pub guard_windows_given_up: AtomicU64,
+    pub replication_id: Mutex<Arc<str>>,
+    pub unknown_commands: Mutex<BTreeMap<String, u64>>,
+}
+
+/// The contents of a full sync, ready to be shown.
+pub struct Loaded {
+    pub keyspace: Keyspace,
+    pub replication_id: Arc<str>,
+    pub offset: u64,
+    /// The database that the stream has selected at `offset`.
+    pub db: u32,
+    pub server: Option<Server>,
+}
+
+/// What the mirror shares with readers, watchers and operators.
+#[derive(Clone, Default)]
+pub struct Shared {
+    pub live: Arc<Live>,
+    pub watches: Arc<Watches>,
+    pub status: Arc<Status>,
+}
+
+/// Takes snapshots that are no longer current; readers may still hold them.
+pub type Reap = Box<dyn Fn(Arc<Snapshot>) + Send>;
+
+/// See the module.
+pub struct Mirror {
+    shared: Shared,
+    reap: Reap,
+    guard_key: Option<Vec<u8>>,
+    decoder: Decoder,
+    /// None before the first full sync, and after a divergence.
+    applier: Option<Applier>,
+    replication_id: Arc<str>,
+    server: Option<Arc<Server>>,
+    /// Events of writes that are applied but not visible yet, with their offsets.
+    pending: VecDeque<(u64, Vec<Delivery>)>,
+    /// A full sync is applied but not visible yet: its watchers still need their Init.
+    init_due: bool,
+    published_offset: Option<u64>,
+    /// Since when, and since which offset, a guard window is open.
+    guard_since: Option<(i64, u64)>,
+}
+
+impl Mirror {
+    pub fn new(shared: Shared, guard_key: Option<Vec<u8>>, reap: Reap) -> Self {
+        Mirror {
+            shared,
+            reap,
+            guard_key,
+            decoder: Decoder::new(),
+            applier: None,
+            replication_id: Arc::from(""),
+            server: None,
+            pending: VecDeque::new(),
+            init_due: false,
+            published_offset: None,
+            guard_since: None,
+        }
+    }
+
+    /// Where a partial resync can go on: replication id, and the last byte that need not be sent again.
+    pub fn position(&self) -> Option<(Arc<str>, u64)> {
+        self.applier.as_ref().map(|applier| (self.replication_id.clone(), applier.resume_offset()))
+    }
+
+    /// The offset to acknowledge.
+    pub fn applied(&self) -> u64 {
+        self.applier.as_ref().map_or(0, Applier::resume_offset)
+    }
+
+    /// A partial resync was granted, under the replication id that holds from now on.
+    pub fn continued(&mut self, replication_id: &str) {
+        self.replication_id = Arc::from(replication_id);
+        *self.shared.status.replication_id.lock() = self.replication_id.clone();
+        self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
+        self.decoder = Decoder::new();
+    }
+
+    /// A full sync is complete and verified: from now on it is the data.
+    pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
+        let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
+        self.applier = Some(applier);
+        self.replication_id = loaded.replication_id;
+        self.server = loaded.server.map(Arc::new);
+        self.decoder = Decoder::new();
+        self.pending.clear();
+        self.init_due = true;
+        self.published_offset = None;
+        self.guard_since = None;
+        *self.shared.status.replication_id.lock() = self.replication_id.clone();
+        self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
+        self.publish(now_ms);
+    }
+
+    /// Applies the whole commands at the front of `input`, takes them off it, and publishes. Answers whether the primary
+    /// wants to hear our offset now.
+    pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
+        let (mut at, mut ack_wanted) = (0, false);
+        let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
+        input.advance(at);
+        if let Err(fault) = result {
+            // Our data is no longer the primary's, or we lost our place: only a full sync helps.
+            self.applier = None;
+            self.pending.clear();
+            return Err(fault);
+        }
+        self.publish(now_ms);
+        Ok(ack_wanted)
+    }
+
+    /// The link is over. What was half received is forgotten.
+    pub fn ended(&mut self) {
+        self.decoder = Decoder::new();
+        if let Some(applier) = &mut self.applier {
+            applier.rewind();
+            let resume = applier.resume_offset();
+            self.pending.retain(|(offset, _)| *offset <= resume);
+        }
+    }
+
+    /// Shows what a guard window held back for too long. To be called now and then while nothing comes.
+    pub fn tick(&mut self, now_ms: i64) {
+        self.publish(now_ms);
+    }
+
+    /// Ends the instance: nothing is readable any more. Everything large goes to the reaper.
+    pub fn close(&mut self) {
+        self.applier = None;
+        self.pending.clear();
+        if let Some(old) = self.shared.live.clear() {
+            (self.reap)(old);
+        }
+    }
+
+    fn apply_all(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
+        let Some(applier) = &mut self.applier else {
+            return Err(Fault { code: "protocol", detail: "a command before any full sync".to_owned() });
+        };
+        let status = &self.shared.status;
+        let mut args: Vec<&[u8]> = Vec::new();
+        loop {
+            let rest = input.get(*at..).unwrap_or_default();
+            let frame = self.decoder.decode(rest);
+            let frame = frame.map_err(|error| Fault { code: "protocol", detail: error.to_string() })?;
+            let Some(frame) = frame else { break };
+            args.clear();
+            args.extend(self.decoder.args(rest));
+            *at += frame.skipped + frame.len;
+            let applied = applier.command(&args, frame.len, now_ms);
+            match applied.map_err(|divergence| Fault { code: "diverged", detail: divergence.to_string() })? {
+                Applied::Write(row) if !self.shared.watches.is_empty() => {
+                    let deliveries = deliveries(&self.shared.watches, row, applier.db(), &args, applier.offset());
+                    if !deliveries.is_empty() {
+                        self.pending.push_back((applier.offset(), deliveries));
+                    }
+                }
+                Applied::AckWanted => *ack = true,
+                Applied::Unknown => *status.unknown_commands.lock() = applier.unknown().clone(),
+                Applied::Write(_) | Applied::Control => {}
+            }
+        }
+        status.offset.store(applier.resume_offset(), Ordering::Relaxed);
+        status.commands_applied.store(applier.applied(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Shows the newest state that may be seen, then tells those whom it concerns.
+    fn publish(&mut self, now_ms: i64) {
+        let Some(applier) = &mut self.applier else { return };
+        if self.guard_since.is_some() != applier.in_guard_window() {
+            self.guard_since = applier.in_guard_window().then(|| (now_ms, applier.offset()));
+        }
+        if let Some((since_ms, since_offset)) = self.guard_since {
+            let too_long = now_ms.saturating_sub(since_ms) > GUARD_WINDOW_MAX_MS;
+            if too_long || applier.offset().saturating_sub(since_offset) > GUARD_WINDOW_MAX_BYTES {
+                applier.give_up_guard();
+                self.guard_since = None;
+                self.shared.status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let Some((keyspace, offset)) = applier.visible() else { return };
+        if self.published_offset == Some(offset) {
+            return;
+        }
+        let snapshot = Snapshot {
+            keyspace: keyspace.clone(),
+            offset,
+            replication_id: self.replication_id.clone(),
+            server: self.server.clone(),
+        };
+        self.published_offset = Some(offset);
+        let old = self.shared.live.publish(snapshot);
+        self.notify(old.as_deref(), offset);
+        old.into_iter().for_each(&self.reap);
+    }
+
+    fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
+        let visible = self.pending.partition_point(|(at, _)| *at <= offset);
+        let mut told: Vec<Delivery> = self.pending.drain(..visible).flat_map(|(_, deliveries)| deliveries).collect();
+        if std::mem::take(&mut self.init_due) {
+            told = self.shared.watches.init(offset);
+        } else if let Some(new) = self.shared.live.snapshot() {
+            told.extend(self.shared.watches.settle(old, &new, &told));
+        }
+        for (watcher, event) in &told {
+            watcher.notify(event);
+        }
+    }
+}
+
+/// Who must hear of one command, once it is visible. The tuple is made once for all of them.
+fn deliveries(watches: &Watches, row: &commands::Write, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    let tuple: std::cell::OnceCell<Arc<Tuple>> = std::cell::OnceCell::new();
+    let event = |(db, key): &(u32, crate::blob::Blob)| Event::Update {
+        command: tuple.get_or_init(|| Arc::new(commands::tuple(args))).clone(),
+        db: *db,
+        key: key.clone(),
+        offset,
+    };
+    let rest = args.get(1..).unwrap_or_default();
+    commands::touched(row, db, rest, &mut |touch| watches.touched(touch, &event, &mut deliveries));
+    deliveries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Blob;
+    use crate::keyspace::Entry;
+    use crate::resp;
+    use crate::watch::Watcher;
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl Watcher for Log {
+        fn notify(&self, event: &Event) {
+            self.0.lock().push(match event {
+                Event::Update { command, key, offset, .. } => format!("{} {:?} {offset}", command.name, key),
+                Event::Init { offset } => format!("init {offset}"),
+            });
+        }
+    }
+
+    impl Log {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock())
+        }
+    }
+
+    fn mirror() -> (Mirror, Shared) {
+        let shared = Shared::default();
+        let mut mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
+        mirror.install(loaded(&[("a", "0")]), 0);
+        (mirror, shared)
+    }
+
+    fn loaded(strings: &[(&str, &str)]) -> Loaded {
+        let mut keyspace = Keyspace::default();
+        for (key, value) in strings {
+            keyspace.db_mut(0).insert(Blob::from(*key), Entry::new(Blob::from(*value)));
+        }
+        Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None }
+    }
+
+    fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
+        let mut stream = Vec::new();
+        for command in commands {
+            resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
+        }
+        mirror.stream(&mut BytesMut::from(&stream[..]), 0)
+    }
+
+    fn get(shared: &Shared, key: &str) -> Option<String> {
+        let snapshot = shared.live.snapshot()?;
+        let value = snapshot.view(0, 0).string(key.as_bytes()).unwrap()?;
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_watcher_hears_of_a_write_once_it_is_visible() {
+        let (mut mirror, shared) = mirror();
+        let log = Arc::new(Log::default());
+        shared.watches.add(0, b"a", 1, log.clone()).unwrap();
+        feed(&mut mirror, &["SET a 1", "SET b 1"]).unwrap();
+        assert_eq!(log.take().len(), 1);
+        feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
+        assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (0, Some("1")));
+        feed(&mut mirror, &["EXEC"]).unwrap();
+        assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("2")));
+    }
+
+    #[test]
+    fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["MULTI", "SET a 2", "SET c 2"]).unwrap();
+        let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
+        shared.watches.add(0, b"a", 1, on_a.clone()).unwrap();
+        shared.watches.add(0, b"b", 1, on_b.clone()).unwrap();
+        feed(&mut mirror, &["EXEC"]).unwrap();
+        assert_eq!((on_a.take().len(), on_b.take().len()), (1, 0));
+        feed(&mut mirror, &["SET c 3"]).unwrap();
+        assert_eq!((on_a.take().len(), on_b.take().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_full_sync_sends_one_init_to_each_watch() {
+        let (mut mirror, shared) = mirror();
+        let log = Arc::new(Log::default());
+        shared.watches.add(0, b"a", 1, log.clone()).unwrap();
+        shared.watches.add(0, b"zz", 1, log.clone()).unwrap();
+        mirror.install(loaded(&[("a", "9")]), 0);
+        assert_eq!(log.take(), ["init 0", "init 0"]);
+        assert_eq!(get(&shared, "a").as_deref(), Some("9"));
+    }
+
+    #[test]
+    fn a_divergence_keeps_what_is_served_and_asks_for_a_full_sync() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["SET a x"]).unwrap();
+        let fault = feed(&mut mirror, &["SET a y", "INCRBY a 1"]).err().unwrap();
+        assert_eq!(fault.code, "diverged");
+        assert_eq!(get(&shared, "a").as_deref(), Some("x"));
+        assert!(mirror.position().is_none());
+    }
+
+    #[test]
+    fn a_cut_off_multi_is_forgotten_with_its_events() {
+        let (mut mirror, shared) = mirror();
+        let log = Arc::new(Log::default());
+        shared.watches.add(0, b"a", 1, log.clone()).unwrap();
+        feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
+        let before = mirror.position().unwrap();
+        mirror.ended();
+        assert_eq!(mirror.position().unwrap(), before);
+        feed(&mut mirror, &["MULTI", "SET a 3", "EXEC"]).unwrap();
+        assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("3")));
+    }
+
+    #[test]
+    fn a_guard_window_holds_writes_back_up_to_its_limit() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["SET __vdr_tx 1", "SET a 1"]).unwrap();
+        feed(&mut mirror, &["SET b 1"]).unwrap();
+        assert_eq!((get(&shared, "a").as_deref(), get(&shared, "b")), (Some("0"), None));
+        feed(&mut mirror, &["SET a 5"]).unwrap();
+        mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+        assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+        assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+    }
+}

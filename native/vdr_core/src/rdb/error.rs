@@ -1,0 +1,116 @@
+//! What can be wrong with a snapshot file, and where.
+
+use std::fmt;
+
+/// How much of a key an error text shows.
+const SHOWN_KEY_BYTES: usize = 64;
+
+/// Why the walk ended, at which byte of the file, and inside which key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RdbError {
+    pub fault: Fault,
+    /// Position in the file (in the payload, for DUMP) at which reading stopped.
+    pub offset_bytes: u64,
+    /// The key whose value was being read.
+    pub key: Option<Box<[u8]>>,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Neither `REDIS` nor `VALKEY` and a number.
+    BadMagic,
+    /// A version that no server with this magic writes.
+    UnsupportedVersion(u32),
+    /// A byte that is neither an opcode nor a value type of this dialect: no rule tells how to step over it.
+    UnknownType(u8),
+    /// The bytes contradict the format.
+    Corrupt(&'static str),
+    /// The trailer's CRC-64 is not that of the bytes.
+    Checksum { stored: u64, computed: u64 },
+    /// The input ended inside the file.
+    Truncated,
+    /// A length above a limit of this library.
+    TooLarge { what: &'static str, length: u64, limit: u64 },
+}
+
+impl RdbError {
+    /// A stable name for the border to Elixir.
+    pub fn code(&self) -> &'static str {
+        match self.fault {
+            Fault::BadMagic => "rdb_bad_magic",
+            Fault::UnsupportedVersion(_) => "rdb_unsupported_version",
+            Fault::UnknownType(_) => "rdb_unknown_type",
+            Fault::Corrupt(_) => "rdb_corrupt",
+            Fault::Checksum { .. } => "rdb_checksum",
+            Fault::Truncated => "rdb_truncated",
+            Fault::TooLarge { .. } => "rdb_too_large",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::BadMagic => write!(f, "not a snapshot file"),
+            Fault::UnsupportedVersion(version) => write!(f, "unsupported version {version}"),
+            Fault::UnknownType(byte) => write!(f, "unknown value type or opcode {byte}"),
+            Fault::Corrupt(what) => write!(f, "{what}"),
+            Fault::Checksum { stored, computed } => {
+                write!(f, "checksum is {computed:016x}, the file says {stored:016x}")
+            }
+            Fault::Truncated => write!(f, "the input ends inside the file"),
+            Fault::TooLarge { what, length, limit } => write!(f, "{what} of {length} bytes, the limit is {limit}"),
+        }
+    }
+}
+
+impl fmt::Display for RdbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.fault, self.offset_bytes)?;
+        let Some(key) = &self.key else { return Ok(()) };
+        let shown = key.get(..SHOWN_KEY_BYTES);
+        let ellipsis = if shown.is_some() { "..." } else { "" };
+        write!(f, " in key \"{}{ellipsis}\"", shown.unwrap_or(key).escape_ascii())
+    }
+}
+
+impl std::error::Error for RdbError {}
+
+/// Why one step of the walk did not finish.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The item needs at least so many bytes, counted from its start. Nothing was taken, nothing was told.
+    More(usize),
+    Bad(Fault),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Halt::Bad(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_byte_and_the_key() {
+        let error = RdbError {
+            fault: Fault::Corrupt("duplicate set member"),
+            offset_bytes: 17,
+            key: Some(Box::from(&b"a\xffb"[..])),
+        };
+        assert_eq!(error.to_string(), "duplicate set member at byte 17 in key \"a\\xffb\"");
+        assert_eq!(error.code(), "rdb_corrupt");
+    }
+
+    #[test]
+    fn a_long_key_is_shown_in_part() {
+        let error = RdbError { fault: Fault::Truncated, offset_bytes: 0, key: Some(vec![b'k'; 1000].into()) };
+        assert!(error.to_string().len() < 200);
+        assert!(error.to_string().ends_with("k...\""));
+    }
+}

@@ -1,0 +1,255 @@
+//! The command stream's framing: arrays of bulk strings, decoded as they arrive.
+//!
+//! ```text
+//! *3\r\n $3\r\nSET\r\n $1\r\nk\r\n $1\r\nv\r\n      every byte of it counts in the replication offset
+//! \n                                               a keepalive between frames: skipped, does not count
+//! ```
+//!
+//! The decoder remembers how far it came in an unfinished frame, so a frame in a thousand pieces is read once.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Most arguments of one command: the server's own limit for a multibulk.
+pub const MAX_ARGS: usize = i32::MAX as usize;
+/// Longest argument. A primary may be configured to send longer ones than its default of 512 MB.
+pub const MAX_BULK_BYTES: usize = 1 << 30;
+/// Longest frame: what a mirror is ready to hold in memory before it can apply it.
+pub const MAX_FRAME_BYTES: usize = 2 << 30;
+/// Longest `*<n>` or `$<n>` line.
+const MAX_HEADER_BYTES: usize = 24;
+
+/// The peer does not speak the protocol, or we lost our place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolError {
+    pub expected: &'static str,
+    /// The first bytes of what came instead.
+    pub got: Vec<u8>,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}, got \"{}\"", self.expected, self.got.escape_ascii())
+    }
+}
+
+/// A whole command at the front of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Keepalive newlines before it.
+    pub skipped: usize,
+    /// Bytes of the frame itself: what the replication offset grows by.
+    pub len: usize,
+}
+
+/// Decodes one frame after the other. Between two calls that answer `None` the input must start at the same byte.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    skipped: usize,
+    /// How far into the input the frame is understood.
+    at: usize,
+    /// Arguments still to come; `None` before the array header.
+    missing: Option<usize>,
+    args: Vec<Range<usize>>,
+}
+
+impl Decoder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks for a whole command at the front of `input`. After `Some(frame)` the arguments are [`Decoder::args`] of the
+    /// same input, and the next call starts `skipped + len` bytes later.
+    pub fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>, ProtocolError> {
+        if self.missing == Some(0) {
+            *self = Decoder { args: std::mem::take(&mut self.args), ..Decoder::default() };
+        }
+        let mut missing = match self.missing {
+            Some(missing) => missing,
+            None => {
+                self.args.clear();
+                match self.header(input)? {
+                    Some(count) => count,
+                    None => return Ok(None),
+                }
+            }
+        };
+        while missing > 0 {
+            self.missing = Some(missing);
+            if !self.bulk(input)? {
+                return Ok(None);
+            }
+            missing -= 1;
+        }
+        self.missing = Some(0);
+        Ok(Some(Frame { skipped: self.skipped, len: self.at - self.skipped }))
+    }
+
+    /// The arguments of the frame that was decoded last, the command's name first.
+    pub fn args<'b>(&self, input: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        self.args.iter().filter_map(move |range| input.get(range.clone()))
+    }
+
+    fn header(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        while input.get(self.at) == Some(&b'\n') {
+            self.at += 1;
+        }
+        self.skipped = self.at;
+        let Some((count, next)) = number_line(input, self.at, b'*', "a command (`*<count>`)")? else {
+            return Ok(None);
+        };
+        if count == 0 || count > MAX_ARGS {
+            return Err(unexpected(input, self.at, "a command with arguments"));
+        }
+        self.at = next;
+        Ok(Some(count))
+    }
+
+    fn bulk(&mut self, input: &[u8]) -> Result<bool, ProtocolError> {
+        let Some((len, start)) = number_line(input, self.at, b'$', "an argument (`$<length>`)")? else {
+            return Ok(false);
+        };
+        if len > MAX_BULK_BYTES || self.at - self.skipped + len > MAX_FRAME_BYTES {
+            return Err(unexpected(input, self.at, "an argument within the limits"));
+        }
+        let end = start + len;
+        match input.get(end..end + 2) {
+            None => Ok(false),
+            Some(b"\r\n") => {
+                self.args.push(start..end);
+                self.at = end + 2;
+                Ok(true)
+            }
+            Some(_) => Err(unexpected(input, end, "the end of an argument")),
+        }
+    }
+}
+
+/// Reads `<mark><decimal>\r\n` at `at`: the number and where the line ends. `None` when it is not whole yet.
+fn number_line(
+    input: &[u8],
+    at: usize,
+    mark: u8,
+    expected: &'static str,
+) -> Result<Option<(usize, usize)>, ProtocolError> {
+    let rest = input.get(at..).unwrap_or_default();
+    match rest.first() {
+        None => return Ok(None),
+        Some(first) if *first != mark => return Err(unexpected(input, at, expected)),
+        Some(_) => {}
+    }
+    let mut number: usize = 0;
+    for (index, byte) in rest.iter().enumerate().skip(1) {
+        match byte {
+            b'0'..=b'9' if index < MAX_HEADER_BYTES => {
+                number = number
+                    .checked_mul(10)
+                    .and_then(|n| n.checked_add(usize::from(byte - b'0')))
+                    .ok_or_else(|| unexpected(input, at, expected))?;
+            }
+            b'\r' if index > 1 => {
+                return match rest.get(index + 1) {
+                    None => Ok(None),
+                    Some(b'\n') => Ok(Some((number, at + index + 2))),
+                    Some(_) => Err(unexpected(input, at, expected)),
+                };
+            }
+            _ => return Err(unexpected(input, at, expected)),
+        }
+    }
+    Ok(None)
+}
+
+fn unexpected(input: &[u8], at: usize, expected: &'static str) -> ProtocolError {
+    let rest = input.get(at..).unwrap_or_default();
+    ProtocolError { expected, got: rest.iter().take(32).copied().collect() }
+}
+
+/// Appends a command as a client or replica sends it.
+pub fn encode(args: &[&[u8]], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
+    for arg in args {
+        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Commands = Vec<Vec<Vec<u8>>>;
+
+    fn decode_in_pieces(stream: &[u8], cuts: &[usize]) -> Result<(Commands, usize), ProtocolError> {
+        let (mut decoder, mut commands, mut counted) = (Decoder::new(), Vec::new(), 0);
+        let (mut buffer, mut fed) = (Vec::new(), 0);
+        let ends = cuts.iter().copied().chain([stream.len()]);
+        for end in ends {
+            buffer.extend_from_slice(&stream[fed..end.max(fed)]);
+            fed = end.max(fed);
+            while let Some(frame) = decoder.decode(&buffer)? {
+                commands.push(decoder.args(&buffer).map(<[u8]>::to_vec).collect());
+                counted += frame.len;
+                buffer.drain(..frame.skipped + frame.len);
+            }
+        }
+        Ok((commands, counted))
+    }
+
+    #[test]
+    fn a_command_split_anywhere_is_the_same_command() {
+        let mut stream = b"\n\n".to_vec();
+        encode(&[b"SET", b"k", b"a\r\nb"], &mut stream);
+        let keepalives = stream.len();
+        stream.extend_from_slice(b"\n");
+        encode(&[b"ping"], &mut stream);
+        let whole = decode_in_pieces(&stream, &[]).unwrap();
+        assert_eq!(whole.0, vec![vec![b"SET".to_vec(), b"k".to_vec(), b"a\r\nb".to_vec()], vec![b"ping".to_vec()]]);
+        assert_eq!(whole.1, stream.len() - 3);
+        assert!(keepalives < stream.len());
+        for first in 0..stream.len() {
+            for second in first..stream.len() {
+                assert_eq!(decode_in_pieces(&stream, &[first, second]).unwrap(), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_is_told_apart_from_too_little() {
+        for bad in
+            [&b"+OK\r\n"[..], b"*\r\n", b"*0\r\n", b"*1\r\n+x", b"*1\r\n$1\r\nabc", b"*-1\r\n", b"*99999999999999\r\n"]
+        {
+            assert!(decode_in_pieces(bad, &[]).is_err(), "{:?}", bad.escape_ascii().to_string());
+        }
+        for bad in [&b"*1\r\n$9223372036854775808\r\n"[..], b"*1\r\n$18446744073709551616\r\n", b"*1\rx"] {
+            assert!(decode_in_pieces(bad, &[]).is_err());
+        }
+        for short in [&b""[..], b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\n$", b"*1\r\n$3\r\nab"] {
+            assert_eq!(decode_in_pieces(short, &[]).unwrap(), (vec![], 0));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_commands_survive_any_split(
+            commands in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..5), 0..6),
+            cuts in prop::collection::vec(0usize..200, 0..8),
+        ) {
+            let mut stream = Vec::new();
+            for command in &commands {
+                let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                encode(&args, &mut stream);
+            }
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(stream.len())).collect();
+            cuts.sort_unstable();
+            prop_assert_eq!(decode_in_pieces(&stream, &cuts).unwrap(), (commands, stream.len()));
+        }
+
+        #[test]
+        fn any_bytes_give_commands_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_in_pieces(&bytes, &[]);
+        }
+    }
+}

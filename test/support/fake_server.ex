@@ -11,7 +11,7 @@ defmodule Vdr.Test.FakeServer do
     GenServer.call(pid, :port)
   end
 
-  @doc "A primary that answers each command (its words as one line) with what `reply` says; `:close` hangs up."
+  @doc "A primary that answers each command (its words as one line) with what `reply` says; after `{:last, bytes}` it hangs up."
   def primary!(reply) do
     start!(fn socket -> serve(socket, reply) end)
   end
@@ -45,13 +45,19 @@ defmodule Vdr.Test.FakeServer do
     accept(listener, port, fun, owner)
   end
 
-  defp serve(socket, reply) do
+  @doc "Answers on one socket until the peer hangs up or an answer is `{:last, bytes}`."
+  def serve(socket, reply) do
     with words when is_list(words) <- command(socket),
          answer when is_binary(answer) <- reply.(Enum.join(words, " ")) do
       :gen_tcp.send(socket, answer)
       serve(socket, reply)
     else
-      _closed -> :gen_tcp.close(socket)
+      {:last, answer} ->
+        :gen_tcp.send(socket, answer)
+        :gen_tcp.close(socket)
+
+      :closed ->
+        :gen_tcp.close(socket)
     end
   end
 

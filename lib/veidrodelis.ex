@@ -23,7 +23,7 @@ defmodule Veidrodelis do
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Instance, Instances, Native, Options, Read, Snapshot}
+  alias Vdr.{Instance, Instances, Options, Read, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -204,7 +204,8 @@ defmodule Veidrodelis do
   @doc "How many bits are set between `start` and `stop`, both included, counted in bytes or bits, negative from the end. O(bytes)."
   @spec bitcount(source, db, key, start :: integer, stop :: integer) :: answer(non_neg_integer)
   @spec bitcount(source, db, key, start :: integer, stop :: integer, unit :: :byte | :bit) :: answer(non_neg_integer)
-  def bitcount(source, db, key, start, stop, unit \\ :byte), do: Read.call(source, db, :bitcount, [key, start, stop, unit])
+  def bitcount(source, db, key, start, stop, unit \\ :byte),
+    do: Read.call(source, db, :bitcount, [key, start, stop, unit])
 
   @doc group: "Strings"
   @doc "The position of the first `bit` in the string at `key`, -1 when there is none; looking for 0, the position after the last byte counts. O(bytes)."
@@ -219,8 +220,10 @@ defmodule Veidrodelis do
   @doc group: "Strings"
   @doc "As `bitpos/4`, between `start` and `stop`, both included, counted in bytes or bits; nothing after `stop` counts. O(bytes)."
   @spec bitpos(source, db, key, bit :: 0 | 1, start :: integer, stop :: integer) :: answer(integer)
-  @spec bitpos(source, db, key, bit :: 0 | 1, start :: integer, stop :: integer, unit :: :byte | :bit) :: answer(integer)
-  def bitpos(source, db, key, bit, start, stop, unit \\ :byte), do: Read.call(source, db, :bitpos, [key, bit, start, stop, unit])
+  @spec bitpos(source, db, key, bit :: 0 | 1, start :: integer, stop :: integer, unit :: :byte | :bit) ::
+          answer(integer)
+  def bitpos(source, db, key, bit, start, stop, unit \\ :byte),
+    do: Read.call(source, db, :bitpos, [key, bit, start, stop, unit])
 
   @doc group: "Lists"
   @doc "The length of the list at `key`, 0 when there is none. O(1)."
@@ -351,7 +354,8 @@ defmodule Veidrodelis do
   @doc "Up to `count` different random fields, with their values unless told otherwise; a negative `count` asks for exactly that many, with repeats. O(|count|)."
   @spec hrandfield(source, db, key, count :: integer) :: answer([{binary, binary}] | [binary])
   @spec hrandfield(source, db, key, count :: integer, with_values :: boolean) :: answer([{binary, binary}] | [binary])
-  def hrandfield(source, db, key, count, with_values \\ true), do: Read.call(source, db, :hrandfield, [key, count, with_values])
+  def hrandfield(source, db, key, count, with_values \\ true),
+    do: Read.call(source, db, :hrandfield, [key, count, with_values])
 
   @doc group: "Hashes"
   @doc "The first `count` fields and values in byte order of field. O(log n + count)."
@@ -401,26 +405,34 @@ defmodule Veidrodelis do
   @doc group: "Sorted sets"
   @doc "The members ranked from `start` to `stop`, both included, negative from the end, in ascending order. O(log n + members returned)."
   @spec zrange(source, db, key, start :: integer, stop :: integer) :: answer([{binary, score}] | [binary])
-  @spec zrange(source, db, key, start :: integer, stop :: integer, with_scores :: boolean) :: answer([{binary, score}] | [binary])
-  def zrange(source, db, key, start, stop, with_scores \\ true), do: Read.call(source, db, :zrange, [key, start, stop, with_scores])
+  @spec zrange(source, db, key, start :: integer, stop :: integer, with_scores :: boolean) ::
+          answer([{binary, score}] | [binary])
+  def zrange(source, db, key, start, stop, with_scores \\ true),
+    do: Read.call(source, db, :zrange, [key, start, stop, with_scores])
 
   @doc group: "Sorted sets"
   @doc "As `zrange/6`, ranked and returned in descending order. O(log n + members returned)."
   @spec zrevrange(source, db, key, start :: integer, stop :: integer) :: answer([{binary, score}] | [binary])
-  @spec zrevrange(source, db, key, start :: integer, stop :: integer, with_scores :: boolean) :: answer([{binary, score}] | [binary])
-  def zrevrange(source, db, key, start, stop, with_scores \\ true), do: Read.call(source, db, :zrevrange, [key, start, stop, with_scores])
+  @spec zrevrange(source, db, key, start :: integer, stop :: integer, with_scores :: boolean) ::
+          answer([{binary, score}] | [binary])
+  def zrevrange(source, db, key, start, stop, with_scores \\ true),
+    do: Read.call(source, db, :zrevrange, [key, start, stop, with_scores])
 
   @doc group: "Sorted sets"
   @doc "The members with a score between `min` and `max`, in ascending order. O(log n + members returned)."
   @spec zrangebyscore(source, db, key, min :: bound, max :: bound) :: answer([{binary, score}] | [binary])
-  @spec zrangebyscore(source, db, key, min :: bound, max :: bound, with_scores :: boolean) :: answer([{binary, score}] | [binary])
-  def zrangebyscore(source, db, key, min, max, with_scores \\ true), do: Read.call(source, db, :zrangebyscore, [key, min, max, with_scores])
+  @spec zrangebyscore(source, db, key, min :: bound, max :: bound, with_scores :: boolean) ::
+          answer([{binary, score}] | [binary])
+  def zrangebyscore(source, db, key, min, max, with_scores \\ true),
+    do: Read.call(source, db, :zrangebyscore, [key, min, max, with_scores])
 
   @doc group: "Sorted sets"
   @doc "The members with a score between `max` and `min`, which stand in this order, in descending order. O(log n + members returned)."
   @spec zrevrangebyscore(source, db, key, max :: bound, min :: bound) :: answer([{binary, score}] | [binary])
-  @spec zrevrangebyscore(source, db, key, max :: bound, min :: bound, with_scores :: boolean) :: answer([{binary, score}] | [binary])
-  def zrevrangebyscore(source, db, key, max, min, with_scores \\ true), do: Read.call(source, db, :zrevrangebyscore, [key, max, min, with_scores])
+  @spec zrevrangebyscore(source, db, key, max :: bound, min :: bound, with_scores :: boolean) ::
+          answer([{binary, score}] | [binary])
+  def zrevrangebyscore(source, db, key, max, min, with_scores \\ true),
+    do: Read.call(source, db, :zrevrangebyscore, [key, max, min, with_scores])
 
   @doc group: "Sorted sets"
   @doc "The members between `min` and `max` in byte order, all scores being equal. O(log n + members returned)."
@@ -503,7 +515,8 @@ defmodule Veidrodelis do
   `:match` (a glob), `:count` (how many keys to look at, 10 by default), `:type`. O(count).
   """
   @spec scan(source, db, cursor :: binary) :: answer({cursor :: binary, [key]})
-  @spec scan(source, db, cursor :: binary, opts :: [match: binary, count: pos_integer, type: kind]) :: answer({cursor :: binary, [key]})
+  @spec scan(source, db, cursor :: binary, opts :: [match: binary, count: pos_integer, type: kind]) ::
+          answer({cursor :: binary, [key]})
   def scan(source, db, cursor, opts \\ []), do: Read.call(source, db, :scan, [cursor, opts])
 
   @doc group: "Keys and databases"

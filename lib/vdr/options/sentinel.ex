@@ -45,6 +45,7 @@ defmodule Vdr.Options.Sentinel do
   end
 
   defp address?(address) do
-    Keyword.keyword?(address) and is_binary(address[:host]) and is_integer(address[:port]) and address[:port] in 1..65_535
+    Keyword.keyword?(address) and is_binary(address[:host]) and is_integer(address[:port]) and
+      address[:port] in 1..65_535
   end
 end

@@ -13,8 +13,8 @@ mod atoms {
 }
 
 #[rustler::nif]
-fn store_new() -> SourceRef {
-    SourceRef::new(Source::Live(Store::new()))
+fn store_new(env: Env<'_>) -> Term<'_> {
+    SourceRef::new(Source::Live(Store::new())).encode(env)
 }
 
 #[rustler::nif]

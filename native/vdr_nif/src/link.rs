@@ -3,15 +3,14 @@
 
 use crate::source::now_ms;
 use crate::store::Inner;
+use crate::terms;
 use crate::watcher::Recipient;
-use crate::{reaper, terms};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use vdr_core::live;
-use vdr_core::mirror::{Loaded, Mirror};
-use vdr_core::rdb::{Builder, Fault, Loader, Progress, RdbError};
+use vdr_core::mirror::{Fault, Mirror};
+use vdr_core::rdb::Progress;
 use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
 
 /// How the link stands, for those who ask.
@@ -78,13 +77,7 @@ impl Reporter {
     }
 
     pub fn sink(&self) -> MirrorSink {
-        MirrorSink {
-            inner: self.inner.clone(),
-            link: self.link,
-            recipient: self.recipient.clone(),
-            loading: None,
-            told_ready: false,
-        }
+        MirrorSink { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
     }
 }
 
@@ -108,20 +101,11 @@ impl Observer for Reporter {
     }
 }
 
-/// A full sync on its way.
-struct Loading {
-    loader: Loader,
-    builder: Builder,
-    replication_id: Arc<str>,
-    offset: u64,
-}
-
 /// Feeds the mirror of an instance.
 pub struct MirrorSink {
     inner: Arc<Inner>,
     link: u64,
     recipient: Arc<Recipient>,
-    loading: Option<Box<Loading>>,
     told_ready: bool,
 }
 
@@ -160,42 +144,25 @@ impl Sink for MirrorSink {
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.loading = Some(Box::new(Loading {
-            loader: Loader::new(),
-            builder: Builder::new(),
-            replication_id: Arc::from(replication_id),
-            offset,
-        }));
+        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        let Some(loading) = &mut self.loading else { return Err(superseded()) };
-        match loading.loader.feed(bytes, &mut loading.builder).map_err(|error| rdb_error(&error))? {
+        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?.map_err(fault)? {
             Progress::More => Ok(RdbStep::More),
             Progress::Done { consumed } => Ok(RdbStep::Done { consumed }),
         }
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        let Some(loading) = self.loading.take() else { return Err(superseded()) };
-        loading.loader.finish().map_err(|error| rdb_error(&error))?;
-        let seen = loading.builder.seen();
-        let (db, server) = (seen.repl_stream_db.unwrap_or(0), seen.server.clone());
-        let loaded = Loaded {
-            keyspace: loading.builder.into_keyspace(),
-            replication_id: loading.replication_id,
-            offset: loading.offset,
-            db,
-            server: server.map(|server| live::Server { name: server.name, version: server.version }),
-        };
-        self.mirror(|mirror| mirror.install(loaded, now_ms())).ok_or_else(superseded)?;
+        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)?.map_err(fault)?;
         self.tell_ready();
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
-        let ack_wanted = step.map_err(|fault| SinkError::soon(fault.code, fault.detail))?;
+        let ack_wanted = step.map_err(fault)?;
         self.tell_ready();
         Ok(StreamStep { ack_wanted })
     }
@@ -210,17 +177,14 @@ impl Sink for MirrorSink {
     }
 
     fn ended(&mut self) {
-        reaper::bury(self.loading.take());
         self.mirror(Mirror::ended);
     }
 }
 
 /// What was damaged on its way may come whole the next time; what we cannot read will come again as it is.
-fn rdb_error(error: &RdbError) -> SinkError {
-    match error.fault {
-        Fault::UnsupportedVersion(_) | Fault::UnknownType(_) | Fault::TooLarge { .. } => {
-            SinkError::slowly(error.code(), error.to_string())
-        }
-        _ => SinkError::soon(error.code(), error.to_string()),
+fn fault(fault: Fault) -> SinkError {
+    match fault.code {
+        "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" => SinkError::slowly(fault.code, fault.detail),
+        _ => SinkError::soon(fault.code, fault.detail),
     }
 }

@@ -1,15 +1,23 @@
 //! Terms of the BEAM to values of the core and back. Nothing else in this crate knows what a term means.
 
+use crate::source::now_ms;
+use crate::store::Store;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::types::tuple::{get_tuple, make_tuple};
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, Resource, ResourceArc, Term, TermType};
+use rustler::{
+    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
+};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use vdr_core::blob::Blob;
-use vdr_core::commands::{Arg, ReadError, Reply};
+use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::watch::Event;
+use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -173,6 +181,7 @@ pub fn event<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
 
 #[derive(NifStruct)]
 #[module = "Vdr.WatchEvent.Update"]
+#[rustler(encode)]
 struct UpdateEvent<'a> {
     command: Term<'a>,
     db: u32,
@@ -182,6 +191,7 @@ struct UpdateEvent<'a> {
 
 #[derive(NifStruct)]
 #[module = "Vdr.WatchEvent.Init"]
+#[rustler(encode)]
 struct InitEvent {
     offset: u64,
 }
@@ -208,6 +218,7 @@ fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
 
 /// What `Vdr.Link` knows of a link before it starts.
 #[derive(NifMap)]
+#[rustler(decode)]
 struct Config<'a> {
     label: String,
     host: String,
@@ -222,10 +233,9 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     let config: Config<'_> = term.decode()?;
     let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
     link.label = config.label;
-    link.credentials = config.password.map(|password| Credentials {
-        username: config.username,
-        password: Secret::new(password.as_slice()),
-    });
+    link.credentials = config
+        .password
+        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);
     Ok(link)
@@ -253,6 +263,7 @@ pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
 
 /// How an instance stands.
 #[derive(NifMap)]
+#[rustler(encode)]
 struct Status<'a> {
     state: Term<'a>,
     connected: bool,
@@ -265,6 +276,8 @@ struct Status<'a> {
     commands_applied: u64,
     full_syncs: u64,
     partial_syncs: u64,
+    loading_bytes: u64,
+    loading_keys: u64,
     guard_windows_given_up: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
@@ -274,6 +287,7 @@ struct Status<'a> {
 }
 
 #[derive(NifMap)]
+#[rustler(encode)]
 struct Server {
     name: &'static str,
     version: String,
@@ -297,10 +311,15 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         commands_applied: status.commands_applied.load(Ordering::Relaxed),
         full_syncs: status.full_syncs.load(Ordering::Relaxed),
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
+        loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
+        loading_keys: status.loading_keys.load(Ordering::Relaxed),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
-        server: snapshot.as_ref().and_then(|all| all.server.as_deref()).map(|server| Server { name: server.name, version: server.version.clone() }),
+        server: snapshot
+            .as_ref()
+            .and_then(|all| all.server.as_deref())
+            .map(|server| Server { name: server.name, version: server.version.clone() }),
         watches: inner.shared.watches.len(),
         snapshots_held: store.snapshots_held(),
     };

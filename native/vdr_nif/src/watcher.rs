@@ -18,16 +18,15 @@ thread_local! {
 /// A process and a term of its own by which it knows our messages: `{tag, payload}`.
 pub struct Recipient {
     pid: LocalPid,
-    /// An environment is not for two threads at once.
-    home: Mutex<OwnedEnv>,
-    tag: SavedTerm,
+    /// The term and where it lives, which is not for two threads at once.
+    tag: Mutex<(OwnedEnv, SavedTerm)>,
 }
 
 impl Recipient {
     pub fn new(pid: LocalPid, tag: Term<'_>) -> Self {
         let home = OwnedEnv::new();
         let tag = home.run(|env| home.save(tag.in_env(env)));
-        Recipient { pid, home: Mutex::new(home), tag }
+        Recipient { pid, tag: Mutex::new((home, tag)) }
     }
 
     /// Sends `{tag, payload}`. Only for threads that are not the VM's own, where sending is something else.
@@ -35,7 +34,8 @@ impl Recipient {
         MESSAGES.with_borrow_mut(|messages| {
             // An error is that the process is gone; its monitor tells us so.
             let _gone = messages.send_and_clear(&self.pid, |env| {
-                let tag = self.home.lock().run(|home| self.tag.load(home).in_env(env));
+                let home = self.tag.lock();
+                let tag = home.0.run(|env_of_tag| home.1.load(env_of_tag).in_env(env));
                 (tag, payload(env)).encode(env)
             });
         });

@@ -19,6 +19,7 @@ mod keys;
 mod lists;
 mod numbers;
 mod reply;
+mod restore;
 mod sample;
 mod scan;
 mod sets;
@@ -124,18 +125,14 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         lists::WRITES,
         sets::WRITES,
         hashes::WRITES,
-        zsets::WRITES,
+        zsets_writes::WRITES,
+        zsets_stores::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
         sort::WRITES,
         slots::WRITES,
-        lists::WRITES,
-        sets::WRITES,
-        hashes::WRITES,
-        zsets_writes::WRITES,
-        zsets_stores::WRITES,
-        keys::WRITES,
+        restore::WRITES,
     ]
     .into_iter()
     .flatten()

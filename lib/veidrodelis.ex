@@ -36,7 +36,8 @@ defmodule Veidrodelis do
   @typedoc "A score; no float of the BEAM is infinite."
   @type score :: float | :neg_inf | :pos_inf
   @type bound :: number | :neg_inf | :pos_inf | {:exclusive, number}
-  @type lex_bound :: binary | :neg_inf | :pos_inf | {:exclusive, binary}
+  @typedoc ~S|As the server writes it: `"[member"`, `"(member"` for without it, `"-"` and `"+"` for the ends.|
+  @type lex_bound :: binary | :neg_inf | :pos_inf
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
   @typedoc "Where a link is: the steps of the opening in their order, then what comes when there is none."
   @type replication_state ::
@@ -291,6 +292,11 @@ defmodule Veidrodelis do
   def sintercard(source, db, keys), do: Read.call(source, db, :sintercard, [keys])
 
   @doc group: "Sets"
+  @doc "As `sintercard/3`, but stops counting at `limit`; 0 is no limit."
+  @spec sintercard(source, db, keys :: [key], limit :: non_neg_integer) :: answer(non_neg_integer)
+  def sintercard(source, db, keys, limit), do: Read.call(source, db, :sintercard, [keys, limit])
+
+  @doc group: "Sets"
   @doc "The first `count` members in byte order. O(log n + count)."
   @spec sfirst(source, db, key, count :: non_neg_integer) :: answer([binary])
   def sfirst(source, db, key, count), do: Read.call(source, db, :sfirst, [key, count])
@@ -511,12 +517,12 @@ defmodule Veidrodelis do
 
   @doc group: "Keys and databases"
   @doc """
-  Keys a portion at a time: begin with cursor `"0"` and go on with the one that comes back until that is `"0"` again. Options:
+  Keys a portion at a time: begin with cursor 0 and go on with the one that comes back until that is 0 again. Options:
   `:match` (a glob), `:count` (how many keys to look at, 10 by default), `:type`. O(count).
   """
-  @spec scan(source, db, cursor :: binary) :: answer({cursor :: binary, [key]})
-  @spec scan(source, db, cursor :: binary, opts :: [match: binary, count: pos_integer, type: kind]) ::
-          answer({cursor :: binary, [key]})
+  @spec scan(source, db, cursor :: non_neg_integer) :: answer({cursor :: non_neg_integer, [key]})
+  @spec scan(source, db, cursor :: non_neg_integer, opts :: [match: binary, count: pos_integer, type: kind]) ::
+          answer({cursor :: non_neg_integer, [key]})
   def scan(source, db, cursor, opts \\ []), do: Read.call(source, db, :scan, [cursor, opts])
 
   @doc group: "Keys and databases"

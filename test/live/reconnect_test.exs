@@ -33,7 +33,8 @@ defmodule Vdr.Live.ReconnectTest do
   live_test "readers never fail over restarts under load", %{server: server, redis: redis, id: id} do
     Process.flag(:trap_exit, true)
     Redix.command!(redis, ["SET", "steady", "value"])
-    Redix.command!(redis, ["BGSAVE", "SCHEDULE"])
+    # Not while the child that served our full sync is still there.
+    Mirror.eventually("the file is saved", fn -> Redix.command(redis, ["SAVE"]) == {:ok, "OK"} end)
     Mirror.settle(id, redis)
     reader = Task.async(fn -> read_until_told(id, 0) end)
 

@@ -52,8 +52,8 @@ defmodule Vdr.Test.Mirror do
   end
 
   @doc "Asks again and again until the answer is true: for what sends no event. Fails with the last answer of `explain`."
-  def eventually(what, explain \\ fn -> nil end, timeout_ms \\ @timeout_ms, fun) do
-    deadline = System.monotonic_time(:millisecond) + timeout_ms
+  def eventually(what, explain \\ fn -> nil end, fun) do
+    deadline = System.monotonic_time(:millisecond) + @timeout_ms
     poll(what, explain, deadline, fun)
   end
 

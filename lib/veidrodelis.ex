@@ -99,6 +99,7 @@ defmodule Veidrodelis do
   Waits until the first full sync is visible: `:ok`, `{:error, :timeout}`, `{:error, :not_found}`, or `{:error, reason}` when
   the server refuses for a reason that waiting does not mend, a wrong password say. `timeout` is in ms, or `:infinity`.
   """
+  @spec await_ready(id) :: :ok | {:error, term}
   @spec await_ready(id, timeout) :: :ok | {:error, term}
   def await_ready(id, timeout \\ 5000), do: Instances.await_ready(id, timeout)
 
@@ -287,14 +288,10 @@ defmodule Veidrodelis do
   def sdiff(source, db, keys), do: Read.call(source, db, :sdiff, [keys])
 
   @doc group: "Sets"
-  @doc "How many members are in all of the sets. O(smallest set * number of sets)."
+  @doc "How many members are in all of the sets; counting stops at `limit`, unless that is 0. O(smallest set * number of sets)."
   @spec sintercard(source, db, keys :: [key]) :: answer(non_neg_integer)
-  def sintercard(source, db, keys), do: Read.call(source, db, :sintercard, [keys])
-
-  @doc group: "Sets"
-  @doc "As `sintercard/3`, but stops counting at `limit`; 0 is no limit."
   @spec sintercard(source, db, keys :: [key], limit :: non_neg_integer) :: answer(non_neg_integer)
-  def sintercard(source, db, keys, limit), do: Read.call(source, db, :sintercard, [keys, limit])
+  def sintercard(source, db, keys, limit \\ 0), do: Read.call(source, db, :sintercard, [keys, limit])
 
   @doc group: "Sets"
   @doc "The first `count` members in byte order. O(log n + count)."
@@ -517,8 +514,9 @@ defmodule Veidrodelis do
 
   @doc group: "Keys and databases"
   @doc """
-  Keys a portion at a time: begin with cursor 0 and go on with the one that comes back until that is 0 again. Options:
-  `:match` (a glob), `:count` (how many keys to look at, 10 by default), `:type`. O(count).
+  Keys a portion at a time: begin with cursor 0 and go on with the one that comes back until that is 0 again. Options: `:match`
+  (a glob), `:count` (how many keys to look at, a hint), `:type`. A key that is there all the time comes exactly once, even over
+  changing data. O(keys of the database) a call: who walks many keys is better served by `first/3` and `next/4`.
   """
   @spec scan(source, db, cursor :: non_neg_integer) :: answer({cursor :: non_neg_integer, [key]})
   @spec scan(source, db, cursor :: non_neg_integer, opts :: [match: binary, count: pos_integer, type: kind]) ::

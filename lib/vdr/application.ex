@@ -6,6 +6,8 @@ defmodule Vdr.Application do
 
   @impl Application
   def start(_type, _args) do
+    # Owned by a process that lives as long as the application.
+    Vdr.Instances.new_table()
     Supervisor.start_link([Vdr.Instances], strategy: :one_for_one, name: Vdr.Supervisor)
   end
 end

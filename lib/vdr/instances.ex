@@ -23,6 +23,10 @@ defmodule Vdr.Instances do
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
+  @doc "Makes the table of reports, which is to outlive this process."
+  @spec new_table() :: :ets.table()
+  def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
+
   @doc "Makes the caller the owner of `id`, with a new store."
   @spec claim(term) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id), do: GenServer.call(__MODULE__, {:claim, id, self()}, :infinity)
@@ -74,7 +78,6 @@ defmodule Vdr.Instances do
   @impl GenServer
   def init(nil) do
     Process.flag(:trap_exit, true)
-    :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
 
     owners =
       for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{}, do: {Process.monitor(pid), {id, pid}}

@@ -12,6 +12,7 @@ defmodule Vdr.Native do
 
   # Reads
   def commands, do: missing()
+  def error_codes, do: missing()
   def read(_source, _db, _name, _args), do: missing()
   def read_dirty(_source, _db, _name, _args), do: missing()
   def read_tx(_source, _db, _operations), do: missing()

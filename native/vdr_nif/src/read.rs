@@ -40,6 +40,12 @@ fn commands(env: Env<'_>) -> Vec<Term<'_>> {
     commands::reads().map(|row| (terms::word(env, row.name), row.args).encode(env)).collect()
 }
 
+/// Every code that a NIF of this library answers in `{:error, code}` or tells of a link's end.
+#[rustler::nif]
+fn error_codes(env: Env<'_>) -> Vec<Term<'_>> {
+    terms::ERROR_CODES.iter().map(|code| terms::word(env, code)).collect()
+}
+
 /// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for here, ask [`read_dirty`].
 #[rustler::nif]
 fn read<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {

@@ -45,7 +45,11 @@ defmodule Vdr.Demo do
   defp fill(redis) do
     {us, :ok} = :timer.tc(fn -> fill_all(redis) end)
     Paint.end_bar()
-    Paint.line("filled", "#{Paint.number(Redix.command!(redis, ["DBSIZE"]))} keys of five types in #{Paint.time(us * 1_000)}")
+
+    Paint.line(
+      "filled",
+      "#{Paint.number(Redix.command!(redis, ["DBSIZE"]))} keys of five types in #{Paint.time(us * 1_000)}"
+    )
   end
 
   defp fill_all(redis), do: 0..(@keys - 1) |> Stream.chunk_every(1_000) |> Enum.each(&fill(redis, &1))
@@ -75,7 +79,12 @@ defmodule Vdr.Demo do
     %{keys: keys, server: server} = Veidrodelis.info(@id)
     total = keys |> Map.values() |> Enum.sum()
     Paint.line("attached to", "#{server.name} #{server.version}")
-    Paint.line("full sync", "#{Paint.number(total)} keys in #{Paint.time(took)}, #{Paint.number(round(total / took * 1.0e9))} keys a second")
+
+    Paint.line(
+      "full sync",
+      "#{Paint.number(total)} keys in #{Paint.time(took)}, #{Paint.number(round(total / took * 1.0e9))} keys a second"
+    )
+
     Paint.line("this VM grew by", Paint.bytes(max(0, resident_bytes() - memory)))
   end
 
@@ -166,7 +175,12 @@ defmodule Vdr.Demo do
 
     [median, worst] = Enum.map([0.5, 0.99], &quantile(lags, &1))
     Paint.line("writer", "#{Paint.number(rate)} writes a second")
-    Paint.line("from sending a write", "to seeing it here: median #{Paint.time(median)}, 99th percentile #{Paint.time(worst)}")
+
+    Paint.line(
+      "from sending a write",
+      "to seeing it here: median #{Paint.time(median)}, 99th percentile #{Paint.time(worst)}"
+    )
+
     Redix.stop(redis)
   end
 
@@ -190,7 +204,11 @@ defmodule Vdr.Demo do
       :enough -> send(test, {:written, written})
     after
       0 ->
-        Redix.pipeline!(redis, for(n <- 1..100, do: ["SET", "user:#{rem(written * 31 + n, 200_000)}:name", "written #{n}"]))
+        Redix.pipeline!(
+          redis,
+          for(n <- 1..100, do: ["SET", "user:#{rem(written * 31 + n, 200_000)}:name", "written #{n}"])
+        )
+
         write_on(redis, test, written + 100)
     end
   end
@@ -242,7 +260,9 @@ defmodule Vdr.Demo do
 
     if keys != [] do
       strings = Enum.filter(keys, &(Veidrodelis.type(@id, db, &1) == {:ok, :string}))
-      if strings != [], do: Paint.line("one get takes", Paint.time(per_call(strings, 10_000, &Veidrodelis.get(@id, db, &1))))
+
+      if strings != [],
+        do: Paint.line("one get takes", Paint.time(per_call(strings, 10_000, &Veidrodelis.get(@id, db, &1))))
     end
   end
 

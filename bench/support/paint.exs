@@ -6,7 +6,9 @@ defmodule Vdr.Paint do
   def terminal?, do: System.get_env("DEMO_COLUMNS") != nil and System.get_env("NO_COLOR") == nil
   def columns, do: String.to_integer(System.get_env("DEMO_COLUMNS") || "80")
 
-  def title(text), do: IO.puts([?\n, paint(text, [:bright]), ?\n, paint(String.duplicate("─", min(columns(), 64)), [:faint])])
+  def title(text),
+    do: IO.puts([?\n, paint(text, [:bright]), ?\n, paint(String.duplicate("─", min(columns(), 64)), [:faint])])
+
   def line(label, text), do: IO.puts(["  ", paint(pad(label), [:cyan]), text])
   def note(text), do: IO.puts(["  ", paint(text, [:faint])])
 

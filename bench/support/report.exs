@@ -14,7 +14,15 @@ defmodule Vdr.Bench.Report do
   defp markdown(figures) do
     rows =
       for figure <- figures do
-        cells = [figure.figure, number(figure.ours), number(figure.theirs), figure.unit, "#{figure.ratio}", verdict(figure)]
+        cells = [
+          figure.figure,
+          number(figure.ours),
+          number(figure.theirs),
+          figure.unit,
+          "#{figure.ratio}",
+          verdict(figure)
+        ]
+
         ["| ", Enum.intersperse(cells, " | "), " |\n"]
       end
 

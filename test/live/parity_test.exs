@@ -47,7 +47,8 @@ defmodule Vdr.Live.ParityTest do
   # `expected` turns the server's reply into the mirror's value, or (for answers that chance or the clock has a part in) is
   # `{:holds, fun}` with a judge of both.
   defp assert_same(name, args, _command, {:error, %Redix.Error{message: "WRONGTYPE" <> _}}, _expected, answer) do
-    assert answer == {:error, :wrong_type}, "#{name} #{inspect(args)}: the server says WRONGTYPE, the mirror #{inspect(answer)}"
+    assert answer == {:error, :wrong_type},
+           "#{name} #{inspect(args)}: the server says WRONGTYPE, the mirror #{inspect(answer)}"
   end
 
   defp assert_same(name, args, command, {:ok, reply}, {:holds, judge}, answer) do
@@ -184,14 +185,18 @@ defmodule Vdr.Live.ParityTest do
       zfirst: fn -> z_cursor(&first/2) end,
       zlast: fn -> z_cursor(&last/2) end,
       znext: fn -> z_cursor_from(fn list, m -> list |> Enum.drop_while(&(elem(&1, 1) != m)) |> Enum.drop(1) end) end,
-      zprev: fn -> z_cursor_from(fn list, m -> list |> Enum.reverse() |> Enum.drop_while(&(elem(&1, 1) != m)) |> Enum.drop(1) end) end
+      zprev: fn ->
+        z_cursor_from(fn list, m -> list |> Enum.reverse() |> Enum.drop_while(&(elem(&1, 1) != m)) |> Enum.drop(1) end)
+      end
     ]
   end
 
   defp keyspace do
     [
       exists: fn -> on(any_key(), &["EXISTS", &1], fn n -> n == 1 end) end,
-      type: fn -> on(any_key(), &["TYPE", &1], fn type -> if type == "none", do: nil, else: String.to_atom(type) end) end,
+      type: fn ->
+        on(any_key(), &["TYPE", &1], fn type -> if type == "none", do: nil, else: String.to_atom(type) end)
+      end,
       ttl: fn -> on_clock("TTL", 1) end,
       pttl: fn -> on_clock("PTTL", 2_000) end,
       expiretime: fn -> on(Writes.key(), &["EXPIRETIME", &1], &expiry/1) end,

@@ -10,7 +10,11 @@ defmodule Vdr.Live.ReconnectTest do
     :ok = Veidrodelis.watch(id, 0, "kept", ref)
 
     Server.kill(server)
-    Mirror.eventually("the link is seen to be broken", fn -> Veidrodelis.info(id) end, fn -> Veidrodelis.info(id).stale end)
+
+    Mirror.eventually("the link is seen to be broken", fn -> Veidrodelis.info(id) end, fn ->
+      Veidrodelis.info(id).stale
+    end)
+
     assert {:ok, "before"} = Veidrodelis.get(id, 0, "kept")
     assert {:ok, ["1", "2", "3"]} = Veidrodelis.lrange(id, 0, "list", 0, -1)
     assert {:error, :not_connected} = Veidrodelis.get_connected_to(id)
@@ -44,7 +48,10 @@ defmodule Vdr.Live.ReconnectTest do
       redis = Server.connect!(server)
       Redix.command!(redis, ["SET", "round", round])
       expected = {:ok, Integer.to_string(round)}
-      Mirror.eventually("round #{round} is seen", fn -> Veidrodelis.info(id) end, fn -> Veidrodelis.get(id, 0, "round") == expected end)
+
+      Mirror.eventually("round #{round} is seen", fn -> Veidrodelis.info(id) end, fn ->
+        Veidrodelis.get(id, 0, "round") == expected
+      end)
     end
 
     send(reader.pid, :enough)
@@ -67,7 +74,11 @@ defmodule Vdr.Live.ReconnectTest do
     Mirror.settle(id, redis)
     Redix.command!(redis, ["CLIENT", "KILL", "TYPE", "REPLICA"])
     Redix.command!(redis, ["SET", "k", 2])
-    Mirror.eventually("the write after the break", fn -> Veidrodelis.info(id) end, fn -> Veidrodelis.get(id, 0, "k") == {:ok, "2"} end)
+
+    Mirror.eventually("the write after the break", fn -> Veidrodelis.info(id) end, fn ->
+      Veidrodelis.get(id, 0, "k") == {:ok, "2"}
+    end)
+
     Compare.assert_equal(redis, id, [0])
   end
 
@@ -87,10 +98,14 @@ defmodule Vdr.Live.ReconnectTest do
       Veidrodelis.info(id).offset == offset(redis)
     end)
 
-    Mirror.eventually("the server has our acknowledgement", fn -> Redix.command!(redis, ["INFO", "replication"]) end, fn ->
-      [_, acked] = Regex.run(~r/slave0:.*offset=(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
-      String.to_integer(acked) == offset(redis)
-    end)
+    Mirror.eventually(
+      "the server has our acknowledgement",
+      fn -> Redix.command!(redis, ["INFO", "replication"]) end,
+      fn ->
+        [_, acked] = Regex.run(~r/slave0:.*offset=(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
+        String.to_integer(acked) == offset(redis)
+      end
+    )
   end
 
   defp offset(redis) do

@@ -15,40 +15,45 @@ defmodule Vdr.Test.Compare do
     Enum.reduce(databases, 0, fn db, total -> total + database(redis, id, db) end)
   end
 
-  defp database(redis, id, db) do
-    Redix.command!(redis, ["SELECT", db])
-    here = MapSet.new(ok!(Veidrodelis.keys(id, db, "*")))
-    there = MapSet.new(scan(redis))
-
-    here
-    |> MapSet.union(there)
+  @doc "The first key that differs now, as `{key, server, mirror}`, or `nil`; nothing is waited for."
+  def first_difference(redis, id, db) do
+    redis
+    |> keys(id, db)
     |> Enum.sort()
     |> Enum.chunk_every(@chunk)
-    |> Enum.each(fn keys -> compare(redis, id, db, keys, @rereads) end)
+    |> Enum.find_value(&List.first(differences(redis, id, db, &1)))
+  end
 
-    MapSet.size(there)
+  defp database(redis, id, db) do
+    Redix.command!(redis, ["SELECT", db])
+    keys = keys(redis, id, db)
+    keys |> Enum.sort() |> Enum.chunk_every(@chunk) |> Enum.each(&compare(redis, id, db, &1, @rereads))
+    MapSet.size(keys)
   after
     Redix.command!(redis, ["SELECT", 0])
   end
 
+  # Those of either side: a key too many is a difference too.
+  defp keys(redis, id, db), do: MapSet.union(MapSet.new(ok!(Veidrodelis.keys(id, db, "*"))), MapSet.new(scan(redis)))
+
   defp compare(redis, id, db, keys, rereads) do
-    there = server_values(redis, keys)
-    here = Enum.map(keys, &mirror_value(id, db, &1))
-
-    different = for {key, a, b} <- Enum.zip([keys, there, here]), a != b, do: {key, a, b}
-
-    cond do
-      different == [] ->
+    case differences(redis, id, db, keys) do
+      [] ->
         :ok
 
-      rereads > 0 ->
+      different when rereads > 0 ->
         Mirror.settle(id, redis, db)
         compare(redis, id, db, Enum.map(different, &elem(&1, 0)), rereads - 1)
 
-      true ->
-        [{key, a, b} | _] = different
+      [{key, a, b} | _] = different ->
         raise ExUnit.AssertionError, message: report(id, db, key, a, b, length(different))
     end
+  end
+
+  defp differences(redis, id, db, keys) do
+    there = server_values(redis, keys)
+    here = Enum.map(keys, &mirror_value(id, db, &1))
+    for {key, a, b} <- Enum.zip([keys, there, here]), a != b, do: {key, a, b}
   end
 
   defp report(id, db, key, {type, expires, value}, {type_here, expires_here, value_here}, count) do

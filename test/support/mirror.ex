@@ -6,7 +6,11 @@ defmodule Vdr.Test.Mirror do
   @doc "Starts a mirror under the test's supervisor and waits for its first full sync. Answers its id."
   def start!(server, opts \\ []) do
     id = Keyword.get_lazy(opts, :id, fn -> {:test, System.unique_integer([:positive])} end)
-    ExUnit.Callbacks.start_supervised!({Veidrodelis, [id: id, host: "127.0.0.1", port: Vdr.Test.Server.port(server)] ++ Keyword.delete(opts, :id)})
+
+    ExUnit.Callbacks.start_supervised!(
+      {Veidrodelis, [id: id, host: "127.0.0.1", port: Vdr.Test.Server.port(server)] ++ Keyword.delete(opts, :id)}
+    )
+
     :ok = Veidrodelis.await_ready(id, @timeout_ms)
     id
   end

@@ -52,7 +52,8 @@ defmodule Redix do
     host = opts |> Keyword.get(:host, "localhost") |> String.to_charlist()
     port = Keyword.get(opts, :port, 6379)
 
-    with {:ok, socket} <- :gen_tcp.connect(host, port, [:binary, active: false, nodelay: true, buffer: 65_536], @timeout_ms),
+    with {:ok, socket} <-
+           :gen_tcp.connect(host, port, [:binary, active: false, nodelay: true, buffer: 65_536], @timeout_ms),
          {:ok, state} <- greet(%{socket: socket, buffer: ""}, opts) do
       {:ok, state}
     else

@@ -184,7 +184,9 @@ defmodule Vdr.Test.Server do
   # ---- the operating system's side
 
   defp spawn_server(state) do
-    arguments = [state.binary.path | Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)]
+    arguments = [
+      state.binary.path | Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)
+    ]
 
     io =
       Port.open({:spawn_executable, "/bin/sh"}, [
@@ -213,9 +215,14 @@ defmodule Vdr.Test.Server do
 
   defp await_ready(%{io: io} = state) do
     receive do
-      {^io, {:data, {_eol, "pid " <> pid}}} -> await_ready(%{state | pid: String.to_integer(pid)})
-      {^io, {:data, {_eol, line}}} -> if(line =~ "Ready to accept connections", do: {:ok, logged(state, line)}, else: await_ready(logged(state, line)))
-      {^io, {:exit_status, _}} -> {:error, %{state | io: nil, pid: nil}}
+      {^io, {:data, {_eol, "pid " <> pid}}} ->
+        await_ready(%{state | pid: String.to_integer(pid)})
+
+      {^io, {:data, {_eol, line}}} ->
+        if(line =~ "Ready to accept connections", do: {:ok, logged(state, line)}, else: await_ready(logged(state, line)))
+
+      {^io, {:exit_status, _}} ->
+        {:error, %{state | io: nil, pid: nil}}
     after
       @ready_ms ->
         signal(state.pid, "KILL")

@@ -171,7 +171,20 @@ defmodule Vdr.Test.Writes do
       fn -> ["ZREMRANGEBYLEX", equal(), "[" <> small(), "(" <> small()] end,
       fn -> ["ZRANGESTORE", equal(), equal(), "(" <> small(), "+", "BYLEX"] end,
       fn -> ["ZRANGESTORE", key("z"), key("z"), index(), index()] end,
-      fn -> ["ZUNIONSTORE", key("z"), 2, key("z"), key("t"), "WEIGHTS", uniform(3), "0.5", "AGGREGATE", pick(["SUM", "MIN", "MAX"])] end,
+      fn ->
+        [
+          "ZUNIONSTORE",
+          key("z"),
+          2,
+          key("z"),
+          key("t"),
+          "WEIGHTS",
+          uniform(3),
+          "0.5",
+          "AGGREGATE",
+          pick(["SUM", "MIN", "MAX"])
+        ]
+      end,
       fn -> ["ZINTERSTORE", key("z"), 2, key("z"), key("z"), "AGGREGATE", pick(["SUM", "MIN", "MAX"])] end,
       fn -> ["ZDIFFSTORE", key("z"), 2, key("z"), key("z")] end
     ])
@@ -224,12 +237,29 @@ defmodule Vdr.Test.Writes do
 
   @doc "An integer near the edges of every width that an encoding knows."
   def integer do
-    edge = pick([0, 100, 12, 63, 127, 4095, 8191, 32_767, 65_535, 8_388_607, 2_147_483_647, 1_099_511_627_776, 9_007_199_254_740_993])
+    edge =
+      pick([
+        0,
+        100,
+        12,
+        63,
+        127,
+        4095,
+        8191,
+        32_767,
+        65_535,
+        8_388_607,
+        2_147_483_647,
+        1_099_511_627_776,
+        9_007_199_254_740_993
+      ])
+
     Integer.to_string(pick([1, -1]) * (edge + uniform(3) - 2))
   end
 
   @doc "A score as text."
-  def score_text(:finite), do: pick(["0", "1", "-1", "1.5", "-2.25", "3.14159", "0.1", "1e-7", "100000", "-0.001", "17179869184"])
+  def score_text(:finite),
+    do: pick(["0", "1", "-1", "1.5", "-2.25", "3.14159", "0.1", "1e-7", "100000", "-0.001", "17179869184"])
 
   def score_text(:any) do
     case uniform(30) do
@@ -242,7 +272,9 @@ defmodule Vdr.Test.Writes do
     end
   end
 
-  defp bound, do: pick([fn -> "-inf" end, fn -> "+inf" end, fn -> score_text(:finite) end, fn -> "(" <> score_text(:finite) end])
+  defp bound,
+    do: pick([fn -> "-inf" end, fn -> "+inf" end, fn -> score_text(:finite) end, fn -> "(" <> score_text(:finite) end])
+
   defp index, do: uniform(20) - 8
   defp ttl_ms, do: pick([1, 5, 30, 200, 1_000])
 

@@ -42,7 +42,7 @@ lint: setup ## formatting and warnings of both languages
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	mix format --check-formatted
-	$(MIX_TEST) compile --warnings-as-errors
+	$(MIX_TEST) compile --force --warnings-as-errors
 
 docs: setup ## the Rust side's documentation, warnings denied, into target/doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items

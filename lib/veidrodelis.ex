@@ -36,7 +36,7 @@ defmodule Veidrodelis do
   @typedoc "A score; no float of the BEAM is infinite."
   @type score :: float | :neg_inf | :pos_inf
   @type bound :: number | :neg_inf | :pos_inf | {:exclusive, number}
-  @typedoc ~S|As the server writes it: `"[member"`, `"(member"` for without it, `"-"` and `"+"` for the ends.|
+  @typedoc "As the server writes it: `\"[member\"` included, `\"(member\"` excluded, `\"-\"` and `\"+\"` or their words for no bound."
   @type lex_bound :: binary | :neg_inf | :pos_inf
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
   @typedoc "Where a link is: the steps of the opening in their order, then what comes when there is none."
@@ -134,6 +134,8 @@ defmodule Veidrodelis do
     * `offset` - the last byte of the stream that is applied; `last_message_ms_ago` - since something came, or nil
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
       of commands of the stream that the library does not know
+    * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
+    * `guard_windows_given_up` - how often the guard key was set for too long
     * `keys` - `%{db => count}`; `watches`; `snapshots_held`
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
   """

@@ -25,7 +25,12 @@ defmodule Vdr.Info do
   end
 
   defp together(status, report) do
-    status |> Map.merge(report) |> Map.put(:state, state(status, report)) |> Map.put_new(:primary, nil)
+    {links, report} = Map.pop!(report, :links)
+
+    status
+    |> Map.merge(report)
+    |> Map.merge(%{state: state(status, report), reconnects: max(links - 1, 0)})
+    |> Map.put_new(:primary, nil)
   end
 
   # The store knows how far a link is; that there is none, and why, is known to who keeps it.

@@ -14,11 +14,11 @@ defmodule Vdr.Instances do
   @type report :: %{
           link: :connecting | :linked | :waiting | :stopped,
           attempts: non_neg_integer,
-          reconnects: non_neg_integer,
+          links: non_neg_integer,
           last_error: nil | term
         }
 
-  @new_report %{link: :connecting, attempts: 0, reconnects: 0, last_error: nil}
+  @new_report %{link: :connecting, attempts: 0, links: 0, last_error: nil}
 
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)

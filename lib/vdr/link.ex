@@ -38,8 +38,8 @@ defmodule Vdr.Link do
     Logger.metadata(vdr: options.id)
     backoff = Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms)
     # A predecessor that crashed left its counts behind.
-    %{attempts: attempts, reconnects: reconnects} = Instances.report(options.id)
-    link = %__MODULE__{store: store, options: options, backoff: backoff, attempts: attempts, links: reconnects}
+    %{attempts: attempts, links: links} = Instances.report(options.id)
+    link = %__MODULE__{store: store, options: options, backoff: backoff, attempts: attempts, links: links}
     {:ok, :connecting, link, {:next_event, :internal, :connect}}
   end
 
@@ -56,10 +56,10 @@ defmodule Vdr.Link do
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
     Logger.info("following #{address(link)}")
-    if link.links > 0 or link.attempts > 1, do: report(link, %{reconnects: link.links + 1})
-    report(link, %{link: :linked})
+    link = %{link | links: link.links + 1}
+    report(link, %{link: :linked, links: link.links})
     Instances.refused(link.options.id, nil)
-    {:next_state, :linked, %{link | links: link.links + 1}, {:state_timeout, @stable_ms, :stable}}
+    {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
   def connecting(type, event, link), do: common(type, event, link)

@@ -15,6 +15,8 @@ defmodule Vdr.Native do
   def error_codes, do: missing()
   def read(_source, _db, _name, _args), do: missing()
   def read_dirty(_source, _db, _name, _args), do: missing()
+  def get(_source, _db, _key), do: missing()
+  def hget(_source, _db, _key, _field), do: missing()
   def read_tx(_source, _db, _operations), do: missing()
   def read_tx_dirty(_source, _db, _operations), do: missing()
 

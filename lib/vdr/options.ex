@@ -46,8 +46,8 @@ defmodule Vdr.Options do
 
   @derive {Inspect, except: [:password]}
   @enforce_keys [:id]
-  # `password` is nil, an `{module, function, arguments}`, or a function that returns it: no crash report, however it is
-  # formatted, shows what a closure has closed over.
+  # `password` is nil or a function that returns it: no crash report, however it is formatted, shows what a closure has
+  # closed over.
   defstruct @names -- [:url]
 
   @type t :: %__MODULE__{}
@@ -82,10 +82,9 @@ defmodule Vdr.Options do
   @doc "The password for one attempt to connect."
   @spec password(t) :: {:ok, binary | nil} | {:error, :bad_password_function}
   def password(%__MODULE__{password: nil}), do: {:ok, nil}
-  def password(%__MODULE__{password: fun}) when is_function(fun, 0), do: {:ok, fun.()}
 
-  def password(%__MODULE__{password: {module, function, arguments}}) do
-    case apply(module, function, arguments) do
+  def password(%__MODULE__{password: fun}) do
+    case fun.() do
       password when is_binary(password) -> {:ok, password}
       _other -> {:error, :bad_password_function}
     end
@@ -94,8 +93,9 @@ defmodule Vdr.Options do
     _kind, _reason -> {:error, :bad_password_function}
   end
 
+  defp hide({module, function, arguments}), do: fn -> apply(module, function, arguments) end
   defp hide(password) when is_binary(password), do: fn -> password end
-  defp hide(password), do: password
+  defp hide(nil), do: nil
 
   defp check_known!(name, value) do
     case @schema[name] do

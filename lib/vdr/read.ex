@@ -14,12 +14,17 @@ defmodule Vdr.Read do
   end
 
   defp read(native, db, name, args) do
-    case Native.read(native, db, name, args) do
+    case native(native, db, name, args) do
       {:ok, _value} = answer -> answer
       :dirty -> known(Native.read_dirty(native, db, name, args), db, name, args)
       error -> known(error, db, name, args)
     end
   end
+
+  # The reads with an entry of their own, see there.
+  defp native(native, db, :get, [key]), do: Native.get(native, db, key)
+  defp native(native, db, :hget, [key, field]), do: Native.hget(native, db, key, field)
+  defp native(native, db, name, args), do: Native.read(native, db, name, args)
 
   defp known({:error, :bad_argument}, db, name, args), do: raise(ArgumentError, complaint(db, name, args))
   defp known(answer, _db, _name, _args), do: answer

@@ -7,6 +7,8 @@ defmodule Vdr.ReadsTest do
 
   alias Vdr.Snapshot
 
+  doctest Vdr.Snapshot
+
   # Functions of the facade with a source and a database in front that are no reads.
   @others [read_tx: 3]
 

@@ -2,14 +2,14 @@
 
 use crate::source::{SourceRef, now_ms};
 use crate::store::Store;
-use crate::terms;
+use crate::terms::{self, ArgList};
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use vdr_core::commands::{self, Arg, Read, ReadError};
+use std::sync::{LazyLock, OnceLock};
+use vdr_core::commands::{self, Read, ReadError};
 use vdr_core::keyspace::View;
 use vdr_core::live::Snapshot;
 
@@ -77,6 +77,34 @@ fn call<'a>(
     })
 }
 
+/// `get` by an entry of its own: what [`read`] answers, without a list and a look-up by name. It and [`hget`] are what
+/// users call most, and a quarter faster so.
+#[rustler::nif]
+fn get<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>) -> Term<'a> {
+    static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("get"));
+    point(env, &source, db, *ROW, [key])
+}
+
+#[rustler::nif]
+fn hget<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>, field: Term<'a>) -> Term<'a> {
+    static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("hget"));
+    point(env, &source, db, *ROW, [key, field])
+}
+
+/// A read whose arguments are bytes and whose work does not grow.
+fn point<'a, const N: usize>(
+    env: Env<'a>,
+    source: &SourceRef,
+    db: Term<'a>,
+    row: Option<&'static Read>,
+    args: [Term<'a>; N],
+) -> Term<'a> {
+    let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::byte_args(args)) else {
+        return terms::answer(env, Err(ReadError::BadArgument));
+    };
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now_ms()), &args)))
+}
+
 /// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
 fn on<'a>(
     env: Env<'a>,
@@ -106,7 +134,7 @@ fn read_tx_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: 
 /// One operation of a list: the term, and the call that it means, if any.
 struct Operation<'a> {
     term: Term<'a>,
-    call: Option<(&'static Read, Vec<Arg<'a>>)>,
+    call: Option<(&'static Read, ArgList<'a>)>,
 }
 
 impl<'a> Operation<'a> {

@@ -75,6 +75,7 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let Some(store) = options.store else {
         return Ok(());
     };
+    unpack(apply, key)?;
     let mut elements = elements(apply, key, &mut options)?;
     if !options.unsorted() {
         elements = sorted(apply, elements, &options)?;
@@ -91,10 +92,24 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
+/// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
+fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
+    match apply.get(key).map(|entry| &entry.value) {
+        Some(Value::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
+            zset.become_skiplist();
+            Ok(())
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The source's elements in the order in which an unsorted result has them.
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
+    // What is not sorted can still be read from its end.
+    let backward = options.descending && options.unsorted();
     Ok(match apply.get(key).map(|entry| &entry.value) {
         None => Vec::new(),
+        Some(Value::List(list)) if backward => list.iter().rev().cloned().collect(),
         Some(Value::List(list)) => list.iter().cloned().collect(),
         Some(Value::Set(set)) => {
             // Sets have no order, so what would be unsorted is sorted by bytes, for replicas' sake.
@@ -106,7 +121,7 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<
         }
         Some(Value::ZSet(zset)) => {
             let members = zset.iter().map(|(member, _)| member.clone());
-            if options.descending && options.unsorted() { members.rev().collect() } else { members.collect() }
+            if backward { members.rev().collect() } else { members.collect() }
         }
         Some(_) => return Err(ApplyError::WrongType),
     })

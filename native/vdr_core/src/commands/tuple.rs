@@ -36,6 +36,8 @@ const WORDS: &[&str] = &[
     "count",
     "db",
     "desc",
+    "ex",
+    "exat",
     "fnx",
     "fxx",
     "get",
@@ -48,6 +50,8 @@ const WORDS: &[&str] = &[
     "max",
     "min",
     "nx",
+    "persist",
+    "px",
     "pxat",
     "replace",
     "rev",
@@ -56,8 +60,8 @@ const WORDS: &[&str] = &[
     "storedist",
     "sum",
     "weights",
-    "withvalues",
     "withscores",
+    "withvalues",
     "xx",
 ];
 

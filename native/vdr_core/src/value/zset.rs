@@ -86,6 +86,11 @@ impl ZSet {
         self.listpack &= entries <= LISTPACK_MAX_ENTRIES;
     }
 
+    /// The server has turned it into a skiplist, whatever its size.
+    pub fn become_skiplist(&mut self) {
+        self.listpack = false;
+    }
+
     /// Whether the server would hold it as a listpack, as far as can be known.
     pub fn is_listpack(&self) -> bool {
         self.listpack

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-rust test-elixir bench lint docs clean
+.PHONY: help setup servers demo test test-rust test-elixir verify bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Erlang takes file names for Latin-1 under the C locale and Elixir warns about it.
@@ -25,7 +25,8 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests on each server found
+test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests and a minute of verify on each server found
+	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 
 test-rust: setup
@@ -34,6 +35,11 @@ test-rust: setup
 test-elixir: setup
 	@printf 'servers under test:\n'; bin/list-servers | sed 's/^/  /'
 	$(MIX_TEST) test --warnings-as-errors $(ARGS)
+
+# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH.
+verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
+	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER))
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one
 	@$(MIX_TEST) run bench/run.exs $(ONLY)

@@ -52,7 +52,7 @@ pub struct LinkConfig {
     pub credentials: Option<Credentials>,
     /// What Sentinel and INFO see; [`HIDDEN_LISTENING_PORT`] tells why the default is no real port.
     pub listening_port: u32,
-    /// How often the applied offset is acknowledged. At most a second applies until the stream has begun: a primary that
+    /// How often the applied offset is acknowledged. Until the stream has begun it is far more often: a primary that
     /// sent the file diskless begins it only after an acknowledgement that it had not expected yet.
     pub ack_interval: Duration,
     pub timeouts: Timeouts,

@@ -19,8 +19,12 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
 
-/// How often we tell the primary that we live while the file comes, and acknowledge until the stream has begun.
+/// How often we tell the primary that we live while the file comes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// How often we acknowledge until the stream has begun. A primary that sent the file diskless begins it with the first
+/// acknowledgement after it saw its own child end, which may be after our first one: then nothing comes until the next.
+const UNTIL_BEGUN: Duration = Duration::from_millis(20);
 
 enum Phase {
     Opening(Handshake),
@@ -247,7 +251,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let interval = match self.phase {
             Phase::Opening(_) => return None,
             Phase::Transfer(_) => SIGN_OF_LIFE,
-            Phase::Stream { begun: false } => self.config.ack_interval.min(SIGN_OF_LIFE),
+            Phase::Stream { begun: false } => self.config.ack_interval.min(UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };
         Some(self.clock.spoke + interval)

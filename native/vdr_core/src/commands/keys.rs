@@ -47,11 +47,9 @@ fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     Ok(last_of(view, to, count))
 }
 
-/// The `count` live keys that stand last before rank `to`, the nearest to it last.
+/// The `count` live keys that stand last before rank `to`, the nearest to it first, as the other cursors have it.
 fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
-    let mut keys: Vec<Reply<'_>> = live_keys(view, 0, to).rev().take(count).map(Reply::Blob).collect();
-    keys.reverse();
-    Reply::List(keys)
+    Reply::blobs(live_keys(view, 0, to).rev().take(count))
 }
 
 /// Keys with ranks `from..to` whose time has not passed, in byte order.

@@ -23,8 +23,8 @@ fn run(source: &str) -> Result<LuaValue, ScriptError> {
 }
 
 fn refused(source: &str, kind: Kind, message: &str) {
-    let error = run(source).expect_err(source);
-    assert_eq!((error.kind, error.message.as_str()), (kind, message), "{source}");
+    let expected = ScriptError { kind, message: message.to_string() };
+    assert_eq!(run(source), Err(expected), "{source}");
 }
 
 /// The first script of the README, to the letter.

@@ -12,7 +12,7 @@ use vdr_lua::{Engine, Limits, LuaValue, ScriptError, Subject};
 pub fn subject(members: usize) -> Subject {
     let mut keyspace = Keyspace::default();
     let db = keyspace.db_mut(0);
-    let scores = (0..members).map(|i| Score::new(i as f64 + if i < 3 { 0.5 } else { 0.0 }).unwrap());
+    let scores = (0..members).filter_map(|i| Score::new(i as f64 + if i < 3 { 0.5 } else { 0.0 }));
     let names = (0..members).map(|i| Blob::new(format!("player:{i:06}").as_bytes()));
     db.insert(Blob::from("leaderboard"), Entry::new(ZSet::from_members(names.zip(scores), members <= 128)));
     db.insert(Blob::from("item:456:owner_id"), Entry::new(Blob::from("77")));

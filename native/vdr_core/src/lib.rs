@@ -8,6 +8,7 @@ pub mod blob;
 pub mod commands;
 pub mod digest;
 pub mod fpconv;
+pub mod handshake;
 pub mod keyspace;
 pub mod live;
 pub mod mirror;

@@ -2,16 +2,9 @@
 //! neither ever waits for the other.
 
 use crate::keyspace::{Keyspace, View};
+use crate::rdb::Server;
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::Arc;
-
-/// Who the primary is, from the snapshot file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// `redis` or `valkey`.
-    pub name: &'static str,
-    pub version: String,
-}
 
 /// The whole keyspace at one replication offset. Nothing changes it.
 #[derive(Clone, Default)]
@@ -20,6 +13,7 @@ pub struct Snapshot {
     /// Every byte of the stream up to this offset is in it, and none after.
     pub offset: u64,
     pub replication_id: Arc<str>,
+    /// Who wrote the snapshot file that this began with.
     pub server: Option<Arc<Server>>,
 }
 

@@ -7,7 +7,8 @@
 use crate::apply::{Applied, Applier};
 use crate::commands::{self, Tuple};
 use crate::keyspace::Keyspace;
-use crate::live::{Live, Server, Snapshot};
+use crate::live::{Live, Snapshot};
+use crate::rdb::{Builder, Loader, Progress, RdbError, Seen, Server};
 use crate::resp::Decoder;
 use crate::watch::{Delivery, Event, Watches};
 use bytes::{Buf, BytesMut};
@@ -28,6 +29,12 @@ pub struct Fault {
     pub detail: String,
 }
 
+impl From<&RdbError> for Fault {
+    fn from(error: &RdbError) -> Self {
+        Fault { code: error.code(), detail: error.to_string() }
+    }
+}
+
 /// What an operator may ask at any time without waiting for the writer.
 #[derive(Default)]
 pub struct Status {
@@ -36,10 +43,21 @@ pub struct Status {
     pub commands_applied: AtomicU64,
     pub full_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
+    /// How far the full sync under way is: bytes of the file, and keys.
+    pub loading_bytes: AtomicU64,
+    pub loading_keys: AtomicU64,
     /// Guard windows that ran into a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
     pub unknown_commands: Mutex<BTreeMap<String, u64>>,
+}
+
+/// A full sync under way.
+struct Sync {
+    loader: Loader,
+    builder: Builder,
+    replication_id: Arc<str>,
+    offset: u64,
 }
 
 /// The contents of a full sync, ready to be shown.
@@ -69,6 +87,7 @@ pub struct Mirror {
     reap: Reap,
     guard_key: Option<Vec<u8>>,
     decoder: Decoder,
+    sync: Option<Sync>,
     /// None before the first full sync, and after a divergence.
     applier: Option<Applier>,
     replication_id: Arc<str>,
@@ -89,6 +108,7 @@ impl Mirror {
             reap,
             guard_key,
             decoder: Decoder::new(),
+            sync: None,
             applier: None,
             replication_id: Arc::from(""),
             server: None,
@@ -115,6 +135,45 @@ impl Mirror {
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
         self.decoder = Decoder::new();
+    }
+
+    /// A snapshot file begins that holds everything up to `offset`. What is served stays until it is whole.
+    pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
+        let replication_id = Arc::from(replication_id);
+        self.sync = Some(Sync { loader: Loader::new(), builder: Builder::new(), replication_id, offset });
+        self.note_loading(&Seen::default(), 0);
+    }
+
+    /// The next bytes of the file.
+    pub fn rdb(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
+        let Some(sync) = &mut self.sync else {
+            return Err(Fault { code: "protocol", detail: "a snapshot file that was not announced".to_owned() });
+        };
+        let progress = sync.loader.feed(bytes, &mut sync.builder).map_err(|error| Fault::from(&error))?;
+        let (seen, at) = (sync.builder.seen().clone(), sync.loader.offset_bytes());
+        self.note_loading(&seen, at);
+        Ok(progress)
+    }
+
+    /// The file was whole and its framing right.
+    pub fn sync_finished(&mut self, now_ms: i64) -> Result<(), Fault> {
+        let Some(sync) = self.sync.take() else { return Ok(()) };
+        sync.loader.finish().map_err(|error| Fault::from(&error))?;
+        let seen = sync.builder.seen().clone();
+        let loaded = Loaded {
+            keyspace: sync.builder.into_keyspace(),
+            replication_id: sync.replication_id,
+            offset: sync.offset,
+            db: seen.repl_stream_db.unwrap_or(0),
+            server: seen.server,
+        };
+        self.install(loaded, now_ms);
+        Ok(())
+    }
+
+    fn note_loading(&self, seen: &Seen, bytes: u64) {
+        self.shared.status.loading_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.status.loading_keys.store(seen.keys, Ordering::Relaxed);
     }
 
     /// A full sync is complete and verified: from now on it is the data.
@@ -151,6 +210,7 @@ impl Mirror {
 
     /// The link is over. What was half received is forgotten.
     pub fn ended(&mut self) {
+        self.sync = None;
         self.decoder = Decoder::new();
         if let Some(applier) = &mut self.applier {
             applier.rewind();

@@ -173,3 +173,65 @@ fn put_bits(bytes: &mut [u8], offset: u64, bits: u32, value: u64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::Mirror;
+    use super::*;
+
+    fn bytes_after(commands: &[&str]) -> Vec<u8> {
+        let mut mirror = Mirror::new();
+        mirror.run(commands);
+        mirror.keyspace.view(0, 0).string(b"k").unwrap().map_or(Vec::new(), |blob| blob.to_vec())
+    }
+
+    /// Every result is a real server's.
+    #[test]
+    fn fields_are_set_and_incremented_with_each_overflow() {
+        for (command, bytes) in [
+            ("bitfield k set u8 0 255", &[0xff][..]),
+            ("bitfield k SET i5 3 -1", &[0x1f]),
+            ("bitfield k set u4 #3 9", &[0, 0x09]),
+            ("bitfield k set u8 0 200 incrby u8 0 100", &[44]),
+            ("bitfield k set u8 0 200 overflow sat incrby u8 0 100", &[255]),
+            ("bitfield k set u8 0 5 overflow sat incrby u8 0 -100", &[0]),
+            ("bitfield k set u8 0 200 overflow FAIL incrby u8 0 100 incrby u8 0 1", &[201]),
+            ("bitfield k set i8 0 127 incrby i8 0 1", &[0x80]),
+            ("bitfield k overflow sat set i8 0 1000 set i8 8 -1000", &[0x7f, 0x80]),
+            ("bitfield k overflow sat set i8 0 -9223372036854775808", &[0x7f]),
+            ("bitfield k overflow sat set u8 0 -1", &[0xff]),
+            ("bitfield k set i64 0 9223372036854775807 incrby i64 0 1", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+            ("bitfield k set u63 1 9223372036854775807", &[0x7f, 255, 255, 255, 255, 255, 255, 255]),
+            ("bitfield k get u8 100", &[]),
+            ("bitfield k set u1 9 1 set u1 30 0", &[0, 0x40, 0, 0]),
+        ] {
+            assert_eq!(bytes_after(&[command]), bytes, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_field_may_lie_across_bytes_of_an_old_value() {
+        assert_eq!(bytes_after(&["set k abc", "bitfield k incrby u12 6 1"]), [0x61, 0x62, 0xa3]);
+    }
+
+    #[test]
+    fn wrong_types_and_offsets_are_errors() {
+        let mut mirror = Mirror::new();
+        for command in [
+            "bitfield k set u64 0 1",
+            "bitfield k set i65 0 1",
+            "bitfield k set i0 0 1",
+            "bitfield k set x8 0 1",
+            "bitfield k set u8 0",
+            "bitfield k overflow never",
+            "bitfield k incr u8 0 1",
+        ] {
+            mirror.fails(command, ApplyError::BadArguments);
+        }
+        for command in
+            ["bitfield k set u8 -1 1", "bitfield k set u8 4294967295 1", "bitfield k set u8 #9223372036854775807 1"]
+        {
+            mirror.fails(command, ApplyError::OutOfRange);
+        }
+    }
+}

@@ -234,3 +234,142 @@ fn exactly_one(once: &mut [u8], others: &[&[u8]]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Arg;
+    use super::super::harness::Mirror;
+    use super::*;
+
+    /// Answers a command whose words `bit` and `byte` are atoms.
+    fn ask(mirror: &Mirror, command: &str) -> i64 {
+        let words: Vec<&str> = command.split(' ').collect();
+        let args: Vec<Arg<'_>> = words[2..].iter().map(|word| word.parse().map_or(Arg::Word(word), Arg::Int)).collect();
+        match mirror.read(words[0], &[&[Arg::Bytes(words[1].as_bytes())], &args[..]].concat()) {
+            Ok(Reply::Int(int)) => int,
+            other => panic!("{command}: {other:?}"),
+        }
+    }
+
+    fn mirror() -> Mirror {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set f foobar", "set e ''"]);
+        for (key, value) in [("b", &b"\xff\xf0\x00"[..]), ("o", b"\xff\xff"), ("z", b"\0\0")] {
+            mirror.apply(&[b"set", key.as_bytes(), value]).unwrap();
+        }
+        mirror
+    }
+
+    /// Every answer is a real server's.
+    #[test]
+    fn ones_are_counted_in_ranges_of_bytes_and_bits() {
+        let mirror = mirror();
+        for (command, answer) in [
+            ("bitcount f", 26),
+            ("bitcount f 0 0", 4),
+            ("bitcount f 1 1", 6),
+            ("bitcount f 5 30 bit", 17),
+            ("bitcount f -2 -1 byte", 7),
+            ("bitcount f -100 -50", 4),
+            ("bitcount f -1 -2", 0),
+            ("bitcount f 3 2", 0),
+            ("bitcount e 0 -1", 0),
+            ("bitcount none", 0),
+            ("getbit b 11", 1),
+            ("getbit b 12", 0),
+            ("getbit b 4294967295", 0),
+            ("getbit none 0", 0),
+        ] {
+            assert_eq!(ask(&mirror, command), answer, "{command}");
+        }
+    }
+
+    /// Every answer is a real server's.
+    #[test]
+    fn the_first_bit_of_a_kind_is_found() {
+        let mirror = mirror();
+        for (command, answer) in [
+            ("bitpos b 0", 12),
+            ("bitpos b 1 2", -1),
+            ("bitpos b 1 1", 8),
+            ("bitpos b 0 1 1", 12),
+            ("bitpos b 0 9 15 bit", 12),
+            ("bitpos b 0 12 12 bit", 12),
+            ("bitpos b 0 3 11 bit", -1),
+            ("bitpos b 1 4 -1 bit", 4),
+            ("bitpos o 0", 16),
+            ("bitpos o 0 1", 16),
+            ("bitpos o 0 0 -1", -1),
+            ("bitpos o 0 9", -1),
+            ("bitpos z 1", -1),
+            ("bitpos z 0 -100 -50", 0),
+            ("bitpos e 0", -1),
+            ("bitpos none 0 5", 0),
+            ("bitpos none 1", -1),
+        ] {
+            assert_eq!(ask(&mirror, command), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn wrong_offsets_bits_and_units_are_bad_arguments() {
+        let mirror = mirror();
+        for command in
+            ["getbit b -1", "getbit b 4294967296", "bitcount b 1", "bitcount b 1 2 nibble", "bitpos b 2", "bitpos b"]
+        {
+            assert_eq!(mirror.ask(command), "BadArgument", "{command}");
+        }
+    }
+
+    #[test]
+    fn a_set_bit_grows_the_string_and_keeps_its_expiry() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["setbit a 7 1", "setbit a 9 1", "setbit a 9 0", "setbit b 20 0"]);
+        assert_eq!((mirror.ask("get a"), mirror.ask("strlen b")), ("\u{1}\0".into(), "3".into()));
+        mirror.run(&["pexpireat a 5000000", "setbit a 1 1"]);
+        assert_eq!((mirror.ask("get a"), mirror.expires("a")), ("A\0".into(), Some(5_000_000)));
+        mirror.fails("setbit c 4294967296 1", ApplyError::OutOfRange);
+        mirror.fails("setbit c -1 1", ApplyError::OutOfRange);
+        mirror.run(&["sadd s x"]);
+        mirror.fails("setbit s 0 1", ApplyError::WrongType);
+    }
+
+    /// The truth table of every operation: bits of x are 00001111, of y 00110011, of z 01010101.
+    #[test]
+    fn operations_combine_bit_by_bit() {
+        let mut mirror = Mirror::new();
+        for (key, value) in [("x", [0x0f]), ("y", [0x33]), ("z", [0x55])] {
+            mirror.apply(&[b"set", key.as_bytes(), &value]).unwrap();
+        }
+        for (op, result) in [
+            ("AND", 0x01),
+            ("or", 0x7f),
+            ("xor", 0x69),
+            ("diff", 0x08),
+            ("diff1", 0x70),
+            ("andor", 0x07),
+            ("one", 0x68),
+        ] {
+            mirror.run(&[&format!("bitop {op} d x y z")]);
+            assert_eq!(
+                mirror.read("get", &[Arg::Bytes(b"d")]),
+                Ok(Reply::Blob(&crate::blob::Blob::new(&[result]))),
+                "{op}"
+            );
+        }
+    }
+
+    #[test]
+    fn shorter_inputs_go_on_with_zeros_and_an_empty_result_deletes() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a abc", "set d x pxat 5000000", "bitop and d a none"]);
+        assert_eq!((mirror.ask("get d"), mirror.expires("d")), ("\0\0\0".into(), None));
+        mirror.run(&["bitop or d none", "set e ''", "bitop not f e"]);
+        assert!(!mirror.has("d") && !mirror.has("f"));
+        mirror.run(&["rpush l 1"]);
+        mirror.fails("bitop or d l", ApplyError::WrongType);
+        for command in ["bitop not d a a", "bitop diff d a", "bitop nand d a a", "bitop and d"] {
+            mirror.fails(command, ApplyError::BadArguments);
+        }
+    }
+}

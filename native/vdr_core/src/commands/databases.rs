@@ -79,3 +79,52 @@ fn flush_mode(words: &mut Words<'_>) -> Written {
     let _ = words.take_word("sync") || words.take_word("async");
     words.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::Mirror;
+    use super::*;
+
+    fn touches(command: &str) -> Vec<String> {
+        let args = super::super::harness::split(command);
+        let Touches::Special(special) = super::super::write(args[0]).unwrap().touches else { panic!("{command}") };
+        let mut seen = Vec::new();
+        special(2, &args[1..], &mut |touch| {
+            seen.push(match touch {
+                Touch::Key { db, key } => format!("{db}:{}", key.escape_ascii()),
+                Touch::Db(db) => format!("{db}:*"),
+                Touch::All => "*".into(),
+            });
+        });
+        seen
+    }
+
+    #[test]
+    fn a_moved_key_takes_its_expiry_along() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1 pxat 5000000", "move a 9"]);
+        assert!(!mirror.has("a"));
+        assert_eq!(mirror.keyspace.db(9).get(b"a").unwrap().expiry.get(), Some(5_000_000));
+    }
+
+    #[test]
+    fn whole_databases_are_swapped_and_flushed() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1", "swapdb 0 0", "swapdb 0 3", "set b 2"]);
+        assert_eq!((mirror.ask("keys *"), mirror.keyspace.db(3).get(b"a").is_some()), ("[b]".into(), true));
+        mirror.run(&["flushdb ASYNC"]);
+        assert_eq!((mirror.keyspace.db(0).len(), mirror.keyspace.db(3).len()), (0, 1));
+        mirror.run(&["flushall"]);
+        assert_eq!(mirror.keyspace.dbs().count(), 0);
+        mirror.fails("flushall now", ApplyError::BadArguments);
+        mirror.fails("swapdb 0 -1", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn watchers_of_both_sides_are_told() {
+        assert_eq!(touches("move a 3"), ["2:a", "3:a"]);
+        assert_eq!(touches("swapdb 0 5"), ["0:*", "5:*"]);
+        assert_eq!(touches("flushdb"), ["2:*"]);
+        assert_eq!(touches("flushall sync"), ["*"]);
+    }
+}

@@ -117,3 +117,76 @@ pub(super) fn after(count: i64, unit_ms: i64, base_ms: i64) -> Result<Expiry, Ap
     let at_ms = count.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms)).ok_or(ApplyError::OutOfRange)?;
     Ok(Expiry::at(at_ms))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::Mirror;
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_seconds_and_milliseconds() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1 pxat 1002500", "set b 1"]);
+        for (command, answer) in [
+            ("ttl a", "3"),
+            ("pttl a", "2500"),
+            ("expiretime a", "1003"),
+            ("pexpiretime a", "1002500"),
+            ("ttl b", "infinity"),
+            ("pexpiretime b", "infinity"),
+            ("pttl none", "nil"),
+        ] {
+            assert_eq!(mirror.ask(command), answer, "{command}");
+        }
+        mirror.now_ms = 1_002_001;
+        assert_eq!((mirror.ask("ttl a"), mirror.ask("pttl a")), ("0".into(), "499".into()));
+        mirror.now_ms = 1_002_500;
+        assert_eq!(mirror.ask("pttl a"), "0");
+        mirror.now_ms = 1_002_501;
+        assert_eq!(mirror.ask("pttl a"), "nil");
+    }
+
+    #[test]
+    fn every_form_sets_the_time_whatever_its_condition() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1"]);
+        for (command, at_ms) in [
+            ("pexpireat a 5000000", Some(5_000_000)),
+            ("pexpireat a 4000000 GT", Some(4_000_000)),
+            ("expireat a 6000 nx", Some(6_000_000)),
+            ("pexpire a 5", Some(1_000_005)),
+            ("expire a 5 XX GT", Some(1_005_000)),
+            ("getex a", Some(1_005_000)),
+            ("getex a persist", None),
+            ("getex a exat 7000", Some(7_000_000)),
+            ("persist a", None),
+        ] {
+            mirror.run(&[command]);
+            assert_eq!(mirror.expires("a"), at_ms, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_past_time_hides_a_key_from_readers_and_from_nobody_else() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1", "pexpireat a 1"]);
+        assert_eq!(
+            (mirror.ask("get a"), mirror.ask("exists a"), mirror.ask("dbsize")),
+            ("nil".into(), "false".into(), "1".into())
+        );
+        mirror.run(&["append a 2", "persist a"]);
+        assert_eq!(mirror.ask("get a"), "12");
+    }
+
+    #[test]
+    fn a_missing_key_or_a_wrong_time_is_an_error() {
+        let mut mirror = Mirror::new();
+        for command in ["pexpireat none 1", "persist none", "getex none persist"] {
+            mirror.fails(command, ApplyError::Missing);
+        }
+        mirror.run(&["set a 1"]);
+        mirror.fails("expire a 9223372036854775807", ApplyError::OutOfRange);
+        mirror.fails("pexpire a 9223372036854775807", ApplyError::OutOfRange);
+        mirror.fails("pexpireat a 1 soon", ApplyError::BadArguments);
+    }
+}

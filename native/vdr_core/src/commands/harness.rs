@@ -1,6 +1,6 @@
 //! What tests of command rows share: a keyspace that takes commands as text.
 
-use super::{Apply, ApplyError, Arg, ReadError, Reply, Touch, Words, Written};
+use super::{Apply, ApplyError, Arg, Field, ReadError, Reply, Touch, Words, Written};
 use crate::keyspace::{Expiry, Keyspace};
 
 /// A mirror of one database without a primary. Commands are words parted by blanks; `''` is the empty word.
@@ -115,24 +115,33 @@ pub fn split(command: &str) -> Vec<&[u8]> {
     command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
 }
 
-/// What a write touches by its shape or its own function: the keys, in order.
+/// The keys that a write touches, in order.
 pub fn touched(command: &str) -> Vec<String> {
-    use super::{Part, Touches};
     let args = split(command);
-    let row = super::write(args[0]).unwrap();
     let mut keys = Vec::new();
-    match row.touches {
-        Touches::Special(special) => special(0, &args[1..], &mut |touch| match touch {
-            Touch::Key { db: 0, key } => keys.push(String::from_utf8_lossy(key).into()),
-            other => panic!("{other:?}"),
-        }),
-        Touches::Shape => {
-            // In the commands of aggregates every key stands before anything of variable length.
-            let named = row.shape.iter().zip(&args[1..]).filter(|(part, _)| **part == Part::Key);
-            keys.extend(named.map(|(_, key)| String::from_utf8_lossy(key).into_owned()));
-        }
-    }
+    super::touched(super::write(args[0]).unwrap(), 0, &args[1..], &mut |touch| match touch {
+        Touch::Key { db: 0, key } => keys.push(String::from_utf8_lossy(key).into()),
+        other => panic!("{other:?}"),
+    });
     keys
+}
+
+/// The tuple that watchers of a write get, as Elixir would print it with every binary unquoted.
+pub fn tuple(command: &str) -> String {
+    let tuple = super::tuple(&split(command));
+    let fields = tuple.fields.iter().map(field);
+    format!("{{{}}}", std::iter::once(format!(":{}", tuple.name)).chain(fields).collect::<Vec<_>>().join(", "))
+}
+
+fn field(value: &Field) -> String {
+    match value {
+        Field::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+        Field::Int(int) => int.to_string(),
+        Field::Float(float) => format!("{float:?}"),
+        Field::Word(word) => format!(":{word}"),
+        Field::List(items) => format!("[{}]", items.iter().map(field).collect::<Vec<_>>().join(", ")),
+        Field::Pair(pair) => format!("{{{}, {}}}", field(&pair.0), field(&pair.1)),
+    }
 }
 
 /// A small generator for tests that must be the same on every run.

@@ -47,15 +47,13 @@ fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     Ok(last_of(view, to, count))
 }
 
-/// The `count` live keys that stand last before rank `to`, the nearest to it last.
+/// The `count` live keys that stand last before rank `to`, the nearest to it first, as the other cursors have it.
 fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
-    let mut keys: Vec<Reply<'_>> = live_keys(view, 0, to).rev().take(count).map(Reply::Blob).collect();
-    keys.reverse();
-    Reply::List(keys)
+    Reply::blobs(live_keys(view, 0, to).rev().take(count))
 }
 
 /// Keys with ranks `from..to` whose time has not passed, in byte order.
-pub(super) fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
+fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
     view.db.keys(from, to).map(|(key, ())| key).filter(move |key| view.entry(key).is_some())
 }
 
@@ -122,5 +120,97 @@ fn copy_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
         && let Ok(db) = copy_db(db, &mut Words::new(options))
     {
         touch(Touch::Key { db, key });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Mirror, touched};
+    use super::*;
+    use crate::keyspace::Entry;
+    use crate::value::Value;
+
+    #[test]
+    fn types_are_told_by_the_servers_names() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set s 1", "rpush l 1", "sadd m 1", "zadd z 1 1", "hset h a b"]);
+        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Value::Stream));
+        mirror.keyspace.db_mut(0).insert(Blob::from("o"), Entry::new(Value::Other));
+        for (key, kind) in [
+            ("s", "string"),
+            ("l", "list"),
+            ("m", "set"),
+            ("z", "zset"),
+            ("h", "hash"),
+            ("x", "stream"),
+            ("o", "other"),
+            ("n", "nil"),
+        ] {
+            assert_eq!(mirror.ask(&format!("type {key}")), kind);
+        }
+    }
+
+    #[test]
+    fn cursors_walk_live_keys_in_byte_order() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["mset d 1 b 1 a 1 c 1 ab 1", "pexpireat b 1"]);
+        for (command, answer) in [
+            ("first 2", "[a ab]"),
+            ("first 9", "[a ab c d]"),
+            ("first 0", "[]"),
+            ("last 2", "[c d]"),
+            ("next a 2", "[ab c]"),
+            ("next aa 1", "[ab]"),
+            ("next b 1", "[c]"),
+            ("next d 1", "[]"),
+            ("prev d 2", "[ab c]"),
+            ("prev zz 1", "[d]"),
+            ("prev a 5", "[]"),
+            ("first -1", "BadArgument"),
+        ] {
+            assert_eq!(mirror.ask(command), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_or_copied_key_takes_its_expiry_along() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1 pxat 5000000", "set b 2 pxat 6000000", "copy a c", "rename a b", "renamenx b d"]);
+        assert_eq!(mirror.ask("mget [a,b,c,d]"), "[nil nil 1 1]");
+        assert_eq!((mirror.expires("c"), mirror.expires("d")), (Some(5_000_000), Some(5_000_000)));
+        mirror.run(&["set e 3", "rename e d", "rename d d"]);
+        assert_eq!((mirror.ask("get d"), mirror.expires("d")), ("3".into(), None));
+        mirror.run(&["copy d x db 4 replace"]);
+        assert!(mirror.keyspace.db(4).get(b"x").is_some() && !mirror.has("x"));
+    }
+
+    #[test]
+    fn values_that_are_not_understood_are_keys_all_the_same() {
+        let mut mirror = Mirror::new();
+        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Value::Stream));
+        mirror.run(&["copy s t", "rename s u", "pexpireat u 5000000", "move t 1", "unlink u none"]);
+        assert_eq!((mirror.ask("dbsize"), mirror.keyspace.db(1).len()), ("0".into(), 1));
+    }
+
+    #[test]
+    fn a_missing_source_is_an_error() {
+        let mut mirror = Mirror::new();
+        for command in ["rename a b", "renamenx a b", "copy a b", "move a 1"] {
+            mirror.fails(command, ApplyError::Missing);
+        }
+        mirror.run(&["set a 1"]);
+        mirror.fails("copy a b db", ApplyError::BadArguments);
+        mirror.fails("copy a b db -1", ApplyError::OutOfRange);
+        mirror.fails("move a 4294967296", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn a_copy_touches_its_destination_where_it_is() {
+        assert_eq!(touched("copy a b replace"), ["b"]);
+        let mut seen = Vec::new();
+        copy_touches(0, &[b"a", b"b", b"DB", b"3"], &mut |touch| {
+            seen.push(matches!(touch, Touch::Key { db: 3, key: b"b" }));
+        });
+        assert_eq!(seen, [true]);
     }
 }

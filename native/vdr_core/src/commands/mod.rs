@@ -9,6 +9,8 @@ mod bitmaps;
 mod bounds;
 mod databases;
 mod expiry;
+mod geo;
+mod geo_area;
 mod glob;
 #[cfg(test)]
 mod harness;
@@ -18,7 +20,9 @@ mod hll_bytes;
 mod keys;
 mod lists;
 mod numbers;
+mod partial_sort;
 mod reply;
+mod restore;
 mod sample;
 mod scan;
 mod sets;
@@ -28,6 +32,10 @@ mod strings;
 mod tuple;
 mod write;
 mod zsets;
+#[cfg(test)]
+mod zsets_fixture;
+#[cfg(test)]
+mod zsets_model;
 mod zsets_stores;
 mod zsets_writes;
 
@@ -126,11 +134,13 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         hashes::WRITES,
         zsets_writes::WRITES,
         zsets_stores::WRITES,
+        geo::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
         sort::WRITES,
         slots::WRITES,
+        restore::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -7,7 +7,6 @@
 //! hint on the server as well. Who walks many keys is better served by `first` and `next`.
 
 use super::hll_bytes::murmur64a;
-use super::keys::live_keys;
 use super::{Arg, Args, Cost, Read, ReadError, Reply, glob};
 use crate::blob::Blob;
 use crate::keyspace::View;
@@ -61,7 +60,8 @@ fn scan<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     let options = Options::parse(args)?;
     let to = from.saturating_add(stride(view.db.len(), options.count));
     let (next, to) = if to < POSITIONS { (to as i64, to) } else { (0, POSITIONS) };
-    let window = live_keys(view, 0, view.db.len()).filter(|key| (from..to).contains(&position(key)));
+    let all = view.db.keys(0, view.db.len()).map(|(key, ())| key);
+    let window = all.filter(|key| (from..to).contains(&position(key)));
     let keys = Reply::blobs(window.filter(|key| options.wants(view, key)));
     Ok(Reply::Pair(Box::new((Reply::Int(next), keys))))
 }
@@ -120,8 +120,133 @@ impl<'a> Options<'a> {
         if known && self.count > 0 { Ok(self) } else { Err(ReadError::BadArgument) }
     }
 
+    /// Whether a key is asked for, and its time has not passed.
     fn wants(&self, view: View<'_>, key: &Blob) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, key))
-            && self.kind.is_none_or(|name| view.kind(key).is_some_and(|kind| kind.name() == name))
+            && view.kind(key).is_some_and(|kind| self.kind.is_none_or(|name| kind.name() == name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Mirror, Rng};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn call(mirror: &Mirror, cursor: i64, options: &[(&'static str, Arg<'_>)]) -> (i64, Vec<String>) {
+        let options = options.iter().map(|(name, value)| Arg::Tuple(vec![Arg::Word(name), value.clone()])).collect();
+        let Ok(Reply::Pair(pair)) = mirror.read("scan", &[Arg::Int(cursor), Arg::List(options)]) else { panic!() };
+        let (Reply::Int(next), Reply::List(keys)) = *pair else { panic!() };
+        let name = |key: &Reply<'_>| match key {
+            Reply::Blob(key) => String::from_utf8_lossy(key).into(),
+            other => panic!("{other:?}"),
+        };
+        (next, keys.iter().map(name).collect())
+    }
+
+    fn filled(keys: usize) -> Mirror {
+        let mut mirror = Mirror::new();
+        for key in 0..keys {
+            mirror.run(&[&format!("set key:{key} 1")]);
+        }
+        mirror
+    }
+
+    #[test]
+    fn a_scan_of_one_snapshot_tells_every_key_once() {
+        for (keys, count) in [(0, 10), (1, 1), (9, 10), (10, 10), (500, 10), (500, 1), (500, 100_000)] {
+            let mirror = filled(keys);
+            let (mut cursor, mut seen, mut calls) = (0, Vec::new(), 0);
+            loop {
+                let (next, keys) = call(&mirror, cursor, &[("count", Arg::Int(count))]);
+                calls += 1;
+                seen.extend(keys);
+                assert!(next == 0 || next > cursor);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            let unique: BTreeSet<_> = seen.iter().collect();
+            assert_eq!((seen.len(), unique.len()), (keys, keys));
+            assert!(calls <= CALLS_MAX + CALLS_MAX / 4, "{keys} keys by {count}: {calls} calls");
+            assert!(keys > count as usize || calls == 1);
+        }
+    }
+
+    /// Half of the keys stay; the others come and go between the calls.
+    #[test]
+    fn keys_that_stay_are_told_whatever_else_happens() {
+        for seed in 0..20 {
+            let mut rng = Rng(seed);
+            let mut mirror = filled(200);
+            let (mut cursor, mut seen) = (0, BTreeSet::new());
+            loop {
+                let (next, keys) = call(&mirror, cursor, &[]);
+                seen.extend(keys);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+                for _ in 0..50 {
+                    let key = 100 + rng.below(1000);
+                    let command = if rng.below(2) == 0 { "set" } else { "del" };
+                    mirror.run(&[&format!("{command} key:{key} 1")]);
+                }
+            }
+            assert!((0..100).all(|key| seen.contains(&format!("key:{key}"))), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn options_filter_and_wrong_ones_are_refused() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1", "set b 1 pxat 1", "sadd sa 1", "rpush la 1"]);
+        let all = |options: &[(&'static str, Arg<'_>)]| {
+            let mut keys = call(&mirror, 0, options).1;
+            keys.sort();
+            keys.join(" ")
+        };
+        assert_eq!(all(&[]), "a la sa");
+        assert_eq!(all(&[("match", Arg::Bytes(b"?a"))]), "la sa");
+        assert_eq!(all(&[("type", Arg::Word("set")), ("match", Arg::Bytes(b"*a"))]), "sa");
+        assert_eq!(all(&[("type", Arg::Bytes(b"string"))]), "a");
+        let bad = |options: Arg<'_>| {
+            assert_eq!(mirror.read("scan", &[Arg::Int(0), options]), Err(ReadError::BadArgument));
+        };
+        for (name, value) in [
+            ("type", Arg::Word("sett")),
+            ("count", Arg::Int(0)),
+            ("count", Arg::Int(-1)),
+            ("match", Arg::Int(1)),
+            ("matches", Arg::Bytes(b"*")),
+        ] {
+            bad(Arg::List(vec![Arg::Tuple(vec![Arg::Word(name), value])]));
+        }
+        bad(Arg::List(vec![Arg::Tuple(vec![Arg::Word("count")])]));
+        bad(Arg::List(vec![Arg::Word("count")]));
+        bad(Arg::Word("count"));
+        assert_eq!(mirror.ask("scan -1"), "BadArgument");
+    }
+
+    #[test]
+    fn patterns_look_only_at_keys_that_begin_as_they_do() {
+        let mut mirror = filled(100);
+        mirror.run(&["set other 1", "set * 1"]);
+        mirror.apply(&[b"set", b"\xff\xffz", b"1"]).unwrap();
+        assert_eq!(
+            mirror.ask("keys key:1?"),
+            "[key:10 key:11 key:12 key:13 key:14 key:15 key:16 key:17 key:18 key:19]"
+        );
+        assert_eq!(
+            (mirror.ask("keys other"), mirror.ask("keys \\*"), mirror.ask("keys nothing")),
+            ("[other]".into(), "[*]".into(), "[]".into())
+        );
+        assert_eq!(
+            (mirror.elements("keys key:1*"), mirror.elements("keys o*"), mirror.elements("keys *")),
+            (11, 1, 103)
+        );
+        let high = mirror.read("keys", &[Arg::Bytes(b"\xff\xff*")]);
+        assert_eq!(high, Ok(Reply::List(vec![Reply::Blob(&Blob::new(b"\xff\xffz"))])));
     }
 }

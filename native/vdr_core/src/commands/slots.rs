@@ -23,7 +23,8 @@ fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let mut gone = vec![false; usize::from(SLOTS)];
     for (first, last) in super::write::pairs(bounds)? {
         let (first, last) = (slot_argument(first)?, slot_argument(last)?);
-        gone.get_mut(first..=last).ok_or(ApplyError::BadArguments)?.fill(true);
+        let range = if first <= last { gone.get_mut(first..=last) } else { None };
+        range.ok_or(ApplyError::BadArguments)?.fill(true);
     }
     let dbs: Vec<u32> = apply.keyspace.dbs().map(|(index, _)| index).collect();
     for index in dbs {
@@ -65,7 +66,20 @@ fn crc16(bytes: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::harness::Mirror;
     use super::*;
+
+    #[test]
+    fn keys_of_trimmed_slots_go_and_others_stay() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["mset foo 1 bar 1 {foo}x 1 123456789 1", "trimslots RANGES 2 0 5061 12182 12182"]);
+        assert_eq!(mirror.ask("keys *"), "[123456789]");
+        for command in
+            ["trimslots ranges 1 5 4", "trimslots ranges 1 0 16384", "trimslots ranges 2 0 1", "trimslots 1 0 1"]
+        {
+            mirror.fails(command, ApplyError::BadArguments);
+        }
+    }
 
     #[test]
     fn slots_are_those_that_cluster_keyslot_answers() {

@@ -75,6 +75,7 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let Some(store) = options.store else {
         return Ok(());
     };
+    unpack(apply, key)?;
     let mut elements = elements(apply, key, &mut options)?;
     if !options.unsorted() {
         elements = sorted(apply, elements, &options)?;
@@ -91,9 +92,20 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
+/// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
+fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
+    match apply.get(key).map(|entry| &entry.value) {
+        Some(Value::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
+            zset.become_skiplist();
+            Ok(())
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The source's elements in the order in which an unsorted result has them.
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
-    Ok(match apply.get(key).map(|entry| &entry.value) {
+    let mut elements: Vec<Blob> = match apply.get(key).map(|entry| &entry.value) {
         None => Vec::new(),
         Some(Value::List(list)) => list.iter().cloned().collect(),
         Some(Value::Set(set)) => {
@@ -104,12 +116,14 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<
             }
             set.iter().cloned().collect()
         }
-        Some(Value::ZSet(zset)) => {
-            let members = zset.iter().map(|(member, _)| member.clone());
-            if options.descending && options.unsorted() { members.rev().collect() } else { members.collect() }
-        }
+        Some(Value::ZSet(zset)) => zset.iter().map(|(member, _)| member.clone()).collect(),
         Some(_) => return Err(ApplyError::WrongType),
-    })
+    };
+    // What is not sorted is still read from its end.
+    if options.unsorted() && options.descending {
+        elements.reverse();
+    }
+    Ok(elements)
 }
 
 fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &Options<'_>) -> Result<Vec<Blob>, ApplyError> {
@@ -165,5 +179,94 @@ fn sort_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
     let options = args.get(1..).map(|rest| Options::parse(&mut Words::new(rest)));
     if let Some(Ok(Options { store: Some(key), .. })) = options {
         touch(Touch::Key { db, key });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Mirror, touched};
+    use super::*;
+
+    fn filled() -> Mirror {
+        let mut mirror = Mirror::new();
+        mirror.run(&[
+            "rpush l 10 9 2 1 33 x1",
+            "rpush n 10 9 2 1 33",
+            "sadd s c a b",
+            "zadd z 3 c 1 b 2 a",
+            "mset w_10 1 w_9 3 w_2 2",
+            "hset h_10 f ten",
+            "hset h_9 f nine",
+        ]);
+        mirror
+    }
+
+    /// Every answer is a real server's.
+    #[test]
+    fn results_are_stored_in_the_servers_order() {
+        let mut mirror = filled();
+        for (command, answer) in [
+            ("sort n store d", "[1 2 9 10 33]"),
+            ("sort n desc limit 1 2 store d", "[10 9]"),
+            ("sort n limit -3 2 store d", "[1 2]"),
+            ("sort n limit 3 -1 store d", "[10 33]"),
+            ("sort l ALPHA STORE d", "[1 10 2 33 9 x1]"),
+            ("sort n by w_* store d", "[1 33 10 2 9]"),
+            ("sort s by nosort store d", "[a b c]"),
+            ("sort z by nosort desc store d", "[c a b]"),
+            ("sort z by nosort limit 1 9 store d", "[a c]"),
+            ("sort n by nosort desc limit 0 2 store d", "[33 1]"),
+            ("sort n by w_* desc get # get h_*->f get w_* store d", "[9 nine 3 2  2 10 ten 1 33   1  ]"),
+            ("sort s alpha desc get none get # store d", "[ c  b  a]"),
+            ("sort n get h_*-> limit 0 2 store d", "[ ]"),
+        ] {
+            mirror.run(&[command]);
+            assert_eq!(mirror.ask("lrange d 0 -1"), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn an_empty_result_deletes_and_a_full_one_replaces_any_type() {
+        let mut mirror = filled();
+        mirror.run(&["set d 1 pxat 5000000", "sort n store d"]);
+        assert_eq!((mirror.ask("type d"), mirror.expires("d")), ("list".into(), None));
+        mirror.run(&["sort n limit 9 1 store d"]);
+        assert!(!mirror.has("d"));
+        mirror.run(&["set d 1", "sort missing store d"]);
+        assert!(!mirror.has("d"));
+        mirror.run(&["sort n store n"]);
+        assert_eq!(mirror.ask("lrange n 0 -1"), "[1 2 9 10 33]");
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_an_error() {
+        let mut mirror = filled();
+        mirror.fails("sort l store d", ApplyError::NotANumber);
+        mirror.fails("sort n by h_*->f store d", ApplyError::NotANumber);
+        mirror.fails("sort w_10 store d", ApplyError::WrongType);
+        mirror.fails("sort n limit 1 store d", ApplyError::BadArguments);
+        mirror.fails("sort n upwards store d", ApplyError::BadArguments);
+    }
+
+    #[test]
+    fn weights_are_read_as_c_reads_them() {
+        for (text, weight) in [
+            ("", Some(0.0)),
+            (" \t7", Some(7.0)),
+            ("1\0x", Some(1.0)),
+            ("0x10", Some(16.0)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+        ] {
+            assert_eq!(parse_weight(text.as_bytes()), weight, "{text:?}");
+        }
+        for text in [" ", "x", "1 ", "nan"] {
+            assert_eq!(parse_weight(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_destination_is_touched_even_when_a_pattern_is_named_store() {
+        assert_eq!(touched("sort n get store desc store d"), ["d"]);
+        assert_eq!(touched("sort n"), [""; 0]);
     }
 }

@@ -246,3 +246,122 @@ pub(super) fn grown<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Res
         _ => Err(ApplyError::WrongType),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Mirror, touched};
+    use super::*;
+
+    #[test]
+    fn set_clears_the_expiry_unless_it_says_otherwise() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1 pxat 5000000"]);
+        assert_eq!(mirror.expires("a"), Some(5_000_000));
+        mirror.run(&["set a 2 keepttl"]);
+        assert_eq!(mirror.expires("a"), Some(5_000_000));
+        mirror.run(&["set a 3 XX GET"]);
+        assert_eq!((mirror.ask("get a"), mirror.expires("a")), ("3".into(), None));
+        for (command, at_ms) in [
+            ("set a 1 ex 5", 1_005_000),
+            ("set a 1 PX 5 nx", 1_000_005),
+            ("set a 1 exat 5000", 5_000_000),
+            ("setex a 7 1", 1_007_000),
+            ("psetex a 7 1", 1_000_007),
+            ("getex a px 9", 1_000_009),
+            ("msetex 1 a 1 exat 6000", 6_000_000),
+            ("msetex 1 a 1 nx keepttl", 6_000_000),
+        ] {
+            mirror.run(&[command]);
+            assert_eq!(mirror.expires("a"), Some(at_ms), "{command}");
+        }
+        mirror.run(&["getset a 2"]);
+        assert_eq!(mirror.expires("a"), None);
+    }
+
+    #[test]
+    fn conditions_held_on_the_primary() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1", "set a 2 nx", "set b 3 xx", "set c 4 ifeq pxat", "set d 5 ifdne ex", "setnx a 6"]);
+        assert_eq!(mirror.ask("mget [a,b,c,d]"), "[6 3 4 5]");
+        mirror.run(&["delifeq a 0", "delex b ifeq 0", "delex c", "getdel d"]);
+        assert_eq!(mirror.ask("mget [a,b,c,d]"), "[nil nil nil nil]");
+    }
+
+    #[test]
+    fn arguments_that_are_missing_or_unknown_are_errors() {
+        let mut mirror = Mirror::new();
+        for command in
+            ["set a", "set a 1 px", "set a 1 what", "mset a 1 b", "mset", "msetex 2 a 1 b", "msetex -1 a 1", "append a"]
+        {
+            mirror.fails(command, ApplyError::BadArguments);
+        }
+        mirror.fails("set a 1 ex 9223372036854775807", ApplyError::OutOfRange);
+        mirror.fails("setrange a -1 x", ApplyError::OutOfRange);
+        mirror.fails("setrange a 536870912 x", ApplyError::OutOfRange);
+        mirror.fails("setrange a 9223372036854775807 x", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn writes_into_a_string_pad_it_with_zeros_and_keep_its_expiry() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["setrange a 3 xy", "setrange none 5 ''", "append b ''", "append c 12", "append c 34"]);
+        assert_eq!(mirror.ask("get a"), "\0\0\0xy");
+        assert_eq!(mirror.ask("mget [none,b,c]"), "[nil  1234]");
+        mirror.run(&["pexpireat c 5000000", "setrange c 1 ab", "append c 5"]);
+        assert_eq!((mirror.ask("get c"), mirror.expires("c")), ("1ab45".into(), Some(5_000_000)));
+        mirror.run(&["sadd s x"]);
+        mirror.fails("append s 1", ApplyError::WrongType);
+        mirror.fails("setrange s 0 1", ApplyError::WrongType);
+    }
+
+    #[test]
+    fn a_range_written_in_place_leaves_an_older_snapshot_alone() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 0123456789012345678901234567890123456789"]);
+        let snapshot = mirror.keyspace.clone();
+        mirror.run(&["setrange a 0 X"]);
+        let old = snapshot.view(0, 0).string(b"a").unwrap().unwrap();
+        assert_eq!((old[0], mirror.ask("getrange a 0 1")), (b'0', "X1".into()));
+    }
+
+    /// Every answer is a real server's.
+    #[test]
+    fn ranges_clip_as_the_servers_do() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a Hello", "set e ''", "sadd s x"]);
+        for (command, answer) in [
+            ("getrange a 0 -1", "Hello"),
+            ("getrange a 1 3", "ell"),
+            ("getrange a -3 -2", "ll"),
+            ("getrange a 3 100", "lo"),
+            ("getrange a 5 9", ""),
+            ("getrange a 3 2", ""),
+            ("getrange a -1 -2", ""),
+            ("getrange a -100 -50", "H"),
+            ("getrange a -9223372036854775808 9223372036854775807", "Hello"),
+            ("getrange e 0 -1", ""),
+            ("getrange none 0 -1", ""),
+            ("strlen a", "5"),
+            ("strlen none", "0"),
+            ("get s", "WrongType"),
+            ("mget [a,s,none]", "[Hello nil nil]"),
+        ] {
+            assert_eq!(mirror.ask(command), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_a_range_follows_its_length() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["setrange a 999999 x"]);
+        assert!(mirror.elements("getrange a 0 -1") > 1000);
+        assert_eq!(mirror.elements("getrange a 0 9"), 1);
+        assert_eq!(mirror.elements("mget [a,b,c]"), 3);
+    }
+
+    #[test]
+    fn counted_pairs_touch_their_keys() {
+        assert_eq!(touched("msetex 2 a 1 b 2 ex 5"), ["a", "b"]);
+        assert_eq!(touched("msetex 9 a 1"), [""; 0]);
+    }
+}

@@ -24,9 +24,12 @@ pub enum Field {
 
 /// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
 const WORDS: &[&str] = &[
+    "absttl",
     "after",
     "aggregate",
     "alpha",
+    "and",
+    "andor",
     "asc",
     "before",
     "by",
@@ -36,28 +39,49 @@ const WORDS: &[&str] = &[
     "count",
     "db",
     "desc",
+    "diff",
+    "diff1",
+    "ex",
+    "exat",
+    "fail",
     "fnx",
+    "freq",
     "fxx",
     "get",
+    "getreg",
     "gt",
+    "idletime",
     "incr",
+    "incrby",
     "keepttl",
     "left",
     "limit",
     "lt",
     "max",
     "min",
+    "not",
     "nx",
+    "one",
+    "or",
+    "overflow",
+    "persist",
+    "px",
     "pxat",
+    "ranges",
     "replace",
     "rev",
     "right",
+    "sat",
+    "set",
     "store",
     "storedist",
     "sum",
+    "todense",
     "weights",
-    "withvalues",
     "withscores",
+    "withvalues",
+    "wrap",
+    "xor",
     "xx",
 ];
 
@@ -222,7 +246,35 @@ mod tests {
     }
 
     #[test]
+    fn numbers_words_and_groups_are_told_apart() {
+        let list = |items: &[&str]| Field::List(items.iter().map(|item| bytes(item.as_bytes())).collect());
+        let pair = |a: &str, b: &str| Field::Pair(Box::new((bytes(a.as_bytes()), bytes(b.as_bytes()))));
+        for (command, fields) in [
+            ("PEXPIREAT k 5 GT", vec![bytes(b"k"), Field::Int(5)]),
+            ("DEL a b", vec![list(&["a", "b"])]),
+            ("MSET a 1 b 2", vec![Field::List(vec![pair("a", "1"), pair("b", "2")])]),
+            (
+                "MSETEX 1 a 1 PXAT 9",
+                vec![Field::List(vec![pair("a", "1")]), Field::List(vec![Field::Word("pxat"), Field::Int(9)])],
+            ),
+            ("BITOP AND d a b", vec![Field::Word("and"), bytes(b"d"), list(&["a", "b"])]),
+            ("SETRANGE k 2 x", vec![bytes(b"k"), Field::Int(2), bytes(b"x")]),
+            ("COPY a b DB 1", vec![bytes(b"a"), bytes(b"b"), Field::List(vec![Field::Word("db"), Field::Int(1)])]),
+            ("SORT a STORE b", vec![bytes(b"a"), Field::List(vec![Field::Word("store"), bytes(b"b")])]),
+            ("SWAPDB 0 1", vec![Field::Int(0), Field::Int(1)]),
+            ("FLUSHALL ASYNC", vec![]),
+            ("PFDEBUG TODENSE k", vec![Field::Word("todense"), bytes(b"k"), Field::List(vec![])]),
+        ] {
+            let tuple = of(command);
+            assert_eq!(
+                (tuple.name.to_uppercase().as_str(), tuple.fields),
+                (command.split(' ').next().unwrap(), fields)
+            );
+        }
+    }
+
+    #[test]
     fn the_words_are_sorted_and_lower_case() {
-        assert!(WORDS.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase())));
+        assert!(WORDS.iter().all(|word| word.bytes().all(|b| !b.is_ascii_uppercase())));
     }
 }

@@ -99,6 +99,8 @@ pub enum ApplyError {
     Missing,
     /// A stored value is not the number that the command needs, or the result would not fit.
     NotANumber,
+    /// RESTORE's payload is not a value.
+    BadPayload,
     /// An index or offset outside of what the server allows.
     OutOfRange,
 }

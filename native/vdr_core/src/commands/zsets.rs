@@ -260,3 +260,151 @@ fn before<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadErr
     };
     Ok(Picked::new(view.zset(key)?, ranks))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::zsets_fixture::Mirror;
+    use super::super::{Arg, ReadError, Reply};
+
+    fn five() -> Mirror {
+        Mirror::after(&["zadd z -inf low 1 a 1 b 2.5 c inf high", "zadd same 0 a 0 b 0 c 0 d"])
+    }
+
+    fn bytes(text: &str) -> Arg<'_> {
+        Arg::Bytes(text.as_bytes())
+    }
+
+    /// A reply on one line.
+    fn line(reply: &Reply<'_>) -> String {
+        let list = |items: Vec<String>| format!("[{}]", items.join(" "));
+        match reply {
+            Reply::Nil => "nil".into(),
+            Reply::Int(int) => int.to_string(),
+            Reply::Float(float) => format!("{float:?}"),
+            Reply::Word(word) => format!(":{word}"),
+            Reply::Blob(blob) => String::from_utf8_lossy(blob).into_owned(),
+            Reply::List(items) => list(items.iter().map(line).collect()),
+            Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}={}", line(a), line(b))).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn answers(name: &str, args: &[Arg<'_>], expected: &str) {
+        assert_eq!(line(&five().read(name, args).unwrap()), expected);
+    }
+
+    #[test]
+    fn scores_and_ranks_of_members() {
+        answers("zscore", &[bytes("z"), bytes("c")], "2.5");
+        answers("zscore", &[bytes("z"), bytes("low")], ":neg_inf");
+        answers("zscore", &[bytes("z"), bytes("no")], "nil");
+        answers("zscore", &[bytes("none"), bytes("a")], "nil");
+        let members = Arg::List(vec![bytes("high"), bytes("no"), bytes("a")]);
+        answers("zmscore", &[bytes("z"), members.clone()], "[:pos_inf nil 1.0]");
+        answers("zmscore", &[bytes("none"), members], "[nil nil nil]");
+        answers("zrank", &[bytes("z"), bytes("a")], "1");
+        answers("zrevrank", &[bytes("z"), bytes("a")], "3");
+        answers("zrevrank", &[bytes("z"), bytes("no")], "nil");
+        answers("zrank", &[bytes("none"), bytes("a")], "nil");
+        answers("zcard", &[bytes("z")], "5");
+        answers("zcard", &[bytes("none")], "0");
+    }
+
+    #[test]
+    fn ranges_by_rank_from_either_end() {
+        answers("zrange", &[bytes("z"), Arg::Int(0), Arg::Int(1)], "[low=:neg_inf a=1.0]");
+        answers("zrange", &[bytes("z"), Arg::Int(-2), Arg::Int(-1), Arg::Bool(false)], "[c high]");
+        answers("zrange", &[bytes("z"), Arg::Int(3), Arg::Int(1)], "[]");
+        answers("zrange", &[bytes("none"), Arg::Int(0), Arg::Int(-1)], "[]");
+        answers("zrevrange", &[bytes("z"), Arg::Int(0), Arg::Int(1), Arg::Bool(true)], "[high=:pos_inf c=2.5]");
+        answers("zrevrange", &[bytes("z"), Arg::Int(-1), Arg::Int(9), Arg::Bool(false)], "[low]");
+    }
+
+    #[test]
+    fn ranges_by_score_take_the_bounds_of_terms_and_of_scripts() {
+        let over_one = Arg::Tuple(vec![Arg::Word("exclusive"), Arg::Int(1)]);
+        answers("zrangebyscore", &[bytes("z"), Arg::Int(1), Arg::Float(2.5)], "[a=1.0 b=1.0 c=2.5]");
+        answers("zrangebyscore", &[bytes("z"), over_one.clone(), Arg::Word("pos_inf"), Arg::Bool(false)], "[c high]");
+        answers("zrangebyscore", &[bytes("z"), bytes("(1"), bytes("(+inf"), Arg::Bool(false)], "[c]");
+        answers("zrangebyscore", &[bytes("z"), Arg::Int(2), Arg::Int(1)], "[]");
+        answers("zrevrangebyscore", &[bytes("z"), Arg::Int(2), Arg::Word("neg_inf"), Arg::Bool(false)], "[b a low]");
+        answers("zrevrangebyscore", &[bytes("z"), Arg::Int(1), Arg::Int(2)], "[]");
+        answers("zcount", &[bytes("z"), over_one, Arg::Word("pos_inf")], "2");
+        answers("zcount", &[bytes("none"), Arg::Int(1), Arg::Int(2)], "0");
+    }
+
+    #[test]
+    fn ranges_by_member() {
+        answers("zrangebylex", &[bytes("same"), bytes("(a"), bytes("[c")], "[b c]");
+        answers("zrangebylex", &[bytes("same"), bytes("-"), bytes("(c")], "[a b]");
+        answers("zrangebylex", &[bytes("same"), Arg::Word("neg_inf"), Arg::Word("pos_inf")], "[a b c d]");
+        answers("zrangebylex", &[bytes("same"), bytes("+"), bytes("-")], "[]");
+        answers("zlexcount", &[bytes("same"), bytes("[b"), bytes("+")], "3");
+        answers("zlexcount", &[bytes("none"), bytes("-"), bytes("+")], "0");
+    }
+
+    #[test]
+    fn cursors_walk_by_score_and_give_the_score_first() {
+        answers("zfirst", &[bytes("z"), Arg::Int(2)], "[:neg_inf=low 1.0=a]");
+        answers("zlast", &[bytes("z"), Arg::Int(2)], "[:pos_inf=high 2.5=c]");
+        answers("znext", &[bytes("z"), bytes("a"), Arg::Int(2)], "[1.0=b 2.5=c]");
+        answers("znext", &[bytes("z"), bytes("high"), Arg::Int(2)], "[]");
+        answers("zprev", &[bytes("z"), bytes("c"), Arg::Int(2)], "[1.0=b 1.0=a]");
+        answers("zprev", &[bytes("z"), bytes("a"), Arg::Int(9)], "[:neg_inf=low]");
+        for cursor in ["znext", "zprev"] {
+            answers(cursor, &[bytes("z"), bytes("no"), Arg::Int(2)], "[]");
+            answers(cursor, &[bytes("none"), bytes("a"), Arg::Int(2)], "[]");
+        }
+        answers("zfirst", &[bytes("z"), Arg::Int(0)], "[]");
+        answers("zlast", &[bytes("z"), Arg::Int(i64::MAX)], "[:pos_inf=high 2.5=c 1.0=b 1.0=a :neg_inf=low]");
+    }
+
+    #[test]
+    fn a_read_costs_what_it_will_touch() {
+        let mirror = five();
+        let cost = |name, args: &[Arg<'_>]| mirror.cost(name, args);
+        assert_eq!(cost("zrange", &[bytes("z"), Arg::Int(1), Arg::Int(99)]), 4);
+        assert_eq!(cost("zrangebyscore", &[bytes("z"), Arg::Int(1), Arg::Int(2), Arg::Bool(true)]), 2);
+        assert_eq!(cost("zlast", &[bytes("z"), Arg::Int(i64::MAX)]), 5);
+        assert_eq!(cost("znext", &[bytes("z"), bytes("c"), Arg::Int(9)]), 1);
+        assert_eq!(cost("zmscore", &[bytes("z"), Arg::List(vec![bytes("a"), bytes("b")])]), 2);
+        assert_eq!(cost("zcount", &[bytes("z"), Arg::Word("neg_inf"), Arg::Word("pos_inf")]), 1);
+    }
+
+    #[test]
+    fn what_no_read_takes_is_a_bad_argument() {
+        let mirror = five();
+        for (name, args) in [
+            ("zfirst", vec![bytes("z"), Arg::Int(-1)]),
+            ("zrange", vec![bytes("z"), Arg::Int(0), bytes("1")]),
+            ("zrange", vec![bytes("z"), Arg::Int(0), Arg::Int(1), Arg::Nil]),
+            ("zrangebyscore", vec![bytes("z"), bytes("x"), Arg::Int(1)]),
+            ("zrangebylex", vec![bytes("z"), bytes("a"), bytes("b")]),
+            ("zrangebylex", vec![bytes("z"), bytes("-")]),
+            ("zscore", vec![bytes("z"), Arg::Int(1)]),
+        ] {
+            assert_eq!(mirror.read(name, &args), Err(ReadError::BadArgument), "{name} {args:?}");
+        }
+    }
+
+    #[test]
+    fn another_type_is_refused_by_every_read() {
+        let mirror = Mirror::after(&["set s x"]);
+        for row in super::READS {
+            let args: Vec<Arg<'_>> = row
+                .args
+                .iter()
+                .filter(|name| !name.starts_with('?'))
+                .map(|name| match *name {
+                    "key" => bytes("s"),
+                    "member" => bytes("m"),
+                    "members" => Arg::List(vec![bytes("m")]),
+                    "min" | "max" => Arg::Word("neg_inf"),
+                    _ => Arg::Int(1),
+                })
+                .collect();
+            assert_eq!(mirror.read(row.name, &args), Err(ReadError::WrongType), "{}", row.name);
+        }
+    }
+}

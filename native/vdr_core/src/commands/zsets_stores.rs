@@ -248,20 +248,28 @@ impl RangeOptions {
     }
 
     /// The ranks asked for. With REV the first bound is the upper one, and LIMIT counts from above.
-    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Option<Range<usize>> {
+    ///
+    /// A negative offset leaves nothing of a listpack. Of a skiplist it leaves nothing up to 7.0, and counts from the far
+    /// end later: what it was on our primary we do not guess.
+    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Result<Range<usize>, ApplyError> {
         let (min, max) = if self.rev { (second, first) } else { (first, second) };
         let ranks = match self.by {
             By::Rank => {
-                let ranks = rank_interval(parse_int(first)?, parse_int(second)?, zset.len());
-                return Some(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
+                let (start, stop) = parse_int(first).zip(parse_int(second)).ok_or(ApplyError::BadArguments)?;
+                let ranks = rank_interval(start, stop, zset.len());
+                return Ok(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
             }
-            By::Score => ScoreRange::from_text(min, max)?.interval(zset),
-            By::Lex => LexRange::from_text(min, max)?.interval(zset),
+            By::Score => ScoreRange::from_text(min, max).map(|range| range.interval(zset)),
+            By::Lex => LexRange::from_text(min, max).map(|range| range.interval(zset)),
         };
-        let Some((offset, count)) = self.limit else { return Some(ranks) };
+        let ranks = ranks.ok_or(ApplyError::BadArguments)?;
+        let Some((offset, count)) = self.limit else { return Ok(ranks) };
+        if offset < 0 && !zset.is_listpack() {
+            return Err(ApplyError::OutOfRange);
+        }
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX).min(ranks.len());
         let taken = usize::try_from(count).unwrap_or(usize::MAX).min(ranks.len() - skipped);
-        Some(if self.rev {
+        Ok(if self.rev {
             ranks.end - skipped - taken..ranks.end - skipped
         } else {
             ranks.start + skipped..ranks.start + skipped + taken
@@ -276,8 +284,12 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     match apply.get(source).map(|entry| &entry.value) {
         None => {}
         Some(Value::ZSet(zset)) => {
-            let ranks = options.ranks(zset, first, second).ok_or(ApplyError::BadArguments)?;
-            // One by one in the server's order: its result starts as a listpack, which decides the sign of zeros.
+            let ranks = options.ranks(zset, first, second)?;
+            // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
+            // knows beforehand how many there will be.
+            if options.by == By::Rank {
+                stored.expect(ranks.len());
+            }
             let mut put = |(member, score): (&Blob, Score)| {
                 stored.insert(member.clone(), score);
             };
@@ -287,4 +299,135 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         Some(_) => return Err(ApplyError::WrongType),
     }
     store(apply, key, stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::zsets_fixture::Mirror;
+    use super::*;
+
+    fn mirror() -> Mirror {
+        let mut mirror =
+            Mirror::after(&["zadd a 1 x 2 y", "zadd b 10 x 20 y 30 z", "zadd inf inf x -inf y", "set str v"]);
+        let set: Set = ["x", "w"].into_iter().map(Blob::from).collect();
+        mirror.keyspace().db_mut(0).insert("s".into(), crate::keyspace::Entry::new(set));
+        mirror
+    }
+
+    #[track_caller]
+    fn stores(line: &str, expected: &str) {
+        let mut mirror = mirror();
+        assert_eq!(mirror.write(line), Ok(()), "{line}");
+        assert_eq!(mirror.show("d"), expected, "{line}");
+    }
+
+    #[test]
+    fn unions_and_intersections_weigh_and_join_scores() {
+        stores("zunionstore d 2 a b", "x=11.0 y=22.0 z=30.0");
+        stores("zunionstore d 3 a none s", "w=1.0 x=2.0 y=2.0");
+        stores("zunionstore d 2 a b WEIGHTS 2 -1", "z=-30.0 y=-16.0 x=-8.0");
+        stores("zunionstore d 2 a b aggregate max", "x=10.0 y=20.0 z=30.0");
+        stores("ZUNIONSTORE d 2 b a AGGREGATE MIN WEIGHTS 1 1", "x=1.0 y=2.0 z=30.0");
+        stores("zunionstore d 2 a b weights 2 3 aggregate count", "z=3.0 x=5.0 y=5.0");
+        stores("zunionstore d 2 a a", "x=2.0 y=4.0");
+        stores("zinterstore d 2 b a", "x=11.0 y=22.0");
+        stores("zinterstore d 2 a s weights 1 5", "x=6.0");
+        stores("zinterstore d 2 a b aggregate count", "x=2.0 y=2.0");
+        stores("zinterstore d 3 a b s aggregate min", "x=1.0");
+    }
+
+    #[test]
+    fn what_is_not_a_number_becomes_zero() {
+        stores("zunionstore d 1 inf weights 0", "x=0.0 y=0.0");
+        stores("zunionstore d 2 inf inf weights 1 -1", "x=0.0 y=0.0");
+        stores("zinterstore d 2 inf a weights 0 1", "x=1.0 y=2.0");
+    }
+
+    #[test]
+    fn sums_are_taken_by_ascending_cardinality() {
+        let mut mirror = Mirror::after(&["zadd big 1e16 x 0 y 0 z", "zadd mid 1 x 0 y", "zadd small 1 x"]);
+        assert_eq!(mirror.write("zunionstore d 3 big mid small"), Ok(()));
+        // As named, 1e16 would swallow each 1 alone.
+        assert_eq!(mirror.members(b"d").last(), Some(&("x".to_string(), 1.0000000000000002e16)));
+    }
+
+    #[test]
+    fn differences_keep_the_scores_of_the_first() {
+        stores("zdiffstore d 2 b a", "z=30.0");
+        stores("zdiffstore d 2 s a", "w=1.0");
+        stores("zdiffstore d 1 a", "x=1.0 y=2.0");
+    }
+
+    #[test]
+    fn ranges_are_stored_by_rank_score_and_member() {
+        stores("zrangestore d b 0 1", "x=10.0 y=20.0");
+        stores("zrangestore d b 0 0 rev", "z=30.0");
+        stores("zrangestore d b (10 +inf byscore", "y=20.0 z=30.0");
+        stores("zrangestore d b 30 (10 BYSCORE REV LIMIT 1 1", "y=20.0");
+        stores("zrangestore d b -inf +inf byscore limit 1 -1", "y=20.0 z=30.0");
+        stores("zrangestore d b [y + bylex limit 0 1", "y=20.0");
+        stores("zrangestore d b + - bylex rev limit 0 2", "y=20.0 z=30.0");
+    }
+
+    #[test]
+    fn a_negative_offset_into_a_skiplist_is_not_guessed() {
+        let mut mirror = mirror();
+        let long = "x".repeat(65);
+        assert_eq!(mirror.write(&format!("zadd a 3 {long}")), Ok(()));
+        mirror.refuses("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn a_result_replaces_whatever_was_there_and_its_expiry() {
+        let mut mirror = mirror();
+        mirror.keyspace().db_mut(0).get_mut(b"str").unwrap().expiry = crate::keyspace::Expiry::at(5);
+        assert_eq!(mirror.write("zunionstore str 1 a"), Ok(()));
+        assert_eq!(mirror.show("str"), "x=1.0 y=2.0");
+        assert!(!mirror.keyspace().db(0).get(b"str").unwrap().expiry.is_set());
+        assert_eq!(mirror.write("zunionstore a 2 a b"), Ok(()));
+        assert_eq!(mirror.show("a"), "x=11.0 y=22.0 z=30.0");
+    }
+
+    #[test]
+    fn an_empty_result_deletes_and_is_not_sent_when_there_is_nothing_to_delete() {
+        for line in [
+            "zunionstore str 1 none",
+            "zinterstore str 2 a none",
+            "zdiffstore str 2 a b",
+            "zrangestore str a 5 6",
+            "zrangestore str a -inf +inf byscore limit -1 5",
+            "zrangestore str none 0 -1",
+        ] {
+            let mut mirror = mirror();
+            assert_eq!(mirror.write(line), Ok(()), "{line}");
+            assert!(mirror.keyspace().db(0).get(b"str").is_none(), "{line}");
+            mirror.refuses(line, ApplyError::Missing);
+        }
+    }
+
+    #[test]
+    fn another_type_and_arguments_that_no_primary_sends_are_errors() {
+        let mut mirror = mirror();
+        for line in
+            ["zunionstore d 2 a str", "zinterstore d 2 none str", "zdiffstore d 2 a str", "zrangestore d str 0 1"]
+        {
+            mirror.refuses(line, ApplyError::WrongType);
+        }
+        for line in [
+            "zunionstore d 3 a b",
+            "zunionstore d -1 a",
+            "zunionstore d 2 a b weights 1",
+            "zunionstore d 1 a weights x",
+            "zunionstore d 1 a aggregate mean",
+            "zdiffstore d 0",
+            "zdiffstore d 1 a weights 1",
+            "zrangestore d a 0",
+            "zrangestore d a 0 x",
+            "zrangestore d a (0 x byscore",
+            "zrangestore d a 0 1 limit 0",
+            "zrangestore d a 0 1 withscores",
+        ] {
+            mirror.refuses(line, ApplyError::BadArguments);
+        }
+    }
 }

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn every_length_and_split_gives_the_definitions_value() {
-        let bytes: Vec<u8> = (0..2000u32).map(|i| (i * 131 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..2000u32).map(|i| ((i * 131) >> 3) as u8).collect();
         for len in (0..600).chain([1023, 1024, 1025, 2000]) {
             let mut sum = Checksum::new();
             sum.update(&bytes[..len / 3]);

@@ -11,7 +11,7 @@ pub struct RdbError {
     pub fault: Fault,
     /// Position in the file (in the payload, for DUMP) at which reading stopped.
     pub offset_bytes: u64,
-    /// The key whose value was being read.
+    /// The key whose value was being read, its start when it is very long.
     pub key: Option<Box<[u8]>>,
 }
 

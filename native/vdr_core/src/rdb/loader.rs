@@ -21,6 +21,9 @@ use super::walk::Walk;
 const CHECKSUM_VERSION_MIN: u32 = 5;
 const CHECKSUM_BYTES: usize = 8;
 
+/// How much of a key an error keeps: it may live long in logs and states, and a key may be 512 MiB.
+const ERROR_KEY_BYTES_MAX: usize = 1024;
+
 /// What a call of [`Loader::feed`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -154,10 +157,14 @@ impl Loader {
         Ok(Progress::Done { consumed: before + bytes.len() - rest.len() })
     }
 
-    /// Moves into the carry what the unfinished item lacks.
+    /// Moves into the carry what the unfinished item lacks. Its room doubles, but never beyond what the item needs: a
+    /// long string is not held in twice its size, and a length without its bytes reserves little.
     fn top_up(&mut self, rest: &mut &[u8]) {
         let missing = self.need.saturating_sub(self.carry.len());
         let (piece, after) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
+        if self.carry.capacity() - self.carry.len() < piece.len() {
+            self.carry.reserve_exact(missing.min(self.carry.len().max(piece.len())));
+        }
         self.carry.extend_from_slice(piece);
         *rest = after;
     }
@@ -173,7 +180,7 @@ impl Loader {
         RdbError {
             fault,
             offset_bytes: self.offset_bytes.saturating_add(into_item as u64),
-            key: self.walk.key().map(Box::from),
+            key: self.walk.key().map(|key| Box::from(key.get(..ERROR_KEY_BYTES_MAX).unwrap_or(key))),
         }
     }
 }

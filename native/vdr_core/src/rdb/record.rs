@@ -178,7 +178,7 @@ impl Record {
         self.with_blob(blob, |record, blob| {
             let mut pieces = packing.form.pieces(blob)?;
             let stride = match packing.of {
-                PackedOf::List | PackedOf::Set => 1,
+                PackedOf::List | PackedOf::Set | PackedOf::Integers => 1,
                 PackedOf::Hash | PackedOf::ZSet => 2,
                 PackedOf::HashExpiring => 3,
             };
@@ -203,35 +203,36 @@ impl Record {
         visit: &mut impl Visit,
     ) -> Result<(), Fault> {
         let mut next = || rest.next().unwrap_or(Err(Fault::Corrupt("a member or field without its other half")));
-        let element = match of {
-            PackedOf::List | PackedOf::Set => {
-                if of == PackedOf::Set {
-                    self.distinct.add(first.text().as_bytes());
-                }
+        match of {
+            PackedOf::List | PackedOf::Integers => self.piece(first, visit),
+            PackedOf::Set => {
+                self.distinct.add(first.text().as_bytes());
                 self.piece(first, visit);
-                return Ok(());
             }
-            PackedOf::Hash => (next()?, Expiry::NEVER),
+            PackedOf::Hash => self.packed_field(first, next()?, Expiry::NEVER, visit),
             PackedOf::HashExpiring => {
-                let value = next()?;
-                (value, expiry_or(0, int(next()?)?)?)
+                let (value, at_ms) = (next()?, next()?);
+                self.packed_field(first, value, expiry_or(0, int(at_ms)?)?, visit);
             }
-            PackedOf::ZSet => {
-                let score = not_nan(score(next()?)?)?;
-                let member = first.text();
-                self.distinct.add(member.as_bytes());
-                if self.announce(visit) == Want::Elements {
-                    visit.element(Element::Member { member: member.as_bytes(), score });
-                }
-                return Ok(());
-            }
-        };
-        let (name, (value, expiry)) = (first.text(), element);
+            PackedOf::ZSet => self.packed_member(first, not_nan(score(next()?)?)?, visit),
+        }
+        Ok(())
+    }
+
+    fn packed_field(&mut self, name: Piece<'_>, value: Piece<'_>, expiry: Expiry, visit: &mut impl Visit) {
+        let name = name.text();
         self.distinct.add(name.as_bytes());
         if self.announce(visit) == Want::Elements {
             visit.element(Element::Field { name: name.as_bytes(), value: value.text().as_bytes(), expiry });
         }
-        Ok(())
+    }
+
+    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) {
+        let member = member.text();
+        self.distinct.add(member.as_bytes());
+        if self.announce(visit) == Want::Elements {
+            visit.element(Element::Member { member: member.as_bytes(), score });
+        }
     }
 
     fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) {

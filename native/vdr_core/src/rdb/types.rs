@@ -109,6 +109,8 @@ impl PackedForm {
 pub(super) enum PackedOf {
     List,
     Set,
+    /// A set whose ascending order leaves no room for a member that comes twice.
+    Integers,
     Hash,
     /// Field, value, expiry.
     HashExpiring,
@@ -132,7 +134,7 @@ pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Faul
         7 => (Kind::Other, Layout::Module),
         9 => (Kind::Hash, packed(PackedForm::Zipmap, PackedOf::Hash)),
         10 => (Kind::List, packed(PackedForm::Ziplist, PackedOf::List)),
-        11 => (Kind::Set, packed(PackedForm::Intset, PackedOf::Set)),
+        11 => (Kind::Set, packed(PackedForm::Intset, PackedOf::Integers)),
         12 => (Kind::ZSet, packed(PackedForm::Ziplist, PackedOf::ZSet)),
         13 => (Kind::Hash, packed(PackedForm::Ziplist, PackedOf::Hash)),
         14 => (Kind::List, Layout::Elements(Shape::Ziplists)),

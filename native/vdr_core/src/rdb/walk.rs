@@ -193,9 +193,9 @@ impl Walk {
             }
             op::EXPIRETIME => {
                 let at_ms = i64::from(i32::from_le_bytes(cursor.array()?)) * 1000;
-                self.record.expiry = key_expiry(at_ms, -1000);
+                self.record.expiry = Expiry::at(at_ms);
             }
-            op::EXPIRETIME_MS => self.record.expiry = key_expiry(cursor.i64_le()?, -1),
+            op::EXPIRETIME_MS => self.record.expiry = key_expiry(cursor.i64_le()?),
             op::RESIZEDB => visit.resize_db(self.record.db, cursor.len()?, cursor.len()?),
             op::AUX => {
                 let (name, value) = (cursor.raw()?, cursor.raw()?);
@@ -302,6 +302,7 @@ impl Walk {
     }
 }
 
-fn key_expiry(at_ms: i64, none: i64) -> Expiry {
-    if at_ms == none { Expiry::NEVER } else { Expiry::at(at_ms) }
+/// The server reads -1 as no expiry at all.
+fn key_expiry(at_ms: i64) -> Expiry {
+    if at_ms == -1 { Expiry::NEVER } else { Expiry::at(at_ms) }
 }

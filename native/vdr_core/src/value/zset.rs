@@ -80,6 +80,17 @@ impl ZSet {
         Self::from_members(members.into_iter().map(kept), listpack)
     }
 
+    /// Makes ready for so many members at once: more than a listpack holds turn it into a skiplist beforehand, as
+    /// servers do since 7.2.
+    pub fn expect(&mut self, entries: usize) {
+        self.listpack &= entries <= LISTPACK_MAX_ENTRIES;
+    }
+
+    /// The server has turned it into a skiplist, whatever its size.
+    pub fn become_skiplist(&mut self) {
+        self.listpack = false;
+    }
+
     /// Whether the server would hold it as a listpack, as far as can be known.
     pub fn is_listpack(&self) -> bool {
         self.listpack
@@ -170,4 +181,71 @@ impl ZSet {
 
 fn cmp_key(key: &(Score, Blob), score: Score, member: &[u8]) -> Ordering {
     key.0.cmp(&score).then_with(|| key.1.as_bytes().cmp(member))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(value: f64) -> Score {
+        Score::new(value).unwrap()
+    }
+
+    fn negative_zero(zset: &ZSet, member: &str) -> bool {
+        zset.score(member.as_bytes()).unwrap().get().is_sign_negative()
+    }
+
+    #[test]
+    fn a_listpack_forgets_the_sign_of_zero_and_a_skiplist_keeps_it() {
+        let mut zset = ZSet::default();
+        zset.insert("a".into(), score(-0.0));
+        assert!(!negative_zero(&zset, "a"));
+        zset.insert(Blob::from(vec![b'x'; LISTPACK_MAX_MEMBER_BYTES + 1]), score(1.0));
+        assert!(!zset.is_listpack());
+        zset.insert("b".into(), score(-0.0));
+        assert!(negative_zero(&zset, "b") && !negative_zero(&zset, "a"));
+    }
+
+    #[test]
+    fn the_129th_member_makes_a_skiplist_and_a_change_of_the_128th_does_not() {
+        let mut zset = ZSet::default();
+        for n in 0..LISTPACK_MAX_ENTRIES as i64 {
+            zset.insert(Blob::from_int(n), score(1.0));
+        }
+        zset.insert("0".into(), score(2.0));
+        assert!(zset.is_listpack());
+        zset.insert("more".into(), score(-0.0));
+        assert!(!zset.is_listpack() && negative_zero(&zset, "more"));
+        zset.remove(b"more");
+        assert!(!zset.is_listpack(), "there is no way back");
+    }
+
+    #[test]
+    fn an_equal_score_leaves_the_sign_of_zero_as_it_was() {
+        let mut zset = ZSet::default();
+        zset.expect(LISTPACK_MAX_ENTRIES + 1);
+        zset.insert("a".into(), score(-0.0));
+        assert_eq!(zset.insert("a".into(), score(0.0)), Some(score(0.0)));
+        assert!(negative_zero(&zset, "a"));
+        assert_eq!((zset.len(), zset.rank(b"a")), (1, Some(0)));
+    }
+
+    #[test]
+    fn what_is_stored_whole_is_a_listpack_when_it_is_small() {
+        let members = |count: i64| (0..count).map(|n| (Blob::from_int(n), score(-0.0))).collect::<Vec<_>>();
+        let small = ZSet::from_stored(members(128));
+        assert!(small.is_listpack() && !negative_zero(&small, "0"));
+        let large = ZSet::from_stored(members(129));
+        assert!(!large.is_listpack() && negative_zero(&large, "0"));
+        let long = ZSet::from_stored(vec![("a".into(), score(-0.0)), (Blob::from(vec![0; 65]), score(0.0))]);
+        assert!(!long.is_listpack() && negative_zero(&long, "a"));
+    }
+
+    #[test]
+    fn of_equal_members_in_a_file_the_last_counts() {
+        let zset =
+            ZSet::from_members([("a".into(), score(1.0)), ("b".into(), score(2.0)), ("a".into(), score(3.0))], true);
+        let all: Vec<_> = zset.iter().map(|(member, score)| (member.to_vec(), score.get())).collect();
+        assert_eq!(all, [(b"b".to_vec(), 2.0), (b"a".to_vec(), 3.0)]);
+    }
 }

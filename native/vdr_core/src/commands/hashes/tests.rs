@@ -1,4 +1,4 @@
-use super::super::harness::{Mirror, Rng, touched};
+use super::super::harness::{Mirror, Rng, touched, tuple};
 use super::super::{ApplyError, Arg, ReadError, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -293,6 +293,26 @@ fn the_key_that_changes_is_touched() {
         ["HSET k f v", "HPEXPIREAT k 1 NX FIELDS 1 f", "HSETEX k KEEPTTL FIELDS 1 f v", "HGETDEL k FIELDS 1 f"]
     {
         assert_eq!(touched(command), ["k"], "{command}");
+    }
+}
+
+#[test]
+fn watchers_get_tuples() {
+    for (command, expected) in [
+        ("HSET k f v g 2", "{:hset, k, [{f, v}, {g, 2}]}"),
+        ("HMSET k f v", "{:hmset, k, [{f, v}]}"),
+        ("HSETNX k f v", "{:hsetnx, k, f, v}"),
+        ("HDEL k f g", "{:hdel, k, [f, g]}"),
+        ("HINCRBY k f -2", "{:hincrby, k, f, -2}"),
+        ("HINCRBYFLOAT k f 0.5", "{:hincrbyfloat, k, f, 0.5}"),
+        ("HPEXPIREAT k 5 NX FIELDS 2 f nx", "{:hpexpireat, k, 5, [:nx], [f, nx]}"),
+        ("HEXPIRE k 5 FIELDS 1 7", "{:hexpire, k, 5, [], [7]}"),
+        ("HPERSIST k FIELDS 1 f", "{:hpersist, k, [], [f]}"),
+        ("HGETDEL k FIELDS 1 f", "{:hgetdel, k, [], [f]}"),
+        ("HGETEX k PERSIST FIELDS 1 f", "{:hgetex, k, [:persist], [f]}"),
+        ("HSETEX k FNX PXAT 9 FIELDS 1 f v", "{:hsetex, k, [:fnx, :pxat, 9], [{f, v}]}"),
+    ] {
+        assert_eq!(tuple(command), expected, "{command}");
     }
 }
 

@@ -1,4 +1,4 @@
-use super::super::harness::{Mirror, Rng, split, touched};
+use super::super::harness::{Mirror, Rng, split, touched, tuple};
 use super::super::{ApplyError, Written};
 use std::collections::BTreeMap;
 
@@ -177,6 +177,25 @@ fn every_key_that_changes_is_touched() {
         ("LMPOP 9 a", vec![]),
     ] {
         assert_eq!(touched(command), keys, "{command}");
+    }
+}
+
+#[test]
+fn watchers_get_tuples() {
+    for (command, expected) in [
+        ("LPUSH k a b", "{:lpush, k, [a, b]}"),
+        ("RPUSHX k a", "{:rpushx, k, [a]}"),
+        ("LINSERT k BEFORE p v", "{:linsert, k, :before, p, v}"),
+        ("LSET k -1 v", "{:lset, k, -1, v}"),
+        ("LREM k 0 v", "{:lrem, k, 0, v}"),
+        ("LTRIM k 1 -1", "{:ltrim, k, 1, -1}"),
+        ("LPOP k", "{:lpop, k, []}"),
+        ("RPOP k 2", "{:rpop, k, [2]}"),
+        ("LMOVE s d LEFT right", "{:lmove, s, d, :left, :right}"),
+        ("RPOPLPUSH s d", "{:rpoplpush, s, d}"),
+        ("LMPOP 2 a b LEFT COUNT 3", "{:lmpop, [a, b], :left, [:count, 3]}"),
+    ] {
+        assert_eq!(tuple(command), expected, "{command}");
     }
 }
 

@@ -1,4 +1,4 @@
-use super::super::harness::{Mirror, Rng, touched};
+use super::super::harness::{Mirror, Rng, touched, tuple};
 use super::super::{ApplyError, Arg, ReadError, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,6 +103,42 @@ fn cursors_walk_in_byte_order_from_members_that_need_not_exist() {
     }
 }
 
+/// Small against large is searched, like against like is walked: both must find the same.
+#[test]
+fn algebra_does_not_depend_on_how_the_sets_are_looked_through() {
+    let sadd = |key: &str, numbers: &mut dyn Iterator<Item = u32>| {
+        let members: Vec<String> = numbers.map(|n| format!("m{n:04}")).collect();
+        format!("SADD {key} {}", members.join(" "))
+    };
+    let mut m = mirror(&[
+        &sadd("all", &mut (0..2000)),
+        &sadd("even", &mut (0..2000).step_by(2)),
+        &sadd("few", &mut [5, 6, 1998, 1999, 2000].into_iter()),
+    ]);
+    for (read, answer) in [
+        ("sinter [few,all,even]", "[m0006 m1998]"),
+        ("sinter [few,all]", "[m0005 m0006 m1998 m1999]"),
+        ("sdiff [few,even]", "[m0005 m1999 m2000]"),
+        ("sdiff [few,all]", "[m2000]"),
+        ("sintercard [all,even]", "1000"),
+        ("sintercard [even,all,all]", "1000"),
+    ] {
+        assert_eq!(m.ask(read), answer, "{read}");
+    }
+    let rest = m.ask("sdiff [all,even,few]");
+    assert_eq!((rest.split(' ').count(), rest.starts_with("[m0001 m0003 m0007 ")), (998, true));
+    for (store, read) in [
+        ("SDIFFSTORE d all few", "sdiff [all,few]"),
+        ("SDIFFSTORE d all even", "sdiff [all,even]"),
+        ("SUNIONSTORE d few all", "sunion [all,few]"),
+        ("SUNIONSTORE d even all", "sunion [all,even]"),
+    ] {
+        m.run(&[store]);
+        assert_eq!(m.ask("smembers d"), m.ask(read), "{store}");
+    }
+    assert_eq!((m.ask("scard d"), m.ask("scard all")), ("2000".into(), "2000".into()));
+}
+
 #[test]
 fn random_members_are_members() {
     let m = mirror(&["SADD s a b c d e"]);
@@ -199,6 +235,20 @@ fn every_key_that_changes_is_touched() {
     for (command, keys) in [("SADD k a", vec!["k"]), ("SMOVE a b m", vec!["a", "b"]), ("SINTERSTORE d a b", vec!["d"])]
     {
         assert_eq!(touched(command), keys, "{command}");
+    }
+}
+
+#[test]
+fn watchers_get_tuples() {
+    for (command, expected) in [
+        ("SADD k a b", "{:sadd, k, [a, b]}"),
+        ("SREM k a", "{:srem, k, [a]}"),
+        ("SMOVE s d m", "{:smove, s, d, m}"),
+        ("SUNIONSTORE d a b", "{:sunionstore, d, [a, b]}"),
+        ("SINTERSTORE d a", "{:sinterstore, d, [a]}"),
+        ("SDIFFSTORE d a", "{:sdiffstore, d, [a]}"),
+    ] {
+        assert_eq!(tuple(command), expected, "{command}");
     }
 }
 

@@ -16,6 +16,14 @@ pub enum Told {
     Member(Vec<u8>, f64),
 }
 
+impl Told {
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Told::String(bytes) | Told::Item(bytes) | Told::Field(bytes, ..) | Told::Member(bytes, _) => bytes,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     pub db: u32,
@@ -80,10 +88,6 @@ impl Recorder {
         }
         counts
     }
-
-    pub fn find(&self, key: &[u8]) -> &Key {
-        self.keys.iter().find(|k| k.key == key).unwrap_or_else(|| panic!("no key {}", key.escape_ascii()))
-    }
 }
 
 /// Loads from pieces; answers what was told and how many bytes belong to the file.
@@ -109,9 +113,17 @@ pub fn load_whole(bytes: &[u8]) -> Result<Recorder, RdbError> {
     })
 }
 
-/// The project's own files, written by real servers (`bin/make-rdb-fixtures`).
-pub fn own_files() -> Vec<(String, Vec<u8>)> {
-    files(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rdb"))
+/// The project's own files, written by real servers (`bin/make-rdb-fixtures`): name, file, what the server answered.
+pub fn own_files() -> Vec<(String, Vec<u8>, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rdb");
+    let answers = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.keys"))).unwrap();
+    files(&folder)
+        .into_iter()
+        .map(|(name, bytes)| {
+            let answers = answers(&name);
+            (name, bytes, answers)
+        })
+        .collect()
 }
 
 /// A wider collection that stands beside the project on some machines.

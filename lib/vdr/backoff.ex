@@ -1,0 +1,35 @@
+defmodule Vdr.Backoff do
+  @moduledoc false
+  # How long to wait before the next attempt: doubling, with jitter, so that many mirrors of one server that went away do
+  # not all come back in the same moment.
+
+  @enforce_keys [:first_ms, :max_ms]
+  defstruct [:first_ms, :max_ms, failures: 0]
+
+  @type t :: %__MODULE__{first_ms: non_neg_integer, max_ms: non_neg_integer, failures: non_neg_integer}
+
+  # Beyond it doubling would only make large numbers.
+  @max_doublings 31
+
+  @spec new(non_neg_integer, non_neg_integer) :: t
+  def new(first_ms, max_ms), do: %__MODULE__{first_ms: first_ms, max_ms: max_ms}
+
+  @doc "The next delay: between three quarters and the whole of what doubling gives."
+  @spec next(t) :: {delay_ms :: non_neg_integer, t}
+  def next(%__MODULE__{} = backoff) do
+    doubled = backoff.first_ms * Integer.pow(2, min(backoff.failures, @max_doublings))
+    {jitter(min(doubled, backoff.max_ms)), %{backoff | failures: backoff.failures + 1}}
+  end
+
+  @doc "The delay after a refusal that trying again soon cannot help."
+  @spec slow(t) :: {delay_ms :: non_neg_integer, t}
+  def slow(%__MODULE__{} = backoff), do: {jitter(backoff.max_ms), backoff}
+
+  @spec reset(t) :: t
+  def reset(%__MODULE__{} = backoff), do: %{backoff | failures: 0}
+
+  defp jitter(delay_ms) do
+    spread = div(delay_ms, 4)
+    delay_ms - :rand.uniform(spread + 1) + 1
+  end
+end

@@ -1,0 +1,44 @@
+defmodule Vdr.Instance do
+  @moduledoc false
+  # The supervisor of one instance: its pid is what `Veidrodelis.start_link/1` answers. Its life is the store's; the link
+  # below it may crash without costing data or watches.
+
+  use Supervisor
+
+  alias Vdr.{Instances, Options}
+
+  # A link that keeps crashing is a bug; restarting it is not what it waits for, see `Vdr.Link`.
+  @max_restarts 20
+  @max_seconds 10
+
+  @spec start_link(Options.t()) :: Supervisor.on_start()
+  def start_link(%Options{} = options) do
+    case Supervisor.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: [])) do
+      :ignore -> already_started(options)
+      started -> started
+    end
+  end
+
+  # The other one may be gone by now; then the id is free.
+  defp already_started(options) do
+    case Instances.find(options.id) do
+      {_store, pid} -> {:error, {:already_started, pid}}
+      nil -> start_link(options)
+    end
+  end
+
+  @impl Supervisor
+  def init(%Options{} = options) do
+    case Instances.claim(options.id) do
+      {:ok, store} ->
+        Supervisor.init([{Vdr.Link, {store, options}}],
+          strategy: :one_for_one,
+          max_restarts: @max_restarts,
+          max_seconds: @max_seconds
+        )
+
+      {:error, {:already_started, _pid}} ->
+        :ignore
+    end
+  end
+end

@@ -1,0 +1,188 @@
+defmodule Vdr.Instances do
+  @moduledoc false
+  # Who owns which instance id, and who waits for it to be ready.
+  #
+  # A store is made here for the supervisor that claims an id, and closed here when that supervisor is gone, for whatever
+  # reason: so it outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and call nobody.
+  # Everything that is known only here can be built again from there, so a crash of this process costs no instance.
+
+  use GenServer
+
+  alias Vdr.Native
+
+  @typedoc "What `Vdr.Link` has to say about its doings, for `Veidrodelis.info/1`."
+  @type report :: %{
+          link: :connecting | :linked | :waiting | :stopped,
+          attempts: non_neg_integer,
+          links: non_neg_integer,
+          last_error: nil | term
+        }
+
+  @new_report %{link: :connecting, attempts: 0, links: 0, last_error: nil}
+
+  @spec start_link(term) :: GenServer.on_start()
+  def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+
+  @doc "Makes the table of reports, which is to outlive this process."
+  @spec new_table() :: :ets.table()
+  def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
+
+  @doc "Makes the caller the owner of `id`, with a new store."
+  @spec claim(term) :: {:ok, reference} | {:error, {:already_started, pid}}
+  def claim(id), do: GenServer.call(__MODULE__, {:claim, id, self()}, :infinity)
+
+  @doc "Waits until the instance can be read."
+  @spec await_ready(term, timeout) :: :ok | {:error, term}
+  def await_ready(id, timeout), do: GenServer.call(__MODULE__, {:await_ready, id, timeout}, :infinity)
+
+  @doc "The instance can be read: those who wait are told."
+  @spec ready(term) :: :ok
+  def ready(id), do: GenServer.cast(__MODULE__, {:ready, id})
+
+  @doc "The server refuses us for a reason that trying again soon cannot help; `nil` when it no longer does."
+  @spec refused(term, term) :: :ok
+  def refused(id, reason), do: GenServer.cast(__MODULE__, {:refused, id, reason})
+
+  @doc "Leaves word of how the link stands."
+  @spec report(term, map) :: :ok
+  def report(id, changes) do
+    :ets.insert(__MODULE__, {id, Map.merge(report(id), changes)})
+    :ok
+  end
+
+  @spec report(term) :: report
+  def report(id) do
+    case :ets.lookup(__MODULE__, id) do
+      [{^id, report}] -> report
+      [] -> @new_report
+    end
+  end
+
+  @doc "The store and the supervisor of an instance."
+  @spec find(term) :: {reference, pid} | nil
+  def find(id), do: :persistent_term.get({Veidrodelis, id}, nil)
+
+  @doc "The id of an instance, which may be given by its supervisor's pid."
+  @spec id(term) :: {:ok, term} | :error
+  def id(pid) when is_pid(pid) do
+    # A pid may be an id as well as any other term.
+    if find(pid), do: {:ok, pid}, else: GenServer.call(__MODULE__, {:id, pid}, :infinity)
+  end
+
+  def id(id), do: if(find(id), do: {:ok, id}, else: :error)
+
+  @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
+  @spec released(term, pid) :: :ok
+  def released(id, pid), do: GenServer.call(__MODULE__, {:released, id, pid}, :infinity)
+
+  @impl GenServer
+  def init(nil) do
+    Process.flag(:trap_exit, true)
+
+    owners =
+      for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{}, do: {Process.monitor(pid), {id, pid}}
+
+    {:ok, %{owners: owners, waiting: %{}, refusals: %{}}}
+  end
+
+  @impl GenServer
+  def handle_call({:claim, id, pid}, _from, state) do
+    case find(id) do
+      {_store, owner} when owner == pid ->
+        {:reply, {:error, {:already_started, pid}}, state}
+
+      {_store, owner} ->
+        # Its end may be on the way to us still.
+        if Process.alive?(owner),
+          do: {:reply, {:error, {:already_started, owner}}, state},
+          else: claimed(id, pid, release(id, state))
+
+      nil ->
+        claimed(id, pid, state)
+    end
+  end
+
+  def handle_call({:id, pid}, _from, state) do
+    found = Enum.find_value(state.owners, :error, fn {_monitor, {id, owner}} -> owner == pid && {:ok, id} end)
+    {:reply, found, state}
+  end
+
+  def handle_call({:released, id, pid}, _from, state), do: {:reply, :ok, release_from(pid, id, state)}
+
+  def handle_call({:await_ready, id, timeout}, from, state) do
+    case find(id) do
+      nil ->
+        {:reply, {:error, :not_found}, state}
+
+      {store, _pid} ->
+        cond do
+          Native.ready(store) -> {:reply, :ok, state}
+          is_map_key(state.refusals, id) -> {:reply, {:error, state.refusals[id]}, state}
+          true -> {:noreply, wait(state, id, from, timeout)}
+        end
+    end
+  end
+
+  @impl GenServer
+  def handle_cast({:ready, id}, state), do: {:noreply, state |> forget_refusal(id) |> answer(id, :ok)}
+  def handle_cast({:refused, id, nil}, state), do: {:noreply, forget_refusal(state, id)}
+
+  def handle_cast({:refused, id, reason}, state) do
+    # Data that was there before can still be read, whoever refuses us now.
+    {:noreply, answer(put_in(state.refusals[id], reason), id, {:error, reason})}
+  end
+
+  @impl GenServer
+  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
+    case state.owners do
+      %{^monitor => {id, pid}} ->
+        {:noreply, release_from(pid, id, %{state | owners: Map.delete(state.owners, monitor)})}
+
+      _unknown ->
+        {:noreply, state}
+    end
+  end
+
+  def handle_info({:await_timeout, id, from}, state) do
+    {expired, still} = state.waiting |> Map.get(id, []) |> Enum.split_with(&(&1 == from))
+    Enum.each(expired, &GenServer.reply(&1, {:error, :timeout}))
+    {:noreply, put_in(state.waiting[id], still)}
+  end
+
+  def handle_info(_message, state), do: {:noreply, state}
+
+  defp claimed(id, pid, state) do
+    store = Native.store_new()
+    :persistent_term.put({Veidrodelis, id}, {store, pid})
+    :ets.insert(__MODULE__, {id, @new_report})
+    {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
+  end
+
+  # The id may have gone over to another owner already.
+  defp release_from(pid, id, state) do
+    if match?({_store, ^pid}, find(id)), do: release(id, state), else: state
+  end
+
+  defp release(id, state) do
+    with {store, _pid} <- find(id) do
+      :persistent_term.erase({Veidrodelis, id})
+      Native.store_close(store)
+      :ets.delete(__MODULE__, id)
+    end
+
+    state |> forget_refusal(id) |> answer(id, {:error, :not_found})
+  end
+
+  defp wait(state, id, from, timeout) do
+    if timeout != :infinity, do: Process.send_after(self(), {:await_timeout, id, from}, timeout)
+    put_in(state.waiting[id], [from | Map.get(state.waiting, id, [])])
+  end
+
+  defp answer(state, id, answer) do
+    {waiting, others} = Map.pop(state.waiting, id, [])
+    Enum.each(waiting, &GenServer.reply(&1, answer))
+    %{state | waiting: others}
+  end
+
+  defp forget_refusal(state, id), do: %{state | refusals: Map.delete(state.refusals, id)}
+end

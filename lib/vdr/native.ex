@@ -1,0 +1,38 @@
+defmodule Vdr.Native do
+  @moduledoc false
+  # The functions of the native library, and nothing else. What they answer is told where they are defined, in
+  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Snapshot`, `Vdr.Instances`, `Vdr.Link` and the facade calls them.
+
+  @on_load :load
+
+  def load do
+    path = Path.join(:code.priv_dir(:veidrodelis), "native/libvdr_nif")
+    :erlang.load_nif(String.to_charlist(path), 0)
+  end
+
+  # Reads
+  def commands, do: missing()
+  def error_codes, do: missing()
+  def read(_source, _db, _name, _args), do: missing()
+  def read_dirty(_source, _db, _name, _args), do: missing()
+  def get(_source, _db, _key), do: missing()
+  def hget(_source, _db, _key, _field), do: missing()
+  def read_tx(_source, _db, _operations), do: missing()
+  def read_tx_dirty(_source, _db, _operations), do: missing()
+
+  # An instance
+  def store_new, do: missing()
+  def store_close(_store), do: missing()
+  def ready(_store), do: missing()
+  def status(_store), do: missing()
+  def snapshot(_store), do: missing()
+  def watch(_store, _db, _key, _ref, _pid), do: missing()
+  def unwatch(_store, _db, _key, _pid), do: missing()
+  def link_start(_store, _config, _pid, _tag), do: missing()
+  def link_stop(_store), do: missing()
+
+  # Snapshots
+  def snapshot_from_commands(_db, _commands), do: missing()
+
+  defp missing, do: :erlang.nif_error(:native_library_not_loaded)
+end

@@ -1,0 +1,229 @@
+defmodule Vdr.Options do
+  @moduledoc false
+  # What `Veidrodelis.start_link/1` takes: one schema, from which its documentation is made, and what the options mean
+  # together. Whoever has a `%Vdr.Options{}` need check nothing again.
+
+  @port 1..65_535
+  @ms 0..2_147_483_647
+
+  # Options by name: what they take, their default, what they are for. An option that has no default is `nil` then.
+  @schema [
+    id: [type: :any, required: true, doc: "names the instance in every other call"],
+    name: [type: :name, doc: "registers the instance's supervisor, as `GenServer` does"],
+    host: [type: :string, default: "localhost", doc: "the server's host name or address"],
+    port: [type: {:integer, @port}, default: 6379, doc: "the server's port"],
+    url: [
+      type: :url,
+      doc:
+        "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port` in the place of `:host`, `:port`, " <>
+          "`:username`, `:password` and `:ssl`"
+    ],
+    sentinel: [
+      type: :sentinel,
+      doc:
+        "finds the server by Sentinel instead of `:host` and `:port`: `:sentinels` (required, each with `:host` and " <>
+          "`:port`), `:group` (required), `:role` (`:primary`, the default, or `:replica`), `:connect_opts`, " <>
+          "`:replica_connect_opts`, `:host_map`. Not supported yet"
+    ],
+    username: [type: :string, doc: "the ACL user; servers before 6.0 know none"],
+    password: [type: :password, doc: "a string, or `{module, function, arguments}` that returns one at each attempt"],
+    ssl: [type: :boolean, default: false, doc: "whether to use TLS. Not supported yet"],
+    ssl_opts: [type: :keyword, default: [], doc: "options of TLS. Not supported yet"],
+    timeout: [type: {:integer, 1..2_147_483_647}, default: 5000, doc: "how long connecting may take, in ms"],
+    reconnect: [type: :boolean, default: true, doc: "whether to connect again after a failure"],
+    reconnect_delay_ms: [type: {:integer, @ms}, default: 1000, doc: "the first delay before connecting again"],
+    max_reconnect_delay_ms: [type: {:integer, @ms}, default: 30_000, doc: "where doubling the delay ends"],
+    ack_interval_ms: [
+      type: {:integer, 1..2_147_483_647},
+      default: 1000,
+      doc: "how often the primary is told how far the mirror is"
+    ],
+    command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
+  ]
+
+  @names Keyword.keys(@schema)
+  @schemes %{"redis" => false, "valkey" => false, "rediss" => true, "valkeys" => true}
+
+  @derive {Inspect, except: [:password]}
+  @enforce_keys [:id]
+  # `password` is nil or a function that returns it: no crash report, however it is formatted, shows what a closure has
+  # closed over.
+  defstruct @names -- [:url]
+
+  @type t :: %__MODULE__{}
+
+  @doc "The list of options for the documentation."
+  @spec docs() :: String.t()
+  def docs do
+    Enum.map_join(@schema, "\n", fn {name, spec} ->
+      notes =
+        [if(spec[:required], do: "required"), if(Keyword.has_key?(spec, :default), do: "`#{inspect(spec[:default])}`")]
+        |> Enum.reject(&is_nil/1)
+        |> Enum.map_join("", &" (#{&1})")
+
+      "  * `#{inspect(name)}`#{notes} - #{spec[:doc]}."
+    end)
+  end
+
+  @doc "The options as a struct; raises `ArgumentError` that names what is wrong."
+  @spec validate!(keyword | t) :: t
+  def validate!(%__MODULE__{} = options), do: options
+
+  def validate!(options) do
+    unless Keyword.keyword?(options), do: refuse("the options of Veidrodelis", "a keyword list", inspect_kind(options))
+    Enum.each(options, fn {name, value} -> check_known!(name, value) end)
+    check_required!(options)
+
+    given = options |> expand_url() |> check_together!() |> refuse_unsupported!()
+    defaults = for {name, spec} <- @schema, name != :url, do: {name, spec[:default]}
+    struct!(__MODULE__, defaults |> Keyword.merge(given) |> Keyword.update!(:password, &hide/1))
+  end
+
+  @doc "The password for one attempt to connect."
+  @spec password(t) :: {:ok, binary | nil} | {:error, :bad_password_function}
+  def password(%__MODULE__{password: nil}), do: {:ok, nil}
+
+  def password(%__MODULE__{password: fun}) do
+    case fun.() do
+      password when is_binary(password) -> {:ok, password}
+      _other -> {:error, :bad_password_function}
+    end
+  catch
+    # What it raised may show the secret that it had in hand.
+    _kind, _reason -> {:error, :bad_password_function}
+  end
+
+  defp hide({module, function, arguments}), do: fn -> apply(module, function, arguments) end
+  defp hide(password) when is_binary(password), do: fn -> password end
+  defp hide(nil), do: nil
+
+  defp check_known!(name, value) do
+    case @schema[name] do
+      nil -> raise ArgumentError, "unknown option #{inspect(name)} of Veidrodelis#{nearest(name)}"
+      spec -> check!(inspect(name), spec[:type], value)
+    end
+  end
+
+  defp nearest(name) do
+    nearest = Enum.max_by(@names, &String.jaro_distance(to_string(&1), to_string(name)))
+
+    if String.jaro_distance(to_string(nearest), to_string(name)) > 0.77,
+      do: ", did you mean #{inspect(nearest)}?",
+      else: "; known are #{Enum.map_join(@names, ", ", &inspect/1)}"
+  end
+
+  defp check_required!(options) do
+    for {name, spec} <- @schema, spec[:required], not Keyword.has_key?(options, name) do
+      raise ArgumentError, "option #{inspect(name)} of Veidrodelis is missing: it #{spec[:doc]}"
+    end
+  end
+
+  defp check!(_name, :any, _value), do: :ok
+  defp check!(_name, :boolean, value) when is_boolean(value), do: :ok
+  defp check!(name, :boolean, value), do: refuse(name, "true or false", inspect(value))
+
+  defp check!(name, {:integer, first..last}, value) do
+    unless is_integer(value) and value >= first and value <= last,
+      do: refuse(name, "an integer from #{first} to #{last}", inspect(value))
+  end
+
+  defp check!(name, :string, value) do
+    unless is_binary(value) and value != "", do: refuse(name, "a string that is not empty", inspect(value))
+  end
+
+  defp check!(name, :keyword, value) do
+    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", inspect(value))
+  end
+
+  defp check!(_name, :password, nil), do: :ok
+  defp check!(_name, :password, value) when is_binary(value) and value != "", do: :ok
+  defp check!(_name, :password, {m, f, a}) when is_atom(m) and is_atom(f) and is_list(a), do: :ok
+
+  defp check!(name, :password, value),
+    do: refuse(name, "a string that is not empty, or {module, function, arguments}", inspect_kind(value))
+
+  defp check!(_name, :name, value) when is_atom(value) and value not in [nil, true, false], do: :ok
+  defp check!(_name, :name, {:global, _name_of_it}), do: :ok
+  defp check!(_name, :name, {:via, module, _name_of_it}) when is_atom(module), do: :ok
+  defp check!(name, :name, value), do: refuse(name, "an atom, {:global, term} or {:via, module, term}", inspect(value))
+
+  defp check!(name, :url, value) do
+    unless is_binary(value), do: refuse(name, "a URL as a string", inspect_kind(value))
+  end
+
+  defp check!(_name, :command_filter, _value), do: :ok
+  defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)
+
+  @doc false
+  @spec refuse(String.t(), String.t(), String.t()) :: no_return
+  def refuse(name, takes, got), do: raise(ArgumentError, "#{name} takes #{takes}, got: #{got}")
+
+  # For what may be, or hold, a secret.
+  defp inspect_kind(value) when is_binary(value), do: "a string"
+  defp inspect_kind(value) when is_list(value), do: "a list"
+  defp inspect_kind(value) when is_tuple(value), do: "a tuple of #{tuple_size(value)}"
+  defp inspect_kind(value) when is_atom(value) or is_number(value), do: inspect(value)
+  defp inspect_kind(_value), do: "a term of another kind"
+
+  defp expand_url(options) do
+    case Keyword.pop(options, :url) do
+      {nil, options} -> options
+      {url, options} -> Keyword.merge(options, from_url(URI.parse(url), options))
+    end
+  end
+
+  defp from_url(%URI{scheme: scheme} = uri, options) do
+    unless is_map_key(@schemes, scheme),
+      do: refuse(":url", "redis://, rediss://, valkey:// or valkeys://", "the scheme #{inspect(scheme)}")
+
+    if uri.host in [nil, ""], do: refuse(":url", "a URL with a host", "one without")
+    unless uri.path in [nil, "", "/"], do: refuse(":url", "no database, since all are mirrored", inspect(uri.path))
+
+    url =
+      [host: uri.host, ssl: Map.fetch!(@schemes, scheme)] ++ if(uri.port, do: [port: uri.port], else: []) ++ user(uri)
+
+    for name <- [:host, :port | Keyword.keys(url)], Keyword.has_key?(options, name) do
+      raise ArgumentError, "options :url and #{inspect(name)} exclude each other"
+    end
+
+    if uri.port, do: check!("the port of :url", {:integer, @port}, uri.port)
+    url
+  end
+
+  defp user(%URI{userinfo: nil}), do: []
+
+  defp user(%URI{userinfo: userinfo}) do
+    case userinfo |> String.split(":", parts: 2) |> Enum.map(&URI.decode/1) do
+      ["", password] -> [password: password]
+      [username, password] when password != "" -> [username: username, password: password]
+      _no_password -> refuse(":url", "user:password@ or :password@ before the host", "one without a password")
+    end
+  end
+
+  defp check_together!(options) do
+    for name <- [:host, :port, :username, :password], options[:sentinel] && Keyword.has_key?(options, name) do
+      raise ArgumentError, "options :sentinel and #{inspect(name)} exclude each other"
+    end
+
+    if options[:username] && !options[:password],
+      do: raise(ArgumentError, "option :username needs :password beside it")
+
+    {first, last} =
+      {options[:reconnect_delay_ms] || @schema[:reconnect_delay_ms][:default],
+       options[:max_reconnect_delay_ms] || @schema[:max_reconnect_delay_ms][:default]}
+
+    if first > last,
+      do: refuse(":max_reconnect_delay_ms", "at least :reconnect_delay_ms (#{first})", "#{last}")
+
+    options
+  end
+
+  defp refuse_unsupported!(options) do
+    for name <- [:sentinel, :ssl, :command_filter], options[name] do
+      raise ArgumentError, "option #{inspect(name)} is not supported yet"
+    end
+
+    if Keyword.get(options, :ssl_opts, []) != [], do: raise(ArgumentError, "option :ssl_opts is not supported yet")
+    options
+  end
+end

@@ -1,0 +1,90 @@
+defmodule Veidrodelis.Error do
+  @moduledoc """
+  A reason of `{:error, reason}` as an exception, with a sentence for people.
+
+      raise Veidrodelis.Error, reason: :not_ready
+  """
+
+  @enforce_keys [:reason]
+  defexception [:reason]
+
+  @type t :: %__MODULE__{reason: term}
+
+  @impl Exception
+  def message(%__MODULE__{reason: reason}), do: sentence(reason)
+
+  # Of reads and watches.
+  defp sentence(:not_found), do: "there is no such instance or watch"
+  defp sentence(:not_ready), do: "the first full sync is not complete yet"
+  defp sentence(:wrong_type), do: "the key holds a value of another type than the command is for"
+  defp sentence(:bad_argument), do: "an argument is not what the command takes"
+  defp sentence({:bad_command, command}), do: "no command, or not the arguments that it takes: #{inspect(command)}"
+  defp sentence(:already_registered), do: "the process watches this key already"
+  defp sentence(:timeout), do: "the time to wait was over"
+  defp sentence(:not_connected), do: "no server is connected"
+
+  # Of starting a link.
+  defp sentence(:no_thread), do: "the system has no thread left for the link"
+  defp sentence(:process_gone), do: "the process that keeps the link is gone"
+  defp sentence(:bad_link_config), do: "the native library did not take the options; this is a bug"
+  defp sentence(:bad_password_function), do: "the function for the password did not return a string"
+
+  # Of a link's end: the way to the server.
+  defp sentence(:stopped), do: "the link was stopped"
+  defp sentence(:host_not_found), do: "the host name has no address"
+  defp sentence(:connection_refused), do: "nothing listens at the host and port"
+  defp sentence(:host_unreachable), do: "no route leads to the host"
+  defp sentence(:network_unreachable), do: "no route leads to the host's network"
+  defp sentence(:connect_timeout), do: "connecting took too long"
+  defp sentence(:connect_failed), do: "connecting failed"
+  defp sentence(:handshake_timeout), do: "the server accepted the connection and then did not answer in time"
+  defp sentence(:read_timeout), do: "the server sent nothing for too long"
+  defp sentence(:write_timeout), do: "the server took nothing for too long"
+  defp sentence(:closed), do: "the server closed the connection"
+  defp sentence(:connection_reset), do: "the connection was reset"
+  defp sentence(:connection_timed_out), do: "the connection timed out"
+  defp sentence(:io_error), do: "reading from or writing to the server failed"
+
+  # Of a link's end: what the server said.
+  defp sentence(:not_redis), do: "what answers there speaks another protocol than Redis"
+  defp sentence(:bad_reply), do: "the server's reply makes no sense"
+  defp sentence(:wrong_password), do: "the server does not accept the username or password"
+  defp sentence(:password_required), do: "the server wants a password; give the option :password"
+  defp sentence(:no_password_set), do: "the server has no password set, but the option :password is given"
+
+  defp sentence(:no_permission),
+    do: "the user may not replicate; it needs the permissions +psync +replconf +ping"
+
+  defp sentence(:protected_mode), do: "the server is in protected mode and takes local clients only"
+
+  defp sentence(:psync_forbidden),
+    do: "the server does not offer PSYNC, as many managed services do not; without it there is no replication"
+
+  defp sentence(:loading), do: "the server is still loading its data"
+  defp sentence(:no_master_link), do: "the server is a replica without a link to its own primary"
+  defp sentence(:master_down), do: "the server is a replica whose own primary is down"
+  defp sentence(:busy), do: "the server is busy with a script"
+  defp sentence(:misconf), do: "the server cannot save its data and refuses to go on"
+  defp sentence(:bgsave_failed), do: "the server could not make the snapshot file"
+  defp sentence(:pending_output), do: "the server still has output pending for the connection"
+  defp sentence(:too_many_clients), do: "the server has too many clients"
+  defp sentence(:refused), do: "the server refused to replicate"
+
+  # Of a link's end: what came.
+  defp sentence(:protocol), do: "what the server sent is not the replication protocol"
+  defp sentence(:diverged), do: "a command does not fit the data: the mirror is no longer the primary's equal"
+  defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
+  defp sentence(:bad_rdb_transfer), do: "the snapshot file came with wrong framing"
+  defp sentence(:rdb_bad_magic), do: "the snapshot file is none"
+  defp sentence(:rdb_unsupported_version), do: "the snapshot file has a version that the library does not know"
+  defp sentence(:rdb_unknown_type), do: "the snapshot file holds a type of value that the library does not know"
+  defp sentence(:rdb_corrupt), do: "the snapshot file is damaged"
+  defp sentence(:rdb_checksum), do: "the snapshot file's checksum does not match"
+  defp sentence(:rdb_truncated), do: "the snapshot file ended too early"
+  defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
+  defp sentence(:superseded), do: "another link of the instance took over"
+  defp sentence(:panicked), do: "the native library met a bug of its own"
+
+  # What no clause knows is shown as it is.
+  defp sentence(other), do: inspect(other)
+end

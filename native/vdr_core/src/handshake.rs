@@ -1,0 +1,287 @@
+//! The opening of a link, sans-IO: the primary's replies in, our commands out, until it says how it will feed us.
+//!
+//! ```text
+//! PING -> [AUTH] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
+//!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
+//! ```
+//!
+//! Every option travels alone and every reply is read before the next command: the options of one REPLCONF take effect
+//! from left to right until the first unknown one, and a PSYNC with replies still pending is refused. A refused REPLCONF
+//! option is no obstacle, as it is none to the servers' own replicas; PSYNC decides.
+//!
+//! What follows the last reply (the snapshot file's framing, the stream) is none of this module's business.
+
+mod refusal;
+
+pub use refusal::{Refusal, RefusalKind, Retry};
+
+use bytes::{Buf, BytesMut};
+use std::fmt;
+
+/// The longest reply line taken from a server. The longest that a real one sends here are error texts of some hundred
+/// bytes.
+pub const MAX_REPLY_BYTES: usize = 8 * 1024;
+
+/// The port announced unless told otherwise: none at all, as it is no port.
+///
+/// Sentinel finds replicas in the primary's INFO and would then watch, reconfigure and promote them. It drops entries
+/// whose port is above 65535; port 0, what a primary shows of a link that announces nothing, becomes a replica that is
+/// forever down, and a real port somebody that Sentinel talks to.
+pub const HIDDEN_LISTENING_PORT: u32 = 70_000;
+
+/// The version announced to everybody. Valkey 9 falls back to an old file format for links that announce none, and that
+/// fallback fails for good once a hash has a field with an expiry. Valkey 9.2 would write a newer format to who says so.
+/// Redis does not know the option and its refusal is harmless.
+const VERSION: &[u8] = b"9.1.0";
+
+/// Bytes that no log, no `Debug` and no error may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Secret(bytes.into().into_boxed_slice())
+    }
+
+    /// Whether `text` would give the secret away.
+    fn shows_in(&self, text: &[u8]) -> bool {
+        !self.0.is_empty() && text.windows(self.0.len()).any(|window| window == &*self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Who we are to the primary: AUTH's arguments.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// None is the default user, and the only form that servers before version 6 know.
+    pub username: Option<String>,
+    pub password: Secret,
+}
+
+/// Where a stream of commands can be taken up again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub replication_id: String,
+    /// The offset of the last byte of the last whole command applied, outside of any transaction.
+    pub offset: u64,
+}
+
+/// What the opening says to the primary.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub credentials: Option<Credentials>,
+    pub listening_port: u32,
+    /// None asks for a full sync.
+    pub position: Option<Position>,
+}
+
+/// Which reply is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Ping,
+    Auth,
+    ListeningPort,
+    CapaEof,
+    CapaPsync2,
+    Version,
+    Psync,
+}
+
+impl Step {
+    /// The command whose reply it is.
+    fn command(self) -> &'static str {
+        match self {
+            Step::Ping => "PING",
+            Step::Auth => "AUTH",
+            Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
+            Step::Psync => "PSYNC",
+        }
+    }
+}
+
+/// What the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write these bytes, then call again.
+    Send(Vec<u8>),
+    /// Read more, then call again.
+    Wait,
+    /// Over: a snapshot file follows that holds everything up to `offset`.
+    FullSync { replication_id: String, offset: u64 },
+    /// Over: the stream follows where we left it, under an id that may be new.
+    Continue { replication_id: String },
+}
+
+/// One opening.
+#[derive(Debug)]
+pub struct Handshake {
+    opening: Opening,
+    step: Step,
+    asked: bool,
+}
+
+impl Handshake {
+    pub fn new(opening: Opening) -> Self {
+        Handshake { opening, step: Step::Ping, asked: false }
+    }
+
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// Takes what it can off the front of `input`. After the last reply, what is left belongs to what follows.
+    pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        if !self.asked {
+            self.asked = true;
+            return Ok(Action::Send(self.request()));
+        }
+        match self.take_line(input)? {
+            None => Ok(Action::Wait),
+            Some(line) => self.reply(&line),
+        }
+    }
+
+    fn request(&self) -> Vec<u8> {
+        match self.step {
+            Step::Ping => command(&[b"PING"]),
+            Step::Auth => match &self.opening.credentials {
+                Some(Credentials { username: Some(user), password }) => {
+                    command(&[b"AUTH", user.as_bytes(), &password.0])
+                }
+                Some(Credentials { username: None, password }) => command(&[b"AUTH", &password.0]),
+                None => Vec::new(),
+            },
+            Step::ListeningPort => {
+                command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
+            }
+            Step::CapaEof => command(&[b"REPLCONF", b"capa", b"eof"]),
+            Step::CapaPsync2 => command(&[b"REPLCONF", b"capa", b"psync2"]),
+            Step::Version => command(&[b"REPLCONF", b"version", VERSION]),
+            Step::Psync => match &self.opening.position {
+                // The server wants the first byte missing, not the last one had.
+                Some(Position { replication_id, offset }) => {
+                    command(&[b"PSYNC", replication_id.as_bytes(), offset.saturating_add(1).to_string().as_bytes()])
+                }
+                None => command(&[b"PSYNC", b"?", b"-1"]),
+            },
+        }
+    }
+
+    /// One reply line without its end. Bare newlines are the primary's sign of life and skipped.
+    fn take_line(&self, input: &mut BytesMut) -> Result<Option<BytesMut>, Refusal> {
+        let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        input.advance(blank);
+        // A server of another kind is told by its first byte: it may never send a whole line.
+        if input.first().is_some_and(|byte| !matches!(byte, b'+' | b'-')) {
+            let kind = if self.step == Step::Ping { RefusalKind::NotRedis } else { RefusalKind::BadReply };
+            return Err(self.refusal(kind, input));
+        }
+        match input.iter().take(MAX_REPLY_BYTES).position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let mut line = input.split_to(end.saturating_add(1));
+                while matches!(line.last(), Some(b'\n' | b'\r')) {
+                    line.truncate(line.len().saturating_sub(1));
+                }
+                Ok(Some(line))
+            }
+            None if input.len() >= MAX_REPLY_BYTES => Err(self.refusal(RefusalKind::BadReply, input)),
+            None => Ok(None),
+        }
+    }
+
+    fn reply(&mut self, line: &[u8]) -> Result<Action, Refusal> {
+        match line.split_first() {
+            Some((b'+', text)) if self.step == Step::Psync => self.psync_accepted(text),
+            Some((b'+', _)) => Ok(self.next()),
+            Some((b'-', text)) => self.error(text),
+            _ => Err(self.refusal(RefusalKind::BadReply, line)),
+        }
+    }
+
+    fn error(&mut self, text: &[u8]) -> Result<Action, Refusal> {
+        let kind = refusal::classify(self.step, text);
+        let harmless = match self.step {
+            // A user without the right to PING, or who has yet to say who he is, still got an answer from a server.
+            Step::Ping => match kind {
+                RefusalKind::NoPermission => true,
+                RefusalKind::PasswordRequired => self.opening.credentials.is_some(),
+                _ => false,
+            },
+            Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
+                !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
+            }
+            Step::Auth | Step::Psync => false,
+        };
+        if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
+    }
+
+    fn next(&mut self) -> Action {
+        self.step = match self.step {
+            Step::Ping if self.opening.credentials.is_some() => Step::Auth,
+            Step::Ping | Step::Auth => Step::ListeningPort,
+            Step::ListeningPort => Step::CapaEof,
+            Step::CapaEof => Step::CapaPsync2,
+            Step::CapaPsync2 => Step::Version,
+            Step::Version | Step::Psync => Step::Psync,
+        };
+        Action::Send(self.request())
+    }
+
+    fn psync_accepted(&self, text: &[u8]) -> Result<Action, Refusal> {
+        let words: Vec<&[u8]> = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+        let action = match (words.as_slice(), &self.opening.position) {
+            ([b"FULLRESYNC", id, offset], _) => replication_id(id)
+                .zip(offset_number(offset))
+                .map(|(replication_id, offset)| Action::FullSync { replication_id, offset }),
+            ([b"CONTINUE"], Some(position)) => {
+                Some(Action::Continue { replication_id: position.replication_id.clone() })
+            }
+            ([b"CONTINUE", id], Some(_)) => {
+                replication_id(id).map(|replication_id| Action::Continue { replication_id })
+            }
+            // To continue what we never had would be to invent the data.
+            _ => None,
+        };
+        action.ok_or_else(|| self.refusal(RefusalKind::BadReply, text))
+    }
+
+    fn refusal(&self, kind: RefusalKind, text: &[u8]) -> Refusal {
+        let password = self.opening.credentials.as_ref().map(|credentials| &credentials.password);
+        // Servers quote the arguments of what they do not understand: what answers AUTH is never shown beyond its first
+        // word, and nothing is that happens to contain the password.
+        let text = if self.step == Step::Auth { refusal::error_code(text) } else { text };
+        let text = if password.is_some_and(|password| password.shows_in(text)) { &[] } else { text };
+        Refusal::new(kind, self.step.command(), text)
+    }
+}
+
+/// A replication id: 40 hexadecimal digits.
+fn replication_id(word: &[u8]) -> Option<String> {
+    let valid = word.len() == 40 && word.iter().all(u8::is_ascii_hexdigit);
+    valid.then(|| String::from_utf8_lossy(word).into_owned())
+}
+
+/// An offset as the servers keep it: a signed 64-bit number that is never negative.
+fn offset_number(word: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(word).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse::<i64>().ok().and_then(|offset| u64::try_from(offset).ok())
+}
+
+/// A command in the form that every server takes.
+pub fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

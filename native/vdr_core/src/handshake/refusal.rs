@@ -1,0 +1,209 @@
+//! What a server's "no" means: a code for programs, the server's own words for people, and whether asking again helps.
+
+use super::Step;
+use std::fmt;
+
+/// How much of a server's text is shown.
+const MAX_TEXT_BYTES: usize = 160;
+
+/// Whether and how soon another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Time may heal it: try again with the usual backoff.
+    Soon,
+    /// Only somebody's hand can change it: try again rarely, and say why.
+    Slowly,
+    /// Nobody wants another attempt.
+    Never,
+}
+
+/// A server's refusal to open a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    /// Which command was refused.
+    pub command: &'static str,
+    /// The server's words, escaped, shortened, and free of secrets.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Whoever answers speaks another protocol: HTTP, TLS, SSH, anything.
+    NotRedis,
+    /// A reply that makes no sense as the answer to this command.
+    BadReply,
+    WrongPassword,
+    /// The server wants a password and we have none.
+    PasswordRequired,
+    /// We have a password and the server none.
+    NoPasswordSet,
+    /// The user may not run the command.
+    NoPermission,
+    ProtectedMode,
+    /// PSYNC is unknown or switched off, as managed services do.
+    PsyncForbidden,
+    Loading,
+    /// The server is itself a replica whose own link is down.
+    NoMasterLink,
+    MasterDown,
+    /// A script blocks the server.
+    Busy,
+    /// The server's last save failed and it is told not to go on like that.
+    Misconf,
+    SaveFailed,
+    PendingOutput,
+    TooManyClients,
+    /// None that we know.
+    Other,
+}
+
+impl RefusalKind {
+    pub fn code(self) -> &'static str {
+        match self {
+            RefusalKind::NotRedis => "not_redis",
+            RefusalKind::BadReply => "bad_reply",
+            RefusalKind::WrongPassword => "wrong_password",
+            RefusalKind::PasswordRequired => "password_required",
+            RefusalKind::NoPasswordSet => "no_password_set",
+            RefusalKind::NoPermission => "no_permission",
+            RefusalKind::ProtectedMode => "protected_mode",
+            RefusalKind::PsyncForbidden => "psync_forbidden",
+            RefusalKind::Loading => "loading",
+            RefusalKind::NoMasterLink => "no_master_link",
+            RefusalKind::MasterDown => "master_down",
+            RefusalKind::Busy => "busy",
+            RefusalKind::Misconf => "misconf",
+            RefusalKind::SaveFailed => "bgsave_failed",
+            RefusalKind::PendingOutput => "pending_output",
+            RefusalKind::TooManyClients => "too_many_clients",
+            RefusalKind::Other => "refused",
+        }
+    }
+
+    pub fn retry(self) -> Retry {
+        match self {
+            RefusalKind::NotRedis
+            | RefusalKind::BadReply
+            | RefusalKind::WrongPassword
+            | RefusalKind::PasswordRequired
+            | RefusalKind::NoPasswordSet
+            | RefusalKind::NoPermission
+            | RefusalKind::ProtectedMode
+            | RefusalKind::PsyncForbidden => Retry::Slowly,
+            RefusalKind::Loading
+            | RefusalKind::NoMasterLink
+            | RefusalKind::MasterDown
+            | RefusalKind::Busy
+            | RefusalKind::Misconf
+            | RefusalKind::SaveFailed
+            | RefusalKind::PendingOutput
+            | RefusalKind::TooManyClients
+            | RefusalKind::Other => Retry::Soon,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn new(kind: RefusalKind, command: &'static str, text: &[u8]) -> Self {
+        let text = first_line(text);
+        // Before this cut come the server's words, after it ours.
+        let text = find(text, b", with args beginning with").and_then(|at| text.get(..at)).unwrap_or(text);
+        let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
+        Refusal { kind, command, text: text.escape_ascii().to_string() }
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+
+    pub fn retry(&self) -> Retry {
+        self.kind.retry()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.command, self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// What an error reply (its text without the `-`) to a step means.
+pub(super) fn classify(step: Step, text: &[u8]) -> RefusalKind {
+    match error_code(text) {
+        b"NOAUTH" => RefusalKind::PasswordRequired,
+        b"WRONGPASS" => RefusalKind::WrongPassword,
+        b"NOPERM" => RefusalKind::NoPermission,
+        b"DENIED" => RefusalKind::ProtectedMode,
+        b"LOADING" => RefusalKind::Loading,
+        b"NOMASTERLINK" => RefusalKind::NoMasterLink,
+        b"MASTERDOWN" => RefusalKind::MasterDown,
+        b"BUSY" => RefusalKind::Busy,
+        b"MISCONF" => RefusalKind::Misconf,
+        _ => classify_prose(step, text),
+    }
+}
+
+/// Errors that have no code of their own, the older servers' words among them.
+fn classify_prose(step: Step, text: &[u8]) -> RefusalKind {
+    let text = text.to_ascii_lowercase();
+    let says = |words: &str| find(&text, words.as_bytes()).is_some();
+    if says("max number of clients") {
+        RefusalKind::TooManyClients
+    } else if says("operation not permitted") {
+        RefusalKind::PasswordRequired
+    } else if step == Step::Auth {
+        if says("invalid password") || says("invalid username-password") {
+            RefusalKind::WrongPassword
+        } else if says("without any password configured") || says("no password is set") {
+            RefusalKind::NoPasswordSet
+        } else {
+            RefusalKind::Other
+        }
+    } else if step == Step::Psync {
+        classify_psync_prose(says)
+    } else {
+        RefusalKind::Other
+    }
+}
+
+fn classify_psync_prose(says: impl Fn(&str) -> bool) -> RefusalKind {
+    const FORBIDDEN: [&str; 8] = [
+        "unknown command",
+        "unsupported",
+        "not supported",
+        "not allowed",
+        "not available",
+        "disabled",
+        "forbidden",
+        "restricted",
+    ];
+    if says("bgsave failed") || says("unable to perform background save") {
+        RefusalKind::SaveFailed
+    } else if says("pending output") {
+        RefusalKind::PendingOutput
+    } else if says("while not connected with my master") {
+        RefusalKind::NoMasterLink
+    } else if FORBIDDEN.into_iter().any(says) {
+        RefusalKind::PsyncForbidden
+    } else {
+        RefusalKind::Other
+    }
+}
+
+/// The word in capitals that error replies begin with; nothing when they do not.
+pub(super) fn error_code(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| !byte.is_ascii_uppercase()).unwrap_or(text.len());
+    let ends_as_word = matches!(text.get(end), None | Some(b' ' | b'\r' | b'\n'));
+    text.get(..end).filter(|_| ends_as_word).unwrap_or_default()
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
+}
+
+fn find(text: &[u8], words: &[u8]) -> Option<usize> {
+    text.windows(words.len()).position(|window| window == words)
+}

@@ -1,0 +1,75 @@
+//! What a link is told before it starts. Nothing here is read again later.
+
+use std::fmt;
+use std::time::Duration;
+use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT};
+
+/// Where the primary listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Tcp { host: String, port: u16 },
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Endpoint::Tcp { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// How long the link waits for the other side.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Name resolution and connecting, all addresses of the name together.
+    pub connect: Duration,
+    /// From the connection until everything before PSYNC is answered. PSYNC itself may take minutes, in which the primary
+    /// gives signs of life: there `read` holds.
+    pub handshake: Duration,
+    /// Silence that ends the link. The default is three of the server's default ping periods.
+    pub read: Duration,
+    /// How long the primary may refuse to take a byte from us.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
+            read: Duration::from_secs(30),
+            write: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// The instance's name in log events.
+    pub label: String,
+    pub endpoint: Endpoint,
+    pub credentials: Option<Credentials>,
+    /// What Sentinel and INFO see; [`HIDDEN_LISTENING_PORT`] tells why the default is no real port.
+    pub listening_port: u32,
+    /// How often the applied offset is acknowledged. Until the stream has begun it is far more often: a primary that
+    /// sent the file diskless begins it only after an acknowledgement that it had not expected yet.
+    pub ack_interval: Duration,
+    pub timeouts: Timeouts,
+    /// The most that may wait for the rest of a command. The servers' own limit for what a client sends is 1 GB.
+    pub command_bytes_max: usize,
+}
+
+impl LinkConfig {
+    pub fn new(endpoint: Endpoint) -> Self {
+        LinkConfig {
+            label: endpoint.to_string(),
+            endpoint,
+            credentials: None,
+            listening_port: HIDDEN_LISTENING_PORT,
+            ack_interval: Duration::from_secs(1),
+            timeouts: Timeouts::default(),
+            command_bytes_max: 1 << 30,
+        }
+    }
+}

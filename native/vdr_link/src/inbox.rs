@@ -1,0 +1,61 @@
+//! Reading: one turn takes what the socket has, up to a batch, into one growing buffer.
+
+use crate::transport::BoxedWire;
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, ReadHalf};
+
+/// The most that one turn brings: what the sink makes visible together, and how long it holds the thread.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+const READ_BYTES_MIN: usize = 64 << 10;
+
+pub struct Inbox {
+    reader: ReadHalf<BoxedWire>,
+    pub input: BytesMut,
+    read_bytes: usize,
+}
+
+impl Inbox {
+    pub fn new(reader: ReadHalf<BoxedWire>) -> Self {
+        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN }
+    }
+
+    /// Waits for bytes, then takes all that is there. Zero: the peer closed. Nothing is lost when the future is dropped.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        self.give_back();
+        self.input.reserve(self.read_bytes);
+        let mut total = self.reader.read_buf(&mut self.input).await?;
+        let mut last = total;
+        while last > 0 && total < BATCH_BYTES_MAX {
+            if self.input.capacity() == self.input.len() {
+                self.read_bytes = self.read_bytes.saturating_mul(2).min(BATCH_BYTES_MAX);
+                self.input.reserve(self.read_bytes);
+            }
+            last = self.read_now().await;
+            total = total.saturating_add(last);
+        }
+        Ok(total)
+    }
+
+    /// What is there without waiting. An end or an error shows itself again at the next turn.
+    async fn read_now(&mut self) -> usize {
+        let mut read = pin!(self.reader.read_buf(&mut self.input));
+        poll_fn(|context| match read.as_mut().poll(context) {
+            Poll::Ready(Ok(bytes)) => Poll::Ready(bytes),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(0),
+        })
+        .await
+    }
+
+    /// After one large command the buffer need not stay large for the rest of the link's life.
+    fn give_back(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > BATCH_BYTES_MAX.saturating_mul(2) {
+            self.input = BytesMut::new();
+            self.read_bytes = READ_BYTES_MIN;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The one runtime of the library, and the life of a link's task on it.
+
+use crate::config::LinkConfig;
+use crate::end::{Cause, LinkEnd};
+use crate::observer::{LinkState, Observer};
+use crate::session::Session;
+use crate::sink::Sink;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+/// Links wait far more than they work.
+const WORKERS_MAX: usize = 4;
+
+/// Threads that resolve names, each for at most one link at a time.
+const RESOLVERS_MAX: usize = 16;
+const RESOLVER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+fn runtime() -> io::Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    static NUMBER: AtomicUsize = AtomicUsize::new(1);
+    let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let workers = available_parallelism().map_or(1, usize::from).clamp(1, WORKERS_MAX);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(RESOLVERS_MAX)
+        .thread_keep_alive(RESOLVER_KEEP_ALIVE)
+        .thread_name_fn(|| format!("vdr-link-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+        .enable_io()
+        .enable_time()
+        .build()?;
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// A running link. Dropping it stops the link.
+#[derive(Debug)]
+pub struct LinkHandle {
+    stop: watch::Sender<bool>,
+}
+
+impl LinkHandle {
+    /// Asks the link to end; the observer hears when it has. Any number of times, in any state, from any thread.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The link has ended, and its observer heard of it.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_closed()
+    }
+}
+
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Starts a link. It fails only where the machine has no more threads to give.
+pub fn spawn<S: Sink, O: Observer>(config: LinkConfig, sink: S, observer: O) -> io::Result<LinkHandle> {
+    let (stop, stopped) = watch::channel(false);
+    runtime()?.spawn(live(config, sink, observer, stopped));
+    Ok(LinkHandle { stop })
+}
+
+async fn live<S: Sink, O: Observer>(config: LinkConfig, mut sink: S, observer: O, mut stopped: watch::Receiver<bool>) {
+    let mut state = LinkState::Init;
+    let cause = {
+        let session = pin!(Session::run(&config, &mut sink, &observer, &mut state));
+        tokio::select! {
+            biased;
+            // An error is the handle's drop, which has asked for the same just before.
+            _ = stopped.wait_for(|stop| *stop) => Cause::Stopped,
+            cause = without_panic(session) => cause,
+        }
+    };
+    // From here on the socket is closed. A panic in these calls has nobody left to tell but the log.
+    let _ = catch_unwind(AssertUnwindSafe(move || {
+        sink.ended();
+        drop(sink);
+    }));
+    let end = LinkEnd { endpoint: config.endpoint, state, cause };
+    tracing::info!(vdr = config.label, code = end.code(), "link ended: {end}");
+    let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(&end)));
+}
+
+/// A panic of the sink or of our own ends this link and nothing else.
+async fn without_panic<F: Future<Output = Cause>>(mut session: Pin<&mut F>) -> Cause {
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| session.as_mut().poll(context))) {
+        Ok(poll) => poll,
+        Err(_) => Poll::Ready(Cause::Panicked),
+    })
+    .await
+}

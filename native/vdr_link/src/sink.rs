@@ -1,0 +1,91 @@
+//! What a link feeds. The mirror's keyspace is one, a process with a callback module another; the link does not know.
+
+use bytes::BytesMut;
+use std::fmt;
+use std::future::Future;
+use vdr_core::handshake::{Position, Retry};
+
+/// Takes the snapshot file and the stream. All calls come from one task, in this order:
+///
+/// ```text
+/// position -> continued                              -> stream* -> ended
+///          \> sync_started -> rdb* -> sync_finished  -> stream* -> ended
+/// ```
+///
+/// with `ended` possible after any of them, exactly once, and `applied` at any time between.
+pub trait Sink: Send + 'static {
+    /// Where the stream can be taken up again. None asks for a full sync.
+    fn position(&self) -> Option<Position>;
+
+    /// The primary goes on where we left it, under this id from now on.
+    fn continued(&mut self, replication_id: &str);
+
+    /// A snapshot file begins that holds everything up to `offset`.
+    fn sync_started(&mut self, replication_id: &str, offset: u64);
+
+    /// The next bytes of the file. Bytes behind its end may be among them, and are not the sink's.
+    fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError>;
+
+    /// The file was whole and its framing right: it may become visible.
+    fn sync_finished(&mut self) -> Result<(), SinkError>;
+
+    /// Takes whole commands off the front of `input`, which holds all that one turn of reading brought, behind what was
+    /// left the last time. Bare newlines between commands are the sink's to skip.
+    fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError>;
+
+    /// The offset to acknowledge: what has been applied, as far as the primary may know.
+    fn applied(&self) -> u64;
+
+    /// Called about once per acknowledgement interval while the stream lasts, also when nothing comes.
+    fn tick(&mut self) {}
+
+    /// The link is over, whatever the reason: what is half loaded or half buffered is worth nothing any more.
+    fn ended(&mut self);
+
+    /// Awaited before more is read: the way to slow the primary down. Acknowledgements and timers go on meanwhile, so the
+    /// future may be dropped and asked for again at any time, also after it was done.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// How far the file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RdbStep {
+    /// All bytes were taken and more must follow.
+    More,
+    /// The file ended after `consumed` of the bytes given.
+    Done { consumed: usize },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamStep {
+    /// A REPLCONF GETACK was among the commands: the primary waits for the answer.
+    pub ack_wanted: bool,
+}
+
+/// Why a sink cannot go on with this link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkError {
+    pub code: &'static str,
+    pub detail: String,
+    pub retry: Retry,
+}
+
+impl SinkError {
+    /// Another link may well succeed: a checksum that did not match, say.
+    pub fn soon(code: &'static str, detail: impl Into<String>) -> Self {
+        SinkError { code, detail: detail.into(), retry: Retry::Soon }
+    }
+
+    /// Another link would meet the same: a file version that we do not know, say.
+    pub fn slowly(code: &'static str, detail: impl Into<String>) -> Self {
+        SinkError { code, detail: detail.into(), retry: Retry::Slowly }
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}

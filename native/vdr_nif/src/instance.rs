@@ -1,0 +1,121 @@
+//! An instance as NIFs: its store, its link, its watches.
+
+use crate::source::{Source, SourceRef};
+use crate::store::Store;
+use crate::terms;
+use crate::watcher::Recipient;
+use rustler::types::atom;
+use rustler::{Encoder, Env, LocalPid, NifResult, Term};
+use vdr_core::watch::WatchError;
+
+mod atoms {
+    rustler::atoms! { not_found, not_ready, bad_argument, already_registered, no_thread, process_gone }
+}
+
+#[rustler::nif]
+fn store_new(env: Env<'_>) -> Term<'_> {
+    SourceRef::new(Source::Live(Store::new())).encode(env)
+}
+
+#[rustler::nif]
+fn store_close(source: SourceRef) -> NifResult<rustler::Atom> {
+    store(&source)?.close();
+    Ok(atom::ok())
+}
+
+/// Whether there is something to read.
+#[rustler::nif]
+fn ready(source: SourceRef) -> bool {
+    source.read(|_| ()).is_some()
+}
+
+/// Counters and states, as a map.
+#[rustler::nif]
+fn status<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
+    Ok(terms::status(env, store(&source)?))
+}
+
+#[rustler::nif]
+fn snapshot<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
+    Ok(match store(&source)?.hold() {
+        Some(held) => (atom::ok(), SourceRef::new(Source::Fixed(held))).encode(env),
+        None => env.error_tuple(atoms::not_ready()),
+    })
+}
+
+#[rustler::nif]
+fn watch<'a>(
+    env: Env<'a>,
+    source: SourceRef,
+    db: Term<'a>,
+    key: Term<'a>,
+    tag: Term<'a>,
+    pid: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let (store, local): (_, LocalPid) = (store(&source)?, pid.decode()?);
+    let Ok(place) = terms::place(db, key) else { return Ok(env.error_tuple(atoms::bad_argument())) };
+    let monitor = || source.monitor(Some(env), &local);
+    Ok(match store.watch(place, pid, Recipient::new(local, tag), monitor) {
+        Ok(()) => atom::ok().to_term(env),
+        Err(error) => refusal(env, error),
+    })
+}
+
+#[rustler::nif]
+fn unwatch<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>, pid: Term<'a>) -> NifResult<Term<'a>> {
+    let store = store(&source)?;
+    let Ok(place) = terms::place(db, key) else { return Ok(env.error_tuple(atoms::bad_argument())) };
+    Ok(match store.unwatch(place, pid) {
+        Ok(monitor) => {
+            monitor.map(|monitor| source.demonitor(Some(env), &monitor));
+            atom::ok().to_term(env)
+        }
+        Err(error) => refusal(env, error),
+    })
+}
+
+fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
+    env.error_tuple(match error {
+        WatchError::AlreadyRegistered => atoms::already_registered(),
+        WatchError::NotFound => atoms::not_found(),
+    })
+}
+
+/// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
+/// with the events `{:state, state}`, `:ready`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
+/// Starting threads takes a while the first time.
+#[rustler::nif(schedule = "DirtyIo")]
+fn link_start<'a>(
+    env: Env<'a>,
+    source: SourceRef,
+    config: Term<'a>,
+    pid: LocalPid,
+    tag: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let (store, config) = (store(&source)?, terms::link_config(config)?);
+    let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
+    let reporter = store.next_link(Recipient::new(pid, tag));
+    match vdr_link::spawn(config, reporter.sink(), reporter) {
+        Ok(handle) => {
+            let before = store.keep_link(handle, monitor);
+            before.map(|monitor| source.demonitor(Some(env), &monitor));
+            Ok(atom::ok().to_term(env))
+        }
+        Err(_) => {
+            source.demonitor(Some(env), &monitor);
+            store.unlink();
+            Ok(env.error_tuple(atoms::no_thread()))
+        }
+    }
+}
+
+#[rustler::nif]
+fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
+    let monitor = store(&source)?.unlink();
+    monitor.map(|monitor| source.demonitor(Some(env), &monitor));
+    Ok(atom::ok())
+}
+
+fn store(source: &SourceRef) -> NifResult<&Store> {
+    source.store().ok_or(rustler::Error::BadArg)
+}

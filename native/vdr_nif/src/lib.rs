@@ -1,0 +1,20 @@
+//! The border between the BEAM and the core: resources, terms, NIFs, messages.
+//!
+//! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
+//! means is known to [`terms`] alone.
+
+mod instance;
+mod link;
+mod read;
+mod reaper;
+mod snapshot;
+mod source;
+mod store;
+mod terms;
+mod watcher;
+
+rustler::init!("Elixir.Vdr.Native", load = load);
+
+fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
+    read::index_rows(env)
+}

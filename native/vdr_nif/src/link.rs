@@ -1,0 +1,183 @@
+//! Between one link and the instance that it feeds: the sink that takes its bytes, the reporter that tells the process
+//! which keeps it.
+
+use crate::source::now_ms;
+use crate::store::Inner;
+use crate::terms;
+use crate::watcher::Recipient;
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use vdr_core::mirror::Mirror;
+use vdr_core::rdb::Progress;
+use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
+
+/// How the link stands, for those who ask.
+pub struct Standing {
+    state: Mutex<Option<LinkState>>,
+    /// When something came last, and when a link streamed last; 0 is never.
+    last_message_ms: AtomicI64,
+    last_streaming_ms: AtomicI64,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing { state: Mutex::new(None), last_message_ms: AtomicI64::new(0), last_streaming_ms: AtomicI64::new(0) }
+    }
+}
+
+impl Standing {
+    /// None: there is no link.
+    pub fn state(&self) -> Option<LinkState> {
+        *self.state.lock()
+    }
+
+    pub fn no_link(&self) {
+        self.set(None);
+    }
+
+    /// How long ago something came.
+    pub fn silent_ms(&self, now_ms: i64) -> Option<i64> {
+        since(&self.last_message_ms, now_ms)
+    }
+
+    /// How long ago the last stream ended.
+    pub fn stale_ms(&self, now_ms: i64) -> Option<i64> {
+        since(&self.last_streaming_ms, now_ms)
+    }
+
+    fn set(&self, state: Option<LinkState>) {
+        let mut current = self.state.lock();
+        if *current == Some(LinkState::Streaming) {
+            self.last_streaming_ms.store(now_ms(), Ordering::Relaxed);
+        }
+        *current = state;
+    }
+}
+
+fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
+    match at_ms.load(Ordering::Relaxed) {
+        0 => None,
+        at_ms => Some(now_ms.saturating_sub(at_ms).max(0)),
+    }
+}
+
+/// Tells the process that keeps the link.
+pub struct Reporter {
+    inner: Arc<Inner>,
+    link: u64,
+    recipient: Arc<Recipient>,
+}
+
+impl Reporter {
+    pub fn new(inner: Arc<Inner>, link: u64, recipient: Arc<Recipient>) -> Self {
+        inner.standing.set(Some(LinkState::Init));
+        Reporter { inner, link, recipient }
+    }
+
+    pub fn sink(&self) -> Feed {
+        Feed { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
+    }
+}
+
+impl Observer for Reporter {
+    fn state(&self, state: LinkState) {
+        if self.inner.is_current(self.link) {
+            self.inner.standing.set(Some(state));
+            self.recipient.send(|env| terms::link_state(env, state));
+        }
+    }
+
+    fn received(&self, _bytes: usize) {
+        self.inner.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    fn ended(&self, end: &LinkEnd) {
+        if self.inner.is_current(self.link) {
+            self.inner.standing.no_link();
+        }
+        self.recipient.send(|env| terms::link_end(env, end));
+    }
+}
+
+/// Feeds the mirror of an instance, as long as this is its link: which is looked up under the mirror's lock, so that nothing of
+/// an old link comes between what a new one has read and done.
+pub struct Feed {
+    inner: Arc<Inner>,
+    link: u64,
+    recipient: Arc<Recipient>,
+    told_ready: bool,
+}
+
+impl Feed {
+    /// Works on the mirror, unless it is another link's by now.
+    fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
+        let mut mirror = self.inner.mirror.lock();
+        self.inner.is_current(self.link).then(|| work(&mut mirror))
+    }
+
+    fn tell_ready(&mut self) {
+        if !self.told_ready && self.inner.shared.live.load().is_some() {
+            self.told_ready = true;
+            self.recipient.send(terms::ready);
+        }
+    }
+}
+
+fn superseded() -> SinkError {
+    SinkError::soon("superseded", "")
+}
+
+impl Sink for Feed {
+    fn position(&self) -> Option<Position> {
+        let (replication_id, offset) = self.mirror(|mirror| {
+            // The link before may not have had the time to say so.
+            mirror.ended();
+            mirror.position()
+        })??;
+        Some(Position { replication_id: replication_id.to_string(), offset })
+    }
+
+    fn continued(&mut self, replication_id: &str) {
+        self.mirror(|mirror| mirror.continued(replication_id));
+        self.tell_ready();
+    }
+
+    fn sync_started(&mut self, replication_id: &str, offset: u64) {
+        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
+    }
+
+    fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
+        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?? {
+            Progress::More => Ok(RdbStep::More),
+            Progress::Done { consumed } => Ok(RdbStep::Done { consumed }),
+        }
+    }
+
+    fn sync_finished(&mut self) -> Result<(), SinkError> {
+        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
+        self.tell_ready();
+        Ok(())
+    }
+
+    fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
+        let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
+        let ack_wanted = step?;
+        self.tell_ready();
+        Ok(StreamStep { ack_wanted })
+    }
+
+    fn applied(&self) -> u64 {
+        self.mirror(|mirror| mirror.applied()).unwrap_or(0)
+    }
+
+    fn tick(&mut self) {
+        self.mirror(|mirror| mirror.tick(now_ms()));
+        self.tell_ready();
+    }
+
+    fn ended(&mut self) {
+        self.mirror(Mirror::ended);
+    }
+}

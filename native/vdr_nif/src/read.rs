@@ -1,0 +1,188 @@
+//! The reads as NIFs: one entry for every row, and its twin on a dirty scheduler.
+
+use crate::source::{SourceRef, now_ms};
+use crate::store::Store;
+use crate::terms::{self, ArgList};
+use foldhash::fast::RandomState;
+use rustler::sys::ErlNifTerm;
+use rustler::types::atom;
+use rustler::{Atom, Encoder, Env, Term};
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+use vdr_core::commands::{self, Read, ReadError};
+use vdr_core::keyspace::View;
+use vdr_core::live::Snapshot;
+
+/// Calls that touch more elements than this leave the normal schedulers. At some 100 ns an element it is well under the
+/// millisecond that the BEAM wants a NIF to stay below.
+const ELEMENTS_MAX: usize = 1000;
+
+mod atoms {
+    rustler::atoms! { dirty, not_found, not_ready, bad_command }
+}
+
+/// The rows by the VM's own word for their names: an atom is a number to us, so a look-up allocates nothing.
+static ROWS: OnceLock<HashMap<ErlNifTerm, &'static Read, RandomState>> = OnceLock::new();
+
+pub fn index_rows(env: Env<'_>) -> bool {
+    let rows: Result<HashMap<_, _, _>, rustler::Error> =
+        commands::reads().map(|row| Ok((Atom::from_str(env, row.name)?.as_c_arg(), row))).collect();
+    rows.map(|rows| ROWS.get_or_init(|| rows)).is_ok()
+}
+
+fn row(name: Term<'_>) -> Option<&'static Read> {
+    ROWS.get()?.get(&name.as_c_arg()).copied()
+}
+
+/// Every read as `{name, [argument name]}`.
+#[rustler::nif]
+fn commands(env: Env<'_>) -> Vec<Term<'_>> {
+    commands::reads().map(|row| (terms::word(env, row.name), row.args).encode(env)).collect()
+}
+
+/// Every code that a NIF of this library answers in `{:error, code}` or tells of a link's end.
+#[rustler::nif]
+fn error_codes(env: Env<'_>) -> Vec<Term<'_>> {
+    terms::ERROR_CODES.iter().map(|code| terms::word(env, code)).collect()
+}
+
+/// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for here, ask [`read_dirty`].
+#[rustler::nif]
+fn read<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
+    call(env, &source, db, name, args, Some(ELEMENTS_MAX))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn read_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
+    call(env, &source, db, name, args, None)
+}
+
+fn call<'a>(
+    env: Env<'a>,
+    source: &SourceRef,
+    db: Term<'a>,
+    name: Term<'a>,
+    args: Term<'a>,
+    elements_max: Option<usize>,
+) -> Term<'a> {
+    let (Some(row), Ok(db), Ok(args)) = (row(name), terms::db(db), terms::args(args)) else {
+        return terms::answer(env, Err(ReadError::BadArgument));
+    };
+    on(env, source, elements_max, |snapshot| {
+        let view = snapshot.view(db, now_ms());
+        if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
+            return atoms::dirty().to_term(env);
+        }
+        terms::answer(env, row.call(view, &args))
+    })
+}
+
+/// `get` by an entry of its own: what [`read`] answers, without a list and a look-up by name. It and [`hget`] are what
+/// users call most, and a quarter faster so.
+#[rustler::nif]
+fn get<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>) -> Term<'a> {
+    static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("get"));
+    point(env, &source, db, *ROW, [key])
+}
+
+#[rustler::nif]
+fn hget<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>, field: Term<'a>) -> Term<'a> {
+    static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("hget"));
+    point(env, &source, db, *ROW, [key, field])
+}
+
+/// A read whose arguments are bytes and whose work does not grow.
+fn point<'a, const N: usize>(
+    env: Env<'a>,
+    source: &SourceRef,
+    db: Term<'a>,
+    row: Option<&'static Read>,
+    args: [Term<'a>; N],
+) -> Term<'a> {
+    let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::byte_args(args)) else {
+        return terms::answer(env, Err(ReadError::BadArgument));
+    };
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now_ms()), &args)))
+}
+
+/// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
+fn on<'a>(
+    env: Env<'a>,
+    source: &SourceRef,
+    elements_max: Option<usize>,
+    read: impl FnOnce(&Snapshot) -> Term<'a>,
+) -> Term<'a> {
+    let answer = if elements_max.is_some() { source.read(read) } else { source.read_long(read) };
+    answer.unwrap_or_else(|| {
+        // Whoever still has a closed store in hand found it a moment before its end.
+        let closed = source.store().is_some_and(Store::is_closed);
+        env.error_tuple(if closed { atoms::not_found() } else { atoms::not_ready() })
+    })
+}
+
+/// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or `:dirty`.
+#[rustler::nif]
+fn read_tx<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
+    call_all(env, &source, db, operations, Some(ELEMENTS_MAX))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn read_tx_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
+    call_all(env, &source, db, operations, None)
+}
+
+/// One operation of a list: the term, and the call that it means, if any.
+struct Operation<'a> {
+    term: Term<'a>,
+    call: Option<(&'static Read, ArgList<'a>)>,
+}
+
+impl<'a> Operation<'a> {
+    fn new(term: Term<'a>) -> Self {
+        let call = terms::operation(term).ok().and_then(|(name, args)| Some((row(name)?, args)));
+        Operation { term, call }
+    }
+
+    fn elements(&self, view: View<'_>) -> usize {
+        self.call.as_ref().map_or(1, |(row, args)| row.elements(view, args))
+    }
+
+    fn answer(&self, env: Env<'a>, view: View<'_>) -> Term<'a> {
+        let answer = match &self.call {
+            Some((row, args)) => row.call(view, args),
+            None => Err(ReadError::BadArgument),
+        };
+        match answer {
+            Err(ReadError::BadArgument) => env.error_tuple((atoms::bad_command(), self.term)),
+            answer => terms::answer(env, answer),
+        }
+    }
+}
+
+fn call_all<'a>(
+    env: Env<'a>,
+    source: &SourceRef,
+    db: Term<'a>,
+    operations: Term<'a>,
+    elements_max: Option<usize>,
+) -> Term<'a> {
+    let (Ok(db), Ok(length), Ok(operations)) =
+        (terms::db(db), operations.list_length(), operations.into_list_iterator())
+    else {
+        return terms::answer(env, Err(ReadError::BadArgument));
+    };
+    // Decoding is work too.
+    if elements_max.is_some_and(|max| length > max) {
+        return atoms::dirty().to_term(env);
+    }
+    let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
+    on(env, source, elements_max, |snapshot| {
+        let view = snapshot.view(db, now_ms());
+        let elements = operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
+        if elements_max.is_some_and(|max| elements > max) {
+            return atoms::dirty().to_term(env);
+        }
+        let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();
+        (atom::ok(), answers).encode(env)
+    })
+}

@@ -1,0 +1,37 @@
+//! Snapshots as NIFs.
+
+use crate::source::{Held, Source, SourceRef, now_ms};
+use crate::terms;
+use rustler::types::atom;
+use rustler::{Encoder, Env, Term};
+use std::sync::Arc;
+use vdr_core::commands::{self, Apply, ApplyError, Words};
+use vdr_core::keyspace::Keyspace;
+use vdr_core::live::Snapshot;
+
+mod atoms {
+    rustler::atoms! { bad_command }
+}
+
+/// A snapshot of what these write commands leave behind, no server asked: `{:ok, source}`, or `{:error, {:bad_command,
+/// index}}`. They run on a dirty scheduler: how much they are is for the caller to say.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Term<'a> {
+    let (Ok(db), Ok(list)) = (terms::db(db), terms::commands(list)) else {
+        return env.error_tuple((atoms::bad_command(), atom::nil()));
+    };
+    let (mut keyspace, now_ms) = (Keyspace::default(), now_ms());
+    for (index, words) in list.iter().enumerate() {
+        if run(&mut keyspace, db, now_ms, words).is_err() {
+            return env.error_tuple((atoms::bad_command(), index));
+        }
+    }
+    let snapshot = Snapshot { keyspace, ..Snapshot::default() };
+    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), Arc::default())))).encode(env)
+}
+
+fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {
+    let (name, args) = words.split_first().ok_or(ApplyError::BadArguments)?;
+    let row = commands::write(name).ok_or(ApplyError::BadArguments)?;
+    (row.run)(&mut Apply { keyspace, db, now_ms }, &mut Words::new(args))
+}

@@ -1,0 +1,403 @@
+//! Terms of the BEAM to values of the core and back. Nothing else in this crate knows what a term means.
+
+use crate::source::now_ms;
+use crate::store::Store;
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+use rustler::sys::ErlNifTerm;
+use rustler::types::atom;
+use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::{
+    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
+};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use vdr_core::blob::Blob;
+use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::watch::Event;
+use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
+
+/// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
+const DEPTH_MAX: usize = 4;
+
+/// Values of at least this many bytes are handed out without a copy. Measured, the resource that keeps a shared value alive
+/// costs some 600 ns, and so does copying 4 KB that no cache holds, or 10 KB that one does.
+const SHARE_BYTES_MIN: usize = 4096;
+
+/// A database number.
+pub fn db(term: Term<'_>) -> Result<u32, ReadError> {
+    term.decode().map_err(|_| ReadError::BadArgument)
+}
+
+/// The arguments of a read: hardly any takes more, and then they need no allocation.
+pub type ArgList<'a> = SmallVec<[Arg<'a>; 4]>;
+
+/// A list of arguments.
+pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
+    // An improper list has no length.
+    let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
+    for item in term.into_list_iterator().map_err(bad)? {
+        args.push(arg(item, DEPTH_MAX)?);
+    }
+    Ok(args)
+}
+
+/// `{name, args...}`.
+pub fn operation(term: Term<'_>) -> Result<(Term<'_>, ArgList<'_>), ReadError> {
+    let terms = get_tuple(term).map_err(|_| ReadError::BadArgument)?;
+    let (name, args) = terms.split_first().ok_or(ReadError::BadArgument)?;
+    Ok((*name, args.iter().map(|term| arg(*term, DEPTH_MAX)).collect::<Result<_, _>>()?))
+}
+
+/// A list of lists of binaries: commands as a client writes them.
+pub fn commands(term: Term<'_>) -> Result<Vec<Vec<&[u8]>>, ReadError> {
+    let commands: Vec<Vec<Binary<'_>>> = term.decode().map_err(|_| ReadError::BadArgument)?;
+    Ok(commands.iter().map(|words| words.iter().map(Binary::as_slice).collect()).collect())
+}
+
+/// Keys, members and fields, and nothing else.
+pub fn byte_args<const N: usize>(terms: [Term<'_>; N]) -> Result<[Arg<'_>; N], ReadError> {
+    let mut args = [const { Arg::Nil }; N];
+    for (arg, term) in args.iter_mut().zip(terms) {
+        *arg = Arg::Bytes(Binary::from_term(term).map_err(bad)?.as_slice());
+    }
+    Ok(args)
+}
+
+fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {
+    match term.get_type() {
+        TermType::Binary => Binary::from_term(term).map(|bytes| Arg::Bytes(bytes.as_slice())).map_err(bad),
+        TermType::Integer => term.decode().map(Arg::Int).map_err(bad),
+        TermType::Float => term.decode().map(Arg::Float).map_err(bad),
+        TermType::Atom => Ok(atom_arg(term)?),
+        TermType::List => list(term, depth).map(Arg::List),
+        TermType::Tuple => {
+            let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
+            let items = get_tuple(term).map_err(bad)?;
+            items.into_iter().map(|item| arg(item, depth)).collect::<Result<_, _>>().map(Arg::Tuple)
+        }
+        _ => Err(ReadError::BadArgument),
+    }
+}
+
+fn list(term: Term<'_>, depth: usize) -> Result<Vec<Arg<'_>>, ReadError> {
+    let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
+    let mut items = Vec::with_capacity(term.list_length().map_err(bad)?);
+    for item in term.into_list_iterator().map_err(bad)? {
+        items.push(arg(item, depth)?);
+    }
+    Ok(items)
+}
+
+fn bad(_: rustler::Error) -> ReadError {
+    ReadError::BadArgument
+}
+
+fn atom_arg(term: Term<'_>) -> Result<Arg<'static>, ReadError> {
+    if atom::nil() == term {
+        return Ok(Arg::Nil);
+    }
+    if atom::true_() == term || atom::false_() == term {
+        return Ok(Arg::Bool(atom::true_() == term));
+    }
+    atom_name(term).map(Arg::Word)
+}
+
+/// The names of the atoms that callers used. The VM never forgets an atom, so neither do we.
+static ATOM_NAMES: LazyLock<RwLock<HashMap<ErlNifTerm, &'static str, RandomState>>> = LazyLock::new(RwLock::default);
+
+fn atom_name(term: Term<'_>) -> Result<&'static str, ReadError> {
+    let atom = term.as_c_arg();
+    if let Some(name) = ATOM_NAMES.read().get(&atom) {
+        return Ok(name);
+    }
+    let name = term.atom_to_string().map_err(bad)?;
+    Ok(ATOM_NAMES.write().entry(atom).or_insert_with(|| String::leak(name)))
+}
+
+/// `{:ok, value}` or `{:error, code}`.
+pub fn answer<'a>(env: Env<'a>, answer: Result<Reply<'_>, ReadError>) -> Term<'a> {
+    match answer {
+        Ok(value) => (atom::ok(), reply(env, value)).encode(env),
+        Err(error) => env.error_tuple(word(env, code(error))),
+    }
+}
+
+/// The codes of this crate and of the crates below, for the test that gives each its sentence.
+pub const ERROR_CODES: &[&str] = &[
+    "already_registered",
+    "bad_argument",
+    "bad_rdb_transfer",
+    "bad_reply",
+    "bgsave_failed",
+    "busy",
+    "closed",
+    "command_too_long",
+    "connect_failed",
+    "connect_timeout",
+    "connection_refused",
+    "connection_reset",
+    "connection_timed_out",
+    "diverged",
+    "handshake_timeout",
+    "host_not_found",
+    "host_unreachable",
+    "io_error",
+    "loading",
+    "master_down",
+    "misconf",
+    "network_unreachable",
+    "no_master_link",
+    "no_password_set",
+    "no_permission",
+    "no_thread",
+    "not_found",
+    "not_ready",
+    "not_redis",
+    "panicked",
+    "password_required",
+    "pending_output",
+    "process_gone",
+    "protected_mode",
+    "protocol",
+    "psync_forbidden",
+    "rdb_bad_magic",
+    "rdb_checksum",
+    "rdb_corrupt",
+    "rdb_too_large",
+    "rdb_truncated",
+    "rdb_unknown_type",
+    "rdb_unsupported_version",
+    "read_timeout",
+    "refused",
+    "stopped",
+    "superseded",
+    "too_many_clients",
+    "write_timeout",
+    "wrong_password",
+    "wrong_type",
+];
+
+/// How the errors of reads are called on the BEAM.
+pub const fn code(error: ReadError) -> &'static str {
+    match error {
+        ReadError::WrongType => "wrong_type",
+        ReadError::BadArgument => "bad_argument",
+    }
+}
+
+/// An atom. The words are the core's own, short and of ASCII, so there is always one.
+pub fn word<'a>(env: Env<'a>, word: &str) -> Term<'a> {
+    Atom::from_str(env, word).unwrap_or_else(|_| atom::undefined()).to_term(env)
+}
+
+fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
+    match value {
+        Reply::Nil => atom::nil().to_term(env),
+        Reply::Bool(flag) => flag.encode(env),
+        Reply::Int(int) => int.encode(env),
+        Reply::Float(float) => float.encode(env),
+        Reply::Blob(value) => blob(env, value),
+        Reply::Bytes(bytes) => binary(env, &bytes),
+        Reply::Word(name) => word(env, name),
+        Reply::List(items) => items.into_iter().map(|item| reply(env, item)).collect::<Vec<_>>().encode(env),
+        Reply::Pair(pair) => make_tuple(env, &[reply(env, pair.0), reply(env, pair.1)]),
+        Reply::Pairs(pairs) => {
+            let pair = |(a, b)| make_tuple(env, &[reply(env, a), reply(env, b)]);
+            pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
+        }
+        Reply::Map(pairs) => {
+            let pair = |(field, value)| make_tuple(env, &[blob(env, field), blob(env, value)]);
+            pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
+        }
+    }
+}
+
+/// Keeps a value alive for the binaries that show it.
+struct Shared(Arc<[u8]>);
+
+#[rustler::resource_impl]
+impl Resource for Shared {}
+
+fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
+    match blob.shared() {
+        Some(bytes) if bytes.len() >= SHARE_BYTES_MIN => {
+            ResourceArc::new(Shared(Arc::clone(bytes))).make_binary(env, |shared| &shared.0).to_term(env)
+        }
+        _ => binary(env, blob),
+    }
+}
+
+pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    NewBinary::from_slice(env, bytes).into()
+}
+
+/// A database and a key in it.
+pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), ReadError> {
+    Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
+}
+
+/// What a watcher receives behind its reference.
+pub fn event<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
+    match event {
+        Event::Update { command, db, key, offset } => {
+            let event = UpdateEvent { command: tuple(env, command), db: *db, key: blob(env, key), offset: *offset };
+            event.encode(env)
+        }
+        Event::Init { offset } => InitEvent { offset: *offset }.encode(env),
+    }
+}
+
+#[derive(NifStruct)]
+#[module = "Vdr.WatchEvent.Update"]
+#[rustler(encode)]
+struct UpdateEvent<'a> {
+    command: Term<'a>,
+    db: u32,
+    key: Term<'a>,
+    offset: u64,
+}
+
+#[derive(NifStruct)]
+#[module = "Vdr.WatchEvent.Init"]
+#[rustler(encode)]
+struct InitEvent {
+    offset: u64,
+}
+
+fn tuple<'a>(env: Env<'a>, tuple: &Tuple) -> Term<'a> {
+    let name = word(env, tuple.name);
+    let terms: Vec<Term<'a>> = std::iter::once(name).chain(tuple.fields.iter().map(|part| field(env, part))).collect();
+    make_tuple(env, &terms)
+}
+
+fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
+    match part {
+        Field::Bytes(bytes) => binary(env, bytes),
+        Field::Int(int) => int.encode(env),
+        Field::Float(float) => match Reply::score(*float) {
+            Reply::Word(name) => word(env, name),
+            _ => float.encode(env),
+        },
+        Field::Word(name) => word(env, name),
+        Field::List(parts) => parts.iter().map(|part| field(env, part)).collect::<Vec<_>>().encode(env),
+        Field::Pair(pair) => make_tuple(env, &[field(env, &pair.0), field(env, &pair.1)]),
+    }
+}
+
+/// What `Vdr.Link` knows of a link before it starts.
+#[derive(NifMap)]
+#[rustler(decode)]
+struct Config<'a> {
+    label: String,
+    host: String,
+    port: u16,
+    username: Option<String>,
+    password: Option<Binary<'a>>,
+    connect_timeout_ms: u64,
+    ack_interval_ms: u64,
+}
+
+pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
+    let config: Config<'_> = term.decode()?;
+    let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
+    link.label = config.label;
+    link.credentials = config
+        .password
+        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
+    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
+    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
+    Ok(link)
+}
+
+/// `{:state, state}`.
+pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
+    (words::state(), word(env, state.as_str())).encode(env)
+}
+
+/// `:ready`.
+pub fn ready(env: Env<'_>) -> Term<'_> {
+    words::ready().to_term(env)
+}
+
+/// `{:ended, code, detail, :soon | :slowly | :never}`.
+pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
+    let retry = match end.retry() {
+        Retry::Soon => words::soon(),
+        Retry::Slowly => words::slowly(),
+        Retry::Never => words::never(),
+    };
+    (words::ended(), word(env, end.code()), end.cause.to_string(), retry).encode(env)
+}
+
+/// How an instance stands.
+#[derive(NifMap)]
+#[rustler(encode)]
+struct Status<'a> {
+    state: Term<'a>,
+    connected: bool,
+    ready: bool,
+    stale: bool,
+    stale_ms: Option<i64>,
+    last_message_ms_ago: Option<i64>,
+    replication_id: Option<String>,
+    offset: u64,
+    commands_applied: u64,
+    full_syncs: u64,
+    partial_syncs: u64,
+    loading_bytes: u64,
+    loading_keys: u64,
+    guard_windows_given_up: u64,
+    unknown_commands: HashMap<String, u64>,
+    keys: HashMap<u32, usize>,
+    server: Option<Server>,
+    watches: usize,
+    snapshots_held: usize,
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct Server {
+    name: &'static str,
+    version: String,
+}
+
+pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
+    let (inner, now_ms) = (store.inner(), now_ms());
+    let (status, state) = (&inner.shared.status, inner.standing.state());
+    let snapshot = store.live().load();
+    let ready = snapshot.is_some();
+    let stale = ready && state != Some(LinkState::Streaming);
+    let status = Status {
+        state: word(env, state.unwrap_or(LinkState::Init).as_str()),
+        connected: state.is_some_and(|state| state != LinkState::Init),
+        ready,
+        stale,
+        stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
+        last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
+        offset: status.offset.load(Ordering::Relaxed),
+        commands_applied: status.commands_applied.load(Ordering::Relaxed),
+        full_syncs: status.full_syncs.load(Ordering::Relaxed),
+        partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
+        loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
+        loading_keys: status.loading_keys.load(Ordering::Relaxed),
+        guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
+        unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
+        keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
+        server: snapshot
+            .as_ref()
+            .and_then(|all| all.server.as_deref())
+            .map(|server| Server { name: server.name, version: server.version.clone() }),
+        watches: inner.shared.watches.len(),
+        snapshots_held: store.snapshots_held(),
+    };
+    status.encode(env)
+}
+
+mod words {
+    rustler::atoms! { state, ready, ended, soon, slowly, never }
+}

@@ -1,0 +1,200 @@
+//! Seeded random programs of writes: every write command with its options, on few keys so that they meet.
+//!
+//! What a primary does differently from its own replicas is left out by name: `BITFIELD ... OVERFLOW FAIL` on a missing
+//! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`,
+//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of more
+//! than 100 members (whether the sign is kept hangs on the primary's choice of encoding).
+
+mod collections;
+mod keyspace;
+mod strings;
+mod zsets;
+
+use crate::client::{Command, command};
+use fastrand::Rng;
+
+/// What is sent as one.
+#[derive(Clone, Debug)]
+pub enum Unit {
+    One(Command),
+    /// MULTI ... EXEC.
+    Multi(Vec<Command>),
+    /// One EVAL that runs them all.
+    Script(Vec<Command>),
+    /// DUMP a key, then RESTORE it under another name.
+    Restore {
+        from: Vec<u8>,
+        to: Vec<u8>,
+        options: Command,
+    },
+}
+
+/// What kind of values there are, for picking keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    String,
+    Counter,
+    Bits,
+    Hll,
+    List,
+    Set,
+    ZSet,
+    Geo,
+    Hash,
+}
+
+const KINDS: [Kind; 9] =
+    [Kind::String, Kind::Counter, Kind::Bits, Kind::Hll, Kind::List, Kind::Set, Kind::ZSet, Kind::Geo, Kind::Hash];
+
+/// Runs what it is given, and forgets what fails.
+const SCRIPT: &str = "local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]) local c = {} \
+                      for j = 1, n do c[j] = ARGV[i + j] end redis.pcall(unpack(c)) i = i + n + 1 end";
+
+pub struct Generator {
+    pub rng: Rng,
+    /// Field expiry commands are only worth sending to a server that has them.
+    pub field_expiry: bool,
+}
+
+impl Generator {
+    pub fn new(seed: u64, field_expiry: bool) -> Self {
+        Generator { rng: Rng::with_seed(seed), field_expiry }
+    }
+
+    pub fn unit(&mut self) -> Unit {
+        match self.rng.u32(0..100) {
+            0..6 => Unit::Multi(self.several()),
+            6..12 => Unit::Script(self.several()),
+            12..14 => self.restore(),
+            _ => Unit::One(self.command()),
+        }
+    }
+
+    /// The commands that a unit sends, in order; `Restore` is the caller's.
+    pub fn commands(unit: &Unit) -> Vec<Command> {
+        match unit {
+            Unit::One(one) => vec![one.clone()],
+            Unit::Multi(all) => {
+                let mut commands = vec![command(&["MULTI"])];
+                commands.extend(all.iter().cloned());
+                commands.push(command(&["EXEC"]));
+                commands
+            }
+            Unit::Script(all) => {
+                let mut eval = command(&["EVAL", SCRIPT, "0"]);
+                for one in all {
+                    eval.push(one.len().to_string().into_bytes());
+                    eval.extend(one.iter().cloned());
+                }
+                vec![eval]
+            }
+            Unit::Restore { .. } => Vec::new(),
+        }
+    }
+
+    fn several(&mut self) -> Vec<Command> {
+        (0..self.rng.usize(1..6)).map(|_| self.command()).collect()
+    }
+
+    fn restore(&mut self) -> Unit {
+        let kind = self.kind();
+        let (from, to) = (self.key(kind), self.key(kind));
+        let mut options = Command::new();
+        if self.rng.u8(0..4) > 0 {
+            options.push(b"REPLACE".to_vec());
+        }
+        Unit::Restore { from, to, options }
+    }
+
+    pub fn command(&mut self) -> Command {
+        let kind = self.kind();
+        match self.rng.u32(0..100) {
+            0..15 => self.keyspace_command(),
+            _ => match kind {
+                Kind::String | Kind::Counter | Kind::Bits | Kind::Hll => self.string_command(kind),
+                Kind::List => self.list_command(),
+                Kind::Set => self.set_command(),
+                Kind::Hash => self.hash_command(),
+                Kind::ZSet => self.zset_command(),
+                Kind::Geo => self.geo_command(),
+            },
+        }
+    }
+
+    fn kind(&mut self) -> Kind {
+        KINDS[self.rng.usize(0..KINDS.len())]
+    }
+
+    /// A key that mostly holds this kind; now and then any key at all.
+    pub fn key(&mut self, kind: Kind) -> Vec<u8> {
+        let kind = if self.rng.u8(0..40) == 0 { self.kind() } else { kind };
+        let prefix = format!("{kind:?}").to_lowercase();
+        // A long name now and then, so that both forms of a key in memory are met.
+        let number = self.rng.u32(0..12);
+        let tail = if number == 11 { ":a-name-that-does-not-fit-inline" } else { "" };
+        format!("{prefix}:{number}{tail}").into_bytes()
+    }
+
+    pub fn keys(&mut self, kind: Kind, most: usize) -> Vec<Vec<u8>> {
+        (0..self.rng.usize(1..=most)).map(|_| self.key(kind)).collect()
+    }
+
+    /// A value: short or long, text, number or bytes.
+    pub fn value(&mut self) -> Vec<u8> {
+        match self.rng.u32(0..20) {
+            0 => Vec::new(),
+            1..5 => self.integer().into_bytes(),
+            5..8 => (0..self.rng.usize(0..40)).map(|_| self.rng.u8(..)).collect(),
+            8 => vec![b'x'; self.rng.usize(0..5000)],
+            9 => (0..self.rng.usize(0..300)).map(|_| self.rng.u8(b'a'..=b'c')).collect(),
+            _ => self.word(),
+        }
+    }
+
+    /// One of few words, for members and fields that meet.
+    pub fn word(&mut self) -> Vec<u8> {
+        match self.rng.u32(0..30) {
+            0 => (0..self.rng.usize(0..100)).map(|_| self.rng.u8(..)).collect(),
+            1..8 => self.rng.i32(-20..200).to_string().into_bytes(),
+            _ => format!("m{}", self.rng.u32(0..60)).into_bytes(),
+        }
+    }
+
+    pub fn words(&mut self, most: usize) -> Vec<Vec<u8>> {
+        (0..self.rng.usize(1..=most)).map(|_| self.word()).collect()
+    }
+
+    pub fn integer(&mut self) -> String {
+        match self.rng.u32(0..12) {
+            0 => i64::MAX.to_string(),
+            1 => i64::MIN.to_string(),
+            2 => "not-a-number".to_owned(),
+            3 => self.rng.i64(..).to_string(),
+            _ => self.rng.i32(-300..300).to_string(),
+        }
+    }
+
+    /// A place in something short, from either end, sometimes beyond it.
+    pub fn index(&mut self) -> String {
+        match self.rng.u32(0..20) {
+            0 => self.rng.i64(..).to_string(),
+            _ => self.rng.i32(-12..14).to_string(),
+        }
+    }
+
+    pub fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[self.rng.usize(0..words.len())]
+    }
+
+    pub fn chance(&mut self, one_in: u32) -> bool {
+        self.rng.u32(0..one_in) == 0
+    }
+}
+
+/// Puts words and byte strings together to a command.
+#[macro_export]
+macro_rules! cmd {
+    ($($part:expr),+ $(,)?) => {
+        vec![$(<[u8]>::to_vec(::std::convert::AsRef::<[u8]>::as_ref(&$part))),+]
+    };
+}

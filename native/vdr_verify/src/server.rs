@@ -1,0 +1,100 @@
+//! Real servers to compare with: those on the PATH and those that `make servers` unpacked.
+
+use crate::client::Client;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server program.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    pub name: String,
+    path: PathBuf,
+}
+
+/// Every server program at hand, each version once.
+pub fn binaries() -> Vec<Binary> {
+    let on_path = ["redis-server", "valkey-server"].into_iter().filter_map(|name| {
+        let path = std::env::var_os("PATH")?;
+        let path = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())?;
+        Some(Binary { name: name.to_owned(), path })
+    });
+    let unpacked = std::fs::read_dir(servers_dir()).into_iter().flatten().flatten().filter_map(|entry| {
+        let path = entry.path().join("server");
+        path.is_file().then(|| Binary { name: entry.file_name().to_string_lossy().into_owned(), path })
+    });
+    let mut all: Vec<Binary> = on_path.chain(unpacked).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn servers_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.servers")
+}
+
+/// A running server; it dies with this value.
+pub struct Server {
+    child: Child,
+    dir: PathBuf,
+    pub port: u16,
+    /// `redis` or `valkey`, and its own version.
+    pub kind: String,
+    pub version: String,
+}
+
+impl Server {
+    pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let dir = std::env::temp_dir().join(format!("vdr-verify-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let mut arguments = vec!["--port".to_owned(), port.to_string(), "--save".to_owned(), String::new()];
+        arguments.extend(["--dir".to_owned(), dir.to_string_lossy().into_owned()]);
+        for fixed in ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"] {
+            arguments.extend(fixed.split(' ').map(str::to_owned));
+        }
+        arguments.extend(settings.iter().cloned());
+        let mut command = Command::new(&binary.path);
+        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn()?;
+        let mut server = Server { child, dir, port, kind: String::new(), version: String::new() };
+        server.await_start()?;
+        Ok(server)
+    }
+
+    pub fn client(&self) -> io::Result<Client> {
+        Client::connect(self.port)
+    }
+
+    fn await_start(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.client().and_then(|mut client| client.call(&["INFO", "server"]));
+            match answer {
+                Ok(info) if info.text().contains("redis_version") => {
+                    self.identify(&info.text());
+                    return Ok(());
+                }
+                _ if Instant::now() > deadline => return Err(io::Error::other("the server does not start")),
+                _ if self.child.try_wait()?.is_some() => return Err(io::Error::other("the server stopped at once")),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    fn identify(&mut self, info: &str) {
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
+        let valkey = field("valkey_version:");
+        self.kind = if valkey.is_some() { "valkey" } else { "redis" }.to_owned();
+        self.version = valkey.or_else(|| field("redis_version:")).unwrap_or_default();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,213 @@
+defmodule Vdr.LifecycleTest do
+  # The life of an instance as far as it can be seen without a server: a port at which nothing listens, or a listener that
+  # says one thing. Real servers have their own tests.
+  use ExUnit.Case, async: true
+
+  import ExUnit.CaptureLog
+
+  @moduletag capture_log: true
+
+  setup do
+    %{id: make_ref(), port: free_port()}
+  end
+
+  defp free_port do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :ok = :gen_tcp.close(socket)
+    port
+  end
+
+  defp start!(options) do
+    pid = start_supervised!({Veidrodelis, [host: "127.0.0.1"] ++ options})
+    pid
+  end
+
+  # A server that answers whatever comes with one reply.
+  defp server_saying(reply) do
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false, reuseaddr: true])
+    {:ok, port} = :inet.port(listener)
+    start_supervised!({Task, fn -> serve(listener, reply) end})
+    port
+  end
+
+  defp serve(listener, reply) do
+    {:ok, socket} = :gen_tcp.accept(listener)
+    answer(socket, reply)
+    serve(listener, reply)
+  end
+
+  defp answer(socket, reply) do
+    with {:ok, _bytes} <- :gen_tcp.recv(socket, 0), :ok <- :gen_tcp.send(socket, reply), do: answer(socket, reply)
+  end
+
+  defp link(pid) do
+    [{Vdr.Link, link, :worker, _}] = Supervisor.which_children(pid)
+    link
+  end
+
+  defp eventually(check, attempts \\ 200) do
+    cond do
+      check.() -> :ok
+      attempts == 0 -> flunk("it never came")
+      true -> Process.sleep(10) && eventually(check, attempts - 1)
+    end
+  end
+
+  test "start_link answers at once, and reads say that nothing is there yet", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    assert is_pid(pid)
+    assert Veidrodelis.get(id, 0, "a") == {:error, :not_ready}
+    assert Veidrodelis.read_tx(id, 0, [{:get, "a"}]) == {:error, :not_ready}
+    assert Veidrodelis.snapshot(id) == {:error, :not_ready}
+    assert %{ready: false, stale: false, keys: %{}, primary: {"127.0.0.1", ^port}} = Veidrodelis.info(id)
+  end
+
+  test "a refused connection is waited out, and info tells why", %{id: id, port: port} do
+    pid = start!(id: id, port: port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
+    eventually(fn -> Veidrodelis.get_replication_state(id) == :waiting end)
+    assert Veidrodelis.get_replication_state(pid) == :waiting
+    assert Veidrodelis.get_connected_to(pid) == {:error, :not_connected}
+    assert %{attempts: 1, last_error: {:connection_refused, _detail}, connected: false} = Veidrodelis.info(id)
+  end
+
+  test "attempts go on", %{id: id, port: port} do
+    start!(id: id, port: port, reconnect_delay_ms: 1, max_reconnect_delay_ms: 5)
+    eventually(fn -> Veidrodelis.info(id).attempts > 5 end)
+  end
+
+  test "without reconnect the first failure is the last word", %{id: id, port: port} do
+    start!(id: id, port: port, reconnect: false)
+    assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
+    assert Veidrodelis.get_replication_state(id) == :stopped
+    assert Veidrodelis.info(id).attempts == 1
+  end
+
+  test "await_ready answers when its time is over", %{id: id, port: port} do
+    start!(id: id, port: port)
+    assert Veidrodelis.await_ready(id, 50) == {:error, :timeout}
+    assert Veidrodelis.await_ready(id, 0) == {:error, :timeout}
+  end
+
+  test "await_ready answers when the instance ends", %{id: id, port: port} do
+    start!(id: id, port: port)
+    waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)
+    Process.sleep(20)
+    :ok = stop_supervised({Veidrodelis, id})
+    assert Task.await(waiting) == {:error, :not_found}
+  end
+
+  test "a wrong password is told to those who wait, and tried again rarely", %{id: id} do
+    port = server_saying("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+    log = capture_log(fn -> start!(id: id, port: port, password: "secret") && Veidrodelis.await_ready(id) end)
+    assert Veidrodelis.await_ready(id) == {:error, :wrong_password}
+    assert {:wrong_password, detail} = Veidrodelis.info(id).last_error
+    refute detail =~ "secret"
+    assert log =~ "wrong_password"
+    refute log =~ "secret"
+    assert Veidrodelis.info(id).attempts == 1
+  end
+
+  test "what is no Redis is told apart", %{id: id} do
+    start!(id: id, port: server_saying("HTTP/1.1 400 Bad Request\r\n\r\n"))
+    assert Veidrodelis.await_ready(id) == {:error, :not_redis}
+  end
+
+  test "an id is taken once", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    assert Veidrodelis.start_link(id: id, port: port) == {:error, {:already_started, pid}}
+    assert Veidrodelis.start_link(id: id, port: port, name: :other_name) == {:error, {:already_started, pid}}
+  end
+
+  test "a name is registered", %{id: id, port: port} do
+    pid = start!(id: id, port: port, name: :"vdr name #{port}")
+    assert Process.whereis(:"vdr name #{port}") == pid
+  end
+
+  test "two instances fit one supervisor", %{id: id, port: port} do
+    children = [{Veidrodelis, id: id, port: port}, {Veidrodelis, id: {id, 2}, port: port}]
+    {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
+    assert Veidrodelis.get({id, 2}, 0, "a") == {:error, :not_ready}
+    Supervisor.stop(supervisor)
+    eventually(fn -> Veidrodelis.get(id, 0, "a") == {:error, :not_found} end)
+  end
+
+  test "stop takes an id or a pid, more than once, and frees the id at once", %{id: id, port: port} do
+    {:ok, pid} = Veidrodelis.start_link(id: id, port: port)
+    assert Veidrodelis.stop(id) == :ok
+    refute Process.alive?(pid)
+    assert Veidrodelis.get(id, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.stop(id) == :ok
+
+    {:ok, pid} = Veidrodelis.start_link(id: id, port: port)
+    assert Veidrodelis.stop(pid) == :ok
+    assert Veidrodelis.stop(pid) == :ok
+    assert {:ok, pid} = Veidrodelis.start_link(id: id, port: port)
+    assert Veidrodelis.stop(pid) == :ok
+  end
+
+  test "an instance that is killed leaves nothing behind, and its supervisor starts another", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    Process.exit(pid, :kill)
+
+    eventually(fn ->
+      case Vdr.Instances.find(id) do
+        {_store, new} -> new != pid and Process.alive?(new)
+        nil -> false
+      end
+    end)
+  end
+
+  test "a link that is killed is replaced, on the same store and with the watches", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    :ok = Veidrodelis.watch(id, 0, "a", make_ref())
+    {store, ^pid} = Vdr.Instances.find(id)
+    killed = link(pid)
+    Process.exit(killed, :kill)
+    eventually(fn -> is_pid(link(pid)) and link(pid) != killed end)
+    assert {^store, ^pid} = Vdr.Instances.find(id)
+    assert Veidrodelis.info(id).watches == 1
+  end
+
+  describe "watches" do
+    setup %{id: id, port: port} do
+      start!(id: id, port: port)
+      :ok
+    end
+
+    test "are counted, and a key is watched once by a process", %{id: id} do
+      assert Veidrodelis.watch(id, 0, "a", :x) == :ok
+      assert Veidrodelis.watch(id, 0, "a", :y) == {:error, :already_registered}
+      assert Veidrodelis.watch(id, 1, "a", :x) == :ok
+      assert Task.await(Task.async(fn -> Veidrodelis.watch(id, 0, "a", :x) end)) == :ok
+      assert Veidrodelis.unwatch(id, 0, "a") == :ok
+      assert Veidrodelis.unwatch(id, 0, "a") == {:error, :not_found}
+      assert Veidrodelis.watch(id, 0, "a", :z) == :ok
+      assert Veidrodelis.unwatch(id, 0, "a") == :ok
+      assert Veidrodelis.unwatch(id, 1, "a") == :ok
+      assert Veidrodelis.unwatch(id, 1, "a") == {:error, :not_found}
+    end
+
+    test "end with the process, all of them, and only its own", %{id: id} do
+      :ok = Veidrodelis.watch(id, 0, "mine", :x)
+
+      {watcher, monitor} =
+        spawn_monitor(fn ->
+          for n <- 1..1000, do: :ok = Veidrodelis.watch(id, 0, "key:#{n}", :x)
+          receive do: (:end -> :ok)
+        end)
+
+      eventually(fn -> Veidrodelis.info(id).watches == 1001 end)
+      send(watcher, :end)
+      assert_receive {:DOWN, ^monitor, :process, ^watcher, :normal}
+      eventually(fn -> Veidrodelis.info(id).watches == 1 end)
+      assert Veidrodelis.unwatch(id, 0, "mine") == :ok
+    end
+
+    test "of what is no key are refused", %{id: id} do
+      assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, 0, :a, :x) end
+      assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, -1, "a", :x) end
+      assert_raise ArgumentError, ~r/Veidrodelis.unwatch takes/, fn -> Veidrodelis.unwatch(id, 0, nil) end
+    end
+  end
+end

@@ -1,0 +1,127 @@
+defmodule Vdr.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias Vdr.Options
+
+  defp message(options) do
+    Exception.message(assert_raise(ArgumentError, fn -> Options.validate!(options) end))
+  end
+
+  test "defaults are those of the documentation" do
+    options = Options.validate!(id: :a)
+    assert {options.host, options.port, options.reconnect, options.timeout} == {"localhost", 6379, true, 5000}
+    assert {options.reconnect_delay_ms, options.max_reconnect_delay_ms, options.ack_interval_ms} == {1000, 30_000, 1000}
+    assert Options.password(options) == {:ok, nil}
+  end
+
+  test "every option is in the documentation" do
+    for name <- ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms command_filter)a do
+      assert Options.docs() =~ "`#{inspect(name)}`"
+    end
+  end
+
+  test "the id is required" do
+    assert message([]) =~ ":id"
+  end
+
+  test "a misspelt option is told the nearest known name" do
+    assert message(id: :a, prot: 1) == "unknown option :prot of Veidrodelis, did you mean :port?"
+    assert message(id: :a, qqqqqq: 1) =~ "known are :id,"
+  end
+
+  test "a wrong value names the option, what it takes and what it got" do
+    assert message(id: :a, port: 70_000) == ":port takes an integer from 1 to 65535, got: 70000"
+    assert message(id: :a, port: "6379") =~ ~s(got: "6379")
+    assert message(id: :a, host: 'h') =~ ":host takes a string"
+    assert message(id: :a, reconnect: 1) =~ ":reconnect takes true or false"
+    assert message(id: :a, reconnect_delay_ms: -1) =~ ":reconnect_delay_ms"
+    assert message(id: :a, ack_interval_ms: 0) =~ ":ack_interval_ms"
+    assert message(id: :a, name: "x") =~ ":name takes an atom"
+    assert message(:a) =~ "keyword list"
+  end
+
+  test "delays must fit together" do
+    assert message(id: :a, reconnect_delay_ms: 100, max_reconnect_delay_ms: 50) =~ "at least :reconnect_delay_ms (100)"
+    assert message(id: :a, reconnect_delay_ms: 60_000) =~ ":max_reconnect_delay_ms"
+  end
+
+  test "a URL stands for host, port, user and password" do
+    options = Options.validate!(id: :a, url: "redis://me:p%40ss@example.org:7000")
+    assert {options.host, options.port, options.username} == {"example.org", 7000, "me"}
+    assert Options.password(options) == {:ok, "p@ss"}
+
+    options = Options.validate!(id: :a, url: "valkey://[::1]")
+    assert {options.host, options.port, options.username} == {"::1", 6379, nil}
+    assert Options.password(Options.validate!(id: :a, url: "redis://:x@h/")) == {:ok, "x"}
+  end
+
+  test "a URL excludes what it stands for" do
+    assert message(id: :a, url: "redis://h", host: "h") == "options :url and :host exclude each other"
+    assert message(id: :a, url: "redis://h", port: 1) =~ ":port"
+    assert message(id: :a, url: "redis://:x@h", password: "y") =~ ":password"
+  end
+
+  test "a wrong URL is refused without showing its password" do
+    for url <- ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] do
+      message = message(id: :a, url: url)
+      assert message =~ ":url takes"
+      refute message =~ "secret"
+    end
+  end
+
+  test "a username needs a password" do
+    assert message(id: :a, username: "me") =~ ":password"
+  end
+
+  test "what is not supported yet is refused" do
+    sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
+    assert message(id: :a, sentinel: sentinel) == "option :sentinel is not supported yet"
+    assert message(id: :a, ssl: true) == "option :ssl is not supported yet"
+    assert message(id: :a, url: "rediss://h") == "option :ssl is not supported yet"
+    assert message(id: :a, ssl_opts: [verify: :verify_none]) =~ ":ssl_opts"
+    assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
+  end
+
+  test "the options of Sentinel are checked one by one" do
+    sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
+    assert message(id: :a, sentinel: []) == ":sentinel needs :sentinels"
+    assert message(id: :a, sentinel: Keyword.delete(sentinel, :group)) == ":sentinel needs :group"
+    assert message(id: :a, sentinel: [sentinels: [], group: "g"]) =~ ":sentinels in :sentinel"
+    assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
+    assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
+    assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"
+    secret = message(id: :a, sentinel: [connect_opts: "secret"] ++ sentinel)
+    assert secret =~ ":connect_opts"
+    refute secret =~ "secret\""
+  end
+
+  describe "a password" do
+    def broken, do: raise("secret in hand")
+    def from_vault(name), do: "from " <> name
+
+    test "is in no inspect, however deep" do
+      options = Options.validate!(id: :a, username: "u", password: "secret")
+      refute inspect(options) =~ "secret"
+      refute inspect(options, structs: false, limit: :infinity) =~ "secret"
+      refute inspect(Veidrodelis.child_spec(id: :a, password: "secret"), structs: false, limit: :infinity) =~ "secret"
+      refute to_string(:io_lib.format("~p", [options])) =~ "secret"
+    end
+
+    test "may be had from a function at each attempt" do
+      options = Options.validate!(id: :a, password: {__MODULE__, :from_vault, ["vault"]})
+      assert Options.password(options) == {:ok, "from vault"}
+    end
+
+    test "from a function that fails is an error that shows nothing" do
+      options = Options.validate!(id: :a, password: {__MODULE__, :broken, []})
+      assert Options.password(options) == {:error, :bad_password_function}
+    end
+
+    test "of a wrong kind is not shown" do
+      message = message(id: :a, password: 'secret')
+      assert message =~ ":password takes a string"
+      refute message =~ "secret"
+    end
+  end
+end

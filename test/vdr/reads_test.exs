@@ -1,0 +1,202 @@
+defmodule Vdr.ReadsTest do
+  # The rows of the native library and the functions of the facade, held together both ways; then what the border does
+  # with arguments and answers. What each read answers is compared with real servers elsewhere.
+  use ExUnit.Case, async: true
+
+  import Bitwise
+
+  alias Vdr.Snapshot
+
+  doctest Vdr.Snapshot
+
+  # Functions of the facade with a source and a database in front that are no reads.
+  @others [read_tx: 3]
+
+  defp documented do
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)
+    for {{:function, name, arity}, _, signature, %{"en" => doc}, _} <- docs, do: {name, arity, signature, doc}
+  end
+
+  defp arities(name), do: for({^name, arity} <- Veidrodelis.__info__(:functions), do: arity - 2)
+
+  test "every row has its function, with every number of arguments from the fewest to the most" do
+    for {name, args} <- Vdr.Native.commands() do
+      fewest = Enum.count(args, &(not String.starts_with?(&1, "?")))
+      arities = arities(name)
+      assert fewest in arities, "#{name} lacks the arity #{fewest}"
+      assert length(args) in arities, "#{name} lacks the arity #{length(args)}"
+      assert Enum.all?(arities, &(&1 in fewest..length(args))), "#{name} has arities #{inspect(arities)}"
+    end
+  end
+
+  test "every function that takes a source and a database is a row" do
+    rows = Keyword.keys(Vdr.Native.commands())
+
+    for {name, arity, [signature], _doc} <- documented(), signature =~ ~r/\(source, db\b/ do
+      assert name in rows or {name, arity} in @others, "#{name}/#{arity} has no row"
+    end
+  end
+
+  test "every public function has a doc and a spec" do
+    {:ok, specs} = Code.Typespec.fetch_specs(Veidrodelis)
+    specs = for {signature, _} <- specs, do: signature
+    documented = for {name, arity, _, _} <- documented(), do: {name, arity}
+
+    for {name, arity} = function <- Veidrodelis.__info__(:functions) do
+      assert function in specs, "no spec: #{name}/#{arity}"
+      assert Enum.any?(documented, fn {of, full} -> of == name and full >= arity end), "no doc: #{name}/#{arity}"
+    end
+  end
+
+  test "every read of the facade tells what it costs" do
+    for {name, args} <- Vdr.Native.commands(), {^name, arity, _, doc} <- documented() do
+      # A variant refers to the one that says it.
+      assert doc =~ "O(", "#{name}/#{arity} of #{inspect(args)} says nothing of its cost"
+    end
+  end
+
+  describe "a snapshot of commands" do
+    setup do
+      {:ok, snapshot} =
+        Snapshot.from_commands([
+          ["SET", "s", "value"],
+          ["SET", "long", String.duplicate("x", 5000)],
+          ["SET", "binary", <<0, 255, 10>>],
+          ["RPUSH", "l" | Enum.map(1..3000, &to_string/1)],
+          ["HSET", "h", "f", "1", "g", "2"],
+          ["ZADD", "z", "-inf", "a", "1.5", "b", "inf", "c"],
+          ["SADD", "set", "m", "n"]
+        ])
+
+      %{snapshot: snapshot}
+    end
+
+    test "answers reads of every type", %{snapshot: snapshot} do
+      assert Veidrodelis.get(snapshot, 0, "s") == {:ok, "value"}
+      assert Veidrodelis.get(snapshot, 0, "nope") == {:ok, nil}
+      assert Veidrodelis.get(snapshot, 1, "s") == {:ok, nil}
+      assert Veidrodelis.get(snapshot, 0, "binary") == {:ok, <<0, 255, 10>>}
+      assert Veidrodelis.hgetall(snapshot, 0, "h") == {:ok, [{"f", "1"}, {"g", "2"}]}
+      assert Veidrodelis.zrange(snapshot, 0, "z", 0, -1) == {:ok, [{"a", :neg_inf}, {"b", 1.5}, {"c", :pos_inf}]}
+      assert Veidrodelis.zrange(snapshot, 0, "z", 0, 0, false) == {:ok, ["a"]}
+      assert Veidrodelis.zrangebyscore(snapshot, 0, "z", {:exclusive, 1}, :pos_inf, false) == {:ok, ["b", "c"]}
+      assert Veidrodelis.zfirst(snapshot, 0, "z", 2) == {:ok, [{:neg_inf, "a"}, {1.5, "b"}]}
+      assert Veidrodelis.sismember(snapshot, 0, "set", "m") == {:ok, true}
+      assert Veidrodelis.smismember(snapshot, 0, "set", ["x", "n"]) == {:ok, [false, true]}
+      assert Veidrodelis.type(snapshot, 0, "z") == {:ok, :zset}
+      assert Veidrodelis.ttl(snapshot, 0, "s") == {:ok, :infinity}
+      assert Veidrodelis.ttl(snapshot, 0, "nope") == {:ok, nil}
+      assert Veidrodelis.dbsize(snapshot, 0) == {:ok, 7}
+      assert Veidrodelis.bitcount(snapshot, 0, "s", 0, 0, :byte) == {:ok, 5}
+      assert {:ok, {0, ["h"]}} = Veidrodelis.scan(snapshot, 0, 0, type: :hash, count: 100)
+    end
+
+    test "hands out a long value that outlives it", %{snapshot: snapshot} do
+      {:ok, long} = Veidrodelis.get(snapshot, 0, "long")
+      part = binary_part(long, 4000, 1000)
+      :erlang.garbage_collect()
+      assert part == String.duplicate("x", 1000)
+      assert long == String.duplicate("x", 5000)
+    end
+
+    test "answers a read too large for a normal scheduler all the same", %{snapshot: snapshot} do
+      native = Vdr.Read.source(snapshot)
+      assert Vdr.Native.read(native, 0, :lrange, ["l", 0, -1]) == :dirty
+      assert {:ok, list} = Veidrodelis.lrange(snapshot, 0, "l", 0, -1)
+      assert list == Enum.map(1..3000, &to_string/1)
+      assert {:ok, ["1", "2"]} = Vdr.Native.read(native, 0, :lrange, ["l", 0, 1])
+    end
+
+    test "another type is an error, not an exception", %{snapshot: snapshot} do
+      assert Veidrodelis.get(snapshot, 0, "h") == {:error, :wrong_type}
+      assert Veidrodelis.hget(snapshot, 0, "s", "f") == {:error, :wrong_type}
+    end
+
+    test "a bad argument names the function, what it takes and what it got", %{snapshot: snapshot} do
+      error = assert_raise ArgumentError, fn -> Veidrodelis.hget(snapshot, 0, "h", :f) end
+      assert error.message =~ "Veidrodelis.hget takes (id_or_snapshot, db, key, field)"
+      assert error.message =~ ~s(["h", :f])
+
+      for bad <- [
+            fn -> Veidrodelis.get(snapshot, -1, "s") end,
+            fn -> Veidrodelis.get(snapshot, "0", "s") end,
+            fn -> Veidrodelis.get(snapshot, 0, nil) end,
+            fn -> Veidrodelis.get(snapshot, 0, <<1::1>>) end,
+            fn -> Veidrodelis.mget(snapshot, 0, ["s" | "t"]) end,
+            fn -> Veidrodelis.mget(snapshot, 0, "s") end,
+            fn -> Veidrodelis.lrange(snapshot, 0, "l", 0, 1.5) end,
+            fn -> Veidrodelis.lrange(snapshot, 0, "l", 0, 1 <<< 80) end,
+            fn -> Veidrodelis.lrange(snapshot, 0, %{}, 0, self()) end,
+            fn -> Veidrodelis.zrange(snapshot, 0, "z", 0, 1, :yes) end,
+            fn -> Veidrodelis.zcount(snapshot, 0, "z", {:inclusive, 1}, 2) end,
+            fn ->
+              Veidrodelis.zcount(snapshot, 0, "z", {:exclusive, {:exclusive, {:exclusive, {:exclusive, 1}}}}, 2)
+            end,
+            fn -> Veidrodelis.bitcount(snapshot, 0, "s", 0, 0, :word_never_seen) end,
+            fn -> Veidrodelis.scan(snapshot, 0, 0, nope: 1) end
+          ] do
+        assert_raise ArgumentError, bad
+      end
+    end
+
+    test "a transaction answers each operation in its place", %{snapshot: snapshot} do
+      assert Veidrodelis.read_tx(snapshot, 0, [
+               {:get, "s"},
+               {:hget, "s", "f"},
+               {:nope, 1},
+               {:get},
+               :get,
+               {:llen, "l"},
+               {}
+             ]) ==
+               {:ok,
+                [
+                  ok: "value",
+                  error: :wrong_type,
+                  error: {:bad_command, {:nope, 1}},
+                  error: {:bad_command, {:get}},
+                  error: {:bad_command, :get},
+                  ok: 3000,
+                  error: {:bad_command, {}}
+                ]}
+
+      assert Veidrodelis.read_tx(snapshot, 0, []) == {:ok, []}
+    end
+
+    test "a transaction too large for a normal scheduler answers the same", %{snapshot: snapshot} do
+      large = List.duplicate({:get, "s"}, 2000)
+      assert Vdr.Native.read_tx(Vdr.Read.source(snapshot), 0, large) == :dirty
+      assert Veidrodelis.read_tx(snapshot, 0, large) == {:ok, List.duplicate({:ok, "value"}, 2000)}
+
+      both = [{:lrange, "l", 0, 600}, {:lrange, "l", 0, 600}]
+      assert Vdr.Native.read_tx(Vdr.Read.source(snapshot), 0, both) == :dirty
+      assert {:ok, [ok: list, ok: list]} = Veidrodelis.read_tx(snapshot, 0, both)
+      assert length(list) == 601
+    end
+
+    test "a transaction that is no list is refused", %{snapshot: snapshot} do
+      assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, {:get, "s"}) end
+      assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, [{:get, "s"} | :tail]) end
+      assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, -1, []) end
+    end
+  end
+
+  test "what is no write command makes no snapshot" do
+    assert Snapshot.from_commands([["SET", "a", "1"], ["NOPE"]]) == {:error, {:bad_command, 1}}
+    assert Snapshot.from_commands([["GET", "a"]]) == {:error, {:bad_command, 0}}
+    assert Snapshot.from_commands([["SET", :a, "1"]]) == {:error, {:bad_command, nil}}
+  end
+
+  test "an unknown id is not found" do
+    assert Veidrodelis.get(:nobody, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.read_tx(:nobody, 0, []) == {:error, :not_found}
+    assert Veidrodelis.snapshot(:nobody) == {:error, :not_found}
+    assert Veidrodelis.info(:nobody) == {:error, :not_found}
+    assert Veidrodelis.get_replication_state(:nobody) == {:error, :not_found}
+    assert Veidrodelis.get_connected_to(self()) == {:error, :not_found}
+    assert Veidrodelis.await_ready(:nobody, 10) == {:error, :not_found}
+    assert Veidrodelis.watch(:nobody, 0, "a", make_ref()) == {:error, :not_found}
+    assert Veidrodelis.unwatch(:nobody, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.stop(:nobody) == :ok
+  end
+end

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use vdr_core::mirror::{Fault, Mirror};
+use vdr_core::mirror::Mirror;
 use vdr_core::rdb::Progress;
 use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
 
@@ -76,8 +76,8 @@ impl Reporter {
         Reporter { inner, link, recipient }
     }
 
-    pub fn sink(&self) -> MirrorSink {
-        MirrorSink { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
+    pub fn sink(&self) -> Feed {
+        Feed { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
     }
 }
 
@@ -101,15 +101,16 @@ impl Observer for Reporter {
     }
 }
 
-/// Feeds the mirror of an instance.
-pub struct MirrorSink {
+/// Feeds the mirror of an instance, as long as this is its link: which is looked up under the mirror's lock, so that nothing of
+/// an old link comes between what a new one has read and done.
+pub struct Feed {
     inner: Arc<Inner>,
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
 }
 
-impl MirrorSink {
+impl Feed {
     /// Works on the mirror, unless it is another link's by now.
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.inner.mirror.lock();
@@ -128,7 +129,7 @@ fn superseded() -> SinkError {
     SinkError::soon("superseded", "")
 }
 
-impl Sink for MirrorSink {
+impl Sink for Feed {
     fn position(&self) -> Option<Position> {
         let (replication_id, offset) = self.mirror(|mirror| {
             // The link before may not have had the time to say so.
@@ -148,43 +149,35 @@ impl Sink for MirrorSink {
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?.map_err(fault)? {
+        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?? {
             Progress::More => Ok(RdbStep::More),
             Progress::Done { consumed } => Ok(RdbStep::Done { consumed }),
         }
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)?.map_err(fault)?;
+        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
         self.tell_ready();
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
-        let ack_wanted = step.map_err(fault)?;
+        let ack_wanted = step?;
         self.tell_ready();
         Ok(StreamStep { ack_wanted })
     }
 
     fn applied(&self) -> u64 {
-        // Asked for every now and then, with or without traffic: so this is the mirror's clock, too.
-        let applied = self.mirror(|mirror| {
-            mirror.tick(now_ms());
-            mirror.applied()
-        });
-        applied.unwrap_or(0)
+        self.mirror(|mirror| mirror.applied()).unwrap_or(0)
+    }
+
+    fn tick(&mut self) {
+        self.mirror(|mirror| mirror.tick(now_ms()));
+        self.tell_ready();
     }
 
     fn ended(&mut self) {
         self.mirror(Mirror::ended);
-    }
-}
-
-/// What was damaged on its way may come whole the next time; what we cannot read will come again as it is.
-fn fault(fault: Fault) -> SinkError {
-    match fault.code {
-        "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" => SinkError::slowly(fault.code, fault.detail),
-        _ => SinkError::soon(fault.code, fault.detail),
     }
 }

@@ -53,8 +53,8 @@ impl Mirrored {
         let deadline = Instant::now() + patience;
         loop {
             match self.snapshot() {
+                // Nobody writes meanwhile, but the primary's own pings move the offset on.
                 Some(snapshot) if snapshot.offset >= offset => {
-                    assert_eq!(snapshot.offset, offset, "nobody writes meanwhile");
                     return digest(&snapshot.keyspace, dialect, now_ms()).unwrap().to_string();
                 }
                 seen => assert!(Instant::now() < deadline, "still at {:?}", seen.map(|snapshot| snapshot.offset)),

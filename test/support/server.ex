@@ -11,14 +11,14 @@ defmodule Vdr.Test.Server do
   @log_lines 400
 
   # $1 is the server, the rest are its arguments. The background loop ends with our standard input (it needs its own
-  # descriptor: a background process of a shell has /dev/null there).
+  # descriptor: a background process of a shell has /dev/null there); it takes the server's directory along.
   @wrapper """
   exec 3<&0
   "$@" </dev/null 2>&1 &
   server=$!
   exec 2>/dev/null
   echo "pid $server"
-  ( while read -r _; do :; done <&3; kill -KILL $server ) >/dev/null 2>&1 &
+  ( while read -r _; do :; done <&3; trap '' TERM; kill -KILL $server; rm -rf "$OWN_DIR" ) >/dev/null 2>&1 &
   guard=$!
   wait $server
   code=$?
@@ -194,6 +194,7 @@ defmodule Vdr.Test.Server do
         :exit_status,
         {:line, 4096},
         {:cd, state.dir},
+        {:env, [{to_charlist("OWN_DIR"), to_charlist(if(state.own_dir, do: state.dir, else: ""))}]},
         {:args, ["-c", @wrapper, "server" | arguments]}
       ])
 

@@ -2,16 +2,16 @@
 //!
 //! What a primary does differently from its own replicas is left out by name: `BITFIELD ... OVERFLOW FAIL` on a missing
 //! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`,
-//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of more
-//! than 100 members (whether the sign is kept hangs on the primary's choice of encoding).
+//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
+//! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version).
 
 mod collections;
 mod keyspace;
 mod strings;
 mod zsets;
 
-use crate::client::{Command, command};
 use fastrand::Rng;
+use vdr_testkit::{Command, command};
 
 /// What is sent as one.
 #[derive(Clone, Debug)]

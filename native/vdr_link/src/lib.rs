@@ -20,11 +20,13 @@ mod sink;
 mod transfer;
 mod transport;
 
-pub use config::{Endpoint, LinkConfig, Timeouts};
+pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use mirror::MirrorSink;
 pub use observer::{LinkState, Observer};
 pub use runtime::{LinkHandle, spawn};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
 pub use transfer::TransferError;
-pub use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Secret};
+pub use vdr_core::handshake::{
+    Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
+};

@@ -8,7 +8,8 @@ use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{
-    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
+    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, NifUnitEnum, Resource, ResourceArc, Term,
+    TermType,
 };
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
 use vdr_core::watch::Event;
-use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
+use vdr_link::{AckPolicy, Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Role, RoleQuery, Secret};
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -173,11 +174,13 @@ pub const ERROR_CODES: &[&str] = &[
     "rdb_unsupported_version",
     "read_timeout",
     "refused",
+    "stale",
     "stopped",
     "superseded",
     "too_many_clients",
     "write_timeout",
     "wrong_password",
+    "wrong_role",
     "wrong_type",
 ];
 
@@ -297,8 +300,28 @@ struct Config<'a> {
     port: u16,
     username: Option<String>,
     password: Option<Binary<'a>>,
+    role: RoleTerm,
+    ack: AckTerm,
     connect_timeout_ms: u64,
+    read_timeout_ms: u64,
     ack_interval_ms: u64,
+}
+
+/// Whether the server is asked for its role, and which one it must have.
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum RoleTerm {
+    Skip,
+    Ask,
+    Primary,
+    Replica,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum AckTerm {
+    Truthful,
+    Lagging,
 }
 
 pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
@@ -308,6 +331,17 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     link.credentials = config
         .password
         .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
+    link.role = match config.role {
+        RoleTerm::Skip => RoleQuery::Skip,
+        RoleTerm::Ask => RoleQuery::Ask,
+        RoleTerm::Primary => RoleQuery::Expect(Role::Primary),
+        RoleTerm::Replica => RoleQuery::Expect(Role::Replica),
+    };
+    link.ack = match config.ack {
+        AckTerm::Truthful => AckPolicy::Truthful,
+        AckTerm::Lagging => AckPolicy::Lagging,
+    };
+    link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);
     Ok(link)
@@ -343,8 +377,11 @@ struct Status<'a> {
     stale: bool,
     stale_ms: Option<i64>,
     last_message_ms_ago: Option<i64>,
+    role: Option<Term<'a>>,
     replication_id: Option<String>,
     offset: u64,
+    primary_offset: u64,
+    lag_bytes: u64,
     commands_applied: u64,
     full_syncs: u64,
     partial_syncs: u64,
@@ -369,6 +406,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
     let (status, state) = (&inner.shared.status, inner.standing.state());
     let snapshot = store.live().load();
+    let (offset, received) = (status.offset.load(Ordering::Relaxed), status.received.load(Ordering::Relaxed));
     let ready = snapshot.is_some();
     let stale = ready && state != Some(LinkState::Streaming);
     let status = Status {
@@ -378,8 +416,11 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         stale,
         stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
         last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        role: inner.standing.role().map(|role| word(env, role.as_str())),
         replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
-        offset: status.offset.load(Ordering::Relaxed),
+        offset,
+        primary_offset: received.max(offset),
+        lag_bytes: received.saturating_sub(offset),
         commands_applied: status.commands_applied.load(Ordering::Relaxed),
         full_syncs: status.full_syncs.load(Ordering::Relaxed),
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),

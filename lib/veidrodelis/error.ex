@@ -16,6 +16,7 @@ defmodule Veidrodelis.Error do
   # Of reads and watches.
   defp sentence(:not_found), do: "there is no such instance or watch"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
+  defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type than the command is for"
   defp sentence(:bad_argument), do: "an argument is not what the command takes"
   defp sentence({:bad_command, command}), do: "no command, or not the arguments that it takes: #{inspect(command)}"
@@ -68,7 +69,18 @@ defmodule Veidrodelis.Error do
   defp sentence(:bgsave_failed), do: "the server could not make the snapshot file"
   defp sentence(:pending_output), do: "the server still has output pending for the connection"
   defp sentence(:too_many_clients), do: "the server has too many clients"
+  defp sentence(:wrong_role), do: "the server is not what Sentinel takes it for, primary or replica"
   defp sentence(:refused), do: "the server refused to replicate"
+
+  # Of Sentinel.
+  defp sentence(:no_sentinel_reachable), do: "no Sentinel answers"
+
+  defp sentence(:sentinel_refused),
+    do: "the Sentinels that answer refuse to; see :username and :password of :connect_opts"
+
+  defp sentence(:unknown_group), do: "no Sentinel that answers knows the group"
+  defp sentence(:no_usable_replica), do: "Sentinel knows no replica that is up and linked to its primary"
+  defp sentence(:bad_host_map), do: "the option :host_map did not give a host"
 
   # Of a link's end: what came.
   defp sentence(:protocol), do: "what the server sent is not the replication protocol"

@@ -15,8 +15,9 @@ defmodule Vdr.OptionsTest do
   end
 
   test "every option is in the documentation" do
-    for name <- ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
-                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms command_filter)a do
+    for name <-
+          ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads command_filter)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
   end
@@ -75,12 +76,40 @@ defmodule Vdr.OptionsTest do
   end
 
   test "what is not supported yet is refused" do
-    sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
-    assert message(id: :a, sentinel: sentinel) == "option :sentinel is not supported yet"
     assert message(id: :a, ssl: true) == "option :ssl is not supported yet"
     assert message(id: :a, url: "rediss://h") == "option :ssl is not supported yet"
     assert message(id: :a, ssl_opts: [verify: :verify_none]) =~ ":ssl_opts"
     assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
+  end
+
+  test "what Sentinel's :replica_connect_opts say holds for the server that is found" do
+    sentinel = [
+      sentinels: [[host: "s", port: 26_379], [host: "t", port: 1]],
+      group: "g",
+      connect_opts: [password: "first secret"],
+      replica_connect_opts: [username: "u", password: "second secret", timeout: 7, port: 99],
+      host_map: %{"a" => "b"}
+    ]
+
+    options = Options.validate!(id: :a, sentinel: sentinel)
+    assert {options.username, options.timeout} == {"u", 7}
+    assert Options.password(options) == {:ok, "second secret"}
+    assert Options.password(options.sentinel.connect) == {:ok, "first secret"}
+    assert %{sentinels: [{"s", 26_379}, {"t", 1}], role: :primary, group: "g"} = options.sentinel
+    assert Vdr.Sentinel.reachable(options.sentinel, {"a", 1}) == {:ok, {"b", 99}}
+    assert Vdr.Sentinel.reachable(options.sentinel, {"x", 1}) == {:ok, {"x", 99}}
+    refute inspect(options) =~ "secret"
+    refute inspect(options, structs: false, limit: :infinity) =~ "secret"
+  end
+
+  test "stale reads and acknowledgements take their words" do
+    assert message(id: :a, stale_reads: :never) =~ ":stale_reads takes :allow, {:max_ms, n} or :deny"
+    assert message(id: :a, stale_reads: {:max_ms, 0}) =~ ":stale_reads"
+    assert message(id: :a, ack: :never) =~ ":ack takes :truthful or :lagging"
+    assert message(id: :a, read_timeout: 0) =~ ":read_timeout"
+
+    assert Enum.map([:allow, {:max_ms, 5}, :deny], &Options.stale_ms(Options.validate!(id: :a, stale_reads: &1))) ==
+             [nil, 5, 0]
   end
 
   test "the options of Sentinel are checked one by one" do
@@ -91,6 +120,10 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
     assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
     assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"
+    assert message(id: :a, sentinel: sentinel, ssl_opts: []) == "options :sentinel and :ssl_opts exclude each other"
+    assert message(id: :a, sentinel: [connect_opts: [timeut: 1]] ++ sentinel) =~ "got: :timeut"
+    assert message(id: :a, sentinel: [replica_connect_opts: [port: 0]] ++ sentinel) =~ ":port of :replica_connect_opts"
+    assert message(id: :a, sentinel: [connect_opts: [username: "u"]] ++ sentinel) =~ "needs :password"
     secret = message(id: :a, sentinel: [connect_opts: "secret"] ++ sentinel)
     assert secret =~ ":connect_opts"
     refute secret =~ "secret\""

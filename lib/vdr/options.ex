@@ -171,7 +171,7 @@ defmodule Vdr.Options do
   defp check!(_name, :boolean, value) when is_boolean(value), do: :ok
   defp check!(name, :boolean, value), do: refuse(name, "true or false", inspect(value))
 
-  defp check!(name, {:integer, first..last}, value) do
+  defp check!(name, {:integer, %Range{first: first, last: last}}, value) do
     unless is_integer(value) and value >= first and value <= last,
       do: refuse(name, "an integer from #{first} to #{last}", inspect(value))
   end

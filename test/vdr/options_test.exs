@@ -34,7 +34,7 @@ defmodule Vdr.OptionsTest do
   test "a wrong value names the option, what it takes and what it got" do
     assert message(id: :a, port: 70_000) == ":port takes an integer from 1 to 65535, got: 70000"
     assert message(id: :a, port: "6379") =~ ~s(got: "6379")
-    assert message(id: :a, host: 'h') =~ ":host takes a string"
+    assert message(id: :a, host: String.to_charlist("h")) =~ ":host takes a string"
     assert message(id: :a, reconnect: 1) =~ ":reconnect takes true or false"
     assert message(id: :a, reconnect_delay_ms: -1) =~ ":reconnect_delay_ms"
     assert message(id: :a, ack_interval_ms: 0) =~ ":ack_interval_ms"
@@ -152,7 +152,7 @@ defmodule Vdr.OptionsTest do
     end
 
     test "of a wrong kind is not shown" do
-      message = message(id: :a, password: 'secret')
+      message = message(id: :a, password: String.to_charlist("secret"))
       assert message =~ ":password takes a string"
       refute message =~ "secret"
     end

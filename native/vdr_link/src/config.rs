@@ -19,6 +19,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// The shortest interval of acknowledgements: below it a link would do nothing else.
+pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
 /// How long the link waits for the other side.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {

@@ -57,6 +57,7 @@ impl Cause {
             Cause::ConnectTimeout(_) => "connect_timeout",
             Cause::HandshakeTimeout(_) => "handshake_timeout",
             Cause::Refused(refusal) => refusal.code(),
+            Cause::Transfer(TransferError::Aborted { .. }) => "sync_aborted",
             Cause::Transfer(_) => "bad_rdb_transfer",
             Cause::ReadTimeout(_) => "read_timeout",
             Cause::WriteTimeout(_) => "write_timeout",
@@ -99,6 +100,8 @@ fn connect_code(kind: io::ErrorKind) -> &'static str {
 
 fn io_code(kind: io::ErrorKind) -> &'static str {
     match kind {
+        // What a transport with an end of its own says when there is none.
+        io::ErrorKind::UnexpectedEof => "closed",
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             "connection_reset"
         }

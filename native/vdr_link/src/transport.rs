@@ -2,6 +2,7 @@
 
 use crate::config::{Endpoint, LinkConfig};
 use crate::end::Cause;
+use crate::session::{WAIT_MAX, after};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ pub async fn connect(config: &LinkConfig) -> Result<(BoxedWire, Option<SocketAdd
 /// Tries the addresses of a name in turn. Each gets an even share of the time that is left, so that one that swallows
 /// everything does not hide the next.
 async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), Cause> {
-    let deadline = Instant::now() + limit;
+    let deadline = after(Instant::now(), limit);
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
         Err(_) => return Err(Cause::ConnectTimeout(limit)),
         Ok(Err(error)) => return Err(Cause::Resolve(error)),
@@ -60,6 +61,6 @@ fn tune(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.timeouts.read))?;
+    socket.set_tcp_user_timeout(Some(config.timeouts.read.min(WAIT_MAX)))?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Finds the smallest difference between a server and a snapshot of it.
 
 use crate::attach::History;
-use crate::client::{Client, Command, Reply};
 use crate::cmd;
 use std::io;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::value::Value;
+use vdr_testkit::{Client, Command, Reply};
 
 /// A key that is not the same on both sides.
 #[derive(Debug)]

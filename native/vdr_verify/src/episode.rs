@@ -1,17 +1,16 @@
 //! One program on one server, with the mirror attached, restarted, cut off, and compared.
 
 use crate::attach::Attached;
-use crate::client::{Client, Command, Reply, command};
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::generate::{Generator, Unit};
-use crate::server::{Binary, Server};
 use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::live::Snapshot;
+use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
 
 /// Little enough that programs run into it, enough that the server can work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;

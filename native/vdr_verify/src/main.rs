@@ -7,11 +7,9 @@
 //! smallest difference, the seed, and the shortest program that it found, and exits with 1.
 
 mod attach;
-mod client;
 mod compare;
 mod episode;
 mod generate;
-mod server;
 mod shrink;
 
 use episode::{Episode, Tally};
@@ -57,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<u64, String> {
-    let mut binaries = server::binaries();
+    let mut binaries = vdr_testkit::binaries();
     if !arguments.servers.is_empty() {
         binaries.retain(|binary| arguments.servers.contains(&binary.name));
     }

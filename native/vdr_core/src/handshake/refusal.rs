@@ -114,7 +114,7 @@ impl Refusal {
         // Before this cut come the server's words, after it ours.
         let text = find(text, b", with args beginning with").and_then(|at| text.get(..at)).unwrap_or(text);
         let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
-        Refusal { kind, command, text: text.escape_ascii().to_string() }
+        Refusal { kind, command, text: escape(text) }
     }
 
     pub fn code(&self) -> &'static str {
@@ -122,7 +122,11 @@ impl Refusal {
     }
 
     pub fn retry(&self) -> Retry {
-        self.kind.retry()
+        match self.kind {
+            // An old server that knows no user names, say: it will not learn them.
+            RefusalKind::Other if self.command == "AUTH" => Retry::Slowly,
+            kind => kind.retry(),
+        }
     }
 }
 
@@ -206,6 +210,18 @@ pub(super) fn error_code(text: &[u8]) -> &[u8] {
 
 fn first_line(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
+}
+
+/// Keeps quotes: servers put what they speak of between them.
+fn escape(text: &[u8]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'\'' | b'"' => shown.push(char::from(*byte)),
+            _ => shown.extend(byte.escape_ascii().map(char::from)),
+        }
+    }
+    shown
 }
 
 fn find(text: &[u8], words: &[u8]) -> Option<usize> {

@@ -215,7 +215,7 @@ fn refusals_are_told_apart() {
             "ERR AUTH <password> called without any password configured for the default user.",
             Some(("no_password_set", Slowly)),
         ),
-        (AUTH, "ERR wrong number of arguments for 'auth' command", Some(("refused", Soon))),
+        (AUTH, "ERR wrong number of arguments for 'auth' command", Some(("refused", Slowly))),
         (CONF, "ERR Unrecognized REPLCONF option: listening-port", None),
         (CONF, "ERR unknown command 'REPLCONF'", None),
         (CONF, "NOPERM User repl has no permissions to run the 'replconf' command", Some(("no_permission", Slowly))),

@@ -10,8 +10,8 @@ mod keyspace;
 mod strings;
 mod zsets;
 
-use crate::client::{Command, command};
 use fastrand::Rng;
+use vdr_testkit::{Command, command};
 
 /// What is sent as one.
 #[derive(Clone, Debug)]

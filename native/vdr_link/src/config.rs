@@ -1,13 +1,22 @@
 //! What a link is told before it starts. Nothing here is read again later.
 
+use crate::tls::TlsConfig;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
 
 /// Where the primary listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    /// A socket in the file system of a primary on the same machine.
+    Unix {
+        path: PathBuf,
+    },
 }
 
 impl fmt::Display for Endpoint {
@@ -15,6 +24,7 @@ impl fmt::Display for Endpoint {
         match self {
             Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Endpoint::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Endpoint::Unix { path } => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -27,7 +37,7 @@ pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 pub struct Timeouts {
     /// Name resolution and connecting, all addresses of the name together.
     pub connect: Duration,
-    /// From the connection until everything before PSYNC is answered. PSYNC itself may take minutes, in which the primary
+    /// From the connection until everything before PSYNC is answered; a TLS handshake before it has as long again. PSYNC itself may take minutes, in which the primary
     /// gives signs of life: there `read` holds.
     pub handshake: Duration,
     /// Silence that ends the link. The default is three of the server's default ping periods.
@@ -63,6 +73,8 @@ pub struct LinkConfig {
     /// The instance's name in log events.
     pub label: String,
     pub endpoint: Endpoint,
+    /// None: what is said can be read on the way.
+    pub tls: Option<TlsConfig>,
     pub credentials: Option<Credentials>,
     /// What Sentinel and INFO see; [`HIDDEN_LISTENING_PORT`] tells why the default is no real port.
     pub listening_port: u32,
@@ -81,6 +93,7 @@ impl LinkConfig {
         LinkConfig {
             label: endpoint.to_string(),
             endpoint,
+            tls: None,
             credentials: None,
             listening_port: HIDDEN_LISTENING_PORT,
             role: RoleQuery::Skip,

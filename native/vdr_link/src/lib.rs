@@ -17,6 +17,7 @@ mod outbox;
 mod runtime;
 mod session;
 mod sink;
+mod tls;
 mod transfer;
 mod transport;
 
@@ -26,6 +27,7 @@ pub use mirror::MirrorSink;
 pub use observer::{LinkState, Observer};
 pub use runtime::{LinkHandle, spawn};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
+pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};
 pub use transfer::TransferError;
 pub use vdr_core::handshake::{
     Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,

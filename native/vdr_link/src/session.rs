@@ -116,7 +116,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     self.clock.heard = Instant::now();
                     self.outbox.forgive(since.elapsed());
                 }
-                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::Io(error)),
+                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
                 Event::Written(Ok(())) => {
                     if std::mem::take(&mut self.ack_owed) {
                         self.acknowledge();

@@ -131,7 +131,7 @@ defmodule Veidrodelis do
 
     * `state` - as `get_replication_state/1`; `ready` - whether it can be read; `stale` - whether what is read may be behind,
       since no link is streaming; `stale_ms` - for how long
-    * `primary` - `{host, port}` that it follows, nil while Sentinel has named none; `role` - what that server says that it is,
+    * `primary` - `{host, port}` that it follows, `{path, 0}` for a Unix socket, nil while Sentinel has named none; `role` - what that server says that it is,
       `:primary`, `:replica`, or nil when it does not tell (the user lacks `+role`); `server` - `%{name, version}` or nil
     * `replication_id`; `offset` - the last byte of the stream that is applied; `primary_offset` - the last byte that has come, which is
       what is known of the primary's own offset; `lag_bytes` - between the two; `last_message_ms_ago` - since something came, or nil

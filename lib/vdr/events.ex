@@ -61,6 +61,7 @@ defmodule Vdr.Events do
   defp log(:stopped, _details), do: Logger.debug("the instance has ended")
 
   defp address(%{primary: nil}), do: "no server yet"
+  defp address(%{primary: {path, 0}}), do: path
   defp address(%{primary: {host, port}}), do: "#{host}:#{port}"
 
   defp next(%{retry_in_ms: delay_ms}), do: "in #{delay_ms} ms"

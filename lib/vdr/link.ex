@@ -75,13 +75,8 @@ defmodule Vdr.Link do
     link = %{link | tag: make_ref(), attempts: link.attempts + 1, sync: :partial}
     report(link, %{link: :connecting, attempts: link.attempts})
 
-    with {:ok, link} <- find(link),
-         :ok = report(link, %{}),
-         :ok = Events.emit(link.options.id, :connecting, %{primary: link.primary, attempt: link.attempts}),
-         :ok <- start(link) do
-      {:keep_state, link}
-    else
-      {:error, code} -> ended(link, code, "", :slowly)
+    case find(link) do
+      {:ok, link} -> connect(link)
       {:error, code, detail, retry} -> ended(link, code, detail, retry)
     end
   end
@@ -140,6 +135,16 @@ defmodule Vdr.Link do
   defp common(:cast, _message, _link), do: :keep_state_and_data
   defp common({:call, from}, _message, _link), do: {:keep_state_and_data, {:reply, from, {:error, :unknown_call}}}
 
+  defp connect(link) do
+    report(link, %{})
+    Events.emit(link.options.id, :connecting, %{primary: link.primary, attempt: link.attempts})
+
+    case start(link) do
+      :ok -> {:keep_state, link}
+      {:error, code} -> ended(link, code, "", :slowly)
+    end
+  end
+
   defp switch(link, address) do
     Native.link_stop(link.store)
     Events.emit(link.options.id, :switched, %{primary: address, from: link.primary})
@@ -175,6 +180,7 @@ defmodule Vdr.Link do
   defp delay(backoff, :slowly), do: Backoff.slow(backoff)
 
   # Whom to attach to: asked anew at every attempt, unless a Sentinel has just said so.
+  defp find(%{options: %{socket: path}} = link) when path != nil, do: {:ok, %{link | primary: {path, 0}}}
   defp find(%{options: %{sentinel: nil} = options} = link), do: {:ok, %{link | primary: {options.host, options.port}}}
   defp find(%{named: {_host, _port} = named} = link), do: {:ok, %{link | primary: named, named: nil}}
 
@@ -197,6 +203,8 @@ defmodule Vdr.Link do
       label: inspect(options.id, limit: 5, printable_limit: 100),
       host: host,
       port: port,
+      socket: options.socket,
+      tls: if(options.ssl, do: Options.Tls.config(options.ssl_opts)),
       username: options.username,
       password: password,
       role: if(options.sentinel, do: options.sentinel.role, else: :ask),

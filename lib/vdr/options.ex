@@ -15,9 +15,10 @@ defmodule Vdr.Options do
     url: [
       type: :url,
       doc:
-        "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port` in the place of `:host`, `:port`, " <>
-          "`:username`, `:password` and `:ssl`"
+        "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port`, or `unix://user:password@/path`, in the " <>
+          "place of `:host`, `:port`, `:socket`, `:username`, `:password` and `:ssl`"
     ],
+    socket: [type: :string, doc: "the path of the server's Unix socket, in the place of `:host` and `:port`"],
     sentinel: [
       type: :sentinel,
       doc:
@@ -27,8 +28,15 @@ defmodule Vdr.Options do
     ],
     username: [type: :string, doc: "the ACL user; servers before 6.0 know none"],
     password: [type: :password, doc: "a string, or `{module, function, arguments}` that returns one at each attempt"],
-    ssl: [type: :boolean, default: false, doc: "whether to use TLS. Not supported yet"],
-    ssl_opts: [type: :keyword, default: [], doc: "options of TLS. Not supported yet"],
+    ssl: [type: :boolean, default: false, doc: "whether to use TLS, which verifies the server's certificate"],
+    ssl_opts: [
+      type: :tls,
+      default: [],
+      doc:
+        "options of TLS by the names of Erlang's `:ssl`: `:verify` (`:verify_peer`, the default, or `:verify_none`), " <>
+          "`:cacertfile` or `:cacerts` in the place of the system's authorities, `:certfile` and `:keyfile`, " <>
+          "`:server_name_indication` (`:disable` takes any name), `:versions`. Files are read anew by each link"
+    ],
     timeout: [type: {:integer, 1..2_147_483_647}, default: 5000, doc: "how long connecting may take, in ms"],
     read_timeout: [
       type: {:integer, 1..2_147_483_647},
@@ -63,6 +71,7 @@ defmodule Vdr.Options do
 
   @names Keyword.keys(@schema)
   @schemes %{"redis" => false, "valkey" => false, "rediss" => true, "valkeys" => true}
+  @schemes_known "redis://, rediss://, valkey://, valkeys:// or unix://"
 
   @derive {Inspect, except: [:password]}
   @enforce_keys [:id]
@@ -115,7 +124,7 @@ defmodule Vdr.Options do
   @doc "What tells whether the data of an instance is what another instance of the same id would have."
   @spec identity(t) :: map
   def identity(%__MODULE__{sentinel: sentinel} = options) do
-    followed = if sentinel, do: {sentinel.group, sentinel.role}, else: {options.host, options.port}
+    followed = if sentinel, do: {sentinel.group, sentinel.role}, else: options.socket || {options.host, options.port}
     %{followed: followed, stale_ms: stale_ms(options)}
   end
 
@@ -180,10 +189,6 @@ defmodule Vdr.Options do
     unless is_binary(value) and value != "", do: refuse(name, "a string that is not empty", inspect(value))
   end
 
-  defp check!(name, :keyword, value) do
-    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", inspect(value))
-  end
-
   defp check!(_name, :password, nil), do: :ok
   defp check!(_name, :password, value) when is_binary(value) and value != "", do: :ok
   defp check!(_name, :password, {m, f, a}) when is_atom(m) and is_atom(f) and is_list(a), do: :ok
@@ -200,6 +205,7 @@ defmodule Vdr.Options do
     unless is_binary(value), do: refuse(name, "a URL as a string", inspect_kind(value))
   end
 
+  defp check!(name, :tls, value), do: Vdr.Options.Tls.check!(name, value)
   defp check!(_name, :stale_reads, value) when value in [:allow, :deny], do: :ok
   defp check!(_name, :stale_reads, {:max_ms, ms}) when is_integer(ms) and ms in 1..2_147_483_647, do: :ok
   defp check!(name, :stale_reads, value), do: refuse(name, ":allow, {:max_ms, n} or :deny", inspect(value))
@@ -227,9 +233,14 @@ defmodule Vdr.Options do
     end
   end
 
+  defp from_url(%URI{scheme: "unix"} = uri, options) do
+    unless uri.host in [nil, ""] and uri.port == nil, do: refuse(":url", "a path alone after unix://", "a host or port")
+    if uri.path in [nil, "", "/"], do: refuse(":url", "the path of a socket after unix://", "none")
+    check_exclusive!([socket: URI.decode(uri.path)] ++ user(uri), options)
+  end
+
   defp from_url(%URI{scheme: scheme} = uri, options) do
-    unless is_map_key(@schemes, scheme),
-      do: refuse(":url", "redis://, rediss://, valkey:// or valkeys://", "the scheme #{inspect(scheme)}")
+    unless is_map_key(@schemes, scheme), do: refuse(":url", @schemes_known, "the scheme #{inspect(scheme)}")
 
     if uri.host in [nil, ""], do: refuse(":url", "a URL with a host", "one without")
     unless uri.path in [nil, "", "/"], do: refuse(":url", "no database, since all are mirrored", inspect(uri.path))
@@ -237,11 +248,15 @@ defmodule Vdr.Options do
     url =
       [host: uri.host, ssl: Map.fetch!(@schemes, scheme)] ++ if(uri.port, do: [port: uri.port], else: []) ++ user(uri)
 
-    for name <- [:host, :port | Keyword.keys(url)], Keyword.has_key?(options, name) do
+    if uri.port, do: check!("the port of :url", {:integer, @port}, uri.port)
+    check_exclusive!(url, options)
+  end
+
+  defp check_exclusive!(url, options) do
+    for name <- [:host, :port, :socket | Keyword.keys(url)], Keyword.has_key?(options, name) do
       raise ArgumentError, "options :url and #{inspect(name)} exclude each other"
     end
 
-    if uri.port, do: check!("the port of :url", {:integer, @port}, uri.port)
     url
   end
 
@@ -256,10 +271,17 @@ defmodule Vdr.Options do
   end
 
   defp check_together!(options) do
-    for name <- [:host, :port, :username, :password, :ssl, :ssl_opts],
+    for name <- [:host, :port, :socket, :username, :password, :ssl, :ssl_opts],
         options[:sentinel] && Keyword.has_key?(options, name) do
       raise ArgumentError, "options :sentinel and #{inspect(name)} exclude each other"
     end
+
+    for name <- [:host, :port], options[:socket] && Keyword.has_key?(options, name) do
+      raise ArgumentError, "options :socket and #{inspect(name)} exclude each other"
+    end
+
+    if Keyword.get(options, :ssl_opts, []) != [] and not Keyword.get(options, :ssl, false),
+      do: raise(ArgumentError, "option :ssl_opts needs ssl: true beside it")
 
     if options[:username] && !options[:password],
       do: raise(ArgumentError, "option :username needs :password beside it")
@@ -275,14 +297,7 @@ defmodule Vdr.Options do
   end
 
   defp refuse_unsupported!(options) do
-    if options[:sentinel][:replica_connect_opts][:ssl],
-      do: raise(ArgumentError, ":ssl of :replica_connect_opts in :sentinel is not supported yet")
-
-    for name <- [:ssl, :command_filter], options[name] do
-      raise ArgumentError, "option #{inspect(name)} is not supported yet"
-    end
-
-    if Keyword.get(options, :ssl_opts, []) != [], do: raise(ArgumentError, "option :ssl_opts is not supported yet")
+    if options[:command_filter], do: raise(ArgumentError, "option :command_filter is not supported yet")
     options
   end
 end

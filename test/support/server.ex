@@ -225,7 +225,10 @@ defmodule Vdr.Test.Server do
         await_ready(%{state | pid: String.to_integer(pid)})
 
       {^io, {:data, {_eol, line}}} ->
-        if(line =~ ~r/Ready to accept connections|Sentinel ID is/, do: {:ok, logged(state, line)}, else: await_ready(logged(state, line)))
+        if(line =~ ~r/Ready to accept connections|Sentinel ID is/,
+          do: {:ok, logged(state, line)},
+          else: await_ready(logged(state, line))
+        )
 
       {^io, {:exit_status, _}} ->
         {:error, %{state | io: nil, pid: nil}}

@@ -16,7 +16,7 @@ defmodule Vdr.OptionsTest do
 
   test "every option is in the documentation" do
     for name <-
-          ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
+          ~w(id name host port url socket sentinel username password ssl ssl_opts timeout reconnect
                    reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads command_filter)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
@@ -76,9 +76,6 @@ defmodule Vdr.OptionsTest do
   end
 
   test "what is not supported yet is refused" do
-    assert message(id: :a, ssl: true) == "option :ssl is not supported yet"
-    assert message(id: :a, url: "rediss://h") == "option :ssl is not supported yet"
-    assert message(id: :a, ssl_opts: [verify: :verify_none]) =~ ":ssl_opts"
     assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
   end
 
@@ -100,6 +97,32 @@ defmodule Vdr.OptionsTest do
     assert Vdr.Sentinel.reachable(options.sentinel, {"x", 1}) == {:ok, {"x", 99}}
     refute inspect(options) =~ "secret"
     refute inspect(options, structs: false, limit: :infinity) =~ "secret"
+  end
+
+  test "the options of TLS are those of Erlang" do
+    options = Options.validate!(id: :a, url: "valkeys://h", ssl_opts: [cacertfile: "ca.pem", versions: [:"tlsv1.3"]])
+    assert options.ssl
+    tls = Options.Tls.config(options.ssl_opts)
+    assert %{verify: :peer, cacertfile: "ca.pem", versions: :tls13, server_name: nil} = tls
+    assert %{verify: :none} = Options.Tls.config(verify: :verify_none)
+    assert %{verify: :chain, server_name: nil} = Options.Tls.config(server_name_indication: :disable)
+    assert %{server_name: "other"} = Options.Tls.config(server_name_indication: String.to_charlist("other"))
+
+    assert message(id: :a, ssl: true, ssl_opts: [verfy: 1]) =~ "got: :verfy"
+    assert message(id: :a, ssl: true, ssl_opts: [verify: true]) =~ ":verify in :ssl_opts takes :verify_peer"
+    assert message(id: :a, ssl: true, ssl_opts: [certfile: "a"]) == ":certfile in :ssl_opts needs :keyfile beside it"
+    assert message(id: :a, ssl: true, ssl_opts: [versions: [:"tlsv1.1"]]) =~ ":versions"
+    assert message(id: :a, ssl_opts: [verify: :verify_none]) == "option :ssl_opts needs ssl: true beside it"
+  end
+
+  test "a Unix socket stands for host and port" do
+    assert Options.validate!(id: :a, socket: "/run/redis.sock").socket == "/run/redis.sock"
+    options = Options.validate!(id: :a, url: "unix://:x@/run/my%20redis.sock")
+    assert options.socket == "/run/my redis.sock"
+    assert Options.password(options) == {:ok, "x"}
+    assert message(id: :a, socket: "/s", port: 1) == "options :socket and :port exclude each other"
+    assert message(id: :a, url: "unix://host/s") =~ ":url takes a path alone"
+    assert message(id: :a, url: "unix://") =~ ":url takes the path of a socket"
   end
 
   test "stale reads and acknowledgements take their words" do

@@ -22,7 +22,7 @@ defmodule Vdr.Options.Sentinel do
     port: :port,
     timeout: :ms,
     ssl: :boolean,
-    ssl_opts: :keyword,
+    ssl_opts: :tls,
     username: :string,
     password: :password
   }
@@ -95,6 +95,7 @@ defmodule Vdr.Options.Sentinel do
       unless is_map_key(known, sub),
         do: refuse(name, known |> Map.keys() |> Enum.map_join(", ", &inspect/1), inspect(sub))
 
+      if known[sub] == :tls, do: Vdr.Options.Tls.check!("#{inspect(sub)} of #{name}", value)
       unless takes?(known[sub], value), do: refuse("#{inspect(sub)} of #{name}", takes(known[sub]), "another term")
     end
 
@@ -106,6 +107,7 @@ defmodule Vdr.Options.Sentinel do
   defp takes?(:port, value), do: is_integer(value) and value in 1..65_535
   defp takes?(:boolean, value), do: is_boolean(value)
   defp takes?(:keyword, value), do: Keyword.keyword?(value)
+  defp takes?(:tls, _checked), do: true
   defp takes?(:list, value), do: is_list(value)
   defp takes?(:string, value), do: is_binary(value) and value != ""
   defp takes?(:password, {m, f, a}), do: is_atom(m) and is_atom(f) and is_list(a)

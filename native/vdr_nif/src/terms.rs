@@ -7,19 +7,19 @@ use parking_lot::RwLock;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::types::tuple::{get_tuple, make_tuple};
-use rustler::{
-    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, NifUnitEnum, Resource, ResourceArc, Term,
-    TermType,
-};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifMap, NifStruct, Resource, ResourceArc, Term, TermType};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
 use vdr_core::watch::Event;
-use vdr_link::{AckPolicy, Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Role, RoleQuery, Secret};
+use vdr_link::{LinkEnd, LinkState, Retry};
+
+mod link;
+
+pub use link::link_config;
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -161,6 +161,7 @@ pub const ERROR_CODES: &[&str] = &[
     "panicked",
     "password_required",
     "pending_output",
+    "permission_denied",
     "process_gone",
     "protected_mode",
     "protocol",
@@ -174,9 +175,25 @@ pub const ERROR_CODES: &[&str] = &[
     "rdb_unsupported_version",
     "read_timeout",
     "refused",
+    "socket_not_found",
     "stale",
     "stopped",
     "superseded",
+    "sync_aborted",
+    "tls_bad_certificate",
+    "tls_bad_config",
+    "tls_certificate_expired",
+    "tls_certificate_not_yet_valid",
+    "tls_certificate_revoked",
+    "tls_client_certificate_refused",
+    "tls_client_certificate_required",
+    "tls_handshake_failed",
+    "tls_no_system_roots",
+    "tls_not_spoken",
+    "tls_protocol",
+    "tls_unknown_ca",
+    "tls_version_refused",
+    "tls_wrong_name",
     "too_many_clients",
     "write_timeout",
     "wrong_password",
@@ -289,62 +306,6 @@ fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
         Field::List(parts) => parts.iter().map(|part| field(env, part)).collect::<Vec<_>>().encode(env),
         Field::Pair(pair) => make_tuple(env, &[field(env, &pair.0), field(env, &pair.1)]),
     }
-}
-
-/// What `Vdr.Link` knows of a link before it starts.
-#[derive(NifMap)]
-#[rustler(decode)]
-struct Config<'a> {
-    label: String,
-    host: String,
-    port: u16,
-    username: Option<String>,
-    password: Option<Binary<'a>>,
-    role: RoleTerm,
-    ack: AckTerm,
-    connect_timeout_ms: u64,
-    read_timeout_ms: u64,
-    ack_interval_ms: u64,
-}
-
-/// Whether the server is asked for its role, and which one it must have.
-#[derive(NifUnitEnum)]
-#[rustler(decode)]
-enum RoleTerm {
-    Skip,
-    Ask,
-    Primary,
-    Replica,
-}
-
-#[derive(NifUnitEnum)]
-#[rustler(decode)]
-enum AckTerm {
-    Truthful,
-    Lagging,
-}
-
-pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
-    let config: Config<'_> = term.decode()?;
-    let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
-    link.label = config.label;
-    link.credentials = config
-        .password
-        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
-    link.role = match config.role {
-        RoleTerm::Skip => RoleQuery::Skip,
-        RoleTerm::Ask => RoleQuery::Ask,
-        RoleTerm::Primary => RoleQuery::Expect(Role::Primary),
-        RoleTerm::Replica => RoleQuery::Expect(Role::Replica),
-    };
-    link.ack = match config.ack {
-        AckTerm::Truthful => AckPolicy::Truthful,
-        AckTerm::Lagging => AckPolicy::Lagging,
-    };
-    link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
-    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
-    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
-    Ok(link)
 }
 
 /// `{:state, state}`.

@@ -53,7 +53,6 @@ impl Mirrored {
         let deadline = Instant::now() + patience;
         loop {
             match self.snapshot() {
-                // Nobody writes meanwhile, but the primary's own pings move the offset on.
                 Some(snapshot) if snapshot.offset >= offset => {
                     let digest = digest(&snapshot.keyspace, dialect, now_ms()).unwrap();
                     return (snapshot.offset, digest.to_string());

@@ -29,7 +29,6 @@ const PASSED_OVER: &[&[u8]] = &[
     b"spublish",
     b"function",
     b"script",
-    b"cluster",
     b"opinfo",
     b"wait",
     b"asking",

@@ -40,6 +40,8 @@ impl From<&RdbError> for Fault {
 pub struct Status {
     /// The last byte of the stream that is applied.
     pub offset: AtomicU64,
+    /// The last byte of the stream that has come, applied or not.
+    pub received: AtomicU64,
     pub commands_applied: AtomicU64,
     pub full_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
@@ -191,6 +193,8 @@ impl Mirror {
         self.published_offset = None;
         self.guard_since = None;
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
+        self.shared.status.offset.store(loaded.offset, Ordering::Relaxed);
+        self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
         self.publish(now_ms);
     }
@@ -200,6 +204,10 @@ impl Mirror {
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
         self.applying = true;
+        if let Some(applier) = &self.applier {
+            let received = applier.offset().saturating_add(input.len() as u64);
+            self.shared.status.received.store(received, Ordering::Relaxed);
+        }
         let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
         self.applying = false;
         input.advance(at);

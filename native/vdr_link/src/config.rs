@@ -4,7 +4,7 @@ use crate::tls::TlsConfig;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT};
+use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
 
 /// Where the primary listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,17 @@ impl Default for Timeouts {
     }
 }
 
+/// What the primary is told of how far we are. A primary takes whoever acknowledges for a copy of its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckPolicy {
+    /// What is applied: SHUTDOWN waits for nobody, and WAIT and FAILOVER count us.
+    #[default]
+    Truthful,
+    /// Always 0, which keeps the link alive and nothing more: WAIT and FAILOVER never count us, and SHUTDOWN waits its
+    /// full timeout for us.
+    Lagging,
+}
+
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// The instance's name in log events.
@@ -67,7 +78,9 @@ pub struct LinkConfig {
     pub credentials: Option<Credentials>,
     /// What Sentinel and INFO see; [`HIDDEN_LISTENING_PORT`] tells why the default is no real port.
     pub listening_port: u32,
-    /// How often the applied offset is acknowledged. At most a second applies until the stream has begun: a primary that
+    pub role: RoleQuery,
+    pub ack: AckPolicy,
+    /// How often the applied offset is acknowledged. Until the stream has begun it is far more often: a primary that
     /// sent the file diskless begins it only after an acknowledgement that it had not expected yet.
     pub ack_interval: Duration,
     pub timeouts: Timeouts,
@@ -83,6 +96,8 @@ impl LinkConfig {
             tls: None,
             credentials: None,
             listening_port: HIDDEN_LISTENING_PORT,
+            role: RoleQuery::Skip,
+            ack: AckPolicy::Truthful,
             ack_interval: Duration::from_secs(1),
             timeouts: Timeouts::default(),
             command_bytes_max: 1 << 30,

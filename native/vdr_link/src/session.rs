@@ -3,7 +3,7 @@
 //! Three things go on at once and none waits for another: reading (when the sink is ready), writing (when there is
 //! something to say), and one alarm clock set to whatever is due next.
 
-use crate::config::{ACK_INTERVAL_MIN, LinkConfig};
+use crate::config::{ACK_INTERVAL_MIN, AckPolicy, LinkConfig};
 use crate::end::Cause;
 use crate::inbox::Inbox;
 use crate::observer::{LinkState, Observer};
@@ -19,8 +19,12 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
 
-/// How often we tell the primary that we live while the file comes, and acknowledge until the stream has begun.
+/// How often we tell the primary that we live while the file comes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// How often we acknowledge until the stream has begun. A primary that sent the file diskless begins it with the first
+/// acknowledgement after it saw its own child end, which may be after our first one: then nothing comes until the next.
+const UNTIL_BEGUN: Duration = Duration::from_millis(20);
 
 /// The longest wait, whatever a configuration says: no instant overflows by it, and its milliseconds fit the kernel's int.
 pub const WAIT_MAX: Duration = Duration::from_secs(20 * 24 * 60 * 60);
@@ -79,6 +83,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
+            role: config.role,
             position: sink.position(),
         };
         let session = Session {
@@ -177,10 +182,13 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn open(&mut self) -> Result<bool, Cause> {
         let Phase::Opening(handshake) = &mut self.phase else { return Ok(false) };
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
-        let step = handshake.step();
+        let (step, role) = (handshake.step(), handshake.role());
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
+                if step == Step::ListeningPort {
+                    role.into_iter().for_each(|role| self.observer.role(role));
+                }
                 self.outbox.push(&bytes);
                 self.enter(LinkState::from(step));
             }
@@ -219,8 +227,11 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
 
     fn acknowledge(&mut self) {
         if self.outbox.is_empty() {
-            let applied = self.sink.applied().to_string();
-            self.outbox.push(&command(&[b"REPLCONF", b"ACK", applied.as_bytes()]));
+            let told = match self.config.ack {
+                AckPolicy::Truthful => self.sink.applied(),
+                AckPolicy::Lagging => 0,
+            };
+            self.outbox.push(&command(&[b"REPLCONF", b"ACK", told.to_string().as_bytes()]));
         } else {
             self.ack_owed = true;
         }
@@ -256,7 +267,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let interval = match self.phase {
             Phase::Opening(_) => return None,
             Phase::Transfer(_) => SIGN_OF_LIFE,
-            Phase::Stream { begun: false } => self.config.ack_interval.min(SIGN_OF_LIFE),
+            Phase::Stream { begun: false } => self.config.ack_interval.min(UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };
         Some(after(self.clock.spoke, interval.max(ACK_INTERVAL_MIN)))

@@ -56,6 +56,8 @@ pub enum RefusalKind {
     SaveFailed,
     PendingOutput,
     TooManyClients,
+    /// The server is a replica where a primary was looked for, or the other way round.
+    WrongRole,
     /// None that we know.
     Other,
 }
@@ -80,6 +82,7 @@ impl RefusalKind {
             RefusalKind::SaveFailed => "bgsave_failed",
             RefusalKind::PendingOutput => "pending_output",
             RefusalKind::TooManyClients => "too_many_clients",
+            RefusalKind::WrongRole => "wrong_role",
             RefusalKind::Other => "refused",
         }
     }
@@ -103,6 +106,7 @@ impl RefusalKind {
             | RefusalKind::SaveFailed
             | RefusalKind::PendingOutput
             | RefusalKind::TooManyClients
+            | RefusalKind::WrongRole
             | RefusalKind::Other => Retry::Soon,
         }
     }

@@ -1,0 +1,98 @@
+//! Interpreters, as many as there are scripts at one time.
+
+use crate::error::ScriptError;
+use crate::result::LuaValue;
+use crate::script::Script;
+use crate::vm::Vm;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use vdr_core::commands::Arg;
+use vdr_core::live::Snapshot;
+
+/// Idle interpreters kept for the next calls; each holds about half a megabyte.
+const IDLE_MAX: usize = 64;
+
+/// Sources remembered with their compiled form, so that a source given again and again costs a look-up.
+const SOURCES_MAX: usize = 256;
+
+/// Longer sources are compiled each time: who has one should load it.
+const REMEMBERED_SOURCE_MAX_BYTES: usize = 16 << 10;
+
+/// What bounds one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub timeout: Duration,
+    /// What the script may allocate beyond what the interpreter holds, garbage included; also what its result may take.
+    pub memory_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { timeout: Duration::from_millis(5000), memory_bytes: 64 << 20 }
+    }
+}
+
+/// What a script reads: one database of one snapshot at one time. The script lets go of the snapshot before the call
+/// returns; the caller should hold it too, or the drop of a large one is paid here.
+#[derive(Clone)]
+pub struct Subject {
+    pub snapshot: Arc<Snapshot>,
+    pub db: u32,
+    pub now_ms: i64,
+}
+
+/// Runs scripts on any number of threads, each in an interpreter of its own for the time of the call.
+#[derive(Default)]
+pub struct Engine {
+    idle: Mutex<Vec<Vm>>,
+    sources: Mutex<HashMap<Box<[u8]>, Arc<Script>>>,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The compiled form of a source, remembered when it is short.
+    pub fn script(&self, source: &[u8]) -> Result<Arc<Script>, ScriptError> {
+        if source.len() > REMEMBERED_SOURCE_MAX_BYTES {
+            return Script::compile(source).map(Arc::new);
+        }
+        if let Some(script) = self.sources.lock().get(source) {
+            return Ok(script.clone());
+        }
+        let script = Arc::new(Script::compile(source)?);
+        let mut sources = self.sources.lock();
+        if sources.len() >= SOURCES_MAX {
+            sources.clear();
+        }
+        sources.insert(source.into(), script.clone());
+        Ok(script)
+    }
+
+    /// Runs a script with the globals `KEYS` and `ARGV`. What it leaves behind, no later call sees.
+    pub fn run(
+        &self,
+        script: &Script,
+        subject: Subject,
+        keys: &[&[u8]],
+        args: &[Arg<'_>],
+        limits: Limits,
+    ) -> Result<LuaValue, ScriptError> {
+        let idle = self.idle.lock().pop();
+        let mut vm = match idle {
+            Some(vm) => vm,
+            None => Vm::new()?,
+        };
+        let answer = vm.run(script, subject, keys, args, limits);
+        if vm.clean_up() {
+            let mut idle = self.idle.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push(vm);
+            }
+        }
+        answer
+    }
+}

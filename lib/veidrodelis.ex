@@ -17,13 +17,14 @@ defmodule Veidrodelis do
 
     * `:not_found` - there is no instance of this id
     * `:not_ready` - its first full sync is not complete yet
+    * `:stale` - the data is older than the option `:stale_reads` allows; by default nothing is
     * `:wrong_type` - the key holds another type
 
   An argument of the wrong kind raises `ArgumentError`. `Veidrodelis.Error` turns reasons into sentences. Indices behave
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Instance, Instances, Options, Read, Snapshot}
+  alias Vdr.{Events, Instance, Instances, Options, Read, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -31,7 +32,7 @@ defmodule Veidrodelis do
   @type source :: id | Snapshot.t()
   @type db :: non_neg_integer
   @type key :: binary
-  @type reason :: :not_found | :not_ready | :wrong_type
+  @type reason :: :not_found | :not_ready | :stale | :wrong_type
   @type answer(value) :: {:ok, value} | {:error, reason}
   @typedoc "A score; no float of the BEAM is infinite."
   @type score :: float | :neg_inf | :pos_inf
@@ -134,17 +135,45 @@ defmodule Veidrodelis do
 
     * `state` - as `get_replication_state/1`; `ready` - whether it can be read; `stale` - whether what is read may be behind,
       since no link is streaming; `stale_ms` - for how long
-    * `primary` - `{host, port}` that it follows; `server` - `%{name, version}` or nil; `replication_id`
-    * `offset` - the last byte of the stream that is applied; `last_message_ms_ago` - since something came, or nil
+    * `primary` - `{host, port}` that it follows, `{path, 0}` for a Unix socket, nil while Sentinel has named none; `role` - what that server says that it is,
+      `:primary`, `:replica`, or nil when it does not tell (the user lacks `+role`); `server` - `%{name, version}` or nil
+    * `replication_id`; `offset` - the last byte of the stream that is applied; `primary_offset` - the last byte that has come, which is
+      what is known of the primary's own offset; `lag_bytes` - between the two; `last_message_ms_ago` - since something came, or nil
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
       of commands of the stream that the library does not know
     * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
     * `guard_windows_given_up` - how often the guard key was set for too long
     * `keys` - `%{db => count}`; `watches`; `snapshots_held`
+    * `memory_bytes` - what the data takes, an estimate: from all keys up to 20,000 in a database and as many of more, and 16 elements
+      of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
   """
   @spec info(id) :: map | {:error, :not_found}
   def info(id), do: Vdr.Info.of(id)
+
+  @doc group: "Lifecycle"
+  @doc """
+  Tells the calling process what happens to the links of an instance: it receives `{:veidrodelis, id, event, details}`.
+
+    * `:connecting` - `%{primary: {host, port}, attempt: n}`
+    * `:syncing` - a full sync began: `%{primary: {host, port}}`
+    * `:ready` - the instance can be read, once
+    * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
+    * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil, primary: {host, port} or nil}`; `refused` when
+      only somebody's hand can change it, `retry_in_ms` is nil when there will be no other attempt
+    * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port} or nil}`
+    * `:stopped` - the instance has ended
+
+  The subscription is to the id: it may come before the instance, lasts over its restarts, and ends with `unsubscribe/1` or the process.
+  The same goes to `:telemetry`, when the host has it, as `[:veidrodelis, :link, event]` with `:id` among the details, and to the log.
+  """
+  @spec subscribe(id) :: :ok
+  def subscribe(id), do: Events.subscribe(id)
+
+  @doc group: "Lifecycle"
+  @doc "Ends the subscription of the calling process."
+  @spec unsubscribe(id) :: :ok
+  def unsubscribe(id), do: Events.unsubscribe(id)
 
   @doc group: "Snapshots and transactions"
   @doc """
@@ -159,7 +188,7 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc "An immutable view of the whole keyspace, to be read in the place of the id. O(1)."
-  @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready}
+  @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready | :stale}
   def snapshot(id), do: Snapshot.of(id)
 
   @doc group: "Watches"

@@ -21,10 +21,11 @@ defmodule Vdr.Native do
   def read_tx_dirty(_source, _db, _operations), do: missing()
 
   # An instance
-  def store_new, do: missing()
+  def store_new(_stale_ms), do: missing()
   def store_close(_store), do: missing()
   def ready(_store), do: missing()
   def status(_store), do: missing()
+  def memory_bytes(_store), do: missing()
   def snapshot(_store), do: missing()
   def watch(_store, _db, _key, _ref, _pid), do: missing()
   def unwatch(_store, _db, _key, _pid), do: missing()

@@ -3,7 +3,7 @@
 //! Three things go on at once and none waits for another: reading (when the sink is ready), writing (when there is
 //! something to say), and one alarm clock set to whatever is due next.
 
-use crate::config::{ACK_INTERVAL_MIN, LinkConfig};
+use crate::config::{ACK_INTERVAL_MIN, AckPolicy, LinkConfig};
 use crate::end::Cause;
 use crate::inbox::Inbox;
 use crate::observer::{LinkState, Observer};
@@ -83,6 +83,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
+            role: config.role,
             position: sink.position(),
         };
         let session = Session {
@@ -115,7 +116,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     self.clock.heard = Instant::now();
                     self.outbox.forgive(since.elapsed());
                 }
-                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::Io(error)),
+                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
                 Event::Written(Ok(())) => {
                     if std::mem::take(&mut self.ack_owed) {
                         self.acknowledge();
@@ -181,10 +182,13 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn open(&mut self) -> Result<bool, Cause> {
         let Phase::Opening(handshake) = &mut self.phase else { return Ok(false) };
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
-        let step = handshake.step();
+        let (step, role) = (handshake.step(), handshake.role());
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
+                if step == Step::ListeningPort {
+                    role.into_iter().for_each(|role| self.observer.role(role));
+                }
                 self.outbox.push(&bytes);
                 self.enter(LinkState::from(step));
             }
@@ -223,8 +227,11 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
 
     fn acknowledge(&mut self) {
         if self.outbox.is_empty() {
-            let applied = self.sink.applied().to_string();
-            self.outbox.push(&command(&[b"REPLCONF", b"ACK", applied.as_bytes()]));
+            let told = match self.config.ack {
+                AckPolicy::Truthful => self.sink.applied(),
+                AckPolicy::Lagging => 0,
+            };
+            self.outbox.push(&command(&[b"REPLCONF", b"ACK", told.to_string().as_bytes()]));
         } else {
             self.ack_owed = true;
         }

@@ -1,5 +1,7 @@
 //! An instance as NIFs: its store, its link, its watches.
 
+use crate::link::StaleReads;
+use crate::reaper;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
@@ -9,12 +11,18 @@ use rustler::{Encoder, Env, LocalPid, NifResult, Term};
 use vdr_core::watch::WatchError;
 
 mod atoms {
-    rustler::atoms! { not_found, not_ready, bad_argument, already_registered, no_thread, process_gone }
+    rustler::atoms! { not_found, bad_argument, already_registered, no_thread, process_gone }
 }
 
+/// `stale_ms`: how long after the last word of the primary data is still read; 0 is only while a link streams, nil for ever.
 #[rustler::nif]
-fn store_new(env: Env<'_>) -> Term<'_> {
-    SourceRef::new(Source::Live(Store::new())).encode(env)
+fn store_new(env: Env<'_>, stale_ms: Option<i64>) -> Term<'_> {
+    let stale_reads = match stale_ms {
+        None => StaleReads::Allow,
+        Some(0) => StaleReads::Deny,
+        Some(bound) => StaleReads::MaxMs(bound),
+    };
+    SourceRef::new(Source::Live(Store::new(stale_reads))).encode(env)
 }
 
 #[rustler::nif]
@@ -26,7 +34,16 @@ fn store_close(source: SourceRef) -> NifResult<rustler::Atom> {
 /// Whether there is something to read.
 #[rustler::nif]
 fn ready(source: SourceRef) -> bool {
-    source.read(|_| ()).is_some()
+    source.store().is_none_or(Store::has_data)
+}
+
+/// Bytes that the data takes, roughly. It looks at many keys.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn memory_bytes(source: SourceRef) -> u64 {
+    let data = source.store().and_then(|store| store.live().snapshot());
+    let bytes = data.as_ref().map_or(0, |snapshot| vdr_core::memory::estimate(&snapshot.keyspace));
+    reaper::bury(data);
+    bytes
 }
 
 /// Counters and states, as a map.
@@ -39,7 +56,7 @@ fn status<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
 fn snapshot<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
     Ok(match store(&source)?.hold() {
         Some(held) => (atom::ok(), SourceRef::new(Source::Fixed(held))).encode(env),
-        None => env.error_tuple(atoms::not_ready()),
+        None => env.error_tuple(source.unreadable()),
     })
 }
 

@@ -8,26 +8,84 @@ use crate::watcher::Recipient;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 use vdr_core::mirror::Mirror;
 use vdr_core::rdb::Progress;
-use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
+
+/// How old data may be that is still read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReads {
+    Allow,
+    /// Until nothing has been heard of the primary for so long.
+    MaxMs(i64),
+    /// Only while a link streams.
+    Deny,
+}
+
+const NEVER: i64 = i64::MAX;
+const ALWAYS: i64 = i64::MIN;
 
 /// How the link stands, for those who ask.
 pub struct Standing {
     state: Mutex<Option<LinkState>>,
+    role: Mutex<Option<Role>>,
+    stale_reads: StaleReads,
+    /// From when on reads are refused, by the clock that nobody sets. It is all that a read looks at.
+    refuse_at_ms: AtomicI64,
     /// When something came last, and when a link streamed last; 0 is never.
     last_message_ms: AtomicI64,
     last_streaming_ms: AtomicI64,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Standing { state: Mutex::new(None), last_message_ms: AtomicI64::new(0), last_streaming_ms: AtomicI64::new(0) }
-    }
-}
-
 impl Standing {
+    pub fn new(stale_reads: StaleReads) -> Self {
+        let refuse_at_ms = if stale_reads == StaleReads::Allow { NEVER } else { ALWAYS };
+        Standing {
+            state: Mutex::new(None),
+            role: Mutex::new(None),
+            stale_reads,
+            refuse_at_ms: AtomicI64::new(refuse_at_ms),
+            last_message_ms: AtomicI64::new(0),
+            last_streaming_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Reads are to be refused.
+    pub fn refuses(&self) -> bool {
+        let refuse_at_ms = self.refuse_at_ms.load(Ordering::Relaxed);
+        refuse_at_ms != NEVER && steady_ms() >= refuse_at_ms
+    }
+
+    /// Reads may be refused at times.
+    pub fn may_refuse(&self) -> bool {
+        self.stale_reads != StaleReads::Allow
+    }
+
+    /// What is read is the primary's data of now.
+    fn fresh(&self) {
+        let refuse_at_ms = match self.stale_reads {
+            StaleReads::Allow | StaleReads::Deny => NEVER,
+            StaleReads::MaxMs(bound) => steady_ms().saturating_add(bound),
+        };
+        self.refuse_at_ms.store(refuse_at_ms, Ordering::Relaxed);
+    }
+
+    /// Something came. While a snapshot file comes, what is read does not get any fresher.
+    fn heard(&self) {
+        self.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.may_refuse() && *self.state.lock() == Some(LinkState::Streaming) {
+            self.fresh();
+        }
+    }
+
+    /// None: the server was not asked, or did not tell.
+    pub fn role(&self) -> Option<Role> {
+        *self.role.lock()
+    }
+
     /// None: there is no link.
     pub fn state(&self) -> Option<LinkState> {
         *self.state.lock()
@@ -52,8 +110,19 @@ impl Standing {
         if *current == Some(LinkState::Streaming) {
             self.last_streaming_ms.store(now_ms(), Ordering::Relaxed);
         }
+        match state {
+            Some(LinkState::Streaming) => self.fresh(),
+            _ if self.stale_reads == StaleReads::Deny => self.refuse_at_ms.store(ALWAYS, Ordering::Relaxed),
+            _ => {}
+        }
         *current = state;
     }
+}
+
+/// Milliseconds that no clock setting moves.
+fn steady_ms() -> i64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER)
 }
 
 fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
@@ -73,6 +142,7 @@ pub struct Reporter {
 impl Reporter {
     pub fn new(inner: Arc<Inner>, link: u64, recipient: Arc<Recipient>) -> Self {
         inner.standing.set(Some(LinkState::Init));
+        *inner.standing.role.lock() = None;
         Reporter { inner, link, recipient }
     }
 
@@ -89,8 +159,16 @@ impl Observer for Reporter {
         }
     }
 
+    fn role(&self, role: Role) {
+        if self.inner.is_current(self.link) {
+            *self.inner.standing.role.lock() = Some(role);
+        }
+    }
+
     fn received(&self, _bytes: usize) {
-        self.inner.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.inner.is_current(self.link) {
+            self.inner.standing.heard();
+        }
     }
 
     fn ended(&self, end: &LinkEnd) {
@@ -120,6 +198,10 @@ impl Feed {
     fn tell_ready(&mut self) {
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
+            // Who is told must not be refused.
+            if self.inner.is_current(self.link) {
+                self.inner.standing.fresh();
+            }
             self.recipient.send(terms::ready);
         }
     }

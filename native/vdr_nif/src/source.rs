@@ -2,11 +2,15 @@
 
 use crate::reaper;
 use crate::store::Store;
-use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
+use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_core::live::Snapshot;
+
+mod atoms {
+    rustler::atoms! { not_found, not_ready, stale }
+}
 
 pub enum Source {
     /// An instance: whatever is published at the time of the read.
@@ -28,9 +32,10 @@ impl Resource for Source {
 }
 
 impl Source {
-    /// Reads the state of now; `None` when there is none yet.
+    /// Reads the state of now; `None` when there is none that may be read, see [`Source::unreadable`].
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         match self {
+            Source::Live(store) if store.is_stale() => None,
             Source::Live(store) => store.live().load().as_deref().map(read),
             Source::Fixed(held) => held.snapshot.as_deref().map(read),
         }
@@ -39,10 +44,23 @@ impl Source {
     /// As [`Source::read`], for what takes its time: the state may be replaced meanwhile, and is freed by the reaper then.
     pub fn read_long<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         let Source::Live(store) = self else { return self.read(read) };
+        if store.is_stale() {
+            return None;
+        }
         let snapshot = store.live().snapshot()?;
         let answer = read(&snapshot);
         reaper::bury(snapshot);
         Some(answer)
+    }
+
+    /// Why a read had no answer.
+    pub fn unreadable(&self) -> Atom {
+        match self {
+            // Whoever still has a closed store in hand found it a moment before its end.
+            Source::Live(store) if store.is_closed() => atoms::not_found(),
+            Source::Live(store) if store.inner().standing.may_refuse() && store.has_data() => atoms::stale(),
+            _ => atoms::not_ready(),
+        }
     }
 
     pub fn store(&self) -> Option<&Store> {

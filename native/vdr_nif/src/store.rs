@@ -3,7 +3,7 @@
 //! The mirror belongs to one link at a time. A link that is told to stop still runs for a moment, while its successor
 //! may have begun: so each link gets a number, and what comes from any but the last one falls on deaf ears.
 
-use crate::link::{Reporter, Standing};
+use crate::link::{Reporter, StaleReads, Standing};
 use crate::reaper;
 use crate::source::Held;
 use crate::watcher::{Processes, Recipient};
@@ -44,13 +44,13 @@ impl Inner {
 }
 
 impl Store {
-    pub fn new() -> Self {
+    pub fn new(stale_reads: StaleReads) -> Self {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(GUARD_KEY.to_vec()), Box::new(reaper::bury));
         let inner = Inner {
             shared,
             mirror: Mutex::new(mirror),
-            standing: Standing::default(),
+            standing: Standing::new(stale_reads),
             link: AtomicU64::new(0),
             handle: Mutex::new(None),
             processes: Mutex::default(),
@@ -72,7 +72,19 @@ impl Store {
         self.inner.closed.load(Ordering::SeqCst)
     }
 
+    pub fn has_data(&self) -> bool {
+        self.live().load().is_some()
+    }
+
+    /// What is there is too old to be read, by what the instance was told.
+    pub fn is_stale(&self) -> bool {
+        self.inner.standing.refuses()
+    }
+
     pub fn hold(&self) -> Option<Held> {
+        if self.is_stale() {
+            return None;
+        }
         Some(Held::new(self.live().snapshot()?, self.inner.snapshots.clone()))
     }
 

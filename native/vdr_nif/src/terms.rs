@@ -7,18 +7,19 @@ use parking_lot::RwLock;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::types::tuple::{get_tuple, make_tuple};
-use rustler::{
-    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
-};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifMap, NifStruct, Resource, ResourceArc, Term, TermType};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
 use vdr_core::watch::Event;
-use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
+use vdr_link::{LinkEnd, LinkState, Retry};
+
+mod link;
+
+pub use link::link_config;
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -160,6 +161,7 @@ pub const ERROR_CODES: &[&str] = &[
     "panicked",
     "password_required",
     "pending_output",
+    "permission_denied",
     "process_gone",
     "protected_mode",
     "protocol",
@@ -173,11 +175,29 @@ pub const ERROR_CODES: &[&str] = &[
     "rdb_unsupported_version",
     "read_timeout",
     "refused",
+    "socket_not_found",
+    "stale",
     "stopped",
     "superseded",
+    "sync_aborted",
+    "tls_bad_certificate",
+    "tls_bad_config",
+    "tls_certificate_expired",
+    "tls_certificate_not_yet_valid",
+    "tls_certificate_revoked",
+    "tls_client_certificate_refused",
+    "tls_client_certificate_required",
+    "tls_handshake_failed",
+    "tls_no_system_roots",
+    "tls_not_spoken",
+    "tls_protocol",
+    "tls_unknown_ca",
+    "tls_version_refused",
+    "tls_wrong_name",
     "too_many_clients",
     "write_timeout",
     "wrong_password",
+    "wrong_role",
     "wrong_type",
 ];
 
@@ -295,31 +315,6 @@ fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
     }
 }
 
-/// What `Vdr.Link` knows of a link before it starts.
-#[derive(NifMap)]
-#[rustler(decode)]
-struct Config<'a> {
-    label: String,
-    host: String,
-    port: u16,
-    username: Option<String>,
-    password: Option<Binary<'a>>,
-    connect_timeout_ms: u64,
-    ack_interval_ms: u64,
-}
-
-pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
-    let config: Config<'_> = term.decode()?;
-    let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
-    link.label = config.label;
-    link.credentials = config
-        .password
-        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
-    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
-    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
-    Ok(link)
-}
-
 /// `{:state, state}`.
 pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
     (words::state(), word(env, state.as_str())).encode(env)
@@ -350,8 +345,11 @@ struct Status<'a> {
     stale: bool,
     stale_ms: Option<i64>,
     last_message_ms_ago: Option<i64>,
+    role: Option<Term<'a>>,
     replication_id: Option<String>,
     offset: u64,
+    primary_offset: u64,
+    lag_bytes: u64,
     commands_applied: u64,
     full_syncs: u64,
     partial_syncs: u64,
@@ -376,6 +374,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
     let (status, state) = (&inner.shared.status, inner.standing.state());
     let snapshot = store.live().load();
+    let (offset, received) = (status.offset.load(Ordering::Relaxed), status.received.load(Ordering::Relaxed));
     let ready = snapshot.is_some();
     let stale = ready && state != Some(LinkState::Streaming);
     let status = Status {
@@ -385,8 +384,11 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         stale,
         stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
         last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        role: inner.standing.role().map(|role| word(env, role.as_str())),
         replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
-        offset: status.offset.load(Ordering::Relaxed),
+        offset,
+        primary_offset: received.max(offset),
+        lag_bytes: received.saturating_sub(offset),
         commands_applied: status.commands_applied.load(Ordering::Relaxed),
         full_syncs: status.full_syncs.load(Ordering::Relaxed),
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),

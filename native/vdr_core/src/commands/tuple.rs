@@ -168,7 +168,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
     Some(match part {
         Part::Key | Part::Source | Part::Bin => bytes(words.bytes().ok()?),
         Part::Int => Field::Int(words.int().ok()?),
-        Part::Float => Field::Float(finite(words.float().ok()?)?),
+        Part::Float => score_field(words.float().ok()?),
         Part::Word => word(words.bytes().ok()?),
         Part::Keys | Part::Sources | Part::Bins => list(words.rest()),
         Part::CountedSources | Part::CountedBins => list(words.counted().ok()?),
@@ -206,17 +206,13 @@ fn ids(words: &mut Words<'_>) -> Option<[Field; 2]> {
     Some([Field::List(options), list(ids)])
 }
 
-fn score_field(score: f64) -> Field {
-    match finite(score) {
-        Some(score) => Field::Float(score),
-        None if score > 0.0 => Field::Word("pos_inf"),
-        None => Field::Word("neg_inf"),
-    }
-}
-
 /// No float of the BEAM holds an infinity.
-fn finite(float: f64) -> Option<f64> {
-    float.is_finite().then_some(float)
+fn score_field(score: f64) -> Field {
+    match score {
+        f64::INFINITY => Field::Word("pos_inf"),
+        f64::NEG_INFINITY => Field::Word("neg_inf"),
+        finite => Field::Float(finite),
+    }
 }
 
 fn option(arg: &[u8]) -> Field {
@@ -261,6 +257,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_generic() {
+        assert_eq!(of("ZINCRBY z -inf m").fields.get(1), Some(&Field::Word("neg_inf")));
         assert_eq!(of("INCRBY k x"), generic(&[b"INCRBY", b"k", b"x"]));
         assert_eq!(of("NOSUCH a"), generic(&[b"NOSUCH", b"a"]));
         assert_eq!(tuple(&[]), generic(&[]));

@@ -8,7 +8,7 @@ use vdr_core::rdb::{Builder, Loader};
 /// Files with streams of every version (15, 19, 21, 26), and the digest of a server that counts scores as 7.2 does.
 const SHARED: &[(&str, &str)] = &[
     ("redis-rdb-tools/redis_50_with_streams", "6baf2bf94357399d2be9166aa5a7efa8a92a124e"),
-    ("generated/redis-7.0.15-alltypes", "d88765321b2bf1e1c00081cce90ba8672371afe2"),
+    ("generated/redis-7.0.15-alltypes", "3349e103370c4cb66110d6c2218747a45c463231"),
     ("generated/redis-7.2.6-alltypes", "befd23ee48b9caabce12f257ff5febfe4ab729a0"),
     ("generated/redis-7.4.1-alltypes", "860e5e6accb4e0c050b561d50b07381be7c1b200"),
     ("generated/redis-8.0.6-alltypes", "1dbe5f382469d1c196c731d73def4546b1f4df7d"),

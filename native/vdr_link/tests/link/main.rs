@@ -2,6 +2,8 @@
 //! servers of this machine.
 
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod fake_primary;
 #[cfg(test)]
 mod full_sync;
@@ -19,3 +21,7 @@ mod stopping;
 mod stream;
 #[cfg(test)]
 mod tape;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod unix_sockets;

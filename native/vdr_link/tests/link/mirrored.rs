@@ -48,14 +48,14 @@ impl Mirrored {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Waits until everything up to `offset` is visible, and gives the digest there.
-    pub fn digest_at(&self, offset: u64, dialect: Dialect, patience: Duration) -> String {
+    /// Waits until everything up to `offset` is visible, and gives where that is and the digest there.
+    pub fn digest_from(&self, offset: u64, dialect: Dialect, patience: Duration) -> (u64, String) {
         let deadline = Instant::now() + patience;
         loop {
             match self.snapshot() {
                 Some(snapshot) if snapshot.offset >= offset => {
-                    assert_eq!(snapshot.offset, offset, "nobody writes meanwhile");
-                    return digest(&snapshot.keyspace, dialect, now_ms()).unwrap().to_string();
+                    let digest = digest(&snapshot.keyspace, dialect, now_ms()).unwrap();
+                    return (snapshot.offset, digest.to_string());
                 }
                 seen => assert!(Instant::now() < deadline, "still at {:?}", seen.map(|snapshot| snapshot.offset)),
             }

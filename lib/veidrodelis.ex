@@ -39,6 +39,10 @@ defmodule Veidrodelis do
   @type bound :: number | :neg_inf | :pos_inf | {:exclusive, number}
   @typedoc "As the server writes it: `\"[member\"` included, `\"(member\"` excluded, `\"-\"` and `\"+\"` or their words for no bound."
   @type lex_bound :: binary | :neg_inf | :pos_inf
+  @typedoc "An entry's id as the server writes it: `\"ms-seq\"`."
+  @type stream_id :: binary
+  @typedoc "An entry's id, and its fields with their values in their order; a field may come twice."
+  @type stream_entry :: {stream_id, [{binary, binary}]}
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
   @typedoc "Where a link is: the steps of the opening in their order, then what comes when there is none."
   @type replication_state ::
@@ -502,6 +506,73 @@ defmodule Veidrodelis do
   @doc "Up to `count` members before `member`, in descending score order; `[]` when it is not there. O(log n + count)."
   @spec zprev(source, db, key, member :: binary, count :: non_neg_integer) :: answer([{score, binary}])
   def zprev(source, db, key, member, count), do: Read.call(source, db, :zprev, [key, member, count])
+
+  @doc group: "Streams"
+  @doc "How many entries the stream at `key` has, 0 when there is none. O(1)."
+  @spec xlen(source, db, key) :: answer(non_neg_integer)
+  def xlen(source, db, key), do: Read.call(source, db, :xlen, [key])
+
+  @doc group: "Streams"
+  @doc """
+  The entries with ids from `start` to `stop`, at most `count` of them when it is not `nil`. O(log n + entries returned).
+
+  A bound is `"-"` or `"+"` for the least and the greatest id, `"ms-seq"`, `"ms"` for a whole millisecond, or `"("` with an id
+  that is not to be among them.
+  """
+  @spec xrange(source, db, key, start :: binary, stop :: binary) :: answer([stream_entry])
+  @spec xrange(source, db, key, start :: binary, stop :: binary, count :: non_neg_integer | nil) ::
+          answer([stream_entry])
+  def xrange(source, db, key, start, stop, count \\ nil),
+    do: Read.call(source, db, :xrange, [key, start, stop, count])
+
+  @doc group: "Streams"
+  @doc "As `xrange/6`, with the bounds the other way round and the entries in descending order. O(log n + entries returned)."
+  @spec xrevrange(source, db, key, stop :: binary, start :: binary) :: answer([stream_entry])
+  @spec xrevrange(source, db, key, stop :: binary, start :: binary, count :: non_neg_integer | nil) ::
+          answer([stream_entry])
+  def xrevrange(source, db, key, stop, start, count \\ nil),
+    do: Read.call(source, db, :xrevrange, [key, stop, start, count])
+
+  @doc group: "Streams"
+  @doc """
+  The entries after the id `after_id`, at most `count` of them when it is not `nil`. O(log n + entries returned).
+
+  `"0-0"` stands before all entries; whoever goes on with the last id that it got meets every entry once.
+  """
+  @spec xread(source, db, key, after_id :: stream_id) :: answer([stream_entry])
+  @spec xread(source, db, key, after_id :: stream_id, count :: non_neg_integer | nil) :: answer([stream_entry])
+  def xread(source, db, key, after_id, count \\ nil), do: Read.call(source, db, :xread, [key, after_id, count])
+
+  @doc group: "Streams"
+  @doc """
+  What the stream at `key` says of itself, `nil` when there is none. O(log n).
+
+  The server's `XINFO STREAM`, its words with underscores: `length`, `last_generated_id`, `max_deleted_entry_id`, `entries_added`,
+  `recorded_first_entry_id`, `groups` (how many), `first_entry` and `last_entry` (`nil` when the stream is empty).
+  """
+  @spec xinfo_stream(source, db, key) :: answer(map | nil)
+  def xinfo_stream(source, db, key), do: Read.call(source, db, :xinfo_stream, [key])
+
+  @doc group: "Streams"
+  @doc """
+  The consumer groups of the stream at `key`, in byte order of their names. O(groups).
+
+  Of each the server's `XINFO GROUPS`, its words with underscores: `name`, `consumers`, `pending`, `last_delivered_id`, and
+  `entries_read` and `lag`, which are `nil` where they are not known. A server does not tell its replicas of a consumer that has not
+  got an entry yet, and one before 7.4 not of `entries_read`.
+  """
+  @spec xinfo_groups(source, db, key) :: answer([map])
+  def xinfo_groups(source, db, key), do: Read.call(source, db, :xinfo_groups, [key])
+
+  @doc group: "Streams"
+  @doc """
+  What consumers of `group` have got and not acknowledged, `nil` when there is no such stream or group. O(consumers).
+
+  `pending` says how many entries, `min` and `max` the first and the last one's id (`nil` for none), `consumers` how many each
+  consumer has that has any: `[{name, count}]`.
+  """
+  @spec xpending(source, db, key, group :: binary) :: answer(map | nil)
+  def xpending(source, db, key, group), do: Read.call(source, db, :xpending, [key, group])
 
   @doc group: "Keys and databases"
   @doc "Whether there is `key`. O(1)."

@@ -7,7 +7,7 @@
 
 use crate::blob::Blob;
 use crate::keyspace::{Db, Keyspace};
-use crate::value::Value;
+use crate::value::{Stream, Value};
 
 pub const KEYS_MAX: usize = 20_000;
 pub const ELEMENTS_MAX: usize = 16;
@@ -21,11 +21,10 @@ const SET_ELEMENT_BYTES: usize = 36;
 const HASH_ELEMENT_BYTES: usize = 84;
 /// Twice: by member and by score.
 const ZSET_ELEMENT_BYTES: usize = 96;
-
-/// An id, and the head of its fields.
-const STREAM_ENTRY_BYTES: usize = 56;
-/// Two handles.
-const PAIR_BYTES: usize = 48;
+/// An id and a handle, and the counts in front of the fields.
+const STREAM_ENTRY_BYTES: usize = 52;
+/// Twice: in its group and at its consumer.
+const STREAM_PENDING_BYTES: usize = 108;
 
 /// Bytes that the data of a keyspace takes, roughly.
 pub fn estimate(keyspace: &Keyspace) -> u64 {
@@ -51,12 +50,18 @@ fn of_value(value: &Value) -> u64 {
         Value::Hash(hash) => elements(hash.len(), HASH_ELEMENT_BYTES, |at| {
             hash.at(at).map(|(name, field)| name.heap_bytes().saturating_add(field.value.heap_bytes()))
         }),
-        Value::Stream(stream) => elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
-            let (_, fields) = stream.at(at)?;
-            Some(fields.iter().map(|(name, value)| PAIR_BYTES + name.heap_bytes() + value.heap_bytes()).sum())
-        }),
+        Value::Stream(stream) => of_stream(stream),
         Value::Other => 0,
     }
+}
+
+fn of_stream(stream: &Stream) -> u64 {
+    let entries = elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
+        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + name.heap_bytes() + value.heap_bytes();
+        stream.at(at).map(|(_, fields)| fields.iter().map(pair).fold(0, usize::saturating_add))
+    });
+    let pending = stream.groups().map(|(_, group)| group.pending_len()).fold(0, usize::saturating_add);
+    entries.saturating_add(pending.saturating_mul(STREAM_PENDING_BYTES) as u64)
 }
 
 fn elements(len: usize, each: usize, heap: impl Fn(usize) -> Option<usize>) -> u64 {
@@ -80,6 +85,7 @@ mod tests {
     use super::*;
     use crate::keyspace::Entry;
     use crate::value::List;
+    use crate::value::stream::{Fields, Group, Id};
 
     fn filled(keys: usize, bytes: usize) -> Keyspace {
         let mut keyspace = Keyspace::default();
@@ -102,6 +108,19 @@ mod tests {
         let many = estimate(&filled(KEYS_MAX * 2 + 1, 1000));
         let expected = few / 100 * (KEYS_MAX as u64 * 2 + 1);
         assert!(many.abs_diff(expected) < expected / 100, "{many} {expected}");
+    }
+
+    #[test]
+    fn a_stream_counts_by_its_entries_and_by_what_is_pending() {
+        let value = Blob::new(&[b'x'; 100]);
+        let fields: Fields = [(Blob::from("f"), value)].into();
+        let mut stream = Stream::from_sorted((1..=10_000).map(|ms| (Id::new(ms, 0), fields.clone())));
+        let bytes = of_value(&stream.clone().into());
+        assert!((1_000_000..3_000_000).contains(&bytes), "{bytes}");
+        let mut group = Group::default();
+        (1..=1000).for_each(|ms| group.assign(Id::new(ms, 0), b"c", 0, 1));
+        stream.put_group(Blob::from("g"), group);
+        assert_eq!(of_value(&stream.into()) - bytes, 1000 * STREAM_PENDING_BYTES as u64);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn of_server(full: Vec<Reply>, entries_read: bool) -> String {
             group.text("name").as_bytes().escape_ascii(),
             group.text("last-delivered-id")
         );
-        for entry in group.items("pel") {
+        for entry in group.items("pending") {
             let [id, consumer, at_ms, deliveries] = <[String; 4]>::try_from(texts(entry)).unwrap_or_default();
             text += &format!(" {id}>{}@{at_ms}x{deliveries}", consumer.as_bytes().escape_ascii());
         }

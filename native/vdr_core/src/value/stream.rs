@@ -99,6 +99,11 @@ impl Stream {
         self.entries.at(self.len().checked_sub(1)?)
     }
 
+    /// The entry at a rank.
+    pub fn at(&self, rank: usize) -> Option<(&Id, &Fields)> {
+        self.entries.at(rank)
+    }
+
     /// The id of the first entry, 0-0 of none: the server keeps no other account of it either.
     pub fn first_id(&self) -> Id {
         self.first().map_or(Id::MIN, |(id, _)| *id)

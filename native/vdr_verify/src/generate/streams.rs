@@ -57,7 +57,7 @@ impl Generator {
 
     /// An id in the range of those that are used, in one of the spellings that servers take.
     fn stream_id(&mut self) -> String {
-        let (ms, seq) = (self.rng.u32(0..120), self.rng.u32(0..4));
+        let (ms, seq) = (self.rng.u32(0..120), if self.chance(3) { self.rng.u32(0..4) } else { 0 });
         match self.rng.u32(0..40) {
             0 => "0-0".to_owned(),
             1 => format!("0{ms}-+{seq}"),
@@ -202,7 +202,9 @@ impl Generator {
     }
 
     fn xautoclaim(&mut self, key: Vec<u8>) -> Command {
-        let mut command = cmd!["XAUTOCLAIM", key, self.group(), self.consumer(), "0", self.stream_id()];
+        // Mostly from the start, where entries are that were trimmed or deleted while somebody had them.
+        let from = if self.chance(3) { self.stream_id() } else { "0-0".to_owned() };
+        let mut command = cmd!["XAUTOCLAIM", key, self.group(), self.consumer(), "0", from];
         if self.chance(2) {
             command.extend(cmd!["COUNT", self.rng.u32(1..5).to_string()]);
         }

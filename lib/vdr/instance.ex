@@ -29,7 +29,7 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
-    case Instances.claim(options.id) do
+    case Instances.claim(options.id, options.guard_key || nil) do
       {:ok, store} ->
         Supervisor.init([{Vdr.Link, {store, options}}],
           strategy: :one_for_one,

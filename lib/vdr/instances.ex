@@ -28,8 +28,8 @@ defmodule Vdr.Instances do
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
 
   @doc "Makes the caller the owner of `id`, with a new store."
-  @spec claim(term) :: {:ok, reference} | {:error, {:already_started, pid}}
-  def claim(id), do: GenServer.call(__MODULE__, {:claim, id, self()}, :infinity)
+  @spec claim(term, guard_key :: binary | nil) :: {:ok, reference} | {:error, {:already_started, pid}}
+  def claim(id, guard_key), do: GenServer.call(__MODULE__, {:claim, id, guard_key, self()}, :infinity)
 
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
@@ -86,7 +86,7 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_call({:claim, id, pid}, _from, state) do
+  def handle_call({:claim, id, guard_key, pid}, _from, state) do
     case find(id) do
       {_store, owner} when owner == pid ->
         {:reply, {:error, {:already_started, pid}}, state}
@@ -95,10 +95,10 @@ defmodule Vdr.Instances do
         # Its end may be on the way to us still.
         if Process.alive?(owner),
           do: {:reply, {:error, {:already_started, owner}}, state},
-          else: claimed(id, pid, release(id, state))
+          else: claimed(id, guard_key, pid, release(id, state))
 
       nil ->
-        claimed(id, pid, state)
+        claimed(id, guard_key, pid, state)
     end
   end
 
@@ -151,8 +151,8 @@ defmodule Vdr.Instances do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  defp claimed(id, pid, state) do
-    store = Native.store_new()
+  defp claimed(id, guard_key, pid, state) do
+    store = Native.store_new(guard_key)
     :persistent_term.put({Veidrodelis, id}, {store, pid})
     :ets.insert(__MODULE__, {id, @new_report})
     {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}

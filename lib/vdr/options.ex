@@ -38,6 +38,13 @@ defmodule Vdr.Options do
       default: 1000,
       doc: "how often the primary is told how far the mirror is"
     ],
+    guard_key: [
+      type: :guard_key,
+      default: "__vdr_tx",
+      doc:
+        "the key that holds writes back while it is set, so that they become visible together (see the guide on transactions); " <>
+          "`false` for none"
+    ],
     command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
   ]
 
@@ -150,6 +157,10 @@ defmodule Vdr.Options do
   defp check!(name, :url, value) do
     unless is_binary(value), do: refuse(name, "a URL as a string", inspect_kind(value))
   end
+
+  defp check!(_name, :guard_key, false), do: :ok
+  defp check!(_name, :guard_key, value) when is_binary(value) and value != "", do: :ok
+  defp check!(name, :guard_key, value), do: refuse(name, "a string that is not empty, or false", inspect(value))
 
   defp check!(_name, :command_filter, _value), do: :ok
   defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)

@@ -5,16 +5,18 @@ use crate::store::Store;
 use crate::terms;
 use crate::watcher::Recipient;
 use rustler::types::atom;
-use rustler::{Encoder, Env, LocalPid, NifResult, Term};
+use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use vdr_core::watch::WatchError;
 
 mod atoms {
     rustler::atoms! { not_found, not_ready, bad_argument, already_registered, no_thread, process_gone }
 }
 
+/// `guard_key` is a binary, or nil for none.
 #[rustler::nif]
-fn store_new(env: Env<'_>) -> Term<'_> {
-    SourceRef::new(Source::Live(Store::new())).encode(env)
+fn store_new<'a>(env: Env<'a>, guard_key: Option<Binary<'a>>) -> Term<'a> {
+    let guard_key = guard_key.map(|key| key.as_slice().to_vec());
+    SourceRef::new(Source::Live(Store::new(guard_key))).encode(env)
 }
 
 #[rustler::nif]
@@ -82,7 +84,7 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
 }
 
 /// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
-/// with the events `{:state, state}`, `:ready`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
+/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
 /// Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn link_start<'a>(

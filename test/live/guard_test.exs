@@ -136,6 +136,8 @@ defmodule Vdr.Live.GuardTest do
     named = Mirror.start!(context.server, guard_key: "my:tx")
     run(context, [["SET", "k", "a"], ["SET", "my:tx", "1"], ["SET", "k", "b"]])
     Mirror.eventually("the default key guards nothing here", fn -> seen(context) == {:ok, "b"} end)
+    offset = fn id -> Veidrodelis.info(id).offset end
+    Mirror.eventually("the named one is as far", fn -> offset.(named) >= offset.(context.plain) end)
     assert Veidrodelis.get(named, 0, "k") == {:ok, "a"}
     assert Veidrodelis.get(context.plain, 0, "k") == {:ok, "b"}
     Redix.command!(context.redis, ["UNLINK", "my:tx"])

@@ -36,6 +36,10 @@ const QUICK: Limits = Limits { timeout: Duration::from_micros(100), memory_bytes
 /// A read in a quick attempt touches no more elements.
 pub(crate) const QUICK_ELEMENTS_MAX: usize = 200;
 
+/// Calls that are not attempted after one that needed more: the lost attempts of a script that is always long then cost it
+/// little, and one that was only held up by a busy machine is soon quick again.
+const LONG_CALLS: u32 = 64;
+
 /// Loading a longer script into an interpreter takes too long for a quick attempt.
 const QUICK_BYTECODE_MAX_BYTES: usize = 16 << 10;
 
@@ -113,7 +117,7 @@ impl Engine {
 
     /// Runs a script for some hundred microseconds at most. `None`: it needs more than that, and [`Engine::run`] does it from
     /// the beginning; a script is a function of the snapshot and its arguments, so nobody can tell. One that needed more
-    /// once is not attempted again.
+    /// is not attempted for a while.
     pub fn attempt(
         &self,
         script: &Script,
@@ -123,7 +127,13 @@ impl Engine {
         limits: Limits,
     ) -> Option<Result<LuaValue, ScriptError>> {
         let narrow = limits.memory_bytes < QUICK.memory_bytes || limits.timeout < QUICK.timeout;
-        if narrow || script.long.load(Ordering::Relaxed) || script.bytecode.len() > QUICK_BYTECODE_MAX_BYTES {
+        if narrow || script.bytecode.len() > QUICK_BYTECODE_MAX_BYTES {
+            return None;
+        }
+        let long_calls = script.long_calls.load(Ordering::Relaxed);
+        if long_calls > 0 {
+            // Counting exactly is not worth more.
+            script.long_calls.store(long_calls - 1, Ordering::Relaxed);
             return None;
         }
         // Making an interpreter takes too long, and so does collecting garbage, of which a quick attempt leaves little.
@@ -131,7 +141,7 @@ impl Engine {
         let answer = vm.run(script, subject, keys, args, QUICK, true);
         self.put_back(vm);
         if answer.as_ref().is_err_and(|error| matches!(error.kind, Kind::Timeout | Kind::Memory)) {
-            script.long.store(true, Ordering::Relaxed);
+            script.long_calls.store(LONG_CALLS, Ordering::Relaxed);
             return None;
         }
         Some(answer)

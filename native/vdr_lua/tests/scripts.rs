@@ -117,7 +117,9 @@ fn a_script_that_nobody_waits_for_ends() {
     let script = engine.script(b"while true do pcall(ts.get, 'k:00001') end").unwrap();
     let start = Instant::now();
     let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| engine.run(&script, data, &[], &[], Limits { timeout: Duration::from_secs(60), ..Limits::default() }));
+        let running = scope.spawn(|| {
+            engine.run(&script, data, &[], &[], Limits { timeout: Duration::from_secs(60), ..Limits::default() })
+        });
         std::thread::sleep(Duration::from_millis(50));
         abandoned.store(true, Ordering::Relaxed);
         running.join().unwrap()

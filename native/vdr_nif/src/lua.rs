@@ -151,7 +151,8 @@ fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) 
     let (home, caller) = (OwnedEnv::new(), Caller::new(pid, tag));
     let source = home.save(source.to_term(env));
     let started = pool::run(move || {
-        let script = home.run(|env| source.load(env).decode::<Binary<'_>>().map(|source| Script::compile(source.as_slice())));
+        let script =
+            home.run(|env| source.load(env).decode::<Binary<'_>>().map(|source| Script::compile(source.as_slice())));
         match script {
             Ok(Ok(script)) => {
                 let loaded = ResourceArc::new(Loaded(Arc::new(script)));

@@ -19,8 +19,8 @@ use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
 use vdr_core::keyspace::Change;
 use vdr_core::watch::Event;
-use vdr_lua::{Kind, LuaValue, ScriptError};
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
+use vdr_lua::{Kind, LuaValue, ScriptError};
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;

@@ -10,12 +10,15 @@ use rustler::{Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 use std::vec::IntoIter;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{ReadError, Wanted, walk};
-use vdr_core::keyspace::{Change, Keyspace};
+use vdr_core::keyspace::Change;
 use vdr_core::value::Kind;
 
 mod atoms {
     rustler::atoms! { not_found, not_ready }
 }
+
+/// What [`diff_next`] hands out at most, since it runs on a normal scheduler.
+const PORTION_MAX: usize = 1000;
 
 const KINDS: &[Kind] = &[Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream, Kind::Other];
 
@@ -27,21 +30,19 @@ fn walk_keys<'a>(
     source: SourceRef,
     db: Term<'a>,
     after: Option<Binary<'a>>,
-    (prefix, pattern, kind): (Binary<'a>, Option<Binary<'a>>, Option<rustler::Atom>),
+    (prefix, pattern, kind): (Binary<'a>, Option<Binary<'a>>, Term<'a>),
     count: usize,
 ) -> NifResult<Term<'a>> {
     let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
-    let kind = kind.map(|kind| kind_of(env, kind)).transpose()?;
+    let kind = if atom::nil() == kind { None } else { Some(kind_of(env, kind)?) };
     let wanted = Wanted { prefix: prefix.as_slice(), pattern: pattern.as_ref().map(Binary::as_slice), kind };
     let after = after.as_ref().map(Binary::as_slice);
-    let portion = source.read_long(|snapshot| {
-        terms::portion(env, &walk(snapshot.view(db, now_ms()), after, &wanted, count.max(1)))
-    });
+    let portion = source
+        .read_long(|snapshot| terms::portion(env, &walk(snapshot.view(db, now_ms()), after, &wanted, count.max(1))));
     Ok(portion.unwrap_or_else(|| nothing(env, &source)))
 }
 
-fn kind_of(env: Env<'_>, kind: rustler::Atom) -> NifResult<Kind> {
-    let kind = kind.to_term(env);
+fn kind_of<'a>(env: Env<'a>, kind: Term<'a>) -> NifResult<Kind> {
     KINDS.iter().copied().find(|known| terms::word(env, known.name()) == kind).ok_or(rustler::Error::BadArg)
 }
 
@@ -68,13 +69,9 @@ fn diff_new<'a>(env: Env<'a>, old: SourceRef, new: SourceRef, db: Term<'a>) -> T
     let Ok(db) = terms::db(db) else { return terms::answer(env, Err(ReadError::BadArgument)) };
     let Some(before) = old.keep() else { return nothing(env, &old) };
     let Some(after) = new.keep() else { return nothing(env, &new) };
-    let changes = differences(&before.keyspace, &after.keyspace, db);
+    let changes = before.keyspace.db(db).diff(after.keyspace.db(db));
     reaper::bury((before, after));
     (atom::ok(), ResourceArc::new(Changes(Mutex::new(changes.into_iter())))).encode(env)
-}
-
-fn differences(old: &Keyspace, new: &Keyspace, db: u32) -> Vec<(Blob, Change)> {
-    old.db(db).diff(new.db(db))
 }
 
 /// The next changes, at most `count`; an empty list at the end.
@@ -83,6 +80,3 @@ fn diff_next<'a>(env: Env<'a>, changes: ResourceArc<Changes>, count: usize) -> V
     let mut changes = changes.0.lock();
     changes.by_ref().take(count.min(PORTION_MAX)).map(|(key, change)| terms::change(env, &key, change)).collect()
 }
-
-/// What [`diff_next`] hands out at most, since it runs on a normal scheduler.
-const PORTION_MAX: usize = 1000;

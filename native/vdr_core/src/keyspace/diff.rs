@@ -34,7 +34,8 @@ impl Db {
                 Difference::Kept { .. } => {}
             }
         }
-        let changed = new.written_since(self).filter(|(key, entry)| self.get(key).is_some_and(|old| differ(old, entry)));
+        let changed =
+            new.written_since(self).filter(|(key, entry)| self.get(key).is_some_and(|old| differ(old, entry)));
         changes.extend(changed.map(|(key, _)| (key.clone(), Change::Changed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes

@@ -62,7 +62,9 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   defp build do
     cargo = cargo() || Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
-    compiler?("CC", ~w(cc)) || Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
+
+    compiler?("CC", ~w(cc)) ||
+      Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
 
     compiler?("CXX", ~w(c++)) ||
       Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))

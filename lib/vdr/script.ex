@@ -61,7 +61,7 @@ defmodule Vdr.Script do
   defp whole(native, db, script, keys, args, limits) do
     ref = make_ref()
 
-    with {:ok, ticket} <- Native.lua_start(native, db, script, keys, args, limits, {self(), ref}) do
+    with {:ok, ticket} <- Native.lua_start(native, db, script, {keys, args}, limits, {self(), ref}) do
       receive do
         {^ref, answer} ->
           Native.lua_done(ticket)

@@ -126,7 +126,11 @@ defmodule Vdr.Live.GuardTest do
     Redix.command!(context.redis, ["DEBUG", "CHANGE-REPL-ID"])
     Redix.command!(context.redis, ["CLIENT", "KILL", "TYPE", "replica"])
     again = fn -> Veidrodelis.info(context.id).full_syncs > syncs end
-    Mirror.eventually("another full sync", fn -> again.() and Veidrodelis.get_replication_state(context.id) == :streaming end)
+
+    Mirror.eventually("another full sync", fn ->
+      again.() and Veidrodelis.get_replication_state(context.id) == :streaming
+    end)
+
     assert seen(context) == {:ok, "old"}
     Redix.command!(context.redis, ["DEL", "__vdr_tx"])
     Mirror.eventually("the window closed", fn -> seen(context) == {:ok, "new"} end)

@@ -31,10 +31,17 @@ defmodule Vdr.Test.Guide do
     |> String.split("\n")
     |> Enum.with_index(1)
     |> Enum.reduce({[], nil}, fn
-      {"```elixir", number}, {blocks, nil} -> {blocks, {number + 1, []}}
-      {"```", _number}, {blocks, {first, lines}} -> {[{first, lines |> Enum.reverse() |> Enum.join("\n")} | blocks], nil}
-      {line, _number}, {blocks, {first, lines}} -> {blocks, {first, [line | lines]}}
-      {_prose, _number}, state -> state
+      {"```elixir", number}, {blocks, nil} ->
+        {blocks, {number + 1, []}}
+
+      {"```", _number}, {blocks, {first, lines}} ->
+        {[{first, lines |> Enum.reverse() |> Enum.join("\n")} | blocks], nil}
+
+      {line, _number}, {blocks, {first, lines}} ->
+        {blocks, {first, [line | lines]}}
+
+      {_prose, _number}, state ->
+        state
     end)
     |> elem(0)
     |> Enum.reverse()

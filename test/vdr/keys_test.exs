@@ -11,7 +11,9 @@ defmodule Vdr.KeysTest do
   defp strings(range), do: for(n <- range, do: ["SET", "key:#{n}", "1"])
 
   test "a stream has the wanted keys in byte order" do
-    snapshot = snapshot(strings(1..2500) ++ [["SADD", "key:s", "1"], ["SET", "other", "1"], ["SET", "gone", "1", "PXAT", "1"]])
+    snapshot =
+      snapshot(strings(1..2500) ++ [["SADD", "key:s", "1"], ["SET", "other", "1"], ["SET", "gone", "1", "PXAT", "1"]])
+
     keys = fn opts -> snapshot |> Veidrodelis.stream_keys(0, opts) |> Enum.to_list() end
     all = Enum.sort(["other", "key:s"] ++ for(n <- 1..2500, do: "key:#{n}"))
 

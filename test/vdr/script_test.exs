@@ -90,8 +90,7 @@ defmodule Vdr.ScriptTest do
   test "a killed process takes its script along", %{snapshot: snapshot} do
     threads = System.schedulers_online() * 2
 
-    killed =
-      for _ <- 1..threads, do: spawn(fn -> run(snapshot, "while true do end", timeout: 600_000) end)
+    killed = for _ <- 1..threads, do: spawn(fn -> run(snapshot, "while true do end", timeout: 600_000) end)
 
     Process.sleep(50)
     for pid <- killed, do: Process.exit(pid, :kill)

@@ -70,8 +70,10 @@ return ts.hget('user:' .. owner_id, 'name')
 }
 
 fn attempt(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError>> {
-    let script = engine.script(source.as_bytes()).unwrap();
-    engine.attempt(&script, subject(3), &[], &[], Limits::default())
+    match engine.script(source.as_bytes()) {
+        Ok(script) => engine.attempt(&script, subject(3), &[], &[], Limits::default()),
+        Err(error) => Some(Err(error)),
+    }
 }
 
 #[test]

@@ -92,15 +92,14 @@ fn lua_attempt<'a>(
 }
 
 /// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, answer}`. Answers `{:ok, ticket}`, to be
-/// held until then (see [`lua_done`]), or `{:error, reason}`. The arguments are those that [`lua_attempt`] has taken.
+/// held until then (see [`lua_done`]), or `{:error, reason}`. `arguments` is `{keys, args}`, those that [`lua_attempt`] has taken.
 #[rustler::nif]
 fn lua_start<'a>(
     env: Env<'a>,
     source: SourceRef,
     db: Term<'a>,
     script: Term<'a>,
-    keys: Term<'a>,
-    argv: Term<'a>,
+    arguments: Term<'a>,
     limits: (u64, usize),
     (pid, tag): (LocalPid, Term<'a>),
 ) -> NifResult<Term<'a>> {
@@ -109,7 +108,7 @@ fn lua_start<'a>(
     let abandoned = Arc::new(AtomicBool::new(false));
     let subject = Subject { snapshot, db, now_ms: now_ms(), abandoned: Some(abandoned.clone()) };
     let home = OwnedEnv::new();
-    let saved = home.save((script, keys, argv).encode(env));
+    let saved = home.save((script, arguments).encode(env));
     let caller = Caller::new(pid, tag);
     let started = pool::run(move || {
         if subject.abandoned.as_ref().is_some_and(|abandoned| abandoned.load(Ordering::Relaxed)) {
@@ -124,8 +123,8 @@ fn lua_start<'a>(
 }
 
 fn run(caller: &Caller, terms: Term<'_>, subject: Subject, limits: (u64, usize)) {
-    let decoded = terms.decode::<(Term<'_>, Term<'_>, Term<'_>)>().map_err(|_| ReadError::BadArgument);
-    let call = decoded.and_then(|(script, keys, args)| Ok((script, Call::new(keys, args, limits)?)));
+    let decoded = terms.decode::<(Term<'_>, (Term<'_>, Term<'_>))>().map_err(|_| ReadError::BadArgument);
+    let call = decoded.and_then(|(script, (keys, args))| Ok((script, Call::new(keys, args, limits)?)));
     let (script, call) = match call {
         Ok(call) => call,
         Err(error) => return caller.answer(|env| terms::answer(env, Err(error))),

@@ -202,9 +202,9 @@ defmodule Vdr.Bench.Lua do
   # What a primary says until the stream, with an empty file that carries no checksum. Acknowledgements come later that nobody reads.
   defp attach(socket) do
     {:ok, bytes} = :gen_tcp.recv(socket, 0, 5_000)
-    replies = bytes |> String.upcase() |> String.split("\r\n") |> Enum.map(&reply/1)
-    :ok = :gen_tcp.send(socket, replies)
-    unless bytes =~ ~r/PSYNC/i, do: attach(socket)
+    words = bytes |> String.upcase() |> String.split("\r\n")
+    :ok = :gen_tcp.send(socket, Enum.map(words, &reply/1))
+    unless "PSYNC" in words, do: attach(socket)
   end
 
   @rdb "REDIS0011" <> <<0xFF, 0::64>>

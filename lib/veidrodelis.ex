@@ -24,7 +24,7 @@ defmodule Veidrodelis do
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Events, Instance, Instances, Options, Read, Snapshot}
+  alias Vdr.{Events, Instance, Instances, Options, Read, Script, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -142,8 +142,13 @@ defmodule Veidrodelis do
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
       of commands of the stream that the library does not know
     * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
-    * `guard_windows_given_up` - how often the guard key was set for too long
-    * `keys` - `%{db => count}`; `watches`; `snapshots_held`
+    * `guard_window_ms` - for how long the guard key has been holding back writes, or nil; `guard_windows_given_up` - how often it
+      was set for too long
+    * `keys` - `%{db => count}`; `watches`
+    * `snapshots_held` - how many snapshots of it processes hold; of the oldest: `snapshots_oldest_ms`, its age,
+      `snapshots_written_since_bytes`, how much the stream has written since, and `snapshots_before_full_sync`, whether a full
+      sync has replaced all data since. What they pin is at most what was overwritten or deleted since: some multiple of the
+      former, or all data of before
     * `memory_bytes` - what the data takes, an estimate: from all keys up to 20,000 in a database and as many of more, and 16 elements
       of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
@@ -177,19 +182,75 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
+  Runs a Lua script on one snapshot: `{:ok, term}`, or `{:error, {:lua, kind, message}}` with the kind `:syntax`, `:runtime`,
+  `:timeout`, `:memory` or `:result`. The script is a source, or what `lua_load/2` answered. Reads are in its global table `ts`.
+
+      script = "return ts.hget('user:' .. ts.get(KEYS[1]), 'name')"
+      {:ok, "Ona"} = Veidrodelis.read_tx(:mirror, 0, script, keys: ["item:456:owner_id"])
+
+  Options: `:keys` and `:args`, which the script finds as `KEYS` and `ARGV`; `:timeout` in ms (5000); `:memory` in bytes that the
+  script may allocate (64 MB). See the guide on Lua.
+  """
+  @spec read_tx(source, db, binary | Script.t(), keyword) ::
+          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready}
+  def read_tx(source, db, script, opts), do: Script.run(source, db, script, opts)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  Compiles a Lua source for `read_tx/4`: `{:ok, script}`, or `{:error, {:lua, :syntax, message}}`. Sources of up to 16 KB that are given
+  again and again are remembered anyway; a loaded script spares looking them up.
+  """
+  @spec lua_load(source, source :: binary) :: {:ok, Script.t()} | {:error, {:lua, atom, String.t()} | :not_found}
+  def lua_load(id, source), do: Script.load(id, source)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
   Answers to a list of `{name, args...}`, reads of this module without source and db, all on one snapshot.
 
       {:ok, [{:ok, 2}, {:ok, ["a", "b"]}]} = Veidrodelis.read_tx(:mirror, 0, [{:llen, "l"}, {:lrange, "l", 0, -1}])
 
-  What is no read command answers `{:error, {:bad_command, operation}}` in its place. O(sum of the operations).
+  What is no read command answers `{:error, {:bad_command, operation}}` in its place. O(sum of the operations). A Lua script in
+  the place of the list is run as by `read_tx/4`.
   """
-  @spec read_tx(source, db, [tuple]) :: {:ok, [{:ok, term} | {:error, term}]} | {:error, reason}
+  @spec read_tx(source, db, [tuple] | binary | Script.t()) ::
+          {:ok, [{:ok, term} | {:error, term}] | term} | {:error, reason | {:lua, atom, String.t()}}
+  def read_tx(source, db, operations) when is_list(operations), do: Read.transaction(source, db, operations)
+  def read_tx(source, db, %Script{} = script), do: Script.run(source, db, script, [])
+  def read_tx(source, db, script) when is_binary(script), do: Script.run(source, db, script, [])
   def read_tx(source, db, operations), do: Read.transaction(source, db, operations)
 
   @doc group: "Snapshots and transactions"
   @doc "An immutable view of the whole keyspace, to be read in the place of the id. O(1)."
   @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready | :stale}
   def snapshot(id), do: Snapshot.of(id)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A lazy stream of the keys of a database in byte order, all of one state: an id is read as it is when the stream begins.
+
+  Options: `:prefix`, `:match` (a glob), `:type` (as `type/3` answers it), `:chunk` (how many keys are fetched at once, 1000).
+  Enumerating raises `Veidrodelis.Error` when there is nothing to read. O(log n + keys with the prefix).
+
+      :mirror |> Veidrodelis.stream_keys(0, prefix: "user:", type: :hash) |> Enum.count()
+  """
+  @spec stream_keys(source, db) :: Enumerable.t()
+  @spec stream_keys(source, db, prefix: binary, match: binary, type: kind, chunk: pos_integer) :: Enumerable.t()
+  def stream_keys(source, db, opts \\ []), do: Vdr.Keys.stream(source, db, opts)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A lazy stream of what happened to the keys of a database from one state to another, in byte order: `{:added, key}`,
+  `{:changed, key}` (another value or expiry) or `{:removed, key}`. Ids are read as they are when the stream begins.
+
+  Keys past their time count until the primary has deleted them. The keys that differ are found when the stream begins.
+  Enumerating raises `Veidrodelis.Error` when there is nothing to read.
+
+      {:ok, before} = Veidrodelis.snapshot(:mirror)
+      # ...
+      for {:changed, key} <- Veidrodelis.diff(before, :mirror, 0), do: refresh(key)
+  """
+  @spec diff(old :: source, new :: source, db) :: Enumerable.t()
+  def diff(old, new, db), do: Vdr.Keys.diff(old, new, db)
 
   @doc group: "Watches"
   @doc """

@@ -159,7 +159,7 @@ defmodule Vdr.Instances do
 
   defp claimed(id, identity, pid, state) do
     :ets.insert(__MODULE__, {id, @new_report, identity})
-    owned(id, Native.store_new(identity.stale_ms), pid, state)
+    owned(id, Native.store_new(identity.stale_ms, identity.guard_key), pid, state)
   end
 
   defp owned(id, store, pid, state) do

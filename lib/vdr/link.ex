@@ -120,6 +120,14 @@ defmodule Vdr.Link do
     {:keep_state, %{link | ready: true}}
   end
 
+  defp common(:info, {tag, :guard_given_up}, %{tag: tag} = link) do
+    Logger.warning(
+      "the guard key #{inspect(link.options.guard_key)} was set for too long, or held back too much: what it held back is shown"
+    )
+
+    :keep_state_and_data
+  end
+
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
 
   defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)

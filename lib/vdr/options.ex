@@ -66,6 +66,13 @@ defmodule Vdr.Options do
         "what the primary is told of how far the mirror is: `:truthful`, so that SHUTDOWN waits for nobody, but WAIT and a " <>
           "FAILOVER without a target take the mirror for a copy; or `:lagging`, which is the other way round"
     ],
+    guard_key: [
+      type: :guard_key,
+      default: "__vdr_tx",
+      doc:
+        "the key that holds writes back while it is set, so that they become visible together (see the guide on transactions); " <>
+          "`false` for none"
+    ],
     command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
   ]
 
@@ -125,7 +132,7 @@ defmodule Vdr.Options do
   @spec identity(t) :: map
   def identity(%__MODULE__{sentinel: sentinel} = options) do
     followed = if sentinel, do: {sentinel.group, sentinel.role}, else: options.socket || {options.host, options.port}
-    %{followed: followed, stale_ms: stale_ms(options)}
+    %{followed: followed, stale_ms: stale_ms(options), guard_key: options.guard_key || nil}
   end
 
   @doc "How long data is read after the last word of the server: `nil` is for ever, 0 only while a link streams."
@@ -211,6 +218,9 @@ defmodule Vdr.Options do
   defp check!(name, :stale_reads, value), do: refuse(name, ":allow, {:max_ms, n} or :deny", inspect(value))
   defp check!(_name, :ack, value) when value in [:truthful, :lagging], do: :ok
   defp check!(name, :ack, value), do: refuse(name, ":truthful or :lagging", inspect(value))
+  defp check!(_name, :guard_key, false), do: :ok
+  defp check!(_name, :guard_key, value) when is_binary(value) and value != "", do: :ok
+  defp check!(name, :guard_key, value), do: refuse(name, "a string that is not empty, or false", inspect(value))
 
   defp check!(_name, :command_filter, _value), do: :ok
   defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)

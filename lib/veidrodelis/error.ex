@@ -32,6 +32,9 @@ defmodule Veidrodelis.Error do
   defp sentence(:timeout), do: "the time to wait was over"
   defp sentence(:not_connected), do: "no server is connected"
 
+  # Of scripts.
+  defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
+
   # Of starting a link.
   defp sentence(:no_thread), do: "the system has no thread left for the link"
   defp sentence(:process_gone), do: "the process that keeps the link is gone"
@@ -136,4 +139,11 @@ defmodule Veidrodelis.Error do
 
   # What no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
+
+  defp script(:syntax), do: "the script is no Lua"
+  defp script(:runtime), do: "the script failed"
+  defp script(:timeout), do: "the script took too long"
+  defp script(:memory), do: "the script took too much memory"
+  defp script(:result), do: "what the script returned has no form in Elixir"
+  defp script(other), do: inspect(other)
 end

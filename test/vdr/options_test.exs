@@ -17,7 +17,7 @@ defmodule Vdr.OptionsTest do
   test "every option is in the documentation" do
     for name <-
           ~w(id name host port url socket sentinel username password ssl ssl_opts timeout reconnect
-                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads command_filter)a do
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads guard_key command_filter)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
   end
@@ -40,6 +40,13 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, ack_interval_ms: 0) =~ ":ack_interval_ms"
     assert message(id: :a, name: "x") =~ ":name takes an atom"
     assert message(:a) =~ "keyword list"
+  end
+
+  test "the guard key is a name, or none" do
+    assert Options.validate!(id: :a).guard_key == "__vdr_tx"
+    assert Options.validate!(id: :a, guard_key: "tx").guard_key == "tx"
+    assert Options.validate!(id: :a, guard_key: false).guard_key == false
+    for wrong <- ["", nil, true, :tx], do: assert(message(id: :a, guard_key: wrong) =~ "or false")
   end
 
   test "delays must fit together" do

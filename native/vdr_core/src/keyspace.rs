@@ -3,6 +3,10 @@
 //! A keyspace is a persistent value: `clone` is O(databases), and the clone never changes. A key past its time stays,
 //! as it does on a real replica, until the primary's DEL arrives; [`View`] is what hides it from readers.
 
+mod diff;
+
+pub use diff::Change;
+
 use crate::blob::Blob;
 use crate::commands::ReadError;
 use crate::tree::{Range, Tree};

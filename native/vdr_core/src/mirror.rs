@@ -15,7 +15,7 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// How long a guard-key window may hold writes back before they are shown anyway.
 pub const GUARD_WINDOW_MAX_MS: i64 = 60_000;
@@ -48,6 +48,8 @@ pub struct Status {
     /// How far the full sync under way is: bytes of the file, and keys.
     pub loading_bytes: AtomicU64,
     pub loading_keys: AtomicU64,
+    /// Since when a guard window is open, in Unix ms; 0: none is.
+    pub guard_window_since_ms: AtomicI64,
     /// Guard windows that ran into a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
@@ -99,7 +101,7 @@ pub struct Mirror {
     /// A full sync is applied but not visible yet: its watchers still need their Init.
     init_due: bool,
     published_offset: Option<u64>,
-    /// Since when, and since which offset, a guard window is open.
+    /// The guard window that is open: since when, and the offset at which it opened.
     guard_since: Option<(i64, u64)>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
     applying: bool,
@@ -285,17 +287,7 @@ impl Mirror {
     /// Shows the newest state that may be seen, then tells those whom it concerns.
     fn publish(&mut self, now_ms: i64) {
         let Some(applier) = &mut self.applier else { return };
-        if self.guard_since.is_some() != applier.in_guard_window() {
-            self.guard_since = applier.in_guard_window().then(|| (now_ms, applier.offset()));
-        }
-        if let Some((since_ms, since_offset)) = self.guard_since {
-            let too_long = now_ms.saturating_sub(since_ms) > GUARD_WINDOW_MAX_MS;
-            if too_long || applier.offset().saturating_sub(since_offset) > GUARD_WINDOW_MAX_BYTES {
-                applier.give_up_guard();
-                self.guard_since = None;
-                self.shared.status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        watch_guard(applier, &mut self.guard_since, &self.shared.status, now_ms);
         let Some((keyspace, offset)) = applier.visible() else { return };
         if self.published_offset == Some(offset) {
             return;
@@ -323,6 +315,23 @@ impl Mirror {
         for (watcher, event) in &told {
             watcher.notify(event);
         }
+    }
+}
+
+/// Keeps the time of the guard window that is open, and gives it up when it is open for too long or holds back too much.
+fn watch_guard(applier: &mut Applier, since: &mut Option<(i64, u64)>, status: &Status, now_ms: i64) {
+    let opened = applier.guard_window();
+    if since.map(|(_, at)| at) != opened {
+        *since = opened.map(|at| (now_ms, at));
+        status.guard_window_since_ms.store(since.map_or(0, |(ms, _)| ms), Ordering::Relaxed);
+    }
+    let Some((since_ms, since_offset)) = *since else { return };
+    let too_long = now_ms.saturating_sub(since_ms) > GUARD_WINDOW_MAX_MS;
+    if too_long || applier.offset().saturating_sub(since_offset) > GUARD_WINDOW_MAX_BYTES {
+        applier.give_up_guard();
+        *since = None;
+        status.guard_window_since_ms.store(0, Ordering::Relaxed);
+        status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -478,6 +487,39 @@ mod tests {
         feed(&mut mirror, &["SET a 5"]).unwrap();
         mirror.tick(GUARD_WINDOW_MAX_MS + 1);
         assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+        assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn windows_one_after_the_other_do_not_add_up() {
+        let (mut mirror, shared) = mirror();
+        let (mut now_ms, mut stream) = (0, Vec::new());
+        for n in 0..10 {
+            stream.clear();
+            // Each batch ends inside of the next window.
+            let (a, b) = (format!("SET a {n}"), "DEL __vdr_tx");
+            for command in [b, "SET __vdr_tx 1", &a] {
+                resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
+            }
+            mirror.stream(&mut BytesMut::from(&stream[..]), now_ms).unwrap();
+            now_ms += GUARD_WINDOW_MAX_MS / 2;
+        }
+        assert_eq!(get(&shared, "a").as_deref(), Some("8"));
+        assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() {
+        let (mut mirror, shared) = mirror();
+        mirror.install(loaded(&[("a", "9"), ("__vdr_tx", "1")]), 0);
+        assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+        feed(&mut mirror, &["SET a 10"]).unwrap();
+        assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+        feed(&mut mirror, &["DEL __vdr_tx"]).unwrap();
+        assert_eq!(get(&shared, "a").as_deref(), Some("10"));
+        mirror.install(loaded(&[("a", "11"), ("__vdr_tx", "1")]), 0);
+        mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+        assert_eq!(get(&shared, "a").as_deref(), Some("11"));
         assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! The reads as Lua functions: arguments from Lua, the row, its reply to Lua.
 
+use crate::engine::QUICK_ELEMENTS_MAX;
 use crate::vm::Current;
 use mlua::{BorrowedBytes, IntoLua, Lua, MultiValue, Table, Value};
 use std::sync::Arc;
@@ -41,6 +42,9 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
     };
     let view = subject.snapshot.view(subject.db, subject.now_ms);
     let elements = row.elements(view, &args);
+    if elements > QUICK_ELEMENTS_MAX {
+        current.leave_quick()?;
+    }
     if elements.saturating_mul(ELEMENT_BYTES) > current.memory_bytes.load(Ordering::Relaxed) {
         return Err(mlua::Error::MemoryError(format!("{} of {elements} elements at once", row.name)));
     }

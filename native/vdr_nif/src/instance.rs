@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::terms;
 use crate::watcher::Recipient;
 use rustler::types::atom;
-use rustler::{Encoder, Env, LocalPid, NifResult, Term};
+use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use vdr_core::watch::WatchError;
 
 mod atoms {
@@ -15,14 +15,16 @@ mod atoms {
 }
 
 /// `stale_ms`: how long after the last word of the primary data is still read; 0 is only while a link streams, nil for ever.
+/// `guard_key` is a binary, or nil for none.
 #[rustler::nif]
-fn store_new(env: Env<'_>, stale_ms: Option<i64>) -> Term<'_> {
+fn store_new<'a>(env: Env<'a>, stale_ms: Option<i64>, guard_key: Option<Binary<'a>>) -> Term<'a> {
     let stale_reads = match stale_ms {
         None => StaleReads::Allow,
         Some(0) => StaleReads::Deny,
         Some(bound) => StaleReads::MaxMs(bound),
     };
-    SourceRef::new(Source::Live(Store::new(stale_reads))).encode(env)
+    let guard_key = guard_key.map(|key| key.as_slice().to_vec());
+    SourceRef::new(Source::Live(Store::new(stale_reads, guard_key))).encode(env)
 }
 
 #[rustler::nif]
@@ -99,7 +101,7 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
 }
 
 /// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
-/// with the events `{:state, state}`, `:ready`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
+/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
 /// Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn link_start<'a>(

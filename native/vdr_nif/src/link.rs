@@ -147,7 +147,13 @@ impl Reporter {
     }
 
     pub fn sink(&self) -> Feed {
-        Feed { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
+        Feed {
+            inner: self.inner.clone(),
+            link: self.link,
+            recipient: self.recipient.clone(),
+            told_ready: false,
+            told_given_up: self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -186,6 +192,8 @@ pub struct Feed {
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
+    /// Guard windows given up that the recipient knows of.
+    told_given_up: u64,
 }
 
 impl Feed {
@@ -195,7 +203,13 @@ impl Feed {
         self.inner.is_current(self.link).then(|| work(&mut mirror))
     }
 
-    fn tell_ready(&mut self) {
+    /// Tells what has come to be by what the mirror was just given.
+    fn tell(&mut self) {
+        let given_up = self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        if given_up != self.told_given_up {
+            self.told_given_up = given_up;
+            self.recipient.send(terms::guard_given_up);
+        }
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
             // Who is told must not be refused.
@@ -223,7 +237,7 @@ impl Sink for Feed {
 
     fn continued(&mut self, replication_id: &str) {
         self.mirror(|mirror| mirror.continued(replication_id));
-        self.tell_ready();
+        self.tell();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -239,14 +253,14 @@ impl Sink for Feed {
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
         self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
-        self.tell_ready();
+        self.tell();
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
         let ack_wanted = step?;
-        self.tell_ready();
+        self.tell();
         Ok(StreamStep { ack_wanted })
     }
 
@@ -256,7 +270,7 @@ impl Sink for Feed {
 
     fn tick(&mut self) {
         self.mirror(|mirror| mirror.tick(now_ms()));
-        self.tell_ready();
+        self.tell();
     }
 
     fn ended(&mut self) {

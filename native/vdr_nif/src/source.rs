@@ -2,9 +2,10 @@
 
 use crate::reaper;
 use crate::store::Store;
+use parking_lot::Mutex;
 use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_core::live::Snapshot;
 
@@ -63,6 +64,14 @@ impl Source {
         }
     }
 
+    /// The state of now, to keep for a while. Whoever drops it on a scheduler does so at once, or gives it to the reaper.
+    pub fn keep(&self) -> Option<Arc<Snapshot>> {
+        match self {
+            Source::Live(store) => store.live().snapshot(),
+            Source::Fixed(held) => held.snapshot.clone(),
+        }
+    }
+
     pub fn store(&self) -> Option<&Store> {
         match self {
             Source::Live(store) => Some(store),
@@ -71,23 +80,57 @@ impl Source {
     }
 }
 
-/// A snapshot that someone holds, and the count of such.
+/// A snapshot that someone holds, and the list of such.
 pub struct Held {
     snapshot: Option<Arc<Snapshot>>,
-    count: Arc<AtomicUsize>,
+    number: u64,
+    list: Arc<Holdings>,
 }
 
 impl Held {
-    pub fn new(snapshot: Arc<Snapshot>, count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Held { snapshot: Some(snapshot), count }
+    pub fn new(snapshot: Arc<Snapshot>, full_syncs: u64, list: Arc<Holdings>) -> Self {
+        let number = list.add(Holding { since_ms: now_ms(), offset: snapshot.offset, full_syncs });
+        Held { snapshot: Some(snapshot), number, list }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.list.remove(self.number);
         reaper::bury(self.snapshot.take());
+    }
+}
+
+/// The held snapshots of one instance, oldest first.
+#[derive(Default)]
+pub struct Holdings(Mutex<(u64, BTreeMap<u64, Holding>)>);
+
+/// What is known of a held snapshot.
+#[derive(Clone, Copy)]
+pub struct Holding {
+    pub since_ms: i64,
+    pub offset: u64,
+    /// How many full syncs there had been: a later one replaced everything that this one shares with nobody now.
+    pub full_syncs: u64,
+}
+
+impl Holdings {
+    fn add(&self, holding: Holding) -> u64 {
+        let mut list = self.0.lock();
+        list.0 += 1;
+        let number = list.0;
+        list.1.insert(number, holding);
+        number
+    }
+
+    fn remove(&self, number: u64) {
+        self.0.lock().1.remove(&number);
+    }
+
+    /// How many there are, and the oldest of them.
+    pub fn oldest(&self) -> (usize, Option<Holding>) {
+        let list = self.0.lock();
+        (list.1.len(), list.1.values().next().copied())
     }
 }
 

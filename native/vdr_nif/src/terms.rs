@@ -13,9 +13,11 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use vdr_core::blob::Blob;
-use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
+use vdr_core::keyspace::Change;
 use vdr_core::watch::Event;
 use vdr_link::{LinkEnd, LinkState, Retry};
+use vdr_lua::{Kind, LuaValue, ScriptError};
 
 mod link;
 
@@ -214,6 +216,54 @@ pub fn word<'a>(env: Env<'a>, word: &str) -> Term<'a> {
     Atom::from_str(env, word).unwrap_or_else(|_| atom::undefined()).to_term(env)
 }
 
+/// `{:ok, value}` or `{:error, {:lua, kind, message}}`.
+pub fn script_answer<'a>(env: Env<'a>, answer: &Result<LuaValue, ScriptError>) -> Term<'a> {
+    match answer {
+        Ok(value) => (atom::ok(), lua_value(env, value)).encode(env),
+        Err(error) => script_error(env, error),
+    }
+}
+
+pub fn script_error<'a>(env: Env<'a>, error: &ScriptError) -> Term<'a> {
+    let kind = match error.kind {
+        Kind::Syntax => "syntax",
+        Kind::Runtime => "runtime",
+        Kind::Timeout => "timeout",
+        Kind::Memory => "memory",
+        Kind::Result => "result",
+    };
+    env.error_tuple((words::lua(), word(env, kind), error.message.as_str()))
+}
+
+fn lua_value<'a>(env: Env<'a>, value: &LuaValue) -> Term<'a> {
+    match value {
+        LuaValue::Nil => atom::nil().to_term(env),
+        LuaValue::Bool(flag) => flag.encode(env),
+        LuaValue::Int(int) => int.encode(env),
+        LuaValue::Float(float) => float.encode(env),
+        LuaValue::Bytes(bytes) => binary(env, bytes),
+        LuaValue::List(items) => items.iter().map(|item| lua_value(env, item)).collect::<Vec<_>>().encode(env),
+        LuaValue::Map(entries) => {
+            let (keys, values): (Vec<Term<'a>>, Vec<Term<'a>>) =
+                entries.iter().map(|(key, value)| (binary(env, key), lua_value(env, value))).unzip();
+            // Its keys are unique.
+            Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
+        }
+    }
+}
+
+/// The keys of a walk and where it goes on: `{:ok, keys, next}`.
+pub fn portion<'a>(env: Env<'a>, portion: &Portion<'_>) -> Term<'a> {
+    let keys: Vec<Term<'a>> = portion.keys.iter().map(|key| blob(env, key)).collect();
+    let next = portion.next.map_or_else(|| atom::nil().to_term(env), |key| blob(env, key));
+    (atom::ok(), keys, next).encode(env)
+}
+
+/// `{:added | :changed | :removed, key}`.
+pub fn change<'a>(env: Env<'a>, key: &Blob, change: Change) -> Term<'a> {
+    (word(env, change.name()), blob(env, key)).encode(env)
+}
+
 fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
     match value {
         Reply::Nil => atom::nil().to_term(env),
@@ -325,6 +375,11 @@ pub fn ready(env: Env<'_>) -> Term<'_> {
     words::ready().to_term(env)
 }
 
+/// `:guard_given_up`.
+pub fn guard_given_up(env: Env<'_>) -> Term<'_> {
+    words::guard_given_up().to_term(env)
+}
+
 /// `{:ended, code, detail, :soon | :slowly | :never}`.
 pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
     let retry = match end.retry() {
@@ -355,12 +410,16 @@ struct Status<'a> {
     partial_syncs: u64,
     loading_bytes: u64,
     loading_keys: u64,
+    guard_window_ms: Option<i64>,
     guard_windows_given_up: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
     server: Option<Server>,
     watches: usize,
     snapshots_held: usize,
+    snapshots_oldest_ms: Option<i64>,
+    snapshots_written_since_bytes: Option<u64>,
+    snapshots_before_full_sync: bool,
 }
 
 #[derive(NifMap)]
@@ -374,7 +433,10 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
     let (status, state) = (&inner.shared.status, inner.standing.state());
     let snapshot = store.live().load();
-    let (offset, received) = (status.offset.load(Ordering::Relaxed), status.received.load(Ordering::Relaxed));
+    let (snapshots_held, oldest) = store.holdings().oldest();
+    let guard_since_ms = status.guard_window_since_ms.load(Ordering::Relaxed);
+    let (offset, full_syncs) = (status.offset.load(Ordering::Relaxed), status.full_syncs.load(Ordering::Relaxed));
+    let received = status.received.load(Ordering::Relaxed);
     let ready = snapshot.is_some();
     let stale = ready && state != Some(LinkState::Streaming);
     let status = Status {
@@ -390,10 +452,11 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         primary_offset: received.max(offset),
         lag_bytes: received.saturating_sub(offset),
         commands_applied: status.commands_applied.load(Ordering::Relaxed),
-        full_syncs: status.full_syncs.load(Ordering::Relaxed),
+        full_syncs,
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
         loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
         loading_keys: status.loading_keys.load(Ordering::Relaxed),
+        guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
@@ -402,11 +465,14 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
             .and_then(|all| all.server.as_deref())
             .map(|server| Server { name: server.name, version: server.version.clone() }),
         watches: inner.shared.watches.len(),
-        snapshots_held: store.snapshots_held(),
+        snapshots_held,
+        snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),
+        snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
+        snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
     };
     status.encode(env)
 }
 
 mod words {
-    rustler::atoms! { state, ready, ended, soon, slowly, never }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua }
 }

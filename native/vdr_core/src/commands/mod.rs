@@ -13,7 +13,7 @@ mod geo;
 mod geo_area;
 mod glob;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 mod hashes;
 mod hll;
 mod hll_bytes;
@@ -42,6 +42,7 @@ mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use scan::{Portion, Wanted, walk};
 pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 

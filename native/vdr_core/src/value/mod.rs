@@ -84,6 +84,19 @@ impl Value {
         self.len() == 0 && !matches!(self, Value::Stream(_))
     }
 
+    /// Whether both hold the same. What they share in memory is not looked at, other than in lists. A stream that is not
+    /// the very same counts as another; of a module's value nothing is known but that it is there.
+    pub fn equals(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b) || a.iter().eq(b.iter()),
+            (Value::Set(a), Value::Set(b)) => a.equals(b),
+            (Value::ZSet(a), Value::ZSet(b)) => Arc::ptr_eq(a, b) || a.equals(b),
+            (Value::Hash(a), Value::Hash(b)) => a.equals(b),
+            (Value::Other, Value::Other) => true,
+            _ => self.same(other),
+        }
+    }
+
     /// Whether both are certainly the same, judged in O(1): shared structure, or equal strings. `false` may be wrong.
     pub fn same(&self, other: &Value) -> bool {
         match (self, other) {

@@ -86,11 +86,6 @@ impl Stream {
         self.entries.get(|at| at.cmp(&id)).map(|(_, fields)| fields)
     }
 
-    /// The entry at a rank, in order of ids.
-    pub fn at(&self, rank: usize) -> Option<(&Id, &Fields)> {
-        self.entries.at(rank)
-    }
-
     pub fn first(&self) -> Option<(&Id, &Fields)> {
         self.entries.at(0)
     }

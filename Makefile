@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-rust test-elixir verify bench lint docs clean
+.PHONY: help setup servers demo test test-rust test-elixir verify chaos bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Erlang takes file names for Latin-1 under the C locale and Elixir warns about it.
@@ -40,6 +40,9 @@ test-elixir: setup
 verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
 	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER))
+
+chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
+	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one
 	@$(MIX_TEST) run bench/run.exs $(ONLY)

@@ -2,13 +2,21 @@ defmodule Veidrodelis.Error do
   @moduledoc """
   A reason of `{:error, reason}` as an exception, with a sentence for people.
 
-      raise Veidrodelis.Error, reason: :not_ready
+      raise Veidrodelis.Error, :not_ready
+
+      Exception.message(Veidrodelis.Error.exception(reason))
+
+  `{code, detail}`, as in `last_error` of `Veidrodelis.info/1`, is a reason too.
   """
 
   @enforce_keys [:reason]
   defexception [:reason]
 
   @type t :: %__MODULE__{reason: term}
+
+  @impl Exception
+  def exception(reason: reason), do: %__MODULE__{reason: reason}
+  def exception(reason), do: %__MODULE__{reason: reason}
 
   @impl Exception
   def message(%__MODULE__{reason: reason}), do: sentence(reason)
@@ -123,6 +131,8 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"
   defp sentence(:panicked), do: "the native library met a bug of its own"
+
+  defp sentence({code, detail}) when is_atom(code) and is_binary(detail), do: "#{sentence(code)} (#{detail})"
 
   # What no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)

@@ -36,6 +36,9 @@ pub const HIDDEN_LISTENING_PORT: u32 = 70_000;
 /// Redis does not know the option and its refusal is harmless.
 const VERSION: &[u8] = b"9.1.0";
 
+/// The first byte that a TLS server answers plain text with.
+const TLS_ALERT: u8 = 0x15;
+
 /// Bytes that no log, no `Debug` and no error may show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
@@ -192,9 +195,11 @@ impl Handshake {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
         // A server of another kind is told by its first byte: it may never send a whole line.
-        if input.first().is_some_and(|byte| !matches!(byte, b'+' | b'-')) {
-            let kind = if self.step == Step::Ping { RefusalKind::NotRedis } else { RefusalKind::BadReply };
-            return Err(self.refusal(kind, input));
+        match input.first() {
+            None | Some(b'+' | b'-') => {}
+            Some(&TLS_ALERT) if self.step == Step::Ping => return Err(self.refusal(RefusalKind::TlsRequired, input)),
+            Some(_) if self.step == Step::Ping => return Err(self.refusal(RefusalKind::NotRedis, input)),
+            Some(_) => return Err(self.refusal(RefusalKind::BadReply, input)),
         }
         match input.iter().take(MAX_REPLY_BYTES).position(|byte| *byte == b'\n') {
             Some(end) => {

@@ -22,6 +22,11 @@ const HASH_ELEMENT_BYTES: usize = 84;
 /// Twice: by member and by score.
 const ZSET_ELEMENT_BYTES: usize = 96;
 
+/// An id, and the head of its fields.
+const STREAM_ENTRY_BYTES: usize = 56;
+/// Two handles.
+const PAIR_BYTES: usize = 48;
+
 /// Bytes that the data of a keyspace takes, roughly.
 pub fn estimate(keyspace: &Keyspace) -> u64 {
     keyspace.dbs().map(|(_, db)| database(db)).fold(0, u64::saturating_add)
@@ -46,7 +51,11 @@ fn of_value(value: &Value) -> u64 {
         Value::Hash(hash) => elements(hash.len(), HASH_ELEMENT_BYTES, |at| {
             hash.at(at).map(|(name, field)| name.heap_bytes().saturating_add(field.value.heap_bytes()))
         }),
-        Value::Stream | Value::Other => 0,
+        Value::Stream(stream) => elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
+            let (_, fields) = stream.at(at)?;
+            Some(fields.iter().map(|(name, value)| PAIR_BYTES + name.heap_bytes() + value.heap_bytes()).sum())
+        }),
+        Value::Other => 0,
     }
 }
 

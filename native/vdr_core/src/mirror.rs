@@ -101,6 +101,8 @@ pub struct Mirror {
     published_offset: Option<u64>,
     /// Since when, and since which offset, a guard window is open.
     guard_since: Option<(i64, u64)>,
+    /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
+    applying: bool,
 }
 
 impl Mirror {
@@ -118,6 +120,7 @@ impl Mirror {
             init_due: false,
             published_offset: None,
             guard_since: None,
+            applying: false,
         }
     }
 
@@ -200,11 +203,13 @@ impl Mirror {
     /// wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
+        self.applying = true;
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
+        self.applying = false;
         input.advance(at);
         if let Err(fault) = result {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
@@ -220,6 +225,10 @@ impl Mirror {
     pub fn ended(&mut self) {
         self.sync = None;
         self.decoder = Decoder::new();
+        if std::mem::take(&mut self.applying) {
+            self.applier = None;
+            self.pending.clear();
+        }
         if let Some(applier) = &mut self.applier {
             applier.rewind();
             let resume = applier.resume_offset();
@@ -445,6 +454,19 @@ mod tests {
         assert_eq!(mirror.position().unwrap(), before);
         feed(&mut mirror, &["MULTI", "SET a 3", "EXEC"]).unwrap();
         assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("3")));
+    }
+
+    #[test]
+    fn what_a_panic_left_half_applied_is_not_gone_on_with() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["SET a 1"]).unwrap();
+        mirror.applying = true;
+        mirror.ended();
+        assert!(mirror.position().is_none());
+        assert_eq!(get(&shared, "a").as_deref(), Some("1"), "what was visible stays");
+        assert_eq!(feed(&mut mirror, &["SET a 2"]).unwrap_err().code, "protocol");
+        mirror.ended();
+        assert!(mirror.position().is_none());
     }
 
     #[test]

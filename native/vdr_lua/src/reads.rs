@@ -157,6 +157,13 @@ impl IntoLua for ToLua<'_, '_> {
                 }
                 Ok(Value::Table(table))
             }
+            Reply::Record(fields) => {
+                let table = lua.create_table_with_capacity(0, fields.len())?;
+                for (name, reply) in fields {
+                    table.raw_set(name, ToLua { reply, current })?;
+                }
+                Ok(Value::Table(table))
+            }
         }
     }
 }

@@ -233,7 +233,14 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
             let pair = |(field, value)| make_tuple(env, &[blob(env, field), blob(env, value)]);
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
+        Reply::Record(fields) => record(env, fields),
     }
+}
+
+/// A map keyed by atoms.
+fn record<'a>(env: Env<'a>, fields: Vec<(&'static str, Reply<'_>)>) -> Term<'a> {
+    let pairs: Vec<_> = fields.into_iter().map(|(name, value)| (word(env, name), reply(env, value))).collect();
+    Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| atom::nil().to_term(env))
 }
 
 /// Keeps a value alive for the binaries that show it.

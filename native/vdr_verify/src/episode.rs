@@ -250,6 +250,8 @@ fn settings(rng: &mut Rng) -> Vec<String> {
     set("hash-max-listpack-entries", &["0", "4", "1000"]);
     set("hash-max-listpack-value", &["1", "10"]);
     set("set-max-intset-entries", &["0", "4", "1000"]);
+    set("stream-node-max-entries", &["1", "3", "10"]);
+    set("stream-node-max-bytes", &["40", "300"]);
     set("repl-diskless-sync", &["yes", "no"]);
     set("rdbcompression", &["yes", "no"]);
     set("lazyfree-lazy-expire", &["yes", "no"]);

@@ -11,6 +11,7 @@ mod compare;
 mod episode;
 mod generate;
 mod shrink;
+mod streams;
 
 use episode::{Episode, Tally};
 use std::process::ExitCode;

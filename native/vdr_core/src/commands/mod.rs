@@ -28,6 +28,7 @@ mod scan;
 mod sets;
 mod slots;
 mod sort;
+mod streams;
 mod strings;
 mod tuple;
 mod write;
@@ -113,6 +114,7 @@ pub fn reads() -> impl Iterator<Item = &'static Read> {
         sets::READS,
         hashes::READS,
         zsets::READS,
+        streams::READS,
         keys::READS,
         expiry::READS,
         scan::READS,
@@ -135,6 +137,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         zsets_writes::WRITES,
         zsets_stores::WRITES,
         geo::WRITES,
+        streams::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,

@@ -1,5 +1,6 @@
 //! A write as its watchers see it: the command's name and its arguments with their meaning (`api.md` §5).
 
+use super::streams::skip_add_options;
 use super::write::{Part, Touch, Touches, Words, Write, pairs, parse_float, parse_int};
 use bytes::Bytes;
 
@@ -25,6 +26,7 @@ pub enum Field {
 /// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
 const WORDS: &[&str] = &[
     "absttl",
+    "acked",
     "after",
     "aggregate",
     "alpha",
@@ -37,28 +39,44 @@ const WORDS: &[&str] = &[
     "byscore",
     "ch",
     "count",
+    "create",
+    "createconsumer",
     "db",
+    "delconsumer",
+    "delref",
     "desc",
+    "destroy",
     "diff",
     "diff1",
+    "entriesadded",
     "ex",
     "exat",
     "fail",
     "fnx",
+    "force",
     "freq",
     "fxx",
     "get",
     "getreg",
     "gt",
+    "idle",
     "idletime",
+    "idmp-duration",
+    "idmp-maxsize",
     "incr",
     "incrby",
+    "justid",
+    "keepref",
     "keepttl",
+    "lastid",
     "left",
     "limit",
     "lt",
     "max",
+    "maxdeletedid",
+    "maxlen",
     "min",
+    "minid",
     "not",
     "nx",
     "one",
@@ -69,13 +87,16 @@ const WORDS: &[&str] = &[
     "pxat",
     "ranges",
     "replace",
+    "retrycount",
     "rev",
     "right",
     "sat",
     "set",
+    "setid",
     "store",
     "storedist",
     "sum",
+    "time",
     "todense",
     "weights",
     "withscores",
@@ -133,6 +154,8 @@ fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
             Part::Scored => fields.extend(scored(&mut words)?),
             Part::Fields => fields.extend(counted_fields(&mut words, 1)?),
             Part::FieldPairs => fields.extend(counted_fields(&mut words, 2)?),
+            Part::Ids => fields.extend(ids(&mut words)?),
+            Part::AddOptions => skip_add_options(&mut words).ok()?,
             // Options at the end of a command are optional, and absent when there are none.
             Part::Options if words.is_empty() => fields.push(Field::List(Vec::new())),
             _ => fields.push(field(*part, &mut words)?),
@@ -155,7 +178,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
             pair_list(words.take(count.checked_mul(2)?).ok()?)?
         }
         Part::Options => Field::List(words.rest().iter().map(|arg| option(arg)).collect()),
-        Part::Scored | Part::Fields | Part::FieldPairs | Part::Dropped => return None,
+        Part::Scored | Part::Fields | Part::FieldPairs | Part::Ids | Part::AddOptions | Part::Dropped => return None,
     })
 }
 
@@ -175,6 +198,12 @@ fn counted_fields(words: &mut Words<'_>, width: usize) -> Option<[Field; 2]> {
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
     Some([Field::List(options), fields])
+}
+
+fn ids(words: &mut Words<'_>) -> Option<[Field; 2]> {
+    let [before, ids, after] = words.counted_after("ids", 1).ok()?;
+    let options = before.iter().chain(after).map(|arg| option(arg)).collect();
+    Some([Field::List(options), list(ids)])
 }
 
 /// No float of the BEAM holds an infinity.

@@ -29,8 +29,10 @@ pub struct Refusal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// Whoever answers speaks another protocol: HTTP, TLS, SSH, anything.
+    /// Whoever answers speaks another protocol: HTTP, SSH, anything.
     NotRedis,
+    /// Whoever answers speaks TLS, and we did not.
+    TlsRequired,
     /// A reply that makes no sense as the answer to this command.
     BadReply,
     WrongPassword,
@@ -64,6 +66,7 @@ impl RefusalKind {
     pub fn code(self) -> &'static str {
         match self {
             RefusalKind::NotRedis => "not_redis",
+            RefusalKind::TlsRequired => "tls_required",
             RefusalKind::BadReply => "bad_reply",
             RefusalKind::WrongPassword => "wrong_password",
             RefusalKind::PasswordRequired => "password_required",
@@ -87,6 +90,7 @@ impl RefusalKind {
     pub fn retry(self) -> Retry {
         match self {
             RefusalKind::NotRedis
+            | RefusalKind::TlsRequired
             | RefusalKind::BadReply
             | RefusalKind::WrongPassword
             | RefusalKind::PasswordRequired

@@ -172,10 +172,12 @@ fn a_reply_to_psync_that_makes_no_sense_is_refused() {
 
 #[test]
 fn whoever_speaks_another_protocol_is_told_by_the_first_byte() {
-    for reply in ["HTTP/1.1 400 Bad Request\r\n", "SSH-2.0-x", "\u{15}\u{3}\u{1}", "\0", "$4\r\nPONG\r\n"] {
+    for reply in ["HTTP/1.1 400 Bad Request\r\n", "SSH-2.0-x", "\u{16}\u{3}\u{1}", "\0", "$4\r\nPONG\r\n"] {
         let refusal = refusal(opening(None, None), reply);
         assert_eq!((refusal.code(), refusal.retry()), ("not_redis", Retry::Slowly), "{reply:?}");
     }
+    let tls = refusal(opening(None, None), "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}");
+    assert_eq!((tls.code(), tls.retry()), ("tls_required", Retry::Slowly));
     let shown = refusal(opening(None, None), "HTTP/1.1 400 Bad Request\r\nServer: x\r\n").to_string();
     assert_eq!(shown, "PING: HTTP/1.1 400 Bad Request");
 }

@@ -137,11 +137,14 @@ impl Peer {
 
     /// Waits until exactly this is acknowledged.
     pub fn ack_of(&mut self, offset: u64) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.ack() {
-                acked if acked == offset => return,
-                acked => assert!(acked < offset, "{acked} was acknowledged, {offset} is all there is"),
+            let acked = self.ack();
+            if acked == offset {
+                return;
             }
+            assert!(acked < offset, "{acked} was acknowledged, {offset} is all there is");
+            assert!(Instant::now() < deadline, "{acked} and no more is acknowledged");
         }
     }
 
@@ -150,6 +153,11 @@ impl Peer {
         let since = Instant::now();
         while self.try_command().is_some() {}
         since.elapsed()
+    }
+
+    /// Ends the connection as a host does that knows nothing of it.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// The end of what we say; the link may go on speaking.

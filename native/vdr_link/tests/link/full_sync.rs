@@ -180,3 +180,33 @@ fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
     assert_eq!(mirrored.offset(), Some(applied));
     assert_eq!((mirrored.string("a"), mirrored.string("b")), (Some("13".to_owned()), Some("2xxxxxx".to_owned())));
 }
+
+/// After `SET c 3` and this in the stream: the code that the link ends with, and what the next link asks for.
+fn after_stream_of(bytes: &[u8]) -> (&'static str, String) {
+    let primary = FakePrimary::start();
+    let mirrored = Mirrored::new();
+    let (link, peer) = synced(&primary, &mirrored);
+    drop((link, peer));
+    let tape = Tape::new();
+    let _link = mirrored.attach(primary.config(), &tape);
+    let mut peer = primary.accept();
+    assert_eq!(peer.greet(), (ID.to_owned(), "51".to_owned()));
+    peer.send(format!("+CONTINUE {ID}\r\n"));
+    peer.send(frame(&["SET", "c", "3"]));
+    peer.ack_of(50 + frame(&["SET", "c", "3"]).len() as u64);
+    peer.send(bytes);
+    peer.say_no_more();
+    let end = tape.end();
+    assert_eq!((end.retry, end.state), (Retry::Soon, LinkState::Streaming));
+    assert_eq!(mirrored.keys(), Some(3), "what was good is served");
+    let _next = mirrored.attach(primary.config(), &Tape::new());
+    (end.code, primary.accept().greet().0)
+}
+
+#[test]
+fn after_what_contradicts_the_data_only_a_full_sync_helps() {
+    assert_eq!(after_stream_of(&frame(&["RPUSH", "c", "x"])), ("diverged", "?".to_owned()));
+    assert_eq!(after_stream_of(b"*1\r\nnonsense"), ("protocol", "?".to_owned()));
+    assert_eq!(after_stream_of(b"*1\r\n$9223372036854775808\r\n"), ("protocol", "?".to_owned()));
+    assert_eq!(after_stream_of(b"*3\r\n$3\r\nSE"), ("closed", ID.to_owned()), "an end within a command is none");
+}

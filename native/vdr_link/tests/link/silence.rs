@@ -114,19 +114,16 @@ fn a_sink_that_is_not_ready_slows_the_primary_down_while_acknowledgements_go_on(
     });
     peer.send(frame(&["PING"]));
     peer.ack_of(114);
-    tape.set_ready(false);
-    // The turn that is under way was begun while the sink was ready: it takes one more.
-    peer.send(frame(&["PING"]));
-    peer.ack_of(128);
+    tape.make_unready();
     peer.send(frame(&["PING"]));
     let (ticks, since) = (tape.see(|notes| notes.ticks), Instant::now());
     while since.elapsed() < SHORT * 3 {
-        assert_eq!(peer.ack(), 128, "nothing is read");
+        assert_eq!(peer.ack(), 114, "nothing is read");
     }
     assert!(tape.see(|notes| notes.ticks) > ticks + 5);
     assert_eq!(tape.see(|notes| notes.end.clone()), None, "the silence is our own doing");
     tape.set_ready(true);
-    peer.ack_of(142);
+    peer.ack_of(128);
 }
 
 #[test]
@@ -157,4 +154,21 @@ fn a_sink_that_is_never_ready_can_be_stopped() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(tape.stop(&link) < PATIENCE / 4);
     assert_eq!(tape.end().state, LinkState::Streaming);
+}
+
+#[test]
+fn the_time_that_a_sink_works_is_none_in_which_the_primary_is_silent() {
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |config| {
+        config.timeouts.read = SHORT;
+        config.timeouts.write = SHORT;
+    });
+    let work = frame(&["WORK", "900"]);
+    let mut applied = 100;
+    for _ in 0..3 {
+        peer.send([work.as_slice(), &frame(&["REPLCONF", "GETACK", "*"])].concat());
+        applied += work.len() as u64 + 37;
+        peer.ack_of(applied);
+    }
+    assert_eq!(tape.see(|notes| notes.end.clone()), None);
 }

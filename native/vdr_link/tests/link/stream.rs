@@ -193,3 +193,17 @@ fn a_primary_that_closes_between_two_commands_or_within_one_is_closed() {
         assert_eq!(tape.see(|notes| notes.applied), 100 + PING_BYTES, "whole commands count");
     }
 }
+
+#[test]
+fn a_reset_behind_the_last_bytes_is_told_and_the_bytes_count() {
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |_| ());
+    tape.make_unready();
+    peer.send(frame(&["PING"]));
+    peer.reset();
+    std::thread::sleep(Duration::from_millis(20));
+    tape.set_ready(true);
+    let end = tape.end();
+    assert_eq!(tape.see(|notes| notes.applied), 100 + PING_BYTES);
+    assert_eq!((end.code, end.retry), ("connection_reset", Retry::Soon), "{}", end.text);
+}

@@ -79,6 +79,14 @@ impl Tape {
         self.ready.send_replace(ready);
     }
 
+    /// The turn of reading that is under way was begun while the sink was ready. The next alarm begins another, which asks
+    /// again and is told no.
+    pub fn make_unready(&self) {
+        self.set_ready(false);
+        let polls = self.see(|notes| notes.ready_polls);
+        self.wait("asked again", |notes| notes.ready_polls > polls + 1);
+    }
+
     pub fn see<T>(&self, look: impl FnOnce(&Notes) -> T) -> T {
         look(&self.notes.lock())
     }
@@ -165,6 +173,9 @@ impl Sink for TapeSink {
             let command: Vec<String> = words.collect();
             input.advance(frame.skipped + frame.len);
             assert_ne!(command[0], "PANIC");
+            if command[0] == "WORK" {
+                std::thread::sleep(Duration::from_millis(command[1].parse().unwrap()));
+            }
             step.ack_wanted |= command.get(1).is_some_and(|word| word == "GETACK");
             self.tape.write(|notes| {
                 notes.applied += frame.len as u64;

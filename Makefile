@@ -25,8 +25,9 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests and a minute of verify on each server found
+test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests, a minute of verify on each server found and a minute of chaos
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
+	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 
 test-rust: setup

@@ -212,6 +212,33 @@ defmodule Vdr.Live.SentinelTest do
     assert :ok = Veidrodelis.await_ready(id, 20_000)
   end
 
+  test "the rights that the guide names are enough for a Sentinel's user" do
+    guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
+    [_, rights] = Regex.run(~r/A Sentinel user needs `(.*?)`/, guide)
+    server = Server.start!()
+
+    sentinel =
+      Sentinels.sentinel!(
+        Server.any(),
+        Server.port(server),
+        "user mirror on >sesame resetchannels &+switch-master -@all #{rights}"
+      )
+
+    cluster = %Sentinels{servers: [server], sentinels: [sentinel]}
+    id = Sentinels.mirror!(cluster, sentinel: [connect_opts: [username: "mirror", password: "sesame"]])
+    assert :ok = Veidrodelis.await_ready(id, 20_000)
+
+    Mirror.eventually("the mirror listens", fn ->
+      clients = Sentinels.command!(Server.port(sentinel), ["CLIENT", "LIST"])
+      clients |> String.split("\n") |> Enum.any?(&(&1 =~ "sub=1" and &1 =~ "user=mirror"))
+    end)
+
+    # It is still there when it has asked for signs of life.
+    Process.sleep(2500)
+    clients = Sentinels.command!(Server.port(sentinel), ["CLIENT", "LIST"])
+    assert clients |> String.split("\n") |> Enum.count(&(&1 =~ "user=mirror")) == 1
+  end
+
   test "a Sentinel's password is asked for and given, and hosts are mapped" do
     server = Server.start!()
     sentinel = Sentinels.sentinel!(Server.any(), Server.port(server), "requirepass sesame")

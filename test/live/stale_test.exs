@@ -54,7 +54,8 @@ defmodule Vdr.Live.StaleTest do
     assert read?(id)
     Mirror.eventually("a server that hangs makes the data stale", fn -> refused?(id) end)
     assert %{state: :streaming, last_message_ms_ago: ms} = Veidrodelis.info(id)
-    assert ms >= 2500
+    # Another clock than the bound's, and both are rounded.
+    assert ms >= 2490
     Server.resume(server)
     Mirror.eventually("it is fresh again", fn -> read?(id) end)
   end

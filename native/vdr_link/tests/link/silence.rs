@@ -128,14 +128,18 @@ fn a_sink_that_is_not_ready_slows_the_primary_down_while_acknowledgements_go_on(
 
 #[test]
 fn a_sink_that_is_not_ready_before_psync_is_answered_costs_no_thread() {
+    let handshake = Duration::from_secs(2);
     let primary = FakePrimary::start();
     let tape = Tape::new();
-    let link = tape.attach(primary.config());
+    let mut config = primary.config();
+    config.timeouts.handshake = handshake;
+    let link = tape.attach(config);
     let mut peer = primary.accept();
     peer.greet();
     tape.set_ready(false);
     peer.send("\n");
-    std::thread::sleep(SHORT);
+    // The alarm that was set for the handshake rings, and nothing is due any more.
+    std::thread::sleep(handshake + SHORT);
     let polls = tape.see(|notes| notes.ready_polls);
     std::thread::sleep(SHORT);
     // A link that spins asks the sink thousands of times.

@@ -9,6 +9,9 @@ defmodule Vdr.Application do
     # Owned by a process that lives as long as the application.
     Vdr.Instances.new_table()
     children = [Vdr.Events, {Registry, keys: :unique, name: Vdr.Registry}, Vdr.Instances]
-    Supervisor.start_link(children, strategy: :one_for_one, name: Vdr.Supervisor)
+
+    # None of them holds what its successor could not find again, so a crash, and another, is no reason to give up all instances.
+    restarts = [max_restarts: 100, max_seconds: 10]
+    Supervisor.start_link(children, [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
   end
 end

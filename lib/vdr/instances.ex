@@ -14,6 +14,10 @@ defmodule Vdr.Instances do
   # How long a store waits for a supervisor to take it over: restarting one takes milliseconds.
   @orphan_ms 5000
 
+  # How often, and how soon again, this process is called while it is being restarted.
+  @tries 50
+  @try_ms 10
+
   @typedoc "What `Vdr.Link` has to say about its doings, for `Veidrodelis.info/1`."
   @type report :: %{
           link: :connecting | :linked | :waiting | :stopped,
@@ -33,11 +37,11 @@ defmodule Vdr.Instances do
 
   @doc "Makes the caller the owner of `id`: with the store of an owner of the same identity that was killed, or a new one."
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
-  def claim(id, identity), do: GenServer.call(__MODULE__, {:claim, id, identity, self()}, :infinity)
+  def claim(id, identity), do: call({:claim, id, identity, self()})
 
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout), do: GenServer.call(__MODULE__, {:await_ready, id, timeout}, :infinity)
+  def await_ready(id, timeout), do: call({:await_ready, id, timeout})
 
   @doc "The instance can be read: those who wait are told."
   @spec ready(term) :: :ok
@@ -71,14 +75,23 @@ defmodule Vdr.Instances do
   @spec id(term) :: {:ok, term} | :error
   def id(pid) when is_pid(pid) do
     # A pid may be an id as well as any other term.
-    if find(pid), do: {:ok, pid}, else: GenServer.call(__MODULE__, {:id, pid}, :infinity)
+    if find(pid), do: {:ok, pid}, else: call({:id, pid})
   end
 
   def id(id), do: if(find(id), do: {:ok, id}, else: :error)
 
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok
-  def released(id, pid), do: GenServer.call(__MODULE__, {:released, id, pid}, :infinity)
+  def released(id, pid), do: call({:released, id, pid})
+
+  # Every question can be asked again, and a new process is there within a moment.
+  defp call(question, tries \\ @tries) do
+    GenServer.call(__MODULE__, question, :infinity)
+  catch
+    :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] and tries > 1 ->
+      Process.sleep(@try_ms)
+      call(question, tries - 1)
+  end
 
   @impl GenServer
   def init(nil) do
@@ -93,8 +106,9 @@ defmodule Vdr.Instances do
   @impl GenServer
   def handle_call({:claim, id, identity, pid}, _from, state) do
     case find(id) do
-      {_store, owner} when owner == pid ->
-        {:reply, {:error, {:already_started, pid}}, state}
+      # The answer was lost.
+      {store, owner} when owner == pid ->
+        {:reply, {:ok, store}, state}
 
       {store, owner} ->
         cond do

@@ -38,7 +38,7 @@ defmodule Vdr.Live.SentinelTest do
 
   for binary <- Server.available() do
     @tag binary: binary
-    test "#{binary.name}: a planned failover is followed by partial resync, and nobody takes the mirror for a replica",
+    test "#{binary.name}: a planned failover is followed, and nobody takes the mirror for a replica",
          %{binary: binary} do
       cluster = Sentinels.start!(binary: binary)
       id = Sentinels.mirror!(cluster)
@@ -59,15 +59,16 @@ defmodule Vdr.Live.SentinelTest do
 
       assert Sentinels.failover!(cluster) == "OK"
       assert_receive {:veidrodelis, ^id, :switched, %{primary: {"127.0.0.1", second}}}, 20_000
-      assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}, sync: :partial}}, 20_000
+
+      # Partial or full: the old primary went on speaking (Sentinel's own greetings at least) after the new one had stopped
+      # listening, and who has heard that is ahead of the new one and must start over.
+      assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}}}, 20_000
       assert second != first
       await_write(cluster, id, "after")
       redis = Server.connect!(server_on(cluster, second))
       Redix.pipeline!(redis, for(n <- 1..200//2, do: ["DEL", "key:#{n}"]))
       Mirror.settle(id, redis)
       Compare.assert_equal(redis, id, [0])
-      assert %{full_syncs: 1, partial_syncs: partial} = Veidrodelis.info(id)
-      assert partial >= 1
 
       for sentinel <- cluster.sentinels, replica <- Sentinels.replicas(sentinel) do
         assert replica["port"] == Integer.to_string(first)
@@ -211,10 +212,37 @@ defmodule Vdr.Live.SentinelTest do
     assert :ok = Veidrodelis.await_ready(id, 20_000)
   end
 
+  test "the rights that the guide names are enough for a Sentinel's user" do
+    guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
+    [_, rights] = Regex.run(~r/A Sentinel user needs `(.*?)`/, guide)
+    server = Server.start!()
+
+    sentinel =
+      Sentinels.sentinel!(
+        Server.any(),
+        Server.port(server),
+        "user mirror on >sesame resetchannels &+switch-master -@all #{rights}"
+      )
+
+    cluster = %Sentinels{servers: [server], sentinels: [sentinel]}
+    id = Sentinels.mirror!(cluster, sentinel: [connect_opts: [username: "mirror", password: "sesame"]])
+    assert :ok = Veidrodelis.await_ready(id, 20_000)
+
+    Mirror.eventually("the mirror listens", fn ->
+      clients = Sentinels.command!(Server.port(sentinel), ["CLIENT", "LIST"])
+      clients |> String.split("\n") |> Enum.any?(&(&1 =~ "sub=1" and &1 =~ "user=mirror"))
+    end)
+
+    # It is still there when it has asked for signs of life.
+    Process.sleep(2500)
+    clients = Sentinels.command!(Server.port(sentinel), ["CLIENT", "LIST"])
+    assert clients |> String.split("\n") |> Enum.count(&(&1 =~ "user=mirror")) == 1
+  end
+
   test "a Sentinel's password is asked for and given, and hosts are mapped" do
-    cluster = Sentinels.start!(servers: 1, sentinels: 1)
-    [sentinel] = cluster.sentinels
-    Sentinels.command!(Server.port(sentinel), ["CONFIG", "SET", "requirepass", "sesame"])
+    server = Server.start!()
+    sentinel = Sentinels.sentinel!(Server.any(), Server.port(server), "requirepass sesame")
+    cluster = %Sentinels{servers: [server], sentinels: [sentinel]}
 
     id = Sentinels.mirror!(cluster)
     assert Veidrodelis.await_ready(id, 20_000) == {:error, :sentinel_refused}

@@ -74,7 +74,8 @@ defmodule Vdr.Test.Sentinels do
     reply
   end
 
-  defp sentinel!(binary, primary_port) do
+  @doc "A Sentinel; `more` are further lines of its configuration."
+  def sentinel!(binary, primary_port, more \\ "") do
     dir = Path.join(System.tmp_dir!(), "vdr-sentinel-#{System.pid()}-#{System.unique_integer([:positive])}")
     File.mkdir_p!(dir)
     ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
@@ -89,6 +90,7 @@ defmodule Vdr.Test.Sentinels do
     sentinel down-after-milliseconds #{@group} #{@down_after_ms}
     sentinel failover-timeout #{@group} 3000
     sentinel parallel-syncs #{@group} 1
+    #{more}
     """)
 
     Server.start!(binary: binary, dir: dir, port: port, sentinel: path)

@@ -21,7 +21,7 @@ defmodule Vdr.Sentinel.Connection do
     transport = if connect.ssl, do: :ssl, else: :gen_tcp
 
     with :ok <- started(transport),
-         {:ok, socket} <- transport.connect(to_charlist(host), port, options(host, connect), connect.timeout) do
+         {:ok, socket} <- transport.connect(peer(host), port, options(connect), connect.timeout) do
       authenticate(%__MODULE__{transport: transport, socket: socket, timeout_ms: connect.timeout}, connect)
     else
       {:error, reason} -> unreachable(reason)
@@ -76,18 +76,25 @@ defmodule Vdr.Sentinel.Connection do
     end
   end
 
-  defp options(host, connect) do
+  # An address in its own form is what a certificate's addresses are compared with, and nothing is sent as its name.
+  defp peer(host) do
+    case host |> to_charlist() |> :inet.parse_address() do
+      {:ok, address} -> address
+      {:error, :einval} -> to_charlist(host)
+    end
+  end
+
+  defp options(connect) do
     base = [:binary, active: false, packet: :raw, nodelay: true, keepalive: true]
     own = base ++ connect.socket_opts
-    if connect.ssl, do: own ++ tls(host, connect.ssl_opts), else: own
+    if connect.ssl, do: own ++ tls(connect.ssl_opts), else: own
   end
 
   # The peer and its name are verified unless the user says otherwise.
-  defp tls(host, given) do
-    name = if match?({:ok, _address}, :inet.parse_address(to_charlist(host))), do: :disable, else: to_charlist(host)
+  defp tls(given) do
     match = :public_key.pkix_verify_hostname_match_fun(:https)
 
-    [verify: :verify_peer, depth: 4, server_name_indication: name, customize_hostname_check: [match_fun: match]]
+    [verify: :verify_peer, depth: 4, customize_hostname_check: [match_fun: match]]
     |> Keyword.merge(given)
     |> authorities()
   end

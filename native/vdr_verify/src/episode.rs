@@ -6,10 +6,11 @@ use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::generate::{Generator, Unit};
 use crate::server::{Binary, Server};
+use crate::settings::{self, Setting};
 use fastrand::Rng;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::thread;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::live::Snapshot;
 
@@ -30,8 +31,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "verify: {} commands, {} full syncs, {} partial syncs, {} digests, {} divergences",
-            self.commands, self.full_syncs, self.partial_syncs, self.checks, self.divergences
+            "verify: {} commands, {} full syncs, {} digests, {} divergences",
+            self.commands, self.full_syncs, self.checks, self.divergences
         )
     }
 }
@@ -39,7 +40,7 @@ impl fmt::Display for Tally {
 /// The mirror was not the primary.
 pub struct Divergence {
     pub report: String,
-    pub settings: Vec<String>,
+    pub settings: Vec<Setting>,
     pub units: Vec<Unit>,
 }
 
@@ -59,9 +60,10 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
-        let server = Server::start(binary, settings)?;
-        let (client, checker) = (server.client()?, server.client()?);
+    pub fn start(binary: &Binary, settings: &[Setting]) -> io::Result<Self> {
+        let server = Server::start(binary)?;
+        let (client, mut checker) = (server.client()?, server.client()?);
+        settings::apply(&mut checker, settings)?;
         let dialect = Dialect::of(&server.kind, &server.version);
         Ok(Run { server, client, checker, dialect })
     }
@@ -79,73 +81,92 @@ impl Run {
         let info = self.client.call(&["INFO", "memory"])?.text();
         let used: u64 =
             info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok()).unwrap_or(0);
-        self.client.call(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"])?;
+        let policy = self.client.call(&["CONFIG", "GET", "maxmemory-policy"])?.items();
+        if policy.last().is_none_or(|policy| policy.text() == "noeviction") {
+            self.client.call(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"])?;
+        }
         self.client.call(&["CONFIG", "SET", "maxmemory", &(used + EVICTION_HEADROOM_BYTES).to_string()])?;
         Ok(())
     }
 
     /// Sends units; what fails on the server fails there and is not in the stream.
     pub fn send(&mut self, units: &[Unit]) -> io::Result<()> {
-        let mut batch: Vec<Command> = Vec::new();
-        for unit in units {
-            match unit {
-                Unit::Restore { from, to, options } => {
-                    self.client.pipeline(&std::mem::take(&mut batch))?;
-                    let dumped = self.client.pipeline(&[cmd!["DUMP", from]])?.pop();
-                    if let Some(Reply::Bulk(Some(payload))) = dumped {
-                        let mut restore = cmd!["RESTORE", to, "0", payload];
-                        restore.extend(options.iter().cloned());
-                        batch.push(restore);
-                    }
-                }
-                _ => batch.extend(Generator::commands(unit)),
-            }
-        }
-        self.client.pipeline(&batch)?;
-        Ok(())
-    }
-
-    /// An offset and the server's digest at exactly that offset.
-    pub fn pair(&mut self) -> io::Result<(u64, String)> {
-        let ask =
-            [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
-        let replies = self.checker.pipeline(&ask)?;
-        let Some(Reply::Array(Some(answers))) = replies.last() else {
-            // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
-            self.checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
-            return self.pair();
-        };
-        let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
-        let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
-        let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
-        Ok((offset, digest.text()))
+        send(&mut self.client, units)
     }
 
     /// Waits until both sides are at one offset and answers whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
-            let (offset, theirs) = self.pair()?;
+            let (offset, theirs) = pair(&mut self.checker)?;
             if let Some(snapshot) = attached.at(offset)? {
-                return Ok(Some(self.digest(&snapshot)? == theirs));
+                return Ok(Some(digest_of(&snapshot, self.dialect)? == theirs));
             }
         }
         Ok(None)
     }
 
-    fn digest(&self, snapshot: &Arc<Snapshot>) -> io::Result<String> {
-        let digest = digest::digest(&snapshot.keyspace, self.dialect, now_ms());
-        digest
-            .map(|digest| digest.to_string())
-            .map_err(|_| io::Error::other("the mirror holds values without a digest"))
+    /// Sends units while digests are asked for. Answers how many were compared, and the offset of the first that differed.
+    fn under_load(&mut self, units: &[Unit], attached: &mut Attached) -> io::Result<(u64, Option<u64>)> {
+        let (client, checker, dialect) = (&mut self.client, &mut self.checker, self.dialect);
+        thread::scope(|scope| {
+            let writer = scope.spawn(move || send(client, units));
+            let (mut checks, mut wrong) = (0, None);
+            while !writer.is_finished() && wrong.is_none() {
+                let (offset, theirs) = pair(checker)?;
+                let Some(snapshot) = attached.at(offset)? else { continue };
+                checks += 1;
+                wrong = (digest_of(&snapshot, dialect)? != theirs).then_some(offset);
+            }
+            writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
+            Ok((checks, wrong))
+        })
     }
+}
+
+/// Sends units; what fails on the server fails there and is not in the stream.
+fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
+    let mut batch: Vec<Command> = Vec::new();
+    for unit in units {
+        match unit {
+            Unit::Restore { from, to, options } => {
+                client.pipeline(&std::mem::take(&mut batch))?;
+                let dumped = client.pipeline(&[cmd!["DUMP", from]])?.pop();
+                if let Some(Reply::Bulk(Some(payload))) = dumped {
+                    let (ttl, options) = options.split_at(1);
+                    let mut restore = cmd!["RESTORE", to, ttl[0], payload];
+                    restore.extend(options.iter().cloned());
+                    batch.push(restore);
+                }
+            }
+            _ => batch.extend(Generator::commands(unit)),
+        }
+    }
+    client.pipeline(&batch)?;
+    Ok(())
+}
+
+/// An offset and the server's digest at exactly that offset.
+fn pair(checker: &mut Client) -> io::Result<(u64, String)> {
+    let ask =
+        [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
+    let replies = checker.pipeline(&ask)?;
+    let Some(Reply::Array(Some(answers))) = replies.last() else {
+        // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
+        checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
+        return pair(checker);
+    };
+    let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
+    let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
+    let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
+    Ok((offset, digest.text()))
 }
 
 impl Episode<'_> {
     pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Divergence>> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
-        let settings = settings(&mut rng);
+        let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
-        let mut generator = Generator::new(self.seed, run.has_field_expiry()?);
+        let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
@@ -155,9 +176,19 @@ impl Episode<'_> {
         let mut bad = None;
         while sent < units.len() && bad.is_none() {
             let next = (sent + rng.usize(1..200)).min(units.len());
-            run.send(&units[sent..next])?;
+            // Before its first replica a server counts no offsets.
+            let attached_once = attached.shared.live.snapshot().is_some();
+            if rng.u8(0..4) == 0 && attached_once {
+                let (checks, wrong) = run.under_load(&units[sent..next], &mut attached)?;
+                tally.checks += checks;
+                bad = wrong.map(|offset| attached.history.lock().before(offset));
+            } else {
+                run.send(&units[sent..next])?;
+            }
             sent = next;
-            bad = self.disturb_or_check(&mut rng, &mut run, &mut attached, tally)?;
+            if bad.is_none() {
+                bad = self.disturb_or_check(&mut rng, &mut run, &mut attached, tally)?;
+            }
         }
         if bad.is_none() {
             bad = self.check(&mut run, &mut attached, tally, true)?;
@@ -173,7 +204,7 @@ impl Episode<'_> {
         attached: &mut Attached,
         tally: &mut Tally,
     ) -> io::Result<Option<String>> {
-        match rng.u32(0..10) {
+        match rng.u32(0..11) {
             // A new mirror: a full sync in the middle of everything.
             0 => {
                 note(tally, attached);
@@ -184,7 +215,12 @@ impl Episode<'_> {
                 let _ = run.checker.call(&["CLIENT", "KILL", "TYPE", "replica"])?;
                 attached.ensure_link()?;
             }
-            2..5 => return self.check(run, attached, tally, false),
+            // Keys past their time are found by whoever looks for them, or by the server's own search.
+            2 => {
+                let active = if rng.bool() { "1" } else { "0" };
+                run.checker.call(&["DEBUG", "SET-ACTIVE-EXPIRE", active])?;
+            }
+            3..6 => return self.check(run, attached, tally, false),
             _ => attached.ensure_link()?,
         }
         Ok(None)
@@ -215,11 +251,16 @@ impl Episode<'_> {
     }
 }
 
+fn digest_of(snapshot: &Snapshot, dialect: Dialect) -> io::Result<String> {
+    let digest = digest::digest(&snapshot.keyspace, dialect, now_ms());
+    digest.map(|digest| digest.to_string()).map_err(|_| io::Error::other("the mirror holds values without a digest"))
+}
+
 /// Servers go on deleting what has expired, and evicting, while they are asked: only what stays different counts.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for _ in 0..20 {
-        let (offset, _) = run.pair()?;
+        let (offset, _) = pair(&mut run.checker)?;
         attached.at(offset)?;
         let Some(snapshot) = attached.shared.live.snapshot() else { return Err(io::Error::other("no full sync")) };
         found = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
@@ -236,25 +277,6 @@ fn note(tally: &mut Tally, attached: &Attached) {
     tally.commands += attached.history.lock().commands.max(status.commands_applied.load(Relaxed));
     tally.full_syncs += status.full_syncs.load(Relaxed);
     tally.partial_syncs += status.partial_syncs.load(Relaxed);
-}
-
-/// Settings that force one encoding or the other, disk and diskless transfers, eviction.
-fn settings(rng: &mut Rng) -> Vec<String> {
-    let mut settings = Vec::new();
-    let mut set = |name: &str, values: &[&str]| {
-        if rng.bool() {
-            settings.extend([format!("--{name}"), values[rng.usize(0..values.len())].to_owned()]);
-        }
-    };
-    set("list-max-listpack-size", &["1", "5", "-1"]);
-    set("list-compress-depth", &["1", "2"]);
-    set("hash-max-listpack-entries", &["0", "4", "1000"]);
-    set("hash-max-listpack-value", &["1", "10"]);
-    set("set-max-intset-entries", &["0", "4", "1000"]);
-    set("repl-diskless-sync", &["yes", "no"]);
-    set("rdbcompression", &["yes", "no"]);
-    set("lazyfree-lazy-expire", &["yes", "no"]);
-    settings
 }
 
 pub fn now_ms() -> i64 {

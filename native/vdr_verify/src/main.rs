@@ -12,6 +12,7 @@ mod compare;
 mod episode;
 mod generate;
 mod server;
+mod settings;
 mod shrink;
 
 use episode::{Episode, Tally};
@@ -88,6 +89,7 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         }
         round += 1;
     }
+    println!("verify: {round} programs on each server, {} partial syncs", tally.partial_syncs);
     println!("{tally}");
     Ok(0)
 }

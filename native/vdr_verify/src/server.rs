@@ -1,11 +1,16 @@
 //! Real servers to compare with: those on the PATH and those that `make servers` unpacked.
 
 use crate::client::Client;
+use crate::generate::DATABASES;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The shortest limit of a string that there is: hostile offsets shall not make strings of half a gigabyte.
+const FIXED: [&str; 4] =
+    ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no", "--proto-max-bulk-len 1mb"];
 
 /// A server program.
 #[derive(Clone, Debug)]
@@ -45,16 +50,16 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
+    pub fn start(binary: &Binary) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let dir = std::env::temp_dir().join(format!("vdr-verify-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         let mut arguments = vec!["--port".to_owned(), port.to_string(), "--save".to_owned(), String::new()];
         arguments.extend(["--dir".to_owned(), dir.to_string_lossy().into_owned()]);
-        for fixed in ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"] {
+        for fixed in FIXED {
             arguments.extend(fixed.split(' ').map(str::to_owned));
         }
-        arguments.extend(settings.iter().cloned());
+        arguments.extend(["--databases".to_owned(), DATABASES.to_string()]);
         let mut command = Command::new(&binary.path);
         command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;

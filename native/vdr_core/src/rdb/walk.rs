@@ -113,6 +113,11 @@ impl Walk {
         matches!(self.state, State::End) && self.skip_bytes == 0
     }
 
+    /// So much more of the file has come: what its elements may take grows with it.
+    pub fn received(&mut self, bytes: usize) {
+        self.record.budget.received(bytes);
+    }
+
     pub fn version(&self) -> u32 {
         self.version
     }

@@ -1,7 +1,8 @@
 defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. What they answer is told where they are defined, in
-  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Snapshot`, `Vdr.Instances`, `Vdr.Link` and the facade calls them.
+  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Snapshot`, `Vdr.RdbFile`,
+  # `Vdr.Instances`, `Vdr.Link` and the facade calls them.
 
   @on_load :load
 
@@ -33,6 +34,12 @@ defmodule Vdr.Native do
 
   # Snapshots
   def snapshot_from_commands(_db, _commands), do: missing()
+  def digest(_source), do: missing()
+  def digest_value(_source, _db, _key), do: missing()
+
+  # Snapshot files
+  def rdb_open(_path, _purpose), do: missing()
+  def rdb_step(_file), do: missing()
 
   defp missing, do: :erlang.nif_error(:native_library_not_loaded)
 end

@@ -1,10 +1,9 @@
 //! Snapshots as NIFs.
 
-use crate::source::{Held, Source, SourceRef, now_ms};
+use crate::source::{Source, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
-use std::sync::Arc;
 use vdr_core::commands::{self, Apply, ApplyError, Words};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::live::Snapshot;
@@ -27,7 +26,7 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
         }
     }
     let snapshot = Snapshot { keyspace, ..Snapshot::default() };
-    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), Arc::default())))).encode(env)
+    (atom::ok(), Source::fixed(snapshot)).encode(env)
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

@@ -45,6 +45,11 @@ impl Source {
         Some(answer)
     }
 
+    /// One state that nobody else counts.
+    pub fn fixed(snapshot: Snapshot) -> SourceRef {
+        SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), Arc::default())))
+    }
+
     pub fn store(&self) -> Option<&Store> {
         match self {
             Source::Live(store) => Some(store),

@@ -5,7 +5,7 @@ use crate::client::{Client, Command, Reply, command};
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::generate::{Generator, Unit};
-use crate::server::{Binary, Server};
+use crate::server::{Binary, STRING_BYTES_MAX, Server};
 use crate::settings::{self, Setting};
 use fastrand::Rng;
 use std::fmt;
@@ -143,6 +143,10 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
     }
     client.pipeline(&batch)?;
     Ok(())
+}
+
+fn is_short(reply: &Reply) -> bool {
+    matches!(reply, Reply::Bulk(Some(bytes)) if bytes.len() < STRING_BYTES_MAX)
 }
 
 /// An offset and the server's digest at exactly that offset.

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// See the setting of that name below.
+pub const STRING_BYTES_MAX: usize = 1 << 20;
+
 /// The shortest limit of a string that there is: hostile offsets shall not make strings of half a gigabyte.
 const FIXED: [&str; 4] =
     ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no", "--proto-max-bulk-len 1mb"];

@@ -331,6 +331,7 @@ mod tests {
             "geosearchstore str none frommember x byradius 1 m",
             "georadius sicily 0 0 1 m store str",
             "georadiusbymember none x 1 m store str",
+            "georadiusbymember none x 1 parsec store str",
         ] {
             let mut mirror = sicily();
             assert_eq!(mirror.write(line), Ok(()), "{line}");

@@ -175,9 +175,7 @@ impl Record {
 
     /// A node of a list: some of its elements.
     fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut impl Visit) -> Result<(), Fault> {
-        self.with_blob(blob, |record, blob| {
-            form.pieces(blob)?.try_for_each(|piece| record.piece(piece?, visit))
-        })
+        self.with_blob(blob, |record, blob| form.pieces(blob)?.try_for_each(|piece| record.piece(piece?, visit)))
     }
 
     /// A whole aggregate in one string.

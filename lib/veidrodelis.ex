@@ -23,7 +23,7 @@ defmodule Veidrodelis do
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Instance, Instances, Options, Read, Snapshot}
+  alias Vdr.{Instance, Instances, Native, Options, Read, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -157,6 +157,66 @@ defmodule Veidrodelis do
   @doc "An immutable view of the whole keyspace, to be read in the place of the id. O(1)."
   @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready}
   def snapshot(id), do: Snapshot.of(id)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  The 40 hex digits that `DEBUG DIGEST` of the primary answers on equal data: the proof that a mirror is right.
+
+  Equal data means the same offset: `MULTI`, `INFO replication`, `DEBUG DIGEST`, `EXEC` on the primary answers an offset and its
+  digest, and a snapshot tells its own, see `Vdr.Snapshot.offset/1`. Servers differ in how they write scores and expiring fields; the
+  mirror does as the server whose full sync it began with. Values of modules cannot be compared:
+  `{:error, {:not_comparable, keys}}` says how many there are. O(all data), some seven SHA-1 blocks per key, on a dirty scheduler; nobody
+  waits for it.
+
+      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "foo", "bar"]])
+      iex> Veidrodelis.digest(snapshot)
+      {:ok, "d2ab4820c1be0580ea28efbfe8bfa1dc05bb802a"}
+  """
+  @spec digest(source) ::
+          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+  def digest(source) do
+    case Read.source(source) do
+      nil -> {:error, :not_found}
+      native -> Native.digest(native)
+    end
+  end
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  As `DEBUG DIGEST-VALUE` of the primary: the digest of the value at one key, all zeros when there is none. O(size of the value).
+
+      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["RPUSH", "l", "a", "b"]])
+      iex> Veidrodelis.digest_value(snapshot, 0, "l")
+      {:ok, "62f55a532623cf6c3d81081db480b6fd8461eb3f"}
+  """
+  @spec digest_value(source, db, key) ::
+          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+  def digest_value(source, db, key) do
+    with native when native != nil <- Read.source(source),
+         {:error, :bad_argument} <- Native.digest_value(native, db, key) do
+      raise ArgumentError,
+            "Veidrodelis.digest_value takes (id_or_snapshot, db, key), db a number from 0, key a binary; " <>
+              "got #{inspect(db)} and #{inspect(key, limit: 10, printable_limit: 100)}"
+    else
+      nil -> {:error, :not_found}
+      answer -> answer
+    end
+  end
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A snapshot of what is in an RDB file, without any server: for tests and tools. All versions of Redis and Valkey are read.
+
+  `{:error, reason}` is `:enoent`, `:eacces`, `:eisdir`, `:not_a_file` or `:io_error`, or `{code, about}` for a file that is wrong,
+  where `about` is `%{offset: byte, key: key_or_nil, detail: text}`. Codes are `:rdb_bad_magic`, `:rdb_unsupported_version`,
+  `:rdb_unknown_type`, `:rdb_corrupt`, `:rdb_checksum`, `:rdb_truncated` and `:rdb_too_large`. O(size of the file), on a dirty scheduler.
+
+      iex> {:ok, snapshot} = Veidrodelis.load_rdb("test/fixtures/small.rdb")
+      iex> Veidrodelis.get(snapshot, 0, "user:1:name")
+      {:ok, "Alice"}
+  """
+  @spec load_rdb(Path.t()) :: {:ok, Snapshot.t()} | {:error, term}
+  def load_rdb(path), do: Vdr.RdbFile.load(path)
 
   @doc group: "Watches"
   @doc """

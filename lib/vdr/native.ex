@@ -33,6 +33,7 @@ defmodule Vdr.Native do
   def link_stop(_store), do: missing()
 
   # Snapshots
+  def snapshot_offset(_source), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
   def digest(_source), do: missing()
   def digest_value(_source, _db, _key), do: missing()

@@ -1,6 +1,6 @@
 //! Snapshots as NIFs.
 
-use crate::source::{Source, now_ms};
+use crate::source::{Source, SourceRef, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
@@ -27,6 +27,12 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
     }
     let snapshot = Snapshot { keyspace, ..Snapshot::default() };
     (atom::ok(), Source::fixed(snapshot)).encode(env)
+}
+
+/// The offset that a source shows; 0 when it shows nothing.
+#[rustler::nif]
+fn snapshot_offset(source: SourceRef) -> u64 {
+    source.read(|snapshot| snapshot.offset).unwrap_or(0)
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

@@ -24,6 +24,8 @@ pub struct Tally {
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub checks: u64,
+    /// Servers that died of a program.
+    pub crashes: u64,
     pub divergences: u64,
 }
 
@@ -131,7 +133,8 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
             Unit::Restore { from, to, options } => {
                 client.pipeline(&std::mem::take(&mut batch))?;
                 let dumped = client.pipeline(&[cmd!["DUMP", from]])?.pop();
-                if let Some(Reply::Bulk(Some(payload))) = dumped {
+                // A server closes a connection that sends it a longer argument.
+                if let Some(Reply::Bulk(Some(payload))) = dumped.filter(is_short) {
                     let (ttl, options) = options.split_at(1);
                     let mut restore = cmd!["RESTORE", to, ttl[0], payload];
                     restore.extend(options.iter().cloned());
@@ -172,6 +175,20 @@ impl Episode<'_> {
         let mut run = Run::start(self.binary, &settings)?;
         let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
+        let outcome = self.program(&mut rng, &mut run, &units, tally);
+        let (bad, sent) = outcome
+            .map_err(|error| io::Error::other(format!("{error}; the server's log{}", run.server.last_words())))?;
+        Ok(bad.map(|report| Divergence { report, settings, units: units.into_iter().take(sent).collect() }))
+    }
+
+    /// Sends the units, and answers what was wrong after how many of them.
+    fn program(
+        &self,
+        rng: &mut Rng,
+        run: &mut Run,
+        units: &[Unit],
+        tally: &mut Tally,
+    ) -> io::Result<(Option<String>, usize)> {
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
         }
@@ -191,14 +208,14 @@ impl Episode<'_> {
             }
             sent = next;
             if bad.is_none() {
-                bad = self.disturb_or_check(&mut rng, &mut run, &mut attached, tally)?;
+                bad = self.disturb_or_check(rng, run, &mut attached, tally)?;
             }
         }
         if bad.is_none() {
-            bad = self.check(&mut run, &mut attached, tally, true)?;
+            bad = self.check(run, &mut attached, tally, true)?;
         }
         note(tally, &attached);
-        Ok(bad.map(|report| Divergence { report, settings, units: units[..sent].to_vec() }))
+        Ok((bad, sent))
     }
 
     fn disturb_or_check(

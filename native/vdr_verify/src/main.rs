@@ -89,7 +89,10 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         }
         round += 1;
     }
-    println!("verify: {round} programs on each server, {} partial syncs", tally.partial_syncs);
+    println!(
+        "verify: {round} programs on each server, {} partial syncs, {} servers crashed",
+        tally.partial_syncs, tally.crashes
+    );
     println!("{tally}");
     Ok(0)
 }

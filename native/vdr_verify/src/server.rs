@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+const LOG: &str = "server.log";
+const LOG_LINES: usize = 12;
+
 /// See the setting of that name below.
 pub const STRING_BYTES_MAX: usize = 1 << 20;
 
@@ -63,6 +66,7 @@ impl Server {
             arguments.extend(fixed.split(' ').map(str::to_owned));
         }
         arguments.extend(["--databases".to_owned(), DATABASES.to_string()]);
+        arguments.extend(["--logfile".to_owned(), LOG.to_owned()]);
         let mut command = Command::new(&binary.path);
         command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;
@@ -73,6 +77,25 @@ impl Server {
 
     pub fn client(&self) -> io::Result<Client> {
         Client::connect(self.port)
+    }
+
+    /// Whether it died; it may take a moment over its last words.
+    pub fn is_gone(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// The end of its log: for when it went away.
+    pub fn last_words(&self) -> String {
+        let log = std::fs::read(self.dir.join(LOG)).unwrap_or_default();
+        let lines: Vec<_> = log.split(|byte| *byte == b'\n').rev().take(LOG_LINES).collect();
+        lines.iter().rev().map(|line| format!("\n    {}", String::from_utf8_lossy(line))).collect()
     }
 
     fn await_start(&mut self) -> io::Result<()> {

@@ -70,6 +70,11 @@ impl Loader {
         }
     }
 
+    /// As [`Loader::new`], with other free room than [`super::FREE_BYTES`] for what the file unpacks to.
+    pub fn with_free_bytes(bytes: u64) -> Self {
+        Loader { walk: Walk::with_free_bytes(bytes), ..Loader::new() }
+    }
+
     /// Takes the next bytes of the file. After an error every call answers the same error.
     pub fn feed(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
         let result = match &self.phase {

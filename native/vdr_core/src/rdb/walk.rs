@@ -13,6 +13,7 @@
 //! comes again with more bytes from the same item on.
 
 use super::Visit;
+use super::budget::Budget;
 use super::cursor::Cursor;
 use super::error::{Fault, Halt};
 use super::record::Record;
@@ -88,6 +89,12 @@ pub(super) struct Walk {
 impl Walk {
     pub fn new() -> Self {
         Walk::from_state(State::Magic, Dialect::Redis)
+    }
+
+    pub fn with_free_bytes(bytes: u64) -> Self {
+        let mut walk = Walk::new();
+        walk.record.budget = Budget::of(bytes);
+        walk
     }
 
     /// Over a DUMP payload without its footer: one value, no key.

@@ -133,7 +133,8 @@ defmodule Veidrodelis do
     * `primary` - `{host, port}` that it follows; `server` - `%{name, version}` or nil; `replication_id`
     * `offset` - the last byte of the stream that is applied; `last_message_ms_ago` - since something came, or nil
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
-      of commands of the stream that the library does not know
+      of commands of the stream that the library does not know, see docs/commands.md
+    * `divergences` - commands that contradicted the data; each ended its link and led to a full sync
     * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
     * `guard_windows_given_up` - how often the guard key was set for too long
     * `keys` - `%{db => count}`; `watches`; `snapshots_held`

@@ -21,8 +21,11 @@ defmodule Vdr.Link do
   # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
 
+  # Each contradiction costs the primary a full sync, however soon the options say that the next attempt may come.
+  @diverged_ms 1_000
+
   @enforce_keys [:store, :options, :backoff]
-  defstruct [:store, :options, :backoff, :tag, attempts: 0, links: 0]
+  defstruct [:store, :options, :backoff, :tag, attempts: 0, links: 0, unknown: []]
 
   @spec child_spec({reference, Options.t()}) :: Supervisor.child_spec()
   def child_spec(argument), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [argument]}}
@@ -80,6 +83,15 @@ defmodule Vdr.Link do
     {:keep_state, link}
   end
 
+  # The place for whoever wants to hear of it.
+  defp common(:info, {tag, {:unknown_command, name}}, %{tag: tag} = link) do
+    if name not in link.unknown do
+      Logger.warning("the stream of #{address(link)} brings #{name}, which the library does not know; what it changes is missing")
+    end
+
+    {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
+  end
+
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
 
   defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)
@@ -95,17 +107,21 @@ defmodule Vdr.Link do
 
     if link.options.reconnect and retry != :never do
       {delay_ms, backoff} = delay(link.backoff, retry)
+      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
       if retry == :slowly, do: Instances.refused(link.options.id, code)
       Logger.warning("link to #{address(link)} ended: #{because(code, detail)}; next attempt in #{delay_ms} ms")
       report(link, %{link: :waiting})
       {:next_state, :waiting, %{link | backoff: backoff}, {:state_timeout, delay_ms, :connect}}
     else
-      Instances.refused(link.options.id, code)
+      Instances.refused(link.options.id, refusal(code, detail))
       Logger.warning("link to #{address(link)} ended: #{because(code, detail)}; there will be no other")
       report(link, %{link: :stopped})
       {:next_state, :stopped, link}
     end
   end
+
+  defp refusal(:unknown_command, name), do: {:unknown_command, name}
+  defp refusal(code, _detail), do: code
 
   defp delay(backoff, :soon), do: Backoff.next(backoff)
   defp delay(backoff, :slowly), do: Backoff.slow(backoff)
@@ -127,7 +143,8 @@ defmodule Vdr.Link do
       username: options.username,
       password: password,
       connect_timeout_ms: options.timeout,
-      ack_interval_ms: options.ack_interval_ms
+      ack_interval_ms: options.ack_interval_ms,
+      stop_on_unknown_command: options.on_unknown_command == :stop
     }
   end
 

@@ -38,6 +38,13 @@ defmodule Vdr.Options do
       default: 1000,
       doc: "how often the primary is told how far the mirror is"
     ],
+    on_unknown_command: [
+      type: {:one_of, [:continue, :stop]},
+      default: :continue,
+      doc:
+        "what to do when the stream brings a command that the library does not know: `:continue` counts it in `info/1` and logs " <>
+          "its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
+    ],
     command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
   ]
 
@@ -149,6 +156,10 @@ defmodule Vdr.Options do
 
   defp check!(name, :url, value) do
     unless is_binary(value), do: refuse(name, "a URL as a string", inspect_kind(value))
+  end
+
+  defp check!(name, {:one_of, words}, value) do
+    unless value in words, do: refuse(name, Enum.map_join(words, " or ", &inspect/1), inspect(value))
   end
 
   defp check!(_name, :command_filter, _value), do: :ok

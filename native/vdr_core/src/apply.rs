@@ -209,8 +209,7 @@ impl Applier {
     }
 
     fn count_unknown(&mut self, name: &[u8]) {
-        let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
-        let name = name.to_ascii_lowercase();
+        let name = unknown_name(name);
         let full = self.unknown.len() >= MAX_UNKNOWN_NAMES && !self.unknown.contains_key(&name);
         *self.unknown.entry(if full { OTHER_UNKNOWN.to_owned() } else { name }).or_default() += 1;
     }
@@ -230,6 +229,18 @@ impl Applier {
         let Some(guard_key) = &self.guard_key else { return false };
         self.keyspace.dbs().any(|(_, db)| db.get(guard_key).is_some())
     }
+}
+
+/// The name of an unknown command as it is counted and told.
+pub fn unknown_name(name: &[u8]) -> String {
+    let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
+    name.to_ascii_lowercase()
+}
+
+/// Names of commands that change nothing that we keep, and are passed over.
+pub fn passed_over() -> impl Iterator<Item = &'static [u8]> {
+    const OWN: &[&[u8]] = &[b"select", b"multi", b"exec", b"replconf"];
+    OWN.iter().chain(PASSED_OVER).copied()
 }
 
 fn shorten(args: &[&[u8]]) -> String {

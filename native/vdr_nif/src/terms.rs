@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::mirror::OnUnknown;
 use vdr_core::rdb::{Group, RdbError, Survey};
 use vdr_core::watch::Event;
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
@@ -300,6 +301,7 @@ struct Config<'a> {
     password: Option<Binary<'a>>,
     connect_timeout_ms: u64,
     ack_interval_ms: u64,
+    stop_on_unknown_command: bool,
 }
 
 pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
@@ -312,6 +314,17 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);
     Ok(link)
+}
+
+/// What the mirror that the link feeds is to do.
+pub fn on_unknown(config: Term<'_>) -> NifResult<OnUnknown> {
+    let config: Config<'_> = config.decode()?;
+    Ok(if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue })
+}
+
+/// `{:unknown_command, name}`: the first time that the stream brought one.
+pub fn unknown_command<'a>(env: Env<'a>, name: &str) -> Term<'a> {
+    (words::unknown_command(), name).encode(env)
 }
 
 /// `{:state, state}`.
@@ -351,6 +364,7 @@ struct Status<'a> {
     partial_syncs: u64,
     loading_bytes: u64,
     loading_keys: u64,
+    divergences: u64,
     guard_windows_given_up: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
@@ -386,6 +400,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
         loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
         loading_keys: status.loading_keys.load(Ordering::Relaxed),
+        divergences: status.divergences.load(Ordering::Relaxed),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
@@ -400,7 +415,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
 }
 
 mod words {
-    rustler::atoms! { state, ready, ended, soon, slowly, never }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, unknown_command }
 }
 
 /// `{code, %{offset: bytes, key: key | nil, detail: text}}`.

@@ -176,8 +176,17 @@ impl Episode<'_> {
         let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
         let outcome = self.program(&mut rng, &mut run, &units, tally);
-        let (bad, sent) = outcome
-            .map_err(|error| io::Error::other(format!("{error}; the server's log{}", run.server.last_words())))?;
+        let (bad, sent) = match outcome {
+            Ok(outcome) => outcome,
+            // A server may have bugs of its own.
+            Err(_) if run.server.is_gone() => {
+                tally.crashes += 1;
+                let (name, seed, log) = (&self.binary.name, self.seed, run.server.last_words());
+                println!("verify: {name} crashed, --seed {seed} --ops {}; its log ends{log}", self.ops);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         Ok(bad.map(|report| Divergence { report, settings, units: units.into_iter().take(sent).collect() }))
     }
 

@@ -60,9 +60,9 @@ const WAITING: &[&[u8]] =
 
 impl Generator {
     /// The command with something wrong about it; those that wait stay as they are,
-    /// and so do those on keys that are to keep one score.
+    /// so do those on keys that are to keep one score, and ZRANGESTORE, whose offset must not be negative (see the module above).
     pub(super) fn spoiled(&mut self, mut command: Command) -> Command {
-        let kept = command.iter().any(|word| word.starts_with(OF_ONE_SCORE));
+        let kept = command[0] == b"ZRANGESTORE" || command.iter().any(|word| word.starts_with(OF_ONE_SCORE));
         if kept || command.len() < 2 || WAITING.contains(&command[0].as_slice()) {
             return command;
         }

@@ -1,7 +1,8 @@
 //! Seeded random programs of writes: every write command with its options, on few keys so that they meet.
 //!
 //! What a primary does differently from its own replicas is left out by name: `BITFIELD ... OVERFLOW FAIL` on a missing
-//! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`,
+//! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`, a
+//! negative offset of ZRANGESTORE's LIMIT (what it finds in a skiplist differs by version),
 //! ranges by member of a sorted set of several scores (unspecified, and random in a skiplist),
 //! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with

@@ -88,7 +88,7 @@ impl Generator {
             command.push(b"REV".to_vec());
         }
         if command.iter().any(|word| word.starts_with(b"BY")) && self.chance(3) {
-            command.extend(cmd!["LIMIT", self.rng.i32(-1..4).to_string(), self.rng.i32(-1..6).to_string()]);
+            command.extend(cmd!["LIMIT", self.rng.i32(0..4).to_string(), self.rng.i32(-1..6).to_string()]);
         }
         command
     }
@@ -113,7 +113,7 @@ impl Generator {
                     command.push(b"REV".to_vec());
                 }
                 if self.chance(2) {
-                    command.extend(cmd!["LIMIT", self.rng.i32(-1..4).to_string(), self.rng.i32(-1..6).to_string()]);
+                    command.extend(cmd!["LIMIT", self.rng.i32(0..4).to_string(), self.rng.i32(-1..6).to_string()]);
                 }
                 command
             }

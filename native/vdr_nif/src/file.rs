@@ -38,7 +38,7 @@ struct Reading {
 /// What the file is read for.
 enum Product {
     Keyspace(Builder),
-    Survey(Survey),
+    Survey(Box<Survey>),
 }
 
 #[rustler::resource_impl]
@@ -64,7 +64,7 @@ impl Reading {
             let bytes = chunk.get(..len).unwrap_or_default();
             let progress = match &mut self.product {
                 Product::Keyspace(builder) => self.loader.feed(bytes, builder),
-                Product::Survey(survey) => self.loader.feed(bytes, survey),
+                Product::Survey(survey) => self.loader.feed(bytes, survey.as_mut()),
             };
             // What stands behind the end of a snapshot is no part of it, and no harm.
             if let Progress::Done { .. } = progress.map_err(Fault::Rdb)? {
@@ -84,7 +84,7 @@ fn rdb_open<'a>(env: Env<'a>, path: Binary<'a>, purpose: Atom) -> NifResult<Term
     let product = if purpose == atoms::load() {
         Product::Keyspace(Builder::new())
     } else if purpose == atoms::survey() {
-        Product::Survey(Survey::new(now_ms()))
+        Product::Survey(Box::new(Survey::new(now_ms())))
     } else {
         return Err(rustler::Error::BadArg);
     };

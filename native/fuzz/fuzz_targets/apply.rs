@@ -32,7 +32,7 @@ fn words(line: &[u8]) -> Vec<&[u8]> {
 fn grows_by_number(words: &[&[u8]]) -> bool {
     let large = |word: &&[u8]| {
         let digits: String = word.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
-        digits.len() > 5 && digits.parse::<u64>().is_none_or(|number| number > NUMBER_MAX)
+        digits.len() > 5 && !digits.parse::<u64>().is_ok_and(|number| number <= NUMBER_MAX)
     };
     ["setrange", "setbit", "bitfield"].iter().any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
         && words.iter().any(large)

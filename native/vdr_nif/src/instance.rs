@@ -101,7 +101,8 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
 }
 
 /// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
-/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
+/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`;
+/// when it dies, the link ends.
 /// Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn link_start<'a>(
@@ -111,10 +112,11 @@ fn link_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
+    let on_unknown = terms::on_unknown(config)?;
     let (store, config) = (store(&source)?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let reporter = store.next_link(Recipient::new(pid, tag));
-    match vdr_link::spawn(config, reporter.sink(), reporter) {
+    match vdr_link::spawn(config, reporter.sink(on_unknown), reporter) {
         Ok(handle) => {
             let before = store.keep_link(handle, monitor);
             before.map(|monitor| source.demonitor(Some(env), &monitor));

@@ -16,6 +16,8 @@ defmodule Vdr.Link do
 
   @behaviour :gen_statem
 
+  require Logger
+
   alias Vdr.{Backoff, Events, Instances, Native, Options, Sentinel}
 
   # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.

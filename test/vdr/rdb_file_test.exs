@@ -32,7 +32,6 @@ defmodule Vdr.RdbFileTest do
     "redis-rdb-tools/non_ascii_values" => "63afe9c76c6438dfec1170207faa72076a2aaabe",
     "redis-rdb-tools/parser_filters" => "d89c8ad590bf9cbdf32f7de73a027f7454636142",
     "redis-rdb-tools/rdb_version_5_with_checksum" => "82456b18b53ae459ea9e26d8b11d0ca1b2dd9138",
-    "redis-rdb-tools/rdb_version_8_with_64b_length_and_scores" => "6525d5bfb901b6cd1ff685e124315d1e97ed2408",
     "redis-rdb-tools/redis_50_with_streams" => "6baf2bf94357399d2be9166aa5a7efa8a92a124e",
     "redis-rdb-tools/redis_60_with_module_aux" => "0000000000000000000000000000000000000000",
     "redis-rdb-tools/regular_set" => "3cd0311ddcd6ca425fd492fc2e45e4194b56699d",

@@ -98,8 +98,8 @@ mod tests {
     fn every_write_of_the_servers_is_mirrored_or_known_not_to_matter() {
         for (server, writes) in servers() {
             let unknown: Vec<&String> = writes.iter().filter(|name| fate(name) == "unknown").collect();
-            let streams_only = unknown.iter().all(|name| name.starts_with('x') || MODULES.contains(&name.as_str()));
-            assert!(streams_only, "{server}: {unknown:?}");
+            let modules_only = unknown.iter().all(|name| MODULES.contains(&name.as_str()));
+            assert!(modules_only, "{server}: {unknown:?}");
         }
     }
 

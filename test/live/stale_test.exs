@@ -35,7 +35,7 @@ defmodule Vdr.Live.StaleTest do
     assert %{ready: true, stale: true} = Veidrodelis.info(id)
     Server.restart(server)
     assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full}}, 10_000
-    assert read?(id)
+    Mirror.eventually("it is read again", fn -> read?(id) end)
     :ok = Veidrodelis.unsubscribe(id)
     :ok = Veidrodelis.stop(id)
     refute_received {:veidrodelis, ^id, :stopped, _details}

@@ -4,6 +4,7 @@
 //! down the wire, and what readers see.
 
 pub mod apply;
+pub mod batch;
 pub mod blob;
 pub mod commands;
 pub mod digest;
@@ -12,6 +13,7 @@ pub mod handshake;
 pub mod keyspace;
 pub mod live;
 pub mod mirror;
+pub mod only;
 pub mod rdb;
 pub mod resp;
 pub mod tree;

@@ -1,20 +1,24 @@
 //! An instance as NIFs: its store, its link, its watches.
 
+use crate::link::Reporter;
+use crate::seat::Seat;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
 use crate::watcher::Recipient;
 use rustler::types::atom;
 use rustler::{Encoder, Env, LocalPid, NifResult, Term};
+use std::sync::Arc;
 use vdr_core::watch::WatchError;
 
 mod atoms {
     rustler::atoms! { not_found, not_ready, bad_argument, already_registered, no_thread, process_gone }
 }
 
+/// A new store; `only` tells what is mirrored, if not everything.
 #[rustler::nif]
-fn store_new(env: Env<'_>) -> Term<'_> {
-    SourceRef::new(Source::Live(Store::new())).encode(env)
+fn store_new<'a>(env: Env<'a>, only: Term<'a>) -> NifResult<Term<'a>> {
+    Ok(SourceRef::new(Source::Live(Store::new(terms::only(only)?))).encode(env))
 }
 
 #[rustler::nif]
@@ -81,7 +85,7 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
     })
 }
 
-/// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
+/// Starts a link that feeds the store or the handler, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
 /// with the events `{:state, state}`, `:ready`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
 /// Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
@@ -92,18 +96,26 @@ fn link_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let (store, config) = (store(&source)?, terms::link_config(config)?);
+    let (seat, config) = (seat(&source)?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
-    let reporter = store.next_link(Recipient::new(pid, tag));
-    match vdr_link::spawn(config, reporter.sink(), reporter) {
+    let reporter = Reporter::new(seat.clone(), Recipient::new(pid, tag));
+    let started = match &*source {
+        Source::Live(store) => vdr_link::spawn(config, reporter.feed(store.inner().clone()), reporter),
+        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(reporter.link()), reporter),
+        Source::Fixed(_) => return Err(rustler::Error::BadArg),
+    };
+    match started {
         Ok(handle) => {
-            let before = store.keep_link(handle, monitor);
+            let before = seat.keep(handle, monitor);
             before.map(|monitor| source.demonitor(Some(env), &monitor));
+            if source.store().is_some_and(Store::is_closed) {
+                seat.unlink();
+            }
             Ok(atom::ok().to_term(env))
         }
         Err(_) => {
             source.demonitor(Some(env), &monitor);
-            store.unlink();
+            seat.unlink();
             Ok(env.error_tuple(atoms::no_thread()))
         }
     }
@@ -111,9 +123,13 @@ fn link_start<'a>(
 
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
-    let monitor = store(&source)?.unlink();
+    let monitor = seat(&source)?.unlink();
     monitor.map(|monitor| source.demonitor(Some(env), &monitor));
     Ok(atom::ok())
+}
+
+fn seat(source: &SourceRef) -> NifResult<&Arc<Seat>> {
+    source.seat().ok_or(rustler::Error::BadArg)
 }
 
 fn store(source: &SourceRef) -> NifResult<&Store> {

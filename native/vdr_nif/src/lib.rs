@@ -3,10 +3,13 @@
 //! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
 //! means is known to [`terms`] alone.
 
+mod handler;
 mod instance;
 mod link;
 mod read;
 mod reaper;
+mod replica;
+mod seat;
 mod snapshot;
 mod source;
 mod store;

@@ -1,6 +1,7 @@
 //! Between one link and the instance that it feeds: the sink that takes its bytes, the reporter that tells the process
 //! which keeps it.
 
+use crate::seat::Seat;
 use crate::source::now_ms;
 use crate::store::Inner;
 use crate::terms;
@@ -65,37 +66,43 @@ fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
 
 /// Tells the process that keeps the link.
 pub struct Reporter {
-    inner: Arc<Inner>,
+    seat: Arc<Seat>,
     link: u64,
     recipient: Arc<Recipient>,
 }
 
 impl Reporter {
-    pub fn new(inner: Arc<Inner>, link: u64, recipient: Arc<Recipient>) -> Self {
-        inner.standing.set(Some(LinkState::Init));
-        Reporter { inner, link, recipient }
+    /// Of the next link, which from now on is the one that feeds.
+    pub fn new(seat: Arc<Seat>, recipient: Recipient) -> Self {
+        let link = seat.next_link();
+        seat.standing.set(Some(LinkState::Init));
+        Reporter { seat, link, recipient: Arc::new(recipient) }
     }
 
-    pub fn sink(&self) -> Feed {
-        Feed { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
+    pub fn link(&self) -> u64 {
+        self.link
+    }
+
+    pub fn feed(&self, inner: Arc<Inner>) -> Feed {
+        Feed { inner, link: self.link, recipient: self.recipient.clone(), told_ready: false }
     }
 }
 
 impl Observer for Reporter {
     fn state(&self, state: LinkState) {
-        if self.inner.is_current(self.link) {
-            self.inner.standing.set(Some(state));
+        if self.seat.is_current(self.link) {
+            self.seat.standing.set(Some(state));
             self.recipient.send(|env| terms::link_state(env, state));
         }
     }
 
     fn received(&self, _bytes: usize) {
-        self.inner.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        self.seat.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
     }
 
     fn ended(&self, end: &LinkEnd) {
-        if self.inner.is_current(self.link) {
-            self.inner.standing.no_link();
+        if self.seat.is_current(self.link) {
+            self.seat.standing.no_link();
         }
         self.recipient.send(|env| terms::link_end(env, end));
     }
@@ -114,7 +121,7 @@ impl Feed {
     /// Works on the mirror, unless it is another link's by now.
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.inner.mirror.lock();
-        self.inner.is_current(self.link).then(|| work(&mut mirror))
+        self.inner.seat.is_current(self.link).then(|| work(&mut mirror))
     }
 
     fn tell_ready(&mut self) {
@@ -165,7 +172,7 @@ impl Sink for Feed {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
         let ack_wanted = step?;
         self.tell_ready();
-        Ok(StreamStep { ack_wanted })
+        Ok(StreamStep { ack_wanted, left: false })
     }
 
     fn applied(&self) -> u64 {

@@ -1,20 +1,17 @@
 //! One instance: its mirror, who reads it, who watches it, and the link that feeds it.
-//!
-//! The mirror belongs to one link at a time. A link that is told to stop still runs for a moment, while its successor
-//! may have begun: so each link gets a number, and what comes from any but the last one falls on deaf ears.
 
-use crate::link::{Reporter, Standing};
 use crate::reaper;
+use crate::seat::Seat;
 use crate::source::Held;
 use crate::watcher::{Processes, Recipient};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
+use vdr_core::only::Only;
 use vdr_core::watch::WatchError;
-use vdr_link::LinkHandle;
 
 /// Writers who set and remove this key want what lies between to be seen at once.
 const GUARD_KEY: &[u8] = b"__vdr_tx";
@@ -28,31 +25,24 @@ pub struct Store {
 pub struct Inner {
     pub shared: Shared,
     pub mirror: Mutex<Mirror>,
-    pub standing: Standing,
-    /// The number of the last link.
-    link: AtomicU64,
-    handle: Mutex<Option<(LinkHandle, Monitor)>>,
+    pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
     snapshots: Arc<AtomicUsize>,
     closed: AtomicBool,
 }
 
-impl Inner {
-    pub fn is_current(&self, link: u64) -> bool {
-        self.link.load(Ordering::SeqCst) == link
-    }
-}
-
 impl Store {
-    pub fn new() -> Self {
+    /// `only`: what is mirrored, if not everything.
+    pub fn new(only: Option<Only>) -> Self {
         let shared = Shared::default();
-        let mirror = Mirror::new(shared.clone(), Some(GUARD_KEY.to_vec()), Box::new(reaper::bury));
+        let mut mirror = Mirror::new(shared.clone(), Some(GUARD_KEY.to_vec()), Box::new(reaper::bury));
+        if let Some(only) = only {
+            mirror = mirror.only(only);
+        }
         let inner = Inner {
             shared,
             mirror: Mutex::new(mirror),
-            standing: Standing::default(),
-            link: AtomicU64::new(0),
-            handle: Mutex::new(None),
+            seat: Arc::default(),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
@@ -64,7 +54,7 @@ impl Store {
         &self.inner.shared.live
     }
 
-    pub fn inner(&self) -> &Inner {
+    pub fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 
@@ -83,7 +73,7 @@ impl Store {
     /// The end of the instance: nothing can be read from here on, and the link is told to stop.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
-        self.unlink();
+        self.inner.seat.unlink();
         let inner = self.inner.clone();
         // A link that is just publishing holds the mirror; nobody of the VM shall wait for it.
         reaper::run(move || inner.mirror.lock().close());
@@ -107,34 +97,9 @@ impl Store {
         self.inner.processes.lock().unwatch(&self.inner.shared.watches, place, pid)
     }
 
-    /// Makes the next link the one that feeds the mirror. Whatever one was before no longer does.
-    pub fn next_link(&self, recipient: Recipient) -> Reporter {
-        let link = self.inner.link.fetch_add(1, Ordering::SeqCst) + 1;
-        Reporter::new(self.inner.clone(), link, Arc::new(recipient))
-    }
-
-    /// Keeps a link going until its process dies. The one before, if any, is dropped and so told to stop; the answer is the
-    /// monitor of its process.
-    pub fn keep_link(&self, handle: LinkHandle, monitor: Monitor) -> Option<Monitor> {
-        let before = self.inner.handle.lock().replace((handle, monitor));
-        if self.is_closed() {
-            self.unlink();
-        }
-        before.map(|(_stops_when_dropped, monitor)| monitor)
-    }
-
-    pub fn unlink(&self) -> Option<Monitor> {
-        self.inner.link.fetch_add(1, Ordering::SeqCst);
-        self.inner.standing.no_link();
-        let (_stops_when_dropped, monitor) = self.inner.handle.lock().take()?;
-        Some(monitor)
-    }
-
     /// A monitored process is gone.
     pub fn down(&self, env: Env<'_>, pid: LocalPid, monitor: Monitor) {
-        let keeper = self.inner.handle.lock().as_ref().is_some_and(|(_, of_keeper)| *of_keeper == monitor);
-        if keeper {
-            self.unlink();
+        if self.inner.seat.down(&monitor) {
             return;
         }
         if let Some(owner) = self.inner.processes.lock().gone(pid.encode(env), monitor) {

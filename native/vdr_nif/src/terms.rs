@@ -1,5 +1,10 @@
 //! Terms of the BEAM to values of the core and back. Nothing else in this crate knows what a term means.
 
+mod batch;
+
+pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
+
+use crate::handler::Handler;
 use crate::source::now_ms;
 use crate::store::Store;
 use foldhash::fast::RandomState;
@@ -15,8 +20,11 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use vdr_core::batch::Place;
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::only::Only;
+use vdr_core::value::Kind;
 use vdr_core::watch::Event;
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
 
@@ -155,6 +163,7 @@ pub const ERROR_CODES: &[&str] = &[
     "no_permission",
     "no_thread",
     "not_found",
+    "not_mirrored",
     "not_ready",
     "not_redis",
     "panicked",
@@ -313,6 +322,41 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     Ok(link)
 }
 
+/// What is kept of the data, as the options tell it.
+#[derive(NifMap)]
+#[rustler(decode)]
+struct OnlyTerm<'a> {
+    dbs: Option<Vec<u32>>,
+    prefixes: Option<Vec<Binary<'a>>>,
+    types: Option<Vec<Atom>>,
+}
+
+pub fn only(term: Term<'_>) -> NifResult<Option<Only>> {
+    let only: Option<OnlyTerm<'_>> = term.decode()?;
+    let Some(only) = only else { return Ok(None) };
+    let prefixes = only.prefixes.map(|prefixes| prefixes.iter().map(|prefix| prefix.to_vec()).collect());
+    let kind = |name: &Atom| {
+        let name = name.to_term(term.get_env()).atom_to_string()?;
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(rustler::Error::BadArg)
+    };
+    let kinds = only.types.map(|types| types.iter().map(kind).collect::<NifResult<Vec<Kind>>>()).transpose()?;
+    Ok(Some(Only::new(only.dbs, prefixes, kinds)))
+}
+
+/// nil or `{replication_id, offset, db}`.
+pub fn initial(term: Term<'_>) -> NifResult<Option<(String, Place)>> {
+    let initial: Option<(String, u64, u32)> = term.decode()?;
+    Ok(initial.map(|(replication_id, offset, db)| (replication_id, Place { offset, db })))
+}
+
+pub fn handler_status<'a>(env: Env<'a>, handler: &Handler) -> Term<'a> {
+    let inner = handler.inner();
+    let state = inner.seat.standing.state().map(|state| word(env, state.as_str()));
+    let id = inner.replication_id();
+    let position = inner.position().map(|(id, place)| (id.to_string(), place.offset, place.db));
+    (state, id.map(|id| id.to_string()), position).encode(env)
+}
+
 /// `{:state, state}`.
 pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
     (words::state(), word(env, state.as_str())).encode(env)
@@ -367,7 +411,7 @@ struct Server {
 
 pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
-    let (status, state) = (&inner.shared.status, inner.standing.state());
+    let (status, state) = (&inner.shared.status, inner.seat.standing.state());
     let snapshot = store.live().load();
     let ready = snapshot.is_some();
     let stale = ready && state != Some(LinkState::Streaming);
@@ -376,8 +420,8 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         connected: state.is_some_and(|state| state != LinkState::Init),
         ready,
         stale,
-        stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
-        last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        stale_ms: if stale { inner.seat.standing.stale_ms(now_ms) } else { None },
+        last_message_ms_ago: inner.seat.standing.silent_ms(now_ms),
         replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
         offset: status.offset.load(Ordering::Relaxed),
         commands_applied: status.commands_applied.load(Ordering::Relaxed),

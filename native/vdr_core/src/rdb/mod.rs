@@ -16,7 +16,7 @@ pub mod stream;
 mod types;
 mod walk;
 
-pub use build::{Builder, One, Seen, Server};
+pub use build::{Builder, One, Seen, Server, note_aux};
 pub use cursor::{Raw, STRING_BYTES_MAX};
 pub use dump::{decode_dump, restore};
 pub use error::{Fault, RdbError};

@@ -8,6 +8,6 @@ defmodule Vdr.Application do
   def start(_type, _args) do
     # Owned by a process that lives as long as the application.
     Vdr.Instances.new_table()
-    Supervisor.start_link([Vdr.Instances], strategy: :one_for_one, name: Vdr.Supervisor)
+    Supervisor.start_link([Vdr.Instances, Vdr.RedisStream.Standing], strategy: :one_for_one, name: Vdr.Supervisor)
   end
 end

@@ -29,9 +29,9 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
-    case Instances.claim(options.id) do
+    case Instances.claim(options.id, options.only) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options}}],
+        Supervisor.init([{Vdr.Link, {store, options, {Instances, options.id}}}],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds

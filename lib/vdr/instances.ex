@@ -8,17 +8,10 @@ defmodule Vdr.Instances do
 
   use GenServer
 
+  alias Vdr.Link.Owner
   alias Vdr.Native
 
-  @typedoc "What `Vdr.Link` has to say about its doings, for `Veidrodelis.info/1`."
-  @type report :: %{
-          link: :connecting | :linked | :waiting | :stopped,
-          attempts: non_neg_integer,
-          links: non_neg_integer,
-          last_error: nil | term
-        }
-
-  @new_report %{link: :connecting, attempts: 0, links: 0, last_error: nil}
+  @behaviour Vdr.Link.Owner
 
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
@@ -27,34 +20,38 @@ defmodule Vdr.Instances do
   @spec new_table() :: :ets.table()
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
 
-  @doc "Makes the caller the owner of `id`, with a new store."
-  @spec claim(term) :: {:ok, reference} | {:error, {:already_started, pid}}
-  def claim(id), do: GenServer.call(__MODULE__, {:claim, id, self()}, :infinity)
+  @doc "Makes the caller the owner of `id`, with a new store of what `only` keeps, `nil` for everything."
+  @spec claim(term, map | nil) :: {:ok, reference} | {:error, {:already_started, pid}}
+  def claim(id, only \\ nil), do: GenServer.call(__MODULE__, {:claim, id, self(), only}, :infinity)
 
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
   def await_ready(id, timeout), do: GenServer.call(__MODULE__, {:await_ready, id, timeout}, :infinity)
 
   @doc "The instance can be read: those who wait are told."
+  @impl Owner
   @spec ready(term) :: :ok
   def ready(id), do: GenServer.cast(__MODULE__, {:ready, id})
 
   @doc "The server refuses us for a reason that trying again soon cannot help; `nil` when it no longer does."
+  @impl Owner
   @spec refused(term, term) :: :ok
   def refused(id, reason), do: GenServer.cast(__MODULE__, {:refused, id, reason})
 
   @doc "Leaves word of how the link stands."
+  @impl Owner
   @spec report(term, map) :: :ok
   def report(id, changes) do
     :ets.insert(__MODULE__, {id, Map.merge(report(id), changes)})
     :ok
   end
 
-  @spec report(term) :: report
+  @impl Owner
+  @spec report(term) :: Owner.report()
   def report(id) do
     case :ets.lookup(__MODULE__, id) do
       [{^id, report}] -> report
-      [] -> @new_report
+      [] -> Owner.new_report()
     end
   end
 
@@ -86,7 +83,7 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_call({:claim, id, pid}, _from, state) do
+  def handle_call({:claim, id, pid, only}, _from, state) do
     case find(id) do
       {_store, owner} when owner == pid ->
         {:reply, {:error, {:already_started, pid}}, state}
@@ -95,10 +92,10 @@ defmodule Vdr.Instances do
         # Its end may be on the way to us still.
         if Process.alive?(owner),
           do: {:reply, {:error, {:already_started, owner}}, state},
-          else: claimed(id, pid, release(id, state))
+          else: claimed(id, pid, only, release(id, state))
 
       nil ->
-        claimed(id, pid, state)
+        claimed(id, pid, only, state)
     end
   end
 
@@ -151,10 +148,10 @@ defmodule Vdr.Instances do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  defp claimed(id, pid, state) do
-    store = Native.store_new()
+  defp claimed(id, pid, only, state) do
+    store = Native.store_new(only)
     :persistent_term.put({Veidrodelis, id}, {store, pid})
-    :ets.insert(__MODULE__, {id, @new_report})
+    :ets.insert(__MODULE__, {id, Owner.new_report()})
     {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
   end
 

@@ -9,38 +9,41 @@ defmodule Vdr.Link do
   #         |                    |        (or stopped, with `reconnect: false`)
   #         \------timeout-------/
   #
-  # The store and its data are not this process's: when it dies, the native library ends the link, and its successor
-  # begins another on the same store.
+  # What the link feeds, and its data, are not this process's: when it dies, the native library ends the link, and its
+  # successor begins another on the same store. Who is told how the link stands is a `Vdr.Link.Owner`.
 
   @behaviour :gen_statem
 
   require Logger
 
-  alias Vdr.{Backoff, Instances, Native, Options}
+  alias Vdr.{Backoff, Native, Options}
 
   # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
 
-  @enforce_keys [:store, :options, :backoff]
-  defstruct [:store, :options, :backoff, :tag, attempts: 0, links: 0]
+  @enforce_keys [:store, :options, :backoff, :owner]
+  defstruct [:store, :options, :backoff, :owner, :tag, attempts: 0, links: 0]
 
-  @spec child_spec({reference, Options.t()}) :: Supervisor.child_spec()
+  @typedoc "What the link feeds, how, and who is told: a `Vdr.Link.Owner` with the name by which it knows the link."
+  @type argument :: {reference, Options.t(), {module, term}}
+
+  @spec child_spec(argument) :: Supervisor.child_spec()
   def child_spec(argument), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [argument]}}
 
-  @spec start_link({reference, Options.t()}) :: :gen_statem.start_ret()
+  @spec start_link(argument) :: :gen_statem.start_ret()
   def start_link(argument), do: :gen_statem.start_link(__MODULE__, argument, [])
 
   @impl :gen_statem
   def callback_mode, do: :state_functions
 
   @impl :gen_statem
-  def init({store, %Options{} = options}) do
+  def init({store, %Options{} = options, {owner, name}}) do
     Logger.metadata(vdr: options.id)
     backoff = Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms)
     # A predecessor that crashed left its counts behind.
-    %{attempts: attempts, links: links} = Instances.report(options.id)
-    link = %__MODULE__{store: store, options: options, backoff: backoff, attempts: attempts, links: links}
-    {:ok, :connecting, link, {:next_event, :internal, :connect}}
+    %{attempts: attempts, links: links} = owner.report(name)
+    link = %__MODULE__{store: store, options: options, backoff: backoff, owner: {owner, name}}
+    {:ok, :connecting, %{link | attempts: attempts, links: links}, {:next_event, :internal, :connect}}
   end
 
   @doc false
@@ -58,7 +61,7 @@ defmodule Vdr.Link do
     Logger.info("following #{address(link)}")
     link = %{link | links: link.links + 1}
     report(link, %{link: :linked, links: link.links})
-    Instances.refused(link.options.id, nil)
+    refused(link, nil)
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
@@ -75,8 +78,8 @@ defmodule Vdr.Link do
   @doc false
   def stopped(type, event, link), do: common(type, event, link)
 
-  defp common(:info, {tag, :ready}, %{tag: tag} = link) do
-    Instances.ready(link.options.id)
+  defp common(:info, {tag, :ready}, %{tag: tag, owner: {owner, name}} = link) do
+    owner.ready(name)
     {:keep_state, link}
   end
 
@@ -95,12 +98,12 @@ defmodule Vdr.Link do
 
     if link.options.reconnect and retry != :never do
       {delay_ms, backoff} = delay(link.backoff, retry)
-      if retry == :slowly, do: Instances.refused(link.options.id, code)
+      if retry == :slowly, do: refused(link, code)
       Logger.warning("link to #{address(link)} ended: #{because(code, detail)}; next attempt in #{delay_ms} ms")
       report(link, %{link: :waiting})
       {:next_state, :waiting, %{link | backoff: backoff}, {:state_timeout, delay_ms, :connect}}
     else
-      Instances.refused(link.options.id, code)
+      refused(link, code)
       Logger.warning("link to #{address(link)} ended: #{because(code, detail)}; there will be no other")
       report(link, %{link: :stopped})
       {:next_state, :stopped, link}
@@ -131,7 +134,10 @@ defmodule Vdr.Link do
     }
   end
 
-  defp report(link, changes), do: Instances.report(link.options.id, Map.put(changes, :primary, primary(link)))
+  defp report(%{owner: {owner, name}} = link, changes),
+    do: owner.report(name, Map.put(changes, :primary, primary(link)))
+
+  defp refused(%{owner: {owner, name}}, reason), do: owner.refused(name, reason)
   defp primary(%{options: options}), do: {options.host, options.port}
   defp address(%{options: options}), do: "#{options.host}:#{options.port}"
 

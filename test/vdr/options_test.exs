@@ -16,7 +16,7 @@ defmodule Vdr.OptionsTest do
 
   test "every option is in the documentation" do
     for name <- ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
-                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms command_filter)a do
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms only)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
   end
@@ -80,7 +80,21 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, ssl: true) == "option :ssl is not supported yet"
     assert message(id: :a, url: "rediss://h") == "option :ssl is not supported yet"
     assert message(id: :a, ssl_opts: [verify: :verify_none]) =~ ":ssl_opts"
-    assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
+  end
+
+  test "a filter of commands is for handlers, and the message says what there is instead" do
+    assert message(id: :a, command_filter: fn -> nil end) =~ ":only"
+  end
+
+  test "a part of the data is described by what there is" do
+    assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
+    assert Options.validate!(id: :a).only == nil
+    assert message(id: :a, only: [dbs: [-1]]) == ":dbs in :only takes a list of database numbers, got: [-1]"
+    assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes in :only takes a list of strings"
+    assert message(id: :a, only: [prefixes: []]) =~ ":prefixes in :only"
+    assert message(id: :a, only: [types: [:json]]) =~ ":types in :only takes a list of :string"
+    assert message(id: :a, only: [keys: ["a"]]) =~ ":only takes :dbs, :prefixes and :types"
+    assert message(id: :a, only: "user:") =~ "keyword list"
   end
 
   test "the options of Sentinel are checked one by one" do

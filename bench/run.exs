@@ -4,7 +4,7 @@
 Code.require_file("support/paint.exs", __DIR__)
 Code.require_file("support/measure.exs", __DIR__)
 Code.require_file("support/report.exs", __DIR__)
-for file <- ~w(reads writes sync), do: Code.require_file("#{file}.exs", __DIR__)
+for file <- ~w(reads writes sync handlers), do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
 
@@ -13,7 +13,8 @@ benches = [
   get_ets_two_readers: &Vdr.Bench.Reads.get_ets_two_readers/0,
   get_network: &Vdr.Bench.Reads.get_network/0,
   writes: &Vdr.Bench.Writes.run/0,
-  full_sync: &Vdr.Bench.Sync.run/0
+  full_sync: &Vdr.Bench.Sync.run/0,
+  handlers: &Vdr.Bench.Handlers.run/0
 ]
 
 names = Enum.map(benches, &Atom.to_string(elem(&1, 0)))

@@ -69,7 +69,7 @@ impl Only {
         if EACH_BY_ITSELF.contains(&name) {
             run
         } else if FROM_TO.contains(&name) {
-            self.from_to(row, db, args, keyspace, run)
+            self.transfer(row, db, args, keyspace, run)
         } else if FIRST_OF.contains(&name) {
             if reach.others { Plan::Missing } else { run }
         } else if EXPIRY.contains(&name) {
@@ -107,7 +107,7 @@ impl Only {
         }
     }
 
-    fn from_to(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: Plan) -> Plan {
+    fn transfer(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: Plan) -> Plan {
         let Some(from) = args.first() else { return Plan::Run };
         if self.is_always(from) || self.has_place(db, from) {
             // What is missing here has a type that is not kept, and so has what it becomes.

@@ -348,6 +348,35 @@ defmodule Vdr.Live.ReplicaTest do
     Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
   end
 
+  live_test "a slow handler slows the full sync, too", %{port: port, redis: redis},
+    mirror: false,
+    config: [{"client-output-buffer-limit", "replica 0 0 0"}] do
+    for n <- 1..50,
+        do: Redix.pipeline!(redis, for(m <- 1..1_000, do: ["SET", "key:#{n}:#{m}", String.duplicate("v", 100)]))
+
+    Redix.command!(redis, ["RPUSH", "list" | Enum.to_list(1..50_000)])
+    counter = :counters.new(1, [])
+
+    slow = fn commands ->
+      :counters.add(counter, 1, length(commands))
+      Process.sleep(20)
+      :ok
+    end
+
+    sink = spawn_link(fn -> Process.sleep(:infinity) end)
+
+    replica =
+      start_supervised!(
+        {Replica,
+         host: "127.0.0.1", port: port, callback_module: Recorder, callback_opts: %{to: sink, handle_commands: slow}}
+      )
+
+    assert most_memory(replica, counter, 50_000 + 98, 0) < 60_000_000
+    Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
+    assert :counters.get(counter, 1) == 50_000 + 98
+    Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
+  end
+
   defp most_memory(replica, counter, count, most) do
     {:memory, memory} = Process.info(replica, :memory)
     {:message_queue_len, queued} = Process.info(replica, :message_queue_len)

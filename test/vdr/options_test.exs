@@ -86,6 +86,27 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, command_filter: fn -> nil end) =~ ":only"
   end
 
+  test "a replica takes the options of the link, and its own" do
+    needed = [callback_module: Vdr.Test.Recorder, callback_opts: %{}]
+    options = Options.validate!([url: "redis://:x@h:7000", initial: {"abc", 5, 3}] ++ needed, :replica)
+    assert {options.host, options.port, options.callback_module} == {"h", 7000, Vdr.Test.Recorder}
+    assert Options.password(options) == {:ok, "x"}
+    assert Options.docs(:replica) =~ "`:callback_module` (required)"
+
+    message = fn options ->
+      Exception.message(assert_raise(ArgumentError, fn -> Options.validate!(options, :replica) end))
+    end
+
+    assert message.(id: :a) =~ "unknown option :id of Vdr.RedisStream.Replica"
+    assert message.([]) =~ "option :callback_module of Vdr.RedisStream.Replica is missing"
+    assert message.(Keyword.delete(needed, :callback_opts)) =~ ":callback_opts"
+    assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
+    assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
+    assert message.([initial: {"id", -1}] ++ needed) =~ ":initial"
+    assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
+    assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
+  end
+
   test "a part of the data is described by what there is" do
     assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
     assert Options.validate!(id: :a).only == nil

@@ -66,19 +66,22 @@ struct Flight {
     /// Each batch that is not acknowledged, with the place behind it; none within a full sync.
     batches: VecDeque<(u64, Option<Place>)>,
     handled: Option<Place>,
+    /// The course's, for those who ask: they are on schedulers, and the course may be at work for long.
+    replication_id: Arc<str>,
 }
 
 impl Handler {
     /// `initial` is where an earlier life of the process ended.
     pub fn new(recipient: Recipient, only: Option<Only>, initial: Option<(String, Place)>) -> Self {
         let (only, mut course) = (only.map(Arc::new), Course::default());
-        let handled = initial.as_ref().map(|(_, place)| *place);
+        let mut flight = Flight { handled: initial.as_ref().map(|(_, place)| *place), ..Flight::default() };
         if let Some((replication_id, place)) = initial {
             course.replication_id = Arc::from(replication_id);
+            flight.replication_id = course.replication_id.clone();
             course.follower = Some(Follower::new(place, only.clone()));
         }
-        let flight = Mutex::new(Flight { handled, ..Flight::default() });
-        let (seat, course, room) = (Arc::default(), Mutex::new(course), Notify::new());
+        let (seat, room) = (Arc::default(), Notify::new());
+        let (course, flight) = (Mutex::new(course), Mutex::new(flight));
         Handler { inner: Arc::new(Inner { seat, recipient, only, course, flight, room }) }
     }
 
@@ -107,12 +110,12 @@ impl Handler {
 impl Inner {
     /// The id and the place up to which everything is handled. None within a full sync.
     pub fn position(&self) -> Option<(Arc<str>, Place)> {
-        let place = self.flight.lock().handled?;
-        Some((self.replication_id()?, place))
+        let flight = self.flight.lock();
+        Some((flight.replication_id.clone(), flight.handled?))
     }
 
     pub fn replication_id(&self) -> Option<Arc<str>> {
-        Some(self.course.lock().replication_id.clone()).filter(|id| !id.is_empty())
+        Some(self.flight.lock().replication_id.clone()).filter(|id| !id.is_empty())
     }
 
     fn has_room(&self) -> bool {
@@ -170,6 +173,11 @@ impl HandlerFeed {
 }
 
 impl Course {
+    fn name(&mut self, inner: &Inner, replication_id: &str) {
+        self.replication_id = Arc::from(replication_id);
+        inner.flight.lock().replication_id = self.replication_id.clone();
+    }
+
     fn cut(&mut self) {
         self.sync = None;
         if let Some(follower) = &mut self.follower {
@@ -250,14 +258,14 @@ impl Sink for HandlerFeed {
 
     fn continued(&mut self, replication_id: &str) {
         self.course(|inner, course| {
-            course.replication_id = Arc::from(replication_id);
+            course.name(inner, replication_id);
             inner.recipient.send(terms::streaming_start);
         });
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
         self.course(|inner, course| {
-            course.replication_id = Arc::from(replication_id);
+            course.name(inner, replication_id);
             course.follower = None;
             let chunks = Chunks::new(offset, inner.only.clone());
             course.sync = Some(Load { loader: Loader::new(), chunks, offset });

@@ -215,7 +215,12 @@ impl Applier {
         match plan {
             Plan::Pass => return Ok(()),
             Plan::Missing => return Err(ApplyError::NotMirrored),
-            Plan::Run | Plan::Strip => (row.run)(&mut apply, &mut Words::new(args))?,
+            Plan::Run => return (row.run)(&mut apply, &mut Words::new(args)),
+            Plan::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
+                // A store of nothing, which removed a destination of a type that we do not keep.
+                Err(ApplyError::Missing) if commands::replaces(row) => {}
+                result => result?,
+            },
             Plan::Join => {
                 let [_source, destination, member] = args else { return Err(ApplyError::BadArguments) };
                 return apply.set(destination, |set| {
@@ -225,9 +230,7 @@ impl Applier {
             }
             Plan::Drop => {}
         }
-        if matches!(plan, Plan::Strip | Plan::Drop) {
-            self.strip(row, args, plan == Plan::Drop);
-        }
+        self.strip(row, args, plan == Plan::Drop);
         Ok(())
     }
 

@@ -157,7 +157,7 @@ pub fn kind(row: &Write) -> Option<Kind> {
         let kinds = kinds.chain(zsets.into_iter().flat_map(|rows| of(rows, Kind::ZSet)));
         let kinds = kinds.chain(of(lists::WRITES, Kind::List)).chain(of(sort::WRITES, Kind::List));
         let kinds = kinds.chain(of(sets::WRITES, Kind::Set)).chain(of(hashes::WRITES, Kind::Hash));
-        kinds.chain([("getex", Kind::String)]).collect()
+        kinds.collect()
     });
     KINDS.get(row.name).copied()
 }

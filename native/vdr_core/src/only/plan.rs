@@ -38,7 +38,7 @@ const FIRST_OF: &[&str] = &["lmpop", "zmpop"];
 const SETS_AS_SOURCES: &[&str] = &["zunionstore", "zinterstore", "zdiffstore"];
 
 /// Commands that change a key's expiry and do nothing when there is no such key.
-const EXPIRY: &[&str] = &["pexpireat", "expireat", "pexpire", "expire", "persist"];
+const EXPIRY: &[&str] = &["pexpireat", "expireat", "pexpire", "expire", "persist", "getex"];
 
 /// What a command touches of the kept and of the rest.
 #[derive(Default)]
@@ -62,7 +62,12 @@ impl Only {
             return if reach.others { Plan::Pass } else { Plan::Run };
         }
         if self.drops_kind_of(row) {
-            return if reach.guard { Plan::Strip } else { Plan::Drop };
+            // One that chooses among keys leaves those that it does not choose as they are, of whatever type.
+            return match FIRST_OF.contains(&row.name) {
+                true => Plan::Pass,
+                false if reach.guard => Plan::Strip,
+                false => Plan::Drop,
+            };
         }
         let run = if reach.others || self.kinds.is_some() { Plan::Strip } else { Plan::Run };
         let name = row.name;
@@ -152,5 +157,7 @@ fn sources(row: &Write, args: &[&[u8]], source: &mut dyn FnMut(&[u8])) {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,21 @@ defmodule Vdr.Live.ReplicaTest do
 
   @moduletag timeout: 120_000
 
+  defmodule Skip do
+    @behaviour Vdr.RedisStream.CommandFilter
+    @impl true
+    def pre_handle(%{affected_keys: ["skip" <> _]}), do: :skip
+    def pre_handle(command), do: command
+  end
+
+  defmodule Mark do
+    @behaviour Vdr.RedisStream.CommandFilter
+    @impl true
+    def pre_handle(command), do: %{command | affected_keys: [:changed]}
+    @impl true
+    def post_handle(command), do: send(Filtered, {:handled, command.command})
+  end
+
   defp start!(port, opts \\ [], callback_opts \\ %{}) do
     defaults = [
       host: "127.0.0.1",
@@ -151,6 +166,19 @@ defmodule Vdr.Live.ReplicaTest do
     refute_received {:recorded, ^replica, :replication_start}
   end
 
+  live_test "a user of the server's access list", %{port: port, redis: redis}, mirror: false do
+    Redix.command!(redis, ~w(ACL SETUSER myuser on >mypassword +psync +replconf +ping))
+    Redix.command!(redis, ["SET", "a", 1])
+    replica = start!(port, username: "myuser", password: "mypassword")
+    assert {:set, "a", "1"} in tuples(sync_commands(replica, []))
+    refute inspect(:sys.get_state(replica), structs: false, limit: :infinity) =~ "mypassword"
+
+    wrong = start!(port, username: "myuser", password: "wrong", reconnect: false)
+    Mirror.eventually("it gives up", fn -> Replica.get_replication_state(wrong) == :stopped end)
+    assert Replica.get_replication_id(wrong) == nil
+    assert {Replica.get_offset(wrong), Replica.get_position(wrong)} == {0, nil}
+  end
+
   live_test "between two links there is nobody to ask", %{server: server, port: port}, mirror: false do
     Process.flag(:trap_exit, true)
     replica = streaming!(port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
@@ -268,24 +296,8 @@ defmodule Vdr.Live.ReplicaTest do
   end
 
   live_test "a filter skips, changes and sees what was handled", %{port: port, redis: redis}, mirror: false do
-    defmodule :"Skip#{port}" do
-      @behaviour Vdr.RedisStream.CommandFilter
-      @impl true
-      def pre_handle(%{affected_keys: ["skip" <> _]}), do: :skip
-      def pre_handle(command), do: %{command | affected_keys: [:changed]}
-    end
-
-    defmodule :"Count#{port}" do
-      @behaviour Vdr.RedisStream.CommandFilter
-      @impl true
-      def post_handle(command), do: send(:"test_#{elem(command.context.port, 0)}", {:handled, command.command})
-      @impl true
-      def pre_handle(command), do: %{command | context: Map.put(command.context, :port, {unquote(0)})}
-    end
-
-    Process.register(self(), :test_0)
-    filter = Vdr.RedisStream.CommandFilter.combine(:"Skip#{port}", :"Count#{port}")
-    replica = streaming!(port, command_filter: filter)
+    Process.register(self(), Filtered)
+    replica = streaming!(port, command_filter: Vdr.RedisStream.CommandFilter.combine(Skip, Mark))
     Redix.pipeline!(redis, [["SET", "skip1", 1], ["SET", "a", 1], ["SET", "end", 1]])
     commands = Recorder.commands_until(replica, ["SET", "end", "1"])
 
@@ -298,7 +310,7 @@ defmodule Vdr.Live.ReplicaTest do
     refute_received {:handled, {:set, "skip1", "1"}}
     Redix.command!(redis, ["SET", "skip2", 1])
     Mirror.eventually("what is skipped is handled", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
-    Process.unregister(:test_0)
+    Process.unregister(Filtered)
   end
 
   live_test "only a part of the data, in full sync and stream", %{port: port, redis: redis}, mirror: false do

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-rust test-elixir verify bench lint docs clean
+.PHONY: help setup servers demo test test-rust test-elixir verify chaos bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Erlang takes file names for Latin-1 under the C locale and Elixir warns about it.
@@ -25,8 +25,9 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests and a minute of verify on each server found
+test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests, a minute of verify on each server found and a minute of chaos
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
+	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 
 test-rust: setup
@@ -40,6 +41,9 @@ test-elixir: setup
 verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
 	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER))
+
+chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
+	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one
 	@$(MIX_TEST) run bench/run.exs $(ONLY)

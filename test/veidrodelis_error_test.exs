@@ -11,11 +11,30 @@ defmodule Veidrodelis.ErrorTest do
     end
   end
 
+  # What reads, watches and callers get; the rest is why a link ended, which an operator looks up.
+  @not_of_links ~w(already_registered bad_argument not_found not_ready process_gone stale stopped superseded wrong_type)a
+  @of_sentinel ~w(no_sentinel_reachable sentinel_refused unknown_group no_usable_replica bad_host_map)a
+
+  test "every reason of a link's end is in the guide for operators" do
+    guide = File.read!(Path.expand("../docs/operations.md", __DIR__))
+
+    for code <- (Vdr.Native.error_codes() -- @not_of_links) ++ @of_sentinel do
+      assert guide =~ "`#{inspect(code)}`", "#{inspect(code)} is not in docs/operations.md"
+      refute Exception.message(%Veidrodelis.Error{reason: code}) == inspect(code)
+    end
+  end
+
   test "an unknown reason is shown as it is" do
     assert Exception.message(%Veidrodelis.Error{reason: {:odd, 1}}) == "{:odd, 1}"
   end
 
+  test "the last error of an instance is a reason, too" do
+    message = Exception.message(Veidrodelis.Error.exception({:connection_refused, "ECONNREFUSED"}))
+    assert message == "nothing listens at the host and port (ECONNREFUSED)"
+  end
+
   test "it is raised by its reason" do
     assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, reason: :not_ready end
+    assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, :not_ready end
   end
 end

@@ -8,7 +8,7 @@ defmodule Vdr.Instance do
   alias Vdr.{Instances, Options}
 
   # A link that keeps crashing is a bug; restarting it is not what it waits for, see `Vdr.Link`.
-  @max_restarts 20
+  @max_restarts 100
   @max_seconds 10
 
   @spec start_link(Options.t()) :: Supervisor.on_start()
@@ -29,9 +29,11 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
-    case Instances.claim(options.id, options.only) do
+    owner = {Instances, options.id}
+
+    case Instances.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options, {Instances, options.id}}}],
+        Supervisor.init([{Vdr.Link, {store, options, owner}} | listener(owner, options)],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds
@@ -41,4 +43,7 @@ defmodule Vdr.Instance do
         :ignore
     end
   end
+
+  defp listener(_owner, %{sentinel: nil}), do: []
+  defp listener(owner, options), do: [{Vdr.Sentinel.Listener, {owner, options}}]
 end

@@ -4,12 +4,20 @@ defmodule Vdr.Instances do
   #
   # A store is made here for the supervisor that claims an id, and closed here when that supervisor is gone, for whatever
   # reason: so it outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and call nobody.
+  # The store of a supervisor that was killed waits a while for the next one, which takes it over with data and watches.
   # Everything that is known only here can be built again from there, so a crash of this process costs no instance.
 
   use GenServer
 
+  alias Vdr.{Events, Native}
   alias Vdr.Link.Owner
-  alias Vdr.Native
+
+  # How long a store waits for a supervisor to take it over: restarting one takes milliseconds.
+  @orphan_ms 5000
+
+  # How often, and how soon again, this process is called while it is being restarted.
+  @tries 50
+  @try_ms 10
 
   @behaviour Vdr.Link.Owner
 
@@ -20,13 +28,13 @@ defmodule Vdr.Instances do
   @spec new_table() :: :ets.table()
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
 
-  @doc "Makes the caller the owner of `id`, with a new store of what `only` keeps, `nil` for everything."
-  @spec claim(term, map | nil) :: {:ok, reference} | {:error, {:already_started, pid}}
-  def claim(id, only \\ nil), do: GenServer.call(__MODULE__, {:claim, id, self(), only}, :infinity)
+  @doc "Makes the caller the owner of `id`: with the store of an owner of the same identity that was killed, or a new one."
+  @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
+  def claim(id, identity), do: call({:claim, id, identity, self()})
 
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout), do: GenServer.call(__MODULE__, {:await_ready, id, timeout}, :infinity)
+  def await_ready(id, timeout), do: call({:await_ready, id, timeout})
 
   @doc "The instance can be read: those who wait are told."
   @impl Owner
@@ -42,7 +50,8 @@ defmodule Vdr.Instances do
   @impl Owner
   @spec report(term, map) :: :ok
   def report(id, changes) do
-    :ets.insert(__MODULE__, {id, Map.merge(report(id), changes)})
+    # Of an instance that is gone there is nothing to report.
+    _ = :ets.update_element(__MODULE__, id, {2, Map.merge(report(id), changes)})
     :ok
   end
 
@@ -50,10 +59,13 @@ defmodule Vdr.Instances do
   @spec report(term) :: Owner.report()
   def report(id) do
     case :ets.lookup(__MODULE__, id) do
-      [{^id, report}] -> report
+      [{^id, report, _identity}] -> report
       [] -> Owner.new_report()
     end
   end
+
+  @impl Owner
+  def subject(id, _options), do: id
 
   @doc "The store and the supervisor of an instance."
   @spec find(term) :: {reference, pid} | nil
@@ -63,14 +75,23 @@ defmodule Vdr.Instances do
   @spec id(term) :: {:ok, term} | :error
   def id(pid) when is_pid(pid) do
     # A pid may be an id as well as any other term.
-    if find(pid), do: {:ok, pid}, else: GenServer.call(__MODULE__, {:id, pid}, :infinity)
+    if find(pid), do: {:ok, pid}, else: call({:id, pid})
   end
 
   def id(id), do: if(find(id), do: {:ok, id}, else: :error)
 
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok
-  def released(id, pid), do: GenServer.call(__MODULE__, {:released, id, pid}, :infinity)
+  def released(id, pid), do: call({:released, id, pid})
+
+  # Every question can be asked again, and a new process is there within a moment.
+  defp call(question, tries \\ @tries) do
+    GenServer.call(__MODULE__, question, :infinity)
+  catch
+    :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] and tries > 1 ->
+      Process.sleep(@try_ms)
+      call(question, tries - 1)
+  end
 
   @impl GenServer
   def init(nil) do
@@ -83,19 +104,22 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_call({:claim, id, pid, only}, _from, state) do
+  def handle_call({:claim, id, identity, pid}, _from, state) do
     case find(id) do
-      {_store, owner} when owner == pid ->
-        {:reply, {:error, {:already_started, pid}}, state}
+      # The answer was lost.
+      {store, owner} when owner == pid ->
+        {:reply, {:ok, store}, state}
 
-      {_store, owner} ->
-        # Its end may be on the way to us still.
-        if Process.alive?(owner),
-          do: {:reply, {:error, {:already_started, owner}}, state},
-          else: claimed(id, pid, only, release(id, state))
+      {store, owner} ->
+        cond do
+          # Its end may be on the way to us still.
+          Process.alive?(owner) -> {:reply, {:error, {:already_started, owner}}, state}
+          identity == identity(id) -> owned(id, store, pid, state)
+          true -> claimed(id, identity, pid, release(id, state))
+        end
 
       nil ->
-        claimed(id, pid, only, state)
+        claimed(id, identity, pid, state)
     end
   end
 
@@ -130,15 +154,14 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
-    case state.owners do
-      %{^monitor => {id, pid}} ->
-        {:noreply, release_from(pid, id, %{state | owners: Map.delete(state.owners, monitor)})}
-
-      _unknown ->
-        {:noreply, state}
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
+    case Map.pop(state.owners, monitor) do
+      {nil, _owners} -> {:noreply, state}
+      {{id, pid}, owners} -> {:noreply, abandoned(reason, id, pid, %{state | owners: owners})}
     end
   end
+
+  def handle_info({:orphan_timeout, id, pid}, state), do: {:noreply, release_from(pid, id, state)}
 
   def handle_info({:await_timeout, id, from}, state) do
     {expired, still} = state.waiting |> Map.get(id, []) |> Enum.split_with(&(&1 == from))
@@ -148,11 +171,25 @@ defmodule Vdr.Instances do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  defp claimed(id, pid, only, state) do
-    store = Native.store_new(only)
+  defp claimed(id, identity, pid, state) do
+    :ets.insert(__MODULE__, {id, Owner.new_report(), identity})
+    owned(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, state)
+  end
+
+  defp owned(id, store, pid, state) do
     :persistent_term.put({Veidrodelis, id}, {store, pid})
-    :ets.insert(__MODULE__, {id, Owner.new_report()})
     {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
+  end
+
+  defp identity(id), do: :ets.lookup_element(__MODULE__, id, 3)
+
+  # Whoever ended in order wanted the end.
+  defp abandoned(reason, id, pid, state) when reason in [:normal, :shutdown], do: release_from(pid, id, state)
+  defp abandoned({:shutdown, _reason}, id, pid, state), do: release_from(pid, id, state)
+
+  defp abandoned(_killed, id, pid, state) do
+    Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
+    state
   end
 
   # The id may have gone over to another owner already.
@@ -165,6 +202,7 @@ defmodule Vdr.Instances do
       :persistent_term.erase({Veidrodelis, id})
       Native.store_close(store)
       :ets.delete(__MODULE__, id)
+      Events.emit(id, :stopped, %{})
     end
 
     state |> forget_refusal(id) |> answer(id, {:error, :not_found})

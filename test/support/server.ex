@@ -64,7 +64,8 @@ defmodule Vdr.Test.Server do
 
   @doc """
   Starts a server and waits until it takes connections. Options: `:binary` (an entry of `available/0`; default the first),
-  `:config` (a list of `{directive, value}`), `:host` is always 127.0.0.1, `:port` (default: a free one), `:dir`.
+  `:config` (a list of `{directive, value}`), `:host` is always 127.0.0.1, `:port` (default: a free one), `:dir`, `:sentinel` (the
+  path of a Sentinel's configuration, which then says everything).
   """
   def start_link(opts \\ []) do
     GenServer.start_link(__MODULE__, opts, timeout: @ready_ms * 2)
@@ -125,6 +126,7 @@ defmodule Vdr.Test.Server do
       port: opts[:port],
       dir: dir,
       own_dir: opts[:dir] == nil,
+      sentinel: opts[:sentinel],
       io: nil,
       pid: nil,
       log: []
@@ -184,9 +186,7 @@ defmodule Vdr.Test.Server do
   # ---- the operating system's side
 
   defp spawn_server(state) do
-    arguments = [
-      state.binary.path | Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)
-    ]
+    arguments = [state.binary.path | arguments(state)]
 
     io =
       Port.open({:spawn_executable, "/bin/sh"}, [
@@ -200,6 +200,11 @@ defmodule Vdr.Test.Server do
 
     %{state | io: io, pid: nil}
   end
+
+  defp arguments(%{sentinel: nil} = state),
+    do: Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)
+
+  defp arguments(%{sentinel: path}), do: [path, "--sentinel"]
 
   # The test's own directives come last and win.
   defp config(state) do
@@ -220,7 +225,10 @@ defmodule Vdr.Test.Server do
         await_ready(%{state | pid: String.to_integer(pid)})
 
       {^io, {:data, {_eol, line}}} ->
-        if(line =~ "Ready to accept connections", do: {:ok, logged(state, line)}, else: await_ready(logged(state, line)))
+        if(line =~ ~r/Ready to accept connections|Sentinel ID is/,
+          do: {:ok, logged(state, line)},
+          else: await_ready(logged(state, line))
+        )
 
       {^io, {:exit_status, _}} ->
         {:error, %{state | io: nil, pid: nil}}

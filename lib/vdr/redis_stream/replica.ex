@@ -31,7 +31,7 @@ defmodule Vdr.RedisStream.Replica do
   alias Vdr.RedisStream.{CommandFilter, Standing}
 
   @enforce_keys [:options, :module, :callback, :tag, :native, :link]
-  defstruct [:options, :module, :callback, :tag, :native, :link, attached: false]
+  defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
 
   @type replica_state ::
           :init
@@ -160,7 +160,8 @@ defmodule Vdr.RedisStream.Replica do
     tag = make_ref()
     native = Native.handler_new(self(), tag, options.only, with_db(initial))
     :ok = Standing.register(native)
-    {:ok, link} = Vdr.Link.start_link({native, options, {Standing, self()}})
+    owner = {Standing, self()}
+    {:ok, link} = Vdr.Link.start_link({native, options, owner})
 
     {:ok,
      %__MODULE__{
@@ -169,8 +170,16 @@ defmodule Vdr.RedisStream.Replica do
        callback: callback,
        tag: tag,
        native: native,
-       link: link
+       link: link,
+       listener: listener(owner, options)
      }}
+  end
+
+  defp listener(_owner, %{sentinel: nil}), do: nil
+
+  defp listener(owner, options) do
+    {:ok, listener} = Vdr.Sentinel.Listener.start_link({owner, options})
+    listener
   end
 
   defp with_db({id, offset}), do: {id, offset, 0}
@@ -221,6 +230,9 @@ defmodule Vdr.RedisStream.Replica do
   def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
   def handle_info({:EXIT, link, reason}, %{link: link} = state), do: {:stop, {:link_crashed, reason}, state}
 
+  def handle_info({:EXIT, listener, reason}, %{listener: listener} = state),
+    do: {:stop, {:listener_crashed, reason}, state}
+
   def handle_info(message, state) do
     cond do
       implements?(state, :handle_info, 2) -> informed(run(state, :handle_info, [state.callback, message]), state)
@@ -267,8 +279,12 @@ defmodule Vdr.RedisStream.Replica do
   def terminate(_reason, state) do
     # The primary sends nothing more while the callback puts its things in order.
     Native.link_stop(state.native)
-    Process.unlink(state.link)
-    Process.exit(state.link, :shutdown)
+
+    for pid <- [state.listener, state.link], pid != nil do
+      Process.unlink(pid)
+      Process.exit(pid, :shutdown)
+    end
+
     if implements?(state, :handle_destroy, 1), do: run(state, :handle_destroy, [state.callback])
   end
 

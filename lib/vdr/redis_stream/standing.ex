@@ -51,4 +51,8 @@ defmodule Vdr.RedisStream.Standing do
 
   @impl Owner
   def refused(_replica, _reason), do: :ok
+
+  # No instance's id: who subscribed to an instance hears of that one alone.
+  @impl Owner
+  def subject(_replica, options), do: {Vdr.RedisStream.Replica, options.id}
 end

@@ -12,6 +12,7 @@ pub mod fpconv;
 pub mod handshake;
 pub mod keyspace;
 pub mod live;
+pub mod memory;
 pub mod mirror;
 pub mod only;
 pub mod rdb;

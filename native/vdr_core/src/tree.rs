@@ -12,6 +12,10 @@
 //!     [ (k, v) (k, v) ... ]        [ (k, v) ... ]
 //! ```
 
+mod diff;
+
+pub use diff::{Diff, Difference};
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! The reads as Lua functions: arguments from Lua, the row, its reply to Lua.
 
+use crate::engine::QUICK_ELEMENTS_MAX;
 use crate::vm::Current;
 use mlua::{BorrowedBytes, IntoLua, Lua, MultiValue, Table, Value};
 use std::sync::Arc;
@@ -41,6 +42,9 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
     };
     let view = subject.snapshot.view(subject.db, subject.now_ms);
     let elements = row.elements(view, &args);
+    if elements > QUICK_ELEMENTS_MAX {
+        current.leave_quick()?;
+    }
     if elements.saturating_mul(ELEMENT_BYTES) > current.memory_bytes.load(Ordering::Relaxed) {
         return Err(mlua::Error::MemoryError(format!("{} of {elements} elements at once", row.name)));
     }
@@ -154,6 +158,13 @@ impl IntoLua for ToLua<'_, '_> {
                 for (at, (field, value)) in fields.into_iter().enumerate() {
                     clock(current, at)?;
                     table.raw_set(lua.create_string(field)?, lua.create_string(value)?)?;
+                }
+                Ok(Value::Table(table))
+            }
+            Reply::Record(fields) => {
+                let table = lua.create_table_with_capacity(0, fields.len())?;
+                for (name, reply) in fields {
+                    table.raw_set(name, ToLua { reply, current })?;
                 }
                 Ok(Value::Table(table))
             }

@@ -3,7 +3,7 @@
 use crate::error::{Kind, ScriptError};
 use corosensei::stack::DefaultStack;
 use mlua::chunk::Compiler;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Longer sources are refused: the compiler's time and memory are not under the script's limits.
 const SOURCE_MAX_BYTES: usize = 1 << 20;
@@ -16,6 +16,8 @@ const COMPILER_STACK_BYTES: usize = 8 << 20;
 pub struct Script {
     pub(crate) id: u64,
     pub(crate) bytecode: Vec<u8>,
+    /// How many of the next calls are no quick attempts, since one was not enough.
+    pub(crate) long_calls: AtomicU32,
 }
 
 impl Script {
@@ -32,6 +34,6 @@ impl Script {
             let error = ScriptError::from(error);
             ScriptError::new(error.kind, format!("script:{}", error.message.trim_start_matches(':')))
         })?;
-        Ok(Script { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), bytecode })
+        Ok(Script { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), bytecode, long_calls: AtomicU32::new(0) })
     }
 }

@@ -9,6 +9,9 @@
 //! Native stack: Luau nests C calls up to 200 deep, for which it takes up to 512 KB; a dirty scheduler of the BEAM has
 //! 320 KB. So each interpreter has a stack of its own and runs on it.
 //!
+//! Quick attempts: with small limits, on a thread that has no time. Whatever could be long ends one: a large read or a
+//! library function that would be busy, and whatever could catch the error that ends it.
+//!
 //! Isolation: all library tables are read-only, and each call has a fresh table of globals before them.
 
 use crate::engine::{Limits, Subject};
@@ -28,6 +31,9 @@ use vdr_core::commands::Arg;
 
 /// Twice what the deepest nesting took in a debug build; only touched pages cost memory.
 const STACK_BYTES: usize = 4 << 20;
+
+/// Once in so many looks at the clock, whether somebody still waits for the answer is looked at as well.
+const LOOKS_PER_CALLER: usize = 1024;
 
 /// Garbage that a call may leave in the interpreter; more is collected before the next.
 const GARBAGE_MAX_BYTES: usize = 1 << 20;
@@ -108,6 +114,9 @@ pub(crate) struct Current {
     built: Instant,
     deadline_ns: AtomicU64,
     expired: AtomicBool,
+    quick: AtomicBool,
+    /// How often the time was looked at.
+    looks: AtomicUsize,
     pub(crate) memory_bytes: AtomicUsize,
     pub(crate) subject: Mutex<Option<Subject>>,
 }
@@ -118,12 +127,15 @@ impl Current {
             built: Instant::now(),
             deadline_ns: AtomicU64::new(u64::MAX),
             expired: AtomicBool::new(false),
+            quick: AtomicBool::new(false),
+            looks: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
             subject: Mutex::new(None),
         }
     }
 
-    fn start(&self, subject: Subject, limits: Limits) {
+    fn start(&self, subject: Subject, limits: Limits, quick: bool) {
+        self.quick.store(quick, Ordering::Relaxed);
         let deadline = self.built.elapsed().saturating_add(limits.timeout);
         self.deadline_ns.store(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.expired.store(false, Ordering::Relaxed);
@@ -139,11 +151,32 @@ impl Current {
     /// An error once the time is up, and from then on.
     pub(crate) fn check_time(&self) -> mlua::Result<()> {
         let now = u64::try_from(self.built.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        if looks.is_multiple_of(LOOKS_PER_CALLER) && self.is_abandoned() {
+            self.deadline_ns.store(0, Ordering::Relaxed);
+        }
         if now < self.deadline_ns.load(Ordering::Relaxed) {
             return Ok(());
         }
+        self.expire()
+    }
+
+    /// Ends a quick attempt: what comes next may be long.
+    pub(crate) fn leave_quick(&self) -> mlua::Result<()> {
+        if self.quick.load(Ordering::Relaxed) { self.expire() } else { Ok(()) }
+    }
+
+    fn expire(&self) -> mlua::Result<()> {
+        self.deadline_ns.store(0, Ordering::Relaxed);
         self.expired.store(true, Ordering::Relaxed);
         Err(mlua::Error::runtime("timeout"))
+    }
+
+    /// Not looked at while a read is at work.
+    fn is_abandoned(&self) -> bool {
+        let subject = self.subject.try_lock();
+        let abandoned = subject.as_ref().and_then(|subject| subject.as_ref()?.abandoned.as_deref());
+        abandoned.is_some_and(|abandoned| abandoned.load(Ordering::Relaxed))
     }
 
     fn failure(&self, error: ScriptError, timeout: Duration) -> ScriptError {
@@ -181,13 +214,14 @@ impl Vm {
         keys: &[&[u8]],
         args: &[Arg<'_>],
         limits: Limits,
+        quick: bool,
     ) -> Result<LuaValue, ScriptError> {
         let Vm { lua, current, globals_meta, functions, stack, .. } = self;
         corosensei::on_stack(stack, || {
             let function = loaded(lua, functions, script)?;
             function.set_environment(globals(lua, globals_meta, keys, args)?)?;
             lua.set_memory_limit(lua.used_memory().saturating_add(limits.memory_bytes).max(1))?;
-            current.start(subject, limits);
+            current.start(subject, limits, quick);
             let answer = match function.call::<Value>(()) {
                 Ok(value) => Reader::new(current, limits.memory_bytes).read(&value),
                 Err(error) => Err(error.into()),
@@ -221,7 +255,11 @@ fn build(current: &Arc<Current>) -> mlua::Result<(Lua, Table)> {
         keep_only(&if name.is_empty() { globals.clone() } else { globals.raw_get(*name)? }, kept)?;
     }
     let ts = lua.create_table()?;
-    lua.load(PRELUDE).set_name("=library").call::<()>((reads::functions(&lua, current)?, ts.clone()))?;
+    let clock = current.clone();
+    let long = lua.create_function(move |_, ()| clock.leave_quick())?;
+    let library = lua.load(PRELUDE).set_name("=library");
+    let catching: Table = library.call((reads::functions(&lua, current)?, ts.clone(), long))?;
+    catching.for_each(|name: String, function: Function| globals.raw_set(name, function))?;
     globals.raw_set("ts", ts)?;
     lua.sandbox(true)?;
     let globals_meta = lua.create_table()?;

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use support::{run_with, subject};
 use vdr_core::commands::{self, Arg};
-use vdr_lua::{Engine, Kind, Limits, LuaValue, ScriptError};
+use vdr_lua::{Engine, Kind, Limits, LuaValue, ScriptError, Subject};
 
 fn bytes(text: &str) -> LuaValue {
     LuaValue::Bytes(text.as_bytes().to_vec())
@@ -64,6 +67,67 @@ local owner_id = ts.get('item:456:owner_id')
 return ts.hget('user:' .. owner_id, 'name')
 ";
     assert_eq!(run(script), Ok(bytes("Ona")));
+}
+
+fn attempt(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError>> {
+    match engine.script(source.as_bytes()) {
+        Ok(script) => engine.attempt(&script, subject(3), &[], &[], Limits::default()),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+#[test]
+fn a_short_script_needs_no_more_than_an_attempt() {
+    let engine = Engine::new();
+    let source = "local sum = 0 for i = 1, 20 do sum = sum + ts.get('k:00007') end return {sum, ts.get('queue2')}";
+    assert_eq!(attempt(&engine, source), None, "there is no interpreter yet");
+    run_with(&engine, &subject(3), "return 1", &[], &[], Limits::default()).unwrap();
+    assert_eq!(attempt(&engine, source), Some(Ok(list([LuaValue::Int(140)]))));
+    let failed = attempt(&engine, "\nerror('no')").unwrap().unwrap_err();
+    assert_eq!((failed.kind, failed.message.as_str()), (Kind::Runtime, "script:2: no"));
+}
+
+/// Each would see the limits of the attempt if it were let go on.
+#[test]
+fn what_is_long_or_could_hide_it_is_no_attempt() {
+    for source in [
+        "while true do end",
+        "return #string.rep('x', 100000)",
+        "return #ts.keys('k:*')",
+        "return pcall(ts.keys, 'k:*')",
+        "return select(2, xpcall(function() return string.rep('x', 1e6) end, function() return 'caught' end))",
+        "return coroutine.resume(coroutine.create(function() return string.rep('x', 1e6) end))",
+        "return coroutine.wrap(function() return 1 end)()",
+        "return string.find(string.rep('a', 30000), string.rep('a', 10000) .. 'b', 1, true)",
+        "local t = table.create(3000, 1) table.sort(t) return 1",
+        "local t = table.create(3000, 1) table.move(t, 1, 3000, 2) return 1",
+        "local t = {} for i = 1, 3000 do t[i] = i end return t",
+    ] {
+        let engine = Engine::new();
+        run_with(&engine, &subject(3), "return 1", &[], &[], Limits::default()).unwrap();
+        assert_eq!(attempt(&engine, source), None, "{source}");
+        assert_eq!(attempt(&engine, source), None, "{source}");
+        assert_eq!(attempt(&engine, "return 2"), Some(Ok(LuaValue::Int(2))), "after {source}");
+    }
+}
+
+#[test]
+fn a_script_that_nobody_waits_for_ends() {
+    let abandoned = Arc::new(AtomicBool::new(false));
+    let data = Subject { abandoned: Some(abandoned.clone()), ..subject(3) };
+    let engine = Engine::new();
+    let script = engine.script(b"while true do pcall(ts.get, 'k:00001') end").unwrap();
+    let start = Instant::now();
+    let ended = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            engine.run(&script, data, &[], &[], Limits { timeout: Duration::from_secs(60), ..Limits::default() })
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        abandoned.store(true, Ordering::Relaxed);
+        running.join().unwrap()
+    });
+    assert_eq!(ended.unwrap_err().kind, Kind::Timeout);
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 mod handler;
 mod instance;
 mod link;
+mod lua;
+mod pool;
 mod read;
 mod reaper;
 mod replica;
@@ -14,6 +16,7 @@ mod snapshot;
 mod source;
 mod store;
 mod terms;
+mod walk;
 mod watcher;
 
 rustler::init!("Elixir.Vdr.Native", load = load);

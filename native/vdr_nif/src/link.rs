@@ -9,26 +9,84 @@ use crate::watcher::Recipient;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 use vdr_core::mirror::Mirror;
 use vdr_core::rdb::Progress;
-use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
+
+/// How old data may be that is still read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReads {
+    Allow,
+    /// Until nothing has been heard of the primary for so long.
+    MaxMs(i64),
+    /// Only while a link streams.
+    Deny,
+}
+
+const NEVER: i64 = i64::MAX;
+const ALWAYS: i64 = i64::MIN;
 
 /// How the link stands, for those who ask.
 pub struct Standing {
     state: Mutex<Option<LinkState>>,
+    role: Mutex<Option<Role>>,
+    stale_reads: StaleReads,
+    /// From when on reads are refused, by the clock that nobody sets. It is all that a read looks at.
+    refuse_at_ms: AtomicI64,
     /// When something came last, and when a link streamed last; 0 is never.
     last_message_ms: AtomicI64,
     last_streaming_ms: AtomicI64,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Standing { state: Mutex::new(None), last_message_ms: AtomicI64::new(0), last_streaming_ms: AtomicI64::new(0) }
-    }
-}
-
 impl Standing {
+    pub fn new(stale_reads: StaleReads) -> Self {
+        let refuse_at_ms = if stale_reads == StaleReads::Allow { NEVER } else { ALWAYS };
+        Standing {
+            state: Mutex::new(None),
+            role: Mutex::new(None),
+            stale_reads,
+            refuse_at_ms: AtomicI64::new(refuse_at_ms),
+            last_message_ms: AtomicI64::new(0),
+            last_streaming_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Reads are to be refused.
+    pub fn refuses(&self) -> bool {
+        let refuse_at_ms = self.refuse_at_ms.load(Ordering::Relaxed);
+        refuse_at_ms != NEVER && steady_ms() >= refuse_at_ms
+    }
+
+    /// Reads may be refused at times.
+    pub fn may_refuse(&self) -> bool {
+        self.stale_reads != StaleReads::Allow
+    }
+
+    /// What is read is the primary's data of now.
+    fn fresh(&self) {
+        let refuse_at_ms = match self.stale_reads {
+            StaleReads::Allow | StaleReads::Deny => NEVER,
+            StaleReads::MaxMs(bound) => steady_ms().saturating_add(bound),
+        };
+        self.refuse_at_ms.store(refuse_at_ms, Ordering::Relaxed);
+    }
+
+    /// Something came. While a snapshot file comes, what is read does not get any fresher.
+    fn heard(&self) {
+        self.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.may_refuse() && *self.state.lock() == Some(LinkState::Streaming) {
+            self.fresh();
+        }
+    }
+
+    /// None: the server was not asked, or did not tell.
+    pub fn role(&self) -> Option<Role> {
+        *self.role.lock()
+    }
+
     /// None: there is no link.
     pub fn state(&self) -> Option<LinkState> {
         *self.state.lock()
@@ -53,8 +111,25 @@ impl Standing {
         if *current == Some(LinkState::Streaming) {
             self.last_streaming_ms.store(now_ms(), Ordering::Relaxed);
         }
+        match state {
+            Some(LinkState::Streaming) => self.fresh(),
+            _ if self.stale_reads == StaleReads::Deny => self.refuse_at_ms.store(ALWAYS, Ordering::Relaxed),
+            _ => {}
+        }
         *current = state;
     }
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing::new(StaleReads::Allow)
+    }
+}
+
+/// Milliseconds that no clock setting moves.
+fn steady_ms() -> i64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER)
 }
 
 fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
@@ -76,6 +151,7 @@ impl Reporter {
     pub fn new(seat: Arc<Seat>, recipient: Recipient) -> Self {
         let link = seat.next_link();
         seat.standing.set(Some(LinkState::Init));
+        *seat.standing.role.lock() = None;
         Reporter { seat, link, recipient: Arc::new(recipient) }
     }
 
@@ -84,7 +160,8 @@ impl Reporter {
     }
 
     pub fn feed(&self, inner: Arc<Inner>) -> Feed {
-        Feed { inner, link: self.link, recipient: self.recipient.clone(), told_ready: false }
+        let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        Feed { inner, link: self.link, recipient: self.recipient.clone(), told_ready: false, told_given_up }
     }
 }
 
@@ -96,8 +173,16 @@ impl Observer for Reporter {
         }
     }
 
+    fn role(&self, role: Role) {
+        if self.seat.is_current(self.link) {
+            *self.seat.standing.role.lock() = Some(role);
+        }
+    }
+
     fn received(&self, _bytes: usize) {
-        self.seat.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.seat.is_current(self.link) {
+            self.seat.standing.heard();
+        }
     }
 
     fn ended(&self, end: &LinkEnd) {
@@ -115,6 +200,8 @@ pub struct Feed {
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
+    /// Guard windows given up that the recipient knows of.
+    told_given_up: u64,
 }
 
 impl Feed {
@@ -124,9 +211,19 @@ impl Feed {
         self.inner.seat.is_current(self.link).then(|| work(&mut mirror))
     }
 
-    fn tell_ready(&mut self) {
+    /// Tells what has come to be by what the mirror was just given.
+    fn tell(&mut self) {
+        let given_up = self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        if given_up != self.told_given_up {
+            self.told_given_up = given_up;
+            self.recipient.send(terms::guard_given_up);
+        }
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
+            // Who is told must not be refused.
+            if self.inner.seat.is_current(self.link) {
+                self.inner.seat.standing.fresh();
+            }
             self.recipient.send(terms::ready);
         }
     }
@@ -148,7 +245,7 @@ impl Sink for Feed {
 
     fn continued(&mut self, replication_id: &str) {
         self.mirror(|mirror| mirror.continued(replication_id));
-        self.tell_ready();
+        self.tell();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -164,14 +261,14 @@ impl Sink for Feed {
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
         self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
-        self.tell_ready();
+        self.tell();
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
         let ack_wanted = step?;
-        self.tell_ready();
+        self.tell();
         Ok(StreamStep { ack_wanted, left: false })
     }
 
@@ -181,7 +278,7 @@ impl Sink for Feed {
 
     fn tick(&mut self) {
         self.mirror(|mirror| mirror.tick(now_ms()));
-        self.tell_ready();
+        self.tell();
     }
 
     fn ended(&mut self) {

@@ -1,7 +1,7 @@
 //! Who feeds: one link at a time. A link that is told to stop still runs for a moment, while its successor may have
 //! begun: so each link gets a number, and what comes from any but the last one falls on deaf ears.
 
-use crate::link::Standing;
+use crate::link::{StaleReads, Standing};
 use parking_lot::Mutex;
 use rustler::Monitor;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,10 @@ pub struct Seat {
 }
 
 impl Seat {
+    pub fn new(stale_reads: StaleReads) -> Self {
+        Seat { standing: Standing::new(stale_reads), ..Seat::default() }
+    }
+
     pub fn is_current(&self, link: u64) -> bool {
         self.link.load(Ordering::SeqCst) == link
     }

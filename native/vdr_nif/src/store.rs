@@ -1,20 +1,18 @@
 //! One instance: its mirror, who reads it, who watches it, and the link that feeds it.
 
+use crate::link::StaleReads;
 use crate::reaper;
 use crate::seat::Seat;
-use crate::source::Held;
+use crate::source::{Held, Holdings};
 use crate::watcher::{Processes, Recipient};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
 use vdr_core::only::Only;
 use vdr_core::watch::WatchError;
-
-/// Writers who set and remove this key want what lies between to be seen at once.
-const GUARD_KEY: &[u8] = b"__vdr_tx";
 
 /// What the instance's resource holds.
 pub struct Store {
@@ -27,22 +25,23 @@ pub struct Inner {
     pub mirror: Mutex<Mirror>,
     pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
-    snapshots: Arc<AtomicUsize>,
+    snapshots: Arc<Holdings>,
     closed: AtomicBool,
 }
 
 impl Store {
-    /// `only`: what is mirrored, if not everything.
-    pub fn new(only: Option<Only>) -> Self {
+    /// Writers who set and remove the guard key want what lies between to be seen at once. `only`: what is mirrored, if not
+    /// everything.
+    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Only>) -> Self {
         let shared = Shared::default();
-        let mut mirror = Mirror::new(shared.clone(), Some(GUARD_KEY.to_vec()), Box::new(reaper::bury));
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury));
         if let Some(only) = only {
             mirror = mirror.only(only);
         }
         let inner = Inner {
             shared,
             mirror: Mutex::new(mirror),
-            seat: Arc::default(),
+            seat: Arc::new(Seat::new(stale_reads)),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
@@ -62,12 +61,25 @@ impl Store {
         self.inner.closed.load(Ordering::SeqCst)
     }
 
-    pub fn hold(&self) -> Option<Held> {
-        Some(Held::new(self.live().snapshot()?, self.inner.snapshots.clone()))
+    pub fn has_data(&self) -> bool {
+        self.live().load().is_some()
     }
 
-    pub fn snapshots_held(&self) -> usize {
-        self.inner.snapshots.load(Ordering::Relaxed)
+    /// What is there is too old to be read, by what the instance was told.
+    pub fn is_stale(&self) -> bool {
+        self.inner.seat.standing.refuses()
+    }
+
+    pub fn hold(&self) -> Option<Held> {
+        if self.is_stale() {
+            return None;
+        }
+        let full_syncs = self.inner.shared.status.full_syncs.load(Ordering::Relaxed);
+        Some(Held::new(self.live().snapshot()?, full_syncs, self.inner.snapshots.clone()))
+    }
+
+    pub fn holdings(&self) -> &Holdings {
+        &self.inner.snapshots
     }
 
     /// The end of the instance: nothing can be read from here on, and the link is told to stop.

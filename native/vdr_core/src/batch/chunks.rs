@@ -143,6 +143,8 @@ impl Visit for Chunks {
                 self.add(&[name, value]);
             }
             Element::Member { member, score } => self.add(&[score.to_string().as_bytes(), member]),
+            // Streams are left out.
+            Element::Entry { .. } => {}
         }
     }
 

@@ -128,13 +128,13 @@ mod tests {
     use super::super::harness::{Mirror, touched};
     use super::*;
     use crate::keyspace::Entry;
-    use crate::value::Value;
+    use crate::value::{Stream, Value};
 
     #[test]
     fn types_are_told_by_the_servers_names() {
         let mut mirror = Mirror::new();
         mirror.run(&["set s 1", "rpush l 1", "sadd m 1", "zadd z 1 1", "hset h a b"]);
-        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Value::Stream));
+        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Stream::default()));
         mirror.keyspace.db_mut(0).insert(Blob::from("o"), Entry::new(Value::Other));
         for (key, kind) in [
             ("s", "string"),
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn values_that_are_not_understood_are_keys_all_the_same() {
         let mut mirror = Mirror::new();
-        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Value::Stream));
+        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Stream::default()));
         mirror.run(&["copy s t", "rename s u", "pexpireat u 5000000", "move t 1", "unlink u none"]);
         assert_eq!((mirror.ask("dbsize"), mirror.keyspace.db(1).len()), ("0".into(), 1));
     }

@@ -13,7 +13,7 @@ mod geo;
 mod geo_area;
 mod glob;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 mod hashes;
 mod hll;
 mod hll_bytes;
@@ -28,6 +28,7 @@ mod scan;
 mod sets;
 mod slots;
 mod sort;
+mod streams;
 mod strings;
 mod tuple;
 mod write;
@@ -41,6 +42,7 @@ mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use scan::{Portion, Wanted, walk};
 pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
@@ -114,6 +116,7 @@ pub fn reads() -> impl Iterator<Item = &'static Read> {
         sets::READS,
         hashes::READS,
         zsets::READS,
+        streams::READS,
         keys::READS,
         expiry::READS,
         scan::READS,
@@ -136,6 +139,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         zsets_writes::WRITES,
         zsets_stores::WRITES,
         geo::WRITES,
+        streams::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,
@@ -157,6 +161,7 @@ pub fn kind(row: &Write) -> Option<Kind> {
         let kinds = kinds.chain(zsets.into_iter().flat_map(|rows| of(rows, Kind::ZSet)));
         let kinds = kinds.chain(of(lists::WRITES, Kind::List)).chain(of(sort::WRITES, Kind::List));
         let kinds = kinds.chain(of(sets::WRITES, Kind::Set)).chain(of(hashes::WRITES, Kind::Hash));
+        let kinds = kinds.chain(of(streams::WRITES, Kind::Stream));
         kinds.collect()
     });
     KINDS.get(row.name).copied()

@@ -23,7 +23,12 @@ pub fn subject(members: usize) -> Subject {
     for i in 0..10_000 {
         db.insert(Blob::new(format!("k:{i:05}").as_bytes()), Entry::new(Blob::from_int(i)));
     }
-    Subject { snapshot: Arc::new(Snapshot { keyspace, ..Snapshot::default() }), db: 0, now_ms: 1_000_000 }
+    Subject {
+        snapshot: Arc::new(Snapshot { keyspace, ..Snapshot::default() }),
+        db: 0,
+        now_ms: 1_000_000,
+        abandoned: None,
+    }
 }
 
 pub fn run_with(

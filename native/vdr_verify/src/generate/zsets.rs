@@ -1,8 +1,8 @@
 //! Sorted sets and places.
 
 use super::{Generator, Kind};
-use crate::client::Command;
 use crate::cmd;
+use vdr_testkit::Command;
 
 impl Generator {
     pub(super) fn zset_command(&mut self) -> Command {

@@ -1,0 +1,161 @@
+defmodule Vdr.Live.SupervisionTest do
+  # Processes die and instances come and go; data, watches, threads and sockets do not suffer.
+  use Vdr.Test.LiveCase, async: false
+
+  @moduletag timeout: 300_000
+
+  setup do
+    Process.flag(:trap_exit, true)
+    :ok
+  end
+
+  defp child(supervisor, name) do
+    Enum.find_value(Supervisor.which_children(supervisor), fn {id, pid, _, _} -> id == name && is_pid(pid) && pid end)
+  catch
+    :exit, _gone -> nil
+  end
+
+  defp kill(nil), do: :ok
+  defp kill(pid), do: Process.exit(pid, :kill)
+
+  # Each of an instance's processes, and the one that all instances share.
+  defp kill_one(id) do
+    {_store, supervisor} = Vdr.Instances.find(id)
+
+    case :rand.uniform(3) do
+      1 -> kill(child(supervisor, Vdr.Link))
+      2 -> kill(supervisor)
+      3 -> kill(Process.whereis(Vdr.Instances))
+    end
+  end
+
+  defp write(redis, n) do
+    receive do
+      :enough -> n
+    after
+      0 ->
+        Redix.pipeline!(redis, [["SET", "n", n], ["HSET", "h", "f#{rem(n, 50)}", n], ["RPUSH", "l", n]])
+        write(redis, n + 1)
+    end
+  end
+
+  live_test "killing processes at random under load costs neither data nor watches", %{redis: redis, server: server},
+    mirror: false,
+    config: [{"repl-backlog-size", "64mb"}] do
+    # Ten times a second is no rate at which a supervisor of default settings goes on.
+    supervisor = start_supervised!({DynamicSupervisor, strategy: :one_for_one, max_restarts: 1000})
+    id = {:killed, System.unique_integer([:positive])}
+    options = [id: id, host: "127.0.0.1", port: Server.port(server), reconnect_delay_ms: 5]
+    {:ok, _pid} = DynamicSupervisor.start_child(supervisor, {Veidrodelis, options})
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    ref = make_ref()
+    :ok = Veidrodelis.watch(id, 0, "end", ref)
+    writer = Task.async(fn -> write(Server.connect!(server), 1) end)
+
+    reader =
+      Task.async(fn ->
+        Stream.repeatedly(fn -> Veidrodelis.get(id, 0, "never") end)
+        |> Enum.take_while(fn answer ->
+          assert answer == {:ok, nil}
+
+          receive do
+            :enough -> false
+          after
+            1 -> true
+          end
+        end)
+      end)
+
+    for _ <- 1..40 do
+      kill_one(id)
+      Process.sleep(:rand.uniform(80))
+    end
+
+    send(writer.pid, :enough)
+    assert Task.await(writer, 20_000) > 10
+    send(reader.pid, :enough)
+    Task.await(reader, 20_000)
+
+    Mirror.eventually("it streams again", fn -> Veidrodelis.info(id) end, fn ->
+      match?(%{state: :streaming}, Veidrodelis.info(id))
+    end)
+
+    Redix.command!(redis, ["SET", "end", "x"])
+    assert_receive {^ref, %Vdr.WatchEvent.Update{key: "end"}}, 20_000
+    Compare.assert_equal(redis, id, [0])
+    assert %{full_syncs: 1, watches: 1} = Veidrodelis.info(id)
+  end
+
+  live_test "the store of an instance that is killed and not started again is given back", %{server: server},
+    mirror: false do
+    id = {:orphan, System.unique_integer([:positive])}
+    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    kill(pid)
+    assert_receive {:EXIT, ^pid, :killed}
+    assert Veidrodelis.get(id, 0, "k") == {:ok, nil}
+    Mirror.eventually("it is gone", fn -> Veidrodelis.get(id, 0, "k") == {:error, :not_found} end)
+
+    # Another server under the same id is another instance, at once.
+    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    kill(pid)
+    assert_receive {:EXIT, ^pid, :killed}
+    {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.free_port())
+    assert Veidrodelis.get(id, 0, "k") == {:error, :not_ready}
+    :ok = Veidrodelis.stop(id)
+  end
+
+  test "a thousand starts and stops in whatever state leave nothing behind, and each stop is quick" do
+    server = Server.start!(config: [{"maxclients", 1000}])
+    redis = Server.connect!(server)
+    # 20 MB of data, so that a thousand leaked instances could not be overlooked.
+    Redix.pipeline!(redis, for(n <- 1..20, do: ["SET", "k#{n}", :binary.copy("x", 1_000_000)]))
+    port = Server.port(server)
+    # What is started once and stays.
+    for n <- 1..20, do: start_and_stop({:warm, n}, port)
+    before = resources()
+
+    slowest = Enum.max(for n <- 1..1000, do: start_and_stop({:round, n}, port))
+    assert slowest < 1_000_000, "a stop took #{div(slowest, 1000)} ms"
+
+    Mirror.eventually("everything is given back", fn -> {before, resources(), clients(redis)} end, fn ->
+      now = resources()
+
+      clients(redis) == 1 and now.sockets <= before.sockets and now.threads <= before.threads and
+        now.processes <= before.processes + 5 and now.memory <= before.memory + 200_000_000
+    end)
+  end
+
+  # At once, while the file comes, or when it is there.
+  defp start_and_stop(id, port) do
+    {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: port)
+
+    case :rand.uniform(10) do
+      n when n <= 5 -> :ok
+      n when n <= 9 -> Process.sleep(:rand.uniform(10))
+      _rare -> :ok = Veidrodelis.await_ready(id, 20_000)
+    end
+
+    {us, :ok} = :timer.tc(fn -> Veidrodelis.stop(id) end)
+    us
+  end
+
+  defp clients(redis), do: redis |> Redix.command!(["CLIENT", "LIST"]) |> String.split("\n", trim: true) |> length()
+
+  defp resources do
+    :erlang.garbage_collect()
+
+    sockets =
+      Enum.count(File.ls!("/proc/self/fd"), &match?({:ok, "socket:" <> _}, File.read_link("/proc/self/fd/" <> &1)))
+
+    [_size, resident | _rest] = "/proc/self/statm" |> File.read!() |> String.split()
+
+    %{
+      sockets: sockets,
+      threads: length(File.ls!("/proc/self/task")),
+      processes: length(Process.list()),
+      memory: String.to_integer(resident) * 4096
+    }
+  end
+end

@@ -1,0 +1,134 @@
+defmodule Vdr.Live.TransportTest do
+  # TLS and Unix sockets by the options that users write.
+  use Vdr.Test.LiveCase, async: true
+
+  alias Vdr.Sentinel.Connection
+
+  # An authority, a server's certificate for "localhost" and a client's, as files.
+  defp certificates do
+    dir = Path.join(System.tmp_dir!(), "vdr-tls-#{System.pid()}-#{System.unique_integer([:positive])}")
+    File.mkdir_p!(dir)
+    on_exit(fn -> File.rm_rf!(dir) end)
+    name = {:Extension, {2, 5, 29, 17}, false, [dNSName: String.to_charlist("localhost")]}
+    key = [digest: :sha256, key: {:rsa, 2048, 65_537}]
+
+    data =
+      :public_key.pkix_test_data(%{
+        server_chain: %{root: key, intermediates: [], peer: key ++ [extensions: [name]]},
+        client_chain: %{root: key, intermediates: [], peer: key}
+      })
+
+    server = files(dir, "server", data.server_config)
+    client = files(dir, "client", data.client_config)
+    # Each side's `cacerts` are those that it trusts: the other's.
+    %{server: server, client: client}
+  end
+
+  defp files(dir, name, config) do
+    {kind, key} = config[:key]
+
+    %{
+      cert: pem(dir, name <> "-cert.pem", [{:Certificate, config[:cert], :not_encrypted}]),
+      key: pem(dir, name <> "-key.pem", [{kind, key, :not_encrypted}]),
+      ca: pem(dir, name <> "-ca.pem", for(der <- config[:cacerts], do: {:Certificate, der, :not_encrypted}))
+    }
+  end
+
+  defp pem(dir, name, entries) do
+    path = Path.join(dir, name)
+    File.write!(path, :public_key.pem_encode(entries))
+    path
+  end
+
+  defp tls_server(binary, files, auth_clients) do
+    tls_port = Server.free_port()
+
+    server =
+      Server.start!(
+        binary: binary,
+        config: [
+          {"tls-port", tls_port},
+          {"tls-cert-file", files.server.cert},
+          {"tls-key-file", files.server.key},
+          {"tls-ca-cert-file", files.server.ca},
+          {"tls-auth-clients", auth_clients}
+        ]
+      )
+
+    {server, tls_port}
+  end
+
+  defp mirror!(options) do
+    id = {:transport, System.unique_integer([:positive])}
+    start_supervised!({Veidrodelis, [id: id] ++ options})
+    id
+  end
+
+  for binary <- Server.available() do
+    @tag binary_of_tls: binary
+    test "#{binary.name}: TLS verifies the server, and a client certificate is shown", %{binary_of_tls: binary} do
+      files = certificates()
+      {server, port} = tls_server(binary, files, "yes")
+      redis = Server.connect!(server)
+      Redix.command!(redis, ["SET", "k", "secret"])
+      own = [certfile: files.client.cert, keyfile: String.to_charlist(files.client.key)]
+      trusted = [cacertfile: files.client.ca] ++ own
+
+      id = mirror!(url: "rediss://localhost:#{port}", ssl_opts: trusted)
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+      assert Veidrodelis.get(id, 0, "k") == {:ok, "secret"}
+      Mirror.settle(id, redis)
+
+      id = mirror!(host: "localhost", port: port, ssl: true, ssl_opts: own)
+      assert Veidrodelis.await_ready(id, 20_000) in [{:error, :tls_unknown_ca}, {:error, :tls_no_system_roots}]
+
+      id = mirror!(host: "127.0.0.1", port: port, ssl: true, ssl_opts: trusted)
+      assert Veidrodelis.await_ready(id, 20_000) == {:error, :tls_wrong_name}
+
+      id = mirror!(host: "127.0.0.1", port: port, ssl: true, ssl_opts: [server_name_indication: :disable] ++ trusted)
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+
+      id = mirror!(host: "127.0.0.1", port: port, ssl: true, ssl_opts: [verify: :verify_none] ++ own)
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+
+      id = mirror!(host: "localhost", port: port, ssl: true, ssl_opts: [cacertfile: files.client.ca])
+      assert Veidrodelis.await_ready(id, 20_000) == {:error, :tls_client_certificate_required}
+
+      id = mirror!(host: "localhost", port: port, ssl: true, ssl_opts: [cacertfile: files.client.ca <> ".gone"])
+      assert Veidrodelis.await_ready(id, 20_000) == {:error, :tls_bad_config}
+
+      connect = %{
+        timeout: 5000,
+        ssl: true,
+        ssl_opts: [cacertfile: files.client.ca, certfile: files.client.cert, keyfile: files.client.key],
+        socket_opts: [],
+        username: nil,
+        password: nil
+      }
+
+      # A Sentinel with TLS is reached in the same way as any server with TLS.
+      assert {:ok, connection} = Connection.open({"localhost", port}, connect)
+      assert {:ok, "PONG", connection} = Connection.command(connection, ["PING"])
+      Connection.close(connection)
+      assert {:error, {:unreachable, _text}} = Connection.open({"127.0.0.1", port}, connect)
+    end
+  end
+
+  live_test "a Unix socket is followed", %{server: server}, mirror: false do
+    path = Path.join(Server.info(server).dir, "redis.sock")
+    server = Server.start!(binary: Server.info(server).binary, config: [{"unixsocket", path}])
+    redis = Server.connect!(server)
+    Redix.command!(redis, ["SET", "k", "through the socket"])
+
+    for options <- [[socket: path], [url: "unix://" <> path]] do
+      id = mirror!(options)
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+      Mirror.settle(id, redis)
+      assert Veidrodelis.get(id, 0, "k") == {:ok, "through the socket"}
+      assert Veidrodelis.get_connected_to(id) == {:ok, {path, 0}}
+    end
+
+    id = mirror!(socket: path <> ".none", reconnect: false)
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :socket_not_found}
+  end
+end

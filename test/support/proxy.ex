@@ -1,0 +1,181 @@
+defmodule Vdr.Test.Proxy do
+  @moduledoc """
+  A TCP proxy that does to connections what networks do. It listens on a port of its own and hands every connection on to its
+  target, each direction by a process of its own, under whatever weather is set at the time:
+
+    * `:calm`
+    * `:stall` - nothing passes; it is kept and passes later
+    * `{:throttle, bytes, ms}` - so many bytes at a time, with so long a pause behind each
+    * `{:split, bytes}` - the same without a pause
+    * `{:delay, ms}` - everything comes later
+
+  What is due after so many bytes from the server, of the connection that comes next (`next/2`): `{:reset, bytes}`,
+  `{:corrupt, bytes}`.
+  """
+  use GenServer
+
+  @piece 65_536
+  @stall_ms 10
+
+  def start_link(target_port), do: GenServer.start_link(__MODULE__, target_port)
+  def port(proxy), do: GenServer.call(proxy, :port)
+  def weather(proxy, weather), do: GenServer.call(proxy, {:set, :weather, weather})
+  def target(proxy, port), do: GenServer.call(proxy, {:set, :target, port})
+  def next(proxy, due), do: GenServer.call(proxy, {:set, :next, due})
+
+  @doc "Ends every connection: `:close` in order, `:reset` without a word."
+  def cut(proxy, how), do: GenServer.call(proxy, {:cut, how})
+
+  @doc "Flips a bit of the next byte that comes from the server, on every connection."
+  def corrupt(proxy), do: GenServer.call(proxy, :corrupt)
+
+  @doc "How many connections there are."
+  def connections(proxy), do: GenServer.call(proxy, :connections)
+
+  @impl GenServer
+  def init(target_port) do
+    Process.flag(:trap_exit, true)
+    table = :ets.new(__MODULE__, [:public, read_concurrency: true])
+    :ets.insert(table, weather: :calm, target: target_port, next: nil, corrupt: 0)
+    {:ok, listener} = :gen_tcp.listen(0, options() ++ [ip: {127, 0, 0, 1}, reuseaddr: true, backlog: 100])
+    {:ok, port} = :inet.port(listener)
+    proxy = self()
+    spawn_link(fn -> accept(listener, table, proxy) end)
+    {:ok, %{table: table, port: port, pairs: %{}}}
+  end
+
+  defp options, do: [:binary, active: false, nodelay: true]
+
+  @impl GenServer
+  def handle_call(:port, _from, state), do: {:reply, state.port, state}
+  def handle_call(:connections, _from, state), do: {:reply, map_size(state.pairs), state}
+
+  def handle_call({:set, name, value}, _from, state) do
+    :ets.insert(state.table, {name, value})
+    {:reply, :ok, state}
+  end
+
+  def handle_call(:corrupt, _from, state) do
+    :ets.update_counter(state.table, :corrupt, 1)
+    {:reply, :ok, state}
+  end
+
+  def handle_call({:cut, how}, _from, state) do
+    Enum.each(state.pairs, fn {_pid, sockets} -> close(sockets, how) end)
+    {:reply, map_size(state.pairs), state}
+  end
+
+  @impl GenServer
+  def handle_info({:pair, pid, sockets}, state) do
+    Process.monitor(pid)
+    {:noreply, put_in(state.pairs[pid], sockets)}
+  end
+
+  def handle_info({:DOWN, _ref, :process, pid, _reason}, state) do
+    {sockets, pairs} = Map.pop(state.pairs, pid, [])
+    close(sockets, :close)
+    {:noreply, %{state | pairs: pairs}}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp accept(listener, table, proxy) do
+    {:ok, client} = :gen_tcp.accept(listener)
+
+    case :gen_tcp.connect({127, 0, 0, 1}, get(table, :target), options(), 1000) do
+      {:ok, server} ->
+        due = get(table, :next)
+        :ets.insert(table, {:next, nil})
+        pid = spawn(fn -> pump(client, server, table, due) end)
+        send(proxy, {:pair, pid, [client, server]})
+
+      {:error, _refused} ->
+        close([client], :reset)
+    end
+
+    accept(listener, table, proxy)
+  end
+
+  # One process for each direction; when either ends, both do.
+  defp pump(client, server, table, due) do
+    Process.flag(:trap_exit, true)
+    weather = %{table: table, due: nil, corrupted: get(table, :corrupt), passed: 0, others: [client, server]}
+    up = spawn_link(fn -> pass(client, server, Map.put(weather, :corrupted, :never)) end)
+    down = spawn_link(fn -> pass(server, client, %{weather | due: due}) end)
+
+    receive do
+      {:EXIT, pid, _reason} when pid in [up, down] -> close([client, server], :close)
+    end
+
+    Enum.each([up, down], &Process.exit(&1, :kill))
+  end
+
+  defp pass(from, to, weather) do
+    await_wind(weather.table)
+
+    with {:ok, data} <- :gen_tcp.recv(from, 0),
+         {data, weather} = damaged(data, weather),
+         :ok <- sent(to, data, weather.table) do
+      pass(from, to, %{weather | passed: weather.passed + byte_size(data)})
+    end
+  end
+
+  defp await_wind(table) do
+    if get(table, :weather) == :stall do
+      Process.sleep(@stall_ms)
+      await_wind(table)
+    end
+  end
+
+  defp damaged(data, weather) do
+    at = weather.due && elem(weather.due, 1) - weather.passed
+
+    case weather.due do
+      {:reset, _bytes} when at < byte_size(data) ->
+        close(weather.others, :reset)
+        exit(:normal)
+
+      {:corrupt, _bytes} when at in 0..(byte_size(data) - 1) ->
+        {flip(data, at), %{weather | due: nil}}
+
+      _not_yet ->
+        now = get(weather.table, :corrupt)
+
+        if weather.corrupted == :never or weather.corrupted == now,
+          do: {data, weather},
+          else: {flip(data, :rand.uniform(byte_size(data)) - 1), %{weather | corrupted: now}}
+    end
+  end
+
+  defp flip(data, at) do
+    <<before::binary-size(at), byte, rest::binary>> = data
+    <<before::binary, Bitwise.bxor(byte, 1), rest::binary>>
+  end
+
+  defp sent(_to, "", _table), do: :ok
+
+  defp sent(to, data, table) do
+    {size, pause_ms} =
+      case get(table, :weather) do
+        {:throttle, bytes, ms} -> {bytes, ms}
+        {:split, bytes} -> {bytes, 0}
+        {:delay, ms} -> {@piece, ms}
+        _calm_or_stall -> {@piece, 0}
+      end
+
+    size = min(size, byte_size(data))
+    <<piece::binary-size(size), rest::binary>> = data
+    if pause_ms > 0, do: Process.sleep(pause_ms)
+    await_wind(table)
+    with :ok <- :gen_tcp.send(to, piece), do: sent(to, rest, table)
+  end
+
+  defp close(sockets, how) do
+    for socket <- sockets do
+      if how == :reset, do: :inet.setopts(socket, linger: {true, 0})
+      :gen_tcp.close(socket)
+    end
+  end
+
+  defp get(table, name), do: :ets.lookup_element(table, name, 2)
+end

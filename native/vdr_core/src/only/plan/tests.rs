@@ -152,6 +152,7 @@ fn every_row_is_of_a_type_or_known_to_be_of_any() {
         "flushdb",
         "flushall",
         "trimslots",
+        "cluster",
         "restore",
         "restore-asking",
     ];

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-rust test-elixir verify chaos bench lint docs clean
+.PHONY: help setup servers demo test test-rust test-elixir verify chaos fuzz sanitize bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Erlang takes file names for Latin-1 under the C locale and Elixir warns about it.
@@ -25,9 +25,10 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust tests, Elixir tests, live tests, a minute of verify on each server found and a minute of chaos
+test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, a minute each of verify, of chaos and of each fuzzer
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
+	@bin/fuzz $${FUZZ_SECONDS:-60}
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 
 test-rust: setup
@@ -45,6 +46,12 @@ verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n
 chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
 	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
+fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb or apply
+	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
+
+sanitize: setup ## the core's tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is present
+	@bin/sanitize
+
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one
 	@$(MIX_TEST) run bench/run.exs $(ONLY)
 
@@ -54,7 +61,8 @@ lint: setup ## formatting and warnings of both languages
 	mix format --check-formatted
 	$(MIX_TEST) compile --force --warnings-as-errors
 
-docs: setup ## the Rust side's documentation, warnings denied, into target/doc
+docs: setup ## docs/commands.md from the command table, and the Rust side's documentation into target/doc
+	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_core --test commands_doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## everything that was built (unpacked servers stay)

@@ -24,7 +24,7 @@ defmodule Veidrodelis do
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Events, Instance, Instances, Options, Read, Script, Snapshot}
+  alias Vdr.{Events, Instance, Instances, Native, Options, Read, Script, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -140,7 +140,8 @@ defmodule Veidrodelis do
     * `replication_id`; `offset` - the last byte of the stream that is applied; `primary_offset` - the last byte that has come, which is
       what is known of the primary's own offset; `lag_bytes` - between the two; `last_message_ms_ago` - since something came, or nil
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
-      of commands of the stream that the library does not know
+      of commands of the stream that the library does not know, see docs/commands.md
+    * `divergences` - commands that contradicted the data; each ended its link and led to a full sync
     * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
     * `guard_window_ms` - for how long the guard key has been holding back writes, or nil; `guard_windows_given_up` - how often it
       was set for too long
@@ -251,6 +252,66 @@ defmodule Veidrodelis do
   """
   @spec diff(old :: source, new :: source, db) :: Enumerable.t()
   def diff(old, new, db), do: Vdr.Keys.diff(old, new, db)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  The 40 hex digits that `DEBUG DIGEST` of the primary answers on equal data: the proof that a mirror is right.
+
+  Equal data means the same offset: `MULTI`, `INFO replication`, `DEBUG DIGEST`, `EXEC` on the primary answers an offset and its
+  digest, and a snapshot tells its own, see `Vdr.Snapshot.offset/1`. Servers differ in how they write scores and expiring fields; the
+  mirror does as the server whose full sync it began with. Values of modules cannot be compared:
+  `{:error, {:not_comparable, keys}}` says how many there are. O(all data), some seven SHA-1 blocks per key, on a dirty scheduler; nobody
+  waits for it.
+
+      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "foo", "bar"]])
+      iex> Veidrodelis.digest(snapshot)
+      {:ok, "d2ab4820c1be0580ea28efbfe8bfa1dc05bb802a"}
+  """
+  @spec digest(source) ::
+          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+  def digest(source) do
+    case Read.source(source) do
+      nil -> {:error, :not_found}
+      native -> Native.digest(native)
+    end
+  end
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  As `DEBUG DIGEST-VALUE` of the primary: the digest of the value at one key, all zeros when there is none. O(size of the value).
+
+      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["RPUSH", "l", "a", "b"]])
+      iex> Veidrodelis.digest_value(snapshot, 0, "l")
+      {:ok, "62f55a532623cf6c3d81081db480b6fd8461eb3f"}
+  """
+  @spec digest_value(source, db, key) ::
+          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+  def digest_value(source, db, key) do
+    with native when native != nil <- Read.source(source),
+         {:error, :bad_argument} <- Native.digest_value(native, db, key) do
+      raise ArgumentError,
+            "Veidrodelis.digest_value takes (id_or_snapshot, db, key), db a number from 0, key a binary; " <>
+              "got #{inspect(db)} and #{inspect(key, limit: 10, printable_limit: 100)}"
+    else
+      nil -> {:error, :not_found}
+      answer -> answer
+    end
+  end
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A snapshot of what is in an RDB file, without any server: for tests and tools. All versions of Redis and Valkey are read.
+
+  `{:error, reason}` is `:enoent`, `:eacces`, `:eisdir`, `:not_a_file` or `:io_error`, or `{code, about}` for a file that is wrong,
+  where `about` is `%{offset: byte, key: key_or_nil, detail: text}`. Codes are `:rdb_bad_magic`, `:rdb_unsupported_version`,
+  `:rdb_unknown_type`, `:rdb_corrupt`, `:rdb_checksum`, `:rdb_truncated` and `:rdb_too_large`. O(size of the file), on a dirty scheduler.
+
+      iex> {:ok, snapshot} = Veidrodelis.load_rdb("test/fixtures/small.rdb")
+      iex> Veidrodelis.get(snapshot, 0, "user:1:name")
+      {:ok, "Alice"}
+  """
+  @spec load_rdb(Path.t()) :: {:ok, Snapshot.t()} | {:error, term}
+  def load_rdb(path), do: Vdr.RdbFile.load(path)
 
   @doc group: "Watches"
   @doc """

@@ -23,6 +23,9 @@ defmodule Vdr.Link do
   # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
 
+  # Each contradiction costs the primary a full sync, however soon the options say that the next attempt may come.
+  @diverged_ms 1_000
+
   @enforce_keys [:store, :options, :backoff, :owner]
   defstruct [
     :store,
@@ -36,7 +39,8 @@ defmodule Vdr.Link do
     attempts: 0,
     links: 0,
     sync: :partial,
-    ready: false
+    ready: false,
+    unknown: []
   ]
 
   @typedoc "What the link feeds, how, and who is told: a `Vdr.Link.Owner` with the name by which it knows the link."
@@ -136,6 +140,14 @@ defmodule Vdr.Link do
     :keep_state_and_data
   end
 
+  defp common(:info, {tag, {:unknown_command, name}}, %{tag: tag} = link) do
+    if name not in link.unknown do
+      Logger.warning("the stream brings #{name}, which the library does not know: what it changes is missing")
+    end
+
+    {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
+  end
+
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
 
   defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)
@@ -175,6 +187,7 @@ defmodule Vdr.Link do
 
     if link.options.reconnect and retry != :never do
       {delay_ms, backoff} = delay(link.backoff, retry)
+      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
       report(link, %{link: :waiting})
       disconnected(link, code, detail, retry, delay_ms)
       if retry == :slowly, do: refused(link, code)
@@ -182,7 +195,7 @@ defmodule Vdr.Link do
     else
       report(link, %{link: :stopped})
       disconnected(link, code, detail, retry, nil)
-      refused(link, code)
+      refused(link, refusal(code, detail))
       {:next_state, :stopped, link}
     end
   end
@@ -191,6 +204,9 @@ defmodule Vdr.Link do
     details = %{reason: code, detail: detail, refused: retry == :slowly, retry_in_ms: delay_ms, primary: link.primary}
     emit(link, :disconnected, details)
   end
+
+  defp refusal(:unknown_command, name), do: {:unknown_command, name}
+  defp refusal(code, _detail), do: code
 
   defp delay(backoff, :soon), do: Backoff.next(backoff)
   defp delay(backoff, :slowly), do: Backoff.slow(backoff)
@@ -227,7 +243,8 @@ defmodule Vdr.Link do
       ack: options.ack,
       connect_timeout_ms: options.timeout,
       read_timeout_ms: options.read_timeout,
-      ack_interval_ms: options.ack_interval_ms
+      ack_interval_ms: options.ack_interval_ms,
+      stop_on_unknown_command: options.on_unknown_command == :stop
     }
   end
 

@@ -1,7 +1,7 @@
 defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. What they answer is told where they are defined, in
-  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.Instances`, `Vdr.Link`, the
+  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link`, the
   # handler's process and the facade calls them.
 
   @on_load :load
@@ -48,7 +48,14 @@ defmodule Vdr.Native do
   def walk_keys(_source, _db, _after, _filter, _count), do: missing()
   def diff_new(_old, _new, _db), do: missing()
   def diff_next(_changes, _count), do: missing()
+  def snapshot_offset(_source), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
+  def digest(_source), do: missing()
+  def digest_value(_source, _db, _key), do: missing()
+
+  # Snapshot files
+  def rdb_open(_path, _purpose), do: missing()
+  def rdb_step(_file), do: missing()
 
   defp missing, do: :erlang.nif_error(:native_library_not_loaded)
 end

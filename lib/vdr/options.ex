@@ -76,6 +76,13 @@ defmodule Vdr.Options do
         "the key that holds writes back while it is set, so that they become visible together (see the guide on transactions); " <>
           "`false` for none"
     ],
+    on_unknown_command: [
+      type: {:one_of, [:continue, :stop]},
+      default: :continue,
+      doc:
+        "what to do when the stream brings a command that the library does not know: `:continue` counts it in `info/1` and logs " <>
+          "its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
+    ],
     only: [
       type: :only,
       doc:
@@ -280,6 +287,10 @@ defmodule Vdr.Options do
   defp check!(_name, :guard_key, false), do: :ok
   defp check!(_name, :guard_key, value) when is_binary(value) and value != "", do: :ok
   defp check!(name, :guard_key, value), do: refuse(name, "a string that is not empty, or false", inspect(value))
+
+  defp check!(name, {:one_of, words}, value) do
+    unless value in words, do: refuse(name, Enum.map_join(words, " or ", &inspect/1), inspect(value))
+  end
 
   defp check!(name, :command_filter, value) do
     unless Vdr.RedisStream.CommandFilter.filter?(value),

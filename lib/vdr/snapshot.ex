@@ -28,6 +28,10 @@ defmodule Vdr.Snapshot do
     with {:ok, native} <- Vdr.Native.snapshot_from_commands(db, commands), do: {:ok, %__MODULE__{native: native}}
   end
 
+  @doc "The replication offset that the snapshot shows: every byte of the stream up to it, none after. 0 for one of no link."
+  @spec offset(t) :: non_neg_integer
+  def offset(%__MODULE__{native: native}), do: Vdr.Native.snapshot_offset(native)
+
   @doc false
   @spec of(term) :: {:ok, t} | {:error, :not_found | :not_ready | :stale}
   def of(id) do

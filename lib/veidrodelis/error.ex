@@ -38,6 +38,18 @@ defmodule Veidrodelis.Error do
   # Of scripts.
   defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
+  # Of digests and snapshot files.
+  defp sentence({:not_comparable, keys}), do: "#{keys} keys hold values of modules, which have no digest here"
+  defp sentence(:enoent), do: "there is no such file"
+  defp sentence(:eacces), do: "the file may not be read"
+  defp sentence(:eisdir), do: "it is a directory"
+  defp sentence(:not_a_file), do: "it is no regular file"
+
+  defp sentence({code, %{offset: offset, key: key, detail: detail}}) when is_atom(code) do
+    where = if key, do: " in key #{inspect(key, printable_limit: 100)}", else: ""
+    "#{sentence(code)}: #{detail} at byte #{offset}#{where}"
+  end
+
   # Of starting a link.
   defp sentence(:no_thread), do: "the system has no thread left for the link"
   defp sentence(:process_gone), do: "the process that keeps the link is gone"
@@ -142,6 +154,9 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"
   defp sentence(:panicked), do: "the native library met a bug of its own"
+
+  defp sentence({:unknown_command, name}),
+    do: "the primary sent #{name}, which the library does not know, and :on_unknown_command is :stop"
 
   defp sentence({code, detail}) when is_atom(code) and is_binary(detail), do: "#{sentence(code)} (#{detail})"
 

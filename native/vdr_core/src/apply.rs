@@ -310,8 +310,7 @@ impl Applier {
     }
 
     fn count_unknown(&mut self, name: &[u8]) {
-        let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
-        let name = name.to_ascii_lowercase();
+        let name = unknown_name(name);
         let full = self.unknown.len() >= MAX_UNKNOWN_NAMES && !self.unknown.contains_key(&name);
         *self.unknown.entry(if full { OTHER_UNKNOWN.to_owned() } else { name }).or_default() += 1;
     }
@@ -332,6 +331,18 @@ impl Applier {
         dbs.retain(|db| self.guard_key.as_ref().is_some_and(|key| self.keyspace.db(*db).get(key).is_some()));
         dbs
     }
+}
+
+/// The name of an unknown command as it is counted and told.
+pub fn unknown_name(name: &[u8]) -> String {
+    let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
+    name.to_ascii_lowercase()
+}
+
+/// Names of commands that change nothing that we keep, and are passed over.
+pub fn passed_over() -> impl Iterator<Item = &'static [u8]> {
+    const OWN: &[&[u8]] = &[b"select", b"multi", b"exec", b"replconf"];
+    OWN.iter().chain(PASSED_OVER).copied()
 }
 
 fn shorten(args: &[&[u8]]) -> String {

@@ -84,6 +84,13 @@ pub struct NotComparable {
     pub others: usize,
 }
 
+impl NotComparable {
+    /// How many keys hold such values.
+    pub fn keys(&self) -> usize {
+        self.others
+    }
+}
+
 /// The digest of all databases. `now_ms` matters only to servers that leave out fields past their time.
 pub fn digest(keyspace: &Keyspace, dialect: Dialect, now_ms: i64) -> Result<Digest, NotComparable> {
     let mut all = Digest::default();

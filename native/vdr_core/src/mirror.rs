@@ -4,7 +4,7 @@
 //! where to go on. Publishing comes first, then the events of what was published: who is woken reads at least the state
 //! that it was told of.
 
-use crate::apply::{Applied, Applier, Divergence};
+use crate::apply::{Applied, Applier, Divergence, unknown_name};
 use crate::commands::{self, ApplyError, Tuple};
 use crate::keyspace::Keyspace;
 use crate::live::{Live, Snapshot};
@@ -58,10 +58,22 @@ pub struct Status {
     pub loading_keys: AtomicU64,
     /// Since when a guard window is open, in Unix ms; 0: none is.
     pub guard_window_since_ms: AtomicI64,
+    /// Commands that contradicted the data: each ended its link and led to a full sync.
+    pub divergences: AtomicU64,
     /// Guard windows that ran into a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
     pub unknown_commands: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What to do about a command that no row knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Count it and go on: what it changed is missing from then on.
+    #[default]
+    Continue,
+    /// End the link, for good.
+    Stop,
 }
 
 /// A full sync under way.
@@ -114,6 +126,7 @@ pub struct Mirror {
     guard_since: Option<(i64, u64)>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
     applying: bool,
+    on_unknown: OnUnknown,
 }
 
 impl Mirror {
@@ -133,6 +146,7 @@ impl Mirror {
             published_offset: None,
             guard_since: None,
             applying: false,
+            on_unknown: OnUnknown::default(),
         }
     }
 
@@ -140,6 +154,11 @@ impl Mirror {
     pub fn only(mut self, only: Only) -> Self {
         self.only = Some(Arc::new(only.always(self.guard_key.clone())));
         self
+    }
+
+    /// From the next command on.
+    pub fn set_on_unknown(&mut self, policy: OnUnknown) {
+        self.on_unknown = policy;
     }
 
     /// Where a partial resync can go on: replication id, and the last byte that need not be sent again.
@@ -284,7 +303,12 @@ impl Mirror {
             args.extend(self.decoder.args(rest));
             *at += frame.skipped + frame.len;
             let applied = applier.command(&args, frame.len, now_ms);
-            match applied.map_err(|divergence| Fault::from(&divergence))? {
+            let applied = applied.map_err(|divergence| {
+                let fault = Fault::from(&divergence);
+                status.divergences.fetch_add(u64::from(fault.code == "diverged"), Ordering::Relaxed);
+                fault
+            });
+            match applied? {
                 Applied::Write(row) if !self.shared.watches.is_empty() => {
                     let deliveries = deliveries(&self.shared.watches, row, applier.db(), &args, applier.offset());
                     if !deliveries.is_empty() {
@@ -292,7 +316,9 @@ impl Mirror {
                     }
                 }
                 Applied::AckWanted => *ack = true,
-                Applied::Unknown => *status.unknown_commands.lock() = applier.unknown().clone(),
+                Applied::Unknown => {
+                    unknown(status, applier, args.first().copied().unwrap_or_default(), self.on_unknown)?
+                }
                 Applied::Write(_) | Applied::Control => {}
             }
         }
@@ -349,6 +375,15 @@ fn watch_guard(applier: &mut Applier, since: &mut Option<(i64, u64)>, status: &S
         *since = None;
         status.guard_window_since_ms.store(0, Ordering::Relaxed);
         status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a command that no row knows, or refuses to go on.
+fn unknown(status: &Status, applier: &Applier, name: &[u8], policy: OnUnknown) -> Result<(), Fault> {
+    *status.unknown_commands.lock() = applier.unknown().clone();
+    match policy {
+        OnUnknown::Continue => Ok(()),
+        OnUnknown::Stop => Err(Fault { code: "unknown_command", detail: unknown_name(name) }),
     }
 }
 
@@ -465,8 +500,21 @@ mod tests {
         feed(&mut mirror, &["SET a x"]).unwrap();
         let fault = feed(&mut mirror, &["SET a y", "INCRBY a 1"]).err().unwrap();
         assert_eq!(fault.code, "diverged");
+        assert_eq!(shared.status.divergences.load(Ordering::Relaxed), 1);
         assert_eq!(get(&shared, "a").as_deref(), Some("x"));
         assert!(mirror.position().is_none());
+    }
+
+    #[test]
+    fn a_command_that_no_row_knows_is_counted_and_ends_the_link_when_that_is_wanted() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["FROB a", "frob b", "SET a 1"]).unwrap();
+        assert_eq!(shared.status.unknown_commands.lock().get("frob"), Some(&2));
+        assert_eq!(get(&shared, "a").as_deref(), Some("1"));
+        mirror.set_on_unknown(OnUnknown::Stop);
+        let fault = feed(&mut mirror, &["SET a 2", "FROB a", "SET a 3"]).err().unwrap();
+        assert_eq!((fault.code, fault.detail.as_str()), ("unknown_command", "frob"));
+        assert_eq!(get(&shared, "a").as_deref(), Some("1"));
     }
 
     #[test]

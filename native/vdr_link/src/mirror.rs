@@ -65,10 +65,13 @@ impl Sink for MirrorSink {
 
 impl From<Fault> for SinkError {
     fn from(fault: Fault) -> Self {
-        // The same file would come again.
-        let hopeless =
-            matches!(fault.code, "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic");
-        let retry = if hopeless { Retry::Slowly } else { Retry::Soon };
+        let retry = match fault.code {
+            // The same file would come again.
+            "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" => Retry::Slowly,
+            // What the user wants to decide.
+            "unknown_command" => Retry::Never,
+            _ => Retry::Soon,
+        };
         SinkError { code: fault.code, detail: fault.detail, retry }
     }
 }

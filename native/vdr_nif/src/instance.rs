@@ -108,7 +108,8 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
 }
 
 /// Starts a link that feeds the store or the handler, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
-/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, and at last `{:ended, code, detail, retry}`; when it dies, the link ends.
+/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`;
+/// when it dies, the link ends.
 /// Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn link_start<'a>(
@@ -118,11 +119,12 @@ fn link_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
+    let on_unknown = terms::on_unknown(config)?;
     let (seat, config) = (seat(&source)?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let reporter = Reporter::new(seat.clone(), Recipient::new(pid, tag));
     let started = match &*source {
-        Source::Live(store) => vdr_link::spawn(config, reporter.feed(store.inner().clone()), reporter),
+        Source::Live(store) => vdr_link::spawn(config, reporter.feed(store.inner().clone(), on_unknown), reporter),
         Source::Handler(handler) => vdr_link::spawn(config, handler.feed(reporter.link()), reporter),
         Source::Fixed(_) => return Err(rustler::Error::BadArg),
     };

@@ -3,6 +3,8 @@
 //! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
 //! means is known to [`terms`] alone.
 
+mod digest;
+mod file;
 mod handler;
 mod instance;
 mod link;

@@ -8,11 +8,12 @@ use crate::terms;
 use crate::watcher::Recipient;
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
-use vdr_core::mirror::Mirror;
+use vdr_core::mirror::{Mirror, OnUnknown};
 use vdr_core::rdb::Progress;
 use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
 
@@ -159,9 +160,10 @@ impl Reporter {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>) -> Feed {
+    pub fn feed(&self, inner: Arc<Inner>, on_unknown: OnUnknown) -> Feed {
         let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
-        Feed { inner, link: self.link, recipient: self.recipient.clone(), told_ready: false, told_given_up }
+        let (recipient, told_unknown) = (self.recipient.clone(), HashSet::new());
+        Feed { inner, link: self.link, recipient, told_ready: false, told_given_up, told_unknown, on_unknown }
     }
 }
 
@@ -202,6 +204,9 @@ pub struct Feed {
     told_ready: bool,
     /// Guard windows given up that the recipient knows of.
     told_given_up: u64,
+    /// Unknown commands that the process has heard of; the mirror's own count of names is bounded.
+    told_unknown: HashSet<String>,
+    on_unknown: OnUnknown,
 }
 
 impl Feed {
@@ -229,6 +234,21 @@ impl Feed {
     }
 }
 
+impl Feed {
+    /// Tells each name once: who logs or counts them need not look at the counters.
+    fn tell_unknown(&mut self) {
+        let unknown = self.inner.shared.status.unknown_commands.lock();
+        if unknown.len() > self.told_unknown.len() {
+            let new: Vec<String> = unknown.keys().filter(|name| !self.told_unknown.contains(*name)).cloned().collect();
+            drop(unknown);
+            for name in new {
+                self.recipient.send(|env| terms::unknown_command(env, &name));
+                self.told_unknown.insert(name);
+            }
+        }
+    }
+}
+
 fn superseded() -> SinkError {
     SinkError::soon("superseded", "")
 }
@@ -238,6 +258,7 @@ impl Sink for Feed {
         let (replication_id, offset) = self.mirror(|mirror| {
             // The link before may not have had the time to say so.
             mirror.ended();
+            mirror.set_on_unknown(self.on_unknown);
             mirror.position()
         })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
@@ -267,6 +288,7 @@ impl Sink for Feed {
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
+        self.tell_unknown();
         let ack_wanted = step?;
         self.tell();
         Ok(StreamStep { ack_wanted, left: false })

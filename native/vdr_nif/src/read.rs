@@ -105,7 +105,7 @@ fn point<'a, const N: usize>(
 }
 
 /// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
-fn on<'a>(
+pub fn on<'a>(
     env: Env<'a>,
     source: &SourceRef,
     elements_max: Option<usize>,

@@ -1,10 +1,9 @@
 //! Snapshots as NIFs.
 
-use crate::source::{Held, Source, SourceRef, now_ms};
+use crate::source::{Source, SourceRef, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
-use std::sync::Arc;
 use vdr_core::commands::{self, Apply, ApplyError, Words};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::live::Snapshot;
@@ -27,7 +26,13 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
         }
     }
     let snapshot = Snapshot { keyspace, ..Snapshot::default() };
-    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), 0, Arc::default())))).encode(env)
+    (atom::ok(), Source::fixed(snapshot)).encode(env)
+}
+
+/// The offset that a source shows; 0 when it shows nothing.
+#[rustler::nif]
+fn snapshot_offset(source: SourceRef) -> u64 {
+    source.read(|snapshot| snapshot.offset).unwrap_or(0)
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

@@ -80,6 +80,11 @@ impl Source {
         }
     }
 
+    /// One state that nobody else counts.
+    pub fn fixed(snapshot: Snapshot) -> SourceRef {
+        SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), 0, Arc::default())))
+    }
+
     pub fn store(&self) -> Option<&Store> {
         match self {
             Source::Live(store) => Some(store),

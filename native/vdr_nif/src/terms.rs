@@ -6,7 +6,7 @@ mod link;
 
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
 pub use handler::{handler_status, initial, only};
-pub use link::link_config;
+pub use link::{link_config, on_unknown};
 
 use crate::source::now_ms;
 use crate::store::Store;
@@ -23,6 +23,7 @@ use std::sync::{Arc, LazyLock};
 use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
 use vdr_core::keyspace::Change;
+use vdr_core::rdb::{Group, RdbError, Survey};
 use vdr_core::watch::Event;
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
@@ -370,6 +371,11 @@ fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
     }
 }
 
+/// `{:unknown_command, name}`: the first time that the stream brought one.
+pub fn unknown_command<'a>(env: Env<'a>, name: &str) -> Term<'a> {
+    (words::unknown_command(), name).encode(env)
+}
+
 /// `{:state, state}`.
 pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
     (words::state(), word(env, state.as_str())).encode(env)
@@ -416,6 +422,7 @@ struct Status<'a> {
     loading_bytes: u64,
     loading_keys: u64,
     guard_window_ms: Option<i64>,
+    divergences: u64,
     guard_windows_given_up: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
@@ -462,6 +469,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
         loading_keys: status.loading_keys.load(Ordering::Relaxed),
         guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
+        divergences: status.divergences.load(Ordering::Relaxed),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
@@ -479,5 +487,69 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
 }
 
 mod words {
-    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua, unknown_command }
+}
+
+/// `{code, %{offset: bytes, key: key | nil, detail: text}}`.
+pub fn rdb_error<'a>(env: Env<'a>, error: &RdbError) -> Term<'a> {
+    let key = error.key.as_deref().map(|key| binary(env, key));
+    let about = RdbFault { offset: error.offset_bytes, key, detail: error.fault.to_string() };
+    (word(env, error.code()), about).encode(env)
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct RdbFault<'a> {
+    offset: u64,
+    key: Option<Term<'a>>,
+    detail: String,
+}
+
+/// What a survey of a snapshot file found.
+pub fn survey<'a>(env: Env<'a>, survey: &Survey, version: u32, bytes: u64) -> Term<'a> {
+    let kinds = survey.kinds.iter().map(|((db, kind), group)| (*db, word(env, kind), counts(group)));
+    let prefixes = survey.prefixes.iter().map(|(prefix, group)| (binary(env, prefix), counts(group)));
+    let biggest = survey
+        .biggest()
+        .into_iter()
+        .map(|size| (size.db, word(env, size.kind), binary(env, &size.key), (size.elements, size.bytes)));
+    let about = About {
+        version,
+        file_bytes: bytes,
+        server: survey
+            .seen()
+            .server
+            .as_ref()
+            .map(|server| Server { name: server.name, version: server.version.clone() }),
+        total: counts(&survey.total),
+        kinds: kinds.collect(),
+        prefixes: prefixes.collect(),
+        other_prefixes: counts(&survey.other_prefixes),
+        biggest: biggest.collect(),
+        expiries: survey.expiries.to_vec(),
+        expiry_bounds_ms: Survey::times_ms().to_vec(),
+    };
+    about.encode(env)
+}
+
+/// Keys, elements, bytes.
+type Counts = (u64, u64, u64);
+
+fn counts(group: &Group) -> Counts {
+    (group.keys, group.elements, group.bytes)
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct About<'a> {
+    version: u32,
+    file_bytes: u64,
+    server: Option<Server>,
+    total: Counts,
+    kinds: Vec<(u32, Term<'a>, Counts)>,
+    prefixes: Vec<(Term<'a>, Counts)>,
+    other_prefixes: Counts,
+    biggest: Vec<(u32, Term<'a>, Term<'a>, (u64, u64))>,
+    expiries: Vec<u64>,
+    expiry_bounds_ms: Vec<i64>,
 }

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+const LOG: &str = "server.log";
+const LOG_LINES: usize = 12;
+
+const FIXED: [&str; 3] = ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"];
+
 /// A server program.
 #[derive(Clone, Debug)]
 pub struct Binary {
@@ -53,9 +58,10 @@ impl Server {
         std::fs::create_dir_all(&dir)?;
         let mut arguments = vec!["--port".to_owned(), port.to_string(), "--save".to_owned(), String::new()];
         arguments.extend(["--dir".to_owned(), dir.to_string_lossy().into_owned()]);
-        for fixed in ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"] {
+        for fixed in FIXED {
             arguments.extend(fixed.split(' ').map(str::to_owned));
         }
+        arguments.extend(["--logfile".to_owned(), LOG.to_owned()]);
         arguments.extend(settings.iter().cloned());
         let program = binary.path.clone();
         let child = spawn(&program, &arguments)?;
@@ -85,6 +91,25 @@ impl Server {
 
     pub fn client(&self) -> io::Result<Client> {
         Client::connect(self.port)
+    }
+
+    /// Whether it died; it may take a moment over its last words.
+    pub fn is_gone(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// The end of its log: for when it went away.
+    pub fn last_words(&self) -> String {
+        let log = std::fs::read(self.dir.join(LOG)).unwrap_or_default();
+        let lines: Vec<_> = log.split(|byte| *byte == b'\n').rev().take(LOG_LINES).collect();
+        lines.iter().rev().map(|line| format!("\n    {}", String::from_utf8_lossy(line))).collect()
     }
 
     fn await_start(&mut self) -> io::Result<()> {

@@ -14,7 +14,7 @@ use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, 
 use vdr_testkit::Command;
 
 /// How many states and commands are kept.
-const KEPT: usize = 30_000;
+const KEPT: usize = 20_000;
 
 /// What the mirror was at each offset, and what brought it there.
 #[derive(Default)]
@@ -38,6 +38,15 @@ impl History {
     pub fn about(&self, key: &[u8]) -> Vec<String> {
         let naming = self.log.iter().rev().filter(|(_, command)| command.iter().any(|word| word == key));
         naming.take(12).map(|(offset, command)| format!("@{offset} {}", show(command))).collect()
+    }
+}
+
+impl History {
+    /// The last commands up to an offset, at which the digests differed.
+    pub fn before(&self, offset: u64) -> String {
+        let last: Vec<_> = self.log.iter().rev().filter(|(at, _)| *at <= offset).take(12).collect();
+        let lines = last.iter().rev().map(|(at, command)| format!("\n    @{at} {}", show(command)));
+        format!("  digests differ at offset {offset}, under load, after{}", lines.collect::<String>())
     }
 }
 

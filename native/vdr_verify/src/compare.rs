@@ -2,6 +2,7 @@
 
 use crate::attach::History;
 use crate::cmd;
+use crate::generate::DATABASES;
 use crate::streams;
 use std::io;
 use vdr_core::digest::{self, Dialect};
@@ -20,7 +21,7 @@ pub struct Difference {
 /// Every key of a quiet server against the snapshot: presence, value, expiry, field expiry.
 pub fn differences(client: &mut Client, ours: &Keyspace, dialect: Dialect, now_ms: i64) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
-    for db in 0..16 {
+    for db in 0..DATABASES {
         client.call(&["SELECT", &db.to_string()])?;
         let mut keys: Vec<Vec<u8>> = scan(client)?;
         keys.extend(ours.db(db).iter().map(|(key, _)| key.to_vec()));

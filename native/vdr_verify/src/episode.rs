@@ -3,17 +3,25 @@
 use crate::attach::Attached;
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
-use crate::generate::{Generator, Unit};
+use crate::generate::{DATABASES, Generator, Unit};
+use crate::settings::{self, Setting};
 use fastrand::Rng;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::thread;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::live::Snapshot;
 use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
 
 /// Little enough that programs run into it, enough that the server can work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
+
+/// The shortest limit of a string that a server takes: hostile offsets shall not make strings of half a gigabyte.
+const STRING_BYTES_MAX: usize = 1 << 20;
+
+fn fixed_settings() -> [String; 4] {
+    ["--proto-max-bulk-len", "1mb", "--databases", &DATABASES.to_string()].map(str::to_owned)
+}
 
 /// What all episodes together did.
 #[derive(Default)]
@@ -22,6 +30,8 @@ pub struct Tally {
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub checks: u64,
+    /// Servers that died of a program.
+    pub crashes: u64,
     pub divergences: u64,
 }
 
@@ -29,8 +39,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "verify: {} commands, {} full syncs, {} partial syncs, {} digests, {} divergences",
-            self.commands, self.full_syncs, self.partial_syncs, self.checks, self.divergences
+            "verify: {} commands, {} full syncs, {} digests, {} divergences",
+            self.commands, self.full_syncs, self.checks, self.divergences
         )
     }
 }
@@ -38,7 +48,7 @@ impl fmt::Display for Tally {
 /// The mirror was not the primary.
 pub struct Divergence {
     pub report: String,
-    pub settings: Vec<String>,
+    pub settings: Vec<Setting>,
     pub units: Vec<Unit>,
 }
 
@@ -58,9 +68,10 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
-        let server = Server::start(binary, settings)?;
-        let (client, checker) = (server.client()?, server.client()?);
+    pub fn start(binary: &Binary, settings: &[Setting]) -> io::Result<Self> {
+        let server = Server::start(binary, &fixed_settings())?;
+        let (client, mut checker) = (server.client()?, server.client()?);
+        settings::apply(&mut checker, settings)?;
         let dialect = Dialect::of(&server.kind, &server.version);
         Ok(Run { server, client, checker, dialect })
     }
@@ -78,74 +89,121 @@ impl Run {
         let info = self.client.call(&["INFO", "memory"])?.text();
         let used: u64 =
             info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok()).unwrap_or(0);
-        self.client.call(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"])?;
+        let policy = self.client.call(&["CONFIG", "GET", "maxmemory-policy"])?.items();
+        if policy.last().is_none_or(|policy| policy.text() == "noeviction") {
+            self.client.call(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"])?;
+        }
         self.client.call(&["CONFIG", "SET", "maxmemory", &(used + EVICTION_HEADROOM_BYTES).to_string()])?;
         Ok(())
     }
 
     /// Sends units; what fails on the server fails there and is not in the stream.
     pub fn send(&mut self, units: &[Unit]) -> io::Result<()> {
-        let mut batch: Vec<Command> = Vec::new();
-        for unit in units {
-            match unit {
-                Unit::Restore { from, to, options } => {
-                    self.client.pipeline(&std::mem::take(&mut batch))?;
-                    let dumped = self.client.pipeline(&[cmd!["DUMP", from]])?.pop();
-                    if let Some(Reply::Bulk(Some(payload))) = dumped {
-                        let mut restore = cmd!["RESTORE", to, "0", payload];
-                        restore.extend(options.iter().cloned());
-                        batch.push(restore);
-                    }
-                }
-                _ => batch.extend(Generator::commands(unit)),
-            }
-        }
-        self.client.pipeline(&batch)?;
-        Ok(())
-    }
-
-    /// An offset and the server's digest at exactly that offset.
-    pub fn pair(&mut self) -> io::Result<(u64, String)> {
-        let ask =
-            [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
-        let replies = self.checker.pipeline(&ask)?;
-        let Some(Reply::Array(Some(answers))) = replies.last() else {
-            // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
-            self.checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
-            return self.pair();
-        };
-        let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
-        let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
-        let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
-        Ok((offset, digest.text()))
+        send(&mut self.client, units)
     }
 
     /// Waits until both sides are at one offset and answers whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
-            let (offset, theirs) = self.pair()?;
+            let (offset, theirs) = pair(&mut self.checker)?;
             if let Some(snapshot) = attached.at(offset)? {
-                return Ok(Some(self.digest(&snapshot)? == theirs));
+                return Ok(Some(digest_of(&snapshot, self.dialect)? == theirs));
             }
         }
         Ok(None)
     }
 
-    fn digest(&self, snapshot: &Arc<Snapshot>) -> io::Result<String> {
-        let digest = digest::digest(&snapshot.keyspace, self.dialect, now_ms());
-        digest
-            .map(|digest| digest.to_string())
-            .map_err(|_| io::Error::other("the mirror holds values without a digest"))
+    /// Sends units while digests are asked for. Answers how many were compared, and the offset of the first that differed.
+    fn under_load(&mut self, units: &[Unit], attached: &mut Attached) -> io::Result<(u64, Option<u64>)> {
+        let (client, checker, dialect) = (&mut self.client, &mut self.checker, self.dialect);
+        thread::scope(|scope| {
+            let writer = scope.spawn(move || send(client, units));
+            let (mut checks, mut wrong) = (0, None);
+            while !writer.is_finished() && wrong.is_none() {
+                let (offset, theirs) = pair(checker)?;
+                let Some(snapshot) = attached.at(offset)? else { continue };
+                checks += 1;
+                wrong = (digest_of(&snapshot, dialect)? != theirs).then_some(offset);
+            }
+            writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
+            Ok((checks, wrong))
+        })
     }
+}
+
+/// Sends units; what fails on the server fails there and is not in the stream.
+fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
+    let mut batch: Vec<Command> = Vec::new();
+    for unit in units {
+        match unit {
+            Unit::Restore { from, to, options } => {
+                client.pipeline(&std::mem::take(&mut batch))?;
+                let dumped = client.pipeline(&[cmd!["DUMP", from]])?.pop();
+                // A server closes a connection that sends it a longer argument.
+                if let Some(Reply::Bulk(Some(payload))) = dumped.filter(is_short) {
+                    let (ttl, options) = options.split_at(1);
+                    let mut restore = cmd!["RESTORE", to, ttl[0], payload];
+                    restore.extend(options.iter().cloned());
+                    batch.push(restore);
+                }
+            }
+            _ => batch.extend(Generator::commands(unit)),
+        }
+    }
+    client.pipeline(&batch)?;
+    Ok(())
+}
+
+fn is_short(reply: &Reply) -> bool {
+    matches!(reply, Reply::Bulk(Some(bytes)) if bytes.len() < STRING_BYTES_MAX)
+}
+
+/// An offset and the server's digest at exactly that offset.
+fn pair(checker: &mut Client) -> io::Result<(u64, String)> {
+    let ask =
+        [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
+    let replies = checker.pipeline(&ask)?;
+    let Some(Reply::Array(Some(answers))) = replies.last() else {
+        // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
+        checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
+        return pair(checker);
+    };
+    let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
+    let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
+    let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
+    Ok((offset, digest.text()))
 }
 
 impl Episode<'_> {
     pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Divergence>> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
-        let settings = settings(&mut rng);
+        let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
-        let mut generator = Generator::new(self.seed, run.has_field_expiry()?);
+        let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
+        let outcome = self.program(&mut rng, &mut run, &units, tally);
+        let (bad, sent) = match outcome {
+            Ok(outcome) => outcome,
+            // A server may have bugs of its own.
+            Err(_) if run.server.is_gone() => {
+                tally.crashes += 1;
+                let (name, seed, log) = (&self.binary.name, self.seed, run.server.last_words());
+                println!("verify: {name} crashed, --seed {seed} --ops {}; its log ends{log}", self.ops);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(bad.map(|report| Divergence { report, settings, units: units.into_iter().take(sent).collect() }))
+    }
+
+    /// Sends the units, and answers what was wrong after how many of them.
+    fn program(
+        &self,
+        rng: &mut Rng,
+        run: &mut Run,
+        units: &[Unit],
+        tally: &mut Tally,
+    ) -> io::Result<(Option<String>, usize)> {
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
         }
@@ -154,15 +212,25 @@ impl Episode<'_> {
         let mut bad = None;
         while sent < units.len() && bad.is_none() {
             let next = (sent + rng.usize(1..200)).min(units.len());
-            run.send(&units[sent..next])?;
+            // Before its first replica a server counts no offsets.
+            let attached_once = attached.shared.live.snapshot().is_some();
+            if rng.u8(0..4) == 0 && attached_once {
+                let (checks, wrong) = run.under_load(&units[sent..next], &mut attached)?;
+                tally.checks += checks;
+                bad = wrong.map(|offset| attached.history.lock().before(offset));
+            } else {
+                run.send(&units[sent..next])?;
+            }
             sent = next;
-            bad = self.disturb_or_check(&mut rng, &mut run, &mut attached, tally)?;
+            if bad.is_none() {
+                bad = self.disturb_or_check(rng, run, &mut attached, tally)?;
+            }
         }
         if bad.is_none() {
-            bad = self.check(&mut run, &mut attached, tally, true)?;
+            bad = self.check(run, &mut attached, tally, true)?;
         }
         note(tally, &attached);
-        Ok(bad.map(|report| Divergence { report, settings, units: units[..sent].to_vec() }))
+        Ok((bad, sent))
     }
 
     fn disturb_or_check(
@@ -172,7 +240,7 @@ impl Episode<'_> {
         attached: &mut Attached,
         tally: &mut Tally,
     ) -> io::Result<Option<String>> {
-        match rng.u32(0..10) {
+        match rng.u32(0..11) {
             // A new mirror: a full sync in the middle of everything.
             0 => {
                 note(tally, attached);
@@ -183,7 +251,12 @@ impl Episode<'_> {
                 let _ = run.checker.call(&["CLIENT", "KILL", "TYPE", "replica"])?;
                 attached.ensure_link()?;
             }
-            2..5 => return self.check(run, attached, tally, false),
+            // Keys past their time are found by whoever looks for them, or by the server's own search.
+            2 => {
+                let active = if rng.bool() { "1" } else { "0" };
+                run.checker.call(&["DEBUG", "SET-ACTIVE-EXPIRE", active])?;
+            }
+            3..6 => return self.check(run, attached, tally, false),
             _ => attached.ensure_link()?,
         }
         Ok(None)
@@ -214,11 +287,16 @@ impl Episode<'_> {
     }
 }
 
+fn digest_of(snapshot: &Snapshot, dialect: Dialect) -> io::Result<String> {
+    let digest = digest::digest(&snapshot.keyspace, dialect, now_ms());
+    digest.map(|digest| digest.to_string()).map_err(|_| io::Error::other("the mirror holds values without a digest"))
+}
+
 /// Servers go on deleting what has expired, and evicting, while they are asked: only what stays different counts.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for _ in 0..20 {
-        let (offset, _) = run.pair()?;
+        let (offset, _) = pair(&mut run.checker)?;
         attached.at(offset)?;
         let Some(snapshot) = attached.shared.live.snapshot() else { return Err(io::Error::other("no full sync")) };
         found = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
@@ -235,27 +313,6 @@ fn note(tally: &mut Tally, attached: &Attached) {
     tally.commands += attached.history.lock().commands.max(status.commands_applied.load(Relaxed));
     tally.full_syncs += status.full_syncs.load(Relaxed);
     tally.partial_syncs += status.partial_syncs.load(Relaxed);
-}
-
-/// Settings that force one encoding or the other, disk and diskless transfers, eviction.
-fn settings(rng: &mut Rng) -> Vec<String> {
-    let mut settings = Vec::new();
-    let mut set = |name: &str, values: &[&str]| {
-        if rng.bool() {
-            settings.extend([format!("--{name}"), values[rng.usize(0..values.len())].to_owned()]);
-        }
-    };
-    set("list-max-listpack-size", &["1", "5", "-1"]);
-    set("list-compress-depth", &["1", "2"]);
-    set("hash-max-listpack-entries", &["0", "4", "1000"]);
-    set("hash-max-listpack-value", &["1", "10"]);
-    set("set-max-intset-entries", &["0", "4", "1000"]);
-    set("stream-node-max-entries", &["1", "3", "10"]);
-    set("stream-node-max-bytes", &["40", "300"]);
-    set("repl-diskless-sync", &["yes", "no"]);
-    set("rdbcompression", &["yes", "no"]);
-    set("lazyfree-lazy-expire", &["yes", "no"]);
-    settings
 }
 
 pub fn now_ms() -> i64 {

@@ -10,6 +10,7 @@ mod attach;
 mod compare;
 mod episode;
 mod generate;
+mod settings;
 mod shrink;
 mod streams;
 
@@ -87,6 +88,10 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         }
         round += 1;
     }
+    println!(
+        "verify: {round} programs on each server, {} partial syncs, {} servers crashed",
+        tally.partial_syncs, tally.crashes
+    );
     println!("{tally}");
     Ok(0)
 }

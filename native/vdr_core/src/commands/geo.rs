@@ -61,6 +61,11 @@ fn georadius(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 fn georadiusbymember(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (source, member) = (source(apply, words.bytes()?)?, words.bytes()?);
+    if source.is_none() {
+        // The server looks at neither radius nor unit then, and passes on whatever they are.
+        let (_radius, _unit) = (words.bytes()?, words.bytes()?);
+        return Options::take(words)?.store_found(apply, &source, None);
+    }
     let shape = Shape::Circle { radius: length(words)? };
     let unit_m = unit_m(words)?;
     let options = Options::take(words)?;
@@ -326,6 +331,7 @@ mod tests {
             "geosearchstore str none frommember x byradius 1 m",
             "georadius sicily 0 0 1 m store str",
             "georadiusbymember none x 1 m store str",
+            "georadiusbymember none x 1 parsec store str",
         ] {
             let mut mirror = sicily();
             assert_eq!(mirror.write(line), Ok(()), "{line}");

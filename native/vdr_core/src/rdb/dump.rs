@@ -21,6 +21,7 @@ pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbErro
     let version = u32::from(u16::from_le_bytes(*version));
     let dialect = Dialect::of_version(version).map_err(|fault| fail(fault, body.len()))?;
     let mut walk = Walk::of_dump(dialect);
+    walk.received(payload.len());
     let mut at = 0;
     while !walk.is_at_end() {
         let mut cursor = Cursor::new(body.get(at..).unwrap_or_default());

@@ -70,6 +70,11 @@ impl Loader {
         }
     }
 
+    /// As [`Loader::new`], with other free room than [`super::FREE_BYTES`] for what the file unpacks to.
+    pub fn with_free_bytes(bytes: u64) -> Self {
+        Loader { walk: Walk::with_free_bytes(bytes), ..Loader::new() }
+    }
+
     /// Takes the next bytes of the file. After an error every call answers the same error.
     pub fn feed(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
         let result = match &self.phase {
@@ -93,12 +98,18 @@ impl Loader {
         }
     }
 
+    /// The version of the file's format; 0 before it is known.
+    pub fn version(&self) -> u32 {
+        self.walk.version()
+    }
+
     /// How many bytes of the file have been taken.
     pub fn offset_bytes(&self) -> u64 {
         self.offset_bytes.saturating_add(self.carry.len() as u64)
     }
 
     fn body(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
+        self.walk.received(bytes.len());
         let mut rest = bytes;
         while !self.walk.is_at_end() {
             if !self.carry.is_empty() {
@@ -125,6 +136,7 @@ impl Loader {
                     continue;
                 }
             }
+            visit.taken(taken);
             self.offset_bytes = self.offset_bytes.saturating_add(taken as u64);
         }
         let taken = bytes.len() - rest.len();

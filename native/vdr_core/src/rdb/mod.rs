@@ -3,6 +3,7 @@
 //! [`Loader`] takes the file as it arrives, in pieces of any size, and tells a [`Visit`] what is in it, element by
 //! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
 
+mod budget;
 mod build;
 mod build_stream;
 mod checksum;
@@ -15,15 +16,18 @@ mod packed;
 mod record;
 pub mod stream;
 mod stream_node;
+mod survey;
 mod types;
 mod walk;
 
+pub use budget::{BYTES_PER_BYTE, FREE_BYTES};
 pub use build::{Builder, One, Seen, Server, note_aux};
 pub use cursor::{Raw, STRING_BYTES_MAX};
 pub use dump::{decode_dump, restore};
 pub use error::{Fault, RdbError};
 pub use loader::{Loader, Progress};
 pub use stream_node::Fields;
+pub use survey::{Group, KeySize, Survey};
 pub use types::Dialect;
 
 use crate::keyspace::Expiry;
@@ -60,6 +64,9 @@ pub trait Visit {
 
     /// The key begun last is whole.
     fn end_key(&mut self);
+
+    /// So many bytes of the file made the item that was read last, whatever was told of it.
+    fn taken(&mut self, _bytes: usize) {}
 }
 
 /// What is known of a key before its elements.

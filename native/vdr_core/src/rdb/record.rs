@@ -3,6 +3,7 @@
 //! A key is told with its first element, so an aggregate without elements is never told: a server never keeps one, and
 //! skips those that old bugs left in files.
 
+use super::budget::Budget;
 use super::cursor::{Cursor, Raw};
 use super::error::{Fault, Halt};
 use super::packed::{Piece, Pieces};
@@ -31,6 +32,7 @@ pub(super) struct Record {
     rooms: [Vec<u8>; 2],
     distinct: Distinct,
     entries: Entries,
+    pub budget: Budget,
 }
 
 impl Record {
@@ -46,6 +48,7 @@ impl Record {
             rooms: [Vec::new(), Vec::new()],
             distinct: Distinct::default(),
             entries: Entries::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Record {
             Some(Part::Node { master, listpack }) => {
                 let [first, second] = &mut self.rooms;
                 let (master, listpack) = (master.text(first)?, listpack.text(second)?);
+                self.budget.spend(listpack.as_bytes().len())?;
                 self.entries.node(master.as_bytes(), listpack.as_bytes(), |id, fields| {
                     if wanted {
                         visit.element(Element::Entry { id, fields });
@@ -116,7 +120,9 @@ impl Record {
     pub fn text(&mut self, raw: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) == Want::Elements {
             let [room, _] = &mut self.rooms;
-            visit.element(Element::String(raw.text(room)?.as_bytes()));
+            let text = raw.text(room)?;
+            self.budget.spend(text.as_bytes().len())?;
+            visit.element(Element::String(text.as_bytes()));
         }
         Ok(())
     }
@@ -171,7 +177,9 @@ impl Record {
     fn item(&mut self, item: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) == Want::Elements {
             let [room, _] = &mut self.rooms;
-            visit.element(Element::Item(item.text(room)?.as_bytes()));
+            let item = item.text(room)?;
+            self.budget.spend(item.as_bytes().len())?;
+            visit.element(Element::Item(item.as_bytes()));
         }
         Ok(())
     }
@@ -180,7 +188,9 @@ impl Record {
         let score = not_nan(score)?;
         if self.announce(visit) == Want::Elements {
             let [room, _] = &mut self.rooms;
-            visit.element(Element::Member { member: member.text(room)?.as_bytes(), score });
+            let member = member.text(room)?;
+            self.budget.spend(member.as_bytes().len())?;
+            visit.element(Element::Member { member: member.as_bytes(), score });
         }
         Ok(())
     }
@@ -189,6 +199,8 @@ impl Record {
         if self.announce(visit) == Want::Elements {
             let [first, second] = &mut self.rooms;
             let (name, value) = (name.text(first)?, value.text(second)?);
+            self.budget.spend(name.as_bytes().len())?;
+            self.budget.spend(value.as_bytes().len())?;
             visit.element(Element::Field { name: name.as_bytes(), value: value.as_bytes(), expiry });
         }
         Ok(())
@@ -196,12 +208,7 @@ impl Record {
 
     /// A node of a list: some of its elements.
     fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut impl Visit) -> Result<(), Fault> {
-        self.with_blob(blob, |record, blob| {
-            form.pieces(blob)?.try_for_each(|piece| {
-                record.piece(piece?, visit);
-                Ok(())
-            })
-        })
+        self.with_blob(blob, |record, blob| form.pieces(blob)?.try_for_each(|piece| record.piece(piece?, visit)))
     }
 
     /// A whole aggregate in one string.
@@ -239,38 +246,51 @@ impl Record {
             PackedOf::List | PackedOf::Integers => self.piece(first, visit),
             PackedOf::Set => {
                 self.distinct.add(first.text().as_bytes());
-                self.piece(first, visit);
+                self.piece(first, visit)
             }
             PackedOf::Hash => self.packed_field(first, next()?, Expiry::NEVER, visit),
             PackedOf::HashExpiring => {
                 let (value, at_ms) = (next()?, next()?);
-                self.packed_field(first, value, expiry_or(0, int(at_ms)?)?, visit);
+                self.packed_field(first, value, expiry_or(0, int(at_ms)?)?, visit)
             }
             PackedOf::ZSet => self.packed_member(first, not_nan(score(next()?)?)?, visit),
+        }
+    }
+
+    fn packed_field(
+        &mut self,
+        name: Piece<'_>,
+        value: Piece<'_>,
+        expiry: Expiry,
+        visit: &mut impl Visit,
+    ) -> Result<(), Fault> {
+        let (name, value) = (name.text(), value.text());
+        self.distinct.add(name.as_bytes());
+        if self.announce(visit) == Want::Elements {
+            self.budget.spend(name.as_bytes().len())?;
+            self.budget.spend(value.as_bytes().len())?;
+            visit.element(Element::Field { name: name.as_bytes(), value: value.as_bytes(), expiry });
         }
         Ok(())
     }
 
-    fn packed_field(&mut self, name: Piece<'_>, value: Piece<'_>, expiry: Expiry, visit: &mut impl Visit) {
-        let name = name.text();
-        self.distinct.add(name.as_bytes());
-        if self.announce(visit) == Want::Elements {
-            visit.element(Element::Field { name: name.as_bytes(), value: value.text().as_bytes(), expiry });
-        }
-    }
-
-    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) {
+    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
         let member = member.text();
         self.distinct.add(member.as_bytes());
         if self.announce(visit) == Want::Elements {
+            self.budget.spend(member.as_bytes().len())?;
             visit.element(Element::Member { member: member.as_bytes(), score });
         }
+        Ok(())
     }
 
-    fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) {
+    fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) == Want::Elements {
-            visit.element(Element::Item(piece.text().as_bytes()));
+            let item = piece.text();
+            self.budget.spend(item.as_bytes().len())?;
+            visit.element(Element::Item(item.as_bytes()));
         }
+        Ok(())
     }
 
     /// Lends the unpacked blob out of the record, so that the record can be used meanwhile.

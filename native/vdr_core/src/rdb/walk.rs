@@ -13,6 +13,7 @@
 //! comes again with more bytes from the same item on.
 
 use super::Visit;
+use super::budget::Budget;
 use super::cursor::Cursor;
 use super::error::{Fault, Halt};
 use super::record::Record;
@@ -90,6 +91,12 @@ impl Walk {
         Walk::from_state(State::Magic, Dialect::Redis)
     }
 
+    pub fn with_free_bytes(bytes: u64) -> Self {
+        let mut walk = Walk::new();
+        walk.record.budget = Budget::of(bytes);
+        walk
+    }
+
     /// Over a DUMP payload without its footer: one value, no key.
     pub fn of_dump(dialect: Dialect) -> Self {
         Walk { dump: true, ..Walk::from_state(State::DumpType, dialect) }
@@ -111,6 +118,11 @@ impl Walk {
     /// Behind the EOF opcode, or behind the value of a DUMP payload.
     pub fn is_at_end(&self) -> bool {
         matches!(self.state, State::End) && self.skip_bytes == 0
+    }
+
+    /// So much more of the file has come: what its elements may take grows with it.
+    pub fn received(&mut self, bytes: usize) {
+        self.record.budget.received(bytes);
     }
 
     pub fn version(&self) -> u32 {

@@ -210,6 +210,27 @@ fn announced_lengths_are_not_believed() {
     assert_eq!(code(Loader::new().feed(&too_long, &mut Builder::new())), "rdb_too_large");
 }
 
+/// Compressed 88 times, and each element of two bytes takes twenty and more outside of its listpack.
+#[test]
+fn a_file_that_unpacks_to_far_more_than_came_is_refused() {
+    let whole = listpack(&vec![""; 50_000]);
+    // The head and the first element as they are, then copies of that element, then what is left and the end.
+    let (copies, rest) = ((whole.len() - 9) / 264, (whole.len() - 9) % 264);
+    let packed = [&[7][..], &whole[..8], &[0xe0, 255, 1].repeat(copies)].concat();
+    let tail: Vec<u8> =
+        whole[whole.len() - rest - 1..].chunks(32).flat_map(|c| [&[c.len() as u8 - 1], c].concat()).collect();
+    let head = [vec![2, 0xc3], length((packed.len() + tail.len()) as u64), length(whole.len() as u64)].concat();
+    let node = [head, packed, tail].concat();
+    let nodes = node.repeat(20);
+    let bytes = file("REDIS0011", &record(18, "bomb", &[vec![20], nodes].concat()));
+    let amplification = 20 * 50_000 * 24 / bytes.len();
+    assert!(amplification > 256, "{amplification}");
+    let mut loader = Loader::with_free_bytes(1 << 20);
+    let error = bytes.chunks(500).find_map(|piece| loader.feed(piece, &mut Builder::new()).err()).unwrap();
+    assert_eq!((error.code(), error.key.as_deref()), ("rdb_too_large", Some(&b"bomb"[..])));
+    assert_eq!(load_whole(&bytes).unwrap().keys[0].elements.len(), 1_000_000);
+}
+
 /// A string in very many pieces is looked at a few times, not once for each piece: 4 MiB byte by byte would otherwise
 /// move terabytes.
 #[test]

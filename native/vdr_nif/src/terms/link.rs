@@ -2,6 +2,7 @@
 
 use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
 use std::time::Duration;
+use vdr_core::mirror::OnUnknown;
 use vdr_link::{
     AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, TlsConfig, Verify,
     Versions,
@@ -23,6 +24,7 @@ struct Config<'a> {
     connect_timeout_ms: u64,
     read_timeout_ms: u64,
     ack_interval_ms: u64,
+    stop_on_unknown_command: bool,
 }
 
 #[derive(NifMap)]
@@ -68,6 +70,12 @@ enum VersionsTerm {
     All,
     Tls12,
     Tls13,
+}
+
+/// What the mirror that the link feeds is to do.
+pub fn on_unknown(term: Term<'_>) -> NifResult<OnUnknown> {
+    let config: Config<'_> = term.decode()?;
+    Ok(if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue })
 }
 
 pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {

@@ -24,7 +24,7 @@ impl Generator {
             11 => cmd!["RPOPLPUSH", key, self.key(Kind::List)],
             12 => cmd!["LMOVE", key, self.key(Kind::List), side(self), side(self)],
             13 => cmd!["LMPOP", "2", key, self.key(Kind::List), side(self), "COUNT", "2"],
-            14 => cmd!["BLPOP", key, "0.001"],
+            14 => cmd![self.pick(&["BLPOP", "BRPOP"]), key, "0.001"],
             15 => cmd!["BLMOVE", key, self.key(Kind::List), side(self), side(self), "0.001"],
             16 => cmd!["BLMPOP", "0.001", "1", key, side(self), "COUNT", "3"],
             _ => {
@@ -42,6 +42,9 @@ impl Generator {
                 let most = if self.chance(15) { 400 } else { 8 };
                 let mut command = cmd!["SADD", key];
                 command.extend(self.words(most));
+                if self.chance(60) {
+                    command.extend((0..3000).map(|_| self.rng.u32(..).to_string().into_bytes()));
+                }
                 command
             }
             4 => {
@@ -73,7 +76,8 @@ impl Generator {
         }
         match self.rng.u32(0..10) {
             0..4 => {
-                let most = if self.chance(15) { 300 } else { 6 };
+                let most =
+                    if self.chance(60) { 2000 } else { self.pick(&["6", "6", "6", "6", "40"]).parse().unwrap_or(6) };
                 let mut command = cmd![self.pick(&["HSET", "HSET", "HMSET"]), key];
                 for _ in 0..self.rng.usize(1..most) {
                     command.push(self.word());

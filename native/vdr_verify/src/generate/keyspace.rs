@@ -1,8 +1,12 @@
 //! Keys, expiry, databases, and commands that reach from one type into another.
 
-use super::{Generator, Kind};
+use super::{DATABASES, Generator, Kind};
 use crate::cmd;
 use vdr_testkit::Command;
+
+/// Makes a string and gives it an expiry: two effects of one call.
+const LIBRARY: &str = "#!lua name=verify\nredis.register_function('put', function(keys, args) \
+                       redis.call('SET', keys[1], args[1]) return redis.call('EXPIRE', keys[1], 5000) end)";
 
 impl Generator {
     pub(super) fn keyspace_command(&mut self) -> Command {
@@ -32,10 +36,12 @@ impl Generator {
             74..76 => cmd!["SWAPDB", self.database(), self.database()],
             76 => cmd![self.pick(&["FLUSHDB", "FLUSHALL"]), self.pick(&["SYNC", "ASYNC"])],
             77..88 => self.sort(),
-            88..91 => cmd!["PUBLISH", "channel", self.value()],
+            88..91 => cmd![self.pick(&["PUBLISH", "SPUBLISH"]), "channel", self.value()],
             // A read touches what has expired, which the primary then deletes.
             91..96 => cmd!["EXISTS", key],
-            96 => cmd!["FUNCTION", "FLUSH"],
+            96 => cmd!["FUNCTION", "LOAD", "REPLACE", LIBRARY],
+            97 => cmd!["FUNCTION", "FLUSH"],
+            98 => cmd!["FCALL", "put", "1", key, self.value()],
             _ => cmd!["SCRIPT", "FLUSH"],
         }
     }
@@ -80,6 +86,10 @@ impl Generator {
     }
 
     fn database(&mut self) -> String {
-        self.pick(&["0", "0", "0", "1", "2", "9", "15"]).to_owned()
+        match self.rng.u32(0..10) {
+            0..6 => "0".to_owned(),
+            6..9 => self.pick(&["1", "2", "9"]).to_owned(),
+            _ => self.rng.u32(0..DATABASES).to_string(),
+        }
     }
 }

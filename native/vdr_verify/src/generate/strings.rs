@@ -45,7 +45,12 @@ impl Generator {
             20 => cmd!["DELEX", key, "IFEQ", value],
             _ => {
                 let (unit, time) = self.expiry_option();
-                cmd!["MSETEX", "2", key, value, self.key(Kind::String), self.value(), unit, time]
+                let mut command = cmd!["MSETEX", "2", key, value, self.key(Kind::String), self.value()];
+                if self.chance(3) {
+                    command.push(self.pick(&["NX", "XX"]).as_bytes().to_vec());
+                }
+                command.extend(if self.chance(4) { cmd!["KEEPTTL"] } else { cmd![unit, time] });
+                command
             }
         }
     }

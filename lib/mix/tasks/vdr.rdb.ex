@@ -1,0 +1,67 @@
+defmodule Mix.Tasks.Vdr.Rdb do
+  @shortdoc "Shows what is in a Redis or Valkey snapshot file"
+
+  @moduledoc """
+  Shows what is in a snapshot file (`dump.rdb`): its version, keys by database and type, the biggest keys, bytes by prefix,
+  and when keys expire.
+
+      mix vdr.rdb FILE [--json] [--top N]
+
+    * `--json` - one JSON object instead of text
+    * `--top N` - how many keys and prefixes are listed, 10 unless told, 20 keys at most
+
+  The file is read once and nothing of it is kept, whatever its size. Bytes are those of names and contents, unpacked; a
+  server takes more for them. Of streams and modules they are what the file takes. A prefix is what stands before the first `:`.
+  Long files show how far they are when the output is a terminal.
+  """
+
+  use Mix.Task
+
+  alias Vdr.RdbFile
+  alias Vdr.RdbFile.{Json, Report}
+
+  @switches [json: :boolean, top: :integer]
+  @bar_cells 40
+
+  @impl Mix.Task
+  def run(argv) do
+    {opts, path} = parse!(argv)
+    Mix.Task.run("compile")
+
+    case RdbFile.survey(path, progress()) do
+      {:ok, survey} ->
+        clear()
+        survey = Report.top(survey, Keyword.get(opts, :top, 10))
+        print = if opts[:json], do: &Json.encode/1, else: &Report.text/1
+        Mix.shell().info(print.(survey))
+
+      {:error, reason} ->
+        clear()
+        Mix.raise("#{path}: #{Exception.message(%Veidrodelis.Error{reason: reason})}")
+    end
+  end
+
+  defp parse!(argv) do
+    case OptionParser.parse(argv, strict: @switches) do
+      {opts, [path], []} -> if Keyword.get(opts, :top, 10) >= 0, do: {opts, path}, else: usage!()
+      _other -> usage!()
+    end
+  end
+
+  @spec usage!() :: no_return
+  defp usage!, do: Mix.raise("usage: mix vdr.rdb FILE [--json] [--top N]")
+
+  defp progress, do: if(terminal?(), do: &bar/2, else: fn _done, _total -> :ok end)
+
+  # The bar goes where it does not mix with what is piped on.
+  defp terminal?, do: match?({:ok, columns} when is_integer(columns), :io.columns(:standard_error))
+
+  defp bar(done, total) do
+    share = min(done / max(total, 1), 1.0)
+    cells = round(share * @bar_cells)
+    bar = String.duplicate("#", cells) <> String.duplicate(".", @bar_cells - cells)
+    IO.write(:stderr, "\r[#{bar}] #{round(share * 100)}%")
+  end
+
+  defp clear, do: if(terminal?(), do: IO.write(:stderr, "\r" <> String.duplicate(" ", @bar_cells + 8) <> "\r"))
+end

@@ -8,7 +8,13 @@ defmodule Vdr.Application do
   def start(_type, _args) do
     # Owned by a process that lives as long as the application.
     Vdr.Instances.new_table()
-    children = [Vdr.Events, {Registry, keys: :unique, name: Vdr.Registry}, Vdr.Instances]
+
+    children = [
+      Vdr.Events,
+      {Registry, keys: :unique, name: Vdr.Registry},
+      Vdr.Instances,
+      Vdr.RedisStream.Standing
+    ]
 
     # None of them holds what its successor could not find again, so a crash, and another, is no reason to give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]

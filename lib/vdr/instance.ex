@@ -29,9 +29,11 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
+    owner = {Instances, options.id}
+
     case Instances.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options}} | listener(options)],
+        Supervisor.init([{Vdr.Link, {store, options, owner}} | listener(owner, options)],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds
@@ -42,6 +44,6 @@ defmodule Vdr.Instance do
     end
   end
 
-  defp listener(%{sentinel: nil}), do: []
-  defp listener(%{id: id, sentinel: sentinel}), do: [{Vdr.Sentinel.Listener, {id, sentinel}}]
+  defp listener(_owner, %{sentinel: nil}), do: []
+  defp listener(owner, options), do: [{Vdr.Sentinel.Listener, {owner, options}}]
 end

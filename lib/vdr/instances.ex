@@ -10,6 +10,7 @@ defmodule Vdr.Instances do
   use GenServer
 
   alias Vdr.{Events, Native}
+  alias Vdr.Link.Owner
 
   # How long a store waits for a supervisor to take it over: restarting one takes milliseconds.
   @orphan_ms 5000
@@ -18,15 +19,7 @@ defmodule Vdr.Instances do
   @tries 50
   @try_ms 10
 
-  @typedoc "What `Vdr.Link` has to say about its doings, for `Veidrodelis.info/1`."
-  @type report :: %{
-          link: :connecting | :linked | :waiting | :stopped,
-          attempts: non_neg_integer,
-          links: non_neg_integer,
-          last_error: nil | term
-        }
-
-  @new_report %{link: :connecting, attempts: 0, links: 0, last_error: nil}
+  @behaviour Vdr.Link.Owner
 
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
@@ -44,14 +37,17 @@ defmodule Vdr.Instances do
   def await_ready(id, timeout), do: call({:await_ready, id, timeout})
 
   @doc "The instance can be read: those who wait are told."
+  @impl Owner
   @spec ready(term) :: :ok
   def ready(id), do: GenServer.cast(__MODULE__, {:ready, id})
 
   @doc "The server refuses us for a reason that trying again soon cannot help; `nil` when it no longer does."
+  @impl Owner
   @spec refused(term, term) :: :ok
   def refused(id, reason), do: GenServer.cast(__MODULE__, {:refused, id, reason})
 
   @doc "Leaves word of how the link stands."
+  @impl Owner
   @spec report(term, map) :: :ok
   def report(id, changes) do
     # Of an instance that is gone there is nothing to report.
@@ -59,13 +55,17 @@ defmodule Vdr.Instances do
     :ok
   end
 
-  @spec report(term) :: report
+  @impl Owner
+  @spec report(term) :: Owner.report()
   def report(id) do
     case :ets.lookup(__MODULE__, id) do
       [{^id, report, _identity}] -> report
-      [] -> @new_report
+      [] -> Owner.new_report()
     end
   end
+
+  @impl Owner
+  def subject(id, _options), do: id
 
   @doc "The store and the supervisor of an instance."
   @spec find(term) :: {reference, pid} | nil
@@ -172,8 +172,8 @@ defmodule Vdr.Instances do
   def handle_info(_message, state), do: {:noreply, state}
 
   defp claimed(id, identity, pid, state) do
-    :ets.insert(__MODULE__, {id, @new_report, identity})
-    owned(id, Native.store_new(identity.stale_ms, identity.guard_key), pid, state)
+    :ets.insert(__MODULE__, {id, Owner.new_report(), identity})
+    owned(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, state)
   end
 
   defp owned(id, store, pid, state) do

@@ -11,14 +11,14 @@ defmodule Vdr.Link do
   #
   # From each of them but `stopped` a failover leads back to connecting, at once and to the new primary.
   #
-  # The store and its data are not this process's: when it dies, the native library ends the link, and its successor
-  # begins another on the same store.
+  # What the link feeds, and its data, are not this process's: when it dies, the native library ends the link, and its
+  # successor begins another on the same store. Who is told how the link stands is a `Vdr.Link.Owner`.
 
   @behaviour :gen_statem
 
   require Logger
 
-  alias Vdr.{Backoff, Events, Instances, Native, Options, Sentinel}
+  alias Vdr.{Backoff, Events, Native, Options, Sentinel}
 
   # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
@@ -26,11 +26,12 @@ defmodule Vdr.Link do
   # Each contradiction costs the primary a full sync, however soon the options say that the next attempt may come.
   @diverged_ms 1_000
 
-  @enforce_keys [:store, :options, :backoff]
+  @enforce_keys [:store, :options, :backoff, :owner]
   defstruct [
     :store,
     :options,
     :backoff,
+    :owner,
     :tag,
     :primary,
     :sentinels,
@@ -42,31 +43,36 @@ defmodule Vdr.Link do
     unknown: []
   ]
 
-  @spec child_spec({reference, Options.t()}) :: Supervisor.child_spec()
+  @typedoc "What the link feeds, how, and who is told: a `Vdr.Link.Owner` with the name by which it knows the link."
+  @type argument :: {reference, Options.t(), {module, term}}
+
+  @spec child_spec(argument) :: Supervisor.child_spec()
   def child_spec(argument), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [argument]}}
 
-  @spec start_link({reference, Options.t()}) :: :gen_statem.start_ret()
-  def start_link({_store, options} = argument), do: :gen_statem.start_link(name(options.id), __MODULE__, argument, [])
+  @spec start_link(argument) :: :gen_statem.start_ret()
+  def start_link({_store, _options, owner} = argument),
+    do: :gen_statem.start_link(name(owner), __MODULE__, argument, [])
 
-  @doc "A Sentinel says that this is the primary now."
-  @spec switched(term, Sentinel.address()) :: :ok
-  def switched(id, address), do: :gen_statem.cast(name(id), {:switched, address})
+  @doc "A Sentinel says that this is the primary now, to the link of this owner."
+  @spec switched({module, term}, Sentinel.address()) :: :ok
+  def switched(owner, address), do: :gen_statem.cast(name(owner), {:switched, address})
 
-  defp name(id), do: {:via, Registry, {Vdr.Registry, {__MODULE__, id}}}
+  defp name(owner), do: {:via, Registry, {Vdr.Registry, {__MODULE__, owner}}}
 
   @impl :gen_statem
   def callback_mode, do: :state_functions
 
   @impl :gen_statem
-  def init({store, %Options{} = options}) do
+  def init({store, %Options{} = options, {owner, name}}) do
     Logger.metadata(vdr: options.id)
     # A predecessor that crashed left its counts behind.
-    %{attempts: attempts, links: links} = Instances.report(options.id)
+    %{attempts: attempts, links: links} = owner.report(name)
 
     link = %__MODULE__{
       store: store,
       options: options,
       backoff: Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms),
+      owner: {owner, name},
       sentinels: options.sentinel && options.sentinel.sentinels,
       attempts: attempts,
       links: links,
@@ -88,15 +94,15 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :rdb_transfer}}, %{tag: tag} = link) do
-    Events.emit(link.options.id, :syncing, %{primary: link.primary})
+    emit(link, :syncing, %{primary: link.primary})
     {:keep_state, %{link | sync: :full}}
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
     link = %{link | links: link.links + 1}
     report(link, %{link: :linked, links: link.links})
-    Instances.refused(link.options.id, nil)
-    Events.emit(link.options.id, :streaming, %{primary: link.primary, sync: link.sync})
+    refused(link, nil)
+    emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
@@ -120,9 +126,9 @@ defmodule Vdr.Link do
   def stopped(:cast, _message, _link), do: :keep_state_and_data
   def stopped(type, event, link), do: common(type, event, link)
 
-  defp common(:info, {tag, :ready}, %{tag: tag} = link) do
-    Instances.ready(link.options.id)
-    unless link.ready, do: Events.emit(link.options.id, :ready, %{primary: link.primary})
+  defp common(:info, {tag, :ready}, %{tag: tag, owner: {owner, name}} = link) do
+    owner.ready(name)
+    unless link.ready, do: emit(link, :ready, %{primary: link.primary})
     {:keep_state, %{link | ready: true}}
   end
 
@@ -159,7 +165,7 @@ defmodule Vdr.Link do
 
   defp connect(link) do
     report(link, %{})
-    Events.emit(link.options.id, :connecting, %{primary: link.primary, attempt: link.attempts})
+    emit(link, :connecting, %{primary: link.primary, attempt: link.attempts})
 
     case start(link) do
       :ok -> {:keep_state, link}
@@ -169,7 +175,7 @@ defmodule Vdr.Link do
 
   defp switch(link, address) do
     Native.link_stop(link.store)
-    Events.emit(link.options.id, :switched, %{primary: address, from: link.primary})
+    emit(link, :switched, %{primary: address, from: link.primary})
     named = if link.options.sentinel.role == :primary, do: address
     link = %{link | tag: nil, named: named, backoff: Backoff.reset(link.backoff)}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
@@ -184,19 +190,19 @@ defmodule Vdr.Link do
       delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
       report(link, %{link: :waiting})
       disconnected(link, code, detail, retry, delay_ms)
-      if retry == :slowly, do: Instances.refused(link.options.id, code)
+      if retry == :slowly, do: refused(link, code)
       {:next_state, :waiting, %{link | backoff: backoff}, {:state_timeout, delay_ms, :connect}}
     else
       report(link, %{link: :stopped})
       disconnected(link, code, detail, retry, nil)
-      Instances.refused(link.options.id, refusal(code, detail))
+      refused(link, refusal(code, detail))
       {:next_state, :stopped, link}
     end
   end
 
   defp disconnected(link, code, detail, retry, delay_ms) do
     details = %{reason: code, detail: detail, refused: retry == :slowly, retry_in_ms: delay_ms, primary: link.primary}
-    Events.emit(link.options.id, :disconnected, details)
+    emit(link, :disconnected, details)
   end
 
   defp refusal(:unknown_command, name), do: {:unknown_command, name}
@@ -242,5 +248,11 @@ defmodule Vdr.Link do
     }
   end
 
-  defp report(link, changes), do: Instances.report(link.options.id, Map.put(changes, :primary, link.primary))
+  defp report(%{owner: {owner, name}} = link, changes),
+    do: owner.report(name, Map.put(changes, :primary, link.primary))
+
+  defp refused(%{owner: {owner, name}}, reason), do: owner.refused(name, reason)
+
+  defp emit(%{owner: {owner, name}, options: options}, event, details),
+    do: Events.emit(owner.subject(name, options), event, details)
 end

@@ -1,8 +1,8 @@
 defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. What they answer is told where they are defined, in
-  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link` and the
-  # facade calls them.
+  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link`, the
+  # handler's process and the facade calls them.
 
   @on_load :load
 
@@ -22,7 +22,7 @@ defmodule Vdr.Native do
   def read_tx_dirty(_source, _db, _operations), do: missing()
 
   # An instance
-  def store_new(_stale_ms, _guard_key), do: missing()
+  def store_new(_stale_ms, _guard_key, _only), do: missing()
   def store_close(_store), do: missing()
   def ready(_store), do: missing()
   def status(_store), do: missing()
@@ -32,6 +32,11 @@ defmodule Vdr.Native do
   def unwatch(_store, _db, _key, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
+
+  # A handler
+  def handler_new(_pid, _tag, _only, _initial), do: missing()
+  def handler_handled(_handler, _number), do: missing()
+  def handler_status(_handler), do: missing()
 
   # Scripts
   def lua_attempt(_source, _db, _script, _keys, _args, _limits), do: missing()

@@ -1,15 +1,16 @@
 defmodule Vdr.Options do
   @moduledoc false
-  # What `Veidrodelis.start_link/1` takes: one schema, from which its documentation is made, and what the options mean
-  # together. Whoever has a `%Vdr.Options{}` need check nothing again.
+  # What `Veidrodelis.start_link/1` and `Vdr.RedisStream.Replica.start_link/1` take: one schema, from which their
+  # documentation is made, and what the options mean together. Whoever has a `%Vdr.Options{}` need check nothing again.
 
   @port 1..65_535
   @ms 0..2_147_483_647
 
-  # Options by name: what they take, their default, what they are for. An option that has no default is `nil` then.
+  # Options by name: what they take, their default, what they are for. An option that has no default is `nil` then. One
+  # that is `for:` a mirror or a replica is not for the other.
   @schema [
-    id: [type: :any, required: true, doc: "names the instance in every other call"],
-    name: [type: :name, doc: "registers the instance's supervisor, as `GenServer` does"],
+    id: [for: :mirror, type: :any, required: true, doc: "names the instance in every other call"],
+    name: [type: :name, doc: "registers the process that is started, as `GenServer` does"],
     host: [type: :string, default: "localhost", doc: "the server's host name or address"],
     port: [type: {:integer, @port}, default: 6379, doc: "the server's port"],
     url: [
@@ -44,6 +45,7 @@ defmodule Vdr.Options do
       doc: "how long the server may be silent, in ms; it speaks every 10 s unless told otherwise"
     ],
     stale_reads: [
+      for: :mirror,
       type: :stale_reads,
       default: :allow,
       doc:
@@ -67,6 +69,7 @@ defmodule Vdr.Options do
           "FAILOVER without a target take the mirror for a copy; or `:lagging`, which is the other way round"
     ],
     guard_key: [
+      for: :mirror,
       type: :guard_key,
       default: "__vdr_tx",
       doc:
@@ -80,25 +83,53 @@ defmodule Vdr.Options do
         "what to do when the stream brings a command that the library does not know: `:continue` counts it in `info/1` and logs " <>
           "its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
     ],
-    command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
+    only: [
+      type: :only,
+      doc:
+        "a part of the data instead of all of it, as `[dbs: [0], prefixes: [\"user:\"], types: [:hash]]`, each of them " <>
+          "optional; types are `:string`, `:list`, `:set`, `:zset`, `:hash`, `:stream`, `:other`"
+    ],
+    command_filter: [
+      for: :replica,
+      type: :command_filter,
+      doc: "a `Vdr.RedisStream.CommandFilter` that commands pass before the callback module gets them"
+    ],
+    callback_module: [
+      for: :replica,
+      type: :callback_module,
+      required: true,
+      doc: "implements `Vdr.RedisStream.Callback`"
+    ],
+    callback_opts: [for: :replica, type: :any, required: true, doc: "is given to its `init/1`"],
+    initial: [
+      for: :replica,
+      type: :initial,
+      doc:
+        "where to go on without a full sync: `{replication_id, offset}` or `{replication_id, offset, db}`, as " <>
+          "`get_position/1` answers"
+    ]
   ]
 
   @names Keyword.keys(@schema)
+  @owners %{mirror: "Veidrodelis", replica: "Vdr.RedisStream.Replica"}
+  @types [:string, :list, :set, :zset, :hash, :stream, :other]
   @schemes %{"redis" => false, "valkey" => false, "rediss" => true, "valkeys" => true}
   @schemes_known "redis://, rediss://, valkey://, valkeys:// or unix://"
 
   @derive {Inspect, except: [:password]}
   @enforce_keys [:id]
+  # `only` is a map for the native library.
   # `password` is nil or a function that returns it: no crash report, however it is formatted, shows what a closure has
   # closed over.
   defstruct @names -- [:url]
 
   @type t :: %__MODULE__{}
+  @type owner :: :mirror | :replica
 
   @doc "The list of options for the documentation."
-  @spec docs() :: String.t()
-  def docs do
-    Enum.map_join(@schema, "\n", fn {name, spec} ->
+  @spec docs(owner) :: String.t()
+  def docs(owner \\ :mirror) do
+    Enum.map_join(schema(owner), "\n", fn {name, spec} ->
       notes =
         [if(spec[:required], do: "required"), if(Keyword.has_key?(spec, :default), do: "`#{inspect(spec[:default])}`")]
         |> Enum.reject(&is_nil/1)
@@ -109,19 +140,44 @@ defmodule Vdr.Options do
   end
 
   @doc "The options as a struct; raises `ArgumentError` that names what is wrong."
-  @spec validate!(keyword | t) :: t
-  def validate!(%__MODULE__{} = options), do: options
+  @spec validate!(keyword | t, owner) :: t
+  def validate!(options, owner \\ :mirror)
+  def validate!(%__MODULE__{} = options, _owner), do: options
 
-  def validate!(options) do
-    unless Keyword.keyword?(options), do: refuse("the options of Veidrodelis", "a keyword list", inspect_kind(options))
-    Enum.each(options, fn {name, value} -> check_known!(name, value) end)
-    check_required!(options)
+  def validate!(options, owner) do
+    whose = @owners[owner]
+    unless Keyword.keyword?(options), do: refuse("the options of #{whose}", "a keyword list", inspect_kind(options))
+    refuse_filter_of_mirror!(options, owner)
+    Enum.each(options, fn {name, value} -> check_known!(name, value, owner) end)
+    check_required!(options, owner)
 
-    given = options |> expand_url() |> check_together!() |> refuse_unsupported!()
+    given = options |> expand_url() |> check_together!()
     defaults = for {name, spec} <- @schema, name != :url, do: {name, spec[:default]}
     given = given |> Keyword.replace_lazy(:password, &hide/1) |> expand_sentinel()
-    struct!(__MODULE__, Keyword.merge(defaults, given))
+
+    defaults
+    |> Keyword.merge(given)
+    |> Keyword.update!(:only, &only/1)
+    |> Keyword.update!(:id, &(&1 || given[:name] || given[:callback_module]))
+    |> then(&struct!(__MODULE__, &1))
   end
+
+  defp schema(owner), do: Enum.filter(@schema, fn {_name, spec} -> Keyword.get(spec, :for, owner) == owner end)
+
+  # A function of Elixir would be called for each of a million commands a second, and a command that it changed or left
+  # out would make what later commands build on wrong.
+  defp refuse_filter_of_mirror!(options, :mirror) do
+    if options[:command_filter] do
+      raise ArgumentError,
+            "option :command_filter is not for a mirror, whose values must be the primary's: keep a part of the data with " <>
+              ":only, or filter commands in Vdr.RedisStream.Replica"
+    end
+  end
+
+  defp refuse_filter_of_mirror!(_options, :replica), do: :ok
+
+  defp only(nil), do: nil
+  defp only(only), do: Map.merge(%{dbs: nil, prefixes: nil, types: nil}, Map.new(only))
 
   # What is to hold for the server that Sentinel finds is then as if it had been given for a server of its own.
   defp expand_sentinel(options) do
@@ -139,7 +195,7 @@ defmodule Vdr.Options do
   @spec identity(t) :: map
   def identity(%__MODULE__{sentinel: sentinel} = options) do
     followed = if sentinel, do: {sentinel.group, sentinel.role}, else: options.socket || {options.host, options.port}
-    %{followed: followed, stale_ms: stale_ms(options), guard_key: options.guard_key || nil}
+    %{followed: followed, stale_ms: stale_ms(options), guard_key: options.guard_key || nil, only: options.only}
   end
 
   @doc "How long data is read after the last word of the server: `nil` is for ever, 0 only while a link streams."
@@ -169,24 +225,27 @@ defmodule Vdr.Options do
   def hide(password) when is_binary(password), do: fn -> password end
   def hide(nil), do: nil
 
-  defp check_known!(name, value) do
-    case @schema[name] do
-      nil -> raise ArgumentError, "unknown option #{inspect(name)} of Veidrodelis#{nearest(name)}"
+  defp check_known!(:command_filter, nil, _owner), do: :ok
+
+  defp check_known!(name, value, owner) do
+    case schema(owner)[name] do
+      nil -> raise ArgumentError, "unknown option #{inspect(name)} of #{@owners[owner]}#{nearest(name, owner)}"
       spec -> check!(inspect(name), spec[:type], value)
     end
   end
 
-  defp nearest(name) do
-    nearest = Enum.max_by(@names, &String.jaro_distance(to_string(&1), to_string(name)))
+  defp nearest(name, owner) do
+    names = Keyword.keys(schema(owner))
+    nearest = Enum.max_by(names, &String.jaro_distance(to_string(&1), to_string(name)))
 
     if String.jaro_distance(to_string(nearest), to_string(name)) > 0.77,
       do: ", did you mean #{inspect(nearest)}?",
-      else: "; known are #{Enum.map_join(@names, ", ", &inspect/1)}"
+      else: "; known are #{Enum.map_join(names, ", ", &inspect/1)}"
   end
 
-  defp check_required!(options) do
-    for {name, spec} <- @schema, spec[:required], not Keyword.has_key?(options, name) do
-      raise ArgumentError, "option #{inspect(name)} of Veidrodelis is missing: it #{spec[:doc]}"
+  defp check_required!(options, owner) do
+    for {name, spec} <- schema(owner), spec[:required], not Keyword.has_key?(options, name) do
+      raise ArgumentError, "option #{inspect(name)} of #{@owners[owner]} is missing: it #{spec[:doc]}"
     end
   end
 
@@ -233,8 +292,54 @@ defmodule Vdr.Options do
     unless value in words, do: refuse(name, Enum.map_join(words, " or ", &inspect/1), inspect(value))
   end
 
-  defp check!(_name, :command_filter, _value), do: :ok
+  defp check!(name, :command_filter, value) do
+    unless Vdr.RedisStream.CommandFilter.filter?(value),
+      do:
+        refuse(
+          name,
+          "a module with pre_handle/1 or post_handle/1, or what CommandFilter.combine/2 returns",
+          inspect(value)
+        )
+  end
+
+  defp check!(name, :callback_module, value) do
+    unless is_atom(value) and Code.ensure_loaded?(value) and function_exported?(value, :handle_commands, 2) and
+             function_exported?(value, :init, 1),
+           do: refuse(name, "a module with init/1 and handle_commands/2 (Vdr.RedisStream.Callback)", inspect(value))
+  end
+
+  defp check!(name, :initial, value) do
+    unless value == nil or Vdr.RedisStream.Replica.position?(value),
+      do: refuse(name, "{replication_id, offset} or {replication_id, offset, db}", inspect(value))
+  end
+
+  defp check!(_name, :only, nil), do: :ok
+
+  defp check!(name, :only, value) do
+    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", inspect(value))
+    Enum.each(value, fn {sub, value} -> check_only!("#{inspect(sub)} in #{name}", sub, value) end)
+  end
+
   defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)
+
+  defp check_only!(name, :dbs, value) do
+    unless list_of?(value, &(is_integer(&1) and &1 >= 0)),
+      do: refuse(name, "a list of database numbers", inspect(value))
+  end
+
+  defp check_only!(name, :prefixes, value) do
+    unless list_of?(value, &is_binary/1), do: refuse(name, "a list of strings", inspect(value))
+  end
+
+  defp check_only!(name, :types, value) do
+    unless list_of?(value, &(&1 in @types)),
+      do: refuse(name, "a list of #{Enum.map_join(@types, ", ", &inspect/1)}", inspect(value))
+  end
+
+  defp check_only!(name, _sub, _value), do: refuse(":only", ":dbs, :prefixes and :types", name)
+
+  # An empty list would keep nothing, which nobody wants.
+  defp list_of?(value, test), do: is_list(value) and value != [] and Enum.all?(value, test)
 
   @doc false
   @spec refuse(String.t(), String.t(), String.t()) :: no_return
@@ -314,11 +419,6 @@ defmodule Vdr.Options do
     if first > last,
       do: refuse(":max_reconnect_delay_ms", "at least :reconnect_delay_ms (#{first})", "#{last}")
 
-    options
-  end
-
-  defp refuse_unsupported!(options) do
-    if options[:command_filter], do: raise(ArgumentError, "option :command_filter is not supported yet")
     options
   end
 end

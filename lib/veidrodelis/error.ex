@@ -32,6 +32,9 @@ defmodule Veidrodelis.Error do
   defp sentence(:timeout), do: "the time to wait was over"
   defp sentence(:not_connected), do: "no server is connected"
 
+  # Of a handler.
+  defp sentence(:not_implemented), do: "the callback module does not implement handle_call/2"
+
   # Of scripts.
   defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
@@ -134,6 +137,11 @@ defmodule Veidrodelis.Error do
   # Of a link's end: what came.
   defp sentence(:protocol), do: "what the server sent is not the replication protocol"
   defp sentence(:diverged), do: "a command does not fit the data: the mirror is no longer the primary's equal"
+
+  defp sentence(:not_mirrored),
+    do:
+      "a command reads a key that the option :only leaves out and changes one that it keeps; only a full sync tells its value"
+
   defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
   defp sentence(:sync_aborted), do: "the server gave up sending the snapshot file"
   defp sentence(:bad_rdb_transfer), do: "the snapshot file came with wrong framing"

@@ -17,7 +17,7 @@ defmodule Vdr.OptionsTest do
   test "every option is in the documentation" do
     for name <-
           ~w(id name host port url socket sentinel username password ssl ssl_opts timeout reconnect
-                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads guard_key command_filter)a do
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads guard_key only)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
   end
@@ -82,8 +82,40 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, username: "me") =~ ":password"
   end
 
-  test "what is not supported yet is refused" do
-    assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
+  test "a filter of commands is for handlers, and the message says what there is instead" do
+    assert message(id: :a, command_filter: fn -> nil end) =~ ":only"
+  end
+
+  test "a replica takes the options of the link, and its own" do
+    needed = [callback_module: Vdr.Test.Recorder, callback_opts: %{}]
+    options = Options.validate!([url: "redis://:x@h:7000", initial: {"abc", 5, 3}] ++ needed, :replica)
+    assert {options.host, options.port, options.callback_module} == {"h", 7000, Vdr.Test.Recorder}
+    assert Options.password(options) == {:ok, "x"}
+    assert Options.docs(:replica) =~ "`:callback_module` (required)"
+
+    message = fn options ->
+      Exception.message(assert_raise(ArgumentError, fn -> Options.validate!(options, :replica) end))
+    end
+
+    assert message.(id: :a) =~ "unknown option :id of Vdr.RedisStream.Replica"
+    assert message.([]) =~ "option :callback_module of Vdr.RedisStream.Replica is missing"
+    assert message.(Keyword.delete(needed, :callback_opts)) =~ ":callback_opts"
+    assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
+    assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
+    assert message.([initial: {"id", -1}] ++ needed) =~ ":initial"
+    assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
+    assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
+  end
+
+  test "a part of the data is described by what there is" do
+    assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
+    assert Options.validate!(id: :a).only == nil
+    assert message(id: :a, only: [dbs: [-1]]) == ":dbs in :only takes a list of database numbers, got: [-1]"
+    assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes in :only takes a list of strings"
+    assert message(id: :a, only: [prefixes: []]) =~ ":prefixes in :only"
+    assert message(id: :a, only: [types: [:json]]) =~ ":types in :only takes a list of :string"
+    assert message(id: :a, only: [keys: ["a"]]) =~ ":only takes :dbs, :prefixes and :types"
+    assert message(id: :a, only: "user:") =~ "keyword list"
   end
 
   test "what Sentinel's :replica_connect_opts say holds for the server that is found" do

@@ -18,13 +18,22 @@ defmodule Vdr.Sentinel.Listener do
   # How often all of them are asked, and the list of them is read anew.
   @poll_ms 10_000
 
-  @spec start_link({term, Sentinel.t()}) :: GenServer.on_start()
+  @spec start_link({owner :: {module, term}, Vdr.Options.t()}) :: GenServer.on_start()
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
   @impl GenServer
-  def init({id, %Sentinel{} = sentinel}) do
-    Logger.metadata(vdr: id)
-    state = %{id: id, sentinel: sentinel, sentinels: sentinel.sentinels, connection: nil, missed: 0, polled_at: nil}
+  def init({owner, %Vdr.Options{sentinel: %Sentinel{} = sentinel} = options}) do
+    Logger.metadata(vdr: options.id)
+
+    state = %{
+      owner: owner,
+      sentinel: sentinel,
+      sentinels: sentinel.sentinels,
+      connection: nil,
+      missed: 0,
+      polled_at: nil
+    }
+
     {:ok, state, {:continue, :subscribe}}
   end
 
@@ -104,7 +113,7 @@ defmodule Vdr.Sentinel.Listener do
     with [^group, _old_host, _old_port, host, port] <- String.split(text, " "),
          {port, ""} when port in 1..65_535 <- Integer.parse(port),
          {:ok, address} <- Sentinel.reachable(state.sentinel, {host, port}) do
-      Link.switched(state.id, address)
+      Link.switched(state.owner, address)
     end
   end
 
@@ -122,7 +131,7 @@ defmodule Vdr.Sentinel.Listener do
       end
 
     address = Sentinel.majority(state.sentinel, state.sentinels)
-    if address, do: Link.switched(state.id, address)
+    if address, do: Link.switched(state.owner, address)
     %{state | polled_at: System.monotonic_time(:millisecond)}
   end
 

@@ -15,10 +15,13 @@
 //! A key that SWAPDB or MOVE carries into another database is gone from its own and opens nothing there. What happens to a
 //! window inside of a MULTI counts from its EXEC on.
 
+use crate::blob::Blob;
 use crate::commands::{self, Apply, ApplyError, Touch, Words, Write};
 use crate::keyspace::Keyspace;
+use crate::only::{Only, Plan};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Most names of unknown commands that are counted one by one; further ones are counted together.
 pub const MAX_UNKNOWN_NAMES: usize = 128;
@@ -107,19 +110,36 @@ pub struct Applier {
     multi: Option<Multi>,
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
+    only: Option<Arc<Only>>,
     unknown: BTreeMap<String, u64>,
     applied: u64,
+}
+
+/// Whether a command changes no data, as far as we keep any.
+pub fn is_passed_over(name: &[u8]) -> bool {
+    PASSED_OVER.iter().any(|word| name.eq_ignore_ascii_case(word))
+}
+
+/// The database that a SELECT with these arguments chooses.
+pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
+    u32::try_from(Words::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
 }
 
 impl Applier {
     /// Starts from the contents of a full sync: `db` is what the stream has selected at `offset`.
     pub fn new(keyspace: Keyspace, offset: u64, db: u32, guard_key: Option<Vec<u8>>) -> Self {
+        let unknown = BTreeMap::new();
         let mut applier =
-            Applier { keyspace, db, offset, multi: None, guard: None, guard_key, unknown: BTreeMap::new(), applied: 0 };
+            Applier { keyspace, db, offset, multi: None, guard: None, guard_key, only: None, unknown, applied: 0 };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
         let dbs = applier.with_guard(all);
         applier.guard = (!dbs.is_empty()).then_some(Window { before: None, opened: offset, dbs });
         applier
+    }
+
+    /// Applies only what the filter keeps; `keyspace` holds no more.
+    pub fn only(self, only: Option<Arc<Only>>) -> Self {
+        Applier { only, ..self }
     }
 
     /// Applies one command of `len` bytes.
@@ -207,13 +227,51 @@ impl Applier {
             Some(multi) => multi.before.clone(),
             None => self.checkpoint(),
         });
-        let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms };
-        let result = (row.run)(&mut apply, &mut Words::new(args));
+        let result = self.run(row, args, now_ms);
         if guarded {
             self.guard(row, args, before);
         }
         self.applied += 1;
         result
+    }
+
+    fn run(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
+        let only = self.only.clone();
+        let plan = only.as_ref().map_or(Plan::Run, |only| only.plan(row, self.db, args, &self.keyspace));
+        let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms };
+        match plan {
+            Plan::Pass => return Ok(()),
+            Plan::Missing => return Err(ApplyError::NotMirrored),
+            Plan::Run => return (row.run)(&mut apply, &mut Words::new(args)),
+            Plan::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
+                // A store of nothing, which removed a destination of a type that we do not keep.
+                Err(ApplyError::Missing) if commands::replaces(row) => {}
+                result => result?,
+            },
+            Plan::Join => {
+                let [_source, destination, member] = args else { return Err(ApplyError::BadArguments) };
+                return apply.set(destination, |set| {
+                    set.insert(Blob::new(member));
+                    Ok(())
+                });
+            }
+            Plan::Drop => {}
+        }
+        self.strip(row, args, plan == Plan::Drop);
+        Ok(())
+    }
+
+    /// Removes what a write touched and the filter does not keep; with `all`, whatever it touched.
+    fn strip(&mut self, row: &Write, args: &[&[u8]], all: bool) {
+        let Some(only) = &self.only else { return };
+        let keyspace = &mut self.keyspace;
+        commands::touched(row, self.db, args, &mut |touch| {
+            let Touch::Key { db, key } = touch else { return };
+            let kind = keyspace.db(db).get(key).map(|entry| entry.value.kind());
+            if kind.is_some_and(|kind| all || !only.keeps(db, key, kind)) {
+                keyspace.db_mut(db).remove(key);
+            }
+        });
     }
 
     /// Opens, extends or closes the guard window after a write that may have touched the guard key.
@@ -236,8 +294,7 @@ impl Applier {
     fn control(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Applied, ApplyError> {
         let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
         if is(b"select") {
-            let index = Words::new(args).int()?;
-            self.db = u32::try_from(index).map_err(|_| ApplyError::OutOfRange)?;
+            self.db = selected(args)?;
         } else if is(b"multi") {
             self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() });
         } else if is(b"exec") {
@@ -245,7 +302,7 @@ impl Applier {
         } else if is(b"replconf") {
             let getack = args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"));
             return Ok(if getack { Applied::AckWanted } else { Applied::Control });
-        } else if !PASSED_OVER.iter().any(|word| is(word)) {
+        } else if !is_passed_over(name) {
             self.count_unknown(name);
             return Ok(Applied::Unknown);
         }

@@ -4,6 +4,7 @@
 //! down the wire, and what readers see.
 
 pub mod apply;
+pub mod batch;
 pub mod blob;
 pub mod commands;
 pub mod digest;
@@ -13,6 +14,7 @@ pub mod keyspace;
 pub mod live;
 pub mod memory;
 pub mod mirror;
+pub mod only;
 pub mod rdb;
 pub mod resp;
 pub mod tree;

@@ -4,10 +4,11 @@
 //! where to go on. Publishing comes first, then the events of what was published: who is woken reads at least the state
 //! that it was told of.
 
-use crate::apply::{Applied, Applier, unknown_name};
-use crate::commands::{self, Tuple};
+use crate::apply::{Applied, Applier, Divergence, unknown_name};
+use crate::commands::{self, ApplyError, Tuple};
 use crate::keyspace::Keyspace;
 use crate::live::{Live, Snapshot};
+use crate::only::Only;
 use crate::rdb::{Builder, Loader, Progress, RdbError, Seen, Server};
 use crate::resp::Decoder;
 use crate::watch::{Delivery, Event, Watches};
@@ -32,6 +33,13 @@ pub struct Fault {
 impl From<&RdbError> for Fault {
     fn from(error: &RdbError) -> Self {
         Fault { code: error.code(), detail: error.to_string() }
+    }
+}
+
+impl From<&Divergence> for Fault {
+    fn from(divergence: &Divergence) -> Self {
+        let code = if divergence.error == ApplyError::NotMirrored { "not_mirrored" } else { "diverged" };
+        Fault { code, detail: divergence.to_string() }
     }
 }
 
@@ -102,6 +110,7 @@ pub struct Mirror {
     shared: Shared,
     reap: Reap,
     guard_key: Option<Vec<u8>>,
+    only: Option<Arc<Only>>,
     decoder: Decoder,
     sync: Option<Sync>,
     /// None before the first full sync, and after a divergence.
@@ -126,6 +135,7 @@ impl Mirror {
             shared,
             reap,
             guard_key,
+            only: None,
             decoder: Decoder::new(),
             sync: None,
             applier: None,
@@ -138,6 +148,12 @@ impl Mirror {
             applying: false,
             on_unknown: OnUnknown::default(),
         }
+    }
+
+    /// Mirrors only what the filter keeps, and the guard key. To be called before any link.
+    pub fn only(mut self, only: Only) -> Self {
+        self.only = Some(Arc::new(only.always(self.guard_key.clone())));
+        self
     }
 
     /// From the next command on.
@@ -166,7 +182,8 @@ impl Mirror {
     /// A snapshot file begins that holds everything up to `offset`. What is served stays until it is whole.
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
         let replication_id = Arc::from(replication_id);
-        self.sync = Some(Sync { loader: Loader::new(), builder: Builder::new(), replication_id, offset });
+        self.sync =
+            Some(Sync { loader: Loader::new(), builder: Builder::only(self.only.clone()), replication_id, offset });
         self.note_loading(&Seen::default(), 0);
     }
 
@@ -205,7 +222,7 @@ impl Mirror {
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        self.applier = Some(applier);
+        self.applier = Some(applier.only(self.only.clone()));
         self.replication_id = loaded.replication_id;
         self.server = loaded.server.map(Arc::new);
         self.decoder = Decoder::new();
@@ -287,8 +304,9 @@ impl Mirror {
             *at += frame.skipped + frame.len;
             let applied = applier.command(&args, frame.len, now_ms);
             let applied = applied.map_err(|divergence| {
-                status.divergences.fetch_add(1, Ordering::Relaxed);
-                Fault { code: "diverged", detail: divergence.to_string() }
+                let fault = Fault::from(&divergence);
+                status.divergences.fetch_add(u64::from(fault.code == "diverged"), Ordering::Relaxed);
+                fault
             });
             match applied? {
                 Applied::Write(row) if !self.shared.watches.is_empty() => {

@@ -47,7 +47,7 @@ impl Sink for MirrorSink {
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let ack_wanted = self.mirror.lock().stream(input, now_ms())?;
-        Ok(StreamStep { ack_wanted })
+        Ok(StreamStep { ack_wanted, left: false })
     }
 
     fn applied(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::end::Cause;
 use crate::inbox::Inbox;
 use crate::observer::{LinkState, Observer};
 use crate::outbox::Outbox;
-use crate::sink::Sink;
+use crate::sink::{RdbStep, Sink};
 use crate::transfer::Transfer;
 use crate::transport;
 use std::future::{Future, poll_fn};
@@ -40,6 +40,8 @@ enum Phase {
 
 enum Event {
     Read(io::Result<usize>),
+    /// The sink, which had left something, has room again.
+    Ready,
     Written(io::Result<()>),
     Alarm,
 }
@@ -55,6 +57,8 @@ pub struct Session<'a, S, O> {
     clock: Clock,
     /// The primary has not taken our last words yet: the next acknowledgement waits and will be a newer one.
     ack_owed: bool,
+    /// The sink left something of what has come: it is offered again before more is read.
+    left: bool,
 }
 
 /// What is due when.
@@ -96,6 +100,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             outbox: Outbox::new(writer),
             clock: Clock::new(),
             ack_owed: false,
+            left: false,
         };
         match session.turns().await {
             Ok(never) => match never {},
@@ -116,6 +121,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     self.clock.heard = Instant::now();
                     self.outbox.forgive(since.elapsed());
                 }
+                Event::Ready => self.advance()?,
                 Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
                 Event::Written(Ok(())) => {
                     if std::mem::take(&mut self.ack_owed) {
@@ -129,7 +135,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
 
     /// Waits for the next thing to happen. Time comes first, or a primary that never stops talking would hear nothing.
     async fn event(&mut self) -> Event {
-        let due = self.due();
+        let (due, left) = (self.due(), self.left);
         let Self { sink, inbox, outbox, clock, .. } = self;
         clock.set(due);
         let rings = due.is_some();
@@ -138,7 +144,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             biased;
             () = alarm.as_mut(), if rings => Event::Alarm,
             written = outbox.flush(), if !outbox.is_empty() => Event::Written(written),
-            read = async {
+            event = async {
                 if !ready_now(&mut **sink).await {
                     *deaf = true;
                     sink.ready().await;
@@ -146,18 +152,23 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                 if std::mem::take(deaf) {
                     *heard = Instant::now();
                 }
-                inbox.fill().await
-            } => Event::Read(read),
+                if left { Event::Ready } else { Event::Read(inbox.fill().await) }
+            } => event,
         }
     }
 
     /// Hands on what has come, through as many phases as it reaches.
     fn advance(&mut self) -> Result<(), Cause> {
+        self.left = false;
         loop {
             let goes_on = match &mut self.phase {
                 Phase::Opening(_) => self.open()?,
                 Phase::Transfer(transfer) => {
-                    let whole = transfer.advance(&mut self.inbox.input, |bytes| self.sink.rdb(bytes))?;
+                    let whole = transfer.advance(&mut self.inbox.input, |bytes| {
+                        let step = self.sink.rdb(bytes);
+                        self.left = matches!(step, Ok(RdbStep::Part { .. }));
+                        step
+                    })?;
                     if whole {
                         self.sink.sync_finished().map_err(Cause::Sink)?;
                         self.stream_from_now();
@@ -216,7 +227,8 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
 
     fn stream(&mut self) -> Result<(), Cause> {
         let step = self.sink.stream(&mut self.inbox.input).map_err(Cause::Sink)?;
-        if self.inbox.input.len() > self.config.command_bytes_max {
+        self.left = step.left;
+        if !step.left && self.inbox.input.len() > self.config.command_bytes_max {
             return Err(Cause::CommandTooLong { bytes_max: self.config.command_bytes_max });
         }
         if step.ack_wanted {

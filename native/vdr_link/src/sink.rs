@@ -23,14 +23,16 @@ pub trait Sink: Send + 'static {
     /// A snapshot file begins that holds everything up to `offset`.
     fn sync_started(&mut self, replication_id: &str, offset: u64);
 
-    /// The next bytes of the file. Bytes behind its end may be among them, and are not the sink's.
+    /// The next bytes of the file. Bytes behind its end may be among them, and are not the sink's. What a step of
+    /// [`RdbStep::Part`] leaves is offered again when the sink is ready.
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError>;
 
     /// The file was whole and its framing right: it may become visible.
     fn sync_finished(&mut self) -> Result<(), SinkError>;
 
     /// Takes whole commands off the front of `input`, which holds all that one turn of reading brought, behind what was
-    /// left the last time. Bare newlines between commands are the sink's to skip.
+    /// left the last time. Bare newlines between commands are the sink's to skip. Called again without anything read in
+    /// between when it left commands and the sink is ready.
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError>;
 
     /// The offset to acknowledge: what has been applied, as far as the primary may know.
@@ -55,6 +57,8 @@ pub trait Sink: Send + 'static {
 pub enum RdbStep {
     /// All bytes were taken and more must follow.
     More,
+    /// Only so many of the bytes given were taken: there is no room for more before the sink is ready again.
+    Part { consumed: usize },
     /// The file ended after `consumed` of the bytes given.
     Done { consumed: usize },
 }
@@ -63,6 +67,8 @@ pub enum RdbStep {
 pub struct StreamStep {
     /// A REPLCONF GETACK was among the commands: the primary waits for the answer.
     pub ack_wanted: bool,
+    /// Whole commands may have been left: there is no room for more before the sink is ready again.
+    pub left: bool,
 }
 
 /// Why a sink cannot go on with this link.

@@ -137,6 +137,10 @@ impl Transfer {
                 *self = Transfer::Sized { remaining };
                 Ok(true)
             }
+            RdbStep::Part { .. } => {
+                *self = Transfer::Sized { remaining };
+                Ok(false)
+            }
             RdbStep::Done { .. } => {
                 *self = Transfer::Finished;
                 Ok(true)
@@ -156,7 +160,7 @@ impl Transfer {
         let step = rdb(input).map_err(Cause::Sink)?;
         input.advance(consumed(step, input.len()));
         match step {
-            RdbStep::More => Ok(false),
+            RdbStep::More | RdbStep::Part { .. } => Ok(false),
             RdbStep::Done { .. } => {
                 *self = Transfer::ClosingMark { mark };
                 Ok(true)
@@ -183,7 +187,7 @@ impl Transfer {
 fn consumed(step: RdbStep, offered: usize) -> usize {
     match step {
         RdbStep::More => offered,
-        RdbStep::Done { consumed } => consumed.min(offered),
+        RdbStep::Part { consumed } | RdbStep::Done { consumed } => consumed.min(offered),
     }
 }
 

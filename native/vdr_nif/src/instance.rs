@@ -1,13 +1,15 @@
 //! An instance as NIFs: its store, its link, its watches.
 
-use crate::link::StaleReads;
+use crate::link::{Reporter, StaleReads};
 use crate::reaper;
+use crate::seat::Seat;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
 use crate::watcher::Recipient;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
+use std::sync::Arc;
 use vdr_core::watch::WatchError;
 
 mod atoms {
@@ -15,16 +17,21 @@ mod atoms {
 }
 
 /// `stale_ms`: how long after the last word of the primary data is still read; 0 is only while a link streams, nil for ever.
-/// `guard_key` is a binary, or nil for none.
+/// `guard_key` is a binary, or nil for none; `only` tells what is mirrored, if not everything.
 #[rustler::nif]
-fn store_new<'a>(env: Env<'a>, stale_ms: Option<i64>, guard_key: Option<Binary<'a>>) -> Term<'a> {
+fn store_new<'a>(
+    env: Env<'a>,
+    stale_ms: Option<i64>,
+    guard_key: Option<Binary<'a>>,
+    only: Term<'a>,
+) -> NifResult<Term<'a>> {
     let stale_reads = match stale_ms {
         None => StaleReads::Allow,
         Some(0) => StaleReads::Deny,
         Some(bound) => StaleReads::MaxMs(bound),
     };
     let guard_key = guard_key.map(|key| key.as_slice().to_vec());
-    SourceRef::new(Source::Live(Store::new(stale_reads, guard_key))).encode(env)
+    Ok(SourceRef::new(Source::Live(Store::new(stale_reads, guard_key, terms::only(only)?))).encode(env))
 }
 
 #[rustler::nif]
@@ -100,7 +107,7 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
     })
 }
 
-/// Starts a link that feeds the store, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
+/// Starts a link that feeds the store or the handler, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
 /// with the events `{:state, state}`, `:ready`, `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`;
 /// when it dies, the link ends.
 /// Starting threads takes a while the first time.
@@ -113,18 +120,26 @@ fn link_start<'a>(
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let on_unknown = terms::on_unknown(config)?;
-    let (store, config) = (store(&source)?, terms::link_config(config)?);
+    let (seat, config) = (seat(&source)?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
-    let reporter = store.next_link(Recipient::new(pid, tag));
-    match vdr_link::spawn(config, reporter.sink(on_unknown), reporter) {
+    let reporter = Reporter::new(seat.clone(), Recipient::new(pid, tag));
+    let started = match &*source {
+        Source::Live(store) => vdr_link::spawn(config, reporter.feed(store.inner().clone(), on_unknown), reporter),
+        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(reporter.link()), reporter),
+        Source::Fixed(_) => return Err(rustler::Error::BadArg),
+    };
+    match started {
         Ok(handle) => {
-            let before = store.keep_link(handle, monitor);
+            let before = seat.keep(handle, monitor);
             before.map(|monitor| source.demonitor(Some(env), &monitor));
+            if source.store().is_some_and(Store::is_closed) {
+                seat.unlink();
+            }
             Ok(atom::ok().to_term(env))
         }
         Err(_) => {
             source.demonitor(Some(env), &monitor);
-            store.unlink();
+            seat.unlink();
             Ok(env.error_tuple(atoms::no_thread()))
         }
     }
@@ -132,9 +147,13 @@ fn link_start<'a>(
 
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
-    let monitor = store(&source)?.unlink();
+    let monitor = seat(&source)?.unlink();
     monitor.map(|monitor| source.demonitor(Some(env), &monitor));
     Ok(atom::ok())
+}
+
+fn seat(source: &SourceRef) -> NifResult<&Arc<Seat>> {
+    source.seat().ok_or(rustler::Error::BadArg)
 }
 
 fn store(source: &SourceRef) -> NifResult<&Store> {

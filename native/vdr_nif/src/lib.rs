@@ -5,12 +5,15 @@
 
 mod digest;
 mod file;
+mod handler;
 mod instance;
 mod link;
 mod lua;
 mod pool;
 mod read;
 mod reaper;
+mod replica;
+mod seat;
 mod snapshot;
 mod source;
 mod store;

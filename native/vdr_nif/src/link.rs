@@ -1,6 +1,7 @@
 //! Between one link and the instance that it feeds: the sink that takes its bytes, the reporter that tells the process
 //! which keeps it.
 
+use crate::seat::Seat;
 use crate::source::now_ms;
 use crate::store::Inner;
 use crate::terms;
@@ -120,6 +121,12 @@ impl Standing {
     }
 }
 
+impl Default for Standing {
+    fn default() -> Self {
+        Standing::new(StaleReads::Allow)
+    }
+}
+
 /// Milliseconds that no clock setting moves.
 fn steady_ms() -> i64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -135,54 +142,54 @@ fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
 
 /// Tells the process that keeps the link.
 pub struct Reporter {
-    inner: Arc<Inner>,
+    seat: Arc<Seat>,
     link: u64,
     recipient: Arc<Recipient>,
 }
 
 impl Reporter {
-    pub fn new(inner: Arc<Inner>, link: u64, recipient: Arc<Recipient>) -> Self {
-        inner.standing.set(Some(LinkState::Init));
-        *inner.standing.role.lock() = None;
-        Reporter { inner, link, recipient }
+    /// Of the next link, which from now on is the one that feeds.
+    pub fn new(seat: Arc<Seat>, recipient: Recipient) -> Self {
+        let link = seat.next_link();
+        seat.standing.set(Some(LinkState::Init));
+        *seat.standing.role.lock() = None;
+        Reporter { seat, link, recipient: Arc::new(recipient) }
     }
 
-    pub fn sink(&self, on_unknown: OnUnknown) -> Feed {
-        Feed {
-            inner: self.inner.clone(),
-            link: self.link,
-            recipient: self.recipient.clone(),
-            told_ready: false,
-            told_given_up: self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed),
-            told_unknown: HashSet::new(),
-            on_unknown,
-        }
+    pub fn link(&self) -> u64 {
+        self.link
+    }
+
+    pub fn feed(&self, inner: Arc<Inner>, on_unknown: OnUnknown) -> Feed {
+        let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        let (recipient, told_unknown) = (self.recipient.clone(), HashSet::new());
+        Feed { inner, link: self.link, recipient, told_ready: false, told_given_up, told_unknown, on_unknown }
     }
 }
 
 impl Observer for Reporter {
     fn state(&self, state: LinkState) {
-        if self.inner.is_current(self.link) {
-            self.inner.standing.set(Some(state));
+        if self.seat.is_current(self.link) {
+            self.seat.standing.set(Some(state));
             self.recipient.send(|env| terms::link_state(env, state));
         }
     }
 
     fn role(&self, role: Role) {
-        if self.inner.is_current(self.link) {
-            *self.inner.standing.role.lock() = Some(role);
+        if self.seat.is_current(self.link) {
+            *self.seat.standing.role.lock() = Some(role);
         }
     }
 
     fn received(&self, _bytes: usize) {
-        if self.inner.is_current(self.link) {
-            self.inner.standing.heard();
+        if self.seat.is_current(self.link) {
+            self.seat.standing.heard();
         }
     }
 
     fn ended(&self, end: &LinkEnd) {
-        if self.inner.is_current(self.link) {
-            self.inner.standing.no_link();
+        if self.seat.is_current(self.link) {
+            self.seat.standing.no_link();
         }
         self.recipient.send(|env| terms::link_end(env, end));
     }
@@ -206,7 +213,7 @@ impl Feed {
     /// Works on the mirror, unless it is another link's by now.
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.inner.mirror.lock();
-        self.inner.is_current(self.link).then(|| work(&mut mirror))
+        self.inner.seat.is_current(self.link).then(|| work(&mut mirror))
     }
 
     /// Tells what has come to be by what the mirror was just given.
@@ -219,8 +226,8 @@ impl Feed {
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
             // Who is told must not be refused.
-            if self.inner.is_current(self.link) {
-                self.inner.standing.fresh();
+            if self.inner.seat.is_current(self.link) {
+                self.inner.seat.standing.fresh();
             }
             self.recipient.send(terms::ready);
         }
@@ -284,7 +291,7 @@ impl Sink for Feed {
         self.tell_unknown();
         let ack_wanted = step?;
         self.tell();
-        Ok(StreamStep { ack_wanted })
+        Ok(StreamStep { ack_wanted, left: false })
     }
 
     fn applied(&self) -> u64 {

@@ -1,6 +1,8 @@
 //! What a read can read: the resource behind an instance and behind a `Vdr.Snapshot`.
 
+use crate::handler::Handler;
 use crate::reaper;
+use crate::seat::Seat;
 use crate::store::Store;
 use parking_lot::Mutex;
 use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
@@ -18,6 +20,8 @@ pub enum Source {
     Live(Store),
     /// One state that never changes.
     Fixed(Held),
+    /// Nothing: a process takes what the link brings.
+    Handler(Handler),
 }
 
 pub type SourceRef = ResourceArc<Source>;
@@ -26,8 +30,10 @@ pub type SourceRef = ResourceArc<Source>;
 impl Resource for Source {
     /// A process that watched, or that kept the link, is gone.
     fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, monitor: Monitor) {
-        if let Source::Live(store) = self {
-            store.down(env, pid, monitor);
+        match self {
+            Source::Live(store) => store.down(env, pid, monitor),
+            Source::Handler(handler) => drop(handler.inner().seat.down(&monitor)),
+            Source::Fixed(_) => {}
         }
     }
 }
@@ -39,6 +45,7 @@ impl Source {
             Source::Live(store) if store.is_stale() => None,
             Source::Live(store) => store.live().load().as_deref().map(read),
             Source::Fixed(held) => held.snapshot.as_deref().map(read),
+            Source::Handler(_) => None,
         }
     }
 
@@ -59,7 +66,7 @@ impl Source {
         match self {
             // Whoever still has a closed store in hand found it a moment before its end.
             Source::Live(store) if store.is_closed() => atoms::not_found(),
-            Source::Live(store) if store.inner().standing.may_refuse() && store.has_data() => atoms::stale(),
+            Source::Live(store) if store.inner().seat.standing.may_refuse() && store.has_data() => atoms::stale(),
             _ => atoms::not_ready(),
         }
     }
@@ -69,6 +76,7 @@ impl Source {
         match self {
             Source::Live(store) => store.live().snapshot(),
             Source::Fixed(held) => held.snapshot.clone(),
+            Source::Handler(_) => None,
         }
     }
 
@@ -80,6 +88,22 @@ impl Source {
     pub fn store(&self) -> Option<&Store> {
         match self {
             Source::Live(store) => Some(store),
+            Source::Fixed(_) | Source::Handler(_) => None,
+        }
+    }
+
+    pub fn handler(&self) -> Option<&Handler> {
+        match self {
+            Source::Handler(handler) => Some(handler),
+            Source::Live(_) | Source::Fixed(_) => None,
+        }
+    }
+
+    /// Where a link that feeds it sits.
+    pub fn seat(&self) -> Option<&Arc<Seat>> {
+        match self {
+            Source::Live(store) => Some(&store.inner().seat),
+            Source::Handler(handler) => Some(&handler.inner().seat),
             Source::Fixed(_) => None,
         }
     }

@@ -1,20 +1,18 @@
 //! One instance: its mirror, who reads it, who watches it, and the link that feeds it.
-//!
-//! The mirror belongs to one link at a time. A link that is told to stop still runs for a moment, while its successor
-//! may have begun: so each link gets a number, and what comes from any but the last one falls on deaf ears.
 
-use crate::link::{Reporter, StaleReads, Standing};
+use crate::link::StaleReads;
 use crate::reaper;
+use crate::seat::Seat;
 use crate::source::{Held, Holdings};
 use crate::watcher::{Processes, Recipient};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
+use vdr_core::only::Only;
 use vdr_core::watch::WatchError;
-use vdr_link::LinkHandle;
 
 /// What the instance's resource holds.
 pub struct Store {
@@ -25,32 +23,25 @@ pub struct Store {
 pub struct Inner {
     pub shared: Shared,
     pub mirror: Mutex<Mirror>,
-    pub standing: Standing,
-    /// The number of the last link.
-    link: AtomicU64,
-    handle: Mutex<Option<(LinkHandle, Monitor)>>,
+    pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
     closed: AtomicBool,
 }
 
-impl Inner {
-    pub fn is_current(&self, link: u64) -> bool {
-        self.link.load(Ordering::SeqCst) == link
-    }
-}
-
 impl Store {
-    /// Writers who set and remove the guard key want what lies between to be seen at once.
-    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>) -> Self {
+    /// Writers who set and remove the guard key want what lies between to be seen at once. `only`: what is mirrored, if not
+    /// everything.
+    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Only>) -> Self {
         let shared = Shared::default();
-        let mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury));
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury));
+        if let Some(only) = only {
+            mirror = mirror.only(only);
+        }
         let inner = Inner {
             shared,
             mirror: Mutex::new(mirror),
-            standing: Standing::new(stale_reads),
-            link: AtomicU64::new(0),
-            handle: Mutex::new(None),
+            seat: Arc::new(Seat::new(stale_reads)),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
@@ -62,7 +53,7 @@ impl Store {
         &self.inner.shared.live
     }
 
-    pub fn inner(&self) -> &Inner {
+    pub fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 
@@ -76,7 +67,7 @@ impl Store {
 
     /// What is there is too old to be read, by what the instance was told.
     pub fn is_stale(&self) -> bool {
-        self.inner.standing.refuses()
+        self.inner.seat.standing.refuses()
     }
 
     pub fn hold(&self) -> Option<Held> {
@@ -94,7 +85,7 @@ impl Store {
     /// The end of the instance: nothing can be read from here on, and the link is told to stop.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
-        self.unlink();
+        self.inner.seat.unlink();
         let inner = self.inner.clone();
         // A link that is just publishing holds the mirror; nobody of the VM shall wait for it.
         reaper::run(move || inner.mirror.lock().close());
@@ -118,34 +109,9 @@ impl Store {
         self.inner.processes.lock().unwatch(&self.inner.shared.watches, place, pid)
     }
 
-    /// Makes the next link the one that feeds the mirror. Whatever one was before no longer does.
-    pub fn next_link(&self, recipient: Recipient) -> Reporter {
-        let link = self.inner.link.fetch_add(1, Ordering::SeqCst) + 1;
-        Reporter::new(self.inner.clone(), link, Arc::new(recipient))
-    }
-
-    /// Keeps a link going until its process dies. The one before, if any, is dropped and so told to stop; the answer is the
-    /// monitor of its process.
-    pub fn keep_link(&self, handle: LinkHandle, monitor: Monitor) -> Option<Monitor> {
-        let before = self.inner.handle.lock().replace((handle, monitor));
-        if self.is_closed() {
-            self.unlink();
-        }
-        before.map(|(_stops_when_dropped, monitor)| monitor)
-    }
-
-    pub fn unlink(&self) -> Option<Monitor> {
-        self.inner.link.fetch_add(1, Ordering::SeqCst);
-        self.inner.standing.no_link();
-        let (_stops_when_dropped, monitor) = self.inner.handle.lock().take()?;
-        Some(monitor)
-    }
-
     /// A monitored process is gone.
     pub fn down(&self, env: Env<'_>, pid: LocalPid, monitor: Monitor) {
-        let keeper = self.inner.handle.lock().as_ref().is_some_and(|(_, of_keeper)| *of_keeper == monitor);
-        if keeper {
-            self.unlink();
+        if self.inner.seat.down(&monitor) {
             return;
         }
         if let Some(owner) = self.inner.processes.lock().gone(pid.encode(env), monitor) {

@@ -1,5 +1,13 @@
 //! Terms of the BEAM to values of the core and back. Nothing else in this crate knows what a term means.
 
+mod batch;
+mod handler;
+mod link;
+
+pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
+pub use handler::{handler_status, initial, only};
+pub use link::{link_config, on_unknown};
+
 use crate::source::now_ms;
 use crate::store::Store;
 use foldhash::fast::RandomState;
@@ -19,10 +27,6 @@ use vdr_core::rdb::{Group, RdbError, Survey};
 use vdr_core::watch::Event;
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
-
-mod link;
-
-pub use link::{link_config, on_unknown};
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -159,6 +163,7 @@ pub const ERROR_CODES: &[&str] = &[
     "no_permission",
     "no_thread",
     "not_found",
+    "not_mirrored",
     "not_ready",
     "not_redis",
     "panicked",
@@ -438,7 +443,7 @@ struct Server {
 
 pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
-    let (status, state) = (&inner.shared.status, inner.standing.state());
+    let (status, state) = (&inner.shared.status, inner.seat.standing.state());
     let snapshot = store.live().load();
     let (snapshots_held, oldest) = store.holdings().oldest();
     let guard_since_ms = status.guard_window_since_ms.load(Ordering::Relaxed);
@@ -451,9 +456,9 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         connected: state.is_some_and(|state| state != LinkState::Init),
         ready,
         stale,
-        stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
-        last_message_ms_ago: inner.standing.silent_ms(now_ms),
-        role: inner.standing.role().map(|role| word(env, role.as_str())),
+        stale_ms: if stale { inner.seat.standing.stale_ms(now_ms) } else { None },
+        last_message_ms_ago: inner.seat.standing.silent_ms(now_ms),
+        role: inner.seat.standing.role().map(|role| word(env, role.as_str())),
         replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
         offset,
         primary_offset: received.max(offset),

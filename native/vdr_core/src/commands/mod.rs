@@ -47,6 +47,7 @@ pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
 use crate::keyspace::View;
+use crate::value::Kind;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -148,6 +149,28 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The type of what a write leaves behind; `None` for those that work on keys of any type.
+pub fn kind(row: &Write) -> Option<Kind> {
+    static KINDS: LazyLock<HashMap<&str, Kind, foldhash::fast::RandomState>> = LazyLock::new(|| {
+        let of = |rows: &'static [Write], kind| rows.iter().map(move |row| (row.name, kind));
+        let strings = [strings::WRITES, numbers::WRITES, bitmaps::WRITES, bitfield::WRITES, hll::WRITES];
+        let zsets = [zsets_writes::WRITES, zsets_stores::WRITES, geo::WRITES];
+        let kinds = strings.into_iter().flat_map(|rows| of(rows, Kind::String));
+        let kinds = kinds.chain(zsets.into_iter().flat_map(|rows| of(rows, Kind::ZSet)));
+        let kinds = kinds.chain(of(lists::WRITES, Kind::List)).chain(of(sort::WRITES, Kind::List));
+        let kinds = kinds.chain(of(sets::WRITES, Kind::Set)).chain(of(hashes::WRITES, Kind::Hash));
+        let kinds = kinds.chain(of(streams::WRITES, Kind::Stream));
+        kinds.collect()
+    });
+    KINDS.get(row.name).copied()
+}
+
+/// Whether a write puts its value in the place of whatever was there, of any type.
+pub fn replaces(row: &Write) -> bool {
+    const REPLACING: &[&str] = &["set", "setex", "psetex", "mset", "msetex", "bitop", "sort", "georadius"];
+    row.name.ends_with("store") || row.name == "georadiusbymember" || REPLACING.contains(&row.name)
 }
 
 /// The row of a read by its name.

@@ -108,6 +108,8 @@ pub enum ApplyError {
     BadPayload,
     /// An index or offset outside of what the server allows.
     OutOfRange,
+    /// The command reads a key that is not mirrored, and changes one that is.
+    NotMirrored,
 }
 
 /// The data that one write works on.

@@ -6,8 +6,10 @@ use super::stream::Part;
 use super::{Element, KeyHeader, Visit, Want};
 use crate::blob::Blob;
 use crate::keyspace::{DbBuilder, Entry, Expiry, Keyspace};
+use crate::only::Only;
 use crate::value::{Field, Hash, Kind, List, Score, Set, Value, ZSet};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many elements are reserved on the word of the file alone; beyond it an aggregate grows as it comes.
 const RESERVE_ELEMENTS_MAX: u64 = 4096;
@@ -96,6 +98,7 @@ pub struct Builder {
     key: Blob,
     expiry: Option<Expiry>,
     seen: Seen,
+    only: Option<Arc<Only>>,
 }
 
 /// What a file says beside its keys.
@@ -125,6 +128,11 @@ impl Builder {
         Self::default()
     }
 
+    /// Builds only what the filter keeps.
+    pub fn only(only: Option<Arc<Only>>) -> Self {
+        Builder { only, ..Self::default() }
+    }
+
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
@@ -140,17 +148,13 @@ impl Builder {
 
 impl Visit for Builder {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        match name {
-            b"repl-stream-db" => {
-                self.seen.repl_stream_db = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            }
-            b"redis-ver" => self.seen.server = Some(server("redis", value)),
-            b"valkey-ver" => self.seen.server = Some(server("valkey", value)),
-            _ => {}
-        }
+        note_aux(&mut self.seen, name, value);
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
+        if self.only.as_ref().is_some_and(|only| !only.keeps(header.db, header.key, header.kind)) {
+            return Want::Skip;
+        }
         (self.db, self.key, self.expiry) = (header.db, Blob::new(header.key), Some(header.expiry));
         self.one.key(header)
     }
@@ -173,6 +177,18 @@ impl Visit for Builder {
         }
         let new = self.dbs.entry(self.db).or_default().insert(std::mem::take(&mut self.key), Entry { value, expiry });
         self.seen.duplicate_keys += u64::from(!new);
+    }
+}
+
+/// Keeps what an auxiliary field says of the stream behind the file and of the server.
+pub fn note_aux(seen: &mut Seen, name: &[u8], value: &[u8]) {
+    match name {
+        b"repl-stream-db" => {
+            seen.repl_stream_db = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        }
+        b"redis-ver" => seen.server = Some(server("redis", value)),
+        b"valkey-ver" => seen.server = Some(server("valkey", value)),
+        _ => {}
     }
 }
 

@@ -21,7 +21,7 @@ mod types;
 mod walk;
 
 pub use budget::{BYTES_PER_BYTE, FREE_BYTES};
-pub use build::{Builder, One, Seen, Server};
+pub use build::{Builder, One, Seen, Server, note_aux};
 pub use cursor::{Raw, STRING_BYTES_MAX};
 pub use dump::{decode_dump, restore};
 pub use error::{Fault, RdbError};

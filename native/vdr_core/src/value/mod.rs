@@ -29,6 +29,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: &[Kind] = &[Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream, Kind::Other];
+
     pub fn name(self) -> &'static str {
         match self {
             Kind::String => "string",

@@ -1,0 +1,102 @@
+defmodule Vdr.Bench.Counting do
+  @moduledoc false
+  @behaviour Vdr.RedisStream.Callback
+
+  @impl true
+  def init(counter), do: {:ok, counter}
+
+  @impl true
+  def handle_commands(counter, commands) do
+    :counters.add(counter, 1, length(commands))
+    {:ok, counter}
+  end
+end
+
+defmodule Vdr.Bench.Handlers do
+  @moduledoc false
+  # How many commands a second reach a handler that only counts them, and how many a sink in Rust that does nothing with
+  # them: of the full sync, and of a stream that was waiting for us, so that the server is not what is measured.
+  alias Vdr.Bench.Measure
+  alias Vdr.RedisStream.Replica
+  alias Vdr.Test.Server
+
+  @writes 2_000_000
+  @batch 5_000
+  @keys 1_000_000
+  @turns 3
+  # What no command passes: the link, its decoder and its filter are at work, and no term is made.
+  @nothing [prefixes: ["no key begins so"]]
+
+  def run do
+    {server, redis} = Measure.filled_server([{"repl-backlog-size", "1gb"}])
+    handler = best(fn -> full_sync(server, [], @keys) end)
+    noop = best(fn -> full_sync(server, [only: @nothing], @keys) end)
+    full = figure("full sync into a handler", @keys, handler, noop)
+
+    {position, behind} = backlog(server, redis)
+    handler = best(fn -> stream(server, [initial: position], behind, @writes) end)
+    noop = best(fn -> stream(server, [initial: position, only: @nothing], behind, 0) end)
+    [full, figure("stream into a handler", @writes, handler, noop)]
+  end
+
+  defp best(measure), do: 1..@turns |> Enum.map(fn _ -> measure.() end) |> Enum.min()
+
+  defp figure(name, count, handler, noop) do
+    {ours, theirs} = {count / (handler / 1.0e9), count / (noop / 1.0e9)}
+
+    text =
+      "#{Vdr.Paint.number(round(ours))} commands a second, a sink that does nothing #{Vdr.Paint.number(round(theirs))}"
+
+    Measure.figure(name, ours, theirs, "commands/s", handler / noop, nil, text)
+  end
+
+  defp start(server, opts, counter) do
+    common = [host: "127.0.0.1", port: Server.port(server), callback_module: Vdr.Bench.Counting, callback_opts: counter]
+    {:ok, replica} = Replica.start_link(common ++ opts)
+    replica
+  end
+
+  # The server makes its file before it sends it; the clock runs from the file's first byte.
+  defp full_sync(server, opts, count) do
+    counter = :counters.new(1, [])
+    replica = start(server, opts, counter)
+    Measure.until(fn -> Replica.get_replication_state(replica) in [:rdb_transfer, :streaming] end)
+    expected = if opts[:only], do: 0, else: count
+
+    took =
+      clock(fn -> Replica.get_replication_state(replica) == :streaming and :counters.get(counter, 1) >= expected end)
+
+    Replica.stop(replica)
+    took
+  end
+
+  # Writes that a replica has missed: where it was, and the offset behind them.
+  defp backlog(server, redis) do
+    counter = :counters.new(1, [])
+    replica = start(server, [only: @nothing], counter)
+    Measure.until(fn -> Replica.get_position(replica) != nil end)
+    position = Replica.get_position(replica)
+    Replica.stop(replica)
+
+    for _ <- 1..div(@writes, @batch) do
+      Redix.pipeline!(redis, for(_ <- 1..@batch, do: ["SET", Measure.key(:rand.uniform(@keys) - 1), Measure.value(1)]))
+    end
+
+    [_, offset] = Regex.run(~r/master_repl_offset:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
+    {position, String.to_integer(offset)}
+  end
+
+  defp stream(server, opts, behind, count) do
+    counter = :counters.new(1, [])
+    replica = start(server, opts, counter)
+    took = clock(fn -> :counters.get(counter, 1) >= count and Replica.get_offset(replica) >= behind end)
+    Replica.stop(replica)
+    took
+  end
+
+  defp clock(done?) do
+    started = System.monotonic_time(:nanosecond)
+    Measure.until(done?)
+    System.monotonic_time(:nanosecond) - started
+  end
+end

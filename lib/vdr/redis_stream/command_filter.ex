@@ -1,0 +1,91 @@
+defmodule Vdr.RedisStream.CommandFilter do
+  @moduledoc """
+  What commands pass before, and after, a handler gets them: the option `:command_filter` of `Vdr.RedisStream.Replica`.
+
+  A filter is a module with `c:pre_handle/1`, `c:post_handle/1` or both, or what `combine/2` made of two filters:
+
+      defmodule NoSessions do
+        @behaviour Vdr.RedisStream.CommandFilter
+
+        @impl true
+        def pre_handle(%{affected_keys: ["session:" <> _]}), do: :skip
+        def pre_handle(command), do: command
+      end
+
+  A filter runs for every command, in the replica's process. What can be said by databases, prefixes and types is far cheaper said by
+  `:only`, which is decided before a term is made. A batch that a filter leaves nothing of is handled, without the callback.
+  """
+
+  alias Vdr.RedisStream.ReplicaCommand
+
+  @doc "The command as the handler is to get it, or `:skip`."
+  @callback pre_handle(ReplicaCommand.t()) :: ReplicaCommand.t() | :skip
+
+  @doc "The handler has handled this command, as `c:pre_handle/1` left it. What it returns does not matter."
+  @callback post_handle(ReplicaCommand.t()) :: term
+
+  @optional_callbacks pre_handle: 1, post_handle: 1
+
+  @enforce_keys [:first, :second]
+  defstruct [:first, :second]
+
+  @opaque combined :: %__MODULE__{first: t, second: t}
+  @type t :: module | combined
+
+  @doc """
+  Both filters as one: `first` is before `second` on the way to the handler, and after it on the way back. What `first` skips `second` never
+  sees.
+  """
+  @spec combine(t, t) :: t
+  def combine(first, second) do
+    for filter <- [first, second], not filter?(filter) do
+      raise ArgumentError, "CommandFilter.combine takes two filters, got: #{inspect(filter)}"
+    end
+
+    %__MODULE__{first: first, second: second}
+  end
+
+  @doc false
+  @spec filter?(term) :: boolean
+  def filter?(%__MODULE__{}), do: true
+
+  def filter?(module) when is_atom(module),
+    do: Code.ensure_loaded?(module) and (pre?(module) or post?(module))
+
+  def filter?(_other), do: false
+
+  @doc false
+  @spec before(t | nil, [ReplicaCommand.t()]) :: [ReplicaCommand.t()]
+  def before(nil, commands), do: commands
+
+  def before(filter, commands) do
+    filter |> modules() |> Enum.filter(&pre?/1) |> Enum.reduce(commands, &pass/2)
+  end
+
+  @doc false
+  @spec behind(t | nil, [ReplicaCommand.t()]) :: :ok
+  def behind(nil, _commands), do: :ok
+
+  def behind(filter, commands) do
+    for module <- filter |> modules() |> Enum.filter(&post?/1) |> Enum.reverse(),
+        command <- commands,
+        do: module.post_handle(command)
+
+    :ok
+  end
+
+  defp pass(module, commands) do
+    Enum.flat_map(commands, fn command ->
+      case module.pre_handle(command) do
+        %ReplicaCommand{} = command -> [command]
+        :skip -> []
+      end
+    end)
+  end
+
+  defp modules(%__MODULE__{first: first, second: second}), do: modules(first) ++ modules(second)
+  defp modules(module), do: [module]
+
+  defp pre?(module), do: function_exported?(module, :pre_handle, 1)
+  defp post?(module), do: function_exported?(module, :post_handle, 1)
+end

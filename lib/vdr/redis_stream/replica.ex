@@ -1,0 +1,305 @@
+defmodule Vdr.RedisStream.Replica do
+  @moduledoc """
+  A replication client for handlers of your own: it attaches to a Redis or Valkey server as a replica and gives the commands of the full
+  sync and of the stream to a module that implements `Vdr.RedisStream.Callback`.
+
+      {:ok, replica} =
+        Vdr.RedisStream.Replica.start_link(
+          host: "localhost",
+          port: 6379,
+          callback_module: MyCallback,
+          callback_opts: %{}
+        )
+
+  The link is the one that a mirror has (`Veidrodelis`): the same handshake, timeouts and reconnection. After a break it goes on by a
+  partial resync where the server can, and by a full sync otherwise.
+
+    * **Order.** Commands come in batches, in the server's order, each once in the life of the process.
+    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD, HSET in chunks of at most 512 elements, then PEXPIREAT
+      (HPEXPIREAT for fields). Streams and modules' values are left out.
+    * **Backpressure.** At most two batches of some 4096 commands are on their way to the callback. While it works the socket is not read
+      any further and the server waits; acknowledgements go on.
+    * **At least once.** The server is told of a command when `handle_commands` has returned. Who saves the position of the last batch
+      (`c:Vdr.RedisStream.Callback.init/1`, `:initial`) goes on behind it after a restart.
+
+  The guide `docs/handlers.md` has worked handlers, and tells what `:only` means for commands that read other keys.
+  """
+
+  use GenServer
+
+  alias Vdr.{Native, Options}
+  alias Vdr.RedisStream.{CommandFilter, Standing}
+
+  @enforce_keys [:options, :module, :callback, :tag, :native, :link]
+  defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
+
+  @type replica_state ::
+          :init
+          | :ping
+          | :auth
+          | :replconf_listening_port
+          | :replconf_capa
+          | :psync
+          | :rdb_transfer
+          | :streaming
+          | :waiting
+          | :stopped
+
+  @doc """
+  Starts a replica, linked to the caller, and answers once the callback's `init/1` is done; connecting goes on in the background. A wrong
+  option raises `ArgumentError`.
+
+  ## Options
+
+  #{Options.docs(:replica)}
+  """
+  @spec start_link(keyword | Options.t()) :: GenServer.on_start()
+  def start_link(options) do
+    options = Options.validate!(options, :replica)
+    GenServer.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: []))
+  end
+
+  @doc "A child specification for a supervisor; its id holds the `:name` or else the callback module."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    # Validated here, so that the specification, which supervisors print, shows no password.
+    options = Options.validate!(options, :replica)
+    %{id: {__MODULE__, options.id}, start: {__MODULE__, :start_link, [options]}}
+  end
+
+  @doc "Stops a replica; `c:Vdr.RedisStream.Callback.handle_destroy/1` has been called when it returns."
+  @spec stop(GenServer.server()) :: :ok
+  def stop(server), do: GenServer.stop(server)
+
+  @doc """
+  Asks the callback module: `{:ok, reply}`, `{:error, :not_implemented}` when it has no `handle_call/2`, `{:error, :not_connected}` before a sync
+  has begun and after a link's end, or the callback's own `{:error, reason}`.
+  """
+  @spec call(GenServer.server(), term, timeout) :: {:ok, term} | {:error, term}
+  def call(server, message, timeout \\ 5000), do: GenServer.call(server, {__MODULE__, :call, message}, timeout)
+
+  @doc "The host and port of the server that is connected."
+  @spec connected_to(GenServer.server()) :: {:ok, {String.t(), :inet.port_number()}} | {:error, :not_connected}
+  def connected_to(server), do: ask(server, :connected_to)
+
+  @doc "The callback's state; waits for the callback that is at work."
+  @spec get_callback_state(GenServer.server()) :: term
+  def get_callback_state(server), do: GenServer.call(server, {__MODULE__, :callback_state}, :infinity)
+
+  @doc "The offset up to which everything is handled; 0 before the first full sync is."
+  @spec get_offset(GenServer.server()) :: non_neg_integer
+  def get_offset(server), do: ask(server, :offset)
+
+  @doc "The server's replication id, `nil` as long as there was none."
+  @spec get_replication_id(GenServer.server()) :: String.t() | nil
+  def get_replication_id(server), do: ask(server, :replication_id)
+
+  @doc """
+  What `:initial` takes: up to where everything is handled, `nil` before the first full sync is. Within `handle_commands`, the
+  position behind a command is `{command.context.replication_id, command.offset, command.db}`.
+  """
+  @spec get_position(GenServer.server()) :: Vdr.RedisStream.Callback.position() | nil
+  def get_position(server), do: ask(server, :position)
+
+  @doc "Where the link is. `:waiting` is between two attempts, `:stopped` when there will be no other."
+  @spec get_replication_state(GenServer.server()) :: replica_state
+  def get_replication_state(server), do: ask(server, :state)
+
+  @doc false
+  @spec position?(term) :: boolean
+  def position?({id, offset}), do: position?({id, offset, 0})
+
+  def position?({id, offset, db}),
+    do:
+      is_binary(id) and String.valid?(id) and id != "" and is_integer(offset) and offset >= 0 and is_integer(db) and
+        db >= 0
+
+  def position?(_other), do: false
+
+  # What is not the callback's is read past the process, which may be in a callback for long.
+  defp ask(server, what) do
+    with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(server),
+         native when native != nil <- Standing.native(pid) do
+      answer(what, native, pid)
+    else
+      _gone_or_far_away -> GenServer.call(server, {__MODULE__, :ask, what})
+    end
+  end
+
+  defp answer(what, native, pid) do
+    {state, replication_id, position} = Native.handler_status(native)
+    report = Standing.report(pid)
+
+    case what do
+      :state when report.link in [:waiting, :stopped] -> report.link
+      :state -> state || :init
+      :connected_to when state in [nil, :init] -> {:error, :not_connected}
+      :connected_to -> {:ok, report.primary}
+      :replication_id -> replication_id
+      :position -> position
+      :offset -> if position, do: elem(position, 1), else: 0
+    end
+  end
+
+  # ---- the process
+
+  @impl GenServer
+  def init(%Options{callback_module: module} = options) do
+    # So that `handle_destroy/1` is called when the supervisor shuts us down.
+    Process.flag(:trap_exit, true)
+
+    case module.init(options.callback_opts) do
+      {:ok, callback} -> attach(options, callback, options.initial)
+      {:ok, callback, initial: nil} -> attach(options, callback, nil)
+      {:ok, callback, initial: position} -> attach(options, callback, checked(position, module))
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp attach(options, callback, initial) do
+    tag = make_ref()
+    native = Native.handler_new(self(), tag, options.only, with_db(initial))
+    :ok = Standing.register(native)
+    owner = {Standing, self()}
+    {:ok, link} = Vdr.Link.start_link({native, options, owner})
+
+    {:ok,
+     %__MODULE__{
+       options: options,
+       module: options.callback_module,
+       callback: callback,
+       tag: tag,
+       native: native,
+       link: link,
+       listener: listener(owner, options)
+     }}
+  end
+
+  defp listener(_owner, %{sentinel: nil}), do: nil
+
+  defp listener(owner, options) do
+    {:ok, listener} = Vdr.Sentinel.Listener.start_link({owner, options})
+    listener
+  end
+
+  defp with_db({id, offset}), do: {id, offset, 0}
+  defp with_db(position), do: position
+
+  defp checked(position, module) do
+    unless position?(position),
+      do: raise(ArgumentError, "#{inspect(module)}.init/1 answered a bad initial: position: #{inspect(position)}")
+
+    position
+  end
+
+  @impl GenServer
+  def handle_call({__MODULE__, :call, message}, _from, state) do
+    cond do
+      not state.attached -> {:reply, {:error, :not_connected}, state}
+      not implements?(state, :handle_call, 2) -> {:reply, {:error, :not_implemented}, state}
+      true -> called(run(state, :handle_call, [state.callback, message]), state)
+    end
+  end
+
+  def handle_call({__MODULE__, :callback_state}, _from, state), do: {:reply, state.callback, state}
+  def handle_call({__MODULE__, :ask, what}, _from, state), do: {:reply, answer(what, state.native, self()), state}
+  def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_call}, state}
+
+  defp called({:reply, reply, callback}, state), do: {:reply, {:ok, reply}, %{state | callback: callback}}
+  defp called({:error, _reason} = error, state), do: {:reply, error, state}
+  defp called(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_call, other}}, state}
+
+  @impl GenServer
+  def handle_info({tag, {:commands, number, commands}}, %{tag: tag} = state) do
+    case handle(state, commands) do
+      {:noreply, state} ->
+        Native.handler_handled(state.native, number)
+        {:noreply, state}
+
+      stop ->
+        stop
+    end
+  end
+
+  def handle_info({tag, :replication_start}, %{tag: tag} = state),
+    do: started(%{state | attached: true}, :handle_replication_start)
+
+  def handle_info({tag, :streaming_start}, %{tag: tag} = state),
+    do: started(%{state | attached: true}, :handle_streaming_start)
+
+  def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
+  def handle_info({:EXIT, link, reason}, %{link: link} = state), do: {:stop, {:link_crashed, reason}, state}
+
+  def handle_info({:EXIT, listener, reason}, %{listener: listener} = state),
+    do: {:stop, {:listener_crashed, reason}, state}
+
+  def handle_info(message, state) do
+    cond do
+      implements?(state, :handle_info, 2) -> informed(run(state, :handle_info, [state.callback, message]), state)
+      abnormal_exit?(message) -> {:stop, elem(message, 2), state}
+      true -> {:noreply, state}
+    end
+  end
+
+  defp handle(%{options: %{command_filter: filter}} = state, commands) do
+    case filtered(filter, commands) do
+      [] ->
+        {:noreply, state}
+
+      commands ->
+        with {:noreply, state} <-
+               continued(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands) do
+          no_throw(fn -> CommandFilter.behind(filter, commands) end)
+          {:noreply, state}
+        end
+    end
+  end
+
+  defp filtered(filter, commands), do: no_throw(fn -> CommandFilter.before(filter, commands) end)
+
+  defp started(state, name) do
+    if implements?(state, name, 1),
+      do: continued(run(state, name, [state.callback]), state, name),
+      else: {:noreply, state}
+  end
+
+  defp continued({:ok, callback}, state, _name), do: {:noreply, %{state | callback: callback}}
+  defp continued({:error, reason}, state, _name), do: {:stop, reason, state}
+  defp continued(other, state, name), do: {:stop, {:bad_return_value, {state.module, name, other}}, state}
+
+  defp informed({:noreply, callback}, state), do: {:noreply, %{state | callback: callback}}
+  defp informed({:error, reason}, state), do: {:stop, reason, state}
+  defp informed(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_info, other}}, state}
+
+  # Without `handle_info/2` a linked process takes us along, as it would any process.
+  defp abnormal_exit?({:EXIT, pid, reason}) when is_pid(pid), do: reason != :normal
+  defp abnormal_exit?(_message), do: false
+
+  @impl GenServer
+  def terminate(_reason, state) do
+    # The primary sends nothing more while the callback puts its things in order.
+    Native.link_stop(state.native)
+
+    for pid <- [state.listener, state.link], pid != nil do
+      Process.unlink(pid)
+      Process.exit(pid, :shutdown)
+    end
+
+    if implements?(state, :handle_destroy, 1), do: run(state, :handle_destroy, [state.callback])
+  end
+
+  # The callback's state is its own affair in a crash report; the options hold no more than they show anyway.
+  @impl GenServer
+  def format_status(_reason, [_dictionary, state]), do: %{callback_module: state.module, callback_state: state.callback}
+
+  defp implements?(state, name, arity), do: function_exported?(state.module, name, arity)
+
+  defp run(state, name, arguments), do: no_throw(fn -> apply(state.module, name, arguments) end)
+
+  # A `GenServer` takes what is thrown for what is returned.
+  defp no_throw(fun) do
+    fun.()
+  catch
+    :throw, value -> :erlang.raise(:error, {:nocatch, value}, __STACKTRACE__)
+  end
+end

@@ -1,0 +1,180 @@
+//! Batches of commands as messages. Built on the link's thread, not on a scheduler.
+
+use super::{binary, field, word};
+use rustler::types::tuple::make_tuple;
+use rustler::{Encoder, Env, Term};
+use vdr_core::apply;
+use vdr_core::batch::{Batch, Command};
+use vdr_core::commands::{self, Field, Touch};
+
+mod atoms {
+    rustler::atoms! {
+        commands, replication_start, streaming_start, link_lost,
+        module = "Elixir.Vdr.RedisStream.ReplicaCommand",
+        __struct__, db, command, raw_command, affected_keys, offset, context, generic, all,
+        phase, replication_id, unit, full_sync, stream,
+    }
+}
+
+/// How far an argument is searched for among those that came before it in the same command.
+const LOOK_AHEAD: usize = 4;
+
+/// A batch and what is common to its commands.
+pub struct Commands<'a> {
+    pub batch: &'a Batch,
+    pub replication_id: &'a str,
+    pub full_sync: bool,
+}
+
+/// `{:commands, number, [command]}`.
+pub fn commands_message<'a>(env: Env<'a>, number: u64, message: &Commands<'_>) -> Term<'a> {
+    let mut maker = Maker::new(env, message);
+    let commands: Vec<Term<'a>> = message.batch.commands().map(|command| maker.command(message, command)).collect();
+    (atoms::commands(), number, commands).encode(env)
+}
+
+pub fn replication_start(env: Env<'_>) -> Term<'_> {
+    atoms::replication_start().to_term(env)
+}
+
+pub fn streaming_start(env: Env<'_>) -> Term<'_> {
+    atoms::streaming_start().to_term(env)
+}
+
+pub fn link_lost(env: Env<'_>) -> Term<'_> {
+    atoms::link_lost().to_term(env)
+}
+
+/// Makes one command after the other; what they have in common is made once.
+struct Maker<'a> {
+    env: Env<'a>,
+    keys: [Term<'a>; 7],
+    replication_id: Term<'a>,
+    phase: Term<'a>,
+    context: Option<(Option<u64>, Term<'a>)>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(env: Env<'a>, message: &Commands<'_>) -> Self {
+        let keys = [
+            atoms::__struct__(),
+            atoms::affected_keys(),
+            atoms::command(),
+            atoms::context(),
+            atoms::db(),
+            atoms::offset(),
+            atoms::raw_command(),
+        ];
+        let phase = if message.full_sync { atoms::full_sync() } else { atoms::stream() };
+        Maker {
+            env,
+            keys: keys.map(|key| key.to_term(env)),
+            replication_id: binary(env, message.replication_id.as_bytes()),
+            phase: phase.to_term(env),
+            context: None,
+        }
+    }
+
+    fn command(&mut self, message: &Commands<'_>, command: &Command) -> Term<'a> {
+        let env = self.env;
+        let args: Vec<&[u8]> = message.batch.args(command).collect();
+        let mut known = Known { env, terms: args.iter().map(|arg| binary(env, arg)).collect(), args: &args, next: 0 };
+        let raw = (atoms::generic(), &known.terms).encode(env);
+        let values = [
+            atoms::module().to_term(env),
+            affected_keys(command.db, &args, &mut known),
+            tuple(&args, &mut known, raw),
+            self.context(command.unit),
+            command.db.encode(env),
+            command.offset.encode(env),
+            raw,
+        ];
+        // The keys are distinct, so there is always a map.
+        Term::map_from_term_arrays(env, &self.keys, &values).unwrap_or(raw)
+    }
+
+    fn context(&mut self, unit: Option<u64>) -> Term<'a> {
+        if let Some((of, context)) = self.context
+            && of == unit
+        {
+            return context;
+        }
+        let env = self.env;
+        let keys = [atoms::phase(), atoms::replication_id(), atoms::unit()].map(|key| key.to_term(env));
+        let values = [self.phase, self.replication_id, unit.encode(env)];
+        let context = Term::map_from_term_arrays(env, &keys, &values).unwrap_or(self.phase);
+        self.context = Some((unit, context));
+        context
+    }
+}
+
+/// The arguments of a command as terms: made once, however often they occur in it.
+struct Known<'a, 'b> {
+    env: Env<'a>,
+    terms: Vec<Term<'a>>,
+    args: &'b [&'b [u8]],
+    /// Arguments are asked for in their order, nearly always.
+    next: usize,
+}
+
+impl<'a> Known<'a, '_> {
+    fn term(&mut self, bytes: &[u8]) -> Term<'a> {
+        let ahead = self.args.iter().zip(&self.terms).enumerate().skip(self.next).take(LOOK_AHEAD);
+        for (index, (arg, term)) in ahead {
+            if *arg == bytes {
+                self.next = index + 1;
+                return *term;
+            }
+        }
+        binary(self.env, bytes)
+    }
+}
+
+/// The keys that a command may change, `:all` where they are not known.
+fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term<'a> {
+    let env = known.env;
+    let (mut keys, mut whole, mut last): (Vec<Term<'a>>, bool, Vec<u8>) = (Vec::new(), false, Vec::new());
+    known.next = 1;
+    match args.split_first().map(|(name, rest)| (commands::write(name), *name, rest)) {
+        Some((Some(row), _, rest)) => commands::touched(row, db, rest, &mut |touch| match touch {
+            // MOVE touches the same key in two databases.
+            Touch::Key { key, .. } if row.name == "move" && last == key => {}
+            Touch::Key { key, .. } => {
+                keys.push(known.term(key));
+                if row.name == "move" {
+                    last = key.to_vec();
+                }
+            }
+            Touch::Db(_) | Touch::All => whole = true,
+        }),
+        Some((None, name, _)) => whole = !apply::is_passed_over(name),
+        None => {}
+    }
+    if whole { atoms::all().to_term(env) } else { keys.encode(env) }
+}
+
+fn tuple<'a>(args: &[&[u8]], known: &mut Known<'a, '_>, raw: Term<'a>) -> Term<'a> {
+    let env = known.env;
+    known.next = 1;
+    let tuple = commands::tuple(args);
+    if tuple.name == "generic" {
+        return raw;
+    }
+    let mut terms = Vec::with_capacity(tuple.fields.len() + 1);
+    terms.push(word(env, tuple.name));
+    terms.extend(tuple.fields.iter().map(|part| part_term(part, known)));
+    make_tuple(env, &terms)
+}
+
+fn part_term<'a>(part: &Field, known: &mut Known<'a, '_>) -> Term<'a> {
+    let env = known.env;
+    match part {
+        Field::Bytes(bytes) => known.term(bytes),
+        Field::List(parts) => parts.iter().map(|part| part_term(part, known)).collect::<Vec<_>>().encode(env),
+        Field::Pair(pair) => {
+            let first = part_term(&pair.0, known);
+            make_tuple(env, &[first, part_term(&pair.1, known)])
+        }
+        Field::Int(_) | Field::Float(_) | Field::Word(_) => field(env, part),
+    }
+}

@@ -1,0 +1,43 @@
+//! What a handler, or a mirror of a part of the data, is told before it starts, and how a handler stands.
+
+use super::word;
+use crate::handler::Handler;
+use rustler::{Atom, Binary, Encoder, Env, NifMap, NifResult, Term};
+use vdr_core::batch::Place;
+use vdr_core::only::Only;
+use vdr_core::value::Kind;
+
+/// What is kept of the data, as the options tell it.
+#[derive(NifMap)]
+#[rustler(decode)]
+struct OnlyTerm<'a> {
+    dbs: Option<Vec<u32>>,
+    prefixes: Option<Vec<Binary<'a>>>,
+    types: Option<Vec<Atom>>,
+}
+
+pub fn only(term: Term<'_>) -> NifResult<Option<Only>> {
+    let only: Option<OnlyTerm<'_>> = term.decode()?;
+    let Some(only) = only else { return Ok(None) };
+    let prefixes = only.prefixes.map(|prefixes| prefixes.iter().map(|prefix| prefix.to_vec()).collect());
+    let kind = |name: &Atom| {
+        let name = name.to_term(term.get_env()).atom_to_string()?;
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(rustler::Error::BadArg)
+    };
+    let kinds = only.types.map(|types| types.iter().map(kind).collect::<NifResult<Vec<Kind>>>()).transpose()?;
+    Ok(Some(Only::new(only.dbs, prefixes, kinds)))
+}
+
+/// nil or `{replication_id, offset, db}`.
+pub fn initial(term: Term<'_>) -> NifResult<Option<(String, Place)>> {
+    let initial: Option<(String, u64, u32)> = term.decode()?;
+    Ok(initial.map(|(replication_id, offset, db)| (replication_id, Place { offset, db })))
+}
+
+pub fn handler_status<'a>(env: Env<'a>, handler: &Handler) -> Term<'a> {
+    let inner = handler.inner();
+    let state = inner.seat.standing.state().map(|state| word(env, state.as_str()));
+    let id = inner.replication_id();
+    let position = inner.position().map(|(id, place)| (id.to_string(), place.offset, place.db));
+    (state, id.map(|id| id.to_string()), position).encode(env)
+}

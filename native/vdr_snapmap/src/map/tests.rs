@@ -1,0 +1,296 @@
+//! Against a standard map as the model: what each version of a map holds, whoever changes, forks or ends in whatever
+//! order; that every value is dropped once; and the invariants of the structure.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+/// A hash with few values: leaves split to the bottom, and pile up there.
+#[derive(Default, Clone)]
+struct Poor(u64);
+
+impl Hasher for Poor {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // All but the lengths; the upper bits nearly always the same.
+        if let [.., last] = bytes
+            && bytes.len() < 8
+        {
+            self.0 = u64::from(*last & 3) << 4 | u64::from(*last & 0x40) << 57;
+        }
+    }
+}
+
+type PoorState = BuildHasherDefault<Poor>;
+
+/// A value that is counted while it lives.
+struct Counted {
+    value: u32,
+    living: Arc<AtomicIsize>,
+}
+
+impl Counted {
+    fn new(value: u32, living: &Arc<AtomicIsize>) -> Self {
+        living.fetch_add(1, Ordering::Relaxed);
+        Counted { value, living: living.clone() }
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        Counted::new(self.value, &self.living)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.living.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn key(n: u16) -> Vec<u8> {
+    n.to_be_bytes().to_vec()
+}
+
+/// Every invariant of a subtree; answers its items.
+fn check<K: AsRef<[u8]>, V, S: BuildHasher>(map: &Map<K, V, S>, node: Node, above: u64, shift: u32) -> usize {
+    unsafe {
+        assert!(node.born() <= above && above <= map.generation);
+        if node.is_leaf() {
+            for at in 0..node.len() {
+                let item = &*node.slot(at).cast::<Item<K, V>>().as_ptr();
+                assert!(item.born <= node.born());
+                assert_eq!(tag(map.hash(item.key.as_ref())), node.tag(at));
+            }
+            return node.len();
+        }
+        assert_eq!(node.bits().count_ones() as usize, node.len());
+        let mut items = 0;
+        for at in 0..node.len() {
+            let (from, to) = node.digits(at);
+            assert!((to - from).is_power_of_two() && from % (to - from) == 0);
+            let child = Node::from_raw(node.slot(at));
+            assert!(child.is_leaf() || to - from == 1);
+            assert!(!child.is_leaf() || child.len() <= LEAF_MAX || (to - from == 1 && shift < DIGIT_BITS));
+            items += check(map, child, node.born(), shift.wrapping_sub(DIGIT_BITS));
+        }
+        items
+    }
+}
+
+type Model = HashMap<Vec<u8>, u32>;
+
+fn same_as<S: BuildHasher>(map: &Map<Vec<u8>, Counted, S>, model: &Model) {
+    assert_eq!((map.len(), map.iter().len()), (model.len(), model.len()));
+    assert_eq!(map.root.map_or(0, |root| check(map, root, map.generation, ROOT_SHIFT)), model.len());
+    for (key, value) in model {
+        assert_eq!(map.get(key).map(|counted| counted.value), Some(*value));
+    }
+    let all: Model = map.iter().map(|(key, counted)| (key.clone(), counted.value)).collect();
+    assert_eq!(&all, model);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u16, u32),
+    Change(u16, u32),
+    Remove(u16),
+    RemoveMany(u16),
+    Get(u16),
+    /// Clone the version at this place among the living.
+    Clone(usize),
+    /// Go on with the version at this place.
+    Select(usize),
+    Drop(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = 0u16..400;
+    let step = prop_oneof![
+        8 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Step::Insert(key, value)),
+        3 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Step::Change(key, value)),
+        4 => key.clone().prop_map(Step::Remove),
+        1 => key.clone().prop_map(Step::RemoveMany),
+        1 => key.prop_map(Step::Get),
+        2 => any::<usize>().prop_map(Step::Clone),
+        1 => any::<usize>().prop_map(Step::Select),
+        2 => any::<usize>().prop_map(Step::Drop),
+    ];
+    prop::collection::vec(step, 0..400)
+}
+
+/// A version of the map and what it must hold.
+type Version<S> = (Map<Vec<u8>, Counted, S>, Model);
+
+fn change<S: BuildHasher + Clone>(version: &mut Version<S>, step: &Step, living: &Arc<AtomicIsize>) {
+    if let Step::RemoveMany(n) = step {
+        return (*n..400).step_by(3).for_each(|n| change(version, &Step::Remove(n), living));
+    }
+    let (map, model) = version;
+    match step {
+        Step::Insert(n, value) => {
+            let new = model.insert(key(*n), *value).is_none();
+            assert_eq!(map.insert(key(*n), Counted::new(*value, living)), new);
+        }
+        Step::Change(n, value) => {
+            let theirs = model.get_mut(&key(*n)).map(|old| *old = *value);
+            assert_eq!(map.get_mut(&key(*n)).map(|old| old.value = *value), theirs);
+        }
+        Step::Remove(n) => {
+            assert_eq!(map.remove(&key(*n)).map(|old| old.value), model.remove(&key(*n)));
+        }
+        Step::Get(n) => {
+            assert_eq!(map.get(&key(*n)).map(|counted| counted.value), model.get(&key(*n)).copied());
+        }
+        Step::RemoveMany(_) | Step::Clone(_) | Step::Select(_) | Step::Drop(_) => {}
+    }
+}
+
+/// Runs a program over any number of living versions, of which whichever is selected changes.
+fn run<S: BuildHasher + Clone + Default>(start: u16, steps: &[Step], backwards: bool) {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut versions: Vec<Version<S>> = vec![Default::default()];
+    (0..start).for_each(|n| change(&mut versions[0], &Step::Insert(n, 0), &living));
+    for step in steps {
+        let count = versions.len();
+        match step {
+            Step::Clone(at) if count < 8 => {
+                // Mostly the newest is cloned, as the mirror does.
+                let (map, model) = &versions[if at % 4 == 0 { at / 4 % count } else { count - 1 }];
+                versions.push((map.clone(), model.clone()));
+            }
+            Step::Select(at) => versions.swap(at % count, count - 1),
+            Step::Drop(at) if count > 1 => drop(versions.remove(at % count)),
+            step => change(versions.last_mut().unwrap(), step, &living),
+        }
+    }
+    while let Some(version) = if backwards { versions.pop() } else { versions.drain(..1).next() } {
+        same_as(&version.0, &version.1);
+        drop(version);
+        if versions.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(living.load(Ordering::Relaxed), 0);
+}
+
+fn cases() -> ProptestConfig {
+    ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 })
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn every_version_holds_what_it_must(start in 0u16..400, steps in steps(), backwards in any::<bool>()) {
+        run::<RandomState>(start, &steps, backwards);
+    }
+
+    #[test]
+    fn a_poor_hash_makes_it_slow_and_nothing_else(start in 0u16..300, steps in steps(), backwards in any::<bool>()) {
+        run::<PoorState>(start, &steps, backwards);
+    }
+}
+
+fn filled(count: u16, living: &Arc<AtomicIsize>) -> Map<Vec<u8>, Counted> {
+    let mut map = Map::default();
+    (0..count).for_each(|n| assert!(map.insert(key(n), Counted::new(u32::from(n), living))));
+    map
+}
+
+#[test]
+fn a_held_snapshot_keeps_what_it_reaches_and_nothing_that_came_later() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut map = filled(300, &living);
+    let next = map.clone();
+    let held = std::mem::replace(&mut map, next);
+    let mut shown = None;
+    for round in 0..200u32 {
+        (0..300).step_by(7).for_each(|n| assert!(!map.insert(key(n), Counted::new(round, &living))));
+        let next = map.clone();
+        shown = Some(std::mem::replace(&mut map, next));
+    }
+    // The held one's 300 items, and at most two versions of the 43 that are overwritten.
+    assert!(living.load(Ordering::Relaxed) <= 300 + 2 * 43, "{}", living.load(Ordering::Relaxed));
+    assert!((0..300).all(|n| held.get(&key(n)).is_some_and(|counted| counted.value == u32::from(n))));
+    drop((held, shown));
+    drop(map);
+    assert_eq!(living.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_an_abandoned_branch_made_goes_with_it_and_its_checkpoint_goes_on() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut checkpoint = filled(300, &living);
+    let generation = checkpoint.generation;
+    for _ in 0..3 {
+        let mut branch = checkpoint.clone();
+        (100..500).for_each(|n| assert_eq!(branch.insert(key(n), Counted::new(9, &living)), n >= 300));
+        (0..50).for_each(|n| drop(branch.remove(&key(n))));
+        drop(branch);
+        assert_eq!(living.load(Ordering::Relaxed), 300);
+        checkpoint.insert(key(7), Counted::new(1, &living));
+        assert_eq!((checkpoint.generation, checkpoint.line.census()), (generation, (1, 0)));
+    }
+    assert_eq!(checkpoint.get(&key(7)).map(|counted| counted.value), Some(1));
+    drop(checkpoint);
+    assert_eq!(living.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_emptied_map_keeps_no_nodes() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut map = filled(if cfg!(miri) { 500 } else { 20_000 }, &living);
+    for n in 0..map.len() as u16 {
+        assert_eq!(map.remove(&key(n)).map(|counted| counted.value), Some(u32::from(n)));
+    }
+    assert!(map.is_empty() && map.root.is_none());
+}
+
+/// A writer that publishes, readers that hold what they got for as long as they like: each sees one value under every
+/// key.
+#[test]
+fn readers_on_other_threads_see_whole_versions() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let keys: u16 = if cfg!(miri) { 40 } else { 500 };
+    let mut map = Map::<Vec<u8>, Counted>::default();
+    (0..keys).for_each(|n| assert!(map.insert(key(n), Counted::new(0, &living))));
+    let next = map.clone();
+    let published = Arc::new(Mutex::new(Arc::new(std::mem::replace(&mut map, next))));
+    std::thread::scope(|scope| {
+        for reader in 0..3usize {
+            let published = published.clone();
+            scope.spawn(move || {
+                let mut held = std::collections::VecDeque::new();
+                loop {
+                    let map = published.lock().clone();
+                    let value = map.get(&key(0)).unwrap().value;
+                    assert!((0..keys).all(|n| map.get(&key(n)).is_some_and(|counted| counted.value == value)));
+                    held.push_back((map, value));
+                    if held.len() > reader * 3 {
+                        let (map, value) = held.remove(held.len() / 2).unwrap();
+                        assert!(map.iter().all(|(_, counted)| counted.value == value));
+                    }
+                    if value == ROUNDS {
+                        break;
+                    }
+                }
+            });
+        }
+        for round in 1..=ROUNDS {
+            (0..keys).for_each(|n| assert!(!map.insert(key(n), Counted::new(round, &living))));
+            let next = map.clone();
+            *published.lock() = Arc::new(std::mem::replace(&mut map, next));
+        }
+    });
+    drop(map);
+    drop(published);
+    assert_eq!(living.load(Ordering::Relaxed), 0);
+}
+
+const ROUNDS: u32 = if cfg!(miri) { 5 } else { 300 };

@@ -14,6 +14,7 @@ pub mod live;
 pub mod mirror;
 pub mod rdb;
 pub mod resp;
-pub mod tree;
 pub mod value;
 pub mod watch;
+
+pub use vdr_snapmap::tree;

@@ -64,16 +64,18 @@ pub struct Ended<T> {
 /// The generation that a line begins with.
 pub const FIRST: u64 = 1;
 
-impl<T> Line<T> {
-    /// A line of one version, of generation [`FIRST`].
-    pub fn new() -> Self {
+/// A line of one version, of generation [`FIRST`].
+impl<T> Default for Line<T> {
+    fn default() -> Self {
         let first = Version { generation: FIRST, bags: BTreeMap::new() };
         Line {
             state: Mutex::new(State { last_generation: FIRST, versions: vec![first] }),
             newest: AtomicU64::new(FIRST),
         }
     }
+}
 
+impl<T> Line<T> {
     /// Whether a living version is the newest. It stays so for as long as it is neither forked nor ended; one that is
     /// not the newest may become it at any time.
     pub fn is_newest(&self, generation: u64) -> bool {

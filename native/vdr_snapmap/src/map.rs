@@ -124,7 +124,7 @@ impl<K, V, S: Default> Default for Map<K, V, S> {
 impl<K, V, S> Map<K, V, S> {
     pub fn with_hasher(hasher: S) -> Self {
         let retired = Mutex::default();
-        Map { root: None, len: 0, generation: FIRST, line: Arc::new(Line::new()), retired, hasher }
+        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired, hasher }
     }
 
     pub fn len(&self) -> usize {

@@ -2,6 +2,7 @@
 //! order; that every value is dropped once; and the invariants of the structure.
 
 use super::*;
+use crate::testing::{Counted, Step, cases, steps};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -27,31 +28,6 @@ impl Hasher for Poor {
 }
 
 type PoorState = BuildHasherDefault<Poor>;
-
-/// A value that is counted while it lives.
-struct Counted {
-    value: u32,
-    living: Arc<AtomicIsize>,
-}
-
-impl Counted {
-    fn new(value: u32, living: &Arc<AtomicIsize>) -> Self {
-        living.fetch_add(1, Ordering::Relaxed);
-        Counted { value, living: living.clone() }
-    }
-}
-
-impl Clone for Counted {
-    fn clone(&self) -> Self {
-        Counted::new(self.value, &self.living)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.living.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 fn key(n: u16) -> Vec<u8> {
     n.to_be_bytes().to_vec()
@@ -93,35 +69,6 @@ fn same_as<S: BuildHasher>(map: &Map<Vec<u8>, Counted, S>, model: &Model) {
     }
     let all: Model = map.iter().map(|(key, counted)| (key.clone(), counted.value)).collect();
     assert_eq!(&all, model);
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Insert(u16, u32),
-    Change(u16, u32),
-    Remove(u16),
-    RemoveMany(u16),
-    Get(u16),
-    /// Clone the version at this place among the living.
-    Clone(usize),
-    /// Go on with the version at this place.
-    Select(usize),
-    Drop(usize),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let key = 0u16..400;
-    let step = prop_oneof![
-        8 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Step::Insert(key, value)),
-        3 => (key.clone(), any::<u32>()).prop_map(|(key, value)| Step::Change(key, value)),
-        4 => key.clone().prop_map(Step::Remove),
-        1 => key.clone().prop_map(Step::RemoveMany),
-        1 => key.prop_map(Step::Get),
-        2 => any::<usize>().prop_map(Step::Clone),
-        1 => any::<usize>().prop_map(Step::Select),
-        2 => any::<usize>().prop_map(Step::Drop),
-    ];
-    prop::collection::vec(step, 0..400)
 }
 
 /// A version of the map and what it must hold.
@@ -177,10 +124,6 @@ fn run<S: BuildHasher + Clone + Default>(start: u16, steps: &[Step], backwards: 
         }
     }
     assert_eq!(living.load(Ordering::Relaxed), 0);
-}
-
-fn cases() -> ProptestConfig {
-    ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 })
 }
 
 proptest! {

@@ -346,8 +346,8 @@ impl<K: AsRef<[u8]> + Clone, V: Clone, S: BuildHasher + Clone> Map<K, V, S> {
 
     /// Unlinked already: freed at once when only this map reached it, else retired.
     fn discard(&mut self, part: Part<K, V>) {
-        // SAFETY: the newest map reached it until now, so that it is allocated.
         let born = match part {
+            // SAFETY: the newest map reached it until now, so that it is allocated.
             Part::Node(node) => unsafe { node.born() },
             // SAFETY: as above.
             Part::Item(item) => unsafe { (*item.as_ptr()).born },

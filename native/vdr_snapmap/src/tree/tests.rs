@@ -20,6 +20,7 @@ fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize
             assert!((1..=MAX).contains(&children.len()));
             let mut depths = Vec::new();
             for (at, child) in children.iter().enumerate() {
+                // SAFETY: the tree, which is borrowed, reaches the node.
                 let below = unsafe { child.node.read() };
                 let (depth, count) = check(below, Some(child.first), node.born);
                 assert_eq!(count, child.count);
@@ -36,6 +37,7 @@ fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize
 fn last<V>(node: &Node<u32, V>) -> u32 {
     match &node.below {
         Below::Leaf(entries) => entries.last().unwrap().0,
+        // SAFETY: the tree, which is borrowed, reaches the node.
         Below::Inner(children) => last(unsafe { children.last().unwrap().node.read() }),
     }
 }
@@ -43,7 +45,9 @@ fn last<V>(node: &Node<u32, V>) -> u32 {
 fn same_as<V: Clone + PartialEq + std::fmt::Debug>(tree: &Tree<u32, V>, model: &BTreeMap<u32, V>) {
     assert_eq!(tree.len(), model.len());
     if let Repr::Large(large) = &tree.0 {
-        assert_eq!(check(unsafe { large.root.read() }, None, large.generation).1, tree.len());
+        // SAFETY: the tree, which is borrowed, reaches its root.
+        let root = unsafe { large.root.read() };
+        assert_eq!(check(root, None, large.generation).1, tree.len());
     }
     assert!(tree.iter().eq(model.iter()));
     assert!(tree.iter().rev().eq(model.iter().rev()));

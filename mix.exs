@@ -21,7 +21,7 @@ defmodule Veidrodelis.MixProject do
   end
 
   def application do
-    [mod: {Vdr.Application, []}, extra_applications: [:logger]]
+    [mod: {Vdr.Application, []}, extra_applications: [:logger, :ssl, :public_key, telemetry: :optional]]
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]

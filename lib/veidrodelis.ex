@@ -17,13 +17,14 @@ defmodule Veidrodelis do
 
     * `:not_found` - there is no instance of this id
     * `:not_ready` - its first full sync is not complete yet
+    * `:stale` - the data is older than the option `:stale_reads` allows; by default nothing is
     * `:wrong_type` - the key holds another type
 
   An argument of the wrong kind raises `ArgumentError`. `Veidrodelis.Error` turns reasons into sentences. Indices behave
   as on the server, where negative ones count from the end. Byte order is the order of Elixir's `<` on binaries.
   """
 
-  alias Vdr.{Instance, Instances, Options, Read, Snapshot}
+  alias Vdr.{Events, Instance, Instances, Options, Read, Script, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -31,13 +32,17 @@ defmodule Veidrodelis do
   @type source :: id | Snapshot.t()
   @type db :: non_neg_integer
   @type key :: binary
-  @type reason :: :not_found | :not_ready | :wrong_type
+  @type reason :: :not_found | :not_ready | :stale | :wrong_type
   @type answer(value) :: {:ok, value} | {:error, reason}
   @typedoc "A score; no float of the BEAM is infinite."
   @type score :: float | :neg_inf | :pos_inf
   @type bound :: number | :neg_inf | :pos_inf | {:exclusive, number}
   @typedoc "As the server writes it: `\"[member\"` included, `\"(member\"` excluded, `\"-\"` and `\"+\"` or their words for no bound."
   @type lex_bound :: binary | :neg_inf | :pos_inf
+  @typedoc "An entry's id as the server writes it: `\"ms-seq\"`."
+  @type stream_id :: binary
+  @typedoc "An entry's id, and its fields with their values in their order; a field may come twice."
+  @type stream_entry :: {stream_id, [{binary, binary}]}
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
   @typedoc "Where a link is: the steps of the opening in their order, then what comes when there is none."
   @type replication_state ::
@@ -130,17 +135,73 @@ defmodule Veidrodelis do
 
     * `state` - as `get_replication_state/1`; `ready` - whether it can be read; `stale` - whether what is read may be behind,
       since no link is streaming; `stale_ms` - for how long
-    * `primary` - `{host, port}` that it follows; `server` - `%{name, version}` or nil; `replication_id`
-    * `offset` - the last byte of the stream that is applied; `last_message_ms_ago` - since something came, or nil
+    * `primary` - `{host, port}` that it follows, `{path, 0}` for a Unix socket, nil while Sentinel has named none; `role` - what that server says that it is,
+      `:primary`, `:replica`, or nil when it does not tell (the user lacks `+role`); `server` - `%{name, version}` or nil
+    * `replication_id`; `offset` - the last byte of the stream that is applied; `primary_offset` - the last byte that has come, which is
+      what is known of the primary's own offset; `lag_bytes` - between the two; `last_message_ms_ago` - since something came, or nil
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters; `unknown_commands` - `%{name => count}`
       of commands of the stream that the library does not know
     * `loading_bytes`, `loading_keys` - how far the last full sync is, or was at its end
-    * `guard_windows_given_up` - how often the guard key was set for too long
-    * `keys` - `%{db => count}`; `watches`; `snapshots_held`
+    * `guard_window_ms` - for how long the guard key has been holding back writes, or nil; `guard_windows_given_up` - how often it
+      was set for too long
+    * `keys` - `%{db => count}`; `watches`
+    * `snapshots_held` - how many snapshots of it processes hold; of the oldest: `snapshots_oldest_ms`, its age,
+      `snapshots_written_since_bytes`, how much the stream has written since, and `snapshots_before_full_sync`, whether a full
+      sync has replaced all data since. What they pin is at most what was overwritten or deleted since: some multiple of the
+      former, or all data of before
+    * `memory_bytes` - what the data takes, an estimate: from all keys up to 20,000 in a database and as many of more, and 16 elements
+      of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
   """
   @spec info(id) :: map | {:error, :not_found}
   def info(id), do: Vdr.Info.of(id)
+
+  @doc group: "Lifecycle"
+  @doc """
+  Tells the calling process what happens to the links of an instance: it receives `{:veidrodelis, id, event, details}`.
+
+    * `:connecting` - `%{primary: {host, port}, attempt: n}`
+    * `:syncing` - a full sync began: `%{primary: {host, port}}`
+    * `:ready` - the instance can be read, once
+    * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
+    * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil, primary: {host, port} or nil}`; `refused` when
+      only somebody's hand can change it, `retry_in_ms` is nil when there will be no other attempt
+    * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port} or nil}`
+    * `:stopped` - the instance has ended
+
+  The subscription is to the id: it may come before the instance, lasts over its restarts, and ends with `unsubscribe/1` or the process.
+  The same goes to `:telemetry`, when the host has it, as `[:veidrodelis, :link, event]` with `:id` among the details, and to the log.
+  """
+  @spec subscribe(id) :: :ok
+  def subscribe(id), do: Events.subscribe(id)
+
+  @doc group: "Lifecycle"
+  @doc "Ends the subscription of the calling process."
+  @spec unsubscribe(id) :: :ok
+  def unsubscribe(id), do: Events.unsubscribe(id)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  Runs a Lua script on one snapshot: `{:ok, term}`, or `{:error, {:lua, kind, message}}` with the kind `:syntax`, `:runtime`,
+  `:timeout`, `:memory` or `:result`. The script is a source, or what `lua_load/2` answered. Reads are in its global table `ts`.
+
+      script = "return ts.hget('user:' .. ts.get(KEYS[1]), 'name')"
+      {:ok, "Ona"} = Veidrodelis.read_tx(:mirror, 0, script, keys: ["item:456:owner_id"])
+
+  Options: `:keys` and `:args`, which the script finds as `KEYS` and `ARGV`; `:timeout` in ms (5000); `:memory` in bytes that the
+  script may allocate (64 MB). See the guide on Lua.
+  """
+  @spec read_tx(source, db, binary | Script.t(), keyword) ::
+          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready}
+  def read_tx(source, db, script, opts), do: Script.run(source, db, script, opts)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  Compiles a Lua source for `read_tx/4`: `{:ok, script}`, or `{:error, {:lua, :syntax, message}}`. Sources of up to 16 KB that are given
+  again and again are remembered anyway; a loaded script spares looking them up.
+  """
+  @spec lua_load(source, source :: binary) :: {:ok, Script.t()} | {:error, {:lua, atom, String.t()} | :not_found}
+  def lua_load(id, source), do: Script.load(id, source)
 
   @doc group: "Snapshots and transactions"
   @doc """
@@ -148,15 +209,48 @@ defmodule Veidrodelis do
 
       {:ok, [{:ok, 2}, {:ok, ["a", "b"]}]} = Veidrodelis.read_tx(:mirror, 0, [{:llen, "l"}, {:lrange, "l", 0, -1}])
 
-  What is no read command answers `{:error, {:bad_command, operation}}` in its place. O(sum of the operations).
+  What is no read command answers `{:error, {:bad_command, operation}}` in its place. O(sum of the operations). A Lua script in
+  the place of the list is run as by `read_tx/4`.
   """
-  @spec read_tx(source, db, [tuple]) :: {:ok, [{:ok, term} | {:error, term}]} | {:error, reason}
+  @spec read_tx(source, db, [tuple] | binary | Script.t()) ::
+          {:ok, [{:ok, term} | {:error, term}] | term} | {:error, reason | {:lua, atom, String.t()}}
+  def read_tx(source, db, operations) when is_list(operations), do: Read.transaction(source, db, operations)
+  def read_tx(source, db, %Script{} = script), do: Script.run(source, db, script, [])
+  def read_tx(source, db, script) when is_binary(script), do: Script.run(source, db, script, [])
   def read_tx(source, db, operations), do: Read.transaction(source, db, operations)
 
   @doc group: "Snapshots and transactions"
   @doc "An immutable view of the whole keyspace, to be read in the place of the id. O(1)."
-  @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready}
+  @spec snapshot(id) :: {:ok, Snapshot.t()} | {:error, :not_found | :not_ready | :stale}
   def snapshot(id), do: Snapshot.of(id)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A lazy stream of the keys of a database in byte order, all of one state: an id is read as it is when the stream begins.
+
+  Options: `:prefix`, `:match` (a glob), `:type` (as `type/3` answers it), `:chunk` (how many keys are fetched at once, 1000).
+  Enumerating raises `Veidrodelis.Error` when there is nothing to read. O(log n + keys with the prefix).
+
+      :mirror |> Veidrodelis.stream_keys(0, prefix: "user:", type: :hash) |> Enum.count()
+  """
+  @spec stream_keys(source, db) :: Enumerable.t()
+  @spec stream_keys(source, db, prefix: binary, match: binary, type: kind, chunk: pos_integer) :: Enumerable.t()
+  def stream_keys(source, db, opts \\ []), do: Vdr.Keys.stream(source, db, opts)
+
+  @doc group: "Snapshots and transactions"
+  @doc """
+  A lazy stream of what happened to the keys of a database from one state to another, in byte order: `{:added, key}`,
+  `{:changed, key}` (another value or expiry) or `{:removed, key}`. Ids are read as they are when the stream begins.
+
+  Keys past their time count until the primary has deleted them. The keys that differ are found when the stream begins.
+  Enumerating raises `Veidrodelis.Error` when there is nothing to read.
+
+      {:ok, before} = Veidrodelis.snapshot(:mirror)
+      # ...
+      for {:changed, key} <- Veidrodelis.diff(before, :mirror, 0), do: refresh(key)
+  """
+  @spec diff(old :: source, new :: source, db) :: Enumerable.t()
+  def diff(old, new, db), do: Vdr.Keys.diff(old, new, db)
 
   @doc group: "Watches"
   @doc """
@@ -473,6 +567,73 @@ defmodule Veidrodelis do
   @doc "Up to `count` members before `member`, in descending score order; `[]` when it is not there. O(log n + count)."
   @spec zprev(source, db, key, member :: binary, count :: non_neg_integer) :: answer([{score, binary}])
   def zprev(source, db, key, member, count), do: Read.call(source, db, :zprev, [key, member, count])
+
+  @doc group: "Streams"
+  @doc "How many entries the stream at `key` has, 0 when there is none. O(1)."
+  @spec xlen(source, db, key) :: answer(non_neg_integer)
+  def xlen(source, db, key), do: Read.call(source, db, :xlen, [key])
+
+  @doc group: "Streams"
+  @doc """
+  The entries with ids from `start` to `stop`, at most `count` of them when it is not `nil`. O(log n + entries returned).
+
+  A bound is `"-"` or `"+"` for the least and the greatest id, `"ms-seq"`, `"ms"` for a whole millisecond, or `"("` with an id
+  that is not to be among them.
+  """
+  @spec xrange(source, db, key, start :: binary, stop :: binary) :: answer([stream_entry])
+  @spec xrange(source, db, key, start :: binary, stop :: binary, count :: non_neg_integer | nil) ::
+          answer([stream_entry])
+  def xrange(source, db, key, start, stop, count \\ nil),
+    do: Read.call(source, db, :xrange, [key, start, stop, count])
+
+  @doc group: "Streams"
+  @doc "As `xrange/6`, with the bounds the other way round and the entries in descending order. O(log n + entries returned)."
+  @spec xrevrange(source, db, key, stop :: binary, start :: binary) :: answer([stream_entry])
+  @spec xrevrange(source, db, key, stop :: binary, start :: binary, count :: non_neg_integer | nil) ::
+          answer([stream_entry])
+  def xrevrange(source, db, key, stop, start, count \\ nil),
+    do: Read.call(source, db, :xrevrange, [key, stop, start, count])
+
+  @doc group: "Streams"
+  @doc """
+  The entries after the id `after_id`, at most `count` of them when it is not `nil`. O(log n + entries returned).
+
+  `"0-0"` stands before all entries; whoever goes on with the last id that it got meets every entry once.
+  """
+  @spec xread(source, db, key, after_id :: stream_id) :: answer([stream_entry])
+  @spec xread(source, db, key, after_id :: stream_id, count :: non_neg_integer | nil) :: answer([stream_entry])
+  def xread(source, db, key, after_id, count \\ nil), do: Read.call(source, db, :xread, [key, after_id, count])
+
+  @doc group: "Streams"
+  @doc """
+  What the stream at `key` says of itself, `nil` when there is none. O(log n).
+
+  The server's `XINFO STREAM`, its words with underscores: `length`, `last_generated_id`, `max_deleted_entry_id`, `entries_added`,
+  `recorded_first_entry_id`, `groups` (how many), `first_entry` and `last_entry` (`nil` when the stream is empty).
+  """
+  @spec xinfo_stream(source, db, key) :: answer(map | nil)
+  def xinfo_stream(source, db, key), do: Read.call(source, db, :xinfo_stream, [key])
+
+  @doc group: "Streams"
+  @doc """
+  The consumer groups of the stream at `key`, in byte order of their names. O(groups).
+
+  Of each the server's `XINFO GROUPS`, its words with underscores: `name`, `consumers`, `pending`, `last_delivered_id`, and
+  `entries_read` and `lag`, which are `nil` where they are not known. A server does not tell its replicas of a consumer that has not
+  got an entry yet, and one before 7.4 not of `entries_read`.
+  """
+  @spec xinfo_groups(source, db, key) :: answer([map])
+  def xinfo_groups(source, db, key), do: Read.call(source, db, :xinfo_groups, [key])
+
+  @doc group: "Streams"
+  @doc """
+  What consumers of `group` have got and not acknowledged, `nil` when there is no such stream or group. O(consumers).
+
+  `pending` says how many entries, `min` and `max` the first and the last one's id (`nil` for none), `consumers` how many each
+  consumer has that has any: `[{name, count}]`.
+  """
+  @spec xpending(source, db, key, group :: binary) :: answer(map | nil)
+  def xpending(source, db, key, group), do: Read.call(source, db, :xpending, [key, group])
 
   @doc group: "Keys and databases"
   @doc "Whether there is `key`. O(1)."

@@ -15,7 +15,7 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   @root Path.expand("..", __DIR__)
   @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
-             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.rs)
+             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
   # `:erlang.load_nif/2` looks for `.so` on macOS too.
   @library Path.join(@root, "priv/native/libvdr_nif.so")
   @stamp Path.join(@root, "priv/native/libvdr_nif.digest")
@@ -62,7 +62,13 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   defp build do
     cargo = cargo() || Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
-    linker?() || Mix.raise(missing("a C compiler (cc), which links its native library,", linker_advice()))
+
+    compiler?("CC", ~w(cc)) ||
+      Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
+
+    compiler?("CXX", ~w(c++)) ||
+      Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))
+
     Mix.shell().info("Building the native library (cargo build --release; the first time takes a few minutes)")
 
     case System.cmd(cargo, ~w(build --release -p vdr_nif),
@@ -80,7 +86,11 @@ defmodule Mix.Tasks.Compile.Vdr do
     System.find_executable("cargo") || System.find_executable(Path.expand("~/.cargo/bin/cargo"))
   end
 
-  defp linker?, do: Enum.any?([System.get_env("CC"), "cc"], &(&1 && System.find_executable(&1)))
+  # A compiler in the environment may come with options.
+  defp compiler?(variable, names) do
+    named = variable |> System.get_env("") |> String.split() |> Enum.take(1)
+    Enum.any?(named ++ names, &System.find_executable/1)
+  end
 
   defp missing(what, advice), do: "Veidrodelis needs #{what} and did not find it.\n\n#{advice}\n"
 
@@ -94,10 +104,10 @@ defmodule Mix.Tasks.Compile.Vdr do
     """
   end
 
-  defp linker_advice do
+  defp compiler_advice do
     """
     Debian, Ubuntu:   apt install build-essential
-    Fedora, RHEL:     dnf install gcc
+    Fedora, RHEL:     dnf install gcc gcc-c++
     Alpine:           apk add build-base
     macOS:            xcode-select --install\
     """

@@ -8,6 +8,7 @@ defmodule Vdr.Application do
   def start(_type, _args) do
     # Owned by a process that lives as long as the application.
     Vdr.Instances.new_table()
-    Supervisor.start_link([Vdr.Instances], strategy: :one_for_one, name: Vdr.Supervisor)
+    children = [Vdr.Events, {Registry, keys: :unique, name: Vdr.Registry}, Vdr.Instances]
+    Supervisor.start_link(children, strategy: :one_for_one, name: Vdr.Supervisor)
   end
 end

@@ -8,16 +8,25 @@ defmodule Vdr.Info do
   def of(id) do
     case Instances.find(id) do
       nil -> {:error, :not_found}
-      {store, _pid} -> together(Native.status(store), Instances.report(id))
+      {store, _pid} -> id |> brief(store) |> Map.put(:memory_bytes, Native.memory_bytes(store))
+    end
+  end
+
+  defp brief(id, store), do: together(Native.status(store), Instances.report(id))
+
+  defp brief(id) do
+    case Instances.find(id) do
+      nil -> {:error, :not_found}
+      {store, _pid} -> brief(id, store)
     end
   end
 
   @spec state(term) :: Veidrodelis.replication_state() | {:error, :not_found}
-  def state(id), do: with(%{state: state} <- of(id), do: state)
+  def state(id), do: with(%{state: state} <- brief(id), do: state)
 
   @spec connected_to(term) :: {:ok, {String.t(), non_neg_integer}} | {:error, :not_connected | :not_found}
   def connected_to(id) do
-    case of(id) do
+    case brief(id) do
       %{connected: true, primary: primary} -> {:ok, primary}
       %{connected: false} -> {:error, :not_connected}
       error -> error

@@ -8,7 +8,7 @@ defmodule Vdr.Instance do
   alias Vdr.{Instances, Options}
 
   # A link that keeps crashing is a bug; restarting it is not what it waits for, see `Vdr.Link`.
-  @max_restarts 20
+  @max_restarts 100
   @max_seconds 10
 
   @spec start_link(Options.t()) :: Supervisor.on_start()
@@ -29,9 +29,9 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
-    case Instances.claim(options.id) do
+    case Instances.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options}}],
+        Supervisor.init([{Vdr.Link, {store, options}} | listener(options)],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds
@@ -41,4 +41,7 @@ defmodule Vdr.Instance do
         :ignore
     end
   end
+
+  defp listener(%{sentinel: nil}), do: []
+  defp listener(%{id: id, sentinel: sentinel}), do: [{Vdr.Sentinel.Listener, {id, sentinel}}]
 end

@@ -4,11 +4,15 @@ defmodule Vdr.Instances do
   #
   # A store is made here for the supervisor that claims an id, and closed here when that supervisor is gone, for whatever
   # reason: so it outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and call nobody.
+  # The store of a supervisor that was killed waits a while for the next one, which takes it over with data and watches.
   # Everything that is known only here can be built again from there, so a crash of this process costs no instance.
 
   use GenServer
 
-  alias Vdr.Native
+  alias Vdr.{Events, Native}
+
+  # How long a store waits for a supervisor to take it over: restarting one takes milliseconds.
+  @orphan_ms 5000
 
   @typedoc "What `Vdr.Link` has to say about its doings, for `Veidrodelis.info/1`."
   @type report :: %{
@@ -27,9 +31,9 @@ defmodule Vdr.Instances do
   @spec new_table() :: :ets.table()
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
 
-  @doc "Makes the caller the owner of `id`, with a new store."
-  @spec claim(term) :: {:ok, reference} | {:error, {:already_started, pid}}
-  def claim(id), do: GenServer.call(__MODULE__, {:claim, id, self()}, :infinity)
+  @doc "Makes the caller the owner of `id`: with the store of an owner of the same identity that was killed, or a new one."
+  @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
+  def claim(id, identity), do: GenServer.call(__MODULE__, {:claim, id, identity, self()}, :infinity)
 
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
@@ -46,14 +50,15 @@ defmodule Vdr.Instances do
   @doc "Leaves word of how the link stands."
   @spec report(term, map) :: :ok
   def report(id, changes) do
-    :ets.insert(__MODULE__, {id, Map.merge(report(id), changes)})
+    # Of an instance that is gone there is nothing to report.
+    _ = :ets.update_element(__MODULE__, id, {2, Map.merge(report(id), changes)})
     :ok
   end
 
   @spec report(term) :: report
   def report(id) do
     case :ets.lookup(__MODULE__, id) do
-      [{^id, report}] -> report
+      [{^id, report, _identity}] -> report
       [] -> @new_report
     end
   end
@@ -86,19 +91,21 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_call({:claim, id, pid}, _from, state) do
+  def handle_call({:claim, id, identity, pid}, _from, state) do
     case find(id) do
       {_store, owner} when owner == pid ->
         {:reply, {:error, {:already_started, pid}}, state}
 
-      {_store, owner} ->
-        # Its end may be on the way to us still.
-        if Process.alive?(owner),
-          do: {:reply, {:error, {:already_started, owner}}, state},
-          else: claimed(id, pid, release(id, state))
+      {store, owner} ->
+        cond do
+          # Its end may be on the way to us still.
+          Process.alive?(owner) -> {:reply, {:error, {:already_started, owner}}, state}
+          identity == identity(id) -> owned(id, store, pid, state)
+          true -> claimed(id, identity, pid, release(id, state))
+        end
 
       nil ->
-        claimed(id, pid, state)
+        claimed(id, identity, pid, state)
     end
   end
 
@@ -133,15 +140,14 @@ defmodule Vdr.Instances do
   end
 
   @impl GenServer
-  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
-    case state.owners do
-      %{^monitor => {id, pid}} ->
-        {:noreply, release_from(pid, id, %{state | owners: Map.delete(state.owners, monitor)})}
-
-      _unknown ->
-        {:noreply, state}
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
+    case Map.pop(state.owners, monitor) do
+      {nil, _owners} -> {:noreply, state}
+      {{id, pid}, owners} -> {:noreply, abandoned(reason, id, pid, %{state | owners: owners})}
     end
   end
+
+  def handle_info({:orphan_timeout, id, pid}, state), do: {:noreply, release_from(pid, id, state)}
 
   def handle_info({:await_timeout, id, from}, state) do
     {expired, still} = state.waiting |> Map.get(id, []) |> Enum.split_with(&(&1 == from))
@@ -151,11 +157,25 @@ defmodule Vdr.Instances do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  defp claimed(id, pid, state) do
-    store = Native.store_new()
+  defp claimed(id, identity, pid, state) do
+    :ets.insert(__MODULE__, {id, @new_report, identity})
+    owned(id, Native.store_new(identity.stale_ms, identity.guard_key), pid, state)
+  end
+
+  defp owned(id, store, pid, state) do
     :persistent_term.put({Veidrodelis, id}, {store, pid})
-    :ets.insert(__MODULE__, {id, @new_report})
     {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
+  end
+
+  defp identity(id), do: :ets.lookup_element(__MODULE__, id, 3)
+
+  # Whoever ended in order wanted the end.
+  defp abandoned(reason, id, pid, state) when reason in [:normal, :shutdown], do: release_from(pid, id, state)
+  defp abandoned({:shutdown, _reason}, id, pid, state), do: release_from(pid, id, state)
+
+  defp abandoned(_killed, id, pid, state) do
+    Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
+    state
   end
 
   # The id may have gone over to another owner already.
@@ -168,6 +188,7 @@ defmodule Vdr.Instances do
       :persistent_term.erase({Veidrodelis, id})
       Native.store_close(store)
       :ets.delete(__MODULE__, id)
+      Events.emit(id, :stopped, %{})
     end
 
     state |> forget_refusal(id) |> answer(id, {:error, :not_found})

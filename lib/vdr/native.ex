@@ -1,7 +1,7 @@
 defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. What they answer is told where they are defined, in
-  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Snapshot`, `Vdr.Instances`, `Vdr.Link` and the facade calls them.
+  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.Instances`, `Vdr.Link` and the facade calls them.
 
   @on_load :load
 
@@ -21,17 +21,27 @@ defmodule Vdr.Native do
   def read_tx_dirty(_source, _db, _operations), do: missing()
 
   # An instance
-  def store_new, do: missing()
+  def store_new(_stale_ms, _guard_key), do: missing()
   def store_close(_store), do: missing()
   def ready(_store), do: missing()
   def status(_store), do: missing()
+  def memory_bytes(_store), do: missing()
   def snapshot(_store), do: missing()
   def watch(_store, _db, _key, _ref, _pid), do: missing()
   def unwatch(_store, _db, _key, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
 
+  # Scripts
+  def lua_attempt(_source, _db, _script, _keys, _args, _limits), do: missing()
+  def lua_start(_source, _db, _script, _arguments, _limits, _caller), do: missing()
+  def lua_done(_ticket), do: missing()
+  def lua_load(_source, _pid, _tag), do: missing()
+
   # Snapshots
+  def walk_keys(_source, _db, _after, _filter, _count), do: missing()
+  def diff_new(_old, _new, _db), do: missing()
+  def diff_next(_changes, _count), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
 
   defp missing, do: :erlang.nif_error(:native_library_not_loaded)

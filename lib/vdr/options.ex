@@ -15,21 +15,42 @@ defmodule Vdr.Options do
     url: [
       type: :url,
       doc:
-        "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port` in the place of `:host`, `:port`, " <>
-          "`:username`, `:password` and `:ssl`"
+        "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port`, or `unix://user:password@/path`, in the " <>
+          "place of `:host`, `:port`, `:socket`, `:username`, `:password` and `:ssl`"
     ],
+    socket: [type: :string, doc: "the path of the server's Unix socket, in the place of `:host` and `:port`"],
     sentinel: [
       type: :sentinel,
       doc:
         "finds the server by Sentinel instead of `:host` and `:port`: `:sentinels` (required, each with `:host` and " <>
           "`:port`), `:group` (required), `:role` (`:primary`, the default, or `:replica`), `:connect_opts`, " <>
-          "`:replica_connect_opts`, `:host_map`. Not supported yet"
+          "`:replica_connect_opts`, `:host_map`"
     ],
     username: [type: :string, doc: "the ACL user; servers before 6.0 know none"],
     password: [type: :password, doc: "a string, or `{module, function, arguments}` that returns one at each attempt"],
-    ssl: [type: :boolean, default: false, doc: "whether to use TLS. Not supported yet"],
-    ssl_opts: [type: :keyword, default: [], doc: "options of TLS. Not supported yet"],
+    ssl: [type: :boolean, default: false, doc: "whether to use TLS, which verifies the server's certificate"],
+    ssl_opts: [
+      type: :tls,
+      default: [],
+      doc:
+        "options of TLS by the names of Erlang's `:ssl`: `:verify` (`:verify_peer`, the default, or `:verify_none`), " <>
+          "`:cacertfile` or `:cacerts` in the place of the system's authorities, `:certfile` and `:keyfile`, " <>
+          "`:server_name_indication` (`:disable` takes any name), `:versions`. Files are read anew by each link"
+    ],
     timeout: [type: {:integer, 1..2_147_483_647}, default: 5000, doc: "how long connecting may take, in ms"],
+    read_timeout: [
+      type: {:integer, 1..2_147_483_647},
+      default: 30_000,
+      doc: "how long the server may be silent, in ms; it speaks every 10 s unless told otherwise"
+    ],
+    stale_reads: [
+      type: :stale_reads,
+      default: :allow,
+      doc:
+        "what reads answer while the data may be behind: `:allow` reads what is there, `{:max_ms, n}` refuses with " <>
+          "`{:error, :stale}` when nothing was heard of the server for `n` ms (it speaks every 10 s unless told otherwise), " <>
+          "`:deny` whenever no link is streaming"
+    ],
     reconnect: [type: :boolean, default: true, doc: "whether to connect again after a failure"],
     reconnect_delay_ms: [type: {:integer, @ms}, default: 1000, doc: "the first delay before connecting again"],
     max_reconnect_delay_ms: [type: {:integer, @ms}, default: 30_000, doc: "where doubling the delay ends"],
@@ -38,11 +59,26 @@ defmodule Vdr.Options do
       default: 1000,
       doc: "how often the primary is told how far the mirror is"
     ],
+    ack: [
+      type: :ack,
+      default: :truthful,
+      doc:
+        "what the primary is told of how far the mirror is: `:truthful`, so that SHUTDOWN waits for nobody, but WAIT and a " <>
+          "FAILOVER without a target take the mirror for a copy; or `:lagging`, which is the other way round"
+    ],
+    guard_key: [
+      type: :guard_key,
+      default: "__vdr_tx",
+      doc:
+        "the key that holds writes back while it is set, so that they become visible together (see the guide on transactions); " <>
+          "`false` for none"
+    ],
     command_filter: [type: :command_filter, doc: "a filter of replicated commands. Not supported yet"]
   ]
 
   @names Keyword.keys(@schema)
   @schemes %{"redis" => false, "valkey" => false, "rediss" => true, "valkeys" => true}
+  @schemes_known "redis://, rediss://, valkey://, valkeys:// or unix://"
 
   @derive {Inspect, except: [:password]}
   @enforce_keys [:id]
@@ -76,14 +112,41 @@ defmodule Vdr.Options do
 
     given = options |> expand_url() |> check_together!() |> refuse_unsupported!()
     defaults = for {name, spec} <- @schema, name != :url, do: {name, spec[:default]}
-    struct!(__MODULE__, defaults |> Keyword.merge(given) |> Keyword.update!(:password, &hide/1))
+    given = given |> Keyword.replace_lazy(:password, &hide/1) |> expand_sentinel()
+    struct!(__MODULE__, Keyword.merge(defaults, given))
   end
 
-  @doc "The password for one attempt to connect."
-  @spec password(t) :: {:ok, binary | nil} | {:error, :bad_password_function}
-  def password(%__MODULE__{password: nil}), do: {:ok, nil}
+  # What is to hold for the server that Sentinel finds is then as if it had been given for a server of its own.
+  defp expand_sentinel(options) do
+    case Keyword.pop(options, :sentinel) do
+      {nil, options} ->
+        options
 
-  def password(%__MODULE__{password: fun}) do
+      {given, options} ->
+        {sentinel, server} = Vdr.Options.Sentinel.new!(given)
+        options |> Keyword.merge(Keyword.replace_lazy(server, :password, &hide/1)) |> Keyword.put(:sentinel, sentinel)
+    end
+  end
+
+  @doc "What tells whether the data of an instance is what another instance of the same id would have."
+  @spec identity(t) :: map
+  def identity(%__MODULE__{sentinel: sentinel} = options) do
+    followed = if sentinel, do: {sentinel.group, sentinel.role}, else: options.socket || {options.host, options.port}
+    %{followed: followed, stale_ms: stale_ms(options), guard_key: options.guard_key || nil}
+  end
+
+  @doc "How long data is read after the last word of the server: `nil` is for ever, 0 only while a link streams."
+  @spec stale_ms(t) :: nil | non_neg_integer
+  def stale_ms(%__MODULE__{stale_reads: :allow}), do: nil
+  def stale_ms(%__MODULE__{stale_reads: :deny}), do: 0
+  def stale_ms(%__MODULE__{stale_reads: {:max_ms, ms}}), do: ms
+
+  @doc "The password for one attempt to connect."
+  @spec password(t | %{:password => nil | (() -> binary), optional(atom) => term}) ::
+          {:ok, binary | nil} | {:error, :bad_password_function}
+  def password(%{password: nil}), do: {:ok, nil}
+
+  def password(%{password: fun}) do
     case fun.() do
       password when is_binary(password) -> {:ok, password}
       _other -> {:error, :bad_password_function}
@@ -93,9 +156,11 @@ defmodule Vdr.Options do
     _kind, _reason -> {:error, :bad_password_function}
   end
 
-  defp hide({module, function, arguments}), do: fn -> apply(module, function, arguments) end
-  defp hide(password) when is_binary(password), do: fn -> password end
-  defp hide(nil), do: nil
+  @doc false
+  @spec hide(nil | binary | {module, atom, list}) :: nil | (() -> term)
+  def hide({module, function, arguments}), do: fn -> apply(module, function, arguments) end
+  def hide(password) when is_binary(password), do: fn -> password end
+  def hide(nil), do: nil
 
   defp check_known!(name, value) do
     case @schema[name] do
@@ -122,17 +187,13 @@ defmodule Vdr.Options do
   defp check!(_name, :boolean, value) when is_boolean(value), do: :ok
   defp check!(name, :boolean, value), do: refuse(name, "true or false", inspect(value))
 
-  defp check!(name, {:integer, first..last}, value) do
+  defp check!(name, {:integer, %Range{first: first, last: last}}, value) do
     unless is_integer(value) and value >= first and value <= last,
       do: refuse(name, "an integer from #{first} to #{last}", inspect(value))
   end
 
   defp check!(name, :string, value) do
     unless is_binary(value) and value != "", do: refuse(name, "a string that is not empty", inspect(value))
-  end
-
-  defp check!(name, :keyword, value) do
-    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", inspect(value))
   end
 
   defp check!(_name, :password, nil), do: :ok
@@ -150,6 +211,16 @@ defmodule Vdr.Options do
   defp check!(name, :url, value) do
     unless is_binary(value), do: refuse(name, "a URL as a string", inspect_kind(value))
   end
+
+  defp check!(name, :tls, value), do: Vdr.Options.Tls.check!(name, value)
+  defp check!(_name, :stale_reads, value) when value in [:allow, :deny], do: :ok
+  defp check!(_name, :stale_reads, {:max_ms, ms}) when is_integer(ms) and ms in 1..2_147_483_647, do: :ok
+  defp check!(name, :stale_reads, value), do: refuse(name, ":allow, {:max_ms, n} or :deny", inspect(value))
+  defp check!(_name, :ack, value) when value in [:truthful, :lagging], do: :ok
+  defp check!(name, :ack, value), do: refuse(name, ":truthful or :lagging", inspect(value))
+  defp check!(_name, :guard_key, false), do: :ok
+  defp check!(_name, :guard_key, value) when is_binary(value) and value != "", do: :ok
+  defp check!(name, :guard_key, value), do: refuse(name, "a string that is not empty, or false", inspect(value))
 
   defp check!(_name, :command_filter, _value), do: :ok
   defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)
@@ -172,9 +243,14 @@ defmodule Vdr.Options do
     end
   end
 
+  defp from_url(%URI{scheme: "unix"} = uri, options) do
+    unless uri.host in [nil, ""] and uri.port == nil, do: refuse(":url", "a path alone after unix://", "a host or port")
+    if uri.path in [nil, "", "/"], do: refuse(":url", "the path of a socket after unix://", "none")
+    check_exclusive!([socket: URI.decode(uri.path)] ++ user(uri), options)
+  end
+
   defp from_url(%URI{scheme: scheme} = uri, options) do
-    unless is_map_key(@schemes, scheme),
-      do: refuse(":url", "redis://, rediss://, valkey:// or valkeys://", "the scheme #{inspect(scheme)}")
+    unless is_map_key(@schemes, scheme), do: refuse(":url", @schemes_known, "the scheme #{inspect(scheme)}")
 
     if uri.host in [nil, ""], do: refuse(":url", "a URL with a host", "one without")
     unless uri.path in [nil, "", "/"], do: refuse(":url", "no database, since all are mirrored", inspect(uri.path))
@@ -182,11 +258,15 @@ defmodule Vdr.Options do
     url =
       [host: uri.host, ssl: Map.fetch!(@schemes, scheme)] ++ if(uri.port, do: [port: uri.port], else: []) ++ user(uri)
 
-    for name <- [:host, :port | Keyword.keys(url)], Keyword.has_key?(options, name) do
+    if uri.port, do: check!("the port of :url", {:integer, @port}, uri.port)
+    check_exclusive!(url, options)
+  end
+
+  defp check_exclusive!(url, options) do
+    for name <- [:host, :port, :socket | Keyword.keys(url)], Keyword.has_key?(options, name) do
       raise ArgumentError, "options :url and #{inspect(name)} exclude each other"
     end
 
-    if uri.port, do: check!("the port of :url", {:integer, @port}, uri.port)
     url
   end
 
@@ -201,9 +281,17 @@ defmodule Vdr.Options do
   end
 
   defp check_together!(options) do
-    for name <- [:host, :port, :username, :password], options[:sentinel] && Keyword.has_key?(options, name) do
+    for name <- [:host, :port, :socket, :username, :password, :ssl, :ssl_opts],
+        options[:sentinel] && Keyword.has_key?(options, name) do
       raise ArgumentError, "options :sentinel and #{inspect(name)} exclude each other"
     end
+
+    for name <- [:host, :port], options[:socket] && Keyword.has_key?(options, name) do
+      raise ArgumentError, "options :socket and #{inspect(name)} exclude each other"
+    end
+
+    if Keyword.get(options, :ssl_opts, []) != [] and not Keyword.get(options, :ssl, false),
+      do: raise(ArgumentError, "option :ssl_opts needs ssl: true beside it")
 
     if options[:username] && !options[:password],
       do: raise(ArgumentError, "option :username needs :password beside it")
@@ -219,11 +307,7 @@ defmodule Vdr.Options do
   end
 
   defp refuse_unsupported!(options) do
-    for name <- [:sentinel, :ssl, :command_filter], options[name] do
-      raise ArgumentError, "option #{inspect(name)} is not supported yet"
-    end
-
-    if Keyword.get(options, :ssl_opts, []) != [], do: raise(ArgumentError, "option :ssl_opts is not supported yet")
+    if options[:command_filter], do: raise(ArgumentError, "option :command_filter is not supported yet")
     options
   end
 end

@@ -29,7 +29,7 @@ defmodule Vdr.Snapshot do
   end
 
   @doc false
-  @spec of(term) :: {:ok, t} | {:error, :not_found | :not_ready}
+  @spec of(term) :: {:ok, t} | {:error, :not_found | :not_ready | :stale}
   def of(id) do
     with {store, _pid} <- Vdr.Instances.find(id), {:ok, native} <- Vdr.Native.snapshot(store) do
       {:ok, %__MODULE__{native: native}}

@@ -2,7 +2,11 @@ defmodule Veidrodelis.Error do
   @moduledoc """
   A reason of `{:error, reason}` as an exception, with a sentence for people.
 
-      raise Veidrodelis.Error, reason: :not_ready
+      raise Veidrodelis.Error, :not_ready
+
+      Exception.message(Veidrodelis.Error.exception(reason))
+
+  `{code, detail}`, as in `last_error` of `Veidrodelis.info/1`, is a reason too.
   """
 
   @enforce_keys [:reason]
@@ -11,17 +15,25 @@ defmodule Veidrodelis.Error do
   @type t :: %__MODULE__{reason: term}
 
   @impl Exception
+  def exception(reason: reason), do: %__MODULE__{reason: reason}
+  def exception(reason), do: %__MODULE__{reason: reason}
+
+  @impl Exception
   def message(%__MODULE__{reason: reason}), do: sentence(reason)
 
   # Of reads and watches.
   defp sentence(:not_found), do: "there is no such instance or watch"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
+  defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type than the command is for"
   defp sentence(:bad_argument), do: "an argument is not what the command takes"
   defp sentence({:bad_command, command}), do: "no command, or not the arguments that it takes: #{inspect(command)}"
   defp sentence(:already_registered), do: "the process watches this key already"
   defp sentence(:timeout), do: "the time to wait was over"
   defp sentence(:not_connected), do: "no server is connected"
+
+  # Of scripts.
+  defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
   # Of starting a link.
   defp sentence(:no_thread), do: "the system has no thread left for the link"
@@ -35,6 +47,8 @@ defmodule Veidrodelis.Error do
   defp sentence(:connection_refused), do: "nothing listens at the host and port"
   defp sentence(:host_unreachable), do: "no route leads to the host"
   defp sentence(:network_unreachable), do: "no route leads to the host's network"
+  defp sentence(:socket_not_found), do: "there is no socket at the path"
+  defp sentence(:permission_denied), do: "the operating system does not allow the connection"
   defp sentence(:connect_timeout), do: "connecting took too long"
   defp sentence(:connect_failed), do: "connecting failed"
   defp sentence(:handshake_timeout), do: "the server accepted the connection and then did not answer in time"
@@ -44,6 +58,30 @@ defmodule Veidrodelis.Error do
   defp sentence(:connection_reset), do: "the connection was reset"
   defp sentence(:connection_timed_out), do: "the connection timed out"
   defp sentence(:io_error), do: "reading from or writing to the server failed"
+
+  # Of a link's end: TLS.
+  defp sentence(:tls_bad_config), do: "an option of :ssl_opts names something that cannot be used"
+  defp sentence(:tls_no_system_roots), do: "the system has no certificate authorities; give :cacertfile in :ssl_opts"
+  defp sentence(:tls_certificate_expired), do: "the server's certificate has expired"
+  defp sentence(:tls_certificate_not_yet_valid), do: "the server's certificate is not valid yet"
+  defp sentence(:tls_certificate_revoked), do: "the server's certificate is revoked"
+
+  defp sentence(:tls_unknown_ca),
+    do: "the server's certificate comes from an authority that is not known here; see :cacertfile in :ssl_opts"
+
+  defp sentence(:tls_wrong_name),
+    do: "the server's certificate is made out to another name; see :server_name_indication in :ssl_opts"
+
+  defp sentence(:tls_bad_certificate), do: "the server's certificate is not valid"
+
+  defp sentence(:tls_client_certificate_required),
+    do: "the server wants a certificate of ours; give :certfile and :keyfile in :ssl_opts"
+
+  defp sentence(:tls_client_certificate_refused), do: "the server does not accept our certificate"
+  defp sentence(:tls_version_refused), do: "the server and we have no version of TLS in common"
+  defp sentence(:tls_not_spoken), do: "what answers there does not speak TLS"
+  defp sentence(:tls_handshake_failed), do: "the TLS handshake failed"
+  defp sentence(:tls_protocol), do: "the TLS connection was damaged"
 
   # Of a link's end: what the server said.
   defp sentence(:not_redis), do: "what answers there speaks another protocol than Redis"
@@ -68,12 +106,24 @@ defmodule Veidrodelis.Error do
   defp sentence(:bgsave_failed), do: "the server could not make the snapshot file"
   defp sentence(:pending_output), do: "the server still has output pending for the connection"
   defp sentence(:too_many_clients), do: "the server has too many clients"
+  defp sentence(:wrong_role), do: "the server is not what Sentinel takes it for, primary or replica"
   defp sentence(:refused), do: "the server refused to replicate"
+
+  # Of Sentinel.
+  defp sentence(:no_sentinel_reachable), do: "no Sentinel answers"
+
+  defp sentence(:sentinel_refused),
+    do: "the Sentinels that answer refuse to; see :username and :password of :connect_opts"
+
+  defp sentence(:unknown_group), do: "no Sentinel that answers knows the group"
+  defp sentence(:no_usable_replica), do: "Sentinel knows no replica that is up and linked to its primary"
+  defp sentence(:bad_host_map), do: "the option :host_map did not give a host"
 
   # Of a link's end: what came.
   defp sentence(:protocol), do: "what the server sent is not the replication protocol"
   defp sentence(:diverged), do: "a command does not fit the data: the mirror is no longer the primary's equal"
   defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
+  defp sentence(:sync_aborted), do: "the server gave up sending the snapshot file"
   defp sentence(:bad_rdb_transfer), do: "the snapshot file came with wrong framing"
   defp sentence(:rdb_bad_magic), do: "the snapshot file is none"
   defp sentence(:rdb_unsupported_version), do: "the snapshot file has a version that the library does not know"
@@ -85,6 +135,15 @@ defmodule Veidrodelis.Error do
   defp sentence(:superseded), do: "another link of the instance took over"
   defp sentence(:panicked), do: "the native library met a bug of its own"
 
+  defp sentence({code, detail}) when is_atom(code) and is_binary(detail), do: "#{sentence(code)} (#{detail})"
+
   # What no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
+
+  defp script(:syntax), do: "the script is no Lua"
+  defp script(:runtime), do: "the script failed"
+  defp script(:timeout), do: "the script took too long"
+  defp script(:memory), do: "the script took too much memory"
+  defp script(:result), do: "what the script returned has no form in Elixir"
+  defp script(other), do: inspect(other)
 end

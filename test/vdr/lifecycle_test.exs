@@ -79,7 +79,7 @@ defmodule Vdr.LifecycleTest do
   test "without reconnect the first failure is the last word", %{id: id, port: port} do
     start!(id: id, port: port, reconnect: false)
     assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
-    assert Veidrodelis.get_replication_state(id) == :stopped
+    eventually(fn -> Veidrodelis.get_replication_state(id) == :stopped end)
     assert Veidrodelis.info(id).attempts == 1
   end
 

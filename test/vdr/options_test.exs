@@ -15,8 +15,9 @@ defmodule Vdr.OptionsTest do
   end
 
   test "every option is in the documentation" do
-    for name <- ~w(id name host port url sentinel username password ssl ssl_opts timeout reconnect
-                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms command_filter)a do
+    for name <-
+          ~w(id name host port url socket sentinel username password ssl ssl_opts timeout reconnect
+                   reconnect_delay_ms max_reconnect_delay_ms ack_interval_ms ack read_timeout stale_reads guard_key command_filter)a do
       assert Options.docs() =~ "`#{inspect(name)}`"
     end
   end
@@ -33,12 +34,19 @@ defmodule Vdr.OptionsTest do
   test "a wrong value names the option, what it takes and what it got" do
     assert message(id: :a, port: 70_000) == ":port takes an integer from 1 to 65535, got: 70000"
     assert message(id: :a, port: "6379") =~ ~s(got: "6379")
-    assert message(id: :a, host: 'h') =~ ":host takes a string"
+    assert message(id: :a, host: String.to_charlist("h")) =~ ":host takes a string"
     assert message(id: :a, reconnect: 1) =~ ":reconnect takes true or false"
     assert message(id: :a, reconnect_delay_ms: -1) =~ ":reconnect_delay_ms"
     assert message(id: :a, ack_interval_ms: 0) =~ ":ack_interval_ms"
     assert message(id: :a, name: "x") =~ ":name takes an atom"
     assert message(:a) =~ "keyword list"
+  end
+
+  test "the guard key is a name, or none" do
+    assert Options.validate!(id: :a).guard_key == "__vdr_tx"
+    assert Options.validate!(id: :a, guard_key: "tx").guard_key == "tx"
+    assert Options.validate!(id: :a, guard_key: false).guard_key == false
+    for wrong <- ["", nil, true, :tx], do: assert(message(id: :a, guard_key: wrong) =~ "or false")
   end
 
   test "delays must fit together" do
@@ -75,12 +83,63 @@ defmodule Vdr.OptionsTest do
   end
 
   test "what is not supported yet is refused" do
-    sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
-    assert message(id: :a, sentinel: sentinel) == "option :sentinel is not supported yet"
-    assert message(id: :a, ssl: true) == "option :ssl is not supported yet"
-    assert message(id: :a, url: "rediss://h") == "option :ssl is not supported yet"
-    assert message(id: :a, ssl_opts: [verify: :verify_none]) =~ ":ssl_opts"
     assert message(id: :a, command_filter: fn -> nil end) =~ ":command_filter"
+  end
+
+  test "what Sentinel's :replica_connect_opts say holds for the server that is found" do
+    sentinel = [
+      sentinels: [[host: "s", port: 26_379], [host: "t", port: 1]],
+      group: "g",
+      connect_opts: [password: "first secret"],
+      replica_connect_opts: [username: "u", password: "second secret", timeout: 7, port: 99],
+      host_map: %{"a" => "b"}
+    ]
+
+    options = Options.validate!(id: :a, sentinel: sentinel)
+    assert {options.username, options.timeout} == {"u", 7}
+    assert Options.password(options) == {:ok, "second secret"}
+    assert Options.password(options.sentinel.connect) == {:ok, "first secret"}
+    assert %{sentinels: [{"s", 26_379}, {"t", 1}], role: :primary, group: "g"} = options.sentinel
+    assert Vdr.Sentinel.reachable(options.sentinel, {"a", 1}) == {:ok, {"b", 99}}
+    assert Vdr.Sentinel.reachable(options.sentinel, {"x", 1}) == {:ok, {"x", 99}}
+    refute inspect(options) =~ "secret"
+    refute inspect(options, structs: false, limit: :infinity) =~ "secret"
+  end
+
+  test "the options of TLS are those of Erlang" do
+    options = Options.validate!(id: :a, url: "valkeys://h", ssl_opts: [cacertfile: "ca.pem", versions: [:"tlsv1.3"]])
+    assert options.ssl
+    tls = Options.Tls.config(options.ssl_opts)
+    assert %{verify: :peer, cacertfile: "ca.pem", versions: :tls13, server_name: nil} = tls
+    assert %{verify: :none} = Options.Tls.config(verify: :verify_none)
+    assert %{verify: :chain, server_name: nil} = Options.Tls.config(server_name_indication: :disable)
+    assert %{server_name: "other"} = Options.Tls.config(server_name_indication: String.to_charlist("other"))
+
+    assert message(id: :a, ssl: true, ssl_opts: [verfy: 1]) =~ "got: :verfy"
+    assert message(id: :a, ssl: true, ssl_opts: [verify: true]) =~ ":verify in :ssl_opts takes :verify_peer"
+    assert message(id: :a, ssl: true, ssl_opts: [certfile: "a"]) == ":certfile in :ssl_opts needs :keyfile beside it"
+    assert message(id: :a, ssl: true, ssl_opts: [versions: [:"tlsv1.1"]]) =~ ":versions"
+    assert message(id: :a, ssl_opts: [verify: :verify_none]) == "option :ssl_opts needs ssl: true beside it"
+  end
+
+  test "a Unix socket stands for host and port" do
+    assert Options.validate!(id: :a, socket: "/run/redis.sock").socket == "/run/redis.sock"
+    options = Options.validate!(id: :a, url: "unix://:x@/run/my%20redis.sock")
+    assert options.socket == "/run/my redis.sock"
+    assert Options.password(options) == {:ok, "x"}
+    assert message(id: :a, socket: "/s", port: 1) == "options :socket and :port exclude each other"
+    assert message(id: :a, url: "unix://host/s") =~ ":url takes a path alone"
+    assert message(id: :a, url: "unix://") =~ ":url takes the path of a socket"
+  end
+
+  test "stale reads and acknowledgements take their words" do
+    assert message(id: :a, stale_reads: :never) =~ ":stale_reads takes :allow, {:max_ms, n} or :deny"
+    assert message(id: :a, stale_reads: {:max_ms, 0}) =~ ":stale_reads"
+    assert message(id: :a, ack: :never) =~ ":ack takes :truthful or :lagging"
+    assert message(id: :a, read_timeout: 0) =~ ":read_timeout"
+
+    assert Enum.map([:allow, {:max_ms, 5}, :deny], &Options.stale_ms(Options.validate!(id: :a, stale_reads: &1))) ==
+             [nil, 5, 0]
   end
 
   test "the options of Sentinel are checked one by one" do
@@ -91,6 +150,10 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
     assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
     assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"
+    assert message(id: :a, sentinel: sentinel, ssl_opts: []) == "options :sentinel and :ssl_opts exclude each other"
+    assert message(id: :a, sentinel: [connect_opts: [timeut: 1]] ++ sentinel) =~ "got: :timeut"
+    assert message(id: :a, sentinel: [replica_connect_opts: [port: 0]] ++ sentinel) =~ ":port of :replica_connect_opts"
+    assert message(id: :a, sentinel: [connect_opts: [username: "u"]] ++ sentinel) =~ "needs :password"
     secret = message(id: :a, sentinel: [connect_opts: "secret"] ++ sentinel)
     assert secret =~ ":connect_opts"
     refute secret =~ "secret\""
@@ -119,7 +182,7 @@ defmodule Vdr.OptionsTest do
     end
 
     test "of a wrong kind is not shown" do
-      message = message(id: :a, password: 'secret')
+      message = message(id: :a, password: String.to_charlist("secret"))
       assert message =~ ":password takes a string"
       refute message =~ "secret"
     end

@@ -10,7 +10,7 @@ defmodule Vdr.ReadsTest do
   doctest Vdr.Snapshot
 
   # Functions of the facade with a source and a database in front that are no reads.
-  @others [read_tx: 3]
+  @others [read_tx: 3, read_tx: 4, stream_keys: 3]
 
   defp documented do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)

@@ -9,8 +9,13 @@
 //! Commands are applied as they come. While a MULTI or a guard-key window is open, readers are offered the state from
 //! before it: a checkpoint, which a persistent keyspace gives for nothing. When the link ends inside a MULTI, the
 //! checkpoint is also what we go back to, because the primary sends the whole unit again.
+//!
+//! A guard window opens when a write leaves the guard key in the database that it names it in, and closes when the key is no
+//! longer in any database where that happened. It holds back all databases, since what a reader sees is one state of all.
+//! A key that SWAPDB or MOVE carries into another database is gone from its own and opens nothing there. What happens to a
+//! window inside of a MULTI counts from its EXEC on.
 
-use crate::commands::{self, Apply, ApplyError, Words, Write};
+use crate::commands::{self, Apply, ApplyError, Touch, Words, Write};
 use crate::keyspace::Keyspace;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,13 +34,15 @@ const PASSED_OVER: &[&[u8]] = &[
     b"spublish",
     b"function",
     b"script",
-    b"cluster",
     b"opinfo",
     b"wait",
     b"asking",
     b"readonly",
     b"pfselftest",
 ];
+
+/// The write that takes a key out of its database and into another, which is no way to set it there.
+const CARRIES_AWAY: &str = "move";
 
 /// What a command turned out to be.
 #[derive(Clone, Copy)]
@@ -74,9 +81,20 @@ struct Checkpoint {
 }
 
 /// An open guard-key window.
+#[derive(Clone)]
 struct Window {
     /// What readers may see meanwhile; none when the window was open already in a full sync.
     before: Option<Checkpoint>,
+    /// The offset before the write that opened it.
+    opened: u64,
+    /// Databases in which the guard key was set.
+    dbs: Vec<u32>,
+}
+
+/// An open MULTI, and how things stood before it.
+struct Multi {
+    before: Checkpoint,
+    window: Option<Window>,
 }
 
 /// Applies commands, one after the other.
@@ -86,7 +104,7 @@ pub struct Applier {
     db: u32,
     /// The last byte of the stream that is applied.
     offset: u64,
-    multi: Option<Checkpoint>,
+    multi: Option<Multi>,
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
     unknown: BTreeMap<String, u64>,
@@ -98,9 +116,9 @@ impl Applier {
     pub fn new(keyspace: Keyspace, offset: u64, db: u32, guard_key: Option<Vec<u8>>) -> Self {
         let mut applier =
             Applier { keyspace, db, offset, multi: None, guard: None, guard_key, unknown: BTreeMap::new(), applied: 0 };
-        if applier.guard_is_set() {
-            applier.guard = Some(Window { before: None });
-        }
+        let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
+        let dbs = applier.with_guard(all);
+        applier.guard = (!dbs.is_empty()).then_some(Window { before: None, opened: offset, dbs });
         applier
     }
 
@@ -118,41 +136,50 @@ impl Applier {
     /// The state that readers may see now, and its offset; `None` while nothing may be shown (a full sync was taken
     /// inside a guard window).
     pub fn visible(&self) -> Option<(&Keyspace, u64)> {
-        let checkpoint = match &self.guard {
-            Some(window) => Some(window.before.as_ref()?),
-            None => self.multi.as_ref(),
+        let checkpoint = match (self.window(), &self.multi) {
+            (Some(window), _) => window.before.as_ref()?,
+            (None, Some(multi)) => &multi.before,
+            (None, None) => return Some((&self.keyspace, self.offset)),
         };
-        Some(match checkpoint {
-            Some(checkpoint) => (&checkpoint.keyspace, checkpoint.offset),
-            None => (&self.keyspace, self.offset),
-        })
+        Some((&checkpoint.keyspace, checkpoint.offset))
     }
 
-    /// Whether a guard window is open: what was applied since it opened is not visible yet.
-    pub fn in_guard_window(&self) -> bool {
-        self.guard.is_some()
+    /// The guard window that is open, by the offset at which it opened: what was applied since is not visible yet.
+    pub fn guard_window(&self) -> Option<u64> {
+        self.window().map(|window| window.opened)
     }
 
     /// Shows what a guard window held back, although the guard key is still there.
     pub fn give_up_guard(&mut self) {
-        self.guard = None;
+        let given_up = self.guard_window();
+        if self.guard.as_ref().map(|window| window.opened) == given_up {
+            self.guard = None;
+        }
+        if let Some(multi) = &mut self.multi {
+            multi.window = None;
+        }
+    }
+
+    /// The window that counts: inside of a MULTI, the one from before it.
+    fn window(&self) -> Option<&Window> {
+        match &self.multi {
+            Some(multi) => multi.window.as_ref(),
+            None => self.guard.as_ref(),
+        }
     }
 
     /// The offset up to which the stream need not be sent again: MULTI units count when they are whole.
     pub fn resume_offset(&self) -> u64 {
-        self.multi.as_ref().map_or(self.offset, |checkpoint| checkpoint.offset)
+        self.multi.as_ref().map_or(self.offset, |multi| multi.before.offset)
     }
 
     /// Forgets a MULTI that was cut off: the primary will send it again.
     pub fn rewind(&mut self) {
-        let Some(checkpoint) = self.multi.take() else { return };
-        let before = self.guard.as_ref().and_then(|window| window.before.as_ref());
-        if before.is_some_and(|before| before.offset >= checkpoint.offset) {
-            self.guard = None;
-        }
-        self.keyspace = checkpoint.keyspace;
-        self.offset = checkpoint.offset;
-        self.db = checkpoint.db;
+        let Some(Multi { before, window }) = self.multi.take() else { return };
+        self.guard = window;
+        self.keyspace = before.keyspace;
+        self.offset = before.offset;
+        self.db = before.db;
     }
 
     pub fn unknown(&self) -> &BTreeMap<String, u64> {
@@ -176,17 +203,34 @@ impl Applier {
 
     fn write(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
         let guarded = self.may_touch_guard(row, args);
-        if guarded && self.guard.is_none() {
-            let before = self.multi.clone().unwrap_or_else(|| self.checkpoint());
-            self.guard = Some(Window { before: Some(before) });
-        }
+        let before = (guarded && self.guard.is_none()).then(|| match &self.multi {
+            Some(multi) => multi.before.clone(),
+            None => self.checkpoint(),
+        });
         let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms };
         let result = (row.run)(&mut apply, &mut Words::new(args));
-        if guarded && !self.guard_is_set() {
-            self.guard = None;
+        if guarded {
+            self.guard(row, args, before);
         }
         self.applied += 1;
         result
+    }
+
+    /// Opens, extends or closes the guard window after a write that may have touched the guard key.
+    fn guard(&mut self, row: &Write, args: &[&[u8]], before: Option<Checkpoint>) {
+        let mut dbs = self.guard.as_ref().map(|window| window.dbs.clone()).unwrap_or_default();
+        if row.name != CARRIES_AWAY {
+            commands::touched(row, self.db, args, &mut |touch| match touch {
+                Touch::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => dbs.push(db),
+                _ => {}
+            });
+        }
+        let dbs = self.with_guard(dbs);
+        self.guard = match self.guard.take() {
+            _ if dbs.is_empty() => None,
+            Some(window) => Some(Window { dbs, ..window }),
+            None => Some(Window { before, opened: self.offset, dbs }),
+        };
     }
 
     fn control(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Applied, ApplyError> {
@@ -195,7 +239,7 @@ impl Applier {
             let index = Words::new(args).int()?;
             self.db = u32::try_from(index).map_err(|_| ApplyError::OutOfRange)?;
         } else if is(b"multi") {
-            self.multi = Some(self.checkpoint());
+            self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() });
         } else if is(b"exec") {
             self.multi = None;
         } else if is(b"replconf") {
@@ -226,9 +270,10 @@ impl Applier {
         whole || args.contains(&guard_key.as_slice())
     }
 
-    fn guard_is_set(&self) -> bool {
-        let Some(guard_key) = &self.guard_key else { return false };
-        self.keyspace.dbs().any(|(_, db)| db.get(guard_key).is_some())
+    /// Those of the databases that hold the guard key.
+    fn with_guard(&self, mut dbs: Vec<u32>) -> Vec<u32> {
+        dbs.retain(|db| self.guard_key.as_ref().is_some_and(|key| self.keyspace.db(*db).get(key).is_some()));
+        dbs
     }
 }
 
@@ -242,98 +287,4 @@ fn shorten(args: &[&[u8]]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn applier() -> Applier {
-        Applier::new(Keyspace::default(), 100, 0, Some(b"__vdr_tx".to_vec()))
-    }
-
-    fn run(applier: &mut Applier, command: &str) -> Result<Applied, Divergence> {
-        let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        applier.command(&args, 10, 0)
-    }
-
-    fn visible(applier: &Applier, key: &str) -> Option<String> {
-        let value = applier.visible().unwrap().0.view(0, 0).string(key.as_bytes()).unwrap()?;
-        Some(String::from_utf8(value.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn a_multi_becomes_visible_with_its_exec() {
-        let mut applier = applier();
-        for command in ["SET a 1", "MULTI", "SET a 2", "SET b 2"] {
-            run(&mut applier, command).unwrap();
-        }
-        assert_eq!((visible(&applier, "a").as_deref(), visible(&applier, "b")), (Some("1"), None));
-        assert_eq!((applier.visible().unwrap().1, applier.resume_offset()), (110, 110));
-        run(&mut applier, "EXEC").unwrap();
-        assert_eq!((visible(&applier, "a").as_deref(), visible(&applier, "b").as_deref()), (Some("2"), Some("2")));
-        assert_eq!((applier.visible().unwrap().1, applier.resume_offset()), (150, 150));
-    }
-
-    #[test]
-    fn a_multi_that_is_cut_off_never_was() {
-        let mut applier = applier();
-        for command in ["SET a 1", "MULTI", "SELECT 3", "SET a 2", "SET __vdr_tx 1"] {
-            run(&mut applier, command).unwrap();
-        }
-        applier.rewind();
-        assert_eq!((visible(&applier, "a").as_deref(), applier.resume_offset(), applier.db()), (Some("1"), 110, 0));
-        assert!(!applier.in_guard_window());
-    }
-
-    #[test]
-    fn a_guard_window_outlives_the_link_and_multis() {
-        let mut applier = applier();
-        for command in ["SET a 1", "SET __vdr_tx x", "SET a 2", "MULTI", "SET a 3"] {
-            run(&mut applier, command).unwrap();
-        }
-        assert_eq!((visible(&applier, "a").as_deref(), applier.visible().unwrap().1), (Some("1"), 110));
-        applier.rewind();
-        assert!(applier.in_guard_window());
-        assert_eq!(applier.resume_offset(), 130);
-        run(&mut applier, "SET a 4").unwrap();
-        assert_eq!(visible(&applier, "a").as_deref(), Some("1"));
-        run(&mut applier, "SET __vdr_tx y").unwrap();
-        assert_eq!(visible(&applier, "a").as_deref(), Some("1"));
-    }
-
-    #[test]
-    fn a_full_sync_inside_a_guard_window_shows_nothing_until_it_closes() {
-        let mut keyspace = Keyspace::default();
-        keyspace.db_mut(2).insert("__vdr_tx".into(), crate::keyspace::Entry::new(crate::blob::Blob::from("x")));
-        let mut applier = Applier::new(keyspace, 5, 2, Some(b"__vdr_tx".to_vec()));
-        run(&mut applier, "SET a 1").unwrap();
-        assert!(applier.visible().is_none());
-        applier.give_up_guard();
-        assert_eq!(applier.visible().unwrap().1, 15);
-    }
-
-    #[test]
-    fn unknown_commands_are_counted_and_bounded() {
-        let mut applier = applier();
-        for n in 0..MAX_UNKNOWN_NAMES + 10 {
-            assert!(matches!(run(&mut applier, &format!("X.{n} a")), Ok(Applied::Unknown)));
-        }
-        assert!(matches!(run(&mut applier, "x.0 a"), Ok(Applied::Unknown)));
-        assert_eq!(applier.unknown().get("x.0"), Some(&2));
-        assert_eq!(applier.unknown().get(OTHER_UNKNOWN), Some(&10));
-        assert!(applier.unknown().len() <= MAX_UNKNOWN_NAMES + 1);
-    }
-
-    #[test]
-    fn a_write_that_contradicts_the_data_is_a_divergence() {
-        let mut applier = applier();
-        run(&mut applier, "SET a x").unwrap();
-        let divergence = run(&mut applier, "INCRBY a 1").err().unwrap();
-        assert_eq!(divergence.error, ApplyError::NotANumber);
-        assert_eq!(divergence.command, "INCRBY a");
-    }
-
-    #[test]
-    fn replconf_getack_wants_an_ack() {
-        assert!(matches!(run(&mut applier(), "REPLCONF GETACK *"), Ok(Applied::AckWanted)));
-        assert!(matches!(run(&mut applier(), "ping"), Ok(Applied::Control)));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The opening of a link, sans-IO: the primary's replies in, our commands out, until it says how it will feed us.
 //!
 //! ```text
-//! PING -> [AUTH] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
+//! PING -> [AUTH] -> [ROLE] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
 //!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
@@ -12,8 +12,10 @@
 //! What follows the last reply (the snapshot file's framing, the stream) is none of this module's business.
 
 mod refusal;
+mod role;
 
 pub use refusal::{Refusal, RefusalKind, Retry};
+pub use role::{Role, RoleQuery};
 
 use bytes::{Buf, BytesMut};
 use std::fmt;
@@ -33,6 +35,9 @@ pub const HIDDEN_LISTENING_PORT: u32 = 70_000;
 /// fallback fails for good once a hash has a field with an expiry. Valkey 9.2 would write a newer format to who says so.
 /// Redis does not know the option and its refusal is harmless.
 const VERSION: &[u8] = b"9.1.0";
+
+/// The first byte that a TLS server answers plain text with.
+const TLS_ALERT: u8 = 0x15;
 
 /// Bytes that no log, no `Debug` and no error may show.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +81,7 @@ pub struct Position {
 pub struct Opening {
     pub credentials: Option<Credentials>,
     pub listening_port: u32,
+    pub role: RoleQuery,
     /// None asks for a full sync.
     pub position: Option<Position>,
 }
@@ -85,6 +91,7 @@ pub struct Opening {
 pub enum Step {
     Ping,
     Auth,
+    Role,
     ListeningPort,
     CapaEof,
     CapaPsync2,
@@ -98,6 +105,7 @@ impl Step {
         match self {
             Step::Ping => "PING",
             Step::Auth => "AUTH",
+            Step::Role => "ROLE",
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
             Step::Psync => "PSYNC",
         }
@@ -123,15 +131,21 @@ pub struct Handshake {
     opening: Opening,
     step: Step,
     asked: bool,
+    role: Option<Role>,
 }
 
 impl Handshake {
     pub fn new(opening: Opening) -> Self {
-        Handshake { opening, step: Step::Ping, asked: false }
+        Handshake { opening, step: Step::Ping, asked: false, role: None }
     }
 
     pub fn step(&self) -> Step {
         self.step
+    }
+
+    /// What the server said that it is, once it was asked.
+    pub fn role(&self) -> Option<Role> {
+        self.role
     }
 
     /// Takes what it can off the front of `input`. After the last reply, what is left belongs to what follows.
@@ -139,6 +153,9 @@ impl Handshake {
         if !self.asked {
             self.asked = true;
             return Ok(Action::Send(self.request()));
+        }
+        if self.step == Step::Role {
+            return self.role_reply(input);
         }
         match self.take_line(input)? {
             None => Ok(Action::Wait),
@@ -156,6 +173,7 @@ impl Handshake {
                 Some(Credentials { username: None, password }) => command(&[b"AUTH", &password.0]),
                 None => Vec::new(),
             },
+            Step::Role => command(&[b"ROLE"]),
             Step::ListeningPort => {
                 command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
             }
@@ -177,9 +195,11 @@ impl Handshake {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
         // A server of another kind is told by its first byte: it may never send a whole line.
-        if input.first().is_some_and(|byte| !matches!(byte, b'+' | b'-')) {
-            let kind = if self.step == Step::Ping { RefusalKind::NotRedis } else { RefusalKind::BadReply };
-            return Err(self.refusal(kind, input));
+        match input.first() {
+            None | Some(b'+' | b'-') => {}
+            Some(&TLS_ALERT) if self.step == Step::Ping => return Err(self.refusal(RefusalKind::TlsRequired, input)),
+            Some(_) if self.step == Step::Ping => return Err(self.refusal(RefusalKind::NotRedis, input)),
+            Some(_) => return Err(self.refusal(RefusalKind::BadReply, input)),
         }
         match input.iter().take(MAX_REPLY_BYTES).position(|byte| *byte == b'\n') {
             Some(end) => {
@@ -215,7 +235,7 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
                 !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
             }
-            Step::Auth | Step::Psync => false,
+            Step::Auth | Step::Role | Step::Psync => false,
         };
         if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
     }
@@ -223,13 +243,32 @@ impl Handshake {
     fn next(&mut self) -> Action {
         self.step = match self.step {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
-            Step::Ping | Step::Auth => Step::ListeningPort,
+            Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
+            Step::Ping | Step::Auth | Step::Role => Step::ListeningPort,
             Step::ListeningPort => Step::CapaEof,
             Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
             Step::Version | Step::Psync => Step::Psync,
         };
         Action::Send(self.request())
+    }
+
+    /// A server that does not tell, or a user who may not ask, is no obstacle; one that tells something else may be.
+    fn role_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        input.advance(blank);
+        let reply = role::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let Some(reply) = reply else { return Ok(Action::Wait) };
+        let said = input.split_to(reply.len);
+        let told = said.first() == Some(&b'*');
+        self.role = reply.role;
+        match self.opening.role {
+            RoleQuery::Expect(expected) if told && reply.role != Some(expected) => {
+                let is = reply.role.map_or("no server with data", Role::as_str);
+                Err(self.refusal(RefusalKind::WrongRole, is.as_bytes()))
+            }
+            _ => Ok(self.next()),
+        }
     }
 
     fn psync_accepted(&self, text: &[u8]) -> Result<Action, Refusal> {

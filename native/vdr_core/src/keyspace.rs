@@ -3,10 +3,14 @@
 //! A keyspace is a persistent value: `clone` is O(databases), and the clone never changes. A key past its time stays,
 //! as it does on a real replica, until the primary's DEL arrives; [`View`] is what hides it from readers.
 
+mod diff;
+
+pub use diff::Change;
+
 use crate::blob::Blob;
 use crate::commands::ReadError;
 use crate::tree::{Range, Tree};
-use crate::value::{Hash, Kind, List, Set, Value, ZSet};
+use crate::value::{Hash, Kind, List, Set, Stream, Value, ZSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use vdr_snapmap::Map;
@@ -236,6 +240,13 @@ impl<'s> View<'s> {
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, ReadError> {
         self.typed(key, |value| match value {
             Value::ZSet(zset) => Some(zset.as_ref()),
+            _ => None,
+        })
+    }
+
+    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, ReadError> {
+        self.typed(key, |value| match value {
+            Value::Stream(stream) => Some(stream.as_ref()),
             _ => None,
         })
     }

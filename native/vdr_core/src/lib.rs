@@ -11,6 +11,7 @@ pub mod fpconv;
 pub mod handshake;
 pub mod keyspace;
 pub mod live;
+pub mod memory;
 pub mod mirror;
 pub mod rdb;
 pub mod resp;

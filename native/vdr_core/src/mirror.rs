@@ -15,7 +15,7 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// How long a guard-key window may hold writes back before they are shown anyway.
 pub const GUARD_WINDOW_MAX_MS: i64 = 60_000;
@@ -40,12 +40,16 @@ impl From<&RdbError> for Fault {
 pub struct Status {
     /// The last byte of the stream that is applied.
     pub offset: AtomicU64,
+    /// The last byte of the stream that has come, applied or not.
+    pub received: AtomicU64,
     pub commands_applied: AtomicU64,
     pub full_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
     /// How far the full sync under way is: bytes of the file, and keys.
     pub loading_bytes: AtomicU64,
     pub loading_keys: AtomicU64,
+    /// Since when a guard window is open, in Unix ms; 0: none is.
+    pub guard_window_since_ms: AtomicI64,
     /// Guard windows that ran into a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
@@ -97,8 +101,10 @@ pub struct Mirror {
     /// A full sync is applied but not visible yet: its watchers still need their Init.
     init_due: bool,
     published_offset: Option<u64>,
-    /// Since when, and since which offset, a guard window is open.
+    /// The guard window that is open: since when, and the offset at which it opened.
     guard_since: Option<(i64, u64)>,
+    /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
+    applying: bool,
 }
 
 impl Mirror {
@@ -116,6 +122,7 @@ impl Mirror {
             init_due: false,
             published_offset: None,
             guard_since: None,
+            applying: false,
         }
     }
 
@@ -188,6 +195,8 @@ impl Mirror {
         self.published_offset = None;
         self.guard_since = None;
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
+        self.shared.status.offset.store(loaded.offset, Ordering::Relaxed);
+        self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
         self.publish(now_ms);
     }
@@ -196,7 +205,13 @@ impl Mirror {
     /// wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
+        self.applying = true;
+        if let Some(applier) = &self.applier {
+            let received = applier.offset().saturating_add(input.len() as u64);
+            self.shared.status.received.store(received, Ordering::Relaxed);
+        }
         let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
+        self.applying = false;
         input.advance(at);
         if let Err(fault) = result {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
@@ -212,6 +227,10 @@ impl Mirror {
     pub fn ended(&mut self) {
         self.sync = None;
         self.decoder = Decoder::new();
+        if std::mem::take(&mut self.applying) {
+            self.applier = None;
+            self.pending.clear();
+        }
         if let Some(applier) = &mut self.applier {
             applier.rewind();
             let resume = applier.resume_offset();
@@ -268,17 +287,7 @@ impl Mirror {
     /// Shows the newest state that may be seen, then tells those whom it concerns.
     fn publish(&mut self, now_ms: i64) {
         let Some(applier) = &mut self.applier else { return };
-        if self.guard_since.is_some() != applier.in_guard_window() {
-            self.guard_since = applier.in_guard_window().then(|| (now_ms, applier.offset()));
-        }
-        if let Some((since_ms, since_offset)) = self.guard_since {
-            let too_long = now_ms.saturating_sub(since_ms) > GUARD_WINDOW_MAX_MS;
-            if too_long || applier.offset().saturating_sub(since_offset) > GUARD_WINDOW_MAX_BYTES {
-                applier.give_up_guard();
-                self.guard_since = None;
-                self.shared.status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        watch_guard(applier, &mut self.guard_since, &self.shared.status, now_ms);
         let Some((keyspace, offset)) = applier.visible() else { return };
         if self.published_offset == Some(offset) {
             return;
@@ -306,6 +315,23 @@ impl Mirror {
         for (watcher, event) in &told {
             watcher.notify(event);
         }
+    }
+}
+
+/// Keeps the time of the guard window that is open, and gives it up when it is open for too long or holds back too much.
+fn watch_guard(applier: &mut Applier, since: &mut Option<(i64, u64)>, status: &Status, now_ms: i64) {
+    let opened = applier.guard_window();
+    if since.map(|(_, at)| at) != opened {
+        *since = opened.map(|at| (now_ms, at));
+        status.guard_window_since_ms.store(since.map_or(0, |(ms, _)| ms), Ordering::Relaxed);
+    }
+    let Some((since_ms, since_offset)) = *since else { return };
+    let too_long = now_ms.saturating_sub(since_ms) > GUARD_WINDOW_MAX_MS;
+    if too_long || applier.offset().saturating_sub(since_offset) > GUARD_WINDOW_MAX_BYTES {
+        applier.give_up_guard();
+        *since = None;
+        status.guard_window_since_ms.store(0, Ordering::Relaxed);
+        status.guard_windows_given_up.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -440,6 +466,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_panic_left_half_applied_is_not_gone_on_with() {
+        let (mut mirror, shared) = mirror();
+        feed(&mut mirror, &["SET a 1"]).unwrap();
+        mirror.applying = true;
+        mirror.ended();
+        assert!(mirror.position().is_none());
+        assert_eq!(get(&shared, "a").as_deref(), Some("1"), "what was visible stays");
+        assert_eq!(feed(&mut mirror, &["SET a 2"]).unwrap_err().code, "protocol");
+        mirror.ended();
+        assert!(mirror.position().is_none());
+    }
+
+    #[test]
     fn a_guard_window_holds_writes_back_up_to_its_limit() {
         let (mut mirror, shared) = mirror();
         feed(&mut mirror, &["SET __vdr_tx 1", "SET a 1"]).unwrap();
@@ -448,6 +487,39 @@ mod tests {
         feed(&mut mirror, &["SET a 5"]).unwrap();
         mirror.tick(GUARD_WINDOW_MAX_MS + 1);
         assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+        assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn windows_one_after_the_other_do_not_add_up() {
+        let (mut mirror, shared) = mirror();
+        let (mut now_ms, mut stream) = (0, Vec::new());
+        for n in 0..10 {
+            stream.clear();
+            // Each batch ends inside of the next window.
+            let (a, b) = (format!("SET a {n}"), "DEL __vdr_tx");
+            for command in [b, "SET __vdr_tx 1", &a] {
+                resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
+            }
+            mirror.stream(&mut BytesMut::from(&stream[..]), now_ms).unwrap();
+            now_ms += GUARD_WINDOW_MAX_MS / 2;
+        }
+        assert_eq!(get(&shared, "a").as_deref(), Some("8"));
+        assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() {
+        let (mut mirror, shared) = mirror();
+        mirror.install(loaded(&[("a", "9"), ("__vdr_tx", "1")]), 0);
+        assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+        feed(&mut mirror, &["SET a 10"]).unwrap();
+        assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+        feed(&mut mirror, &["DEL __vdr_tx"]).unwrap();
+        assert_eq!(get(&shared, "a").as_deref(), Some("10"));
+        mirror.install(loaded(&[("a", "11"), ("__vdr_tx", "1")]), 0);
+        mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+        assert_eq!(get(&shared, "a").as_deref(), Some("11"));
         assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
     }
 }

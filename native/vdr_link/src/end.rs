@@ -3,6 +3,7 @@
 use crate::config::Endpoint;
 use crate::observer::LinkState;
 use crate::sink::SinkError;
+use crate::tls::TlsError;
 use crate::transfer::TransferError;
 use std::fmt;
 use std::io;
@@ -28,6 +29,8 @@ pub enum Cause {
     ConnectTimeout(Duration),
     /// Connected, but the commands before PSYNC were not answered in time.
     HandshakeTimeout(Duration),
+    /// The connection is not, or no longer, one that can be trusted to be with the primary and nobody else.
+    Tls(TlsError),
     /// The server said no, or something that is not an answer.
     Refused(Refusal),
     /// The file's framing is wrong.
@@ -49,6 +52,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What reading or writing failed of: the wire itself, or what stands between it and us.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(inner) => Cause::Tls(TlsError::from(inner)),
+            None => Cause::Io(error),
+        }
+    }
+
     pub fn code(&self) -> &'static str {
         match self {
             Cause::Stopped => "stopped",
@@ -56,7 +67,9 @@ impl Cause {
             Cause::Connect(error) => connect_code(error.kind()),
             Cause::ConnectTimeout(_) => "connect_timeout",
             Cause::HandshakeTimeout(_) => "handshake_timeout",
+            Cause::Tls(error) => error.kind.code(),
             Cause::Refused(refusal) => refusal.code(),
+            Cause::Transfer(TransferError::Aborted { .. }) => "sync_aborted",
             Cause::Transfer(_) => "bad_rdb_transfer",
             Cause::ReadTimeout(_) => "read_timeout",
             Cause::WriteTimeout(_) => "write_timeout",
@@ -71,6 +84,7 @@ impl Cause {
     pub fn retry(&self) -> Retry {
         match self {
             Cause::Stopped => Retry::Never,
+            Cause::Tls(error) => error.kind.retry(),
             Cause::Refused(refusal) => refusal.retry(),
             Cause::Sink(error) => error.retry,
             Cause::CommandTooLong { .. } | Cause::Panicked => Retry::Slowly,
@@ -87,18 +101,29 @@ impl Cause {
     }
 }
 
+impl From<TlsError> for Cause {
+    fn from(error: TlsError) -> Self {
+        Cause::Tls(error)
+    }
+}
+
 fn connect_code(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => "connection_refused",
         io::ErrorKind::HostUnreachable => "host_unreachable",
         io::ErrorKind::NetworkUnreachable => "network_unreachable",
         io::ErrorKind::TimedOut => "connect_timeout",
+        // Of a socket's path.
+        io::ErrorKind::NotFound => "socket_not_found",
+        io::ErrorKind::PermissionDenied => "permission_denied",
         _ => "connect_failed",
     }
 }
 
 fn io_code(kind: io::ErrorKind) -> &'static str {
     match kind {
+        // What a transport with an end of its own says when there is none.
+        io::ErrorKind::UnexpectedEof => "closed",
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             "connection_reset"
         }
@@ -115,6 +140,7 @@ impl fmt::Display for Cause {
             | Cause::HandshakeTimeout(after)
             | Cause::ReadTimeout(after)
             | Cause::WriteTimeout(after) => write!(f, "{} ms", after.as_millis()),
+            Cause::Tls(error) => error.fmt(f),
             Cause::Refused(refusal) => refusal.fmt(f),
             Cause::Transfer(error) => error.fmt(f),
             Cause::Sink(error) => error.fmt(f),

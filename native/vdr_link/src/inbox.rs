@@ -17,15 +17,20 @@ pub struct Inbox {
     reader: ReadHalf<BoxedWire>,
     pub input: BytesMut,
     read_bytes: usize,
+    /// Came behind bytes that were handed on first.
+    failed: Option<io::Error>,
 }
 
 impl Inbox {
     pub fn new(reader: ReadHalf<BoxedWire>) -> Self {
-        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN }
+        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, failed: None }
     }
 
     /// Waits for bytes, then takes all that is there. Zero: the peer closed. Nothing is lost when the future is dropped.
     pub async fn fill(&mut self) -> io::Result<usize> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         self.give_back();
         self.input.reserve(self.read_bytes);
         let mut total = self.reader.read_buf(&mut self.input).await?;
@@ -41,12 +46,18 @@ impl Inbox {
         Ok(total)
     }
 
-    /// What is there without waiting. An end or an error shows itself again at the next turn.
+    /// What is there without waiting. An end shows itself again at the next turn; an error may not and is kept.
     async fn read_now(&mut self) -> usize {
         let mut read = pin!(self.reader.read_buf(&mut self.input));
-        poll_fn(|context| match read.as_mut().poll(context) {
-            Poll::Ready(Ok(bytes)) => Poll::Ready(bytes),
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(0),
+        poll_fn(|context| {
+            Poll::Ready(match read.as_mut().poll(context) {
+                Poll::Ready(Ok(bytes)) => bytes,
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    0
+                }
+                Poll::Pending => 0,
+            })
         })
         .await
     }

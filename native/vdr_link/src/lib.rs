@@ -17,14 +17,18 @@ mod outbox;
 mod runtime;
 mod session;
 mod sink;
+mod tls;
 mod transfer;
 mod transport;
 
-pub use config::{Endpoint, LinkConfig, Timeouts};
+pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use mirror::MirrorSink;
 pub use observer::{LinkState, Observer};
 pub use runtime::{LinkHandle, spawn};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
+pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};
 pub use transfer::TransferError;
-pub use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Secret};
+pub use vdr_core::handshake::{
+    Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
+};

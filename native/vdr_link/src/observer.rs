@@ -3,7 +3,7 @@
 use crate::end::LinkEnd;
 use std::fmt;
 use std::net::SocketAddr;
-use vdr_core::handshake::Step;
+use vdr_core::handshake::{Role, Step};
 
 /// Where a link is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl From<Step> for LinkState {
     fn from(step: Step) -> Self {
         match step {
             Step::Ping => LinkState::Ping,
-            Step::Auth => LinkState::Auth,
+            Step::Auth | Step::Role => LinkState::Auth,
             Step::ListeningPort => LinkState::ReplconfListeningPort,
             // The version is one more thing that we are capable of.
             Step::CapaEof | Step::CapaPsync2 | Step::Version => LinkState::ReplconfCapa,
@@ -60,6 +60,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// Which of the name's addresses it is. None: the transport has no such thing.
     fn connected(&self, _peer: Option<SocketAddr>) {}
+
+    /// What the server said that it is; before PSYNC, and only when it was asked and told.
+    fn role(&self, _role: Role) {}
 
     /// So many bytes came just now, keepalives included. Once per turn of reading.
     fn received(&self, _bytes: usize) {}

@@ -3,6 +3,7 @@
 use crate::transport::BoxedWire;
 use bytes::BytesMut;
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::time::Instant;
 
@@ -28,6 +29,11 @@ impl Outbox {
     /// Everything said so far has been taken.
     pub fn is_empty(&self) -> bool {
         self.flushed
+    }
+
+    /// We were busy elsewhere for so long: that is not the primary's fault.
+    pub fn forgive(&mut self, busy: Duration) {
+        self.stuck_since = self.stuck_since.map(|since| since.checked_add(busy).unwrap_or(since));
     }
 
     /// Writes until nothing is left. Nothing is lost or said twice when the future is dropped.

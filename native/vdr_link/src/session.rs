@@ -3,7 +3,7 @@
 //! Three things go on at once and none waits for another: reading (when the sink is ready), writing (when there is
 //! something to say), and one alarm clock set to whatever is due next.
 
-use crate::config::LinkConfig;
+use crate::config::{ACK_INTERVAL_MIN, AckPolicy, LinkConfig};
 use crate::end::Cause;
 use crate::inbox::Inbox;
 use crate::observer::{LinkState, Observer};
@@ -19,13 +19,20 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
 
-/// How often we tell the primary that we live while the file comes, and acknowledge until the stream has begun.
+/// How often we tell the primary that we live while the file comes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// How often we acknowledge until the stream has begun. A primary that sent the file diskless begins it with the first
+/// acknowledgement after it saw its own child end, which may be after our first one: then nothing comes until the next.
+const UNTIL_BEGUN: Duration = Duration::from_millis(20);
+
+/// The longest wait, whatever a configuration says: no instant overflows by it, and its milliseconds fit the kernel's int.
+pub const WAIT_MAX: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
 enum Phase {
     Opening(Handshake),
     Transfer(Transfer),
-    /// `begun`: something of it has come.
+    /// `begun`: a command of it has come.
     Stream {
         begun: bool,
     },
@@ -57,6 +64,7 @@ struct Clock {
     heard: Instant,
     /// The sink is not ready: silence is our own doing.
     deaf: bool,
+    /// When we last gave a sign of life or acknowledged without being asked.
     spoke: Instant,
 }
 
@@ -75,6 +83,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
+            role: config.role,
             position: sink.position(),
         };
         let session = Session {
@@ -100,11 +109,14 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             match self.event().await {
                 Event::Read(Ok(0)) => return Err(Cause::Closed),
                 Event::Read(Ok(bytes)) => {
-                    self.clock.heard = Instant::now();
+                    let since = Instant::now();
                     self.observer.received(bytes);
                     self.advance()?;
+                    // The time that we spent on it was none in which the primary was silent.
+                    self.clock.heard = Instant::now();
+                    self.outbox.forgive(since.elapsed());
                 }
-                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::Io(error)),
+                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
                 Event::Written(Ok(())) => {
                     if std::mem::take(&mut self.ack_owed) {
                         self.acknowledge();
@@ -120,10 +132,11 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let due = self.due();
         let Self { sink, inbox, outbox, clock, .. } = self;
         clock.set(due);
+        let rings = due.is_some();
         let Clock { alarm, heard, deaf, .. } = clock;
         tokio::select! {
             biased;
-            () = alarm.as_mut() => Event::Alarm,
+            () = alarm.as_mut(), if rings => Event::Alarm,
             written = outbox.flush(), if !outbox.is_empty() => Event::Written(written),
             read = async {
                 if !ready_now(&mut **sink).await {
@@ -152,8 +165,9 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     whole
                 }
                 Phase::Stream { begun } => {
+                    // Newlines are no more than a sign of life.
+                    *begun = *begun || self.inbox.input.iter().any(|byte| *byte != b'\n');
                     if !self.inbox.input.is_empty() {
-                        *begun = true;
                         self.stream()?;
                     }
                     false
@@ -168,10 +182,13 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn open(&mut self) -> Result<bool, Cause> {
         let Phase::Opening(handshake) = &mut self.phase else { return Ok(false) };
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
-        let step = handshake.step();
+        let (step, role) = (handshake.step(), handshake.role());
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
+                if step == Step::ListeningPort {
+                    role.into_iter().for_each(|role| self.observer.role(role));
+                }
                 self.outbox.push(&bytes);
                 self.enter(LinkState::from(step));
             }
@@ -193,6 +210,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn stream_from_now(&mut self) {
         self.phase = Phase::Stream { begun: false };
         self.enter(LinkState::Streaming);
+        self.clock.spoke = Instant::now();
         self.acknowledge();
     }
 
@@ -208,10 +226,12 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     }
 
     fn acknowledge(&mut self) {
-        self.clock.spoke = Instant::now();
         if self.outbox.is_empty() {
-            let applied = self.sink.applied().to_string();
-            self.outbox.push(&command(&[b"REPLCONF", b"ACK", applied.as_bytes()]));
+            let told = match self.config.ack {
+                AckPolicy::Truthful => self.sink.applied(),
+                AckPolicy::Lagging => 0,
+            };
+            self.outbox.push(&command(&[b"REPLCONF", b"ACK", told.to_string().as_bytes()]));
         } else {
             self.ack_owed = true;
         }
@@ -229,28 +249,28 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn handshake_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Opening(handshake) if handshake.step() != Step::Psync => {
-                Some(self.clock.connected + self.config.timeouts.handshake)
+                Some(after(self.clock.connected, self.config.timeouts.handshake))
             }
             _ => None,
         }
     }
 
     fn read_deadline(&self) -> Option<Instant> {
-        (!self.clock.deaf).then(|| self.clock.heard + self.config.timeouts.read)
+        (!self.clock.deaf).then(|| after(self.clock.heard, self.config.timeouts.read))
     }
 
     fn write_deadline(&self) -> Option<Instant> {
-        self.outbox.stuck_since.map(|since| since + self.config.timeouts.write)
+        self.outbox.stuck_since.map(|since| after(since, self.config.timeouts.write))
     }
 
     fn speak_at(&self) -> Option<Instant> {
         let interval = match self.phase {
             Phase::Opening(_) => return None,
             Phase::Transfer(_) => SIGN_OF_LIFE,
-            Phase::Stream { begun: false } => self.config.ack_interval.min(SIGN_OF_LIFE),
+            Phase::Stream { begun: false } => self.config.ack_interval.min(UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };
-        Some(self.clock.spoke + interval)
+        Some(after(self.clock.spoke, interval.max(ACK_INTERVAL_MIN)))
     }
 
     fn due(&self) -> Option<Instant> {
@@ -274,17 +294,15 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             return Err(Cause::WriteTimeout(timeouts.write));
         }
         if is_past(self.speak_at()) {
+            self.clock.spoke = now;
             match self.phase {
                 Phase::Stream { .. } => {
                     self.sink.tick();
                     self.acknowledge();
                 }
                 // A sign of life that the primary does not take is no news: it has the last one still to take.
-                _ if self.outbox.is_empty() => {
-                    self.clock.spoke = now;
-                    self.outbox.push(b"\n");
-                }
-                _ => self.clock.spoke = now,
+                _ if self.outbox.is_empty() => self.outbox.push(b"\n"),
+                _ => {}
             }
         }
         Ok(())
@@ -305,6 +323,10 @@ impl Clock {
             self.alarm.as_mut().reset(due);
         }
     }
+}
+
+pub fn after(start: Instant, wait: Duration) -> Instant {
+    start + wait.min(WAIT_MAX)
 }
 
 async fn ready_now<S: Sink>(sink: &mut S) -> bool {

@@ -36,7 +36,8 @@ pub trait Sink: Send + 'static {
     /// The offset to acknowledge: what has been applied, as far as the primary may know.
     fn applied(&self) -> u64;
 
-    /// Called about once per acknowledgement interval while the stream lasts, also when nothing comes.
+    /// Called before every periodic acknowledgement while the stream lasts, also when nothing comes or [`Sink::ready`] is
+    /// awaited: the sink's clock.
     fn tick(&mut self) {}
 
     /// The link is over, whatever the reason: what is half loaded or half buffered is worth nothing any more.

@@ -41,6 +41,8 @@ pub enum Transfer {
 pub enum TransferError {
     /// Neither `$<length>` nor `$EOF:<mark>`.
     Header { text: String },
+    /// The primary cannot give us the file after all, in its own words.
+    Aborted { text: String },
     /// The announced bytes are all there and the file has not ended.
     LongerThanAnnounced,
     /// The file ended before the announced bytes did.
@@ -53,6 +55,7 @@ impl fmt::Display for TransferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransferError::Header { text } => write!(f, "header {text}"),
+            TransferError::Aborted { text } => write!(f, "the primary says {text}"),
             TransferError::LongerThanAnnounced => f.write_str("file longer than announced"),
             TransferError::ShorterThanAnnounced { remaining } => {
                 write!(f, "file ended {remaining} bytes before the announced length")
@@ -101,7 +104,7 @@ impl Transfer {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
         let Some(end) = input.iter().take(MAX_HEADER_BYTES).position(|byte| *byte == b'\n') else {
-            let hopeless = input.len() >= MAX_HEADER_BYTES || input.first().is_some_and(|byte| *byte != b'$');
+            let hopeless = input.len() >= MAX_HEADER_BYTES || !matches!(input.first(), None | Some(b'$' | b'-'));
             return if hopeless { Err(bad_header(input)) } else { Ok(false) };
         };
         let line = input.split_to(end.saturating_add(1));
@@ -197,7 +200,11 @@ fn parse_header(line: &[u8]) -> Option<Transfer> {
 
 fn bad_header(line: &[u8]) -> Cause {
     let shown = line.get(..MAX_HEADER_BYTES).unwrap_or(line);
-    Cause::Transfer(TransferError::Header { text: shown.escape_ascii().to_string() })
+    let text = shown.trim_ascii_end().escape_ascii().to_string();
+    Cause::Transfer(match shown.first() {
+        Some(b'-') => TransferError::Aborted { text },
+        _ => TransferError::Header { text },
+    })
 }
 
 #[cfg(test)]

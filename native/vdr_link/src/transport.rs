@@ -2,9 +2,12 @@
 
 use crate::config::{Endpoint, LinkConfig};
 use crate::end::Cause;
+use crate::session::{WAIT_MAX, after};
+use crate::tls::TlsClient;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -20,21 +23,44 @@ pub type BoxedWire = Box<dyn Wire>;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Connects, and says whom it reached.
+/// Connects, and says whom it reached, where that has an address.
 pub async fn connect(config: &LinkConfig) -> Result<(BoxedWire, Option<SocketAddr>), Cause> {
-    match &config.endpoint {
+    let tls = match &config.tls {
+        Some(tls) => Some(TlsClient::prepare(config, tls).await?),
+        None => None,
+    };
+    let (wire, peer): (BoxedWire, _) = match &config.endpoint {
         Endpoint::Tcp { host, port } => {
             let (stream, peer) = connect_tcp(host, *port, config.timeouts.connect).await?;
             tune(&stream, config).map_err(Cause::Connect)?;
-            Ok((Box::new(stream), Some(peer)))
+            (Box::new(stream), Some(peer))
         }
+        Endpoint::Unix { path } => (connect_unix(path, config.timeouts.connect).await?, None),
+    };
+    match tls {
+        Some(tls) => Ok((tls.wrap(wire, config).await?, peer)),
+        None => Ok((wire, peer)),
     }
+}
+
+#[cfg(unix)]
+async fn connect_unix(path: &Path, limit: Duration) -> Result<BoxedWire, Cause> {
+    match timeout(limit, tokio::net::UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => Err(Cause::Connect(error)),
+        Err(_) => Err(Cause::ConnectTimeout(limit)),
+    }
+}
+
+#[cfg(not(unix))]
+async fn connect_unix(_path: &Path, _limit: Duration) -> Result<BoxedWire, Cause> {
+    Err(Cause::Connect(io::ErrorKind::Unsupported.into()))
 }
 
 /// Tries the addresses of a name in turn. Each gets an even share of the time that is left, so that one that swallows
 /// everything does not hide the next.
 async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), Cause> {
-    let deadline = Instant::now() + limit;
+    let deadline = after(Instant::now(), limit);
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
         Err(_) => return Err(Cause::ConnectTimeout(limit)),
         Ok(Err(error)) => return Err(Cause::Resolve(error)),
@@ -60,6 +86,6 @@ fn tune(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.timeouts.read))?;
+    socket.set_tcp_user_timeout(Some(config.timeouts.read.min(WAIT_MAX)))?;
     Ok(())
 }

@@ -5,12 +5,15 @@
 
 mod instance;
 mod link;
+mod lua;
+mod pool;
 mod read;
 mod reaper;
 mod snapshot;
 mod source;
 mod store;
 mod terms;
+mod walk;
 mod watcher;
 
 rustler::init!("Elixir.Vdr.Native", load = load);

@@ -8,26 +8,84 @@ use crate::watcher::Recipient;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use vdr_core::mirror::{Fault, Mirror};
+use std::time::Instant;
+use vdr_core::mirror::Mirror;
 use vdr_core::rdb::Progress;
-use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
+
+/// How old data may be that is still read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReads {
+    Allow,
+    /// Until nothing has been heard of the primary for so long.
+    MaxMs(i64),
+    /// Only while a link streams.
+    Deny,
+}
+
+const NEVER: i64 = i64::MAX;
+const ALWAYS: i64 = i64::MIN;
 
 /// How the link stands, for those who ask.
 pub struct Standing {
     state: Mutex<Option<LinkState>>,
+    role: Mutex<Option<Role>>,
+    stale_reads: StaleReads,
+    /// From when on reads are refused, by the clock that nobody sets. It is all that a read looks at.
+    refuse_at_ms: AtomicI64,
     /// When something came last, and when a link streamed last; 0 is never.
     last_message_ms: AtomicI64,
     last_streaming_ms: AtomicI64,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Standing { state: Mutex::new(None), last_message_ms: AtomicI64::new(0), last_streaming_ms: AtomicI64::new(0) }
-    }
-}
-
 impl Standing {
+    pub fn new(stale_reads: StaleReads) -> Self {
+        let refuse_at_ms = if stale_reads == StaleReads::Allow { NEVER } else { ALWAYS };
+        Standing {
+            state: Mutex::new(None),
+            role: Mutex::new(None),
+            stale_reads,
+            refuse_at_ms: AtomicI64::new(refuse_at_ms),
+            last_message_ms: AtomicI64::new(0),
+            last_streaming_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Reads are to be refused.
+    pub fn refuses(&self) -> bool {
+        let refuse_at_ms = self.refuse_at_ms.load(Ordering::Relaxed);
+        refuse_at_ms != NEVER && steady_ms() >= refuse_at_ms
+    }
+
+    /// Reads may be refused at times.
+    pub fn may_refuse(&self) -> bool {
+        self.stale_reads != StaleReads::Allow
+    }
+
+    /// What is read is the primary's data of now.
+    fn fresh(&self) {
+        let refuse_at_ms = match self.stale_reads {
+            StaleReads::Allow | StaleReads::Deny => NEVER,
+            StaleReads::MaxMs(bound) => steady_ms().saturating_add(bound),
+        };
+        self.refuse_at_ms.store(refuse_at_ms, Ordering::Relaxed);
+    }
+
+    /// Something came. While a snapshot file comes, what is read does not get any fresher.
+    fn heard(&self) {
+        self.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.may_refuse() && *self.state.lock() == Some(LinkState::Streaming) {
+            self.fresh();
+        }
+    }
+
+    /// None: the server was not asked, or did not tell.
+    pub fn role(&self) -> Option<Role> {
+        *self.role.lock()
+    }
+
     /// None: there is no link.
     pub fn state(&self) -> Option<LinkState> {
         *self.state.lock()
@@ -52,8 +110,19 @@ impl Standing {
         if *current == Some(LinkState::Streaming) {
             self.last_streaming_ms.store(now_ms(), Ordering::Relaxed);
         }
+        match state {
+            Some(LinkState::Streaming) => self.fresh(),
+            _ if self.stale_reads == StaleReads::Deny => self.refuse_at_ms.store(ALWAYS, Ordering::Relaxed),
+            _ => {}
+        }
         *current = state;
     }
+}
+
+/// Milliseconds that no clock setting moves.
+fn steady_ms() -> i64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER)
 }
 
 fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
@@ -73,11 +142,18 @@ pub struct Reporter {
 impl Reporter {
     pub fn new(inner: Arc<Inner>, link: u64, recipient: Arc<Recipient>) -> Self {
         inner.standing.set(Some(LinkState::Init));
+        *inner.standing.role.lock() = None;
         Reporter { inner, link, recipient }
     }
 
-    pub fn sink(&self) -> MirrorSink {
-        MirrorSink { inner: self.inner.clone(), link: self.link, recipient: self.recipient.clone(), told_ready: false }
+    pub fn sink(&self) -> Feed {
+        Feed {
+            inner: self.inner.clone(),
+            link: self.link,
+            recipient: self.recipient.clone(),
+            told_ready: false,
+            told_given_up: self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -89,8 +165,16 @@ impl Observer for Reporter {
         }
     }
 
+    fn role(&self, role: Role) {
+        if self.inner.is_current(self.link) {
+            *self.inner.standing.role.lock() = Some(role);
+        }
+    }
+
     fn received(&self, _bytes: usize) {
-        self.inner.standing.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        if self.inner.is_current(self.link) {
+            self.inner.standing.heard();
+        }
     }
 
     fn ended(&self, end: &LinkEnd) {
@@ -101,24 +185,37 @@ impl Observer for Reporter {
     }
 }
 
-/// Feeds the mirror of an instance.
-pub struct MirrorSink {
+/// Feeds the mirror of an instance, as long as this is its link: which is looked up under the mirror's lock, so that nothing of
+/// an old link comes between what a new one has read and done.
+pub struct Feed {
     inner: Arc<Inner>,
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
+    /// Guard windows given up that the recipient knows of.
+    told_given_up: u64,
 }
 
-impl MirrorSink {
+impl Feed {
     /// Works on the mirror, unless it is another link's by now.
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.inner.mirror.lock();
         self.inner.is_current(self.link).then(|| work(&mut mirror))
     }
 
-    fn tell_ready(&mut self) {
+    /// Tells what has come to be by what the mirror was just given.
+    fn tell(&mut self) {
+        let given_up = self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        if given_up != self.told_given_up {
+            self.told_given_up = given_up;
+            self.recipient.send(terms::guard_given_up);
+        }
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
+            // Who is told must not be refused.
+            if self.inner.is_current(self.link) {
+                self.inner.standing.fresh();
+            }
             self.recipient.send(terms::ready);
         }
     }
@@ -128,7 +225,7 @@ fn superseded() -> SinkError {
     SinkError::soon("superseded", "")
 }
 
-impl Sink for MirrorSink {
+impl Sink for Feed {
     fn position(&self) -> Option<Position> {
         let (replication_id, offset) = self.mirror(|mirror| {
             // The link before may not have had the time to say so.
@@ -140,7 +237,7 @@ impl Sink for MirrorSink {
 
     fn continued(&mut self, replication_id: &str) {
         self.mirror(|mirror| mirror.continued(replication_id));
-        self.tell_ready();
+        self.tell();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -148,43 +245,35 @@ impl Sink for MirrorSink {
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?.map_err(fault)? {
+        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?? {
             Progress::More => Ok(RdbStep::More),
             Progress::Done { consumed } => Ok(RdbStep::Done { consumed }),
         }
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)?.map_err(fault)?;
-        self.tell_ready();
+        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
+        self.tell();
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
-        let ack_wanted = step.map_err(fault)?;
-        self.tell_ready();
+        let ack_wanted = step?;
+        self.tell();
         Ok(StreamStep { ack_wanted })
     }
 
     fn applied(&self) -> u64 {
-        // Asked for every now and then, with or without traffic: so this is the mirror's clock, too.
-        let applied = self.mirror(|mirror| {
-            mirror.tick(now_ms());
-            mirror.applied()
-        });
-        applied.unwrap_or(0)
+        self.mirror(|mirror| mirror.applied()).unwrap_or(0)
+    }
+
+    fn tick(&mut self) {
+        self.mirror(|mirror| mirror.tick(now_ms()));
+        self.tell();
     }
 
     fn ended(&mut self) {
         self.mirror(Mirror::ended);
-    }
-}
-
-/// What was damaged on its way may come whole the next time; what we cannot read will come again as it is.
-fn fault(fault: Fault) -> SinkError {
-    match fault.code {
-        "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" => SinkError::slowly(fault.code, fault.detail),
-        _ => SinkError::soon(fault.code, fault.detail),
     }
 }

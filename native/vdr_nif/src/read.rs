@@ -1,7 +1,6 @@
 //! The reads as NIFs: one entry for every row, and its twin on a dirty scheduler.
 
 use crate::source::{SourceRef, now_ms};
-use crate::store::Store;
 use crate::terms::{self, ArgList};
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
@@ -18,7 +17,7 @@ use vdr_core::live::Snapshot;
 const ELEMENTS_MAX: usize = 1000;
 
 mod atoms {
-    rustler::atoms! { dirty, not_found, not_ready, bad_command }
+    rustler::atoms! { dirty, bad_command }
 }
 
 /// The rows by the VM's own word for their names: an atom is a number to us, so a look-up allocates nothing.
@@ -113,11 +112,7 @@ fn on<'a>(
     read: impl FnOnce(&Snapshot) -> Term<'a>,
 ) -> Term<'a> {
     let answer = if elements_max.is_some() { source.read(read) } else { source.read_long(read) };
-    answer.unwrap_or_else(|| {
-        // Whoever still has a closed store in hand found it a moment before its end.
-        let closed = source.store().is_some_and(Store::is_closed);
-        env.error_tuple(if closed { atoms::not_found() } else { atoms::not_ready() })
-    })
+    answer.unwrap_or_else(|| env.error_tuple(source.unreadable()))
 }
 
 /// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or `:dirty`.

@@ -27,7 +27,7 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
         }
     }
     let snapshot = Snapshot { keyspace, ..Snapshot::default() };
-    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), Arc::default())))).encode(env)
+    (atom::ok(), SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), 0, Arc::default())))).encode(env)
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

@@ -2,11 +2,16 @@
 
 use crate::reaper;
 use crate::store::Store;
-use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
+use parking_lot::Mutex;
+use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_core::live::Snapshot;
+
+mod atoms {
+    rustler::atoms! { not_found, not_ready, stale }
+}
 
 pub enum Source {
     /// An instance: whatever is published at the time of the read.
@@ -28,9 +33,10 @@ impl Resource for Source {
 }
 
 impl Source {
-    /// Reads the state of now; `None` when there is none yet.
+    /// Reads the state of now; `None` when there is none that may be read, see [`Source::unreadable`].
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         match self {
+            Source::Live(store) if store.is_stale() => None,
             Source::Live(store) => store.live().load().as_deref().map(read),
             Source::Fixed(held) => held.snapshot.as_deref().map(read),
         }
@@ -39,10 +45,31 @@ impl Source {
     /// As [`Source::read`], for what takes its time: the state may be replaced meanwhile, and is freed by the reaper then.
     pub fn read_long<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         let Source::Live(store) = self else { return self.read(read) };
+        if store.is_stale() {
+            return None;
+        }
         let snapshot = store.live().snapshot()?;
         let answer = read(&snapshot);
         reaper::bury(snapshot);
         Some(answer)
+    }
+
+    /// Why a read had no answer.
+    pub fn unreadable(&self) -> Atom {
+        match self {
+            // Whoever still has a closed store in hand found it a moment before its end.
+            Source::Live(store) if store.is_closed() => atoms::not_found(),
+            Source::Live(store) if store.inner().standing.may_refuse() && store.has_data() => atoms::stale(),
+            _ => atoms::not_ready(),
+        }
+    }
+
+    /// The state of now, to keep for a while. Whoever drops it on a scheduler does so at once, or gives it to the reaper.
+    pub fn keep(&self) -> Option<Arc<Snapshot>> {
+        match self {
+            Source::Live(store) => store.live().snapshot(),
+            Source::Fixed(held) => held.snapshot.clone(),
+        }
     }
 
     pub fn store(&self) -> Option<&Store> {
@@ -53,23 +80,57 @@ impl Source {
     }
 }
 
-/// A snapshot that someone holds, and the count of such.
+/// A snapshot that someone holds, and the list of such.
 pub struct Held {
     snapshot: Option<Arc<Snapshot>>,
-    count: Arc<AtomicUsize>,
+    number: u64,
+    list: Arc<Holdings>,
 }
 
 impl Held {
-    pub fn new(snapshot: Arc<Snapshot>, count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Held { snapshot: Some(snapshot), count }
+    pub fn new(snapshot: Arc<Snapshot>, full_syncs: u64, list: Arc<Holdings>) -> Self {
+        let number = list.add(Holding { since_ms: now_ms(), offset: snapshot.offset, full_syncs });
+        Held { snapshot: Some(snapshot), number, list }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.list.remove(self.number);
         reaper::bury(self.snapshot.take());
+    }
+}
+
+/// The held snapshots of one instance, oldest first.
+#[derive(Default)]
+pub struct Holdings(Mutex<(u64, BTreeMap<u64, Holding>)>);
+
+/// What is known of a held snapshot.
+#[derive(Clone, Copy)]
+pub struct Holding {
+    pub since_ms: i64,
+    pub offset: u64,
+    /// How many full syncs there had been: a later one replaced everything that this one shares with nobody now.
+    pub full_syncs: u64,
+}
+
+impl Holdings {
+    fn add(&self, holding: Holding) -> u64 {
+        let mut list = self.0.lock();
+        list.0 += 1;
+        let number = list.0;
+        list.1.insert(number, holding);
+        number
+    }
+
+    fn remove(&self, number: u64) {
+        self.0.lock().1.remove(&number);
+    }
+
+    /// How many there are, and the oldest of them.
+    pub fn oldest(&self) -> (usize, Option<Holding>) {
+        let list = self.0.lock();
+        (list.1.len(), list.1.values().next().copied())
     }
 }
 

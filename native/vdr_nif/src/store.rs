@@ -3,21 +3,18 @@
 //! The mirror belongs to one link at a time. A link that is told to stop still runs for a moment, while its successor
 //! may have begun: so each link gets a number, and what comes from any but the last one falls on deaf ears.
 
-use crate::link::{Reporter, Standing};
+use crate::link::{Reporter, StaleReads, Standing};
 use crate::reaper;
-use crate::source::Held;
+use crate::source::{Held, Holdings};
 use crate::watcher::{Processes, Recipient};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
 use vdr_core::watch::WatchError;
 use vdr_link::LinkHandle;
-
-/// Writers who set and remove this key want what lies between to be seen at once.
-const GUARD_KEY: &[u8] = b"__vdr_tx";
 
 /// What the instance's resource holds.
 pub struct Store {
@@ -33,7 +30,7 @@ pub struct Inner {
     link: AtomicU64,
     handle: Mutex<Option<(LinkHandle, Monitor)>>,
     processes: Mutex<Processes>,
-    snapshots: Arc<AtomicUsize>,
+    snapshots: Arc<Holdings>,
     closed: AtomicBool,
 }
 
@@ -44,13 +41,14 @@ impl Inner {
 }
 
 impl Store {
-    pub fn new() -> Self {
+    /// Writers who set and remove the guard key want what lies between to be seen at once.
+    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>) -> Self {
         let shared = Shared::default();
-        let mirror = Mirror::new(shared.clone(), Some(GUARD_KEY.to_vec()), Box::new(reaper::bury));
+        let mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury));
         let inner = Inner {
             shared,
             mirror: Mutex::new(mirror),
-            standing: Standing::default(),
+            standing: Standing::new(stale_reads),
             link: AtomicU64::new(0),
             handle: Mutex::new(None),
             processes: Mutex::default(),
@@ -72,12 +70,25 @@ impl Store {
         self.inner.closed.load(Ordering::SeqCst)
     }
 
-    pub fn hold(&self) -> Option<Held> {
-        Some(Held::new(self.live().snapshot()?, self.inner.snapshots.clone()))
+    pub fn has_data(&self) -> bool {
+        self.live().load().is_some()
     }
 
-    pub fn snapshots_held(&self) -> usize {
-        self.inner.snapshots.load(Ordering::Relaxed)
+    /// What is there is too old to be read, by what the instance was told.
+    pub fn is_stale(&self) -> bool {
+        self.inner.standing.refuses()
+    }
+
+    pub fn hold(&self) -> Option<Held> {
+        if self.is_stale() {
+            return None;
+        }
+        let full_syncs = self.inner.shared.status.full_syncs.load(Ordering::Relaxed);
+        Some(Held::new(self.live().snapshot()?, full_syncs, self.inner.snapshots.clone()))
+    }
+
+    pub fn holdings(&self) -> &Holdings {
+        &self.inner.snapshots
     }
 
     /// The end of the instance: nothing can be read from here on, and the link is told to stop.

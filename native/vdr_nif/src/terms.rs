@@ -7,18 +7,21 @@ use parking_lot::RwLock;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
 use rustler::types::tuple::{get_tuple, make_tuple};
-use rustler::{
-    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifResult, NifStruct, Resource, ResourceArc, Term, TermType,
-};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifMap, NifStruct, Resource, ResourceArc, Term, TermType};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 use vdr_core::blob::Blob;
-use vdr_core::commands::{Arg, Field, ReadError, Reply, Tuple};
+use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
+use vdr_core::keyspace::Change;
 use vdr_core::watch::Event;
-use vdr_link::{Credentials, Endpoint, LinkConfig, LinkEnd, LinkState, Retry, Secret};
+use vdr_link::{LinkEnd, LinkState, Retry};
+use vdr_lua::{Kind, LuaValue, ScriptError};
+
+mod link;
+
+pub use link::link_config;
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.
 const DEPTH_MAX: usize = 4;
@@ -160,6 +163,7 @@ pub const ERROR_CODES: &[&str] = &[
     "panicked",
     "password_required",
     "pending_output",
+    "permission_denied",
     "process_gone",
     "protected_mode",
     "protocol",
@@ -173,11 +177,29 @@ pub const ERROR_CODES: &[&str] = &[
     "rdb_unsupported_version",
     "read_timeout",
     "refused",
+    "socket_not_found",
+    "stale",
     "stopped",
     "superseded",
+    "sync_aborted",
+    "tls_bad_certificate",
+    "tls_bad_config",
+    "tls_certificate_expired",
+    "tls_certificate_not_yet_valid",
+    "tls_certificate_revoked",
+    "tls_client_certificate_refused",
+    "tls_client_certificate_required",
+    "tls_handshake_failed",
+    "tls_no_system_roots",
+    "tls_not_spoken",
+    "tls_protocol",
+    "tls_unknown_ca",
+    "tls_version_refused",
+    "tls_wrong_name",
     "too_many_clients",
     "write_timeout",
     "wrong_password",
+    "wrong_role",
     "wrong_type",
 ];
 
@@ -192,6 +214,54 @@ pub const fn code(error: ReadError) -> &'static str {
 /// An atom. The words are the core's own, short and of ASCII, so there is always one.
 pub fn word<'a>(env: Env<'a>, word: &str) -> Term<'a> {
     Atom::from_str(env, word).unwrap_or_else(|_| atom::undefined()).to_term(env)
+}
+
+/// `{:ok, value}` or `{:error, {:lua, kind, message}}`.
+pub fn script_answer<'a>(env: Env<'a>, answer: &Result<LuaValue, ScriptError>) -> Term<'a> {
+    match answer {
+        Ok(value) => (atom::ok(), lua_value(env, value)).encode(env),
+        Err(error) => script_error(env, error),
+    }
+}
+
+pub fn script_error<'a>(env: Env<'a>, error: &ScriptError) -> Term<'a> {
+    let kind = match error.kind {
+        Kind::Syntax => "syntax",
+        Kind::Runtime => "runtime",
+        Kind::Timeout => "timeout",
+        Kind::Memory => "memory",
+        Kind::Result => "result",
+    };
+    env.error_tuple((words::lua(), word(env, kind), error.message.as_str()))
+}
+
+fn lua_value<'a>(env: Env<'a>, value: &LuaValue) -> Term<'a> {
+    match value {
+        LuaValue::Nil => atom::nil().to_term(env),
+        LuaValue::Bool(flag) => flag.encode(env),
+        LuaValue::Int(int) => int.encode(env),
+        LuaValue::Float(float) => float.encode(env),
+        LuaValue::Bytes(bytes) => binary(env, bytes),
+        LuaValue::List(items) => items.iter().map(|item| lua_value(env, item)).collect::<Vec<_>>().encode(env),
+        LuaValue::Map(entries) => {
+            let (keys, values): (Vec<Term<'a>>, Vec<Term<'a>>) =
+                entries.iter().map(|(key, value)| (binary(env, key), lua_value(env, value))).unzip();
+            // Its keys are unique.
+            Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
+        }
+    }
+}
+
+/// The keys of a walk and where it goes on: `{:ok, keys, next}`.
+pub fn portion<'a>(env: Env<'a>, portion: &Portion<'_>) -> Term<'a> {
+    let keys: Vec<Term<'a>> = portion.keys.iter().map(|key| blob(env, key)).collect();
+    let next = portion.next.map_or_else(|| atom::nil().to_term(env), |key| blob(env, key));
+    (atom::ok(), keys, next).encode(env)
+}
+
+/// `{:added | :changed | :removed, key}`.
+pub fn change<'a>(env: Env<'a>, key: &Blob, change: Change) -> Term<'a> {
+    (word(env, change.name()), blob(env, key)).encode(env)
 }
 
 fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
@@ -213,7 +283,14 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
             let pair = |(field, value)| make_tuple(env, &[blob(env, field), blob(env, value)]);
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
+        Reply::Record(fields) => record(env, fields),
     }
+}
+
+/// A map keyed by atoms.
+fn record<'a>(env: Env<'a>, fields: Vec<(&'static str, Reply<'_>)>) -> Term<'a> {
+    let pairs: Vec<_> = fields.into_iter().map(|(name, value)| (word(env, name), reply(env, value))).collect();
+    Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| atom::nil().to_term(env))
 }
 
 /// Keeps a value alive for the binaries that show it.
@@ -288,31 +365,6 @@ fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
     }
 }
 
-/// What `Vdr.Link` knows of a link before it starts.
-#[derive(NifMap)]
-#[rustler(decode)]
-struct Config<'a> {
-    label: String,
-    host: String,
-    port: u16,
-    username: Option<String>,
-    password: Option<Binary<'a>>,
-    connect_timeout_ms: u64,
-    ack_interval_ms: u64,
-}
-
-pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
-    let config: Config<'_> = term.decode()?;
-    let mut link = LinkConfig::new(Endpoint::Tcp { host: config.host, port: config.port });
-    link.label = config.label;
-    link.credentials = config
-        .password
-        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
-    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
-    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
-    Ok(link)
-}
-
 /// `{:state, state}`.
 pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
     (words::state(), word(env, state.as_str())).encode(env)
@@ -321,6 +373,11 @@ pub fn link_state(env: Env<'_>, state: LinkState) -> Term<'_> {
 /// `:ready`.
 pub fn ready(env: Env<'_>) -> Term<'_> {
     words::ready().to_term(env)
+}
+
+/// `:guard_given_up`.
+pub fn guard_given_up(env: Env<'_>) -> Term<'_> {
+    words::guard_given_up().to_term(env)
 }
 
 /// `{:ended, code, detail, :soon | :slowly | :never}`.
@@ -343,19 +400,26 @@ struct Status<'a> {
     stale: bool,
     stale_ms: Option<i64>,
     last_message_ms_ago: Option<i64>,
+    role: Option<Term<'a>>,
     replication_id: Option<String>,
     offset: u64,
+    primary_offset: u64,
+    lag_bytes: u64,
     commands_applied: u64,
     full_syncs: u64,
     partial_syncs: u64,
     loading_bytes: u64,
     loading_keys: u64,
+    guard_window_ms: Option<i64>,
     guard_windows_given_up: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
     server: Option<Server>,
     watches: usize,
     snapshots_held: usize,
+    snapshots_oldest_ms: Option<i64>,
+    snapshots_written_since_bytes: Option<u64>,
+    snapshots_before_full_sync: bool,
 }
 
 #[derive(NifMap)]
@@ -369,6 +433,10 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
     let (inner, now_ms) = (store.inner(), now_ms());
     let (status, state) = (&inner.shared.status, inner.standing.state());
     let snapshot = store.live().load();
+    let (snapshots_held, oldest) = store.holdings().oldest();
+    let guard_since_ms = status.guard_window_since_ms.load(Ordering::Relaxed);
+    let (offset, full_syncs) = (status.offset.load(Ordering::Relaxed), status.full_syncs.load(Ordering::Relaxed));
+    let received = status.received.load(Ordering::Relaxed);
     let ready = snapshot.is_some();
     let stale = ready && state != Some(LinkState::Streaming);
     let status = Status {
@@ -378,13 +446,17 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         stale,
         stale_ms: if stale { inner.standing.stale_ms(now_ms) } else { None },
         last_message_ms_ago: inner.standing.silent_ms(now_ms),
+        role: inner.standing.role().map(|role| word(env, role.as_str())),
         replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
-        offset: status.offset.load(Ordering::Relaxed),
+        offset,
+        primary_offset: received.max(offset),
+        lag_bytes: received.saturating_sub(offset),
         commands_applied: status.commands_applied.load(Ordering::Relaxed),
-        full_syncs: status.full_syncs.load(Ordering::Relaxed),
+        full_syncs,
         partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
         loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
         loading_keys: status.loading_keys.load(Ordering::Relaxed),
+        guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
@@ -393,11 +465,14 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
             .and_then(|all| all.server.as_deref())
             .map(|server| Server { name: server.name, version: server.version.clone() }),
         watches: inner.shared.watches.len(),
-        snapshots_held: store.snapshots_held(),
+        snapshots_held,
+        snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),
+        snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
+        snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
     };
     status.encode(env)
 }
 
 mod words {
-    rustler::atoms! { state, ready, ended, soon, slowly, never }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua }
 }

@@ -135,6 +135,11 @@ impl<K, V, S> Map<K, V, S> {
         self.len == 0
     }
 
+    /// Whether both are the very same structure in memory: then they are equal.
+    pub fn same(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+
     /// Every entry, in no particular order.
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter {

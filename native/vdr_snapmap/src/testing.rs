@@ -73,3 +73,13 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
 pub fn cases() -> ProptestConfig {
     ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 })
 }
+
+/// A small generator for tests that must be the same on every run.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % limit
+    }
+}

@@ -19,6 +19,10 @@
 //!   them, and freeing a node drops them. Only the addresses of children are copied as they are.
 //! * Freeing a node therefore frees nothing below it.
 
+mod diff;
+
+pub use diff::{Diff, Difference};
+
 use crate::line::{FIRST, Line, Retired};
 use parking_lot::Mutex;
 use std::cmp::Ordering;

@@ -1,6 +1,5 @@
 //! A mirror attached to a server, every state of it kept by offset for a while.
 
-use crate::client::Command;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +11,7 @@ use vdr_core::live::Snapshot;
 use vdr_core::mirror::{Mirror, Shared};
 use vdr_core::resp::Decoder;
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
+use vdr_testkit::Command;
 
 /// How many states and commands are kept.
 const KEPT: usize = 30_000;
@@ -181,6 +181,10 @@ impl Sink for Recorder {
 
     fn applied(&self) -> u64 {
         self.sink.applied()
+    }
+
+    fn tick(&mut self) {
+        self.sink.tick();
     }
 
     fn ended(&mut self) {

@@ -1,12 +1,13 @@
 //! Finds the smallest difference between a server and a snapshot of it.
 
 use crate::attach::History;
-use crate::client::{Client, Command, Reply};
 use crate::cmd;
+use crate::streams;
 use std::io;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::value::Value;
+use vdr_testkit::{Client, Command, Reply};
 
 /// A key that is not the same on both sides.
 #[derive(Debug)]
@@ -92,6 +93,7 @@ fn difference(
             let same = ours.iter().zip(&theirs).all(|(a, b)| a == b || *b == -2);
             Ok((!same).then(|| format!("field expiry: ours {ours:?}, theirs {theirs:?}")))
         }
+        Some(Value::Stream(stream)) => streams::difference(client, key, stream, dialect != Dialect::of("redis", "7.0")),
         _ => Ok(None),
     }
 }
@@ -104,6 +106,7 @@ fn dump(client: &mut Client, key: &[u8]) -> io::Result<String> {
         "set" => cmd!["SMEMBERS", key],
         "zset" => cmd!["ZRANGE", key, "0", "-1", "WITHSCORES"],
         "hash" => cmd!["HGETALL", key],
+        "stream" => cmd!["XRANGE", key, "-", "+"],
         _ => return Ok(kind),
     };
     let mut words: Vec<Vec<u8>> = Vec::new();
@@ -125,7 +128,14 @@ fn describe(value: Option<&Value>) -> String {
             zset.iter().flat_map(|(member, score)| [member.to_vec(), score.get().to_string().into_bytes()]).collect()
         }
         Value::Hash(hash) => hash.iter().flat_map(|(name, field)| [name.to_vec(), field.value.to_vec()]).collect(),
-        _ => Vec::new(),
+        Value::Stream(stream) => stream
+            .iter()
+            .flat_map(|(id, fields)| {
+                let pairs = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]);
+                std::iter::once(id.to_string().into_bytes()).chain(pairs)
+            })
+            .collect(),
+        Value::Other => Vec::new(),
     };
     format!("{} of {}: {}", value.kind().name(), words.len(), crate::attach::show(&words))
 }

@@ -1,17 +1,16 @@
 //! One program on one server, with the mirror attached, restarted, cut off, and compared.
 
 use crate::attach::Attached;
-use crate::client::{Client, Command, Reply, command};
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::generate::{Generator, Unit};
-use crate::server::{Binary, Server};
 use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::live::Snapshot;
+use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
 
 /// Little enough that programs run into it, enough that the server can work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
@@ -251,6 +250,8 @@ fn settings(rng: &mut Rng) -> Vec<String> {
     set("hash-max-listpack-entries", &["0", "4", "1000"]);
     set("hash-max-listpack-value", &["1", "10"]);
     set("set-max-intset-entries", &["0", "4", "1000"]);
+    set("stream-node-max-entries", &["1", "3", "10"]);
+    set("stream-node-max-bytes", &["40", "300"]);
     set("repl-diskless-sync", &["yes", "no"]);
     set("rdbcompression", &["yes", "no"]);
     set("lazyfree-lazy-expire", &["yes", "no"]);

@@ -7,12 +7,11 @@
 //! smallest difference, the seed, and the shortest program that it found, and exits with 1.
 
 mod attach;
-mod client;
 mod compare;
 mod episode;
 mod generate;
-mod server;
 mod shrink;
+mod streams;
 
 use episode::{Episode, Tally};
 use std::process::ExitCode;
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<u64, String> {
-    let mut binaries = server::binaries();
+    let mut binaries = vdr_testkit::binaries();
     if !arguments.servers.is_empty() {
         binaries.retain(|binary| arguments.servers.contains(&binary.name));
     }

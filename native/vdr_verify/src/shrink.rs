@@ -3,9 +3,9 @@
 use crate::attach::{Attached, show};
 use crate::episode::{Divergence, Run};
 use crate::generate::{Generator, Unit};
-use crate::server::Binary;
 use std::io;
 use std::time::{Duration, Instant};
+use vdr_testkit::Binary;
 
 /// How long to look for a shorter program.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -37,6 +37,13 @@ impl<'a> Args<'a> {
         Ok(first)
     }
 
+    /// Takes the next argument when it is nil: what a caller passes on who was not told of an option.
+    pub fn take_nil(&mut self) -> bool {
+        let [Arg::Nil, rest @ ..] = self.rest else { return false };
+        self.rest = rest;
+        true
+    }
+
     /// A key, member, field or pattern.
     pub fn bytes(&mut self) -> Result<&'a [u8], ReadError> {
         match self.value()? {

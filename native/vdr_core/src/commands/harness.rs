@@ -108,6 +108,7 @@ fn text(reply: &Reply<'_>) -> String {
             let field = |(name, value)| format!("{}={}", text(&Reply::Blob(name)), text(&Reply::Blob(value)));
             list(fields.iter().copied().map(field).collect())
         }
+        Reply::Record(fields) => list(fields.iter().map(|(name, value)| format!("{name}={}", text(value))).collect()),
     }
 }
 

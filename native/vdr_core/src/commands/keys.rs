@@ -47,11 +47,9 @@ fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     Ok(last_of(view, to, count))
 }
 
-/// The `count` live keys that stand last before rank `to`, the nearest to it last.
+/// The `count` live keys that stand last before rank `to`, the nearest to it first, as the other cursors have it.
 fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
-    let mut keys: Vec<Reply<'_>> = live_keys(view, 0, to).rev().take(count).map(Reply::Blob).collect();
-    keys.reverse();
-    Reply::List(keys)
+    Reply::blobs(live_keys(view, 0, to).rev().take(count))
 }
 
 /// Keys with ranks `from..to` whose time has not passed, in byte order.
@@ -130,13 +128,13 @@ mod tests {
     use super::super::harness::{Mirror, touched};
     use super::*;
     use crate::keyspace::Entry;
-    use crate::value::Value;
+    use crate::value::{Stream, Value};
 
     #[test]
     fn types_are_told_by_the_servers_names() {
         let mut mirror = Mirror::new();
         mirror.run(&["set s 1", "rpush l 1", "sadd m 1", "zadd z 1 1", "hset h a b"]);
-        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Value::Stream));
+        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Stream::default()));
         mirror.keyspace.db_mut(0).insert(Blob::from("o"), Entry::new(Value::Other));
         for (key, kind) in [
             ("s", "string"),
@@ -160,12 +158,12 @@ mod tests {
             ("first 2", "[a ab]"),
             ("first 9", "[a ab c d]"),
             ("first 0", "[]"),
-            ("last 2", "[c d]"),
+            ("last 2", "[d c]"),
             ("next a 2", "[ab c]"),
             ("next aa 1", "[ab]"),
             ("next b 1", "[c]"),
             ("next d 1", "[]"),
-            ("prev d 2", "[ab c]"),
+            ("prev d 2", "[c ab]"),
             ("prev zz 1", "[d]"),
             ("prev a 5", "[]"),
             ("first -1", "BadArgument"),
@@ -189,7 +187,7 @@ mod tests {
     #[test]
     fn values_that_are_not_understood_are_keys_all_the_same() {
         let mut mirror = Mirror::new();
-        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Value::Stream));
+        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Stream::default()));
         mirror.run(&["copy s t", "rename s u", "pexpireat u 5000000", "move t 1", "unlink u none"]);
         assert_eq!((mirror.ask("dbsize"), mirror.keyspace.db(1).len()), ("0".into(), 1));
     }

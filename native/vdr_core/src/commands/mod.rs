@@ -13,7 +13,7 @@ mod geo;
 mod geo_area;
 mod glob;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 mod hashes;
 mod hll;
 mod hll_bytes;
@@ -28,6 +28,7 @@ mod scan;
 mod sets;
 mod slots;
 mod sort;
+mod streams;
 mod strings;
 mod tuple;
 mod write;
@@ -41,6 +42,7 @@ mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use scan::{Portion, Wanted, walk};
 pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 
@@ -113,6 +115,7 @@ pub fn reads() -> impl Iterator<Item = &'static Read> {
         sets::READS,
         hashes::READS,
         zsets::READS,
+        streams::READS,
         keys::READS,
         expiry::READS,
         scan::READS,
@@ -135,6 +138,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         zsets_writes::WRITES,
         zsets_stores::WRITES,
         geo::WRITES,
+        streams::WRITES,
         keys::WRITES,
         expiry::WRITES,
         databases::WRITES,

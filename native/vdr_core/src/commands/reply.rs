@@ -22,6 +22,8 @@ pub enum Reply<'s> {
     Pairs(Vec<(Reply<'s>, Reply<'s>)>),
     /// A field-value list: a list of pairs on the BEAM, a table keyed by field in Lua (hash reads).
     Map(Vec<(&'s Blob, &'s Blob)>),
+    /// A map keyed by atoms on the BEAM, a table keyed by strings in Lua: what something says of itself.
+    Record(Vec<(&'static str, Reply<'s>)>),
 }
 
 impl<'s> Reply<'s> {

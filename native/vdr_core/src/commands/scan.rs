@@ -42,6 +42,11 @@ fn candidates(view: View<'_>, pattern: &[u8]) -> (usize, usize) {
     if whole {
         return view.db.rank(&prefix).map_or((0, 0), |rank| (rank, rank + 1));
     }
+    beginning_with(view, prefix)
+}
+
+/// The ranks between which the keys with a prefix stand.
+fn beginning_with(view: View<'_>, prefix: Vec<u8>) -> (usize, usize) {
     let from = view.db.rank(&prefix).unwrap_or_else(|rank| rank);
     let mut end = prefix;
     while end.pop_if(|last| *last == u8::MAX).is_some() {}
@@ -53,6 +58,47 @@ fn candidates(view: View<'_>, pattern: &[u8]) -> (usize, usize) {
         }
     };
     (from, to)
+}
+
+/// Keys that one call of [`walk`] looks at.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// Which keys of a walk are wanted.
+#[derive(Default)]
+pub struct Wanted<'a> {
+    pub prefix: &'a [u8],
+    pub pattern: Option<&'a [u8]>,
+    pub kind: Option<Kind>,
+}
+
+/// A portion of a walk.
+pub struct Portion<'s> {
+    pub keys: Vec<&'s Blob>,
+    /// The key after which the next portion begins; none at the end.
+    pub next: Option<&'s Blob>,
+}
+
+/// Up to `count` wanted keys after a key, in byte order. Fewer, or none, come where few of those looked at are wanted.
+pub fn walk<'s>(view: View<'s>, after: Option<&[u8]>, wanted: &Wanted<'_>, count: usize) -> Portion<'s> {
+    let (mut from, mut to) = beginning_with(view, wanted.prefix.to_vec());
+    if let Some(pattern) = wanted.pattern {
+        let (first, end) = candidates(view, pattern);
+        (from, to) = (from.max(first), to.min(end));
+    }
+    if let Some(after) = after {
+        from = from.max(view.db.rank(after).map_or_else(|rank| rank, |rank| rank + 1));
+    }
+    let mut keys = Vec::new();
+    for (seen, (key, ())) in view.db.keys(from, to).enumerate() {
+        let fits = wanted.pattern.is_none_or(|pattern| glob::matches(pattern, key));
+        if fits && view.kind(key).is_some_and(|kind| wanted.kind.is_none_or(|wanted| wanted == kind)) {
+            keys.push(key);
+        }
+        if keys.len() >= count || seen + 1 >= LOOKED_AT_MAX {
+            return Portion { keys, next: Some(key) };
+        }
+    }
+    Portion { keys, next: None }
 }
 
 fn scan<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -248,5 +294,34 @@ mod tests {
         );
         let high = mirror.read("keys", &[Arg::Bytes(b"\xff\xff*")]);
         assert_eq!(high, Ok(Reply::List(vec![Reply::Blob(&Blob::new(b"\xff\xffz"))])));
+    }
+
+    #[test]
+    fn a_walk_goes_over_the_wanted_keys_in_order() {
+        let mut mirror = filled(25_000);
+        mirror.run(&["sadd key:5x 1", "set key:6x 1 pxat 1", "set other 1", "set kez 1"]);
+        let view = mirror.keyspace.view(0, 1000);
+        let all = |wanted: &Wanted<'_>, count: usize| {
+            let (mut after, mut seen) = (None, Vec::new());
+            loop {
+                let portion = walk(view, after, wanted, count);
+                assert!(portion.keys.len() <= count);
+                seen.extend(portion.keys.iter().map(|key| String::from_utf8_lossy(key).to_string()));
+                match portion.next {
+                    Some(next) => after = Some(next.as_bytes()),
+                    None => return seen,
+                }
+            }
+        };
+        let prefix = Wanted { prefix: b"key:", ..Wanted::default() };
+        let keys = all(&prefix, 999);
+        assert_eq!((keys.len(), keys.is_sorted()), (25_001, true));
+        assert_eq!(all(&Wanted { kind: Some(Kind::Set), ..prefix }, 5), ["key:5x"]);
+        let pattern = Some(&b"*x"[..]);
+        assert_eq!(all(&Wanted { pattern, ..Wanted::default() }, 5), ["key:5x"]);
+        let pattern = Some(&b"k*z"[..]);
+        assert_eq!(all(&Wanted { pattern, prefix: b"ke", kind: None }, 1), ["kez"]);
+        assert_eq!(all(&Wanted { pattern, prefix: b"o", kind: None }, 1), [""; 0]);
+        assert_eq!(all(&Wanted::default(), 100_000).len(), 25_003);
     }
 }

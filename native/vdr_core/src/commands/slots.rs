@@ -5,12 +5,20 @@ use crate::blob::Blob;
 
 const SLOTS: u16 = 16384;
 
-pub const WRITES: &[Write] = &[Write {
-    name: "trimslots",
-    shape: &[Part::Word, Part::CountedPairs],
-    touches: Touches::Special(every_key),
-    run: trimslots,
-}];
+pub const WRITES: &[Write] = &[
+    Write {
+        name: "trimslots",
+        shape: &[Part::Word, Part::CountedPairs],
+        touches: Touches::Special(every_key),
+        run: trimslots,
+    },
+    Write {
+        name: "cluster",
+        shape: &[Part::Word, Part::Options],
+        touches: Touches::Special(flushed_keys),
+        run: cluster,
+    },
+];
 
 /// `TRIMSLOTS RANGES n first last ...`: no DEL follows for the keys of these slots.
 fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
@@ -26,6 +34,24 @@ fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         let range = if first <= last { gone.get_mut(first..=last) } else { None };
         range.ok_or(ApplyError::BadArguments)?.fill(true);
     }
+    remove_slots(apply, &gone);
+    Ok(())
+}
+
+/// `CLUSTER FLUSHSLOT slot [SYNC|ASYNC]` (Valkey 9) deletes; what else of CLUSTER is in a stream is between the nodes of the
+/// cluster and changes no data.
+fn cluster(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    if !words.take_word("flushslot") {
+        return Ok(());
+    }
+    let slot = slot_argument(words.bytes()?)?;
+    let mut gone = vec![false; usize::from(SLOTS)];
+    gone.get_mut(slot..=slot).ok_or(ApplyError::BadArguments)?.fill(true);
+    remove_slots(apply, &gone);
+    Ok(())
+}
+
+fn remove_slots(apply: &mut Apply<'_>, gone: &[bool]) {
     let dbs: Vec<u32> = apply.keyspace.dbs().map(|(index, _)| index).collect();
     for index in dbs {
         let db = apply.keyspace.db_mut(index);
@@ -35,7 +61,12 @@ fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
             db.remove(&key);
         }
     }
-    Ok(())
+}
+
+fn flushed_keys(_db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    if args.first().is_some_and(|word| word.eq_ignore_ascii_case(b"flushslot")) {
+        touch(Touch::All);
+    }
 }
 
 fn every_key(_db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
@@ -79,6 +110,14 @@ mod tests {
         {
             mirror.fails(command, ApplyError::BadArguments);
         }
+    }
+
+    #[test]
+    fn a_flushed_slot_is_empty_and_other_words_of_the_cluster_change_nothing() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["mset foo 1 bar 1", "cluster syncslots ack", "CLUSTER FLUSHSLOT 12182 ASYNC"]);
+        assert_eq!(mirror.ask("keys *"), "[bar]");
+        mirror.fails("cluster flushslot 16384", ApplyError::BadArguments);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A write as its watchers see it: the command's name and its arguments with their meaning (`api.md` §5).
 
+use super::streams::skip_add_options;
 use super::write::{Part, Touch, Touches, Words, Write, pairs, parse_float, parse_int};
 use bytes::Bytes;
 
@@ -25,6 +26,7 @@ pub enum Field {
 /// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
 const WORDS: &[&str] = &[
     "absttl",
+    "acked",
     "after",
     "aggregate",
     "alpha",
@@ -37,28 +39,44 @@ const WORDS: &[&str] = &[
     "byscore",
     "ch",
     "count",
+    "create",
+    "createconsumer",
     "db",
+    "delconsumer",
+    "delref",
     "desc",
+    "destroy",
     "diff",
     "diff1",
+    "entriesadded",
     "ex",
     "exat",
     "fail",
     "fnx",
+    "force",
     "freq",
     "fxx",
     "get",
     "getreg",
     "gt",
+    "idle",
     "idletime",
+    "idmp-duration",
+    "idmp-maxsize",
     "incr",
     "incrby",
+    "justid",
+    "keepref",
     "keepttl",
+    "lastid",
     "left",
     "limit",
     "lt",
     "max",
+    "maxdeletedid",
+    "maxlen",
     "min",
+    "minid",
     "not",
     "nx",
     "one",
@@ -69,13 +87,16 @@ const WORDS: &[&str] = &[
     "pxat",
     "ranges",
     "replace",
+    "retrycount",
     "rev",
     "right",
     "sat",
     "set",
+    "setid",
     "store",
     "storedist",
     "sum",
+    "time",
     "todense",
     "weights",
     "withscores",
@@ -133,6 +154,8 @@ fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
             Part::Scored => fields.extend(scored(&mut words)?),
             Part::Fields => fields.extend(counted_fields(&mut words, 1)?),
             Part::FieldPairs => fields.extend(counted_fields(&mut words, 2)?),
+            Part::Ids => fields.extend(ids(&mut words)?),
+            Part::AddOptions => skip_add_options(&mut words).ok()?,
             // Options at the end of a command are optional, and absent when there are none.
             Part::Options if words.is_empty() => fields.push(Field::List(Vec::new())),
             _ => fields.push(field(*part, &mut words)?),
@@ -145,7 +168,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
     Some(match part {
         Part::Key | Part::Source | Part::Bin => bytes(words.bytes().ok()?),
         Part::Int => Field::Int(words.int().ok()?),
-        Part::Float => Field::Float(finite(words.float().ok()?)?),
+        Part::Float => score_field(words.float().ok()?),
         Part::Word => word(words.bytes().ok()?),
         Part::Keys | Part::Sources | Part::Bins => list(words.rest()),
         Part::CountedSources | Part::CountedBins => list(words.counted().ok()?),
@@ -155,7 +178,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
             pair_list(words.take(count.checked_mul(2)?).ok()?)?
         }
         Part::Options => Field::List(words.rest().iter().map(|arg| option(arg)).collect()),
-        Part::Scored | Part::Fields | Part::FieldPairs | Part::Dropped => return None,
+        Part::Scored | Part::Fields | Part::FieldPairs | Part::Ids | Part::AddOptions | Part::Dropped => return None,
     })
 }
 
@@ -177,17 +200,19 @@ fn counted_fields(words: &mut Words<'_>, width: usize) -> Option<[Field; 2]> {
     Some([Field::List(options), fields])
 }
 
-fn score_field(score: f64) -> Field {
-    match finite(score) {
-        Some(score) => Field::Float(score),
-        None if score > 0.0 => Field::Word("pos_inf"),
-        None => Field::Word("neg_inf"),
-    }
+fn ids(words: &mut Words<'_>) -> Option<[Field; 2]> {
+    let [before, ids, after] = words.counted_after("ids", 1).ok()?;
+    let options = before.iter().chain(after).map(|arg| option(arg)).collect();
+    Some([Field::List(options), list(ids)])
 }
 
 /// No float of the BEAM holds an infinity.
-fn finite(float: f64) -> Option<f64> {
-    float.is_finite().then_some(float)
+fn score_field(score: f64) -> Field {
+    match score {
+        f64::INFINITY => Field::Word("pos_inf"),
+        f64::NEG_INFINITY => Field::Word("neg_inf"),
+        finite => Field::Float(finite),
+    }
 }
 
 fn option(arg: &[u8]) -> Field {
@@ -232,6 +257,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_generic() {
+        assert_eq!(of("ZINCRBY z -inf m").fields.get(1), Some(&Field::Word("neg_inf")));
         assert_eq!(of("INCRBY k x"), generic(&[b"INCRBY", b"k", b"x"]));
         assert_eq!(of("NOSUCH a"), generic(&[b"NOSUCH", b"a"]));
         assert_eq!(tuple(&[]), generic(&[]));

@@ -2,7 +2,7 @@
 
 use crate::blob::Blob;
 use crate::keyspace::{Db, Entry, Keyspace};
-use crate::value::{Hash, List, Set, Value, ZSet};
+use crate::value::{Hash, List, Set, Stream, Value, ZSet};
 use std::sync::Arc;
 
 /// A write: how it changes data, and what its arguments mean to those who watch.
@@ -59,6 +59,11 @@ pub enum Part {
     Fields,
     /// As [`Part::Fields`], with `{field, value}` pairs.
     FieldPairs,
+    /// All that follows: options, with `IDS`, a count and that many ids among them. In the tuple: the options as one
+    /// list, then the ids as one.
+    Ids,
+    /// What stands before the id of XADD: left out of the tuple.
+    AddOptions,
     /// All that follows is left out of the tuple (options of SET).
     Dropped,
 }
@@ -206,6 +211,26 @@ impl Apply<'_> {
         )
     }
 
+    /// Changes a stream, which must be there: a primary has made it before it sends anything else of it.
+    pub fn stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> Written) -> Written {
+        match self.db().get_mut(key).map(|entry| &mut entry.value) {
+            Some(Value::Stream(stream)) => change(Arc::make_mut(stream)),
+            Some(_) => Err(ApplyError::WrongType),
+            None => Err(ApplyError::Missing),
+        }
+    }
+
+    /// Changes a stream; a missing key starts empty. An empty one stays.
+    pub fn made_stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> Written) -> Written {
+        if self.get(key).is_some() {
+            return self.stream(key, change);
+        }
+        let mut stream = Stream::default();
+        change(&mut stream)?;
+        self.replace(key, stream);
+        Ok(())
+    }
+
     fn aggregate(
         &mut self,
         key: &[u8],
@@ -288,7 +313,12 @@ impl<'a> Words<'a> {
     /// All that is left: `FIELDS`, a count, so many groups of `width` arguments, and options on either side. Answers the
     /// options before, the groups, the options after.
     pub fn fields(&mut self, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
-        let before = self.rest.iter().take_while(|word| !word.eq_ignore_ascii_case(b"fields")).count();
+        self.counted_after("fields", width)
+    }
+
+    /// As [`Words::fields`], behind a word of the caller's.
+    pub fn counted_after(&mut self, word: &str, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
+        let before = self.rest.iter().take_while(|next| !next.eq_ignore_ascii_case(word.as_bytes())).count();
         let before = self.take(before)?;
         self.bytes()?;
         let count = self.count()?;

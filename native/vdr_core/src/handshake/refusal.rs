@@ -29,8 +29,10 @@ pub struct Refusal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// Whoever answers speaks another protocol: HTTP, TLS, SSH, anything.
+    /// Whoever answers speaks another protocol: HTTP, SSH, anything.
     NotRedis,
+    /// Whoever answers speaks TLS, and we did not.
+    TlsRequired,
     /// A reply that makes no sense as the answer to this command.
     BadReply,
     WrongPassword,
@@ -54,6 +56,8 @@ pub enum RefusalKind {
     SaveFailed,
     PendingOutput,
     TooManyClients,
+    /// The server is a replica where a primary was looked for, or the other way round.
+    WrongRole,
     /// None that we know.
     Other,
 }
@@ -62,6 +66,7 @@ impl RefusalKind {
     pub fn code(self) -> &'static str {
         match self {
             RefusalKind::NotRedis => "not_redis",
+            RefusalKind::TlsRequired => "tls_required",
             RefusalKind::BadReply => "bad_reply",
             RefusalKind::WrongPassword => "wrong_password",
             RefusalKind::PasswordRequired => "password_required",
@@ -77,6 +82,7 @@ impl RefusalKind {
             RefusalKind::SaveFailed => "bgsave_failed",
             RefusalKind::PendingOutput => "pending_output",
             RefusalKind::TooManyClients => "too_many_clients",
+            RefusalKind::WrongRole => "wrong_role",
             RefusalKind::Other => "refused",
         }
     }
@@ -84,6 +90,7 @@ impl RefusalKind {
     pub fn retry(self) -> Retry {
         match self {
             RefusalKind::NotRedis
+            | RefusalKind::TlsRequired
             | RefusalKind::BadReply
             | RefusalKind::WrongPassword
             | RefusalKind::PasswordRequired
@@ -99,6 +106,7 @@ impl RefusalKind {
             | RefusalKind::SaveFailed
             | RefusalKind::PendingOutput
             | RefusalKind::TooManyClients
+            | RefusalKind::WrongRole
             | RefusalKind::Other => Retry::Soon,
         }
     }
@@ -110,7 +118,7 @@ impl Refusal {
         // Before this cut come the server's words, after it ours.
         let text = find(text, b", with args beginning with").and_then(|at| text.get(..at)).unwrap_or(text);
         let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
-        Refusal { kind, command, text: text.escape_ascii().to_string() }
+        Refusal { kind, command, text: escape(text) }
     }
 
     pub fn code(&self) -> &'static str {
@@ -118,7 +126,11 @@ impl Refusal {
     }
 
     pub fn retry(&self) -> Retry {
-        self.kind.retry()
+        match self.kind {
+            // An old server that knows no user names, say: it will not learn them.
+            RefusalKind::Other if self.command == "AUTH" => Retry::Slowly,
+            kind => kind.retry(),
+        }
     }
 }
 
@@ -202,6 +214,18 @@ pub(super) fn error_code(text: &[u8]) -> &[u8] {
 
 fn first_line(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
+}
+
+/// Keeps quotes: servers put what they speak of between them.
+fn escape(text: &[u8]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'\'' | b'"' => shown.push(char::from(*byte)),
+            _ => shown.extend(byte.escape_ascii().map(char::from)),
+        }
+    }
+    shown
 }
 
 fn find(text: &[u8], words: &[u8]) -> Option<usize> {

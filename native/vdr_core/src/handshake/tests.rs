@@ -8,6 +8,7 @@ fn opening(password: Option<&str>, position: Option<u64>) -> Opening {
         credentials: password
             .map(|password| Credentials { username: Some("repl".to_string()), password: Secret::new(password) }),
         listening_port: HIDDEN_LISTENING_PORT,
+        role: RoleQuery::Skip,
         position: position.map(|offset| Position { replication_id: ID.to_string(), offset }),
     }
 }
@@ -171,10 +172,12 @@ fn a_reply_to_psync_that_makes_no_sense_is_refused() {
 
 #[test]
 fn whoever_speaks_another_protocol_is_told_by_the_first_byte() {
-    for reply in ["HTTP/1.1 400 Bad Request\r\n", "SSH-2.0-x", "\u{15}\u{3}\u{1}", "\0", "$4\r\nPONG\r\n"] {
+    for reply in ["HTTP/1.1 400 Bad Request\r\n", "SSH-2.0-x", "\u{16}\u{3}\u{1}", "\0", "$4\r\nPONG\r\n"] {
         let refusal = refusal(opening(None, None), reply);
         assert_eq!((refusal.code(), refusal.retry()), ("not_redis", Retry::Slowly), "{reply:?}");
     }
+    let tls = refusal(opening(None, None), "\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{46}");
+    assert_eq!((tls.code(), tls.retry()), ("tls_required", Retry::Slowly));
     let shown = refusal(opening(None, None), "HTTP/1.1 400 Bad Request\r\nServer: x\r\n").to_string();
     assert_eq!(shown, "PING: HTTP/1.1 400 Bad Request");
 }
@@ -214,7 +217,7 @@ fn refusals_are_told_apart() {
             "ERR AUTH <password> called without any password configured for the default user.",
             Some(("no_password_set", Slowly)),
         ),
-        (AUTH, "ERR wrong number of arguments for 'auth' command", Some(("refused", Soon))),
+        (AUTH, "ERR wrong number of arguments for 'auth' command", Some(("refused", Slowly))),
         (CONF, "ERR Unrecognized REPLCONF option: listening-port", None),
         (CONF, "ERR unknown command 'REPLCONF'", None),
         (CONF, "NOPERM User repl has no permissions to run the 'replconf' command", Some(("no_permission", Slowly))),
@@ -274,4 +277,45 @@ fn what_a_server_says_is_escaped_and_bounded() {
     let refusal = refusal(opening(None, None), &format!("-ERR \u{1b}[31m{}\r\n", "x".repeat(1000)));
     assert!(refusal.text.starts_with("ERR \\x1b[31mx"));
     assert!(refusal.text.len() < 200);
+}
+
+fn asking(role: RoleQuery) -> Opening {
+    Opening { role, ..opening(None, None) }
+}
+
+#[test]
+fn the_role_is_asked_after_the_greeting_and_remembered() {
+    let primary = "*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n";
+    for piece in [1, 3, usize::MAX] {
+        let replies = format!("+PONG\r\n{primary}+OK\r\n+OK\r\n+OK\r\n+OK\r\n+FULLRESYNC {ID} 14\r\n");
+        let (sent, outcome, _) = run(asking(RoleQuery::Expect(Role::Primary)), replies.as_bytes(), 0, piece);
+        assert!(sent.starts_with(&[command(&[b"PING"]), command(&[b"ROLE"])].concat()));
+        assert!(matches!(outcome, Ok(Action::FullSync { .. })));
+    }
+    let mut handshake = Handshake::new(asking(RoleQuery::Ask));
+    let mut input = BytesMut::from(format!("+PONG\r\n{primary}").as_bytes());
+    for _ in 0..3 {
+        handshake.advance(&mut input).unwrap();
+    }
+    assert_eq!(handshake.role(), Some(Role::Primary));
+}
+
+#[test]
+fn a_server_of_another_role_than_expected_is_refused() {
+    let replica = "+PONG\r\n*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:7\r\n";
+    let refused = refusal(asking(RoleQuery::Expect(Role::Primary)), replica);
+    assert_eq!((refused.kind, refused.text.as_str()), (RefusalKind::WrongRole, "replica"));
+    assert_eq!(refused.retry(), Retry::Soon);
+    let sentinel = "+PONG\r\n*2\r\n$8\r\nsentinel\r\n*0\r\n";
+    assert_eq!(refusal(asking(RoleQuery::Expect(Role::Replica)), sentinel).kind, RefusalKind::WrongRole);
+}
+
+#[test]
+fn a_server_that_does_not_tell_its_role_is_followed_all_the_same() {
+    for said in ["-NOPERM this user has no permissions to run the 'role' command", "-ERR unknown command 'ROLE'", "+OK"]
+    {
+        let replies = format!("+PONG\r\n{said}\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+FULLRESYNC {ID} 14\r\n");
+        let outcome = outcome(asking(RoleQuery::Expect(Role::Primary)), &replies);
+        assert!(matches!(outcome, Ok(Action::FullSync { .. })), "{said}: {outcome:?}");
+    }
 }

@@ -1,5 +1,8 @@
 //! From what is told of a file to values: one, or a whole keyspace.
 
+use super::build_stream::Streaming;
+use super::error::Fault;
+use super::stream::Part;
 use super::{Element, KeyHeader, Visit, Want};
 use crate::blob::Blob;
 use crate::keyspace::{DbBuilder, Entry, Expiry, Keyspace};
@@ -22,6 +25,7 @@ enum Partial {
     Set(Vec<Blob>),
     Hash(Vec<(Blob, Field)>),
     ZSet { members: Vec<(Blob, Score)>, packed: bool },
+    Stream(Box<Streaming>),
 }
 
 impl One {
@@ -37,6 +41,7 @@ impl One {
             Partial::Set(members) => Set::from_iter(members).into(),
             Partial::Hash(fields) => Hash::from_iter(fields).into(),
             Partial::ZSet { members, packed } => ZSet::from_members(members, packed).into(),
+            Partial::Stream(stream) => stream.build().into(),
         })
     }
 }
@@ -50,7 +55,7 @@ impl Visit for One {
             Kind::Set => Partial::Set(Vec::with_capacity(capacity)),
             Kind::Hash => Partial::Hash(Vec::with_capacity(capacity)),
             Kind::ZSet => Partial::ZSet { members: Vec::with_capacity(capacity), packed: header.packed },
-            Kind::Stream => Partial::Whole(Value::Stream),
+            Kind::Stream => Partial::Stream(Box::default()),
             Kind::Other => Partial::Whole(Value::Other),
         });
         Want::Elements
@@ -66,8 +71,16 @@ impl Visit for One {
             (Some(Partial::ZSet { members, .. }), Element::Member { member, score }) => {
                 members.extend(Score::new(score).map(|score| (Blob::new(member), score)));
             }
+            (Some(Partial::Stream(stream)), Element::Entry { id, fields }) => stream.entry(id, fields),
             // The walk tells elements of the kind that it has told.
             _ => {}
+        }
+    }
+
+    fn stream_part(&mut self, part: Part<'_>) -> Result<(), Fault> {
+        match self.0.as_mut() {
+            Some(Partial::Stream(stream)) => stream.part(part),
+            _ => Ok(()),
         }
     }
 
@@ -92,8 +105,8 @@ pub struct Seen {
     pub repl_stream_db: Option<u32>,
     pub server: Option<Server>,
     pub keys: u64,
-    /// Streams and modules' values: known to be there, their content stepped over.
     pub streams: u64,
+    /// Modules' values: known to be there, their content stepped over.
     pub modules: u64,
     /// Keys that came twice in one database; the later one counts. A server refuses such a file.
     pub duplicate_keys: u64,
@@ -146,11 +159,15 @@ impl Visit for Builder {
         self.one.element(element);
     }
 
+    fn stream_part(&mut self, part: Part<'_>) -> Result<(), Fault> {
+        self.one.stream_part(part)
+    }
+
     fn end_key(&mut self) {
         let (Some(value), Some(expiry)) = (self.one.take(), self.expiry.take()) else { return };
         self.seen.keys += 1;
         match value {
-            Value::Stream => self.seen.streams += 1,
+            Value::Stream(_) => self.seen.streams += 1,
             Value::Other => self.seen.modules += 1,
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
 
 mod build;
+mod build_stream;
 mod checksum;
 mod cursor;
 mod dump;
@@ -13,6 +14,7 @@ mod lzf;
 mod packed;
 mod record;
 pub mod stream;
+mod stream_node;
 mod types;
 mod walk;
 
@@ -21,10 +23,12 @@ pub use cursor::{Raw, STRING_BYTES_MAX};
 pub use dump::{decode_dump, restore};
 pub use error::{Fault, RdbError};
 pub use loader::{Loader, Progress};
+pub use stream_node::Fields;
 pub use types::Dialect;
 
 use crate::keyspace::Expiry;
 use crate::value::Kind;
+use crate::value::stream::Id;
 
 /// What the walk over a file reports. Whoever builds values, counts keys, or hands elements on implements this.
 pub trait Visit {
@@ -39,7 +43,7 @@ pub trait Visit {
     fn slot_import(&mut self, _job: &[u8], _first: u64, _last: u64) {}
 
     /// A key begins. What follows are its elements, unless the answer is [`Want::Skip`], and [`Visit::end_key`] in
-    /// any case. An aggregate without elements is not told. A stream and a module's value have no elements here.
+    /// any case. An aggregate without elements is not told. A module's value has no elements here.
     ///
     /// The compact encodings have no member or field twice. The others are told as they stand: of equal names the
     /// last one counts.
@@ -47,6 +51,12 @@ pub trait Visit {
 
     /// One element of the key begun last.
     fn element(&mut self, element: Element<'_>);
+
+    /// What a stream holds beside its entries; its nodes are told as [`Element::Entry`]. An error ends the walk: what
+    /// only the whole can contradict is for the visitor to see.
+    fn stream_part(&mut self, _part: stream::Part<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// The key begun last is whole.
     fn end_key(&mut self);
@@ -87,5 +97,10 @@ pub enum Element<'a> {
     Member {
         member: &'a [u8],
         score: f64,
+    },
+    /// An entry of a stream: ids ascend. Entries that were deleted are not told.
+    Entry {
+        id: Id,
+        fields: Fields<'a>,
     },
 }

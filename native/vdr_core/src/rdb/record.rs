@@ -6,6 +6,8 @@
 use super::cursor::{Cursor, Raw};
 use super::error::{Fault, Halt};
 use super::packed::{Piece, Pieces};
+use super::stream::Part;
+use super::stream_node::Entries;
 use super::types::{PackedForm, PackedOf, Packing, Shape};
 use super::{Element, KeyHeader, Visit, Want};
 use crate::keyspace::Expiry;
@@ -28,6 +30,7 @@ pub(super) struct Record {
     /// Where compressed strings are unpacked: an element has two at most.
     rooms: [Vec<u8>; 2],
     distinct: Distinct,
+    entries: Entries,
 }
 
 impl Record {
@@ -42,6 +45,7 @@ impl Record {
             told: None,
             rooms: [Vec::new(), Vec::new()],
             distinct: Distinct::default(),
+            entries: Entries::default(),
         }
     }
 
@@ -77,6 +81,34 @@ impl Record {
         for buffer in self.rooms.iter_mut().chain([&mut self.key]) {
             if buffer.capacity() > KEEP_BYTES_MAX {
                 *buffer = Vec::new();
+            }
+        }
+    }
+
+    pub fn begin_stream(&mut self) {
+        self.entries = Entries::default();
+        self.len_hint = 0;
+    }
+
+    /// One part of a stream. A stream without entries is a key like any other, so it is told at its first part.
+    pub fn stream_part(&mut self, part: Option<Part<'_>>, visit: &mut impl Visit) -> Result<(), Fault> {
+        let wanted = self.announce(visit) == Want::Elements;
+        match part {
+            None => Ok(()),
+            Some(Part::Node { master, listpack }) => {
+                let [first, second] = &mut self.rooms;
+                let (master, listpack) = (master.text(first)?, listpack.text(second)?);
+                self.entries.node(master.as_bytes(), listpack.as_bytes(), |id, fields| {
+                    if wanted {
+                        visit.element(Element::Entry { id, fields });
+                    }
+                })
+            }
+            Some(part) => {
+                if let Part::Totals(totals) = part {
+                    self.entries.check(totals)?;
+                }
+                if wanted { visit.stream_part(part) } else { Ok(()) }
             }
         }
     }

@@ -1,16 +1,13 @@
-//! The parts of a stream value, one at a time. Nothing holds a whole stream, and nobody wants its parts yet: the walk
-//! steps over them. Who will report them matches on [`Part`].
+//! The parts of a stream value, one at a time. Nothing here holds a whole stream.
 //!
 //! ```text
-//! (node)*  totals  ( group (pending)* ( consumer (owned)* )* )*  [ (producer (message)*)* messages ]
+//! (node)*  totals  ( group (pending)* ( consumer (owned)* )* group-end )*  [ (producer (message)*)* messages ]
 //! ```
 
 use super::cursor::{Cursor, Raw};
 use super::error::Halt;
+use crate::value::stream::Id;
 use std::ops::ControlFlow;
-
-/// A stream entry's id: milliseconds, sequence.
-pub type Id = (u64, u64);
 
 /// One part of a stream, in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +40,8 @@ pub enum Part<'a> {
     Owned {
         id: Id,
     },
+    /// The group begun last is whole.
+    GroupEnd,
     /// An idempotent producer (version 4).
     Producer {
         name: Raw<'a>,
@@ -143,7 +142,7 @@ impl Walk {
                 self.consumers = cursor.len()?;
                 (None, At::Consumers)
             }
-            At::Consumers if self.consumers == 0 => (None, At::Groups),
+            At::Consumers if self.consumers == 0 => (Some(Part::GroupEnd), At::Groups),
             At::Consumers => {
                 let (part, owned) = self.consumer(cursor)?;
                 self.consumers -= 1;
@@ -203,11 +202,11 @@ fn pending<'a>(cursor: &mut Cursor<'a>) -> Result<Part<'a>, Halt> {
 }
 
 fn len_id(cursor: &mut Cursor<'_>) -> Result<Id, Halt> {
-    Ok((cursor.len()?, cursor.len()?))
+    Ok(Id::new(cursor.len()?, cursor.len()?))
 }
 
 fn raw_id(cursor: &mut Cursor<'_>) -> Result<Id, Halt> {
-    Ok((u64::from_be_bytes(cursor.array()?), u64::from_be_bytes(cursor.array()?)))
+    Ok(Id::new(u64::from_be_bytes(cursor.array()?), u64::from_be_bytes(cursor.array()?)))
 }
 
 #[cfg(test)]
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_version_is_walked_to_its_last_byte() {
-        for (version, expected) in [(Version::V1, 6), (Version::V2, 6), (Version::V3, 6), (Version::V4, 9)] {
+        for (version, expected) in [(Version::V1, 7), (Version::V2, 7), (Version::V3, 7), (Version::V4, 10)] {
             let bytes = stream(version);
             let (parts, end) = parts(version, &bytes).unwrap();
             assert_eq!((parts.len(), end), (expected, bytes.len()), "{version:?}");
@@ -269,14 +268,15 @@ mod tests {
     fn the_parts_of_a_stream_come_in_order() {
         let bytes = stream(Version::V3);
         let (parts, _) = parts(Version::V3, &bytes).unwrap();
-        let history = Some(History { first_id: (5, 0), max_deleted_id: (4, 0), entries_added: 2 });
+        let history = Some(History { first_id: Id::new(5, 0), max_deleted_id: Id::new(4, 0), entries_added: 2 });
         let expected = [
             Part::Node { master: Raw::Plain(b"id"), listpack: Raw::Plain(b"lp") },
-            Part::Totals(Totals { length: 1, last_id: (5, 0), history }),
-            Part::Group { name: Raw::Plain(b"g"), last_id: (5, 0), entries_read: Some(-1) },
-            Part::Pending { id: (5, 0), delivered_at_ms: 77, deliveries: 3 },
+            Part::Totals(Totals { length: 1, last_id: Id::new(5, 0), history }),
+            Part::Group { name: Raw::Plain(b"g"), last_id: Id::new(5, 0), entries_read: Some(-1) },
+            Part::Pending { id: Id::new(5, 0), delivered_at_ms: 77, deliveries: 3 },
             Part::Consumer { name: Raw::Plain(b"c"), seen_at_ms: 78, active_at_ms: Some(-1) },
-            Part::Owned { id: (5, 0) },
+            Part::Owned { id: Id::new(5, 0) },
+            Part::GroupEnd,
         ];
         assert_eq!(parts, expected);
     }

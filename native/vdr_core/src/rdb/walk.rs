@@ -253,7 +253,10 @@ impl Walk {
             Layout::Text => State::Text,
             Layout::Elements(shape) => State::Count(shape),
             Layout::Packed(packing) => State::Packed(packing),
-            Layout::Stream(version) => State::Stream(stream::Walk::new(version)),
+            Layout::Stream(version) => {
+                self.record.begin_stream();
+                State::Stream(stream::Walk::new(version))
+            }
             Layout::Module => State::ModuleId,
         };
     }
@@ -270,10 +273,7 @@ impl Walk {
     fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
         let State::Stream(walk) = &mut self.state else { return Ok(()) };
         match walk.step(cursor)? {
-            // A stream without entries is a key like any other, so it is told at its first part.
-            ControlFlow::Continue(_) => {
-                self.record.announce(visit);
-            }
+            ControlFlow::Continue(part) => self.record.stream_part(part, visit)?,
             ControlFlow::Break(()) => self.end_key(visit),
         }
         Ok(())

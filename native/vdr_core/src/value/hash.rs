@@ -97,6 +97,11 @@ impl Hash {
         self.fields.iter()
     }
 
+    /// Whether both have the same fields with the same values and times. O(difference).
+    pub fn equals(&self, other: &Hash) -> bool {
+        self.fields.equals(&other.fields)
+    }
+
     pub fn same(&self, other: &Hash) -> bool {
         self.fields.same(&other.fields)
     }

@@ -3,11 +3,13 @@
 mod hash;
 mod list;
 mod set;
+pub mod stream;
 mod zset;
 
 pub use hash::{Field, Hash};
 pub use list::List;
 pub use set::Set;
+pub use stream::Stream;
 pub use zset::{Score, ZSet};
 
 use crate::blob::Blob;
@@ -48,7 +50,7 @@ pub enum Value {
     Set(Set),
     ZSet(Arc<ZSet>),
     Hash(Hash),
-    Stream,
+    Stream(Arc<Stream>),
     Other,
 }
 
@@ -60,7 +62,7 @@ impl Value {
             Value::Set(_) => Kind::Set,
             Value::ZSet(_) => Kind::ZSet,
             Value::Hash(_) => Kind::Hash,
-            Value::Stream => Kind::Stream,
+            Value::Stream(_) => Kind::Stream,
             Value::Other => Kind::Other,
         }
     }
@@ -72,13 +74,27 @@ impl Value {
             Value::Set(set) => set.len(),
             Value::ZSet(zset) => zset.len(),
             Value::Hash(hash) => hash.len(),
-            Value::String(_) | Value::Stream | Value::Other => 1,
+            Value::Stream(stream) => stream.len(),
+            Value::String(_) | Value::Other => 1,
         }
     }
 
-    /// An aggregate without elements: a server never keeps one.
+    /// An aggregate without elements: a server never keeps one. A stream without entries is none: it stays.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && !matches!(self, Value::Stream(_))
+    }
+
+    /// Whether both hold the same. What they share in memory is not looked at, other than in lists. A stream that is not
+    /// the very same counts as another; of a module's value nothing is known but that it is there.
+    pub fn equals(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b) || a.iter().eq(b.iter()),
+            (Value::Set(a), Value::Set(b)) => a.equals(b),
+            (Value::ZSet(a), Value::ZSet(b)) => Arc::ptr_eq(a, b) || a.equals(b),
+            (Value::Hash(a), Value::Hash(b)) => a.equals(b),
+            (Value::Other, Value::Other) => true,
+            _ => self.same(other),
+        }
     }
 
     /// Whether both are certainly the same, judged in O(1): shared structure, or equal strings. `false` may be wrong.
@@ -89,6 +105,7 @@ impl Value {
             (Value::Set(a), Value::Set(b)) => a.same(b),
             (Value::ZSet(a), Value::ZSet(b)) => Arc::ptr_eq(a, b),
             (Value::Hash(a), Value::Hash(b)) => a.same(b),
+            (Value::Stream(a), Value::Stream(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -121,5 +138,11 @@ impl From<ZSet> for Value {
 impl From<Hash> for Value {
     fn from(hash: Hash) -> Self {
         Value::Hash(hash)
+    }
+}
+
+impl From<Stream> for Value {
+    fn from(stream: Stream) -> Self {
+        Value::Stream(Arc::new(stream))
     }
 }

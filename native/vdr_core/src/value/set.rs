@@ -47,6 +47,11 @@ impl Set {
         self.range(0, self.len())
     }
 
+    /// Whether both have the same members. O(difference), since what they share is not looked at.
+    pub fn equals(&self, other: &Set) -> bool {
+        self.0.equals(&other.0)
+    }
+
     pub fn same(&self, other: &Set) -> bool {
         self.0.same(&other.0)
     }

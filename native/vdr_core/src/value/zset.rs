@@ -100,6 +100,11 @@ impl ZSet {
         self.scores.len()
     }
 
+    /// Whether both have the same members with the same scores. O(difference).
+    pub fn equals(&self, other: &ZSet) -> bool {
+        self.scores.equals(&other.scores)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.scores.is_empty()
     }

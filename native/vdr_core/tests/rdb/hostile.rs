@@ -45,7 +45,22 @@ fn strings(parts: &[&str]) -> Vec<u8> {
 
 fn common_types() -> Vec<u8> {
     let pairs = ["f", "1", "gggggggg", "2"];
-    let stream = b"\x01\x10abcdefghABCDEFGH\x02lp\x01\x05\x00\x05\x00\x04\x00\x02\x00";
+    // One node with one entry `f v`; a group with that entry pending for its consumer.
+    let node = listpack(&["1", "0", "1", "f", "0", "2", "0", "0", "v", "4"]);
+    let id = [[0u8; 7].as_slice(), &[5], &[0; 8]].concat();
+    let stream = [
+        b"\x01\x10".to_vec(),
+        id.clone(),
+        string(&node),
+        b"\x01\x05\x00\x05\x00\x04\x00\x02\x01\x01g\x05\x00\x01\x01".to_vec(),
+        id.clone(),
+        77i64.to_le_bytes().to_vec(),
+        b"\x03\x01\x01c".to_vec(),
+        78i64.to_le_bytes().to_vec(),
+        b"\x01".to_vec(),
+        id,
+    ]
+    .concat();
     [
         b"\xfa\x09redis-ver\x057.0.0\xfe\x00\xfb\x05\x01\xfc\x01\x02\x03\x04\x05\x06\x07\x00".to_vec(),
         record(0, "string", &lzf(&[b's'; 90])),
@@ -65,7 +80,7 @@ fn common_types() -> Vec<u8> {
         record(17, "zset listpack", &string(&listpack(&pairs))),
         record(18, "quicklist 2", &[vec![2, 1], string(b"plain"), vec![2], lzf(&listpack(&["b"]))].concat()),
         record(20, "set listpack", &string(&listpack(&pairs))),
-        record(19, "stream", stream),
+        record(19, "stream", &stream),
     ]
     .concat()
 }

@@ -81,7 +81,7 @@ fn the_header_tells_the_server_and_the_database_of_the_stream() {
 fn streams_and_modules_are_there_and_counted() {
     let body = [record(15, "s", b"\0\0\0\0\0"), record(7, "m", b"\x01\0"), record(7, "n", b"\x01\0")].concat();
     let (keyspace, seen) = built("REDIS0011", &body);
-    assert!(matches!(keyspace.db(0).get(b"s").unwrap().value, Value::Stream));
+    assert!(matches!(keyspace.db(0).get(b"s").unwrap().value, Value::Stream(_)));
     assert!(matches!(keyspace.db(0).get(b"m").unwrap().value, Value::Other));
     assert_eq!((seen.keys, seen.streams, seen.modules), (3, 1, 2));
 }

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod digests;
+#[cfg(test)]
 mod encodings;
 #[cfg(test)]
 mod hostile;

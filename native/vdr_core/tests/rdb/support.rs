@@ -14,12 +14,15 @@ pub enum Told {
     Item(Vec<u8>),
     Field(Vec<u8>, Vec<u8>, Option<i64>),
     Member(Vec<u8>, f64),
+    /// An id, then fields and values.
+    Entry(String, Vec<Vec<u8>>),
 }
 
 impl Told {
     pub fn name(&self) -> &[u8] {
         match self {
             Told::String(bytes) | Told::Item(bytes) | Told::Field(bytes, ..) | Told::Member(bytes, _) => bytes,
+            Told::Entry(id, _) => id.as_bytes(),
         }
     }
 }
@@ -71,6 +74,11 @@ impl Visit for Recorder {
             Element::Item(item) => Told::Item(item.to_vec()),
             Element::Field { name, value, expiry } => Told::Field(name.to_vec(), value.to_vec(), expiry.get()),
             Element::Member { member, score } => Told::Member(member.to_vec(), score),
+            Element::Entry { id, fields } => {
+                let mut words = Vec::new();
+                fields.for_each(|name, value| words.extend([name.to_vec(), value.to_vec()]));
+                Told::Entry(id.to_string(), words)
+            }
         });
     }
 

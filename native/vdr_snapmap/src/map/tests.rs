@@ -205,7 +205,7 @@ fn readers_on_other_threads_see_whole_versions() {
     let mut map = Map::<Vec<u8>, Counted>::default();
     (0..keys).for_each(|n| assert!(map.insert(key(n), Counted::new(0, &living))));
     let next = map.clone();
-    let published = Arc::new(Mutex::new(Arc::new(std::mem::replace(&mut map, next))));
+    let published = Mutex::new(Arc::new(std::mem::replace(&mut map, next)));
     // ThreadSanitizer does not know the fence by which an `Arc` is dropped; it does know locks.
     let gate = Mutex::new(());
     let let_go = |map: Arc<Map<Vec<u8>, Counted>>| {
@@ -214,8 +214,7 @@ fn readers_on_other_threads_see_whole_versions() {
     };
     std::thread::scope(|scope| {
         for reader in 0..3usize {
-            let published = published.clone();
-            let let_go = &let_go;
+            let (published, let_go) = (&published, &let_go);
             scope.spawn(move || {
                 let mut held = std::collections::VecDeque::new();
                 loop {
@@ -242,8 +241,8 @@ fn readers_on_other_threads_see_whole_versions() {
             let_go(old);
         }
     });
-    drop(map);
-    drop(published);
+    let_go(published.into_inner());
+    let_go(Arc::new(map));
     assert_eq!(living.load(Ordering::Relaxed), 0);
 }
 

@@ -1,8 +1,8 @@
 //! Lists, sets and hashes.
 
 use super::{Generator, Kind};
-use crate::client::Command;
 use crate::cmd;
+use vdr_testkit::Command;
 
 impl Generator {
     pub(super) fn list_command(&mut self) -> Command {

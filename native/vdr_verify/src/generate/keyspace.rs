@@ -1,8 +1,8 @@
 //! Keys, expiry, databases, and commands that reach from one type into another.
 
 use super::{Generator, Kind};
-use crate::client::Command;
 use crate::cmd;
+use vdr_testkit::Command;
 
 impl Generator {
     pub(super) fn keyspace_command(&mut self) -> Command {

@@ -2,16 +2,18 @@
 //!
 //! What a primary does differently from its own replicas is left out by name: `BITFIELD ... OVERFLOW FAIL` on a missing
 //! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`,
-//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of more
-//! than 100 members (whether the sign is kept hangs on the primary's choice of encoding).
+//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
+//! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version),
+//! and XREADGROUP of what a consumer has got before (the primary counts the delivery and does not say so).
 
 mod collections;
 mod keyspace;
+mod streams;
 mod strings;
 mod zsets;
 
-use crate::client::{Command, command};
 use fastrand::Rng;
+use vdr_testkit::{Command, command};
 
 /// What is sent as one.
 #[derive(Clone, Debug)]
@@ -41,10 +43,21 @@ pub enum Kind {
     ZSet,
     Geo,
     Hash,
+    Stream,
 }
 
-const KINDS: [Kind; 9] =
-    [Kind::String, Kind::Counter, Kind::Bits, Kind::Hll, Kind::List, Kind::Set, Kind::ZSet, Kind::Geo, Kind::Hash];
+const KINDS: [Kind; 10] = [
+    Kind::String,
+    Kind::Counter,
+    Kind::Bits,
+    Kind::Hll,
+    Kind::List,
+    Kind::Set,
+    Kind::ZSet,
+    Kind::Geo,
+    Kind::Hash,
+    Kind::Stream,
+];
 
 /// Runs what it is given, and forgets what fails.
 const SCRIPT: &str = "local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]) local c = {} \
@@ -115,6 +128,7 @@ impl Generator {
                 Kind::List => self.list_command(),
                 Kind::Set => self.set_command(),
                 Kind::Hash => self.hash_command(),
+                Kind::Stream => self.stream_command(),
                 Kind::ZSet => self.zset_command(),
                 Kind::Geo => self.geo_command(),
             },

@@ -1,8 +1,8 @@
 //! Strings, numbers, bitmaps, HyperLogLogs.
 
 use super::{Generator, Kind};
-use crate::client::Command;
 use crate::cmd;
+use vdr_testkit::Command;
 
 impl Generator {
     pub(super) fn string_command(&mut self, kind: Kind) -> Command {

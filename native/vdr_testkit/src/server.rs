@@ -37,6 +37,8 @@ fn servers_dir() -> PathBuf {
 /// A running server; it dies with this value.
 pub struct Server {
     child: Child,
+    program: PathBuf,
+    arguments: Vec<String>,
     dir: PathBuf,
     pub port: u16,
     /// `redis` or `valkey`, and its own version.
@@ -46,8 +48,8 @@ pub struct Server {
 
 impl Server {
     pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let dir = std::env::temp_dir().join(format!("vdr-verify-{}-{port}", std::process::id()));
+        let port = free_port()?;
+        let dir = std::env::temp_dir().join(format!("vdr-testkit-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         let mut arguments = vec!["--port".to_owned(), port.to_string(), "--save".to_owned(), String::new()];
         arguments.extend(["--dir".to_owned(), dir.to_string_lossy().into_owned()]);
@@ -55,12 +57,30 @@ impl Server {
             arguments.extend(fixed.split(' ').map(str::to_owned));
         }
         arguments.extend(settings.iter().cloned());
-        let mut command = Command::new(&binary.path);
-        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn()?;
-        let mut server = Server { child, dir, port, kind: String::new(), version: String::new() };
+        let program = binary.path.clone();
+        let child = spawn(&program, &arguments)?;
+        let (kind, version) = (String::new(), String::new());
+        let mut server = Server { child, program, arguments, dir, port, kind, version };
         server.await_start()?;
         Ok(server)
+    }
+
+    /// Kills it as it is; whatever it had not saved is lost.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    /// Starts it again where it was, after a shutdown or a kill.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.child.wait()?;
+        self.child = spawn(&self.program, &self.arguments)?;
+        self.await_start()
+    }
+
+    /// Its working folder: sockets, certificates, files of its own.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn client(&self) -> io::Result<Client> {
@@ -89,6 +109,15 @@ impl Server {
         self.kind = if valkey.is_some() { "valkey" } else { "redis" }.to_owned();
         self.version = valkey.or_else(|| field("redis_version:")).unwrap_or_default();
     }
+}
+
+/// A port that is free at the moment.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn spawn(program: &Path, arguments: &[String]) -> io::Result<Child> {
+    Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 impl Drop for Server {

@@ -1,0 +1,226 @@
+defmodule Vdr.Bench.Lua do
+  @moduledoc false
+  # What a script costs, and a list of reads, compared with the same done by the server in EVAL over loopback; and what scripts
+  # that run flat out on another processor cost the writer.
+  import Bitwise
+
+  alias Vdr.Bench.Measure
+  alias Vdr.{Paint, Test.Server}
+
+  @members 10_000
+  @calls 100_000
+  @sampled 20_000
+
+  @leaderboard """
+  local timeline = {}
+  local batch_size = 10
+  local batch = ts.zfirst('leaderboard', batch_size)
+
+  while #batch > 0 do
+    for i = 1, #batch do
+      local item = batch[i]
+      local score = item[1]
+      local member = item[2]
+      table.insert(timeline, {member, score})
+    end
+
+    local last_member = batch[#batch][2]
+    batch = ts.znext('leaderboard', last_member, batch_size)
+  end
+  return timeline
+  """
+
+  # The same walk, with what the server has.
+  @leaderboard_eval """
+  local timeline = {}
+  local at = 0
+  repeat
+    local batch = redis.call('ZRANGE', 'leaderboard', at, at + 9, 'WITHSCORES')
+    for i = 1, #batch, 2 do table.insert(timeline, {batch[i], batch[i + 1]}) end
+    at = at + 10
+  until #batch == 0
+  return timeline
+  """
+
+  def calls do
+    {server, redis} = filled()
+    Measure.mirror(server, :bench)
+    {:ok, one} = Veidrodelis.lua_load(:bench, "return ts.get('one')")
+    {:ok, leaderboard} = Veidrodelis.lua_load(:bench, @leaderboard)
+
+    five = [
+      {:get, "one"},
+      {:hget, "h", "f"},
+      {:zscore, "leaderboard", "member:77"},
+      {:llen, "l"},
+      {:sismember, "s", "m"}
+    ]
+
+    five_eval =
+      "return {redis.call('GET', 'one'), redis.call('HGET', 'h', 'f'), redis.call('ZSCORE', 'leaderboard', 'member:77'), " <>
+        "redis.call('LLEN', 'l'), redis.call('SISMEMBER', 's', 'm')}"
+
+    {:ok, five_lua} =
+      Veidrodelis.lua_load(:bench, String.replace(five_eval, ~r/redis.call\('(\w+)', /, "ts.\\1(") |> lower())
+
+    eval = fn source -> fn -> Redix.command!(redis, ["EVAL", source, 0]) end end
+
+    figures = [
+      told(
+        "script of one read, loaded",
+        fn -> {:ok, "1"} = Veidrodelis.read_tx(:bench, 0, one) end,
+        eval.("return redis.call('GET', 'one')"),
+        3_000
+      ),
+      told(
+        "list of five reads",
+        fn -> {:ok, [_, _, _, _, _]} = Veidrodelis.read_tx(:bench, 0, five) end,
+        eval.(five_eval),
+        1_500
+      ),
+      told(
+        "script of the same five",
+        fn -> {:ok, [_, _, _, _, _]} = Veidrodelis.read_tx(:bench, 0, five_lua) end,
+        eval.(five_eval),
+        nil
+      ),
+      told(
+        "leaderboard script, 10,000 members",
+        fn -> {:ok, [_ | _]} = Veidrodelis.read_tx(:bench, 0, leaderboard) end,
+        eval.(@leaderboard_eval),
+        nil,
+        100
+      )
+    ]
+
+    Veidrodelis.stop(:bench)
+    GenServer.stop(server)
+    figures
+  end
+
+  defp lower(source), do: String.replace(source, ~r/ts\.\w+/, &String.downcase/1)
+
+  defp filled do
+    Paint.title("Scripts, and lists of reads, against EVAL over loopback")
+    {:ok, server} = Server.start_link()
+    redis = Server.connect!(server)
+    zadd = for n <- 1..@members, do: ["ZADD", "leaderboard", n * 1.5, "member:#{n}"]
+    others = [["SET", "one", "1"], ["HSET", "h", "f", "v"], ["RPUSH", "l", "a"], ["SADD", "s", "m"]]
+    Redix.pipeline!(redis, zadd ++ others)
+    {server, redis}
+  end
+
+  defp told(name, ours, theirs, aim_ns, calls \\ @calls) do
+    for _ <- 1..min(calls, 1_000), do: ours.()
+    pairs = for _ <- 1..3, do: {per_call(ours, calls), per_call(theirs, max(div(calls, 50), 20))}
+    {mean, theirs_mean} = {pairs |> Enum.map(&elem(&1, 0)) |> Enum.min(), pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()}
+    {p50, p99} = quantiles(ours, min(calls, @sampled))
+    {their_p50, their_p99} = quantiles(theirs, min(calls, 2_000))
+    aim = if aim_ns, do: " (aim #{Paint.time(aim_ns)}: #{if p50 <= aim_ns, do: "met", else: "missed"})", else: ""
+
+    Paint.line(
+      name,
+      "#{Paint.number(round(1.0e9 / mean))} calls/s, p50 #{Paint.time(p50)}#{aim}, p99 #{Paint.time(p99)}; " <>
+        "EVAL #{Paint.number(round(1.0e9 / theirs_mean))} calls/s, p50 #{Paint.time(their_p50)}, p99 #{Paint.time(their_p99)}"
+    )
+
+    # Halves of the calls, since a busy machine makes means a matter of luck.
+    text = "#{Float.round(their_p50 / p50, 1)} times as fast as EVAL"
+    Measure.figure(name <> ", p50", p50, their_p50, "ns", p50 / their_p50, if(calls == @calls, do: 0.05), text)
+  end
+
+  defp per_call(fun, calls) do
+    :erlang.garbage_collect()
+    started = System.monotonic_time(:nanosecond)
+    repeat(fun, calls)
+    (System.monotonic_time(:nanosecond) - started) / calls
+  end
+
+  defp repeat(_fun, 0), do: :ok
+
+  defp repeat(fun, calls) do
+    fun.()
+    repeat(fun, calls - 1)
+  end
+
+  # Looking at the clock is in it, some 50 ns.
+  defp quantiles(fun, calls) do
+    times =
+      Enum.sort(
+        for _ <- 1..calls do
+          started = System.monotonic_time(:nanosecond)
+          fun.()
+          System.monotonic_time(:nanosecond) - started
+        end
+      )
+
+    {Enum.at(times, div(calls, 2)), Enum.at(times, trunc(calls * 0.99))}
+  end
+
+  # ---- the writer beside readers
+
+  @writes 600_000
+  @keys 100_000
+  @turns 3
+
+  # A primary that sends ready-made bytes takes next to no processor time: one is the writer's, one the readers'.
+  def writer do
+    Paint.title("Writes applied beside scripts and reads that run flat out")
+
+    stream =
+      IO.iodata_to_binary(
+        for n <- 1..@writes, do: Redix.pack(["SET", Measure.key(rem(n * 7919, @keys)), Measure.value(n)])
+      )
+
+    pairs = for _ <- 1..@turns, do: {apply_ns(stream, true), apply_ns(stream, false)}
+    {beside, alone} = {pairs |> Enum.map(&elem(&1, 0)) |> Enum.min(), pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()}
+    [beside_rate, alone_rate] = for ns <- [beside, alone], do: @writes / ns * 1.0e9
+    text = "#{Paint.number(round(beside_rate))} a second, alone #{Paint.number(round(alone_rate))}"
+    Measure.figure("writes beside readers", beside_rate, alone_rate, "writes/s", beside / alone, 1.1, text)
+  end
+
+  defp apply_ns(stream, readers?) do
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false, packet: :raw, sndbuf: 1 <<< 20])
+    {:ok, port} = :inet.port(listener)
+    {:ok, _pid} = Veidrodelis.start_link(id: :bench, host: "127.0.0.1", port: port)
+    {:ok, socket} = :gen_tcp.accept(listener)
+    attach(socket)
+    :ok = Veidrodelis.await_ready(:bench, 10_000)
+    reader = if readers?, do: Task.async(&read/0)
+    started = System.monotonic_time(:nanosecond)
+    sender = Task.async(fn -> :gen_tcp.send(socket, stream) end)
+    Measure.until(fn -> Veidrodelis.info(:bench).commands_applied >= @writes end)
+    took = System.monotonic_time(:nanosecond) - started
+    :ok = Task.await(sender)
+    if reader, do: Task.shutdown(reader, :brutal_kill)
+    Veidrodelis.stop(:bench)
+    :gen_tcp.close(socket)
+    :gen_tcp.close(listener)
+    took
+  end
+
+  # What a primary says until the stream, with an empty file that carries no checksum. Acknowledgements come later that nobody reads.
+  defp attach(socket) do
+    {:ok, bytes} = :gen_tcp.recv(socket, 0, 5_000)
+    words = bytes |> String.upcase() |> String.split("\r\n")
+    :ok = :gen_tcp.send(socket, Enum.map(words, &reply/1))
+    unless "PSYNC" in words, do: attach(socket)
+  end
+
+  @rdb "REDIS0011" <> <<0xFF, 0::64>>
+  defp reply("PING"), do: "+PONG\r\n"
+  defp reply("REPLCONF"), do: "+OK\r\n"
+  defp reply("PSYNC"), do: ["+FULLRESYNC #{String.duplicate("a", 40)} 0\r\n$#{byte_size(@rdb)}\r\n", @rdb]
+  defp reply(_argument), do: ""
+
+  defp read do
+    {:ok, script} = Veidrodelis.lua_load(:bench, "return ts.get(KEYS[1])")
+    keys = for n <- 1..1_000, do: Measure.key(n)
+
+    Stream.cycle(keys)
+    |> Enum.each(fn key ->
+      {:ok, _} = Veidrodelis.read_tx(:bench, 0, script, keys: [key])
+      {:ok, _} = Veidrodelis.get(:bench, 0, key)
+    end)
+  end
+end

@@ -1,0 +1,35 @@
+# make bench [ONLY=name]: each figure is measured beside what it is compared with, in the same run, and written to
+# bench/results/latest.json and latest.md (a run of ONLY one replaces that one).
+
+Code.require_file("support/paint.exs", __DIR__)
+Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/report.exs", __DIR__)
+for file <- ~w(reads writes sync lua), do: Code.require_file("#{file}.exs", __DIR__)
+
+Logger.configure(level: :error)
+
+benches = [
+  get_ets: &Vdr.Bench.Reads.get_ets/0,
+  get_ets_two_readers: &Vdr.Bench.Reads.get_ets_two_readers/0,
+  get_network: &Vdr.Bench.Reads.get_network/0,
+  writes: &Vdr.Bench.Writes.run/0,
+  full_sync: &Vdr.Bench.Sync.run/0,
+  lua: &Vdr.Bench.Lua.calls/0,
+  writer_beside_readers: &Vdr.Bench.Lua.writer/0
+]
+
+names = Enum.map(benches, &Atom.to_string(elem(&1, 0)))
+
+chosen =
+  case System.argv() do
+    [] -> benches
+    wanted -> Enum.filter(benches, fn {name, _} -> Atom.to_string(name) in wanted end)
+  end
+
+if chosen == [] do
+  IO.puts(:stderr, "bench: no such figure; there are #{Enum.join(names, ", ")}")
+  System.halt(1)
+end
+
+figures = Enum.flat_map(chosen, fn {_name, run} -> List.wrap(run.()) end)
+Vdr.Bench.Report.write(figures, Path.join(__DIR__, "results"))

@@ -1,0 +1,150 @@
+//! Streams: what is read of entries. What a stream says of itself stands in [`info`], the writes in [`writes`] and
+//! [`groups`], ids as text in [`ids`].
+//!
+//! An id is answered as the server writes it, `"ms-seq"`.
+
+mod groups;
+mod ids;
+mod info;
+mod options;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+pub use options::skip_add_options;
+
+use super::{Apply, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
+use crate::keyspace::View;
+use crate::value::Stream;
+use crate::value::stream::{Fields, Id};
+use ids::{end, id, start};
+
+pub const READS: &[Read] = &[
+    Read { name: "xlen", args: &["key"], cost: Cost::Point, run: xlen },
+    Read { name: "xrange", args: &["key", "start", "stop", "?count"], cost: Cost::Elements(range_len), run: xrange },
+    Read {
+        name: "xrevrange",
+        args: &["key", "stop", "start", "?count"],
+        cost: Cost::Elements(revrange_len),
+        run: xrevrange,
+    },
+    Read { name: "xread", args: &["key", "after_id", "?count"], cost: Cost::Elements(read_len), run: xread },
+    Read { name: "xinfo_stream", args: &["key"], cost: Cost::Point, run: info::xinfo_stream },
+    Read { name: "xinfo_groups", args: &["key"], cost: Cost::Elements(info::groups_len), run: info::xinfo_groups },
+    Read { name: "xpending", args: &["key", "group"], cost: Cost::Elements(info::pending_len), run: info::xpending },
+];
+
+/// Which entries a read asks for: ids from the first to the second, so many at most.
+struct Wanted {
+    from: Id,
+    to: Id,
+    count: usize,
+}
+
+impl Wanted {
+    fn range(args: &mut Args<'_>) -> Result<Self, ReadError> {
+        let (from, to) = (start(args.bytes()?)?, end(args.bytes()?)?);
+        Ok(Wanted { from, to, count: count(args)? })
+    }
+
+    fn reversed(args: &mut Args<'_>) -> Result<Self, ReadError> {
+        let (to, from) = (end(args.bytes()?)?, start(args.bytes()?)?);
+        Ok(Wanted { from, to, count: count(args)? })
+    }
+
+    /// After an id: from the next one on. There is none after the greatest.
+    fn after(args: &mut Args<'_>) -> Result<Self, ReadError> {
+        let after = id(args.bytes()?, 0).ok_or(ReadError::BadArgument)?;
+        let count = count(args)?;
+        Ok(match after.next() {
+            Some(from) => Wanted { from, to: Id::MAX, count },
+            None => Wanted { from: Id::MAX, to: Id::MAX, count: 0 },
+        })
+    }
+
+    fn len(&self, stream: &Stream) -> usize {
+        stream.count(self.from, self.to).min(self.count)
+    }
+}
+
+/// How many at most: all, when the caller does not say or says nil.
+fn count(args: &mut Args<'_>) -> Result<usize, ReadError> {
+    if args.is_empty() || args.take_nil() { Ok(usize::MAX) } else { args.count() }
+}
+
+type Parse = fn(&mut Args<'_>) -> Result<Wanted, ReadError>;
+
+fn wanted_len(view: View<'_>, args: &mut Args<'_>, parse: Parse) -> Option<usize> {
+    let stream = view.stream(args.bytes().ok()?).ok()??;
+    Some(parse(args).ok()?.len(stream))
+}
+
+fn range_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    wanted_len(view, args, Wanted::range)
+}
+
+fn revrange_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    wanted_len(view, args, Wanted::reversed)
+}
+
+fn read_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    wanted_len(view, args, Wanted::after)
+}
+
+/// An entry: its id, and its fields with their values in their order.
+fn entry<'s>((id, fields): (&Id, &'s Fields)) -> (Reply<'s>, Reply<'s>) {
+    let pairs = fields.iter().map(|(name, value)| (Reply::Blob(name), Reply::Blob(value))).collect();
+    (id_reply(*id), Reply::Pairs(pairs))
+}
+
+fn id_reply<'s>(id: Id) -> Reply<'s> {
+    Reply::Bytes(id.to_string().into_bytes())
+}
+
+fn xlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.stream(args.bytes()?)?.map_or(0, Stream::len)))
+}
+
+fn entries<'s>(view: View<'s>, args: &mut Args<'_>, parse: Parse, reverse: bool) -> Result<Reply<'s>, ReadError> {
+    let key = args.bytes()?;
+    let wanted = parse(args)?;
+    let Some(stream) = view.stream(key)? else { return Ok(Reply::Pairs(Vec::new())) };
+    let range = stream.range(wanted.from, wanted.to);
+    let mut entries = Vec::with_capacity(wanted.len(stream));
+    if reverse {
+        entries.extend(range.rev().take(wanted.count).map(entry));
+    } else {
+        entries.extend(range.take(wanted.count).map(entry));
+    }
+    Ok(Reply::Pairs(entries))
+}
+
+fn xrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    entries(view, args, Wanted::range, false)
+}
+
+fn xrevrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    entries(view, args, Wanted::reversed, true)
+}
+
+fn xread<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    entries(view, args, Wanted::after, false)
+}
+
+pub const WRITES: &[Write] = &[
+    row("xadd", &[Part::Key, Part::AddOptions, Part::Bin, Part::Pairs], writes::xadd),
+    row("xtrim", &[Part::Key, Part::Word, Part::Options], writes::xtrim),
+    row("xdel", &[Part::Key, Part::Bins], writes::xdel),
+    row("xdelex", &[Part::Key, Part::Ids], writes::xdelex),
+    row("xackdel", &[Part::Key, Part::Bin, Part::Ids], groups::xackdel),
+    row("xsetid", &[Part::Key, Part::Bin, Part::Options], writes::xsetid),
+    row("xcfgset", &[Part::Key, Part::Options], writes::xcfgset),
+    row("xidmprecord", &[Part::Key, Part::Bin, Part::Bin, Part::Bin], writes::xidmprecord),
+    row("xack", &[Part::Key, Part::Bin, Part::Bins], groups::xack),
+    row("xgroup", &[Part::Word, Part::Key, Part::Bin, Part::Bins], groups::xgroup),
+    row("xclaim", &[Part::Key, Part::Bin, Part::Bin, Part::Int, Part::Bin, Part::Options], groups::xclaim),
+];
+
+const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
+    Write { name, shape, touches: Touches::Shape, run }
+}

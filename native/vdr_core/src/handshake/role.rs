@@ -1,0 +1,150 @@
+//! What a server says that it is: the reply to ROLE, of which only the first word matters.
+//!
+//! ```text
+//! *3 $6 master :3129659 *1 *3 $9 127.0.0.1 $4 9001 $7 3129242
+//! *5 $5 slave $9 127.0.0.1 :9000 $9 connected :3167038
+//! ```
+
+/// The longest reply taken. It grows with the replicas of the server, by some 60 bytes each.
+const MAX_ROLE_BYTES: usize = 64 * 1024;
+
+/// What a server is, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    Replica,
+}
+
+impl Role {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
+}
+
+/// Whether the opening asks for the server's role. Asking costs a right that replicating does not need; a server that
+/// refuses to tell is followed all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoleQuery {
+    #[default]
+    Skip,
+    Ask,
+    /// A server that says that it is something else is refused.
+    Expect(Role),
+}
+
+/// A whole reply: how long it is, and what it says, if that is a role of a server with data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RoleReply {
+    pub len: usize,
+    pub role: Option<Role>,
+}
+
+/// Reads the reply at the front of `input`. `Ok(None)`: more must come. An error: this is no reply.
+pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
+    let mut cursor = Cursor { input, at: 0 };
+    let (mut role, mut open) = (None, 1usize);
+    while open > 0 {
+        open = open.saturating_sub(1);
+        match cursor.value()? {
+            None if input.len() >= MAX_ROLE_BYTES => return Err(()),
+            None => return Ok(None),
+            // Every value takes bytes, so more of them than bytes allowed will never come.
+            Some(Part::Array(count)) if count <= MAX_ROLE_BYTES => open = open.saturating_add(count),
+            Some(Part::Array(_)) => return Err(()),
+            Some(Part::Bulk(b"master")) => role = role.or(Some(Some(Role::Primary))),
+            Some(Part::Bulk(b"slave")) => role = role.or(Some(Some(Role::Replica))),
+            // Another first word: a Sentinel, say.
+            Some(Part::Bulk(_)) => role = role.or(Some(None)),
+            Some(Part::Other) => {}
+        }
+    }
+    Ok(Some(RoleReply { len: cursor.at, role: role.flatten() }))
+}
+
+enum Part<'a> {
+    Array(usize),
+    Bulk(&'a [u8]),
+    Other,
+}
+
+struct Cursor<'a> {
+    input: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn value(&mut self) -> Result<Option<Part<'a>>, ()> {
+        let Some(line) = self.line() else { return Ok(None) };
+        let (kind, rest) = line.split_first().ok_or(())?;
+        match kind {
+            b'+' | b'-' | b':' => Ok(Some(Part::Other)),
+            b'*' => Ok(Some(Part::Array(length(rest)?))),
+            b'$' => Ok(self.bulk(length(rest)?).map(Part::Bulk)),
+            _ => Err(()),
+        }
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let rest = self.input.get(self.at..)?;
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        self.at = self.at.saturating_add(end).saturating_add(2);
+        rest.get(..end)
+    }
+
+    fn bulk(&mut self, len: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(len)?;
+        let bulk = self.input.get(self.at..end)?;
+        let behind = end.checked_add(2)?;
+        self.input.get(end..behind)?;
+        self.at = behind;
+        Some(bulk)
+    }
+}
+
+fn length(digits: &[u8]) -> Result<usize, ()> {
+    let text = std::str::from_utf8(digits).map_err(|_| ())?;
+    // Null is written as -1.
+    if text == "-1" {
+        return Ok(0);
+    }
+    text.parse::<usize>().ok().filter(|len| *len <= MAX_ROLE_BYTES).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRIMARY: &[u8] =
+        b"*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$7\r\n3129242\r\n";
+    const REPLICA: &[u8] = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$9\r\nconnected\r\n:3167038\r\n";
+
+    #[test]
+    fn the_first_word_is_the_role_and_the_whole_reply_is_taken() {
+        for (reply, role) in [(PRIMARY, Some(Role::Primary)), (REPLICA, Some(Role::Replica))] {
+            let more = [reply, b"+OK\r\n"].concat();
+            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role })));
+        }
+        let sentinel = b"*2\r\n$8\r\nsentinel\r\n*1\r\n$6\r\nmaster\r\n";
+        assert_eq!(parse(sentinel), Ok(Some(RoleReply { len: sentinel.len(), role: None })));
+    }
+
+    #[test]
+    fn a_reply_cut_anywhere_is_waited_for() {
+        for cut in 0..PRIMARY.len() {
+            assert_eq!(parse(&PRIMARY[..cut]), Ok(None), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_or_never_ends_is_refused() {
+        assert_eq!(parse(b"HTTP/1.1 400\r\n"), Err(()));
+        assert_eq!(parse(b"*99999999999999999999\r\n"), Err(()));
+        assert_eq!(parse(b"$99999999\r\n"), Err(()));
+        assert_eq!(parse(&b"*2\r\n".repeat(MAX_ROLE_BYTES / 4)), Err(()));
+        assert_eq!(parse(&vec![b'x'; MAX_ROLE_BYTES]), Err(()));
+    }
+}

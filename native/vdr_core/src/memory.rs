@@ -1,0 +1,135 @@
+//! How much memory a keyspace takes: an estimate, made when somebody asks, so that writes need not count.
+//!
+//! Every key of a small database is looked at, and of a larger one [`KEYS_MAX`] that lie evenly in key order; of an
+//! aggregate, [`ELEMENTS_MAX`] elements that lie evenly in it. What structures cost beyond their contents is counted by
+//! the constants below. A few keys that are far larger than the others may be missed. What snapshots held elsewhere keep
+//! alive is not in it.
+
+use crate::blob::Blob;
+use crate::keyspace::{Db, Keyspace};
+use crate::value::{Stream, Value};
+
+pub const KEYS_MAX: usize = 20_000;
+pub const ELEMENTS_MAX: usize = 16;
+
+/// A key in the map and in the order of keys: handles, expiry, generation, and what nodes leave empty.
+const KEY_BYTES: usize = 124;
+/// An element of an aggregate: its handle and its share of a node that is two thirds full.
+const LIST_ELEMENT_BYTES: usize = 28;
+const SET_ELEMENT_BYTES: usize = 36;
+/// A value and an expiry beside the name.
+const HASH_ELEMENT_BYTES: usize = 84;
+/// Twice: by member and by score.
+const ZSET_ELEMENT_BYTES: usize = 96;
+/// An id and a handle, and the counts in front of the fields.
+const STREAM_ENTRY_BYTES: usize = 52;
+/// Twice: in its group and at its consumer.
+const STREAM_PENDING_BYTES: usize = 108;
+
+/// Bytes that the data of a keyspace takes, roughly.
+pub fn estimate(keyspace: &Keyspace) -> u64 {
+    keyspace.dbs().map(|(_, db)| database(db)).fold(0, u64::saturating_add)
+}
+
+fn database(db: &Db) -> u64 {
+    sampled(db.len(), KEYS_MAX, |rank| {
+        let key = db.keys(rank, rank.saturating_add(1)).next().map(|(key, ())| key)?;
+        let value = db.get(key).map_or(0, |entry| of_value(&entry.value));
+        Some(value.saturating_add((KEY_BYTES + key.heap_bytes()) as u64))
+    })
+}
+
+fn of_value(value: &Value) -> u64 {
+    match value {
+        Value::String(string) => string.heap_bytes() as u64,
+        Value::List(list) => elements(list.len(), LIST_ELEMENT_BYTES, |at| list.get(at).map(Blob::heap_bytes)),
+        Value::Set(set) => elements(set.len(), SET_ELEMENT_BYTES, |at| set.at(at).map(Blob::heap_bytes)),
+        Value::ZSet(zset) => {
+            elements(zset.len(), ZSET_ELEMENT_BYTES, |at| zset.at(at).map(|(member, _)| member.heap_bytes()))
+        }
+        Value::Hash(hash) => elements(hash.len(), HASH_ELEMENT_BYTES, |at| {
+            hash.at(at).map(|(name, field)| name.heap_bytes().saturating_add(field.value.heap_bytes()))
+        }),
+        Value::Stream(stream) => of_stream(stream),
+        Value::Other => 0,
+    }
+}
+
+fn of_stream(stream: &Stream) -> u64 {
+    let entries = elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
+        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + name.heap_bytes() + value.heap_bytes();
+        stream.at(at).map(|(_, fields)| fields.iter().map(pair).fold(0, usize::saturating_add))
+    });
+    let pending = stream.groups().map(|(_, group)| group.pending_len()).fold(0, usize::saturating_add);
+    entries.saturating_add(pending.saturating_mul(STREAM_PENDING_BYTES) as u64)
+}
+
+fn elements(len: usize, each: usize, heap: impl Fn(usize) -> Option<usize>) -> u64 {
+    sampled(len, ELEMENTS_MAX, |at| Some(heap(at)?.saturating_add(each) as u64))
+}
+
+/// The sum over `len` things of which at most `max` are looked at.
+fn sampled(len: usize, max: usize, bytes: impl Fn(usize) -> Option<u64>) -> u64 {
+    let step = len.div_ceil(max).max(1);
+    let (mut seen, mut sum) = (0u128, 0u128);
+    for at in (0..len).step_by(step) {
+        sum = sum.saturating_add(u128::from(bytes(at).unwrap_or(0)));
+        seen = seen.saturating_add(1);
+    }
+    let scaled = sum.saturating_mul(len as u128).checked_div(seen).unwrap_or(0);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Entry;
+    use crate::value::List;
+    use crate::value::stream::{Fields, Group, Id};
+
+    fn filled(keys: usize, bytes: usize) -> Keyspace {
+        let mut keyspace = Keyspace::default();
+        for n in 0..keys {
+            let key = Blob::new(format!("key:{n}").as_bytes());
+            keyspace.db_mut(0).insert(key, Entry::new(Blob::new(&vec![b'x'; bytes])));
+        }
+        keyspace
+    }
+
+    #[test]
+    fn nothing_takes_nothing() {
+        assert_eq!(estimate(&Keyspace::default()), 0);
+    }
+
+    #[test]
+    fn the_estimate_follows_the_contents_and_sampling_keeps_to_the_mean() {
+        let few = estimate(&filled(100, 1000));
+        assert!((100_000..200_000).contains(&few), "{few}");
+        let many = estimate(&filled(KEYS_MAX * 2 + 1, 1000));
+        let expected = few / 100 * (KEYS_MAX as u64 * 2 + 1);
+        assert!(many.abs_diff(expected) < expected / 100, "{many} {expected}");
+    }
+
+    #[test]
+    fn a_stream_counts_by_its_entries_and_by_what_is_pending() {
+        let value = Blob::new(&[b'x'; 100]);
+        let fields: Fields = [(Blob::from("f"), value)].into();
+        let mut stream = Stream::from_sorted((1..=10_000).map(|ms| (Id::new(ms, 0), fields.clone())));
+        let bytes = of_value(&stream.clone().into());
+        assert!((1_000_000..3_000_000).contains(&bytes), "{bytes}");
+        let mut group = Group::default();
+        (1..=1000).for_each(|ms| group.assign(Id::new(ms, 0), b"c", 0, 1));
+        stream.put_group(Blob::from("g"), group);
+        assert_eq!(of_value(&stream.into()) - bytes, 1000 * STREAM_PENDING_BYTES as u64);
+    }
+
+    #[test]
+    fn an_aggregate_counts_by_its_elements() {
+        let mut list = List::default();
+        (0..10_000).for_each(|_| list.push_back(Blob::new(&[b'x'; 100])));
+        let mut keyspace = Keyspace::default();
+        keyspace.db_mut(3).insert(Blob::from("list"), Entry::new(list));
+        let bytes = estimate(&keyspace);
+        assert!((1_000_000..2_000_000).contains(&bytes), "{bytes}");
+    }
+}

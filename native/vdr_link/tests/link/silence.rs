@@ -1,0 +1,178 @@
+//! Who does not speak, does not listen, or is not ready.
+
+use crate::fake_primary::{FakePrimary, ID, PATIENCE, frame, streaming};
+use crate::tape::{Ended, Tape};
+use std::time::{Duration, Instant};
+use vdr_link::{Credentials, LinkConfig, LinkState, Retry, Secret};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// The end of a link to a primary that does this and then nothing.
+fn silent_after(tune: impl Fn(&mut LinkConfig), act: impl Fn(&mut crate::fake_primary::Peer)) -> Ended {
+    let primary = FakePrimary::start();
+    let tape = Tape::new();
+    let mut config = primary.config();
+    tune(&mut config);
+    let _link = tape.attach(config);
+    let mut peer = primary.accept();
+    act(&mut peer);
+    let since = Instant::now();
+    let end = tape.end();
+    assert!(since.elapsed() < PATIENCE / 2);
+    peer.closed();
+    end
+}
+
+fn short_read(config: &mut LinkConfig) {
+    config.timeouts.read = SHORT;
+}
+
+#[test]
+fn a_primary_that_accepts_and_says_nothing_is_left_after_the_handshake_timeout() {
+    let end = silent_after(|config| config.timeouts.handshake = SHORT, |_| ());
+    assert_eq!((end.code, end.retry, end.state), ("handshake_timeout", Retry::Soon, LinkState::Ping));
+    let end = silent_after(
+        |config| config.timeouts.handshake = SHORT,
+        |peer| {
+            peer.command();
+            peer.send("+PONG\r\n+O");
+        },
+    );
+    assert_eq!((end.code, end.state), ("handshake_timeout", LinkState::ReplconfListeningPort));
+}
+
+#[test]
+fn newlines_do_not_prolong_the_handshake() {
+    let primary = FakePrimary::start();
+    let tape = Tape::new();
+    let mut config = primary.config();
+    config.timeouts.handshake = SHORT;
+    let _link = tape.attach(config);
+    let mut peer = primary.accept();
+    while peer.try_send("\n").is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(tape.end().code, "handshake_timeout");
+}
+
+#[test]
+fn a_primary_that_falls_silent_is_left_after_the_read_timeout_wherever_it_is() {
+    let end = silent_after(short_read, |peer| drop(peer.greet()));
+    assert_eq!((end.code, end.retry, end.state), ("read_timeout", Retry::Soon, LinkState::Psync));
+    let end = silent_after(short_read, |peer| {
+        peer.greet();
+        peer.send(format!("+FULLRESYNC {ID} 1\r\n\n"));
+    });
+    assert_eq!((end.code, end.state), ("read_timeout", LinkState::RdbTransfer));
+    let end = silent_after(short_read, |peer| {
+        peer.greet();
+        peer.send(format!("+FULLRESYNC {ID} 1\r\n$5\r\nfil"));
+    });
+    assert_eq!((end.code, end.state), ("read_timeout", LinkState::RdbTransfer));
+    let end = silent_after(short_read, |peer| {
+        peer.full_sync(1, "file#");
+        peer.send(&frame(&["PING"])[..5]);
+    });
+    assert_eq!((end.code, end.state), ("read_timeout", LinkState::Streaming));
+}
+
+#[test]
+fn a_primary_that_takes_nothing_is_left_after_the_write_timeout() {
+    // More than the kernels between us hold, so that it stays with us.
+    let username = Some("u".repeat(64 << 20));
+    let end = silent_after(
+        |config| {
+            config.credentials = Some(Credentials { username: username.clone(), password: Secret::new("hunter2") });
+            config.timeouts.write = SHORT;
+        },
+        |peer| {
+            peer.command();
+            peer.send("+PONG\r\n");
+        },
+    );
+    assert_eq!((end.code, end.retry, end.state), ("write_timeout", Retry::Soon, LinkState::Auth));
+}
+
+#[test]
+fn a_primary_that_takes_nothing_is_still_read_until_then() {
+    let tape = Tape::new();
+    let (_primary, mut peer, link) = streaming(&tape, |config| config.ack_interval = Duration::from_millis(1));
+    // Not one acknowledgement is read here.
+    for _ in 0..2000 {
+        peer.send(frame(&["REPLCONF", "GETACK", "*"]));
+    }
+    tape.wait("all commands", |notes| notes.commands.len() == 2000);
+    tape.stop(&link);
+}
+
+#[test]
+fn a_sink_that_is_not_ready_slows_the_primary_down_while_acknowledgements_go_on() {
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |config| {
+        config.ack_interval = Duration::from_millis(20);
+        short_read(config);
+    });
+    peer.send(frame(&["PING"]));
+    peer.ack_of(114);
+    tape.make_unready();
+    peer.send(frame(&["PING"]));
+    let (ticks, since) = (tape.see(|notes| notes.ticks), Instant::now());
+    while since.elapsed() < SHORT * 3 {
+        assert_eq!(peer.ack(), 114, "nothing is read");
+    }
+    assert!(tape.see(|notes| notes.ticks) > ticks + 5);
+    assert_eq!(tape.see(|notes| notes.end.clone()), None, "the silence is our own doing");
+    tape.set_ready(true);
+    peer.ack_of(128);
+}
+
+#[test]
+fn a_sink_that_is_not_ready_before_psync_is_answered_costs_no_thread() {
+    let handshake = Duration::from_secs(2);
+    let primary = FakePrimary::start();
+    let tape = Tape::new();
+    let mut config = primary.config();
+    config.timeouts.handshake = handshake;
+    let link = tape.attach(config);
+    let mut peer = primary.accept();
+    peer.greet();
+    tape.set_ready(false);
+    peer.send("\n");
+    // The alarm that was set for the handshake rings, and nothing is due any more.
+    std::thread::sleep(handshake + SHORT);
+    let polls = tape.see(|notes| notes.ready_polls);
+    std::thread::sleep(SHORT);
+    // A link that spins asks the sink thousands of times.
+    assert!(tape.see(|notes| notes.ready_polls) - polls < 10);
+    tape.set_ready(true);
+    peer.send(format!("+FULLRESYNC {ID} 3\r\n$5\r\nfile#"));
+    peer.ack_of(3);
+    tape.stop(&link);
+}
+
+#[test]
+fn a_sink_that_is_never_ready_can_be_stopped() {
+    let tape = Tape::new();
+    let (_primary, _peer, link) = streaming(&tape, |_| ());
+    tape.set_ready(false);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(tape.stop(&link) < PATIENCE / 4);
+    assert_eq!(tape.end().state, LinkState::Streaming);
+}
+
+#[test]
+fn the_time_that_a_sink_works_is_none_in_which_the_primary_is_silent() {
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |config| {
+        config.timeouts.read = SHORT;
+        config.timeouts.write = SHORT;
+    });
+    let work = frame(&["WORK", "900"]);
+    let mut applied = 100;
+    for _ in 0..3 {
+        peer.send([work.as_slice(), &frame(&["REPLCONF", "GETACK", "*"])].concat());
+        applied += work.len() as u64 + 37;
+        peer.ack_of(applied);
+    }
+    assert_eq!(tape.see(|notes| notes.end.clone()), None);
+}

@@ -1,0 +1,44 @@
+//! A snapshot to read from, and the shortest way to run a source on it.
+
+use std::sync::Arc;
+use vdr_core::blob::Blob;
+use vdr_core::commands::Arg;
+use vdr_core::keyspace::{Entry, Keyspace};
+use vdr_core::live::Snapshot;
+use vdr_core::value::{Field, Hash, List, Score, ZSet};
+use vdr_lua::{Engine, Limits, LuaValue, ScriptError, Subject};
+
+/// A leaderboard of `members` (the first three at half points), an item and its owner, a list, 10,000 small strings.
+pub fn subject(members: usize) -> Subject {
+    let mut keyspace = Keyspace::default();
+    let db = keyspace.db_mut(0);
+    let scores = (0..members).filter_map(|i| Score::new(i as f64 + if i < 3 { 0.5 } else { 0.0 }));
+    let names = (0..members).map(|i| Blob::new(format!("player:{i:06}").as_bytes()));
+    db.insert(Blob::from("leaderboard"), Entry::new(ZSet::from_members(names.zip(scores), members <= 128)));
+    db.insert(Blob::from("item:456:owner_id"), Entry::new(Blob::from("77")));
+    let fields = [("name", "Ona"), ("city", "Kaunas")];
+    let fields = fields.map(|(name, value)| (Blob::from(name), Field::from(Blob::from(value))));
+    db.insert(Blob::from("user:77"), Entry::new(Hash::from_iter(fields)));
+    db.insert(Blob::from("queue"), Entry::new(List::from_iter(["a", "b"].map(Blob::from))));
+    for i in 0..10_000 {
+        db.insert(Blob::new(format!("k:{i:05}").as_bytes()), Entry::new(Blob::from_int(i)));
+    }
+    Subject {
+        snapshot: Arc::new(Snapshot { keyspace, ..Snapshot::default() }),
+        db: 0,
+        now_ms: 1_000_000,
+        abandoned: None,
+    }
+}
+
+pub fn run_with(
+    engine: &Engine,
+    subject: &Subject,
+    source: &str,
+    keys: &[&[u8]],
+    args: &[Arg<'_>],
+    limits: Limits,
+) -> Result<LuaValue, ScriptError> {
+    let script = engine.script(source.as_bytes())?;
+    engine.run(&script, subject.clone(), keys, args, limits)
+}

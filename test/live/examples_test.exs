@@ -1,0 +1,110 @@
+defmodule Vdr.Live.ExamplesTest do
+  # The examples of the documents, as they stand there but for the port.
+  use Vdr.Test.LiveCase, async: true
+
+  live_test "a write is read from memory", %{port: port}, mirror: false do
+    {:ok, vdr} = Veidrodelis.start_link(id: {:myid, port}, host: "localhost", port: port)
+    {:ok, rdx} = Redix.start_link(host: "localhost", port: port)
+    # Unlike a reader of the documents, the test does not give the first full sync seconds to happen.
+    :ok = Veidrodelis.await_ready({:myid, port})
+    Redix.command!(rdx, ["SET", "user:123:name", "Alice"])
+
+    Process.sleep(100)
+    {:ok, "Alice"} = Veidrodelis.get({:myid, port}, 0, "user:123:name")
+
+    Veidrodelis.stop(vdr)
+    Redix.stop(rdx)
+    assert {:error, :not_found} = Veidrodelis.get({:myid, port}, 0, "user:123:name")
+  end
+
+  live_test "a list of reads sees one snapshot while writers race", %{server: server, redis: redis, id: id} do
+    Redix.command!(redis, ["SET", "status", "ok"])
+    Redix.command!(redis, ["RPUSH", "events", "0"])
+    Mirror.settle(id, redis)
+    writer = race(server)
+
+    read = fn ->
+      {:ok, results} = Veidrodelis.read_tx(id, 0, [{:lrange, "events", 0, -1}, {:llen, "events"}, {:get, "status"}])
+      [{:ok, events}, {:ok, length}, {:ok, "ok"}] = results
+      assert length == length(events)
+      length
+    end
+
+    for _ <- 1..2_000, do: read.()
+    # On a busy machine these may have been over before the writer's first write arrived.
+    Mirror.eventually("the writer writes while we read", fn -> read.() > 1 end)
+    for _ <- 1..2_000, do: read.()
+    Task.shutdown(writer, :brutal_kill)
+  end
+
+  # Pushes and trims, so that the list stays short enough to be read thousands of times.
+  defp race(server) do
+    test = self()
+
+    task =
+      Task.async(fn ->
+        redis = Server.connect!(server)
+        Redix.command!(redis, ["RPUSH", "events", "first"])
+        send(test, :racing)
+
+        for n <- Stream.iterate(1, &(&1 + 1)) do
+          Redix.pipeline!(redis, [["RPUSH", "events", n], ["LTRIM", "events", -(rem(n, 50) + 1), -1]])
+        end
+        |> Stream.run()
+      end)
+
+    assert_receive :racing, 5_000
+    task
+  end
+
+  live_test "a watch tells of a write", %{redis: rdx, id: id} do
+    Redix.command!(rdx, ["SET", "user:123:name", "Alice"])
+    Mirror.settle(id, rdx)
+
+    ref = make_ref()
+    :ok = Veidrodelis.watch(id, 0, "user:123:name", ref)
+    assert {:error, :already_registered} = Veidrodelis.watch(id, 0, "user:123:name", ref)
+
+    Redix.command!(rdx, ["SET", "user:123:name", "Bob"])
+
+    assert_receive {^ref, %Vdr.WatchEvent.Update{command: {:set, "user:123:name", _}}}, 2000
+    assert {:ok, "Bob"} = Veidrodelis.get(id, 0, "user:123:name")
+
+    :ok = Veidrodelis.unwatch(id, 0, "user:123:name")
+    assert {:error, :not_found} = Veidrodelis.unwatch(id, 0, "user:123:name")
+
+    Redix.command!(rdx, ["SET", "user:123:name", "Carol"])
+    Mirror.settle(id, rdx)
+    refute_received {^ref, _event}
+  end
+
+  live_test "a watch makes a write synchronous", %{redis: redis, id: id} do
+    ref = make_ref()
+    :ok = Veidrodelis.watch(id, 0, "events_version", ref)
+
+    for expected <- 1..200 do
+      ["OK", "QUEUED", "QUEUED", [_, version]] =
+        Redix.pipeline!(redis, [["MULTI"], ["LPUSH", "events", "myevent"], ["INCR", "events_version"], ["EXEC"]])
+
+      assert version == expected
+      assert :ok = wait_min_version(id, ref, "events_version", version)
+      assert {:ok, length} = Veidrodelis.llen(id, 0, "events")
+      assert length >= version
+    end
+  end
+
+  defp wait_min_version(vdr_id, ref, key, min_version) do
+    receive do
+      {^ref, _command} ->
+        {:ok, version} = Veidrodelis.get(vdr_id, 0, key)
+
+        if String.to_integer(version) >= min_version do
+          :ok
+        else
+          wait_min_version(vdr_id, ref, key, min_version)
+        end
+    after
+      1000 -> {:error, :timeout}
+    end
+  end
+end

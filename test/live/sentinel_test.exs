@@ -1,0 +1,235 @@
+defmodule Vdr.Live.SentinelTest do
+  # Real Sentinels and real servers. Each test has a cluster of its own, of whichever server is at hand first; one goes over all.
+  use ExUnit.Case, async: true
+
+  alias Vdr.Test.{Compare, FakeServer, Mirror, Sentinels, Server}
+
+  @moduletag capture_log: true
+  @moduletag timeout: 180_000
+
+  setup do
+    Process.flag(:trap_exit, true)
+    :ok
+  end
+
+  defp write!(cluster, commands) do
+    {:ok, redis} = Redix.start_link(host: "127.0.0.1", port: Sentinels.primary_port(cluster))
+    Redix.pipeline!(redis, commands)
+    redis
+  end
+
+  # Writes may be refused or lost while a failover goes on; then the next attempt counts.
+  defp await_write(cluster, id, key) do
+    Mirror.eventually("a write to the new primary is seen", fn -> Veidrodelis.info(id) end, fn ->
+      value = Integer.to_string(System.unique_integer())
+
+      with {:ok, redis} <- Redix.start_link(host: "127.0.0.1", port: Sentinels.primary_port(cluster)),
+           {:ok, "OK"} <- Redix.command(redis, ["SET", key, value]) do
+        Process.sleep(100)
+        Veidrodelis.get(id, 0, key) == {:ok, value}
+      else
+        _not_now -> false
+      end
+    end)
+  end
+
+  defp server_on(cluster, port), do: Enum.find(cluster.servers, &(Server.port(&1) == port))
+  defp fill, do: for(n <- 1..200, do: ["SET", "key:#{n}", "value #{n}"])
+
+  for binary <- Server.available() do
+    @tag binary: binary
+    test "#{binary.name}: a planned failover is followed by partial resync, and nobody takes the mirror for a replica",
+         %{binary: binary} do
+      cluster = Sentinels.start!(binary: binary)
+      id = Sentinels.mirror!(cluster)
+      :ok = Veidrodelis.subscribe(id)
+      :ok = Veidrodelis.await_ready(id, 20_000)
+      first = Sentinels.primary_port(cluster)
+      assert %{primary: {"127.0.0.1", ^first}, role: :primary} = Veidrodelis.info(id)
+      redis = write!(cluster, fill())
+      Mirror.settle(id, redis)
+
+      # Sentinel reads the primary's INFO every ten seconds, and at once after a change.
+      Process.sleep(1500)
+
+      for sentinel <- cluster.sentinels do
+        ports = Enum.map(Sentinels.replicas(sentinel), & &1["port"])
+        assert ports == [Integer.to_string(Server.port(List.last(cluster.servers)))]
+      end
+
+      assert Sentinels.failover!(cluster) == "OK"
+      assert_receive {:veidrodelis, ^id, :switched, %{primary: {"127.0.0.1", second}}}, 20_000
+      assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}, sync: :partial}}, 20_000
+      assert second != first
+      await_write(cluster, id, "after")
+      redis = Server.connect!(server_on(cluster, second))
+      Redix.pipeline!(redis, for(n <- 1..200//2, do: ["DEL", "key:#{n}"]))
+      Mirror.settle(id, redis)
+      Compare.assert_equal(redis, id, [0])
+      assert %{full_syncs: 1, partial_syncs: partial} = Veidrodelis.info(id)
+      assert partial >= 1
+
+      for sentinel <- cluster.sentinels, replica <- Sentinels.replicas(sentinel) do
+        assert replica["port"] == Integer.to_string(first)
+      end
+    end
+  end
+
+  test "a killed primary is followed by the promoted one" do
+    cluster = Sentinels.start!()
+    id = Sentinels.mirror!(cluster)
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    redis = write!(cluster, fill())
+    Mirror.settle(id, redis)
+    first = Sentinels.primary_port(cluster)
+    Server.kill(server_on(cluster, first))
+
+    Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
+      match?(%{primary: {_host, port}, state: :streaming} when port != first, Veidrodelis.info(id))
+    end)
+
+    await_write(cluster, id, "after")
+    redis = Server.connect!(server_on(cluster, Sentinels.primary_port(cluster)))
+    Mirror.settle(id, redis)
+    Compare.assert_equal(redis, id, [0])
+    assert Veidrodelis.info(id).full_syncs == 1
+  end
+
+  test "a primary that hangs is left as soon as Sentinel names another, long before it counts as silent" do
+    cluster = Sentinels.start!()
+    id = Sentinels.mirror!(cluster, read_timeout: 600_000)
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    redis = write!(cluster, fill())
+    Mirror.settle(id, redis)
+    :ok = Veidrodelis.subscribe(id)
+    first = Sentinels.primary_port(cluster)
+    Server.pause(server_on(cluster, first))
+    assert_receive {:veidrodelis, ^id, :switched, %{from: {"127.0.0.1", ^first}}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}, 20_000
+    await_write(cluster, id, "after")
+    Server.resume(server_on(cluster, first))
+
+    # The old primary comes back, is made a replica, and nobody follows it.
+    Process.sleep(1500)
+    await_write(cluster, id, "after all")
+    assert %{primary: {_host, second}} = Veidrodelis.info(id)
+    assert second != first
+  end
+
+  test "the Sentinel that is listened to may die: the next one tells of the failover" do
+    cluster = Sentinels.start!()
+    id = Sentinels.mirror!(cluster, read_timeout: 600_000)
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    [first | others] = cluster.sentinels
+    Server.kill(first)
+    cluster = %{cluster | sentinels: others}
+    primary = Sentinels.primary_port(cluster)
+    Server.pause(server_on(cluster, primary))
+
+    Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
+      match?(%{primary: {_host, port}, state: :streaming} when port != primary, Veidrodelis.info(id))
+    end)
+  end
+
+  test "all Sentinels down at start: told so, and followed once they are there" do
+    cluster = Sentinels.start!(sentinels: 1)
+    Enum.each(cluster.sentinels, &Server.kill/1)
+    id = Sentinels.mirror!(cluster)
+
+    Mirror.eventually("the reason is known", fn -> Veidrodelis.info(id) end, fn ->
+      match?({:no_sentinel_reachable, _detail}, Veidrodelis.info(id).last_error)
+    end)
+
+    assert Veidrodelis.info(id).primary == nil
+    Enum.each(cluster.sentinels, &Server.restart/1)
+    assert :ok = Veidrodelis.await_ready(id, 20_000)
+  end
+
+  test "an unknown group is told apart" do
+    cluster = Sentinels.start!(servers: 1, sentinels: 1)
+    id = Sentinels.mirror!(cluster, sentinel: [group: "nobody's"])
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :unknown_group}
+    assert {:unknown_group, detail} = Veidrodelis.info(id).last_error
+    assert detail =~ "nobody's"
+
+    id = Sentinels.mirror!(cluster, sentinel: [group: "nobody's", role: :replica])
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :unknown_group}
+  end
+
+  test "a replica is followed when one is wanted; without any that is told" do
+    cluster = Sentinels.start!(sentinels: 1)
+    [primary, replica] = cluster.servers
+    id = Sentinels.mirror!(cluster, sentinel: [role: :replica])
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    port = Server.port(replica)
+    assert %{primary: {"127.0.0.1", ^port}, role: :replica} = Veidrodelis.info(id)
+    redis = Server.connect!(primary)
+    Redix.command!(redis, ["SET", "k", "through the replica"])
+
+    Mirror.eventually("the relayed write", fn -> Veidrodelis.info(id) end, fn ->
+      Veidrodelis.get(id, 0, "k") == {:ok, "through the replica"}
+    end)
+
+    Server.kill(replica)
+
+    Mirror.eventually("no replica is left", fn -> Veidrodelis.info(id) end, fn ->
+      match?({:no_usable_replica, _detail}, Veidrodelis.info(id).last_error)
+    end)
+
+    assert Veidrodelis.get(id, 0, "k") == {:ok, "through the replica"}
+  end
+
+  test "a Sentinel that lies about the role is not believed" do
+    cluster = Sentinels.start!(sentinels: 1)
+    replica_port = cluster.servers |> List.last() |> Server.port() |> Integer.to_string()
+    [sentinel] = cluster.sentinels
+
+    liar =
+      FakeServer.primary!(fn
+        "SENTINEL GET-MASTER-ADDR-BY-NAME " <> _group ->
+          "*2\r\n$9\r\n127.0.0.1\r\n$#{byte_size(replica_port)}\r\n#{replica_port}\r\n"
+
+        "SENTINEL SENTINELS " <> _group ->
+          "*0\r\n"
+
+        _other ->
+          "-ERR no\r\n"
+      end)
+
+    id = Sentinels.mirror!(cluster, sentinel: [sentinels: [[host: "127.0.0.1", port: liar]]])
+
+    Mirror.eventually("the lie is seen", fn -> Veidrodelis.info(id) end, fn ->
+      match?({:wrong_role, "ROLE: replica"}, Veidrodelis.info(id).last_error)
+    end)
+
+    refute Veidrodelis.info(id).ready
+
+    # One that talks rubbish or hangs up is passed over.
+    rubbish = FakeServer.start!(fn socket -> :gen_tcp.send(socket, "HTTP/1.1 400 Bad Request\r\n\r\n") end)
+    addresses = for port <- [rubbish, Server.port(sentinel)], do: [host: "127.0.0.1", port: port]
+    id = Sentinels.mirror!(cluster, sentinel: [sentinels: addresses])
+    assert :ok = Veidrodelis.await_ready(id, 20_000)
+  end
+
+  test "a Sentinel's password is asked for and given, and hosts are mapped" do
+    cluster = Sentinels.start!(servers: 1, sentinels: 1)
+    [sentinel] = cluster.sentinels
+    Sentinels.command!(Server.port(sentinel), ["CONFIG", "SET", "requirepass", "sesame"])
+
+    id = Sentinels.mirror!(cluster)
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :sentinel_refused}
+
+    id = Sentinels.mirror!(cluster, sentinel: [connect_opts: [password: "wrong sesame"]])
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :sentinel_refused}
+    refute inspect(Veidrodelis.info(id)) =~ "sesame"
+
+    id =
+      Sentinels.mirror!(cluster, sentinel: [connect_opts: [password: "sesame"], host_map: fn _host -> "localhost" end])
+
+    assert :ok = Veidrodelis.await_ready(id, 20_000)
+    assert {:ok, {"localhost", _port}} = Veidrodelis.get_connected_to(id)
+
+    id = Sentinels.mirror!(cluster, sentinel: [connect_opts: [password: "sesame"], host_map: fn _host -> :oops end])
+    assert Veidrodelis.await_ready(id, 20_000) == {:error, :bad_host_map}
+  end
+end

@@ -1,0 +1,160 @@
+# The project has no dependency, and its documents show their examples with Redix, the client that most Elixir programs
+# use. This stand-in has Redix' names and call shapes for what the tests, the demo and the benches need: RESP2 over one
+# TCP connection. It is compiled in the test environment only.
+defmodule Redix.Error do
+  @moduledoc false
+  defexception [:message]
+end
+
+defmodule Redix.ConnectionError do
+  @moduledoc false
+  defexception [:reason]
+  @impl Exception
+  def message(%{reason: reason}), do: "connection: #{inspect(reason)}"
+end
+
+defmodule Redix do
+  @moduledoc false
+  use GenServer
+
+  @timeout_ms 60_000
+
+  def start_link(opts \\ []) do
+    GenServer.start_link(__MODULE__, opts)
+  end
+
+  def stop(redis), do: GenServer.stop(redis)
+
+  @doc "One command: `{:ok, reply}` or `{:error, error}`."
+  def command(redis, command, _opts \\ []) do
+    case pipeline(redis, [command]) do
+      {:ok, [%Redix.Error{} = error]} -> {:error, error}
+      {:ok, [reply]} -> {:ok, reply}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  @doc "Many commands in one write: `{:ok, replies}`, where a refused command's reply is a `Redix.Error`."
+  def pipeline(redis, commands, _opts \\ []) do
+    GenServer.call(redis, {:pipeline, commands}, :infinity)
+  end
+
+  def command!(redis, command, opts \\ []), do: bang(command(redis, command, opts))
+  def pipeline!(redis, commands, opts \\ []), do: bang(pipeline(redis, commands, opts))
+
+  defp bang({:ok, reply}), do: reply
+  defp bang({:error, error}), do: raise(error)
+
+  # ---- the process
+
+  @impl GenServer
+  def init(opts) do
+    host = opts |> Keyword.get(:host, "localhost") |> String.to_charlist()
+    port = Keyword.get(opts, :port, 6379)
+
+    with {:ok, socket} <-
+           :gen_tcp.connect(host, port, [:binary, active: false, nodelay: true, buffer: 65_536], @timeout_ms),
+         {:ok, state} <- greet(%{socket: socket, buffer: ""}, opts) do
+      {:ok, state}
+    else
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp greet(state, opts) do
+    auth = if opts[:password], do: [["AUTH"] ++ List.wrap(opts[:username]) ++ [opts[:password]]], else: []
+    select = if opts[:database], do: [["SELECT", opts[:database]]], else: []
+
+    case auth ++ select do
+      [] ->
+        {:ok, state}
+
+      commands ->
+        {:ok, replies, state} = exchange(state, commands)
+        refused = Enum.find(replies, &match?(%Redix.Error{}, &1))
+        if refused, do: {:error, refused}, else: {:ok, state}
+    end
+  end
+
+  @impl GenServer
+  def handle_call({:pipeline, commands}, _from, state) do
+    case exchange(state, commands) do
+      {:ok, replies, state} -> {:reply, {:ok, replies}, state}
+      {:error, reason} -> {:stop, :normal, {:error, %Redix.ConnectionError{reason: reason}}, state}
+    end
+  end
+
+  defp exchange(state, commands) do
+    with :ok <- :gen_tcp.send(state.socket, Enum.map(commands, &pack/1)) do
+      replies(state, length(commands), [])
+    end
+  catch
+    {:closed, reason} -> {:error, reason}
+  end
+
+  defp replies(state, 0, done), do: {:ok, Enum.reverse(done), state}
+
+  defp replies(state, left, done) do
+    {reply, buffer} = read(state.socket, state.buffer)
+    replies(%{state | buffer: buffer}, left - 1, [reply | done])
+  end
+
+  # ---- RESP2
+
+  @doc "A command as the server takes it."
+  def pack(command) do
+    parts =
+      for word <- command do
+        word = if is_binary(word), do: word, else: to_string(word)
+        [?$, Integer.to_string(byte_size(word)), "\r\n", word, "\r\n"]
+      end
+
+    [?*, Integer.to_string(length(command)), "\r\n" | parts]
+  end
+
+  defp read(socket, buffer) do
+    case line(socket, buffer) do
+      {"+" <> text, rest} -> {text, rest}
+      {"-" <> text, rest} -> {%Redix.Error{message: text}, rest}
+      {":" <> number, rest} -> {String.to_integer(number), rest}
+      {"$-1", rest} -> {nil, rest}
+      {"$" <> length, rest} -> bulk(socket, rest, String.to_integer(length))
+      {"*-1", rest} -> {nil, rest}
+      {"*" <> count, rest} -> array(socket, rest, String.to_integer(count), [])
+    end
+  end
+
+  defp array(_socket, buffer, 0, done), do: {Enum.reverse(done), buffer}
+
+  defp array(socket, buffer, left, done) do
+    {item, buffer} = read(socket, buffer)
+    array(socket, buffer, left - 1, [item | done])
+  end
+
+  defp bulk(socket, buffer, length) do
+    case buffer do
+      <<bytes::binary-size(length), "\r\n", rest::binary>> ->
+        {bytes, rest}
+
+      short ->
+        missing = length + 2 - byte_size(short)
+        more = receive_bytes(socket, missing)
+        <<bytes::binary-size(length), "\r\n">> = short <> more
+        {bytes, ""}
+    end
+  end
+
+  defp line(socket, buffer) do
+    case :binary.split(buffer, "\r\n") do
+      [line, rest] -> {line, rest}
+      [partial] -> line(socket, partial <> receive_bytes(socket, 0))
+    end
+  end
+
+  defp receive_bytes(socket, length) do
+    case :gen_tcp.recv(socket, length, @timeout_ms) do
+      {:ok, bytes} -> bytes
+      {:error, reason} -> throw({:closed, reason})
+    end
+  end
+end

@@ -1,0 +1,104 @@
+defmodule Vdr.Test.Sentinels do
+  @moduledoc """
+  A small cluster for a test: real servers, the first of which is the primary, watched by real Sentinels that are in a hurry.
+  """
+
+  alias Vdr.Test.{Mirror, Server}
+
+  @group "mymaster"
+  @down_after_ms 500
+
+  defstruct [:servers, :sentinels, :binary]
+
+  def group, do: @group
+
+  @doc "Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other."
+  def start!(opts \\ []) do
+    binary = opts[:binary] || Server.any()
+    config = Keyword.get(opts, :config, [])
+    [primary | others] = for _ <- 1..Keyword.get(opts, :servers, 2), do: Server.start!(binary: binary, config: config)
+
+    for other <- others,
+        do: command!(Server.port(other), ["REPLICAOF", "127.0.0.1", Integer.to_string(Server.port(primary))])
+
+    Mirror.eventually("the replicas are linked", fn ->
+      command!(Server.port(primary), ["INFO", "replication"]) =~ "connected_slaves:#{length(others)}" and
+        Enum.all?(others, &(command!(Server.port(&1), ["INFO", "replication"]) =~ "master_link_status:up"))
+    end)
+
+    sentinels = for _ <- 1..Keyword.get(opts, :sentinels, 3)//1, do: sentinel!(binary, Server.port(primary))
+    cluster = %__MODULE__{servers: [primary | others], sentinels: sentinels, binary: binary}
+    Mirror.eventually("the sentinels know all", fn -> Enum.all?(sentinels, &knows_all?(&1, cluster)) end)
+    cluster
+  end
+
+  @doc "The option `:sentinel` for a mirror."
+  def option(cluster, opts \\ []) do
+    sentinels = for sentinel <- cluster.sentinels, do: [host: "127.0.0.1", port: Server.port(sentinel)]
+    Keyword.merge([sentinels: sentinels, group: @group], opts)
+  end
+
+  @doc "A mirror that follows the cluster."
+  def mirror!(cluster, opts \\ []) do
+    id = {:sentinel_test, System.unique_integer([:positive])}
+    {sentinel, opts} = Keyword.pop(opts, :sentinel, [])
+    own = [id: id, sentinel: option(cluster, sentinel), reconnect_delay_ms: 50, max_reconnect_delay_ms: 1000]
+    ExUnit.Callbacks.start_supervised!({Veidrodelis, Keyword.merge(own, opts)})
+    id
+  end
+
+  @doc "What a Sentinel lists of the group's replicas: `[%{\"port\" => ...}]`."
+  def replicas(sentinel) do
+    for fields <- command!(Server.port(sentinel), ["SENTINEL", "REPLICAS", @group]) do
+      for [name, value] <- Enum.chunk_every(fields, 2), into: %{}, do: {name, value}
+    end
+  end
+
+  @doc "The port of the primary, as the first Sentinel that answers has it."
+  def primary_port(cluster) do
+    [_host, port] =
+      Enum.find_value(cluster.sentinels, fn sentinel ->
+        command!(Server.port(sentinel), ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", @group])
+      end)
+
+    String.to_integer(port)
+  end
+
+  def failover!(cluster), do: command!(Server.port(hd(cluster.sentinels)), ["SENTINEL", "FAILOVER", @group])
+
+  @doc "One command on a connection of its own."
+  def command!(port, words) do
+    {:ok, redis} = Redix.start_link(host: "127.0.0.1", port: port)
+    reply = Redix.command!(redis, words)
+    Redix.stop(redis)
+    reply
+  end
+
+  defp sentinel!(binary, primary_port) do
+    dir = Path.join(System.tmp_dir!(), "vdr-sentinel-#{System.pid()}-#{System.unique_integer([:positive])}")
+    File.mkdir_p!(dir)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
+    port = Server.free_port()
+    path = Path.join(dir, "sentinel.conf")
+
+    File.write!(path, """
+    port #{port}
+    bind 127.0.0.1
+    dir #{dir}
+    sentinel monitor #{@group} 127.0.0.1 #{primary_port} 2
+    sentinel down-after-milliseconds #{@group} #{@down_after_ms}
+    sentinel failover-timeout #{@group} 3000
+    sentinel parallel-syncs #{@group} 1
+    """)
+
+    Server.start!(binary: binary, dir: dir, port: port, sentinel: path)
+  end
+
+  defp knows_all?(sentinel, cluster) do
+    others = command!(Server.port(sentinel), ["SENTINEL", "SENTINELS", @group])
+    replicas = replicas(sentinel)
+
+    length(others) == length(cluster.sentinels) - 1 and length(replicas) == length(cluster.servers) - 1 and
+      Enum.all?(replicas, &(&1["master-link-status"] == "ok"))
+  end
+end

@@ -1,0 +1,101 @@
+defmodule Vdr.ScriptTest do
+  # Scripts at the border: options, results, errors, and where they run. What the engine allows is tested beside it.
+  use ExUnit.Case, async: true
+
+  alias Vdr.{Snapshot, Test.Mirror}
+
+  setup do
+    {:ok, snapshot} = Snapshot.from_commands([["SET", "a", "1"], ["RPUSH", "l", "x", "y"], ["HSET", "h", "f", "v"]])
+    %{snapshot: snapshot}
+  end
+
+  defp run(snapshot, script, opts \\ []), do: Veidrodelis.read_tx(snapshot, 0, script, opts)
+
+  test "results have their form in Elixir, in a quick attempt as on a thread", %{snapshot: snapshot} do
+    for prefix <- ["", "pcall(error) "], _turn <- 1..3 do
+      run = &run(snapshot, prefix <> &1)
+      assert run.("return nil") == {:ok, nil}
+      assert run.("return ts.get('a')") == {:ok, "1"}
+      assert run.("return ts.hgetall('h')") == {:ok, %{"f" => "v"}}
+      assert run.("return {ts.lrange('l', 0, -1), true, 1.5, 3, {}}") == {:ok, [["x", "y"], true, 1.5, 3, []]}
+      assert run.("return {[1] = 'a', [3] = 'b'}") == {:ok, %{"1" => "a", "3" => "b"}}
+      assert {:error, {:lua, :result, message}} = run.("return print or function() end")
+      assert message =~ "function"
+      assert {:error, {:lua, :runtime, "script:1: wrong_type"}} = run.("return ts.get('l')")
+    end
+  end
+
+  test "keys and arguments are those of the call", %{snapshot: snapshot} do
+    script = "return {KEYS, ARGV}"
+
+    for _turn <- 1..3 do
+      args = ["b", 1, 2.5, true, :word, ["x", ["y"]]]
+
+      assert run(snapshot, script, keys: ["k", <<0, 255>>], args: args) ==
+               {:ok, [["k", <<0, 255>>], ["b", 1, 2.5, true, "word", ["x", ["y"]]]]}
+
+      assert run(snapshot, script) == {:ok, [[], []]}
+    end
+  end
+
+  test "what is no script, option or argument is refused", %{snapshot: snapshot} do
+    refused = fn fun -> Exception.message(assert_raise(ArgumentError, fun)) end
+    assert refused.(fn -> run(snapshot, :script) end) =~ "what lua_load answered"
+    assert refused.(fn -> run(snapshot, "return 1", key: []) end) =~ ":key"
+    assert refused.(fn -> run(snapshot, "return 1", keys: [:a]) end) =~ "binaries"
+    assert refused.(fn -> run(snapshot, "return 1", keys: ["a" | "b"]) end) =~ "binaries"
+    assert refused.(fn -> run(snapshot, "return 1", args: [self()]) end) =~ "args"
+    assert refused.(fn -> run(snapshot, "return 1", timeout: 0) end) =~ ":timeout"
+    assert refused.(fn -> run(snapshot, "return 1", memory: :much) end) =~ ":memory"
+    assert refused.(fn -> Veidrodelis.lua_load(snapshot, 1) end) =~ "source"
+    assert refused.(fn -> Veidrodelis.read_tx(snapshot, -1, "return 1", []) end) =~ "db"
+  end
+
+  test "a loaded script cannot be forged, and bytecode is no source", %{snapshot: snapshot} do
+    assert {:ok, script} = Veidrodelis.lua_load(snapshot, "return ts.get('a')")
+    assert run(snapshot, script) == {:ok, "1"}
+    assert Veidrodelis.read_tx(snapshot, 0, script) == {:ok, "1"}
+    assert inspect(script) == "#Vdr.Script<>"
+    assert_raise ArgumentError, fn -> run(snapshot, %{script | native: make_ref()}) end
+    assert_raise ArgumentError, fn -> run(snapshot, %{script | native: snapshot.native}) end
+    assert_raise ArgumentError, fn -> run(snapshot, %{script | native: "return 1"}) end
+    assert {:error, {:lua, :syntax, _message}} = Veidrodelis.lua_load(snapshot, <<6, 3, 0, 1, 2, 3>>)
+    assert {:error, {:lua, :syntax, _message}} = Veidrodelis.lua_load(snapshot, "\eLua" <> <<0::80>>)
+  end
+
+  test "an unknown instance has no scripts" do
+    assert Veidrodelis.read_tx(:nobody, 0, "return 1", []) == {:error, :not_found}
+    assert Veidrodelis.lua_load(:nobody, "return 1") == {:error, :not_found}
+  end
+
+  test "limits are those of the call", %{snapshot: snapshot} do
+    assert {:error, {:lua, :timeout, message}} = run(snapshot, "while true do end", timeout: 30)
+    assert message =~ "30 ms"
+    assert {:error, {:lua, :memory, _}} = run(snapshot, "return #string.rep('x', 2e6)", memory: 1_000_000)
+    assert run(snapshot, "return #string.rep('x', 2e6)", memory: 10_000_000) == {:ok, 2_000_000}
+  end
+
+  test "long scripts of many processes take no scheduler from anybody", %{snapshot: snapshot} do
+    count = System.schedulers_online() * 4
+    busy = for _ <- 1..count, do: Task.async(fn -> run(snapshot, "while true do end", timeout: 400) end)
+    {:ok, large} = Snapshot.from_commands([["SADD", "s" | Enum.map(1..5000, &to_string/1)]])
+    started = System.monotonic_time(:millisecond)
+    # Reads that go to dirty schedulers.
+    for _ <- 1..20, do: assert({:ok, [_ | _]} = Veidrodelis.smembers(large, 0, "s"))
+    took = System.monotonic_time(:millisecond) - started
+    assert took < 400 * count / System.schedulers_online(), "large reads waited #{took} ms for scripts"
+    for answer <- Task.await_many(busy, 60_000), do: assert({:error, {:lua, :timeout, _}} = answer)
+  end
+
+  test "a killed process takes its script along", %{snapshot: snapshot} do
+    threads = System.schedulers_online() * 2
+
+    killed = for _ <- 1..threads, do: spawn(fn -> run(snapshot, "while true do end", timeout: 600_000) end)
+
+    Process.sleep(50)
+    for pid <- killed, do: Process.exit(pid, :kill)
+    # The threads are free again: this one is none for a quick attempt.
+    assert run(snapshot, "return pcall(ts.get, 'a')", timeout: 5000) == {:ok, true}
+    Mirror.eventually("a script runs", fn -> run(snapshot, "pcall(error) return 1") == {:ok, 1} end)
+  end
+end

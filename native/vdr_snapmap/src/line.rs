@@ -186,3 +186,122 @@ fn append<T>(parts: &mut Vec<T>, mut others: Vec<T>) {
     }
     parts.append(&mut others);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn retire(born: u64, part: u32) -> Vec<Retired<u32>> {
+        vec![Retired { born, part }]
+    }
+
+    #[test]
+    fn a_part_waits_for_those_between_its_birth_and_its_retirement() {
+        let line = Line::default();
+        let (two, free) = line.fork(1, vec![]).ok().unwrap();
+        let (three, more) = line.fork(two, retire(1, 10)).ok().unwrap();
+        let (four, most) = line.fork(three, retire(2, 20)).ok().unwrap();
+        assert!([free, more, most].iter().all(Vec::is_empty));
+        // Born in the third and retired by the fourth: nobody else reaches it once the third has ended.
+        let (_, free) = line.fork(four, retire(3, 30)).ok().unwrap();
+        assert!(free.is_empty());
+        assert_eq!(line.end(two, vec![], |_| vec![]).free, [20]);
+        assert_eq!(line.end(three, vec![], |_| vec![]).free, [30]);
+        assert_eq!(line.census(), (3, 1));
+        assert_eq!(line.end(1, vec![], |_| vec![]).free, [10]);
+    }
+
+    #[test]
+    fn what_waits_for_the_version_before_is_part_of_it_again_when_the_newest_ends() {
+        let line = Line::default();
+        let (two, _) = line.fork(1, vec![]).ok().unwrap();
+        assert!(!line.is_newest(1) && line.fork(1, retire(1, 5)).is_err());
+        let ended = line.end(two, retire(1, 10), |before| vec![before as u32 + 100]);
+        assert_eq!((ended.free, ended.last, line.is_newest(1), line.census()), (vec![101], false, true, (1, 0)));
+        assert!(line.end(1, vec![], |_| vec![]).last);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test --release -p vdr_snapmap loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A part's memory: reading it while it is freed, or after, is what loom finds.
+    type Memory = Arc<[UnsafeCell<bool>; 3]>;
+
+    fn read(memory: &Memory, part: usize) {
+        // SAFETY: loom checks that nobody writes meanwhile.
+        memory[part].with(|freed| assert!(unsafe { !*freed }, "read after it was freed"));
+    }
+
+    fn free(memory: &Memory, parts: Vec<usize>) {
+        for part in parts {
+            // SAFETY: loom checks that nobody reads or writes meanwhile.
+            memory[part].with_mut(|freed| assert!(unsafe { !std::mem::replace(&mut *freed, true) }, "freed twice"));
+        }
+    }
+
+    /// The writer publishes twice, replacing a part each time, while the readers of both older versions let go.
+    #[test]
+    fn loom_nothing_is_freed_while_a_version_that_reaches_it_lives() {
+        loom::model(|| {
+            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let line = Arc::new(Line::default());
+            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            // The second version replaces part 0 by part 1.
+            let (three, freed) = line.fork(two, vec![Retired { born: 1, part: 0 }]).ok().unwrap();
+            free(&memory, freed);
+            let readers: Vec<_> = [(1, 0), (two, 1)]
+                .map(|(generation, part)| {
+                    let (line, memory) = (line.clone(), memory.clone());
+                    thread::spawn(move || {
+                        read(&memory, part);
+                        free(&memory, line.end(generation, vec![], |_| vec![]).free);
+                    })
+                })
+                .into_iter()
+                .collect();
+            // The third version replaces part 1 by part 2.
+            let (four, freed) = line.fork(three, vec![Retired { born: two, part: 1 }]).ok().unwrap();
+            free(&memory, freed);
+            read(&memory, 2);
+            free(&memory, line.end(three, vec![], |_| vec![]).free);
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            let ended = line.end(four, vec![], |_| vec![]);
+            assert!(ended.last && ended.free.is_empty());
+            free(&memory, vec![2]);
+            (0..3).for_each(|part| memory[part].with(|freed| assert!(unsafe { *freed })));
+        });
+    }
+
+    /// A branch is dropped on another thread while its checkpoint waits to be the newest and then changes in place.
+    #[test]
+    fn loom_a_checkpoint_changes_only_after_the_branch_has_been_walked() {
+        loom::model(|| {
+            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let line = Arc::new(Line::default());
+            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            let branch = {
+                let (line, memory) = (line.clone(), memory.clone());
+                thread::spawn(move || {
+                    // The branch reaches part 0 of the checkpoint, and looks at it on its way to its own part 1.
+                    let ended = line.end(two, vec![], |_| {
+                        read(&memory, 0);
+                        vec![1]
+                    });
+                    free(&memory, ended.free);
+                })
+            };
+            if line.is_newest(1) {
+                // In place: part 0 is this generation's own.
+                free(&memory, vec![0]);
+            }
+            branch.join().unwrap();
+            assert!(line.end(1, vec![], |_| vec![]).last);
+        });
+    }
+}

@@ -205,9 +205,9 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             }
             Action::FullSync { replication_id, offset } => {
                 tracing::info!(vdr = self.config.label, replication_id, offset, "full sync");
+                self.enter(LinkState::RdbTransfer);
                 self.sink.sync_started(&replication_id, offset);
                 self.phase = Phase::Transfer(Transfer::new());
-                self.enter(LinkState::RdbTransfer);
             }
             Action::Continue { replication_id } => {
                 tracing::info!(vdr = self.config.label, replication_id, "partial sync");
@@ -221,6 +221,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn stream_from_now(&mut self) {
         self.phase = Phase::Stream { begun: false };
         self.enter(LinkState::Streaming);
+        self.sink.streaming();
         self.clock.spoke = Instant::now();
         self.acknowledge();
     }

@@ -8,8 +8,8 @@ use vdr_core::handshake::{Position, Retry};
 /// Takes the snapshot file and the stream. All calls come from one task, in this order:
 ///
 /// ```text
-/// position -> continued                              -> stream* -> ended
-///          \> sync_started -> rdb* -> sync_finished  -> stream* -> ended
+/// position -> continued                              -> streaming -> stream* -> ended
+///          \> sync_started -> rdb* -> sync_finished  -> streaming -> stream* -> ended
 /// ```
 ///
 /// with `ended` possible after any of them, exactly once, and `applied` at any time between.
@@ -29,6 +29,9 @@ pub trait Sink: Send + 'static {
 
     /// The file was whole and its framing right: it may become visible.
     fn sync_finished(&mut self) -> Result<(), SinkError>;
+
+    /// The link's state is now streaming, for all who look.
+    fn streaming(&mut self) {}
 
     /// Takes whole commands off the front of `input`, which holds all that one turn of reading brought, behind what was
     /// left the last time. Bare newlines between commands are the sink's to skip. Called again without anything read in

@@ -213,7 +213,6 @@ impl Course {
         let place = Place { offset: load.offset, db: load.chunks.seen().repl_stream_db.unwrap_or(0) };
         self.follower = Some(Follower::new(place, inner.only.clone()));
         inner.passed(place);
-        inner.recipient.send(terms::streaming_start);
         Ok(())
     }
 
@@ -257,10 +256,7 @@ impl Sink for HandlerFeed {
     }
 
     fn continued(&mut self, replication_id: &str) {
-        self.course(|inner, course| {
-            course.name(inner, replication_id);
-            inner.recipient.send(terms::streaming_start);
-        });
+        self.course(|inner, course| course.name(inner, replication_id));
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -280,6 +276,10 @@ impl Sink for HandlerFeed {
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
         self.course(|inner, course| course.sync_finished(inner)).ok_or_else(superseded)?
+    }
+
+    fn streaming(&mut self) {
+        self.course(|inner, _course| inner.recipient.send(terms::streaming_start));
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {

@@ -1,6 +1,6 @@
 //! What the tests of sorted sets stand on: a keyspace that is written to and read from by rows.
 
-use super::{Apply, ApplyError, Arg, ReadError, Reply, Touch, Touches, Words, Written, read, write};
+use super::{Apply, ApplyError, Arg, ReadError, Reply, Rules, Touch, Touches, Words, Written, read, write};
 use crate::keyspace::Keyspace;
 use crate::value::Value;
 
@@ -24,7 +24,7 @@ impl Mirror {
 
     pub fn write_words(&mut self, words: &[&[u8]]) -> Written {
         let row = write(words[0]).unwrap();
-        let mut apply = Apply { keyspace: &mut self.0, db: 0, now_ms: 0 };
+        let mut apply = Apply { keyspace: &mut self.0, db: 0, now_ms: 0, rules: Rules::default() };
         (row.run)(&mut apply, &mut Words::new(&words[1..]))
     }
 

@@ -5,6 +5,7 @@ use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::generate::{DATABASES, Generator, Unit};
 use crate::settings::{self, Setting};
+use crate::wrong::Wrong;
 use fastrand::Rng;
 use std::fmt;
 use std::io;
@@ -56,6 +57,8 @@ pub struct Episode<'a> {
     pub binary: &'a Binary,
     pub seed: u64,
     pub ops: usize,
+    /// What the mirror does wrong on purpose.
+    pub wrong: Option<&'a Wrong>,
 }
 
 /// A program under way.
@@ -196,6 +199,10 @@ impl Episode<'_> {
         Ok(bad.map(|report| Divergence { report, settings, units: units.into_iter().take(sent).collect() }))
     }
 
+    fn attach(&self, rng: &mut Rng, run: &Run) -> io::Result<Attached> {
+        Attached::new(run.server.port, rng.bool(), self.wrong.cloned())
+    }
+
     /// Sends the units, and answers what was wrong after how many of them.
     fn program(
         &self,
@@ -207,7 +214,7 @@ impl Episode<'_> {
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
         }
-        let mut attached = Attached::new(run.server.port, rng.bool())?;
+        let mut attached = self.attach(rng, run)?;
         let mut sent = 0;
         let mut bad = None;
         while sent < units.len() && bad.is_none() {
@@ -217,7 +224,10 @@ impl Episode<'_> {
             if rng.u8(0..4) == 0 && attached_once {
                 let (checks, wrong) = run.under_load(&units[sent..next], &mut attached)?;
                 tally.checks += checks;
-                bad = wrong.map(|offset| attached.history.lock().before(offset));
+                bad = match wrong {
+                    Some(offset) => Some(told_under_load(offset, run, &mut attached)?),
+                    None => None,
+                };
             } else {
                 run.send(&units[sent..next])?;
             }
@@ -244,7 +254,7 @@ impl Episode<'_> {
             // A new mirror: a full sync in the middle of everything.
             0 => {
                 note(tally, attached);
-                *attached = Attached::new(run.server.port, rng.bool())?;
+                *attached = self.attach(rng, run)?;
             }
             // Cut off: it goes on by partial resync.
             1 => {
@@ -285,6 +295,14 @@ impl Episode<'_> {
         let told = report(&found, &attached.history.lock());
         Ok(Some(format!("  equal at one offset: {equal:?}; links ended:\n    {ends}\n{told}")))
     }
+}
+
+/// The program is over by now: what it was at that offset is gone, but what differed mostly still does.
+fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::Result<String> {
+    let found = lasting_differences(run, attached)?;
+    let history = attached.history.lock();
+    let (before, told) = (history.before(offset), report(&found, &history));
+    Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{told}"))
 }
 
 fn digest_of(snapshot: &Snapshot, dialect: Dialect) -> io::Result<String> {

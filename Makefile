@@ -38,10 +38,11 @@ test-elixir: setup
 	@printf 'servers under test:\n'; bin/list-servers | sed 's/^/  /'
 	$(MIX_TEST) test --warnings-as-errors $(ARGS)
 
-# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH.
+# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH. WRONG=LPUSH=RPUSH plants a wrong command
+# in the mirror, to see that it is found.
 verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
 	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER))
+	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER)) $(if $(WRONG),--wrong $(WRONG))
 
 chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
 	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs

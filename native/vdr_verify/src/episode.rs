@@ -3,16 +3,16 @@
 use crate::attach::Attached;
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
-use crate::generate::{DATABASES, Generator, Unit};
+use crate::generate::{Abilities, DATABASES, Generator, Unit};
+use crate::proof::{Proof, now_ms};
 use crate::settings::{self, Setting};
 use crate::wrong::Wrong;
 use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::thread;
-use vdr_core::digest::{self, Dialect};
-use vdr_core::live::Snapshot;
-use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
+use vdr_core::digest::Dialect;
+use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
 /// Little enough that programs run into it, enough that the server can work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
@@ -108,9 +108,9 @@ impl Run {
     /// Waits until both sides are at one offset and answers whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
-            let (offset, theirs) = pair(&mut self.checker)?;
-            if let Some(snapshot) = attached.at(offset)? {
-                return Ok(Some(digest_of(&snapshot, self.dialect)? == theirs));
+            let proof = Proof::ask(&mut self.checker)?;
+            if let Some(snapshot) = attached.at(proof.offset)? {
+                return proof.holds(&snapshot, self.dialect).map(Some);
             }
         }
         Ok(None)
@@ -123,10 +123,10 @@ impl Run {
             let writer = scope.spawn(move || send(client, units));
             let (mut checks, mut wrong) = (0, None);
             while !writer.is_finished() && wrong.is_none() {
-                let (offset, theirs) = pair(checker)?;
-                let Some(snapshot) = attached.at(offset)? else { continue };
+                let proof = Proof::ask(checker)?;
+                let Some(snapshot) = attached.at(proof.offset)? else { continue };
                 checks += 1;
-                wrong = (digest_of(&snapshot, dialect)? != theirs).then_some(offset);
+                wrong = (!proof.holds(&snapshot, dialect)?).then_some(proof.offset);
             }
             writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
             Ok((checks, wrong))
@@ -161,28 +161,13 @@ fn is_short(reply: &Reply) -> bool {
     matches!(reply, Reply::Bulk(Some(bytes)) if bytes.len() < STRING_BYTES_MAX)
 }
 
-/// An offset and the server's digest at exactly that offset.
-fn pair(checker: &mut Client) -> io::Result<(u64, String)> {
-    let ask =
-        [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
-    let replies = checker.pipeline(&ask)?;
-    let Some(Reply::Array(Some(answers))) = replies.last() else {
-        // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
-        checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
-        return pair(checker);
-    };
-    let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
-    let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
-    let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
-    Ok((offset, digest.text()))
-}
-
 impl Episode<'_> {
     pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Divergence>> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
         let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
-        let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
+        let field_expiry = run.has_field_expiry()?;
+        let mut generator = Generator::new(self.seed, Abilities { field_expiry, negative_zero });
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
         let outcome = self.program(&mut rng, &mut run, &units, tally);
         let (bad, sent) = match outcome {
@@ -305,17 +290,11 @@ fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::R
     Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{told}"))
 }
 
-fn digest_of(snapshot: &Snapshot, dialect: Dialect) -> io::Result<String> {
-    let digest = digest::digest(&snapshot.keyspace, dialect, now_ms());
-    digest.map(|digest| digest.to_string()).map_err(|_| io::Error::other("the mirror holds values without a digest"))
-}
-
 /// Servers go on deleting what has expired, and evicting, while they are asked: only what stays different counts.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for _ in 0..20 {
-        let (offset, _) = pair(&mut run.checker)?;
-        attached.at(offset)?;
+        attached.at(Proof::ask(&mut run.checker)?.offset)?;
         let Some(snapshot) = attached.shared.live.snapshot() else { return Err(io::Error::other("no full sync")) };
         found = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
         if found.is_empty() {
@@ -331,9 +310,4 @@ fn note(tally: &mut Tally, attached: &Attached) {
     tally.commands += attached.history.lock().commands.max(status.commands_applied.load(Relaxed));
     tally.full_syncs += status.full_syncs.load(Relaxed);
     tally.partial_syncs += status.partial_syncs.load(Relaxed);
-}
-
-pub fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -13,6 +13,7 @@ mod contrast;
 mod episode;
 mod generate;
 mod history;
+mod proof;
 mod settings;
 mod shrink;
 mod streams;

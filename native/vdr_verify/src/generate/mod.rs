@@ -70,6 +70,12 @@ const SCRIPT: &str = "local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]
 
 pub struct Generator {
     pub rng: Rng,
+    pub abilities: Abilities,
+}
+
+/// What a server and its settings allow a program to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Abilities {
     /// Field expiry commands are only worth sending to a server that has them.
     pub field_expiry: bool,
     /// Whether a score may be -0, or become it.
@@ -80,8 +86,8 @@ pub struct Generator {
 pub const DATABASES: u32 = 40;
 
 impl Generator {
-    pub fn new(seed: u64, field_expiry: bool, negative_zero: bool) -> Self {
-        Generator { rng: Rng::with_seed(seed), field_expiry, negative_zero }
+    pub fn new(seed: u64, abilities: Abilities) -> Self {
+        Generator { rng: Rng::with_seed(seed), abilities }
     }
 
     pub fn unit(&mut self) -> Unit {
@@ -129,6 +135,10 @@ impl Generator {
         };
         if self.rng.u8(0..4) > 0 {
             options.push(b"REPLACE".to_vec());
+        }
+        if self.chance(8) {
+            let (word, most) = if self.chance(2) { ("IDLETIME", 100_000) } else { ("FREQ", 256) };
+            options.extend(crate::cmd![word, self.rng.u32(0..most).to_string()]);
         }
         Unit::Restore { from, to, options }
     }

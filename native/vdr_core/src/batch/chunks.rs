@@ -7,7 +7,7 @@
 use super::Batch;
 use crate::keyspace::Expiry;
 use crate::only::Only;
-use crate::rdb::{Element, KeyHeader, Seen, Visit, Want, note_aux};
+use crate::rdb::{Element, Fault, KeyHeader, Seen, Visit, Want, note_aux};
 use crate::value::Kind;
 use std::sync::Arc;
 
@@ -148,9 +148,9 @@ impl Visit for Chunks {
         }
     }
 
-    fn end_key(&mut self) {
+    fn end_key(&mut self) -> Result<(), Fault> {
         if !std::mem::take(&mut self.wanted) {
-            return;
+            return Ok(());
         }
         self.close();
         self.seen.keys += 1;
@@ -158,6 +158,7 @@ impl Visit for Chunks {
             let at_ms = at_ms.to_string();
             self.batch.push(self.db, self.offset, None, [&b"PEXPIREAT"[..], &self.key, at_ms.as_bytes()]);
         }
+        Ok(())
     }
 }
 
@@ -174,7 +175,7 @@ mod tests {
         let mut chunks = Chunks::new(7, None);
         assert_eq!(chunks.key(&header(b"k", kind, expiry)), Want::Elements);
         elements.into_iter().for_each(|element| chunks.element(element));
-        chunks.end_key();
+        chunks.end_key().unwrap();
         chunks
     }
 
@@ -223,9 +224,9 @@ mod tests {
         let only = Only::new(None, Some(vec![b"user:".to_vec()]), Some(vec![Kind::Hash]));
         let mut chunks = Chunks::new(0, Some(Arc::new(only)));
         assert_eq!(chunks.key(&header(b"user:1", Kind::List, Expiry::NEVER)), Want::Skip);
-        chunks.end_key();
+        chunks.end_key().unwrap();
         assert_eq!(chunks.key(&header(b"other", Kind::Hash, Expiry::NEVER)), Want::Skip);
-        chunks.end_key();
+        chunks.end_key().unwrap();
         assert_eq!(chunks.key(&header(b"user:1", Kind::Hash, Expiry::NEVER)), Want::Elements);
         assert!(chunks.batch().is_empty());
     }

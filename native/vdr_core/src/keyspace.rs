@@ -13,6 +13,7 @@ use crate::tree::{Range, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, Value, ZSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use vdr_snapmap::Map;
 
 /// An absolute time in Unix milliseconds, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,12 +53,10 @@ impl Entry {
     }
 }
 
-type KeyMap = im::GenericHashMap<Blob, Entry, foldhash::fast::RandomState, im::shared_ptr::DefaultSharedPtr>;
-
 /// One database.
 #[derive(Clone, Default)]
 pub struct Db {
-    entries: KeyMap,
+    entries: Map<Blob, Entry>,
     order: Tree<Blob, ()>,
 }
 
@@ -81,12 +80,13 @@ impl Db {
         self.entries.get_mut(key)
     }
 
-    pub fn insert(&mut self, key: Blob, entry: Entry) -> Option<Entry> {
-        let old = self.entries.insert(key.clone(), entry);
-        if old.is_none() {
+    /// `true` when the key is new.
+    pub fn insert(&mut self, key: Blob, entry: Entry) -> bool {
+        let new = self.entries.insert(key.clone(), entry);
+        if new {
             self.order.insert(key, ());
         }
-        old
+        new
     }
 
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
@@ -125,14 +125,14 @@ impl Db {
 /// A database on its way in, keys in any order: they are put in order once, at the end.
 #[derive(Default)]
 pub struct DbBuilder {
-    entries: KeyMap,
+    entries: Map<Blob, Entry>,
     keys: Vec<Blob>,
 }
 
 impl DbBuilder {
     /// `false` when the key was there; what comes last counts.
     pub fn insert(&mut self, key: Blob, entry: Entry) -> bool {
-        let new = self.entries.insert(key.clone(), entry).is_none();
+        let new = self.entries.insert(key.clone(), entry);
         if new {
             self.keys.push(key);
         }

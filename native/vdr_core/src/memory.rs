@@ -12,8 +12,8 @@ use crate::value::{Stream, Value};
 pub const KEYS_MAX: usize = 20_000;
 pub const ELEMENTS_MAX: usize = 16;
 
-/// A key in the map and in the order of keys: handles, expiry, hash, and what nodes leave empty.
-const KEY_BYTES: usize = 144;
+/// A key in the map and in the order of keys: handles, expiry, generation, and what nodes leave empty.
+const KEY_BYTES: usize = 124;
 /// An element of an aggregate: its handle and its share of a node that is two thirds full.
 const LIST_ELEMENT_BYTES: usize = 28;
 const SET_ELEMENT_BYTES: usize = 36;

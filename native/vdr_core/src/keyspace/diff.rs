@@ -43,7 +43,7 @@ impl Db {
 
     /// The entries that may have been written since `old` was this database: every one of them, unless nothing was.
     fn written_since<'d>(&'d self, old: &Db) -> impl Iterator<Item = (&'d Blob, &'d Entry)> {
-        let untouched = self.entries.ptr_eq(&old.entries);
+        let untouched = self.entries.same(&old.entries);
         self.entries.iter().filter(move |_| !untouched)
     }
 }

@@ -21,6 +21,13 @@ pub enum Payload<'m, V> {
     Value(&'m V),
 }
 
+/// What an entry holds, to change in place.
+#[derive(Debug)]
+pub enum PayloadMut<'m, V> {
+    Packed(&'m mut [u8]),
+    Value(&'m mut V),
+}
+
 /// What is to be put: bytes are copied, a value moves.
 #[derive(Debug)]
 pub enum Put<'p, V> {
@@ -164,15 +171,17 @@ impl<V> At<V> {
         }
     }
 
-    /// The value to change in place, none when bytes are packed there.
-    ///
     /// # Safety
     /// The item is allocated, and while the answer lives nobody else can reach it.
-    pub unsafe fn value_mut<'m>(self) -> Option<&'m mut V> {
-        // SAFETY: as asked of the caller; `new` wrote a value there when the flag is set.
+    pub unsafe fn payload_mut<'m>(self) -> PayloadMut<'m, V> {
+        // SAFETY: as asked of the caller; `new` wrote a value there, or as many bytes, as the head says.
         unsafe {
             let head = self.head();
-            (head.flags & VALUED != 0).then(|| &mut *self.part(head.value_at()).cast::<V>())
+            if head.flags & VALUED != 0 {
+                return PayloadMut::Value(&mut *self.part(head.value_at()).cast::<V>());
+            }
+            let bytes = self.part(head.bytes_at::<V>() + head.key_len as usize);
+            PayloadMut::Packed(std::slice::from_raw_parts_mut(bytes, head.packed_len as usize))
         }
     }
 
@@ -199,7 +208,7 @@ impl<V> At<V> {
         // SAFETY: as asked of the caller: the value has this one owner, and the layout is the one of `new`.
         unsafe {
             let layout = self.head().layout::<V>();
-            if let Some(value) = self.value_mut() {
+            if let PayloadMut::Value(value) = self.payload_mut() {
                 std::ptr::drop_in_place(value);
             }
             dealloc(self.0.as_ptr().cast(), layout);
@@ -299,6 +308,12 @@ impl<'m, V> Item<'m, V> {
     pub fn payload(self) -> Payload<'m, V> {
         // SAFETY: as `new` was promised.
         unsafe { self.at.payload() }
+    }
+
+    /// What its allocation is asked to hold.
+    pub fn bytes(self) -> usize {
+        // SAFETY: as `new` was promised.
+        unsafe { self.at.head() }.layout::<V>().size()
     }
 
     /// Whether both are the very same item in memory: then they are equal.

@@ -14,6 +14,6 @@ mod sync;
 mod testing;
 pub mod tree;
 
-pub use item::{Item, Payload, Put, Taken};
+pub use item::{Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
 pub use map::Map;
 pub use tree::Tree;

@@ -53,7 +53,7 @@ mod unshared;
 
 pub use unshared::Unshared;
 
-use crate::item::{At, Item, Payload, Put, Taken};
+use crate::item::{At, Item, Payload, PayloadMut, Put, Taken};
 use crate::line::{FIRST, Line, Retired};
 use crate::node::{LEAF_MAX, Node, Raw};
 use foldhash::fast::RandomState;
@@ -276,14 +276,12 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
         true
     }
 
-    /// The value to change in place, none for packed bytes; a clone of it where a snapshot reaches it too.
-    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
-        if let Payload::Packed(_) = self.get(key)?.payload() {
-            return None;
-        }
+    /// What an entry holds, to change in place; a clone of it where a snapshot reaches it too.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<PayloadMut<'_, V>> {
+        self.find(key)?;
         let item = self.own_item(key)?;
         // SAFETY: the item is of this generation, so that it is reached by this map alone.
-        unsafe { item.value_mut() }
+        Some(unsafe { item.payload_mut() })
     }
 
     /// Changes the stamp of an entry; `false` when there is no such entry.

@@ -75,8 +75,7 @@ fn insert<S: BuildHasher + Clone>(
     living: &Arc<AtomicIsize>,
 ) -> bool {
     let packed = value.to_be_bytes();
-    let put =
-        if value % 2 == 1 { Put::Value(Counted::new(value, living)) } else { Put::Packed(&packed[..]) };
+    let put = if value % 2 == 1 { Put::Value(Counted::new(value, living)) } else { Put::Packed(&packed[..]) };
     map.insert(&key(n), stamp, put)
 }
 
@@ -132,9 +131,13 @@ fn change<S: BuildHasher + Clone>(version: &mut Version<S>, step: &Step, living:
             assert_eq!(map.restamp(&key(*n), stamp(*value)), theirs.is_some());
         }
         Step::Change(n, value) => {
-            let theirs = model.get_mut(&key(*n)).filter(|(_, old)| old % 2 == 1);
-            let theirs = theirs.map(|(_, old)| *old = *value);
-            assert_eq!(map.get_mut(&key(*n)).map(|old| old.value = *value), theirs);
+            // What is packed stays packed.
+            let theirs = model.get_mut(&key(*n)).map(|(_, old)| *old = *value & !1 | *old & 1);
+            let ours = map.get_mut(&key(*n)).map(|payload| match payload {
+                PayloadMut::Packed(bytes) => bytes.copy_from_slice(&(value & !1).to_be_bytes()),
+                PayloadMut::Value(counted) => counted.value = value | 1,
+            });
+            assert_eq!(ours, theirs);
         }
         Step::Remove(n) if n % 2 == 0 => assert_eq!(map.remove(&key(*n)), model.remove(&key(*n)).is_some()),
         Step::Remove(n) => {

@@ -74,9 +74,8 @@ impl Value {
         self.as_ref().kind()
     }
 
-    /// An aggregate without elements: a server never keeps one. A stream without entries is none: it stays.
     pub fn is_empty(&self) -> bool {
-        self.as_ref().len() == 0 && !matches!(self, Value::Stream(_))
+        self.as_ref().is_empty()
     }
 }
 
@@ -145,6 +144,11 @@ impl ValueRef<'_> {
             ValueRef::Stream(stream) => stream.len(),
             ValueRef::String(_) | ValueRef::Other => 1,
         }
+    }
+
+    /// An aggregate without elements: a server never keeps one. A stream without entries is none: it stays.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && !matches!(self, ValueRef::Stream(_))
     }
 
     pub fn to_value(self) -> Value {

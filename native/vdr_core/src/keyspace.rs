@@ -216,21 +216,52 @@ impl Keyspace {
     }
 
     /// What a reader sees of one database at a time.
-    pub fn view(&self, db: u32, now_ms: i64) -> View<'_> {
-        View { db: self.db(db), now_ms }
+    pub fn view(&self, db: u32, now: impl Into<Now>) -> View<'_> {
+        View { db: self.db(db), now: now.into() }
     }
 }
 
-/// A database as a reader sees it at `now_ms`: keys past their time are not there.
+/// The time that a reader judges expiry by, in Unix milliseconds. A clock is asked only where something has an expiry:
+/// for reads of a single key, since it may tell two of them different times.
+#[derive(Clone, Copy)]
+pub enum Now {
+    At(i64),
+    Clock(fn() -> i64),
+}
+
+impl From<i64> for Now {
+    fn from(ms: i64) -> Self {
+        Now::At(ms)
+    }
+}
+
+impl From<fn() -> i64> for Now {
+    fn from(clock: fn() -> i64) -> Self {
+        Now::Clock(clock)
+    }
+}
+
+/// A database as a reader sees it: keys past their time are not there.
 #[derive(Clone, Copy)]
 pub struct View<'s> {
     pub db: &'s Db,
-    pub now_ms: i64,
+    pub now: Now,
 }
 
 impl<'s> View<'s> {
     pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
-        self.db.get(key).filter(|entry| !entry.expiry().is_past(self.now_ms))
+        self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
+    }
+
+    pub fn is_past(&self, expiry: Expiry) -> bool {
+        expiry.is_set() && expiry.is_past(self.now_ms())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        match self.now {
+            Now::At(ms) => ms,
+            Now::Clock(clock) => clock(),
+        }
     }
 
     pub fn kind(&self, key: &[u8]) -> Option<Kind> {

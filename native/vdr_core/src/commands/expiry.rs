@@ -32,7 +32,7 @@ fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -
     Ok(match view.entry(args.bytes()?).map(|entry| entry.expiry().get()) {
         None => Reply::Nil,
         Some(None) => Reply::Word("infinity"),
-        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms)),
+        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms())),
     })
 }
 

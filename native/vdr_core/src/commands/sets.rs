@@ -107,7 +107,7 @@ fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
 fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, count) = (args.bytes()?, args.int()?);
     let set = view.set(key)?;
-    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms, key)?;
+    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
     Ok(Reply::blobs(ranks.into_iter().filter_map(|rank| set?.at(rank))))
 }
 

@@ -29,7 +29,7 @@ impl Expiry {
     }
 
     pub fn of(ms: Option<i64>) -> Self {
-        ms.map_or(Expiry::NEVER, Expiry)
+        ms.map_or(Expiry::NEVER, Expiry::at)
     }
 
     pub fn get(self) -> Option<i64> {

@@ -7,8 +7,8 @@ use crate::history::History;
 use crate::streams;
 use std::io;
 use vdr_core::digest::{self, Dialect};
-use vdr_core::keyspace::{Entry, Keyspace};
-use vdr_core::value::Value;
+use vdr_core::keyspace::{EntryRef, Keyspace};
+use vdr_core::value::ValueRef;
 use vdr_testkit::{Client, Command, Reply};
 
 /// A key that is not the same on both sides.
@@ -25,7 +25,7 @@ pub fn differences(client: &mut Client, ours: &Keyspace, dialect: Dialect, now_m
     for db in 0..DATABASES {
         client.call(&["SELECT", &db.to_string()])?;
         let mut keys: Vec<Vec<u8>> = scan(client)?;
-        keys.extend(ours.db(db).iter().map(|(key, _)| key.to_vec()));
+        keys.extend(ours.db(db).iter().map(|entry| entry.key().to_vec()));
         keys.sort();
         keys.dedup();
         for key in keys {
@@ -73,15 +73,15 @@ fn difference(
     };
     let expiry = expiry_difference(entry, their_expiry);
     if mine != theirs {
-        let ours = entry.map_or_else(Rows::nothing, |entry| Rows::of_mirror(&entry.value));
+        let ours = entry.map_or_else(Rows::nothing, |entry| Rows::of_mirror(entry.value()));
         let values = contrast(&ours, &read_whole(client, key)?);
         return Ok(Some(expiry.into_iter().fold(values, |text, expiry| format!("{text}; {expiry}"))));
     }
     if expiry.is_some() {
         return Ok(expiry);
     }
-    match entry.map(|entry| &entry.value) {
-        Some(Value::Hash(hash)) if hash.has_expiring_fields() => {
+    match entry.map(EntryRef::value) {
+        Some(ValueRef::Hash(hash)) if hash.has_expiring_fields() => {
             let names: Vec<Vec<u8>> = hash.iter().map(|(name, _)| name.to_vec()).collect();
             let mut command: Command = cmd!["HPEXPIRETIME", key, "FIELDS", names.len().to_string()];
             command.extend(names);
@@ -93,20 +93,22 @@ fn difference(
             let same = ours.iter().zip(&theirs).all(|(a, b)| a == b || *b == -2);
             Ok((!same).then(|| format!("field expiry: ours {ours:?}, theirs {theirs:?}")))
         }
-        Some(Value::Stream(stream)) => streams::difference(client, key, stream, dialect != Dialect::of("redis", "7.0")),
+        Some(ValueRef::Stream(stream)) => {
+            streams::difference(client, key, stream, dialect != Dialect::of("redis", "7.0"))
+        }
         _ => Ok(None),
     }
 }
 
 /// The server's answer to PEXPIRETIME against our entry.
-fn expiry_difference(entry: Option<&Entry>, theirs: Option<Reply>) -> Option<String> {
+fn expiry_difference(entry: Option<EntryRef<'_>>, theirs: Option<Reply>) -> Option<String> {
     let theirs = match theirs {
         Some(Reply::Int(ms)) if ms >= 0 => Some(ms),
         // It reads as missing: past its time, though still stored.
         Some(Reply::Int(-2)) => return None,
         _ => None,
     };
-    let ours = entry.and_then(|entry| entry.expiry.get());
+    let ours = entry.and_then(|entry| entry.expiry().get());
     (ours != theirs).then(|| format!("expiry: ours {ours:?}, theirs {theirs:?}"))
 }
 

@@ -1,7 +1,7 @@
 //! Two values, and where they begin to differ: what a person wants to see of two long lists.
 
 use crate::history::show;
-use vdr_core::value::Value;
+use vdr_core::value::ValueRef;
 use vdr_testkit::Reply;
 
 /// How many rows a report shows from the first that differs.
@@ -19,23 +19,25 @@ impl Rows {
         Rows { kind: "nothing".to_owned(), rows: Vec::new() }
     }
 
-    pub fn of_mirror(value: &Value) -> Self {
+    pub fn of_mirror(value: ValueRef<'_>) -> Self {
         let rows = match value {
-            Value::String(text) => vec![vec![text.to_vec()]],
-            Value::List(list) => list.iter().map(|item| vec![item.to_vec()]).collect(),
-            Value::Set(set) => set.iter().map(|member| vec![member.to_vec()]).collect(),
-            Value::ZSet(zset) => {
+            ValueRef::String(text) => vec![vec![text.to_vec()]],
+            ValueRef::List(list) => list.iter().map(|item| vec![item.to_vec()]).collect(),
+            ValueRef::Set(set) => set.iter().map(|member| vec![member.to_vec()]).collect(),
+            ValueRef::ZSet(zset) => {
                 zset.iter().map(|(member, score)| vec![member.to_vec(), number(score.get())]).collect()
             }
-            Value::Hash(hash) => hash.iter().map(|(name, field)| vec![name.to_vec(), field.value.to_vec()]).collect(),
-            Value::Stream(stream) => stream
+            ValueRef::Hash(hash) => {
+                hash.iter().map(|(name, field)| vec![name.to_vec(), field.value.to_vec()]).collect()
+            }
+            ValueRef::Stream(stream) => stream
                 .iter()
                 .map(|(id, fields)| {
                     let pairs = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]);
                     std::iter::once(id.to_string().into_bytes()).chain(pairs).collect()
                 })
                 .collect(),
-            Value::Other => Vec::new(),
+            ValueRef::Other => Vec::new(),
         };
         Rows { kind: value.kind().name().to_owned(), rows }.sorted()
     }
@@ -110,7 +112,7 @@ fn number(score: f64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vdr_core::value::{List, Score, ZSet};
+    use vdr_core::value::{List, Score, Value, ZSet};
 
     fn bulk(text: &str) -> Reply {
         Reply::Bulk(Some(text.as_bytes().to_vec()))
@@ -123,7 +125,7 @@ mod tests {
         items.iter().for_each(|item| list.push_back(item.as_bytes().into()));
         list.set(400, b"x".as_slice().into());
         let theirs = Rows::of_server("list", Some(Reply::Array(Some(items.iter().map(|item| bulk(item)).collect()))));
-        let text = contrast(&Rows::of_mirror(&list.into()), &theirs);
+        let text = contrast(&Rows::of_mirror(Value::from(list).as_ref()), &theirs);
         assert!(text.contains("from the 400th on"), "{text}");
         assert!(text.contains("ours   list of 500: [x] [401]"), "{text}");
         assert!(text.contains("theirs list of 500: [400] [401]"), "{text}");
@@ -133,14 +135,14 @@ mod tests {
     fn scores_are_compared_as_numbers_whatever_their_text() {
         let zset = ZSet::from_members([(b"m".as_slice().into(), Score::new(1e9).unwrap())], true);
         let theirs = |score| Rows::of_server("zset", Some(Reply::Array(Some(vec![bulk("m"), bulk(score)]))));
-        let ours = Rows::of_mirror(&zset.into());
+        let ours = Rows::of_mirror(Value::from(zset).as_ref());
         assert_eq!(contrast(&ours, &theirs("1e+9")), "the same zset of 1");
         assert!(contrast(&ours, &theirs("1000000001")).contains("[m 1000000001]"));
     }
 
     #[test]
     fn strings_are_shown_with_the_first_byte_that_differs() {
-        let ours = Rows::of_mirror(&Value::String(b"hello".as_slice().into()));
+        let ours = Rows::of_mirror(Value::String(b"hello".as_slice().into()).as_ref());
         let theirs = Rows::of_server("string", Some(bulk("help")));
         assert!(contrast(&ours, &theirs).starts_with("value (from byte 3 on):"));
         assert!(contrast(&Rows::nothing(), &theirs).contains("ours   nothing of 0"));

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_core::digest::{self, Dialect};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::live::Snapshot;
-use vdr_core::value::Value;
+use vdr_core::value::ValueRef;
 use vdr_testkit::{Client, Reply, command};
 
 pub struct Proof {
@@ -52,8 +52,8 @@ impl Proof {
     fn moments(&self, keyspace: &Keyspace) -> BTreeSet<i64> {
         let mut moments = BTreeSet::from([self.asked_ms]);
         let entries = keyspace.dbs().flat_map(|(_, db)| db.iter());
-        for (_, entry) in entries {
-            let Value::Hash(hash) = &entry.value else { continue };
+        for entry in entries {
+            let ValueRef::Hash(hash) = entry.value() else { continue };
             if hash.has_expiring_fields() {
                 let times = hash.iter().filter_map(|(_, field)| field.expiry.get());
                 moments.extend(times.filter(|ms| (self.asked_ms..self.answered_ms).contains(ms)).map(|ms| ms + 1));

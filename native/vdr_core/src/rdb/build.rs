@@ -59,7 +59,7 @@ impl One {
             Partial::ZSet { members, packed } => ZSet::from_members(members, packed).into(),
             Partial::Stream(stream) => stream.build().into(),
         };
-        let repeated = told.is_some_and(|told| told != value.len());
+        let repeated = told.is_some_and(|told| told != value.as_ref().len());
         if repeated { Err(Fault::Corrupt("duplicate member or field")) } else { Ok(Some(value)) }
     }
 }
@@ -193,7 +193,7 @@ impl Visit for Builder {
             Value::Other => self.seen.modules += 1,
             _ => {}
         }
-        let new = self.dbs.entry(self.db).or_default().insert(std::mem::take(&mut self.key), Entry { value, expiry });
+        let new = self.dbs.entry(self.db).or_default().insert(&self.key, Entry { value, expiry });
         self.seen.duplicate_keys += u64::from(!new);
         Ok(())
     }

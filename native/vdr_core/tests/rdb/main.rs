@@ -3,6 +3,8 @@
 //! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
 
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod digests;

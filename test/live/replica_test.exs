@@ -22,6 +22,15 @@ defmodule Vdr.Live.ReplicaTest do
     def post_handle(command), do: send(Filtered, {:handled, command.command})
   end
 
+  # As little as a handler can be.
+  defmodule Least do
+    @behaviour Vdr.RedisStream.Callback
+    @impl true
+    def init(count), do: {:ok, count}
+    @impl true
+    def handle_commands(count, commands), do: {:ok, count + length(commands)}
+  end
+
   defp start!(port, opts \\ [], callback_opts \\ %{}) do
     defaults = [
       host: "127.0.0.1",
@@ -271,6 +280,51 @@ defmodule Vdr.Live.ReplicaTest do
     end
   end
 
+  for name <- [:handle_replication_start, :handle_streaming_start, :handle_info, :handle_call] do
+    live_test "a raise in #{name} ends the replica, after handle_destroy", %{port: port}, mirror: false do
+      replica =
+        start!(port, [], %{unquote(name) => fn _ -> raise "no" end, :handle_destroy => fn _ -> raise "never" end})
+
+      monitor = Process.monitor(replica)
+      if unquote(name) in [:handle_info, :handle_call], do: Recorder.await!(replica, :streaming_start)
+      if unquote(name) == :handle_info, do: send(replica, :anything)
+      if unquote(name) == :handle_call, do: catch_exit(Replica.call(replica, :anything))
+      assert_receive {:DOWN, ^monitor, :process, ^replica, {%RuntimeError{message: "no"}, _}}, 20_000
+      assert_received {:recorded, ^replica, :destroy}
+    end
+  end
+
+  live_test "handle_info may end the replica, handle_call may refuse", %{port: port}, mirror: false do
+    replica =
+      streaming!(port, [], %{
+        handle_call: fn :slow -> Process.sleep(200) end,
+        handle_info: fn _ -> {:error, :enough} end
+      })
+
+    assert {:timeout, _} = catch_exit(Replica.call(replica, :slow, 10))
+    :sys.replace_state(replica, &put_in(&1.callback.handle_call, fn _ -> {:error, :not_for_you} end))
+    assert Replica.call(replica, :hello) == {:error, :not_for_you}
+    monitor = Process.monitor(replica)
+    send(replica, :anything)
+    assert_receive {:DOWN, ^monitor, :process, ^replica, :enough}, 20_000
+    assert_received {:recorded, ^replica, :destroy}
+  end
+
+  live_test "all callbacks but two are optional", %{port: port, redis: redis}, mirror: false do
+    Redix.command!(redis, ["SET", "a", 1])
+    replica = start!(port, callback_module: Least, callback_opts: 0)
+    Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
+    Redix.command!(redis, ["SET", "b", 1])
+    Mirror.eventually("both are counted", fn -> Replica.get_callback_state(replica) == 2 end)
+    send(replica, :anything)
+    assert Replica.call(replica, :hello) == {:error, :not_implemented}
+
+    # Without handle_info a linked process takes the replica along, as any process.
+    monitor = Process.monitor(replica)
+    Process.exit(replica, :shutdown)
+    assert_receive {:DOWN, ^monitor, :process, ^replica, :shutdown}, 20_000
+  end
+
   live_test "a supervisor brings a crashed replica back, with a full sync", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ["SET", "kept", 1])
 
@@ -369,8 +423,9 @@ defmodule Vdr.Live.ReplicaTest do
     Redix.command!(redis, ["RPUSH", "list" | Enum.to_list(1..50_000)])
     counter = :counters.new(1, [])
 
+    # By elements: where a batch ends within a list, its command ends too.
     slow = fn commands ->
-      :counters.add(counter, 1, length(commands))
+      :counters.add(counter, 1, commands |> Enum.map(&elements(&1.command)) |> Enum.sum())
       Process.sleep(20)
       :ok
     end
@@ -383,11 +438,14 @@ defmodule Vdr.Live.ReplicaTest do
          host: "127.0.0.1", port: port, callback_module: Recorder, callback_opts: %{to: sink, handle_commands: slow}}
       )
 
-    assert most_memory(replica, counter, 50_000 + 98, 0) < 60_000_000
+    assert most_memory(replica, counter, 100_000, 0) < 60_000_000
     Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
-    assert :counters.get(counter, 1) == 50_000 + 98
+    assert :counters.get(counter, 1) == 100_000
     Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
   end
+
+  defp elements({:rpush, _key, items}), do: length(items)
+  defp elements({:set, _key, _value}), do: 1
 
   defp most_memory(replica, counter, count, most) do
     {:memory, memory} = Process.info(replica, :memory)

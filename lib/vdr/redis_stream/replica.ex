@@ -27,6 +27,8 @@ defmodule Vdr.RedisStream.Replica do
 
   use GenServer
 
+  require Logger
+
   alias Vdr.{Native, Options}
   alias Vdr.RedisStream.{CommandFilter, Standing}
 
@@ -285,7 +287,15 @@ defmodule Vdr.RedisStream.Replica do
       Process.exit(pid, :shutdown)
     end
 
-    if implements?(state, :handle_destroy, 1), do: run(state, :handle_destroy, [state.callback])
+    if implements?(state, :handle_destroy, 1), do: destroy(state)
+  end
+
+  # The reason for which we end is what a supervisor is to see, not what went wrong in tidying up.
+  defp destroy(state) do
+    state.module.handle_destroy(state.callback)
+  catch
+    kind, reason ->
+      Logger.error("#{inspect(state.module)}.handle_destroy/1: #{Exception.format(kind, reason, __STACKTRACE__)}")
   end
 
   # The callback's state is its own affair in a crash report; the options hold no more than they show anyway.

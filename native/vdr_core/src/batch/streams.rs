@@ -1,7 +1,7 @@
 //! What a stream remembers beside its entries, as the commands that make it so:
 //!
 //! ```text
-//! XADD k MAXLEN 0 id f v     when there are no entries: it makes the key and leaves none
+//! XADD k 0-1 "" ""   XTRIM k MAXLEN 0     when there are no entries: they make the key and leave none
 //! XSETID k last ENTRIESADDED n MAXDELETEDID id
 //! XGROUP CREATE k g last ENTRIESREAD n
 //! XGROUP CREATECONSUMER k g c
@@ -60,7 +60,8 @@ impl Groups {
 
 fn tell_totals(totals: Totals, key: &[u8], tell: &mut Tell<'_>) {
     if totals.length == 0 {
-        tell(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"", b""]);
+        tell(&[b"XADD", key, b"0-1", b"", b""]);
+        tell(&[b"XTRIM", key, b"MAXLEN", b"0"]);
     }
     let last_id = totals.last_id.to_string();
     let history = totals.history.map(|history| (history.entries_added.to_string(), history.max_deleted_id.to_string()));
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_entries_or_history_comes_to_be() {
-        assert_eq!(told(&[totals(0, None)]).unwrap(), ["XADD k MAXLEN 0 0-1  ", "XSETID k 5-1"]);
+        assert_eq!(told(&[totals(0, None)]).unwrap(), ["XADD k 0-1  ", "XTRIM k MAXLEN 0", "XSETID k 5-1"]);
         let group = Part::Group { name: NAME, last_id: Id::MIN, entries_read: None };
         assert_eq!(told(&[group, Part::GroupEnd]).unwrap(), ["XGROUP CREATE k g 0-0"]);
     }

@@ -31,12 +31,13 @@ defmodule Vdr.Live.CopyTest do
 
   defp digest(redis), do: Redix.command!(redis, ["DEBUG", "DIGEST"])
 
-  defp assert_same(redis, at_target) do
+  # Servers before 7.4 do not tell their replicas how much a group has read; a full sync does.
+  defp assert_same(redis, at_target, of_group \\ ~w(name last-delivered-id)) do
     for db <- Writes.databases() do
       for server <- [redis, at_target], do: Redix.command!(server, ["SELECT", db])
       keys = Enum.sort(Compare.scan(redis))
       assert {db, keys} == {db, Enum.sort(Compare.scan(at_target))}
-      for key <- keys, do: assert({db, key, facts(redis, key)} == {db, key, facts(at_target, key)})
+      for key <- keys, do: assert({db, key, facts(redis, key, of_group)} == {db, key, facts(at_target, key, of_group)})
     end
 
     for server <- [redis, at_target], do: Redix.command!(server, ["SELECT", 0])
@@ -44,12 +45,12 @@ defmodule Vdr.Live.CopyTest do
   end
 
   # What the digest does not cover.
-  defp facts(redis, key) do
+  defp facts(redis, key, of_group) do
     {Redix.command!(redis, ["DEBUG", "DIGEST-VALUE", key]), Redix.command!(redis, ["PEXPIRETIME", key]),
-     more(Redix.command!(redis, ["TYPE", key]), redis, key)}
+     more(Redix.command!(redis, ["TYPE", key]), redis, key, of_group)}
   end
 
-  defp more("stream", redis, key) do
+  defp more("stream", redis, key, of_group) do
     about = redis |> Redix.command!(["XINFO", "STREAM", key]) |> Compare.pairs() |> Map.new()
     groups = for group <- Redix.command!(redis, ["XINFO", "GROUPS", key]), do: Map.new(Compare.pairs(group))
     there = MapSet.new(Redix.command!(redis, ["XRANGE", key, "-", "+"]), &hd/1)
@@ -57,12 +58,12 @@ defmodule Vdr.Live.CopyTest do
     {Map.take(about, ~w(length last-generated-id max-deleted-entry-id entries-added recorded-first-entry-id)),
      Enum.sort(
        for group <- groups do
-         {Map.take(group, ~w(name last-delivered-id entries-read lag)), pending(redis, key, group["name"], there)}
+         {Map.take(group, of_group), pending(redis, key, group["name"], there)}
        end
      )}
   end
 
-  defp more("hash", redis, key) do
+  defp more("hash", redis, key, _of_group) do
     fields = Enum.sort(Redix.command!(redis, ["HKEYS", key]))
 
     # A server without the command says so on both sides.
@@ -72,7 +73,7 @@ defmodule Vdr.Live.CopyTest do
     end
   end
 
-  defp more(_type, _redis, _key), do: nil
+  defp more(_type, _redis, _key, _of_group), do: nil
 
   # An entry that is gone and still pending is the one thing that XCLAIM does not make.
   defp pending(redis, key, group, there) do
@@ -114,7 +115,7 @@ defmodule Vdr.Live.CopyTest do
 
     replica = copy!(port, target)
     settle(redis, replica)
-    assert_same(redis, at_target)
+    assert_same(redis, at_target, ~w(name last-delivered-id entries-read lag))
 
     assert [_, [2, "1-1", "2-1", [["alice", "1"], ["bob", "1"]]], _] =
              Redix.pipeline!(at_target, [["SELECT", 2], ["XPENDING", "x:group", "g"], ["SELECT", 0]])

@@ -310,6 +310,30 @@ defmodule Vdr.Live.ReplicaTest do
     assert_received {:recorded, ^replica, :destroy}
   end
 
+  live_test "what happens to the link is told to those who subscribe, and to telemetry", %{port: port, redis: redis},
+    mirror: false do
+    # As a handler would in its init/1.
+    name = :"events_#{port}"
+    id = {Replica, name}
+    :ok = Veidrodelis.subscribe(id)
+    Vdr.Test.Telemetry.attach(self())
+    replica = start!(port, name: name)
+    primary = {"127.0.0.1", port}
+    assert_receive {:veidrodelis, ^id, :connecting, %{primary: ^primary, attempt: 1, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :syncing, %{primary: ^primary, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full, pid: ^replica}}, 20_000
+    Redix.command!(redis, ["CLIENT", "KILL", "TYPE", "REPLICA"])
+    assert_receive {:veidrodelis, ^id, :disconnected, %{reason: _, retry_in_ms: _, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial, pid: ^replica}}, 20_000
+    :ok = Replica.stop(replica)
+    assert_receive {:veidrodelis, ^id, :stopped, %{pid: ^replica}}
+    refute_received {:veidrodelis, ^id, :ready, _}
+
+    for event <- [:connecting, :syncing, :streaming, :disconnected, :stopped] do
+      assert_received {:telemetry, [:veidrodelis, :link, ^event], %{system_time: _}, %{id: ^id, pid: ^replica}}
+    end
+  end
+
   live_test "all callbacks but two are optional", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ["SET", "a", 1])
     replica = start!(port, callback_module: Least, callback_opts: 0)

@@ -98,7 +98,7 @@ impl Filtered {
                     self.applier = None;
                 }
                 Err(error) => {
-                    self.report(&format!("{error:?}"));
+                    self.report(&format!("{error:?} of {}", show(&owned(args))));
                     self.applier = None;
                 }
             }
@@ -106,12 +106,13 @@ impl Filtered {
         let Some(whole) = whole.filter(|whole| whole.offset == offset) else { return };
         match &self.applier {
             Some(applier) if applier.visible().is_some_and(|(_, at)| at == offset) => self.compare(&whole.keyspace),
-            Some(_) => {}
-            None => {
+            // Within a MULTI the whole is seen as it was before.
+            None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
                 self.applier = Some(Applier::new(part, offset, self.db, None).only(Some(self.only.clone())));
                 (self.touched, self.last) = (Some(BTreeSet::new()), VecDeque::new());
             }
+            _ => {}
         }
     }
 

@@ -101,7 +101,7 @@ impl Attached {
         let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port });
         config.ack_interval = Duration::from_millis(100);
         let sink = Recorder {
-            sink: MirrorSink::new(self.mirror.clone()),
+            sink: MirrorSink::new(self.mirror.clone(), ()),
             shared: self.shared.clone(),
             history: self.history.clone(),
             decoder: Decoder::new(),

@@ -130,7 +130,7 @@ impl Filtered {
     }
 
     fn compare(&mut self, whole: &Keyspace) {
-        let touched = std::mem::replace(&mut self.touched, Some(BTreeSet::new()));
+        let touched = self.touched.replace(BTreeSet::new());
         let Some((seen, _)) = self.applier.as_ref().and_then(Applier::visible) else { return };
         let wrong = match touched {
             Some(keys) => keys.into_iter().find(|(db, key)| differs(whole, seen, &self.only, *db, key)),

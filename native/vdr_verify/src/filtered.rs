@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vdr_core::apply::{self, Applier};
 use vdr_core::commands::{self, ApplyError, Touch};
 use vdr_core::digest::{Dialect, digest_value};
-use vdr_core::keyspace::{Entry, Keyspace};
+use vdr_core::keyspace::{EntryRef, Keyspace};
 use vdr_core::live::Snapshot;
 use vdr_core::only::Only;
 use vdr_core::value::Kind;
@@ -137,8 +137,12 @@ impl Filtered {
             None => keys(whole).chain(keys(seen)).find(|(db, key)| differs(whole, seen, &self.only, *db, key)),
         };
         if let Some((db, key)) = wrong {
-            let entry =
-                |keyspace: &Keyspace| format!("{:?}", keyspace.db(db).get(&key)).chars().take(300).collect::<String>();
+            let entry = |keyspace: &Keyspace| {
+                format!("{:?}", keyspace.db(db).get(&key).map(|entry| entry.to_entry()))
+                    .chars()
+                    .take(300)
+                    .collect::<String>()
+            };
             let (theirs, ours) = (entry(whole), entry(seen));
             self.report(&format!("db {db} {}\n    whole {theirs}\n    part  {ours}", key.escape_ascii()));
             self.applier = None;
@@ -156,14 +160,14 @@ fn owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
 }
 
 fn keys(keyspace: &Keyspace) -> impl Iterator<Item = (u32, Vec<u8>)> {
-    keyspace.dbs().flat_map(|(index, db)| db.iter().map(move |(key, _)| (index, key.to_vec())))
+    keyspace.dbs().flat_map(|(index, db)| db.iter().map(move |entry| (index, entry.key().to_vec())))
 }
 
 fn part(whole: &Keyspace, only: &Only) -> Keyspace {
     let mut part = Keyspace::default();
     for (index, db) in whole.dbs() {
-        for (key, entry) in db.iter().filter(|(key, entry)| only.keeps(index, key, entry.value.kind())) {
-            part.db_mut(index).insert(key.clone(), entry.clone());
+        for entry in db.iter().filter(|entry| only.keeps(index, entry.key(), entry.value().kind())) {
+            part.db_mut(index).insert(entry.key(), entry.to_entry());
         }
     }
     part
@@ -171,14 +175,14 @@ fn part(whole: &Keyspace, only: &Only) -> Keyspace {
 
 /// Whether what is kept of a key is not what the whole has.
 fn differs(whole: &Keyspace, part: &Keyspace, only: &Only, db: u32, key: &[u8]) -> bool {
-    let kept = whole.db(db).get(key).filter(|entry| only.keeps(db, key, entry.value.kind()));
+    let kept = whole.db(db).get(key).filter(|entry| only.keeps(db, key, entry.value().kind()));
     match (kept, part.db(db).get(key)) {
         (None, None) => false,
-        (Some(theirs), Some(ours)) => theirs.expiry != ours.expiry || value(theirs) != value(ours),
+        (Some(theirs), Some(ours)) => theirs.expiry() != ours.expiry() || value(theirs) != value(ours),
         _ => true,
     }
 }
 
-fn value(entry: &Entry) -> Option<String> {
+fn value(entry: EntryRef<'_>) -> Option<String> {
     digest_value(entry, Dialect::of("redis", "8.0.2"), 0).ok().map(|digest| digest.to_string())
 }

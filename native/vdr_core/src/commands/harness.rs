@@ -2,7 +2,7 @@
 
 use super::{Apply, ApplyError, Arg, Field, ReadError, Reply, Touch, Words, Written};
 use crate::keyspace::{Expiry, Keyspace};
-use crate::value::Value;
+use crate::value::ValueRef;
 
 /// A mirror of one database without a primary. Commands are words parted by blanks; `''` is the empty word.
 pub struct Mirror {
@@ -82,17 +82,17 @@ impl Mirror {
     /// The members of a sorted set in order; none for a missing key. That a key that is there has some is asserted.
     pub fn members(&self, key: &[u8]) -> Vec<(String, f64)> {
         let Some(entry) = self.keyspace.db(0).get(key) else { return Vec::new() };
-        let Value::ZSet(zset) = &entry.value else { panic!("another type") };
+        let ValueRef::ZSet(zset) = entry.value() else { panic!("another type") };
         assert!(!zset.is_empty(), "the server keeps no empty sorted set");
         zset.iter().map(|(member, score)| (String::from_utf8_lossy(member).into_owned(), score.get())).collect()
     }
 
     pub fn expire(&mut self, key: &str, at_ms: i64) {
-        self.keyspace.db_mut(0).get_mut(key.as_bytes()).unwrap().expiry = Expiry::at(at_ms);
+        assert!(self.keyspace.db_mut(0).set_expiry(key.as_bytes(), Expiry::at(at_ms)));
     }
 
     pub fn expires(&self, key: &str) -> Option<i64> {
-        self.keyspace.db(0).get(key.as_bytes())?.expiry.get()
+        self.keyspace.db(0).get(key.as_bytes())?.expiry().get()
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -121,6 +121,7 @@ fn text(reply: &Reply<'_>) -> String {
     let list = |items: Vec<String>| format!("[{}]", items.join(" "));
     match reply {
         Reply::Nil => "nil".into(),
+        Reply::Slice(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Reply::Bool(bool) => bool.to_string(),
         Reply::Int(int) => int.to_string(),
         Reply::Float(float) => float.to_string(),

@@ -8,7 +8,7 @@ use vdr_core::digest::{Dialect, digest};
 use vdr_core::keyspace::{Db, Expiry, Keyspace};
 use vdr_core::rdb::{Builder, Loader, Visit};
 use vdr_core::value::stream::Group;
-use vdr_core::value::{Stream, Value};
+use vdr_core::value::{Kind, Stream, ValueRef};
 
 /// `false`: the file cannot be read.
 fn load(bytes: &[u8], visit: &mut impl Visit) -> bool {
@@ -50,22 +50,22 @@ fn beside_entries(mut stream: Stream) -> String {
 }
 
 /// A stream's account of itself, and the times of a hash's fields.
-fn beside(value: &Value) -> String {
+fn beside(value: ValueRef<'_>) -> String {
     match value {
-        Value::Stream(stream) => beside_entries(stream.as_ref().clone()),
-        Value::Hash(hash) => format!("{:?}", hash.iter().map(|(_, field)| field.expiry).collect::<Vec<_>>()),
+        ValueRef::Stream(stream) => beside_entries(stream.as_ref().clone()),
+        ValueRef::Hash(hash) => format!("{:?}", hash.iter().map(|(_, field)| field.expiry).collect::<Vec<_>>()),
         _ => String::new(),
     }
 }
 
 /// What digests do not cover, by key; no server's commands make the values of modules.
 fn undigested(db: &Db) -> BTreeMap<&[u8], (Expiry, String)> {
-    let kept = db.iter().filter(|(_, entry)| !matches!(entry.value, Value::Other));
-    kept.map(|(key, entry)| (key.as_bytes(), (entry.expiry, beside(&entry.value)))).collect()
+    let kept = db.iter().filter(|entry| entry.value().kind() != Kind::Other);
+    kept.map(|entry| (entry.key(), (entry.expiry(), beside(entry.value())))).collect()
 }
 
 fn streams(db: &Db) -> usize {
-    db.iter().filter(|(_, entry)| matches!(entry.value, Value::Stream(_))).count()
+    db.iter().filter(|entry| entry.value().kind() == Kind::Stream).count()
 }
 
 /// Answers how many streams and how many times of expiry were compared.

@@ -170,6 +170,7 @@ defmodule Veidrodelis do
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port} or nil}`
     * `:stopped` - the instance has ended
 
+  Those of a handler's link are told under `{Vdr.RedisStream.Replica, name}`, see there.
   The subscription is to the id: it may come before the instance, lasts over its restarts, and ends with `unsubscribe/1` or the process.
   The same goes to `:telemetry`, when the host has it, as `[:veidrodelis, :link, event]` with `:id` among the details, and to the log.
   """

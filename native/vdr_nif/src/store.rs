@@ -22,7 +22,7 @@ pub struct Store {
 /// What the instance's links hold, too.
 pub struct Inner {
     pub shared: Shared,
-    pub mirror: Mutex<Mirror>,
+    pub mirror: Arc<Mutex<Mirror>>,
     pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
@@ -40,7 +40,7 @@ impl Store {
         }
         let inner = Inner {
             shared,
-            mirror: Mutex::new(mirror),
+            mirror: Arc::new(Mutex::new(mirror)),
             seat: Arc::new(Seat::new(stale_reads)),
             processes: Mutex::default(),
             snapshots: Arc::default(),

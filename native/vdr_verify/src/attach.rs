@@ -1,5 +1,6 @@
 //! A mirror attached to a server, every state of it kept by offset for a while.
 
+use crate::filtered::Filtered;
 use crate::history::History;
 use crate::wrong::Wrong;
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use vdr_core::handshake::Position;
 use vdr_core::live::Snapshot;
 use vdr_core::mirror::{Mirror, Shared};
+use vdr_core::only::Only;
 use vdr_core::resp::Decoder;
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
 use vdr_testkit::Command;
@@ -26,14 +28,16 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// `framewise` publishes after each command, so that every offset can be asked for; otherwise batches are as they come.
-    /// `wrong` is what the mirror does wrong on purpose.
-    pub fn new(port: u16, framewise: bool, wrong: Option<Wrong>) -> io::Result<Self> {
+    /// `framewise` publishes after each command, so that every offset can be asked for, and holds what the stream makes of a
+    /// part against the whole; otherwise batches are as they come. `wrong` is what the mirror does wrong on purpose.
+    pub fn new(port: u16, framewise: bool, only: &Only, wrong: Option<Wrong>) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
+        let filtered = framewise.then(|| Filtered::new(only.clone()));
+        let history = History { filtered, ..History::default() };
         let mut attached = Attached {
             shared,
-            history: Arc::default(),
+            history: Arc::new(Mutex::new(history)),
             mirror: Arc::new(Mutex::new(mirror)),
             port,
             framewise,
@@ -52,7 +56,7 @@ impl Attached {
         let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port });
         config.ack_interval = Duration::from_millis(100);
         let sink = Recorder {
-            sink: MirrorSink::new(self.mirror.clone()),
+            sink: MirrorSink::new(self.mirror.clone(), ()),
             shared: self.shared.clone(),
             history: self.history.clone(),
             decoder: Decoder::new(),
@@ -62,6 +66,11 @@ impl Attached {
         };
         self.link = Some(vdr_link::spawn(config, sink, Ends(self.history.clone()))?);
         Ok(())
+    }
+
+    /// What a filter made wrong, if it did.
+    pub fn filter_was_wrong(&self) -> Option<String> {
+        self.history.lock().filtered.as_ref()?.wrong.clone()
     }
 
     /// The state at exactly this offset; None when it does not come in time, or was passed over.
@@ -94,6 +103,13 @@ struct Recorder {
 }
 
 impl Recorder {
+    fn filter(&mut self, args: &[&[u8]], len: usize) {
+        let mut history = self.history.lock();
+        if let Some(filtered) = &mut history.filtered {
+            filtered.command(args, len, self.sink.applied(), self.shared.live.snapshot().as_deref());
+        }
+    }
+
     /// A stream begins, or goes on, behind what is applied.
     fn stream_begins(&mut self) {
         self.decoder = Decoder::new();
@@ -118,7 +134,10 @@ impl Recorder {
     fn one_by_one(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let mut step = StreamStep::default();
         while let Some(end) = self.next(input, 0)? {
+            // With what is planted in it: the part is to be equal to the whole, be that wrong or right.
+            let args: Vec<Vec<u8>> = self.decoder.args(input).map(<[u8]>::to_vec).collect();
             step.ack_wanted |= self.sink.stream(&mut input.split_to(end))?.ack_wanted;
+            self.filter(&args.iter().map(Vec::as_slice).collect::<Vec<_>>(), end);
             self.history.lock().keep(self.shared.live.snapshot());
         }
         Ok(step)
@@ -141,6 +160,7 @@ impl Sink for Recorder {
     }
 
     fn continued(&mut self, replication_id: &str) {
+        self.history.lock().filtered.iter_mut().for_each(Filtered::continued);
         self.sink.continued(replication_id);
         self.stream_begins();
     }
@@ -156,7 +176,9 @@ impl Sink for Recorder {
     fn sync_finished(&mut self) -> Result<(), SinkError> {
         self.sink.sync_finished()?;
         self.stream_begins();
-        self.history.lock().synced(self.shared.live.snapshot());
+        let mut history = self.history.lock();
+        history.filtered.iter_mut().for_each(Filtered::sync);
+        history.synced(self.shared.live.snapshot());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What the mirror was at each offset, and what brought it there.
 
+use crate::filtered::Filtered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use vdr_core::apply;
@@ -27,6 +28,8 @@ pub struct History {
     db: u32,
     pub commands: u64,
     pub ends: Vec<String>,
+    /// Only framewise: in a batch not every state is seen.
+    pub filtered: Option<Filtered>,
 }
 
 impl History {

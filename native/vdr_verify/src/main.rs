@@ -11,6 +11,7 @@ mod attach;
 mod compare;
 mod contrast;
 mod episode;
+mod filtered;
 mod generate;
 mod history;
 mod proof;
@@ -99,8 +100,8 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         round += 1;
     }
     println!(
-        "verify: {round} programs on each server, {} partial syncs, {} servers crashed",
-        tally.partial_syncs, tally.crashes
+        "verify: {round} programs on each server, {} partial syncs, {} servers crashed; through filters {} commands, {} full syncs asked for",
+        tally.partial_syncs, tally.crashes, tally.filtered, tally.asked_for
     );
     println!("{tally}");
     Ok(0)

@@ -8,6 +8,7 @@ use crate::settings::Setting;
 use crate::wrong::Wrong;
 use std::io;
 use std::time::{Duration, Instant};
+use vdr_core::only::Only;
 use vdr_testkit::Binary;
 
 /// How long to look for a shorter program.
@@ -25,6 +26,7 @@ enum Attach {
 struct Shrinker<'a> {
     binary: &'a Binary,
     settings: &'a [Setting],
+    only: &'a Only,
     attach: Attach,
     wrong: Option<&'a Wrong>,
     start: Instant,
@@ -32,10 +34,11 @@ struct Shrinker<'a> {
 
 /// The shortest program that was found, for people; says so when the divergence does not come again.
 pub fn shrink(binary: &Binary, divergence: Divergence, wrong: Option<&Wrong>) -> String {
-    let Divergence { settings, mut units, .. } = divergence;
+    let Divergence { settings, only, mut units, .. } = divergence;
     let shrinkers = [Attach::Before, Attach::After].map(|attach| Shrinker {
         binary,
         settings: &settings,
+        only: &only,
         attach,
         wrong,
         start: Instant::now(),
@@ -103,7 +106,7 @@ impl Shrinker<'_> {
         if let Attach::After = self.attach {
             run.send(units)?;
         }
-        let mut attached = Attached::new(run.server.port, true, self.wrong.cloned())?;
+        let mut attached = Attached::new(run.server.port, true, self.only, self.wrong.cloned())?;
         while attached.shared.live.snapshot().is_none() {
             std::thread::sleep(Duration::from_millis(5));
             attached.ensure_link()?;
@@ -116,6 +119,6 @@ impl Shrinker<'_> {
         }
         let equal = run.equal(&mut attached)?;
         let diverged = attached.history.lock().ends.iter().any(|end| end.contains("diverged"));
-        Ok(equal != Some(true) || diverged)
+        Ok(equal != Some(true) || diverged || attached.filter_was_wrong().is_some())
     }
 }

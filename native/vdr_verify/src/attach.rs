@@ -34,7 +34,7 @@ impl Attached {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
         let filtered = framewise.then(|| Filtered::new(only.clone()));
-        let history = History { filtered, ..History::default() };
+        let history = History::new(filtered);
         let mut attached = Attached {
             shared,
             history: Arc::new(Mutex::new(history)),

@@ -33,6 +33,10 @@ pub struct History {
 }
 
 impl History {
+    pub fn new(filtered: Option<Filtered>) -> Self {
+        History { filtered, ..Self::default() }
+    }
+
     pub fn keep(&mut self, snapshot: Option<Arc<Snapshot>>) {
         self.states.extend(snapshot.map(|snapshot| (snapshot.offset, snapshot)));
         while self.states.len() > KEPT {

@@ -25,10 +25,11 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, a minute each of verify, of chaos and of each fuzzer
+test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, a minute each of verify, of chaos, of each fuzzer and sanitizer
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@bin/fuzz $${FUZZ_SECONDS:-60}
+	@bin/sanitize quick
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 
 test-rust: setup
@@ -38,18 +39,19 @@ test-elixir: setup
 	@printf 'servers under test:\n'; bin/list-servers | sed 's/^/  /'
 	$(MIX_TEST) test --warnings-as-errors $(ARGS)
 
-# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH.
+# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH. WRONG=LPUSH=RPUSH plants a wrong command
+# in the mirror, to see that it is found.
 verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
 	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER))
+	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER)) $(if $(WRONG),--wrong $(WRONG))
 
 chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
 	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
-fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb or apply
+fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
 	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
 
-sanitize: setup ## the core's tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is present
+sanitize: setup ## the Rust tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is present
 	@bin/sanitize
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one

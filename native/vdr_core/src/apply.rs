@@ -16,7 +16,7 @@
 //! window inside of a MULTI counts from its EXEC on.
 
 use crate::blob::Blob;
-use crate::commands::{self, Apply, ApplyError, Touch, Words, Write};
+use crate::commands::{self, Apply, ApplyError, Rules, Touch, Words, Write};
 use crate::keyspace::Keyspace;
 use crate::only::{Only, Plan};
 use std::collections::BTreeMap;
@@ -111,6 +111,7 @@ pub struct Applier {
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
     only: Option<Arc<Only>>,
+    rules: Rules,
     unknown: BTreeMap<String, u64>,
     applied: u64,
 }
@@ -128,9 +129,18 @@ pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
 impl Applier {
     /// Starts from the contents of a full sync: `db` is what the stream has selected at `offset`.
     pub fn new(keyspace: Keyspace, offset: u64, db: u32, guard_key: Option<Vec<u8>>) -> Self {
-        let unknown = BTreeMap::new();
-        let mut applier =
-            Applier { keyspace, db, offset, multi: None, guard: None, guard_key, only: None, unknown, applied: 0 };
+        let mut applier = Applier {
+            keyspace,
+            db,
+            offset,
+            multi: None,
+            guard: None,
+            guard_key,
+            only: None,
+            rules: Rules::default(),
+            unknown: BTreeMap::new(),
+            applied: 0,
+        };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
         let dbs = applier.with_guard(all);
         applier.guard = (!dbs.is_empty()).then_some(Window { before: None, opened: offset, dbs });
@@ -140,6 +150,11 @@ impl Applier {
     /// Applies only what the filter keeps; `keyspace` holds no more.
     pub fn only(self, only: Option<Arc<Only>>) -> Self {
         Applier { only, ..self }
+    }
+
+    /// Applies commands as this primary does.
+    pub fn rules(self, rules: Rules) -> Self {
+        Applier { rules, ..self }
     }
 
     /// Applies one command of `len` bytes.
@@ -238,7 +253,7 @@ impl Applier {
     fn run(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
         let only = self.only.clone();
         let plan = only.as_ref().map_or(Plan::Run, |only| only.plan(row, self.db, args, &self.keyspace));
-        let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms };
+        let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms, rules: self.rules };
         match plan {
             Plan::Pass => return Ok(()),
             Plan::Missing => return Err(ApplyError::NotMirrored),

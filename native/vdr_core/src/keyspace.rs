@@ -24,8 +24,9 @@ pub struct Expiry(i64);
 impl Expiry {
     pub const NEVER: Expiry = Expiry(i64::MAX);
 
+    /// Kept as one less, so that the last millisecond of all is a time and not `NEVER`: a server takes it.
     pub fn at(ms: i64) -> Self {
-        Expiry(ms)
+        Expiry(ms.saturating_sub(1))
     }
 
     pub fn of(ms: Option<i64>) -> Self {
@@ -33,7 +34,7 @@ impl Expiry {
     }
 
     pub fn get(self) -> Option<i64> {
-        self.is_set().then_some(self.0)
+        self.is_set().then_some(self.0.saturating_add(1))
     }
 
     pub fn is_set(self) -> bool {
@@ -42,7 +43,7 @@ impl Expiry {
 
     /// The server's rule: a key is there in its last millisecond and gone after it.
     pub fn is_past(self, now_ms: i64) -> bool {
-        now_ms > self.0
+        now_ms.saturating_sub(1) > self.0
     }
 }
 
@@ -315,5 +316,22 @@ impl<'s> View<'s> {
             None => Ok(None),
             Some(entry) => pick(entry.value()).map(Some).ok_or(ReadError::WrongType),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_millisecond_that_a_server_takes_is_a_time() {
+        for ms in [i64::MAX, i64::MAX - 1, 1, 0, -1] {
+            let expiry = Expiry::at(ms);
+            assert_eq!(expiry.get(), Some(ms));
+            assert!(!expiry.is_past(ms) && expiry < Expiry::NEVER);
+            assert_eq!(expiry.is_past(ms.saturating_add(1)), ms != i64::MAX);
+        }
+        assert_eq!(Expiry::NEVER.get(), None);
+        assert!(!Expiry::NEVER.is_past(i64::MAX));
     }
 }

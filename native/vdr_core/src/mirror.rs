@@ -5,7 +5,7 @@
 //! that it was told of.
 
 use crate::apply::{Applied, Applier, Divergence, unknown_name};
-use crate::commands::{self, ApplyError, Tuple};
+use crate::commands::{self, ApplyError, Rules, Tuple};
 use crate::keyspace::Keyspace;
 use crate::live::{Live, Snapshot};
 use crate::only::Only;
@@ -222,7 +222,8 @@ impl Mirror {
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        self.applier = Some(applier.only(self.only.clone()));
+        let rules = loaded.server.as_ref().map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
+        self.applier = Some(applier.only(self.only.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
         self.server = loaded.server.map(Arc::new);
         self.decoder = Decoder::new();

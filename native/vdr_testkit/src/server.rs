@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 const LOG: &str = "server.log";
 const LOG_LINES: usize = 12;
+/// How a server begins to tell of a bug of its own, and the arguments of the command that it was at.
+const BUG_REPORT: &str = "BUG REPORT START";
+const ARGUMENT: &str = "argv[";
 
 const FIXED: [&str; 3] = ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"];
 
@@ -105,11 +108,20 @@ impl Server {
         false
     }
 
-    /// The end of its log: for when it went away.
+    /// What its log says of its death: of a bug report the beginning and the command that it was at, else the last lines.
     pub fn last_words(&self) -> String {
         let log = std::fs::read(self.dir.join(LOG)).unwrap_or_default();
-        let lines: Vec<_> = log.split(|byte| *byte == b'\n').rev().take(LOG_LINES).collect();
-        lines.iter().rev().map(|line| format!("\n    {}", String::from_utf8_lossy(line))).collect()
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let Some(report) = lines.iter().position(|line| line.contains(BUG_REPORT)) else {
+            return lines.iter().rev().take(LOG_LINES).rev().map(|line| format!("\n    {line}")).collect();
+        };
+        let lines = lines.get(report..).unwrap_or_default();
+        // The command is told more than once.
+        let command = lines.iter().skip_while(|line| !line.starts_with(ARGUMENT));
+        let command = command.enumerate().take_while(|(at, line)| line.starts_with(&format!("{ARGUMENT}{at}]")));
+        let command = command.map(|(_, line)| line).take(LOG_LINES * 2);
+        lines.iter().take(LOG_LINES / 2).chain(command).map(|line| format!("\n    {line}")).collect()
     }
 
     fn await_start(&mut self) -> io::Result<()> {

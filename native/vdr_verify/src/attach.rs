@@ -1,9 +1,10 @@
 //! A mirror attached to a server, every state of it kept by offset for a while.
 
 use crate::filtered::Filtered;
+use crate::history::History;
+use crate::wrong::Wrong;
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,54 +16,6 @@ use vdr_core::resp::Decoder;
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
 use vdr_testkit::Command;
 
-/// How many states and commands are kept.
-const KEPT: usize = 20_000;
-
-/// What the mirror was at each offset, and what brought it there.
-#[derive(Default)]
-pub struct History {
-    states: BTreeMap<u64, Arc<Snapshot>>,
-    log: VecDeque<(u64, Command)>,
-    pub commands: u64,
-    pub full_syncs: u64,
-    pub ends: Vec<String>,
-    /// Only framewise: in a batch not every state is seen.
-    pub filtered: Option<Filtered>,
-}
-
-impl History {
-    fn keep(&mut self, snapshot: Option<Arc<Snapshot>>) {
-        self.states.extend(snapshot.map(|snapshot| (snapshot.offset, snapshot)));
-        while self.states.len() > KEPT {
-            self.states.pop_first();
-        }
-    }
-
-    /// The last commands of the stream that name a key.
-    pub fn about(&self, key: &[u8]) -> Vec<String> {
-        let naming = self.log.iter().rev().filter(|(_, command)| command.iter().any(|word| word == key));
-        naming.take(12).map(|(offset, command)| format!("@{offset} {}", show(command))).collect()
-    }
-}
-
-impl History {
-    /// The last commands up to an offset, at which the digests differed.
-    pub fn before(&self, offset: u64) -> String {
-        let last: Vec<_> = self.log.iter().rev().filter(|(at, _)| *at <= offset).take(12).collect();
-        let lines = last.iter().rev().map(|(at, command)| format!("\n    @{at} {}", show(command)));
-        format!("  digests differ at offset {offset}, under load, after{}", lines.collect::<String>())
-    }
-}
-
-/// A command for people: bytes escaped, long arguments cut.
-pub fn show(command: &[Vec<u8>]) -> String {
-    let words = command.iter().take(24).map(|word| {
-        let text = word.escape_ascii().to_string();
-        if text.len() > 80 { format!("{}..({} bytes)", text.get(..60).unwrap_or_default(), word.len()) } else { text }
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 /// One mirror and its link.
 pub struct Attached {
     pub shared: Shared,
@@ -70,23 +23,25 @@ pub struct Attached {
     mirror: Arc<Mutex<Mirror>>,
     port: u16,
     framewise: bool,
+    wrong: Option<Wrong>,
     link: Option<LinkHandle>,
 }
 
 impl Attached {
     /// `framewise` publishes after each command, so that every offset can be asked for, and holds what the stream makes of a
-    /// part against the whole; otherwise batches are as they come.
-    pub fn new(port: u16, framewise: bool, only: &Only) -> io::Result<Self> {
+    /// part against the whole; otherwise batches are as they come. `wrong` is what the mirror does wrong on purpose.
+    pub fn new(port: u16, framewise: bool, only: &Only, wrong: Option<Wrong>) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
         let filtered = framewise.then(|| Filtered::new(only.clone()));
-        let history = History { filtered, ..History::default() };
+        let history = History::new(filtered);
         let mut attached = Attached {
             shared,
             history: Arc::new(Mutex::new(history)),
             mirror: Arc::new(Mutex::new(mirror)),
             port,
             framewise,
+            wrong,
             link: None,
         };
         attached.ensure_link()?;
@@ -106,6 +61,8 @@ impl Attached {
             history: self.history.clone(),
             decoder: Decoder::new(),
             framewise: self.framewise,
+            wrong: self.wrong.clone(),
+            offset: 0,
         };
         self.link = Some(vdr_link::spawn(config, sink, Ends(self.history.clone()))?);
         Ok(())
@@ -120,8 +77,8 @@ impl Attached {
     pub fn at(&mut self, offset: u64) -> io::Result<Option<Arc<Snapshot>>> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
-            if let Some(snapshot) = self.history.lock().states.get(&offset) {
-                return Ok(Some(snapshot.clone()));
+            if let Some(snapshot) = self.history.lock().at(offset) {
+                return Ok(Some(snapshot));
             }
             if let Some(snapshot) = self.shared.live.snapshot().filter(|snapshot| snapshot.offset >= offset) {
                 return Ok((snapshot.offset == offset).then_some(snapshot));
@@ -133,13 +90,16 @@ impl Attached {
     }
 }
 
-/// The mirror's own sink, one command at a time, with a record of each.
+/// The mirror's own sink, with a record of each command.
 struct Recorder {
     sink: MirrorSink,
     shared: Shared,
     history: Arc<Mutex<History>>,
     decoder: Decoder,
     framewise: bool,
+    wrong: Option<Wrong>,
+    /// The last byte of the stream that came in a whole command.
+    offset: u64,
 }
 
 impl Recorder {
@@ -150,15 +110,47 @@ impl Recorder {
         }
     }
 
-    fn record(&mut self, input: &[u8], whole_len: usize) {
-        let command: Command = self.decoder.args(input).map(<[u8]>::to_vec).collect();
-        let mut history = self.history.lock();
-        let offset = self.sink.applied() + whole_len as u64;
-        history.log.push_back((offset, command));
-        history.commands += 1;
-        if history.log.len() > KEPT {
-            history.log.pop_front();
+    /// A stream begins, or goes on, behind what is applied.
+    fn stream_begins(&mut self) {
+        self.decoder = Decoder::new();
+        self.offset = self.sink.applied();
+    }
+
+    /// Notes the command that begins `from` bytes into the input, if it is whole, and answers where it ends.
+    fn next(&mut self, input: &mut BytesMut, from: usize) -> Result<Option<usize>, SinkError> {
+        let rest = input.get(from..).unwrap_or_default();
+        let frame = self.decoder.decode(rest).map_err(|error| SinkError::soon("protocol", error.to_string()))?;
+        let Some(frame) = frame else { return Ok(None) };
+        let command: Command = self.decoder.args(rest).map(<[u8]>::to_vec).collect();
+        self.offset += frame.len as u64;
+        self.history.lock().record(self.offset, command);
+        let (start, end) = (from + frame.skipped, from + frame.skipped + frame.len);
+        if let (Some(wrong), Some(bytes)) = (&self.wrong, input.get_mut(start..end)) {
+            wrong.plant(bytes);
         }
+        Ok(Some(end))
+    }
+
+    fn one_by_one(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
+        let mut step = StreamStep::default();
+        while let Some(end) = self.next(input, 0)? {
+            // With what is planted in it: the part is to be equal to the whole, be that wrong or right.
+            let args: Vec<Vec<u8>> = self.decoder.args(input).map(<[u8]>::to_vec).collect();
+            step.ack_wanted |= self.sink.stream(&mut input.split_to(end))?.ack_wanted;
+            self.filter(&args.iter().map(Vec::as_slice).collect::<Vec<_>>(), end);
+            self.history.lock().keep(self.shared.live.snapshot());
+        }
+        Ok(step)
+    }
+
+    fn as_they_come(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
+        let mut from = 0;
+        while let Some(end) = self.next(input, from)? {
+            from = end;
+        }
+        let step = self.sink.stream(input)?;
+        self.history.lock().keep(self.shared.live.snapshot());
+        Ok(step)
     }
 }
 
@@ -168,9 +160,9 @@ impl Sink for Recorder {
     }
 
     fn continued(&mut self, replication_id: &str) {
-        self.decoder = Decoder::new();
         self.history.lock().filtered.iter_mut().for_each(Filtered::continued);
         self.sink.continued(replication_id);
+        self.stream_begins();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -182,33 +174,16 @@ impl Sink for Recorder {
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.decoder = Decoder::new();
         self.sink.sync_finished()?;
+        self.stream_begins();
         let mut history = self.history.lock();
-        history.full_syncs += 1;
         history.filtered.iter_mut().for_each(Filtered::sync);
-        history.states.clear();
-        history.keep(self.shared.live.snapshot());
+        history.synced(self.shared.live.snapshot());
         Ok(())
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
-        if !self.framewise {
-            let step = self.sink.stream(input)?;
-            self.history.lock().keep(self.shared.live.snapshot());
-            return Ok(step);
-        }
-        let mut step = StreamStep::default();
-        loop {
-            let frame = self.decoder.decode(input).map_err(|error| SinkError::soon("protocol", error.to_string()))?;
-            let Some(frame) = frame else { return Ok(step) };
-            self.record(input, frame.len);
-            let args: Vec<Vec<u8>> = self.decoder.args(input).map(<[u8]>::to_vec).collect();
-            let mut one = input.split_to(frame.skipped + frame.len);
-            step.ack_wanted |= self.sink.stream(&mut one)?.ack_wanted;
-            self.filter(&args.iter().map(Vec::as_slice).collect::<Vec<_>>(), frame.skipped + frame.len);
-            self.history.lock().keep(self.shared.live.snapshot());
-        }
+        if self.framewise { self.one_by_one(input) } else { self.as_they_come(input) }
     }
 
     fn applied(&self) -> u64 {

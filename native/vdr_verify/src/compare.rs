@@ -1,8 +1,9 @@
 //! Finds the smallest difference between a server and a snapshot of it.
 
-use crate::attach::History;
 use crate::cmd;
+use crate::contrast::{Rows, contrast};
 use crate::generate::DATABASES;
+use crate::history::History;
 use crate::streams;
 use std::io;
 use vdr_core::digest::{self, Dialect};
@@ -65,25 +66,19 @@ fn difference(
     let replies = client.pipeline(&[cmd!["DEBUG", "DIGEST-VALUE", key], cmd!["PEXPIRETIME", key]])?;
     let mut replies = replies.into_iter();
     let theirs = replies.next().map(Reply::items).unwrap_or_default().first().map(Reply::text).unwrap_or_default();
+    let their_expiry = replies.next();
     let mine = match entry {
         None => "0".repeat(40),
         Some(entry) => digest::digest_value(entry, dialect, now_ms).map_or("not comparable".into(), |d| d.to_string()),
     };
+    let expiry = expiry_difference(entry, their_expiry);
     if mine != theirs {
-        return Ok(Some(format!(
-            "value: ours {}, theirs {}",
-            describe(entry.map(EntryRef::value)),
-            dump(client, key)?
-        )));
+        let ours = entry.map_or_else(Rows::nothing, |entry| Rows::of_mirror(entry.value()));
+        let values = contrast(&ours, &read_whole(client, key)?);
+        return Ok(Some(expiry.into_iter().fold(values, |text, expiry| format!("{text}; {expiry}"))));
     }
-    let their_expiry = match replies.next() {
-        Some(Reply::Int(ms)) if ms >= 0 => Some(ms),
-        Some(Reply::Int(-2)) => return Ok(None),
-        _ => None,
-    };
-    let our_expiry = entry.and_then(|entry| entry.expiry().get());
-    if our_expiry != their_expiry {
-        return Ok(Some(format!("expiry: ours {our_expiry:?}, theirs {their_expiry:?}")));
+    if expiry.is_some() {
+        return Ok(expiry);
     }
     match entry.map(EntryRef::value) {
         Some(ValueRef::Hash(hash)) if hash.has_expiring_fields() => {
@@ -105,7 +100,19 @@ fn difference(
     }
 }
 
-fn dump(client: &mut Client, key: &[u8]) -> io::Result<String> {
+/// The server's answer to PEXPIRETIME against our entry.
+fn expiry_difference(entry: Option<EntryRef<'_>>, theirs: Option<Reply>) -> Option<String> {
+    let theirs = match theirs {
+        Some(Reply::Int(ms)) if ms >= 0 => Some(ms),
+        // It reads as missing: past its time, though still stored.
+        Some(Reply::Int(-2)) => return None,
+        _ => None,
+    };
+    let ours = entry.and_then(|entry| entry.expiry().get());
+    (ours != theirs).then(|| format!("expiry: ours {ours:?}, theirs {theirs:?}"))
+}
+
+fn read_whole(client: &mut Client, key: &[u8]) -> io::Result<Rows> {
     let kind = client.pipeline(&[cmd!["TYPE", key]])?.pop().map(|reply| reply.text()).unwrap_or_default();
     let read = match kind.as_str() {
         "string" => cmd!["GET", key],
@@ -114,37 +121,9 @@ fn dump(client: &mut Client, key: &[u8]) -> io::Result<String> {
         "zset" => cmd!["ZRANGE", key, "0", "-1", "WITHSCORES"],
         "hash" => cmd!["HGETALL", key],
         "stream" => cmd!["XRANGE", key, "-", "+"],
-        _ => return Ok(kind),
+        _ => return Ok(Rows::nothing()),
     };
-    let mut words: Vec<Vec<u8>> = Vec::new();
-    match client.pipeline(&[read])?.pop() {
-        Some(Reply::Array(Some(items))) => words.extend(items.iter().map(|item| item.text().into_bytes())),
-        Some(other) => words.push(other.text().into_bytes()),
-        None => {}
-    }
-    Ok(format!("{kind} of {}: {}", words.len(), crate::attach::show(&words)))
-}
-
-fn describe(value: Option<ValueRef<'_>>) -> String {
-    let Some(value) = value else { return "nothing".to_owned() };
-    let words: Vec<Vec<u8>> = match value {
-        ValueRef::String(text) => vec![text.to_vec()],
-        ValueRef::List(list) => list.iter().map(|item| item.to_vec()).collect(),
-        ValueRef::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
-        ValueRef::ZSet(zset) => {
-            zset.iter().flat_map(|(member, score)| [member.to_vec(), score.get().to_string().into_bytes()]).collect()
-        }
-        ValueRef::Hash(hash) => hash.iter().flat_map(|(name, field)| [name.to_vec(), field.value.to_vec()]).collect(),
-        ValueRef::Stream(stream) => stream
-            .iter()
-            .flat_map(|(id, fields)| {
-                let pairs = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]);
-                std::iter::once(id.to_string().into_bytes()).chain(pairs)
-            })
-            .collect(),
-        ValueRef::Other => Vec::new(),
-    };
-    format!("{} of {}: {}", value.kind().name(), words.len(), crate::attach::show(&words))
+    Ok(Rows::of_server(&kind, client.pipeline(&[read])?.pop()))
 }
 
 /// A report for people.
@@ -153,7 +132,7 @@ pub fn report(differences: &[Difference], history: &History) -> String {
     for difference in differences.iter().take(5) {
         let key = difference.key.escape_ascii();
         text += &format!("  db {} key {key}\n    {}\n", difference.db, difference.text);
-        for line in history.about(&difference.key) {
+        for line in history.about(difference.db, &difference.key) {
             text += &format!("    {line}\n");
         }
     }

@@ -4,16 +4,17 @@ use crate::attach::Attached;
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
 use crate::filtered;
-use crate::generate::{DATABASES, Generator, Unit};
+use crate::generate::{Abilities, DATABASES, Generator, Unit};
+use crate::proof::{Proof, now_ms};
 use crate::settings::{self, Setting};
+use crate::wrong::Wrong;
 use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::thread;
-use vdr_core::digest::{self, Dialect};
-use vdr_core::live::Snapshot;
+use vdr_core::digest::Dialect;
 use vdr_core::only::Only;
-use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
+use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
 /// Little enough that programs run into it, enough that the server can work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
@@ -62,6 +63,8 @@ pub struct Episode<'a> {
     pub binary: &'a Binary,
     pub seed: u64,
     pub ops: usize,
+    /// What the mirror does wrong on purpose.
+    pub wrong: Option<&'a Wrong>,
 }
 
 /// A program under way.
@@ -111,9 +114,9 @@ impl Run {
     /// Waits until both sides are at one offset and answers whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
-            let (offset, theirs) = pair(&mut self.checker)?;
-            if let Some(snapshot) = attached.at(offset)? {
-                return Ok(Some(digest_of(&snapshot, self.dialect)? == theirs));
+            let proof = Proof::ask(&mut self.checker)?;
+            if let Some(snapshot) = attached.at(proof.offset)? {
+                return proof.holds(&snapshot, self.dialect).map(Some);
             }
         }
         Ok(None)
@@ -126,10 +129,10 @@ impl Run {
             let writer = scope.spawn(move || send(client, units));
             let (mut checks, mut wrong) = (0, None);
             while !writer.is_finished() && wrong.is_none() {
-                let (offset, theirs) = pair(checker)?;
-                let Some(snapshot) = attached.at(offset)? else { continue };
+                let proof = Proof::ask(checker)?;
+                let Some(snapshot) = attached.at(proof.offset)? else { continue };
                 checks += 1;
-                wrong = (digest_of(&snapshot, dialect)? != theirs).then_some(offset);
+                wrong = (!proof.holds(&snapshot, dialect)?).then_some(proof.offset);
             }
             writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
             Ok((checks, wrong))
@@ -164,29 +167,14 @@ fn is_short(reply: &Reply) -> bool {
     matches!(reply, Reply::Bulk(Some(bytes)) if bytes.len() < STRING_BYTES_MAX)
 }
 
-/// An offset and the server's digest at exactly that offset.
-fn pair(checker: &mut Client) -> io::Result<(u64, String)> {
-    let ask =
-        [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
-    let replies = checker.pipeline(&ask)?;
-    let Some(Reply::Array(Some(answers))) = replies.last() else {
-        // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
-        checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
-        return pair(checker);
-    };
-    let [info, digest] = answers.as_slice() else { return Err(io::Error::other("no answer to the digest")) };
-    let offset = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
-    let offset = offset.ok_or_else(|| io::Error::other("no offset in INFO replication"))?;
-    Ok((offset, digest.text()))
-}
-
 impl Episode<'_> {
     pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Divergence>> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
         let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
+        let field_expiry = run.has_field_expiry()?;
         let only = filtered::choose(&mut rng);
-        let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
+        let mut generator = Generator::new(self.seed, Abilities { field_expiry, negative_zero });
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
         let outcome = self.program(&mut rng, &mut run, &units, &only, tally);
         let (bad, sent) = match outcome {
@@ -203,6 +191,10 @@ impl Episode<'_> {
         Ok(bad.map(|report| Divergence { report, settings, only, units: units.into_iter().take(sent).collect() }))
     }
 
+    fn attach(&self, rng: &mut Rng, run: &Run, only: &Only) -> io::Result<Attached> {
+        Attached::new(run.server.port, rng.bool(), only, self.wrong.cloned())
+    }
+
     /// Sends the units, and answers what was wrong after how many of them.
     fn program(
         &self,
@@ -215,7 +207,7 @@ impl Episode<'_> {
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
         }
-        let mut attached = Attached::new(run.server.port, rng.bool(), only)?;
+        let mut attached = self.attach(rng, run, only)?;
         let mut sent = 0;
         let mut bad = None;
         while sent < units.len() && bad.is_none() {
@@ -225,7 +217,10 @@ impl Episode<'_> {
             if rng.u8(0..4) == 0 && attached_once {
                 let (checks, wrong) = run.under_load(&units[sent..next], &mut attached)?;
                 tally.checks += checks;
-                bad = wrong.map(|offset| attached.history.lock().before(offset));
+                bad = match wrong {
+                    Some(offset) => Some(told_under_load(offset, run, &mut attached)?),
+                    None => None,
+                };
             } else {
                 run.send(&units[sent..next])?;
             }
@@ -253,7 +248,7 @@ impl Episode<'_> {
             // A new mirror: a full sync in the middle of everything.
             0 => {
                 note(tally, attached);
-                *attached = Attached::new(run.server.port, rng.bool(), only)?;
+                *attached = self.attach(rng, run, only)?;
             }
             // Cut off: it goes on by partial resync.
             1 => {
@@ -299,17 +294,19 @@ impl Episode<'_> {
     }
 }
 
-fn digest_of(snapshot: &Snapshot, dialect: Dialect) -> io::Result<String> {
-    let digest = digest::digest(&snapshot.keyspace, dialect, now_ms());
-    digest.map(|digest| digest.to_string()).map_err(|_| io::Error::other("the mirror holds values without a digest"))
+/// The program is over by now: what it was at that offset is gone, but what differed mostly still does.
+fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::Result<String> {
+    let found = lasting_differences(run, attached)?;
+    let history = attached.history.lock();
+    let (before, told) = (history.before(offset), report(&found, &history));
+    Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{told}"))
 }
 
 /// Servers go on deleting what has expired, and evicting, while they are asked: only what stays different counts.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for _ in 0..20 {
-        let (offset, _) = pair(&mut run.checker)?;
-        attached.at(offset)?;
+        attached.at(Proof::ask(&mut run.checker)?.offset)?;
         let Some(snapshot) = attached.shared.live.snapshot() else { return Err(io::Error::other("no full sync")) };
         found = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
         if found.is_empty() {
@@ -329,9 +326,4 @@ fn note(tally: &mut Tally, attached: &Attached) {
     tally.commands += attached.history.lock().commands.max(status.commands_applied.load(Relaxed));
     tally.full_syncs += status.full_syncs.load(Relaxed);
     tally.partial_syncs += status.partial_syncs.load(Relaxed);
-}
-
-pub fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,8 +1,8 @@
 //! A filter beside the mirror: what the stream makes of a part must be that part of what it makes of the whole, after each
 //! command, unless the part asked for a full sync.
 
-use crate::attach::show;
-use crate::episode::now_ms;
+use crate::history::show;
+use crate::proof::now_ms;
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;

@@ -1,23 +1,31 @@
 //! The differential machine: random programs on real servers, a mirror attached throughout, digests compared at exact
 //! offsets, under load and at rest.
 //!
-//! `vdr_verify [--seed N] [--ops N] [--seconds N] [--server NAME]...`
+//! `vdr_verify [--seed N] [--ops N] [--seconds N] [--server NAME]... [--wrong NAME=NAME]`
 //!
 //! It ends with `verify: <commands> commands, <syncs> full syncs, <checks> digests, 0 divergences` and exit code 0, or shows the
-//! smallest difference, the seed, and the shortest program that it found, and exits with 1.
+//! smallest difference, the seed, and the shortest program that it found, and exits with 1. `--wrong LPUSH=RPUSH` plants a wrong
+//! command in the mirror: to see that it is found.
 
 mod attach;
 mod compare;
+mod contrast;
 mod episode;
 mod filtered;
 mod generate;
+mod history;
+mod proof;
 mod settings;
 mod shrink;
 mod streams;
+#[cfg(test)]
+mod tests;
+mod wrong;
 
 use episode::{Episode, Tally};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use wrong::Wrong;
 
 struct Arguments {
     seed: u64,
@@ -26,11 +34,12 @@ struct Arguments {
     /// How long to go on with ever new programs; all servers share it.
     time: Duration,
     servers: Vec<String>,
+    wrong: Option<Wrong>,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut parsed =
-        Arguments { seed: fastrand::u64(0..1 << 32), ops: 3000, time: Duration::from_secs(600), servers: Vec::new() };
+    let (seed, time) = (fastrand::u64(0..1 << 32), Duration::from_secs(600));
+    let mut parsed = Arguments { seed, ops: 3000, time, servers: Vec::new(), wrong: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -40,7 +49,8 @@ fn arguments() -> Result<Arguments, String> {
             "--ops" => parsed.ops = number()? as usize,
             "--seconds" => parsed.time = Duration::from_secs(number()?),
             "--server" => parsed.servers.push(value),
-            _ => return Err(format!("unknown option {word}: takes --seed, --ops, --seconds, --server")),
+            "--wrong" => parsed.wrong = Some(value.parse()?),
+            _ => return Err(format!("unknown option {word}: takes --seed, --ops, --seconds, --server, --wrong")),
         }
     }
     Ok(parsed)
@@ -74,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
                 break;
             }
             let seed = arguments.seed.wrapping_add(round);
-            let episode = Episode { binary, seed, ops: arguments.ops };
+            let episode = Episode { binary, seed, ops: arguments.ops, wrong: arguments.wrong.as_ref() };
             let outcome = episode.run(&mut tally).map_err(|error| format!("{} seed {seed}: {error}", binary.name))?;
             if let Some(divergence) = outcome {
                 tally.divergences += 1;
@@ -82,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
                     "verify: DIVERGENCE on {}, --seed {seed} --ops {}\n{}",
                     binary.name, arguments.ops, divergence.report
                 );
-                println!("{}", shrink::shrink(binary, divergence));
+                println!("{}", shrink::shrink(binary, divergence, arguments.wrong.as_ref()));
                 println!("{tally}");
                 return Ok(tally.divergences);
             }

@@ -1,9 +1,11 @@
 //! Makes a diverging program short: takes pieces out for as long as it still diverges.
 
-use crate::attach::{Attached, show};
+use crate::attach::Attached;
 use crate::episode::{Divergence, Run};
 use crate::generate::{Generator, Unit};
+use crate::history::show;
 use crate::settings::Setting;
+use crate::wrong::Wrong;
 use std::io;
 use std::time::{Duration, Instant};
 use vdr_core::only::Only;
@@ -26,17 +28,19 @@ struct Shrinker<'a> {
     settings: &'a [Setting],
     only: &'a Only,
     attach: Attach,
+    wrong: Option<&'a Wrong>,
     start: Instant,
 }
 
 /// The shortest program that was found, for people; says so when the divergence does not come again.
-pub fn shrink(binary: &Binary, divergence: Divergence) -> String {
+pub fn shrink(binary: &Binary, divergence: Divergence, wrong: Option<&Wrong>) -> String {
     let Divergence { settings, only, mut units, .. } = divergence;
     let shrinkers = [Attach::Before, Attach::After].map(|attach| Shrinker {
         binary,
         settings: &settings,
         only: &only,
         attach,
+        wrong,
         start: Instant::now(),
     });
     let Some(shrinker) = shrinkers.iter().find(|shrinker| shrinker.diverges(&units)) else {
@@ -102,7 +106,7 @@ impl Shrinker<'_> {
         if let Attach::After = self.attach {
             run.send(units)?;
         }
-        let mut attached = Attached::new(run.server.port, true, self.only)?;
+        let mut attached = Attached::new(run.server.port, true, self.only, self.wrong.cloned())?;
         while attached.shared.live.snapshot().is_none() {
             std::thread::sleep(Duration::from_millis(5));
             attached.ensure_link()?;

@@ -165,9 +165,9 @@ impl Visit for Chunks {
         groups.part(part, key, &mut |words| batch.push(*db, *offset, None, words.iter().copied()))
     }
 
-    fn end_key(&mut self) {
+    fn end_key(&mut self) -> Result<(), Fault> {
         if !std::mem::take(&mut self.wanted) {
-            return;
+            return Ok(());
         }
         self.close();
         self.groups = Groups::default();
@@ -176,6 +176,7 @@ impl Visit for Chunks {
             let at_ms = at_ms.to_string();
             self.batch.push(self.db, self.offset, None, [&b"PEXPIREAT"[..], &self.key, at_ms.as_bytes()]);
         }
+        Ok(())
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
         let mut chunks = Chunks::new(7, None);
         assert_eq!(chunks.key(&header(b"k", kind, expiry)), Want::Elements);
         elements.into_iter().for_each(|element| chunks.element(element));
-        chunks.end_key();
+        chunks.end_key().unwrap();
         chunks
     }
 
@@ -241,9 +242,9 @@ mod tests {
         let only = Only::new(None, Some(vec![b"user:".to_vec()]), Some(vec![Kind::Hash]));
         let mut chunks = Chunks::new(0, Some(Arc::new(only)));
         assert_eq!(chunks.key(&header(b"user:1", Kind::List, Expiry::NEVER)), Want::Skip);
-        chunks.end_key();
+        chunks.end_key().unwrap();
         assert_eq!(chunks.key(&header(b"other", Kind::Hash, Expiry::NEVER)), Want::Skip);
-        chunks.end_key();
+        chunks.end_key().unwrap();
         assert_eq!(chunks.key(&header(b"user:1", Kind::Hash, Expiry::NEVER)), Want::Elements);
         assert!(chunks.batch().is_empty());
     }

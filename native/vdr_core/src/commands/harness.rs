@@ -1,6 +1,6 @@
 //! What tests of command rows share: a keyspace that takes commands as text.
 
-use super::{Apply, ApplyError, Arg, Field, ReadError, Reply, Touch, Words, Written};
+use super::{Apply, ApplyError, Arg, Field, ReadError, Reply, Rules, Touch, Words, Written};
 use crate::keyspace::{Expiry, Keyspace};
 use crate::value::ValueRef;
 
@@ -8,11 +8,12 @@ use crate::value::ValueRef;
 pub struct Mirror {
     pub keyspace: Keyspace,
     pub now_ms: i64,
+    pub rules: Rules,
 }
 
 impl Mirror {
     pub fn new() -> Self {
-        Mirror { keyspace: Keyspace::default(), now_ms: 1_000_000 }
+        Mirror { keyspace: Keyspace::default(), now_ms: 1_000_000, rules: Rules::default() }
     }
 
     /// After these commands, which must succeed.
@@ -25,7 +26,7 @@ impl Mirror {
     pub fn apply(&mut self, args: &[&[u8]]) -> Written {
         let row =
             super::write(args[0]).unwrap_or_else(|| panic!("no row for {:?}", args[0].escape_ascii().to_string()));
-        let mut apply = Apply { keyspace: &mut self.keyspace, db: 0, now_ms: self.now_ms };
+        let mut apply = Apply { keyspace: &mut self.keyspace, db: 0, now_ms: self.now_ms, rules: self.rules };
         (row.run)(&mut apply, &mut Words::new(&args[1..]))
     }
 

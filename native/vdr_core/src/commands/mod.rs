@@ -23,6 +23,7 @@ mod numbers;
 mod partial_sort;
 mod reply;
 mod restore;
+mod rules;
 mod sample;
 mod scan;
 mod sets;
@@ -40,6 +41,7 @@ mod zsets_writes;
 
 pub use args::{Arg, Args};
 pub use reply::Reply;
+pub use rules::Rules;
 pub use scan::{Portion, Wanted, walk};
 pub use tuple::{Field, Tuple, generic, touched, tuple};
 pub use write::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};

@@ -37,13 +37,14 @@ fn restore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::Rules;
     use crate::keyspace::Keyspace;
 
     /// `SET k hello`, `DUMP k` on Redis 7.0.
     const HELLO: &[u8] = b"\x00\x05hello\n\x00cr\xdfve4 \n";
 
     fn run(keyspace: &mut Keyspace, args: &[&[u8]]) -> Written {
-        restore(&mut Apply { keyspace, db: 0, now_ms: 1000 }, &mut Words::new(args))
+        restore(&mut Apply { keyspace, db: 0, now_ms: 1000, rules: Rules::default() }, &mut Words::new(args))
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Writes as they come down the stream: their rows, their arguments, what they touch.
 
+use super::Rules;
 use crate::blob::Blob;
 use crate::keyspace::{Db, Entry, EntryRef, Expiry, Keyspace};
 use crate::value::{Hash, List, Set, Stream, Value, ValueRef, ZSet};
@@ -119,6 +120,8 @@ pub struct Apply<'k> {
     pub db: u32,
     /// Unix milliseconds, for commands that carry a relative time.
     pub now_ms: i64,
+    /// The primary's own ways.
+    pub rules: Rules,
 }
 
 impl Apply<'_> {

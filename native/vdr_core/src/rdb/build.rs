@@ -30,21 +30,37 @@ enum Partial {
     Stream(Box<Streaming>),
 }
 
+impl Partial {
+    /// How many elements were told, of a kind that has none twice.
+    fn elements(&self) -> Option<usize> {
+        match self {
+            Partial::Set(members) => Some(members.len()),
+            Partial::Hash(fields) => Some(fields.len()),
+            Partial::ZSet { members, .. } => Some(members.len()),
+            Partial::Whole(_) | Partial::List(_) | Partial::Stream(_) => None,
+        }
+    }
+}
+
 impl One {
     /// The value, when one was told.
-    pub fn into_value(mut self) -> Option<Value> {
+    pub fn into_value(mut self) -> Result<Option<Value>, Fault> {
         self.take()
     }
 
-    fn take(&mut self) -> Option<Value> {
-        self.0.take().map(|partial| match partial {
+    fn take(&mut self) -> Result<Option<Value>, Fault> {
+        let Some(partial) = self.0.take() else { return Ok(None) };
+        let told = partial.elements();
+        let value: Value = match partial {
             Partial::Whole(value) => value,
             Partial::List(items) => List::from_iter(items).into(),
             Partial::Set(members) => Set::from_iter(members).into(),
             Partial::Hash(fields) => Hash::from_iter(fields).into(),
             Partial::ZSet { members, packed } => ZSet::from_members(members, packed).into(),
             Partial::Stream(stream) => stream.build().into(),
-        })
+        };
+        let repeated = told.is_some_and(|told| told != value.as_ref().len());
+        if repeated { Err(Fault::Corrupt("duplicate member or field")) } else { Ok(Some(value)) }
     }
 }
 
@@ -86,7 +102,9 @@ impl Visit for One {
         }
     }
 
-    fn end_key(&mut self) {}
+    fn end_key(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// Builds a keyspace, and notes what else the file says.
@@ -167,8 +185,8 @@ impl Visit for Builder {
         self.one.stream_part(part)
     }
 
-    fn end_key(&mut self) {
-        let (Some(value), Some(expiry)) = (self.one.take(), self.expiry.take()) else { return };
+    fn end_key(&mut self) -> Result<(), Fault> {
+        let (Some(value), Some(expiry)) = (self.one.take()?, self.expiry.take()) else { return Ok(()) };
         self.seen.keys += 1;
         match value {
             Value::Stream(_) => self.seen.streams += 1,
@@ -177,6 +195,7 @@ impl Visit for Builder {
         }
         let new = self.dbs.entry(self.db).or_default().insert(&self.key, Entry { value, expiry });
         self.seen.duplicate_keys += u64::from(!new);
+        Ok(())
     }
 }
 

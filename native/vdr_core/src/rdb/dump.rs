@@ -40,5 +40,5 @@ pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbErro
 pub fn restore(payload: &[u8]) -> Result<Option<Value>, RdbError> {
     let mut one = build::One::default();
     decode_dump(payload, &mut one)?;
-    Ok(one.into_value())
+    one.into_value().map_err(|fault| RdbError { fault, offset_bytes: payload.len() as u64, key: None })
 }

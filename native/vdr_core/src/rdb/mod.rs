@@ -49,8 +49,8 @@ pub trait Visit {
     /// A key begins. What follows are its elements, unless the answer is [`Want::Skip`], and [`Visit::end_key`] in
     /// any case. An aggregate without elements is not told. A module's value has no elements here.
     ///
-    /// The compact encodings have no member or field twice. The others are told as they stand: of equal names the
-    /// last one counts.
+    /// The compact encodings have no member or field twice, and sorted sets in them are in order. The others are told as
+    /// they stand: who keeps the elements sees a name that comes twice, see [`Visit::end_key`].
     fn key(&mut self, header: &KeyHeader<'_>) -> Want;
 
     /// One element of the key begun last.
@@ -62,8 +62,8 @@ pub trait Visit {
         Ok(())
     }
 
-    /// The key begun last is whole.
-    fn end_key(&mut self);
+    /// The key begun last is whole. An error ends the walk, as with [`Visit::stream_part`].
+    fn end_key(&mut self) -> Result<(), Fault>;
 
     /// So many bytes of the file made the item that was read last, whatever was told of it.
     fn taken(&mut self, _bytes: usize) {}

@@ -105,6 +105,7 @@ fn a_broken_ziplist_is_refused() {
     assert!(refused(&ziplist_of(1, b"\0\x05ab")), "overrun");
     assert!(refused(&ziplist_of(1, b"\xfe\0\0\0")), "previous length cut");
     assert!(refused(&ziplist_of(1, b"\0\xc1a")), "unknown encoding");
+    assert!(refused(&ziplist_of(2, b"\0\x04abcd\x06\x04ab\x05cd")), "an entry reaches into the next");
     assert!(!refused(&ziplist_of(0, b"")));
 }
 

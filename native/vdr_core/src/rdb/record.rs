@@ -31,6 +31,7 @@ pub(super) struct Record {
     /// Where compressed strings are unpacked: an element has two at most.
     rooms: [Vec<u8>; 2],
     distinct: Distinct,
+    in_order: InOrder,
     entries: Entries,
     pub budget: Budget,
 }
@@ -47,6 +48,7 @@ impl Record {
             told: None,
             rooms: [Vec::new(), Vec::new()],
             distinct: Distinct::default(),
+            in_order: InOrder::default(),
             entries: Entries::default(),
             budget: Budget::default(),
         }
@@ -76,9 +78,9 @@ impl Record {
     }
 
     /// The key is whole; what is known of it does not carry over to the next.
-    pub fn end(&mut self, visit: &mut impl Visit) {
+    pub fn end(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.told.take().is_some() {
-            visit.end_key();
+            visit.end_key()?;
         }
         self.expiry = Expiry::NEVER;
         for buffer in self.rooms.iter_mut().chain([&mut self.key]) {
@@ -86,6 +88,7 @@ impl Record {
                 *buffer = Vec::new();
             }
         }
+        Ok(())
     }
 
     pub fn begin_stream(&mut self) {
@@ -223,6 +226,7 @@ impl Record {
             };
             record.len_hint = pieces.announced() / stride;
             record.distinct.clear();
+            record.in_order.clear();
             let again = pieces.clone();
             while let Some(first) = pieces.next() {
                 record.packed_element(packing.of, first?, &mut pieces, visit)?;
@@ -277,6 +281,7 @@ impl Record {
     fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
         let member = member.text();
         self.distinct.add(member.as_bytes());
+        self.in_order.next(score, member.as_bytes())?;
         if self.announce(visit) == Want::Elements {
             self.budget.spend(member.as_bytes().len())?;
             visit.element(Element::Member { member: member.as_bytes(), score });
@@ -387,6 +392,30 @@ impl Distinct {
     fn may_repeat(&mut self) -> bool {
         self.hashes.sort_unstable();
         !self.hashes.is_sorted_by(|a, b| a < b)
+    }
+}
+
+/// The member before, of a sorted set in a compact encoding: a server keeps these by score, then by the bytes of the member.
+#[derive(Default)]
+struct InOrder {
+    score: Option<f64>,
+    member: Vec<u8>,
+}
+
+impl InOrder {
+    fn clear(&mut self) {
+        self.score = None;
+    }
+
+    fn next(&mut self, score: f64, member: &[u8]) -> Result<(), Fault> {
+        let before = self.score.replace(score);
+        if before.is_some_and(|before| (score, member) < (before, self.member.as_slice())) {
+            return Err(Fault::Corrupt("sorted set out of order"));
+        }
+        self.member.clear();
+        self.member.extend_from_slice(member);
+        self.member.shrink_to(KEEP_BYTES_MAX);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! can be surveyed.
 
 use super::build::Builder;
-use super::{Element, KeyHeader, Seen, Visit, Want};
+use super::{Element, Fault, KeyHeader, Seen, Visit, Want};
 use crate::value::Kind;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -160,7 +160,9 @@ impl Visit for Survey {
         } as u64;
     }
 
-    fn end_key(&mut self) {}
+    fn end_key(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     fn taken(&mut self, bytes: usize) {
         let opaque = |current: &&mut Current| [Kind::Stream.name(), Kind::Other.name()].contains(&current.size.kind);
@@ -177,7 +179,7 @@ mod tests {
         let header = KeyHeader { db, key: key.as_bytes(), kind: Kind::List, expiry, packed: false, len_hint: u64::MAX };
         survey.key(&header);
         items.iter().for_each(|item| survey.element(Element::Item(item.as_bytes())));
-        survey.end_key();
+        survey.end_key().unwrap();
         survey.taken(3);
     }
 

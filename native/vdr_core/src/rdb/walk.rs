@@ -141,7 +141,7 @@ impl Walk {
             return Ok(());
         }
         match self.state {
-            State::Elements(_, 0) => self.end_key(visit),
+            State::Elements(_, 0) => self.end_key(visit)?,
             State::Elements(shape, left) => {
                 self.record.element(shape, cursor, visit)?;
                 self.state = State::Elements(shape, left - 1);
@@ -149,7 +149,7 @@ impl Walk {
             State::Opcode => self.opcode(cursor, visit)?,
             State::Text => {
                 self.record.text(cursor.raw()?, visit)?;
-                self.end_key(visit);
+                self.end_key(visit)?;
             }
             State::Count(shape) => {
                 let (shape, count) = shape.open(cursor)?;
@@ -190,10 +190,11 @@ impl Walk {
         if self.dump { State::DumpType } else { State::Opcode }
     }
 
-    fn end_key(&mut self, visit: &mut impl Visit) {
-        self.record.end(visit);
+    fn end_key(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
+        self.record.end(visit)?;
         self.in_key = false;
         self.state = if self.dump { State::End } else { State::Opcode };
+        Ok(())
     }
 
     fn opcode(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
@@ -278,15 +279,14 @@ impl Walk {
             cursor.i64_le()?;
         }
         self.record.packed(packing, cursor.raw()?, visit)?;
-        self.end_key(visit);
-        Ok(())
+        Ok(self.end_key(visit)?)
     }
 
     fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
         let State::Stream(walk) = &mut self.state else { return Ok(()) };
         match walk.step(cursor)? {
             ControlFlow::Continue(part) => self.record.stream_part(part, visit)?,
-            ControlFlow::Break(()) => self.end_key(visit),
+            ControlFlow::Break(()) => self.end_key(visit)?,
         }
         Ok(())
     }
@@ -306,7 +306,7 @@ impl Walk {
             module_op::EOF => match after {
                 After::Aux => self.state = State::Opcode,
                 After::KeyMeta(left) => self.state = State::KeyMeta(left),
-                After::Value => self.end_key(visit),
+                After::Value => self.end_key(visit)?,
             },
             _ => return Err(Fault::Corrupt("unknown module opcode").into()),
         }

@@ -3,7 +3,7 @@
 use crate::support::{Recorder, Told, load_whole};
 use crate::writer::*;
 use vdr_core::keyspace::Expiry;
-use vdr_core::rdb::{Element, KeyHeader, Loader, Visit, Want, restore};
+use vdr_core::rdb::{Builder, Element, Fault, KeyHeader, Loader, Visit, Want, restore};
 use vdr_core::value::{Kind, Value};
 
 const REDIS: &str = "REDIS0013";
@@ -80,8 +80,8 @@ fn sorted_sets_come_in_four_layouts() {
     let (kind, packed, elements) = told(REDIS, 5, &binary);
     assert!(matches!(&elements[..], [Told::Member(_, score)] if score.is_sign_negative()));
     assert_eq!((kind, packed), (Kind::ZSet, false));
-    let expected = members(&[("a", 1.0), ("b", infinity), ("c", 0.25)]);
-    let flat = ["a", "1", "b", "inf", "c", "0.25"];
+    let expected = members(&[("c", 0.25), ("a", 1.0), ("b", infinity)]);
+    let flat = ["c", "0.25", "a", "1", "b", "inf"];
     assert_eq!(told(REDIS, 12, &string(&ziplist(&flat))), (Kind::ZSet, true, expected.clone()));
     assert_eq!(told(REDIS, 17, &string(&listpack(&flat))), (Kind::ZSet, true, expected));
 }
@@ -147,6 +147,37 @@ fn a_duplicate_in_a_compact_encoding_is_refused() {
         assert_eq!(refused(REDIS, type_byte, &string(&blob)), "rdb_corrupt", "type {type_byte}");
     }
     assert_eq!(told(REDIS, 16, &string(&listpack(&["f", "v", "v", "f"]))).2.len(), 2);
+}
+
+#[test]
+fn a_duplicate_in_any_other_encoding_is_refused_by_who_keeps_the_elements() {
+    let time = |at_ms: i64| at_ms.to_le_bytes().to_vec();
+    let score = |score: f64| score.to_le_bytes().to_vec();
+    for (magic, type_byte, value) in [
+        (REDIS, 2, [vec![3], strings(&["a", "b", "a"])].concat()),
+        (REDIS, 3, b"\x02\x01m\x011\x01m\x012".to_vec()),
+        (REDIS, 4, [vec![2], strings(&["f", "v", "f", "w"])].concat()),
+        (REDIS, 5, [vec![2], string(b"m"), score(1.0), string(b"m"), score(2.0)].concat()),
+        ("REDIS0012", 24, [time(9), vec![2, 0], strings(&["f", "v"]), vec![0], strings(&["f", "w"])].concat()),
+        (VALKEY, 22, [vec![2], strings(&["f", "v"]), time(-1), strings(&["f", "w"]), time(-1)].concat()),
+    ] {
+        let error = Loader::new().feed(&file(magic, &record(type_byte, "k", &value)), &mut Builder::new()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("duplicate member or field at byte ") && text.ends_with("in key \"k\""), "{text}");
+    }
+    let twice = [vec![2u8, 2], strings(&["a", "a"])].concat();
+    let payload = [twice, vec![11, 0], vec![0; 8]].concat();
+    assert_eq!(restore(&payload).unwrap_err().code(), "rdb_corrupt");
+}
+
+#[test]
+fn a_sorted_set_out_of_order_in_a_compact_encoding_is_refused() {
+    for flat in [["a", "2", "b", "1"], ["b", "1", "a", "1"], ["10", "1", "1", "1"], ["a", "inf", "b", "1e300"]] {
+        assert_eq!(refused(REDIS, 17, &string(&listpack(&flat))), "rdb_corrupt", "{flat:?}");
+        assert_eq!(refused(REDIS, 12, &string(&ziplist(&flat))), "rdb_corrupt", "{flat:?}");
+    }
+    let sound = ["z", "-inf", "1", "0", "10", "0", "9", "0", "a", "0", "aa", "0", "b", "-0", "a!", "1"];
+    assert_eq!(told(REDIS, 17, &string(&listpack(&sound))).2.len(), 8);
 }
 
 #[test]
@@ -302,8 +333,9 @@ fn a_visitor_that_skips_a_key_is_told_no_elements_but_its_end() {
         fn element(&mut self, _: Element<'_>) {
             self.0.push("element");
         }
-        fn end_key(&mut self) {
+        fn end_key(&mut self) -> Result<(), Fault> {
             self.0.push("end");
+            Ok(())
         }
     }
     let body = [

@@ -103,11 +103,3 @@ fn a_sorted_set_remembers_whether_it_was_packed() {
     packed.insert("n".into(), vdr_core::value::Score::new(-0.0).unwrap());
     assert!(packed.score(b"n").unwrap().get().is_sign_positive());
 }
-
-#[test]
-fn of_equal_members_in_a_plain_encoding_the_last_counts() {
-    let body = record(4, "h", &[vec![2], string(b"f"), string(b"1"), string(b"f"), string(b"2")].concat());
-    let (keyspace, _) = built("REDIS0011", &body);
-    let ValueRef::Hash(hash) = keyspace.db(0).get(b"h").unwrap().value() else { panic!("a hash") };
-    assert_eq!((hash.len(), hash.get(b"f").unwrap().value.to_vec()), (1, b"2".to_vec()));
-}

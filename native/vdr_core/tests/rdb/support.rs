@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use vdr_core::keyspace::Expiry;
-use vdr_core::rdb::{Element, KeyHeader, Loader, Progress, RdbError, Visit, Want};
+use vdr_core::rdb::{Element, Fault, KeyHeader, Loader, Progress, RdbError, Visit, Want};
 use vdr_core::value::Kind;
 
 /// An owned copy of an element, comparable.
@@ -82,8 +82,9 @@ impl Visit for Recorder {
         });
     }
 
-    fn end_key(&mut self) {
+    fn end_key(&mut self) -> Result<(), Fault> {
         self.keys.last_mut().expect("an end belongs to a key").whole = true;
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ impl Generator {
     pub(super) fn list_command(&mut self) -> Command {
         let key = self.key(Kind::List);
         let side = |generator: &mut Self| generator.pick(&["LEFT", "RIGHT"]);
-        match self.rng.u32(0..18) {
+        match self.rng.u32(0..19) {
             0..5 => {
                 let mut command = cmd![self.pick(&["LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "RPUSH"]), key];
                 let most = if self.chance(15) { 300 } else { 6 };
@@ -27,6 +27,7 @@ impl Generator {
             14 => cmd![self.pick(&["BLPOP", "BRPOP"]), key, "0.001"],
             15 => cmd!["BLMOVE", key, self.key(Kind::List), side(self), side(self), "0.001"],
             16 => cmd!["BLMPOP", "0.001", "1", key, side(self), "COUNT", "3"],
+            17 => cmd!["BRPOPLPUSH", key, self.key(Kind::List), "0.001"],
             _ => {
                 let mut command = cmd!["RPUSH", key];
                 command.extend(self.words(12));
@@ -71,7 +72,7 @@ impl Generator {
 
     pub(super) fn hash_command(&mut self) -> Command {
         let key = self.key(Kind::Hash);
-        if self.field_expiry && self.chance(3) {
+        if self.abilities.field_expiry && self.chance(3) {
             return self.field_expiry_command(key);
         }
         match self.rng.u32(0..10) {
@@ -97,23 +98,26 @@ impl Generator {
         }
     }
 
-    /// Field times are far away or past: near ones would race with the digest, in which some servers leave out fields by
-    /// the clock.
     fn field_expiry_command(&mut self, key: Vec<u8>) -> Command {
         let fields = self.words(4);
-        let ms = if self.chance(6) { -1000 } else { self.rng.i64(1_000_000..1_000_000_000) };
-        let at = (super::strings::now_ms() + ms).to_string();
-        let mut command = match self.rng.u32(0..9) {
-            0 => cmd!["HPEXPIRE", key, ms.max(100_000).to_string()],
-            1 => cmd!["HEXPIRE", key, (ms / 1000).max(1000).to_string()],
-            2 | 3 => cmd!["HPEXPIREAT", key, at],
+        let (unit, time) = self.field_expiry_option();
+        let mut command = match self.rng.u32(0..10) {
+            0..4 => {
+                let name = match unit {
+                    "PX" => "HPEXPIRE",
+                    "EX" => "HEXPIRE",
+                    "PXAT" => "HPEXPIREAT",
+                    _ => "HEXPIREAT",
+                };
+                cmd![name, key, time]
+            }
             4 => cmd!["HPERSIST", key],
             5 => cmd!["HGETDEL", key],
-            6 => cmd!["HGETEX", key, "PXAT", at],
+            6 => cmd!["HGETEX", key, unit, time],
             7 => cmd!["HGETEX", key, "PERSIST"],
-            _ => return self.hsetex(key, at, fields),
+            _ => return self.hsetex(key, fields),
         };
-        if command[0].starts_with(b"HPEX") && self.chance(3) {
+        if command[0].ends_with(b"AT") | command[0].ends_with(b"EXPIRE") && self.chance(3) {
             command.push(self.pick(&["NX", "XX", "GT", "LT"]).as_bytes().to_vec());
         }
         command.extend(cmd!["FIELDS", fields.len().to_string()]);
@@ -121,13 +125,39 @@ impl Generator {
         command
     }
 
-    fn hsetex(&mut self, key: Vec<u8>, at: String, fields: Vec<Vec<u8>>) -> Command {
+    fn field_expiry_option(&mut self) -> (&'static str, String) {
+        let ms = match self.rng.u32(0..6) {
+            0 => -1000,
+            1 | 2 => self.rng.i64(1..400),
+            _ => self.rng.i64(1_000_000..1_000_000_000),
+        };
+        let at = super::strings::now_ms() + ms;
+        match self.rng.u32(0..4) {
+            0 => ("PX", ms.max(1).to_string()),
+            1 => ("EX", (ms / 1000).max(1000).to_string()),
+            2 => ("EXAT", (at / 1000).to_string()),
+            _ => ("PXAT", at.to_string()),
+        }
+    }
+
+    /// A field twice with a time that is past brings a Redis 8.6 down: with a time, each comes once.
+    fn hsetex(&mut self, key: Vec<u8>, mut fields: Vec<Vec<u8>>) -> Command {
         let mut command = cmd!["HSETEX", key];
+        if self.chance(10) {
+            command.extend(cmd![self.pick(&["NX", "XX"])]);
+        }
+        if self.chance(4) {
+            command.extend(cmd![self.pick(&["FNX", "FXX"])]);
+        }
         match self.rng.u32(0..4) {
             0 => command.extend(cmd!["KEEPTTL"]),
-            1 => command.extend(cmd![self.pick(&["FNX", "FXX"]), "PXAT", at]),
-            2 => {}
-            _ => command.extend(cmd!["PXAT", at]),
+            1 => {}
+            _ => {
+                let (unit, time) = self.field_expiry_option();
+                command.extend(cmd![unit, time]);
+                fields.sort();
+                fields.dedup();
+            }
         }
         command.extend(cmd!["FIELDS", fields.len().to_string()]);
         for field in fields {

@@ -34,7 +34,13 @@ impl Generator {
             56..62 => cmd!["MOVE", key, self.database()],
             62..74 => cmd!["SELECT", self.database()],
             74..76 => cmd!["SWAPDB", self.database(), self.database()],
-            76 => cmd![self.pick(&["FLUSHDB", "FLUSHALL"]), self.pick(&["SYNC", "ASYNC"])],
+            76 => {
+                let mut command = cmd![self.pick(&["FLUSHDB", "FLUSHALL"])];
+                if self.chance(2) {
+                    command.extend(cmd![self.pick(&["SYNC", "ASYNC"])]);
+                }
+                command
+            }
             77..88 => self.sort(),
             88..91 => cmd![self.pick(&["PUBLISH", "SPUBLISH"]), "channel", self.value()],
             // A read touches what has expired, which the primary then deletes.

@@ -7,7 +7,8 @@
 //! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
 //! limits of that encoding other than the default, no score of -0 at all). `hll-sparse-max-bytes` keeps its default: a
-//! replica with another one diverges by design. CONTRIBUTING.md tells of each. Nor is
+//! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
+//! fails after it has added some, and is not sent). CONTRIBUTING.md tells of each. Nor is
 //! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so.
 
 mod collections;
@@ -70,6 +71,12 @@ const SCRIPT: &str = "local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]
 
 pub struct Generator {
     pub rng: Rng,
+    pub abilities: Abilities,
+}
+
+/// What a server and its settings allow a program to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Abilities {
     /// Field expiry commands are only worth sending to a server that has them.
     pub field_expiry: bool,
     /// Whether a score may be -0, or become it.
@@ -79,9 +86,16 @@ pub struct Generator {
 /// How many databases a server of ours has.
 pub const DATABASES: u32 = 40;
 
+/// Whether a command writes into the bytes of a HyperLogLog: see the module.
+fn breaks_hll(command: &Command) -> bool {
+    let partial = ["setbit", "bitfield", "setrange", "append"].iter();
+    let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
+    names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+}
+
 impl Generator {
-    pub fn new(seed: u64, field_expiry: bool, negative_zero: bool) -> Self {
-        Generator { rng: Rng::with_seed(seed), field_expiry, negative_zero }
+    pub fn new(seed: u64, abilities: Abilities) -> Self {
+        Generator { rng: Rng::with_seed(seed), abilities }
     }
 
     pub fn unit(&mut self) -> Unit {
@@ -130,12 +144,21 @@ impl Generator {
         if self.rng.u8(0..4) > 0 {
             options.push(b"REPLACE".to_vec());
         }
+        if self.chance(8) {
+            let (word, most) = if self.chance(2) { ("IDLETIME", 100_000) } else { ("FREQ", 256) };
+            options.extend(crate::cmd![word, self.rng.u32(0..most).to_string()]);
+        }
         Unit::Restore { from, to, options }
     }
 
     pub fn command(&mut self) -> Command {
-        let command = self.sound_command();
-        if self.chance(12) { self.spoiled(command) } else { command }
+        loop {
+            let command = self.sound_command();
+            let command = if self.chance(12) { self.spoiled(command) } else { command };
+            if !breaks_hll(&command) {
+                return command;
+            }
+        }
     }
 
     fn sound_command(&mut self) -> Command {

@@ -41,6 +41,7 @@ impl Generator {
             }
             21 | 22 => self.xclaim(key),
             23 => self.xautoclaim(key),
+            24 if self.chance(4) => cmd!["XIDMPRECORD", key, "producer", self.word(), self.stream_id()],
             24 if self.chance(3) => cmd!["XCFGSET", key, "IDMP-DURATION", "100", "IDMP-MAXSIZE", "10"],
             _ => self.xgroup(key),
         }
@@ -173,6 +174,10 @@ impl Generator {
         command.extend(cmd!["COUNT", self.rng.u32(1..6).to_string()]);
         if self.chance(5) {
             command.extend(cmd!["NOACK"]);
+        }
+        // Of newer servers: what others have not acknowledged comes along.
+        if self.chance(6) {
+            command.extend(cmd!["CLAIM", self.pick(&["0", "5"])]);
         }
         command.extend(cmd!["STREAMS", key]);
         command.push(b">".to_vec());

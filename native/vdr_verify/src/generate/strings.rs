@@ -18,12 +18,7 @@ impl Generator {
         let (key, value) = (self.key(Kind::String), self.value());
         match self.rng.u32(0..22) {
             0..5 => cmd!["SET", key, value],
-            5 => cmd!["SET", key, value, "KEEPTTL"],
-            6 => cmd!["SET", key, value, self.pick(&["NX", "XX"]), "GET"],
-            7 => {
-                let (unit, time) = self.expiry_option();
-                cmd!["SET", key, value, unit, time]
-            }
+            5..8 => self.set_with_options(key, value),
             8 => cmd!["SETEX", key, self.rng.u32(1..1000).to_string(), value],
             9 => cmd!["PSETEX", key, self.rng.u32(1..3000).to_string(), value],
             10 => cmd!["SETNX", key, value],
@@ -40,9 +35,14 @@ impl Generator {
                 }
                 command
             }
-            18 => cmd!["SET", key, value, "IFEQ", self.value()],
-            19 => cmd!["DELIFEQ", key, value],
-            20 => cmd!["DELEX", key, "IFEQ", value],
+            18 => cmd!["DELIFEQ", key, value],
+            19 | 20 => {
+                let mut command = cmd!["DELEX", key];
+                if !self.chance(4) {
+                    self.condition(&mut command);
+                }
+                command
+            }
             _ => {
                 let (unit, time) = self.expiry_option();
                 let mut command = cmd!["MSETEX", "2", key, value, self.key(Kind::String), self.value()];
@@ -52,6 +52,38 @@ impl Generator {
                 command.extend(if self.chance(4) { cmd!["KEEPTTL"] } else { cmd![unit, time] });
                 command
             }
+        }
+    }
+
+    /// SET with any of its options, now and then more of them than it takes.
+    fn set_with_options(&mut self, key: Vec<u8>, value: Vec<u8>) -> Command {
+        let mut command = cmd!["SET", key, value];
+        match self.rng.u32(0..6) {
+            0 | 1 => command.extend(cmd![self.pick(&["NX", "XX"])]),
+            2 => self.condition(&mut command),
+            _ => {}
+        }
+        if self.chance(4) {
+            command.extend(cmd!["GET"]);
+        }
+        match self.rng.u32(0..3) {
+            0 => command.extend(cmd!["KEEPTTL"]),
+            1 => {
+                let (unit, time) = self.expiry_option();
+                command.extend(cmd![unit, time]);
+            }
+            _ => {}
+        }
+        command
+    }
+
+    /// `IFEQ v`, `IFDNE digest` and the like: of newer servers.
+    fn condition(&mut self, command: &mut Command) {
+        match self.rng.u32(0..4) {
+            0 => command.extend(cmd!["IFEQ", self.value()]),
+            1 => command.extend(cmd!["IFNE", self.value()]),
+            2 => command.extend(cmd!["IFDEQ", "b04c1a8f6ba6dc6b"]),
+            _ => command.extend(cmd!["IFDNE", "b04c1a8f6ba6dc6b"]),
         }
     }
 
@@ -98,8 +130,8 @@ impl Generator {
             if self.chance(3) {
                 command.extend(cmd!["OVERFLOW", self.pick(&["WRAP", "SAT"])]);
             }
-            let width = self.rng.u32(1..64);
             let sign = self.pick(&["u", "i"]);
+            let width = self.rng.u32(1..if sign == "i" { 65 } else { 64 });
             let at = self.rng.u32(0..100);
             let offset = if self.chance(3) { format!("#{}", at / 8) } else { at.to_string() };
             let verb = self.pick(&["SET", "INCRBY", "GET"]);
@@ -126,7 +158,7 @@ impl Generator {
                 command.extend(self.keys(Kind::Hll, 3));
                 command
             }
-            _ => cmd!["PFDEBUG", "TODENSE", key],
+            _ => cmd!["PFDEBUG", self.pick(&["TODENSE", "TODENSE", "GETREG"]), key],
         }
     }
 

@@ -20,6 +20,7 @@ impl Generator {
             12 => self.lex_command(),
             13 => cmd![self.pick(&["ZPOPMIN", "ZPOPMAX"]), key, self.rng.u32(1..5).to_string()],
             14 => cmd!["ZMPOP", "2", key, self.key(Kind::ZSet), self.pick(&["MIN", "MAX"]), "COUNT", "2"],
+            15 if self.chance(3) => cmd!["BZMPOP", "0.001", "1", key, self.pick(&["MIN", "MAX"]), "COUNT", "2"],
             15 => cmd![self.pick(&["BZPOPMIN", "BZPOPMAX"]), key, "0.001"],
             16 => self.zrangestore(key),
             17 => {
@@ -35,8 +36,23 @@ impl Generator {
 
     fn zadd(&mut self, key: Vec<u8>) -> Command {
         let mut command = cmd!["ZADD", key];
-        let flags: &[&[&str]] =
-            &[&[], &[], &["NX"], &["XX"], &["GT"], &["LT", "CH"], &["XX", "GT"], &["CH"], &["INCR"], &["XX", "INCR"]];
+        let flags: &[&[&str]] = &[
+            &[],
+            &[],
+            &["NX"],
+            &["XX"],
+            &["GT"],
+            &["LT", "CH"],
+            &["XX", "GT"],
+            &["XX", "LT"],
+            &["NX", "CH"],
+            &["CH"],
+            &["INCR"],
+            &["XX", "INCR"],
+            &["NX", "INCR"],
+            &["GT", "INCR"],
+            &["XX", "LT", "INCR"],
+        ];
         let flags = flags[self.rng.usize(0..flags.len())];
         command.extend(flags.iter().map(|flag| flag.as_bytes().to_vec()));
         let most = match flags.last() {
@@ -68,8 +84,11 @@ impl Generator {
         command.extend(keys);
         if self.chance(2) {
             command.push(b"WEIGHTS".to_vec());
-            let weights: &[&str] =
-                if self.negative_zero { &["1", "2", "-1", "0.5", "0", "inf"] } else { &["1", "2", "0.5", "inf"] };
+            let weights: &[&str] = if self.abilities.negative_zero {
+                &["1", "2", "-1", "0.5", "0", "inf"]
+            } else {
+                &["1", "2", "0.5", "inf"]
+            };
             command.extend((0..count).map(|_| self.pick(weights).as_bytes().to_vec()));
         }
         if self.chance(2) {
@@ -123,7 +142,7 @@ impl Generator {
     fn score(&mut self) -> String {
         match self.rng.u32(0..24) {
             0 => self.pick(&["inf", "-inf", "+inf", "nan", "1e308", "-1e308", "5e-324"]).to_owned(),
-            1 if self.negative_zero => self.pick(&["-0", "0", "0.0"]).to_owned(),
+            1 if self.abilities.negative_zero => self.pick(&["-0", "0", "0.0"]).to_owned(),
             2..8 => format!("{}", self.rng.f64()),
             8..10 => format!("{:e}", f64::from_bits(self.rng.u64(..))),
             10..13 => self.rng.i64(..).to_string(),
@@ -152,30 +171,61 @@ impl Generator {
 
     pub(super) fn geo_command(&mut self) -> Command {
         let key = self.key(Kind::Geo);
-        let (lon, lat) = (self.longitude(), self.latitude());
-        let radius = self.rng.u32(1..3000).to_string();
         match self.rng.u32(0..8) {
             0..5 => {
                 let mut command = cmd!["GEOADD", key];
+                if self.chance(4) {
+                    command.extend(cmd![self.pick(&["NX", "XX", "CH"])]);
+                }
                 for _ in 0..self.rng.usize(1..5) {
                     command.extend(cmd![self.longitude(), self.latitude(), self.word()]);
                 }
                 command
             }
-            5 => {
-                let to = self.key(Kind::Geo);
-                let mut command = cmd!["GEOSEARCHSTORE", to, key, "FROMLONLAT", lon, lat];
-                command.extend(match self.rng.u32(0..2) {
-                    0 => cmd!["BYRADIUS", radius, "km"],
-                    _ => cmd!["BYBOX", radius, self.rng.u32(1..3000).to_string(), "mi"],
-                });
-                if self.chance(3) {
-                    command.push(self.pick(&["ASC", "DESC"]).as_bytes().to_vec());
-                }
-                command
+            5 | 6 => self.geosearchstore(key),
+            _ => self.georadius(key),
+        }
+    }
+
+    fn geosearchstore(&mut self, key: Vec<u8>) -> Command {
+        let mut command = cmd!["GEOSEARCHSTORE", self.key(Kind::Geo), key];
+        let polygon = self.chance(6);
+        match self.rng.u32(0..2) {
+            _ if polygon => {
+                command.extend(cmd!["BYPOLYGON", "4"]);
+                (0..4).for_each(|_| command.extend(cmd![self.longitude(), self.latitude()]));
             }
-            6 => cmd!["GEORADIUS", key, lon, lat, radius, "km", "STORE", self.key(Kind::Geo)],
-            _ => cmd!["GEORADIUSBYMEMBER", key, self.word(), radius, "km", "STORE", self.key(Kind::Geo)],
+            0 => command.extend(cmd!["FROMLONLAT", self.longitude(), self.latitude()]),
+            _ => command.extend(cmd!["FROMMEMBER", self.word()]),
+        }
+        let (radius, other) = (self.rng.u32(1..3000).to_string(), self.rng.u32(1..3000).to_string());
+        match self.rng.u32(0..2) {
+            _ if polygon => {}
+            0 => command.extend(cmd!["BYRADIUS", radius, self.pick(&["km", "mi"])]),
+            _ => command.extend(cmd!["BYBOX", radius, other, "mi"]),
+        }
+        self.geo_order(&mut command);
+        command
+    }
+
+    fn georadius(&mut self, key: Vec<u8>) -> Command {
+        let mut command = match self.rng.u32(0..2) {
+            0 => cmd!["GEORADIUS", key, self.longitude(), self.latitude()],
+            _ => cmd!["GEORADIUSBYMEMBER", key, self.word()],
+        };
+        command.extend(cmd![self.rng.u32(1..3000).to_string(), "km"]);
+        self.geo_order(&mut command);
+        command.extend(cmd!["STORE", self.key(Kind::Geo)]);
+        command
+    }
+
+    /// COUNT without ANY takes the nearest: an order of distances, which are all different here.
+    fn geo_order(&mut self, command: &mut Command) {
+        if self.chance(3) {
+            command.extend(cmd![self.pick(&["ASC", "DESC"])]);
+        }
+        if self.chance(3) {
+            command.extend(cmd!["COUNT", self.rng.u32(1..6).to_string()]);
         }
     }
 

@@ -4,7 +4,7 @@
 //! always tell of a consumer that came to be without getting an entry, so consumers may be missing here, and one that is
 //! there already may be created again.
 
-use super::super::{Apply, ApplyError, Words, Written};
+use super::super::{Apply, ApplyError, Rules, Words, Written};
 use super::ids::{id, written, written_or_edge};
 use super::writes::{all, delete, refs_and_ids};
 use crate::blob::Blob;
@@ -18,10 +18,11 @@ pub fn xgroup(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         b"create" => create(apply, key, group, words),
         b"setid" => {
             let (at, options) = (words.bytes()?, GroupOptions::parse(words)?);
+            let rules = apply.rules;
             apply.stream(key, |stream| {
-                let last_id = position(stream, at)?;
+                let (last_id, entries_read) = (position(stream, at)?, options.entries_read(stream, rules));
                 let group = stream.group_mut(group).ok_or(ApplyError::Missing)?;
-                (group.last_id, group.entries_read) = (last_id, options.entries_read);
+                (group.last_id, group.entries_read) = (last_id, entries_read);
                 Ok(())
             })
         }
@@ -75,6 +76,11 @@ impl GroupOptions {
         }
         Ok(options)
     }
+
+    fn entries_read(&self, stream: &Stream, rules: Rules) -> Option<u64> {
+        let most = if rules.entries_read_capped { stream.entries_added } else { u64::MAX };
+        self.entries_read.map(|read| read.min(most))
+    }
 }
 
 /// Where a group is put: an id, or `$` for the end of the stream.
@@ -83,13 +89,13 @@ fn position(stream: &Stream, at: &[u8]) -> Result<Id, ApplyError> {
 }
 
 fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut Words<'_>) -> Written {
-    let (at, options) = (words.bytes()?, GroupOptions::parse(words)?);
+    let (at, options, rules) = (words.bytes()?, GroupOptions::parse(words)?, apply.rules);
     let create = |stream: &mut Stream| {
         if stream.group(group).is_some() {
             return Err(ApplyError::OutOfRange);
         }
         let last_id = position(stream, at)?;
-        stream.put_group(Blob::new(group), Group::new(last_id, options.entries_read));
+        stream.put_group(Blob::new(group), Group::new(last_id, options.entries_read(stream, rules)));
         Ok(())
     };
     if options.make_stream { apply.made_stream(key, create) } else { apply.stream(key, create) }

@@ -1,5 +1,5 @@
 use super::super::harness::{Mirror, touched};
-use super::super::{ApplyError, Field, Reply, tuple};
+use super::super::{ApplyError, Field, Reply, Rules, tuple};
 use bytes::Bytes;
 
 fn stream(entries: usize) -> Mirror {
@@ -284,4 +284,21 @@ fn fields_of_entries_are_the_snapshots_own_bytes() {
         panic!("no entries")
     };
     assert!(matches!(&entries[0].1, Reply::Pairs(fields) if matches!(fields[0].1, Reply::Blob(_))));
+}
+
+#[test]
+fn what_a_group_has_read_is_capped_where_the_primary_caps_it() {
+    for (version, expected) in [("8.6.3", 5), ("8.0.6", 40)] {
+        let mut mirror = stream(5);
+        mirror.rules = Rules::of("redis", version);
+        mirror.run(&[
+            "XGROUP CREATE s made 0 ENTRIESREAD 40",
+            "XGROUP CREATE s set 0",
+            "XGROUP SETID s set 0 ENTRIESREAD 40",
+        ]);
+        let stream = mirror.keyspace.view(0, 0).stream(b"s").unwrap().unwrap();
+        for group in [b"made".as_slice(), b"set"] {
+            assert_eq!(stream.group(group).unwrap().entries_read, Some(expected), "{version}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::apply::Applier;
-use crate::commands::{Apply, ApplyError};
+use crate::commands::{Apply, ApplyError, Rules};
 use crate::digest::{Dialect, digest};
 use std::sync::Arc;
 
@@ -162,7 +162,7 @@ fn compare(only: Only, seed: u64) -> (usize, usize) {
         let args: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
         if let Some(row) = commands::write(args[0]) {
             let mut after = whole.clone();
-            let mut apply = Apply { keyspace: &mut after, db, now_ms: 1000 };
+            let mut apply = Apply { keyspace: &mut after, db, now_ms: 1000, rules: Rules::default() };
             // A primary sends no command that it refused itself.
             if (row.run)(&mut apply, &mut Words::new(&args[1..])).is_err() {
                 continue;

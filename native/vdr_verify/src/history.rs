@@ -1,0 +1,165 @@
+//! What the mirror was at each offset, and what brought it there.
+
+use crate::filtered::Filtered;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use vdr_core::apply;
+use vdr_core::commands::{self, Touch};
+use vdr_core::live::Snapshot;
+use vdr_testkit::Command;
+
+/// How many states and commands are kept.
+const KEPT: usize = 20_000;
+/// How many commands a report shows.
+const SHOWN: usize = 12;
+
+/// A command of the stream: the offset behind it, and the database that was selected.
+struct Entry {
+    offset: u64,
+    db: u32,
+    command: Command,
+}
+
+#[derive(Default)]
+pub struct History {
+    states: BTreeMap<u64, Arc<Snapshot>>,
+    log: VecDeque<Entry>,
+    /// What the stream has selected.
+    db: u32,
+    pub commands: u64,
+    pub ends: Vec<String>,
+    /// Only framewise: in a batch not every state is seen.
+    pub filtered: Option<Filtered>,
+}
+
+impl History {
+    pub fn new(filtered: Option<Filtered>) -> Self {
+        History { filtered, ..Self::default() }
+    }
+
+    pub fn keep(&mut self, snapshot: Option<Arc<Snapshot>>) {
+        self.states.extend(snapshot.map(|snapshot| (snapshot.offset, snapshot)));
+        while self.states.len() > KEPT {
+            self.states.pop_first();
+        }
+    }
+
+    pub fn at(&self, offset: u64) -> Option<Arc<Snapshot>> {
+        self.states.get(&offset).cloned()
+    }
+
+    /// A full sync begins a new stream, and selects nothing.
+    pub fn synced(&mut self, snapshot: Option<Arc<Snapshot>>) {
+        self.db = 0;
+        self.states.clear();
+        self.keep(snapshot);
+    }
+
+    pub fn record(&mut self, offset: u64, command: Command) {
+        let args: Vec<&[u8]> = command.iter().skip(1).map(Vec::as_slice).collect();
+        if command.first().is_some_and(|name| name.eq_ignore_ascii_case(b"select")) {
+            self.db = apply::selected(&args).unwrap_or(self.db);
+        }
+        self.commands += 1;
+        self.log.push_back(Entry { offset, db: self.db, command });
+        if self.log.len() > KEPT {
+            self.log.pop_front();
+        }
+    }
+
+    /// The last commands of the stream that may have changed a key of a database, the newest first. The key is followed
+    /// through SWAPDB.
+    pub fn about(&self, db: u32, key: &[u8]) -> Vec<String> {
+        let (mut db, mut found) = (db, Vec::new());
+        for entry in self.log.iter().rev() {
+            let args: Vec<&[u8]> = entry.command.iter().skip(1).map(Vec::as_slice).collect();
+            let Some(row) = entry.command.first().and_then(|name| commands::write(name)) else { continue };
+            let mut touches = false;
+            commands::touched(row, entry.db, &args, &mut |touch| {
+                touches |= match touch {
+                    Touch::Key { db: of, key: name } => of == db && name == key,
+                    Touch::Db(of) => of == db,
+                    Touch::All => true,
+                }
+            });
+            if touches {
+                found.push(format!("@{} db {} {}", entry.offset, entry.db, show(&entry.command)));
+                db = if row.name == "swapdb" { other(&args, db) } else { db };
+            }
+            if found.len() == SHOWN {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The last commands up to an offset.
+    pub fn before(&self, offset: u64) -> String {
+        let last: Vec<_> = self.log.iter().rev().filter(|entry| entry.offset <= offset).take(SHOWN).collect();
+        last.iter()
+            .rev()
+            .map(|entry| format!("\n    @{} db {} {}", entry.offset, entry.db, show(&entry.command)))
+            .collect()
+    }
+}
+
+/// Where a database's contents were before a SWAPDB.
+fn other(args: &[&[u8]], db: u32) -> u32 {
+    let number = |at: usize| std::str::from_utf8(args.get(at)?).ok()?.parse().ok();
+    match (number(0), number(1)) {
+        (Some(one), Some(two)) if one == db => two,
+        (Some(one), Some(two)) if two == db => one,
+        _ => db,
+    }
+}
+
+/// A command for people: bytes escaped, long arguments cut.
+pub fn show(command: &[Vec<u8>]) -> String {
+    let words = command.iter().take(24).map(|word| {
+        let text = word.escape_ascii().to_string();
+        if text.len() > 80 { format!("{}..({} bytes)", text.get(..60).unwrap_or_default(), word.len()) } else { text }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vdr_testkit::command;
+
+    fn history(lines: &[&str]) -> History {
+        let mut history = History::default();
+        for (at, line) in lines.iter().enumerate() {
+            history.record(at as u64, command(&line.split(' ').collect::<Vec<_>>()));
+        }
+        history
+    }
+
+    #[test]
+    fn only_what_may_have_changed_the_key_in_its_database_is_told() {
+        let history = history(&[
+            "SET k 0",
+            "SELECT 3",
+            "SET k 1",
+            "SET other k",
+            "MOVE k 0",
+            "SELECT 0",
+            "APPEND k x",
+            "FLUSHDB",
+            "SET v k",
+            "COPY v k DB 3",
+        ]);
+        assert_eq!(history.about(3, b"k"), ["@9 db 0 COPY v k DB 3", "@4 db 3 MOVE k 0", "@2 db 3 SET k 1"]);
+        assert_eq!(
+            history.about(0, b"k"),
+            ["@7 db 0 FLUSHDB", "@6 db 0 APPEND k x", "@4 db 3 MOVE k 0", "@0 db 0 SET k 0"]
+        );
+    }
+
+    #[test]
+    fn a_key_is_followed_through_swapdb() {
+        let history = history(&["SELECT 1", "SET k 1", "SWAPDB 1 2", "SET k 2"]);
+        assert_eq!(history.about(2, b"k"), ["@2 db 1 SWAPDB 1 2", "@1 db 1 SET k 1"]);
+        assert_eq!(history.about(1, b"k"), ["@3 db 1 SET k 2", "@2 db 1 SWAPDB 1 2"]);
+    }
+}

@@ -231,6 +231,11 @@ impl Applier {
         self.offset
     }
 
+    /// Keys of the selected database that commands to come will probably name.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        self.keyspace.db(self.db).prefetch(keys);
+    }
+
     /// The selected database.
     pub fn db(&self) -> u32 {
         self.db

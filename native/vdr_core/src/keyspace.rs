@@ -64,6 +64,13 @@ impl Db {
         self.entries.is_empty()
     }
 
+    /// Asks for the memory of keys that are about to be read or written: all of them at once, where one after the other
+    /// would wait for each.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
+        keys.for_each(|key| self.entries.prefetch_item(key));
+    }
+
     /// The entry as stored, even past its time: what commands of the stream work on.
     pub fn get(&self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.entries.get(key).map(EntryRef::new)

@@ -10,7 +10,7 @@ use crate::keyspace::Keyspace;
 use crate::live::{Live, Snapshot};
 use crate::only::Only;
 use crate::rdb::{Builder, Loader, Progress, RdbError, Seen, Server};
-use crate::resp::Decoder;
+use crate::resp::{Decoder, Frame, ProtocolError};
 use crate::watch::{Delivery, Event, Watches};
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub const GUARD_WINDOW_MAX_MS: i64 = 60_000;
 /// How many bytes of the stream a guard-key window may hold back before they are shown anyway.
 pub const GUARD_WINDOW_MAX_BYTES: u64 = 256 << 20;
+
+/// How many commands are understood before the first of them is applied: more than memory can fetch at once.
+const COMMANDS_AHEAD: usize = 16;
 
 /// Why a mirror cannot go on with a link. The data stays as it was last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,33 +297,35 @@ impl Mirror {
             return Err(Fault { code: "protocol", detail: "a command before any full sync".to_owned() });
         };
         let status = &self.shared.status;
-        let mut args: Vec<&[u8]> = Vec::new();
+        let mut ahead = Ahead::default();
         loop {
-            let rest = input.get(*at..).unwrap_or_default();
-            let frame = self.decoder.decode(rest);
-            let frame = frame.map_err(|error| Fault { code: "protocol", detail: error.to_string() })?;
-            let Some(frame) = frame else { break };
-            args.clear();
-            args.extend(self.decoder.args(rest));
-            *at += frame.skipped + frame.len;
-            let applied = applier.command(&args, frame.len, now_ms);
-            let applied = applied.map_err(|divergence| {
-                let fault = Fault::from(&divergence);
-                status.divergences.fetch_add(u64::from(fault.code == "diverged"), Ordering::Relaxed);
-                fault
-            });
-            match applied? {
-                Applied::Write(row) if !self.shared.watches.is_empty() => {
-                    let deliveries = deliveries(&self.shared.watches, row, applier.db(), &args, applier.offset());
-                    if !deliveries.is_empty() {
-                        self.pending.push_back((applier.offset(), deliveries));
+            let error = ahead.look(&mut self.decoder, input, *at);
+            applier.prefetch(ahead.keys());
+            for (args, frame) in ahead.commands() {
+                *at += frame.skipped + frame.len;
+                let applied = applier.command(args, frame.len, now_ms);
+                let applied = applied.map_err(|divergence| {
+                    let fault = Fault::from(&divergence);
+                    status.divergences.fetch_add(u64::from(fault.code == "diverged"), Ordering::Relaxed);
+                    fault
+                });
+                match applied? {
+                    Applied::Write(row) if !self.shared.watches.is_empty() => {
+                        let deliveries = deliveries(&self.shared.watches, row, applier.db(), args, applier.offset());
+                        if !deliveries.is_empty() {
+                            self.pending.push_back((applier.offset(), deliveries));
+                        }
                     }
+                    Applied::AckWanted => *ack = true,
+                    Applied::Unknown => {
+                        unknown(status, applier, args.first().copied().unwrap_or_default(), self.on_unknown)?
+                    }
+                    Applied::Write(_) | Applied::Control => {}
                 }
-                Applied::AckWanted => *ack = true,
-                Applied::Unknown => {
-                    unknown(status, applier, args.first().copied().unwrap_or_default(), self.on_unknown)?
-                }
-                Applied::Write(_) | Applied::Control => {}
+            }
+            error.map_or(Ok(()), |error| Err(Fault { code: "protocol", detail: error.to_string() }))?;
+            if ahead.is_empty() {
+                break;
             }
         }
         status.offset.store(applier.resume_offset(), Ordering::Relaxed);
@@ -359,6 +364,53 @@ impl Mirror {
         for (watcher, event) in &told {
             watcher.notify(event);
         }
+    }
+}
+
+/// A few commands that are understood before the first of them is applied, so that the memory of all of them is on its way.
+#[derive(Default)]
+struct Ahead<'i> {
+    args: Vec<&'i [u8]>,
+    /// With where its arguments end.
+    frames: Vec<(Frame, usize)>,
+}
+
+impl<'i> Ahead<'i> {
+    /// Takes the next commands of the input, and what is wrong behind them.
+    fn look(&mut self, decoder: &mut Decoder, input: &'i [u8], mut at: usize) -> Option<ProtocolError> {
+        self.args.clear();
+        self.frames.clear();
+        while self.frames.len() < COMMANDS_AHEAD {
+            let rest = input.get(at..).unwrap_or_default();
+            match decoder.decode(rest) {
+                Ok(Some(frame)) => {
+                    self.args.extend(decoder.args(rest));
+                    self.frames.push((frame, self.args.len()));
+                    at += frame.skipped + frame.len;
+                }
+                Ok(None) => break,
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn commands(&self) -> impl Iterator<Item = (&[&'i [u8]], Frame)> + Clone {
+        let mut from = 0;
+        self.frames.iter().map(move |(frame, to)| {
+            let args = self.args.get(from..*to).unwrap_or_default();
+            from = *to;
+            (args, *frame)
+        })
+    }
+
+    /// What nearly all commands name first. A wrong guess costs a little time and nothing else.
+    fn keys(&self) -> impl Iterator<Item = &'i [u8]> + Clone {
+        self.commands().filter_map(|(args, _)| args.get(1).copied())
     }
 }
 

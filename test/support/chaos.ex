@@ -12,8 +12,8 @@ defmodule Vdr.Test.Chaos do
   @ready_ms 60_000
   # How long what is given back by and by may take: threads that resolve names end after five idle seconds.
   @given_back_ms 15_000
-  # Freed memory stays with the allocators for a while. A full sync that leaks its data leaks a few MB each.
-  @memory_slack 150_000_000
+  # Freed memory stays with the allocators for a while. A full sync that leaked its data would leak the ballast each time.
+  @memory_slack 64_000_000
 
   defstruct [
     :id,
@@ -85,7 +85,7 @@ defmodule Vdr.Test.Chaos do
   # ---- rounds
 
   defp rounds(chaos, ends_at) do
-    chaos = Enum.reduce(1..:rand.uniform(4), %{chaos | round: []}, fn _, chaos -> fault(chaos) end)
+    chaos = Enum.reduce(1..:rand.uniform(3), %{chaos | round: []}, fn _, chaos -> fault(chaos) end)
     IO.puts("chaos: #{chaos.faults}: #{chaos.round |> Enum.reverse() |> Enum.join(", ")}")
     rested = Quiet.point(chaos)
     chaos = %{chaos | damaged: false, memory: chaos.memory || Resources.now().memory}

@@ -10,6 +10,7 @@ defmodule Vdr.Test.Chaos.Quiet do
   @rest_ms 60_000
   @poll_ms 10
   @watch_ms 5_000
+  @ballast 10
 
   @doc "Answers whether the mirror came to rest; what is wrong is in the table."
   def point(chaos) do
@@ -19,9 +20,20 @@ defmodule Vdr.Test.Chaos.Quiet do
     Process.sleep(300)
     full_syncs = if chaos.damaged, do: Veidrodelis.info(chaos.id).full_syncs
     rested = rest(chaos, full_syncs, System.monotonic_time(:millisecond) + @rest_ms)
+    ballast(chaos)
     Load.set(chaos.table, :judged, 1)
     Load.set(chaos.table, :paused, 0)
     rested
+  end
+
+  # So much data that a snapshot that is never freed can be seen in the memory. A server that was killed has lost it.
+  defp ballast(chaos) do
+    primary = Cluster.primary(chaos.cluster)
+
+    if Cluster.ask(primary, ["EXISTS", "chaos:ballast:#{@ballast}"]) == {:ok, 0} do
+      for n <- 1..@ballast,
+          do: Cluster.ask(primary, ["SET", "chaos:ballast:#{n}", :crypto.strong_rand_bytes(1_000_000)])
+    end
   end
 
   defp rest(chaos, full_syncs, deadline) do

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 use vdr_core::mirror::{Mirror, OnUnknown};
 use vdr_core::rdb::Progress;
-use vdr_link::{LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
+use vdr_link::{Endpoint, LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
 
 /// How old data may be that is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +160,10 @@ impl Reporter {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, on_unknown: OnUnknown) -> Feed {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> Feed {
         let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         let (recipient, told_unknown) = (self.recipient.clone(), HashSet::new());
-        Feed { inner, link: self.link, recipient, told_ready: false, told_given_up, told_unknown, on_unknown }
+        Feed { inner, endpoint, link: self.link, recipient, told_ready: false, told_given_up, told_unknown, on_unknown }
     }
 }
 
@@ -199,6 +199,7 @@ impl Observer for Reporter {
 /// an old link comes between what a new one has read and done.
 pub struct Feed {
     inner: Arc<Inner>,
+    endpoint: Endpoint,
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
@@ -214,6 +215,10 @@ impl Feed {
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.inner.mirror.lock();
         self.inner.seat.is_current(self.link).then(|| work(&mut mirror))
+    }
+
+    fn follows(&self) {
+        *self.inner.followed.lock() = Some(self.endpoint.clone());
     }
 
     /// Tells what has come to be by what the mirror was just given.
@@ -259,13 +264,19 @@ impl Sink for Feed {
             // The link before may not have had the time to say so.
             mirror.ended();
             mirror.set_on_unknown(self.on_unknown);
+            if self.inner.followed.lock().as_ref() != Some(&self.endpoint) {
+                mirror.moved();
+            }
             mirror.position()
         })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
     }
 
     fn continued(&mut self, replication_id: &str) {
-        self.mirror(|mirror| mirror.continued(replication_id));
+        self.mirror(|mirror| {
+            mirror.continued(replication_id);
+            self.follows();
+        });
         self.tell();
     }
 
@@ -281,7 +292,7 @@ impl Sink for Feed {
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.mirror(|mirror| mirror.sync_finished(now_ms())).ok_or_else(superseded)??;
+        self.mirror(|mirror| mirror.sync_finished(now_ms()).map(|()| self.follows())).ok_or_else(superseded)??;
         self.tell();
         Ok(())
     }

@@ -11,6 +11,7 @@ defmodule Vdr.Test.Chaos.Load do
   @log_max 200
   @answer_ms 1000
   @flush_every 5000
+  @marks_db 3
 
   def watched, do: @watched
 
@@ -45,8 +46,22 @@ defmodule Vdr.Test.Chaos.Load do
   @doc "Starts them; answers their pids."
   def start(chaos) do
     ports = Enum.map(chaos.cluster.servers, &Server.port/1)
-    work = [&writer(&1, ports, 1), &writer(&1, ports, 2), &reader/1, &bookkeeper/1, &listener/1]
-    for work <- work, do: spawn_link(fn -> work.(chaos) end)
+
+    work = [
+      &writer(&1, ports, :random),
+      &writer(&1, ports, :random),
+      &writer(&1, ports, :marks),
+      &reader/1,
+      &bookkeeper/1,
+      &listener/1
+    ]
+
+    for {work, number} <- Enum.with_index(work) do
+      spawn_link(fn ->
+        :rand.seed(:exsss, {chaos.seed, number, 0})
+        work.(chaos)
+      end)
+    end
   end
 
   @doc "Ends them; one that crashed is something lost."
@@ -70,41 +85,40 @@ defmodule Vdr.Test.Chaos.Load do
 
   # ---- writers
 
-  defp writer(chaos, ports, number) do
+  defp writer(chaos, ports, kind) do
     Process.flag(:trap_exit, true)
-    :rand.seed(:exsss, {chaos.seed, number, 0})
-    write(chaos.table, ports, nil, number)
+    write(%{table: chaos.table, ports: ports, kind: kind}, nil, 0)
   end
 
   # To whoever takes writes: a replica refuses them.
-  defp write(table, ports, redis, turn) do
+  defp write(%{table: table, ports: ports} = writer, redis, turn) do
     cond do
       told?() ->
         if redis, do: Redix.stop(redis)
 
       get(table, :paused) == 1 ->
         Process.sleep(20)
-        write(table, ports, redis, turn)
+        write(writer, redis, turn)
 
       true ->
         # A breath: what comes in between two links should fit the backlog now and then.
         Process.sleep(2)
         redis = redis || connect(Enum.at(ports, rem(turn, length(ports))))
-        write(table, ports, written(redis, table), turn + 1)
+        write(writer, written(writer, redis), turn + 1)
     end
   end
 
   defp connect(port) do
-    case Redix.start_link(host: "127.0.0.1", port: port, timeout: @answer_ms) do
+    case Redix.start_link(host: "127.0.0.1", port: port, timeout: @answer_ms, database: @marks_db) do
       {:ok, redis} -> redis
       {:error, _down} -> Process.sleep(20) && nil
     end
   end
 
-  defp written(nil, _table), do: nil
+  defp written(_writer, nil), do: nil
 
-  defp written(redis, table) do
-    case Redix.pipeline(redis, together() ++ ledger() ++ Enum.reject(Writes.program(20), &flush?/1) ++ flush()) do
+  defp written(%{table: table, kind: kind}, redis) do
+    case Redix.pipeline(redis, commands(kind)) do
       {:ok, replies} ->
         :ets.update_counter(table, :writes, length(replies))
         if Enum.any?(replies, &readonly?/1), do: Redix.stop(redis) && nil, else: redis
@@ -114,6 +128,14 @@ defmodule Vdr.Test.Chaos.Load do
     end
   catch
     :exit, _down -> nil
+  end
+
+  # Who only makes marks never leaves its database: where a link ends between two of them, the next must still know which it is.
+  defp commands(:marks), do: marks()
+
+  defp commands(:random) do
+    together() ++
+      [["SELECT", :rand.uniform(3)]] ++ marks() ++ Enum.reject(Writes.program(20), &flush?/1) ++ flush()
   end
 
   defp readonly?(reply), do: match?(%Redix.Error{message: "READONLY" <> _}, reply)
@@ -130,7 +152,7 @@ defmodule Vdr.Test.Chaos.Load do
 
   # What each write leaves its mark on, and no other wipes out: a command that was lost or applied twice is seen as long as no full
   # sync comes. (The random ones overwrite each other within moments.)
-  defp ledger do
+  defp marks do
     n = :rand.uniform(100)
 
     marks = [
@@ -142,7 +164,7 @@ defmodule Vdr.Test.Chaos.Load do
     ]
 
     new = if :rand.uniform(20) == 1, do: [["RPUSH", "chaos:l:#{rem(n, 7)}", "#{n}"]], else: []
-    [["SELECT", :rand.uniform(3)]] ++ new ++ Enum.take_random(marks, 3)
+    new ++ Enum.take_random(marks, 3)
   end
 
   # For the same reason databases are flushed now and then only.

@@ -77,6 +77,50 @@ defmodule Vdr.Live.SentinelTest do
     end
   end
 
+  defp increment(port, owner) do
+    case Redix.start_link(host: "127.0.0.1", port: port) do
+      {:ok, redis} -> increment_on(redis)
+      {:error, _down} -> :ok
+    end
+
+    send(owner, :writer_cut)
+  end
+
+  defp increment_on(redis) do
+    Process.sleep(1)
+    with {:ok, _n} <- Redix.command(redis, ["INCR", "n"]), do: increment_on(redis)
+  catch
+    :exit, _cut -> :ok
+  end
+
+  test "a planned failover under writes costs no full sync when the writers are paused for it, as the guide says" do
+    guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
+    assert guide =~ "`CLIENT PAUSE 3000 WRITE`"
+    cluster = Sentinels.start!()
+    id = Sentinels.mirror!(cluster)
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    :ok = Veidrodelis.subscribe(id)
+    port = Sentinels.primary_port(cluster)
+    owner = self()
+
+    spawn_link(fn ->
+      Process.flag(:trap_exit, true)
+      increment(port, owner)
+    end)
+
+    Mirror.eventually("writes come", fn -> match?({:ok, <<_::binary>>}, Veidrodelis.get(id, 0, "n")) end)
+    Sentinels.command!(port, ["CLIENT", "PAUSE", "3000", "WRITE"])
+    # Until what was written before has arrived everywhere.
+    Process.sleep(200)
+    {:ok, n} = Veidrodelis.get(id, 0, "n")
+    assert Sentinels.failover!(cluster) == "OK"
+    assert_receive {:veidrodelis, ^id, :switched, %{primary: {_host, second}}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}, 20_000
+    assert_receive :writer_cut, 20_000
+    assert Veidrodelis.get(id, 0, "n") == {:ok, n}
+    assert Sentinels.command!(second, ["GET", "n"]) == n
+  end
+
   test "a killed primary is followed by the promoted one" do
     cluster = Sentinels.start!()
     id = Sentinels.mirror!(cluster)

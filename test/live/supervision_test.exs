@@ -20,14 +20,17 @@ defmodule Vdr.Live.SupervisionTest do
   defp kill(nil), do: :ok
   defp kill(pid), do: Process.exit(pid, :kill)
 
-  # Each of an instance's processes, and the one that all instances share.
+  # Each of an instance's processes, and those that all instances share.
   defp kill_one(id) do
     {_store, supervisor} = Vdr.Instances.find(id)
 
-    case :rand.uniform(3) do
+    case :rand.uniform(6) do
       1 -> kill(child(supervisor, Vdr.Link))
       2 -> kill(supervisor)
       3 -> kill(Process.whereis(Vdr.Instances))
+      4 -> kill(Process.whereis(Vdr.Registry))
+      5 -> kill(Process.whereis(Vdr.Events))
+      6 -> kill(Process.whereis(Vdr.RedisStream.Standing))
     end
   end
 

@@ -126,8 +126,8 @@ defmodule Vdr.Test.Chaos.Quiet do
     inspect(found, limit: 20, printable_limit: 200)
   end
 
-  # Who was woken has read what is there now, or something newer came and woke it again.
-  defp watches(chaos, primary) do
+  @doc "Who was woken by a watch has read what is there now, or something newer came and woke it again."
+  def watches(chaos, primary) do
     heard(chaos, fn -> Veidrodelis.get(chaos.id, 0, Load.watched()) end)
     value = "quiet #{chaos.faults}"
 

@@ -13,7 +13,7 @@ defmodule Vdr.Test.Chaos do
   # How long what is given back by and by may take: threads that resolve names end after five idle seconds.
   @given_back_ms 15_000
   # Freed memory stays with the allocators for a while. A full sync that leaked its data would leak the ballast each time.
-  @memory_slack 64_000_000
+  @memory_slack 100_000_000
 
   defstruct [
     :id,

@@ -69,6 +69,9 @@ defmodule Mix.Tasks.Compile.Vdr do
     compiler?("CXX", ~w(c++)) ||
       Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))
 
+    System.find_executable("make") ||
+      Mix.raise(missing("make, which builds the memory allocator of its native library,", compiler_advice()))
+
     Mix.shell().info("Building the native library (cargo build --release; the first time takes a few minutes)")
 
     case System.cmd(cargo, ~w(build --release -p vdr_nif),

@@ -369,8 +369,14 @@ defmodule Vdr.Live.ReplicaTest do
     Redix.command!(redis, ["RPUSH", "list" | Enum.to_list(1..50_000)])
     counter = :counters.new(1, [])
 
+    # Where a list is cut into chunks depends on how the file's bytes arrive: its elements count.
+    size = fn
+      {:rpush, "list", elements} -> length(elements)
+      {:set, _key, _value} -> 1
+    end
+
     slow = fn commands ->
-      :counters.add(counter, 1, length(commands))
+      :counters.add(counter, 1, commands |> tuples() |> Enum.map(size) |> Enum.sum())
       Process.sleep(20)
       :ok
     end
@@ -383,9 +389,9 @@ defmodule Vdr.Live.ReplicaTest do
          host: "127.0.0.1", port: port, callback_module: Recorder, callback_opts: %{to: sink, handle_commands: slow}}
       )
 
-    assert most_memory(replica, counter, 50_000 + 98, 0) < 60_000_000
+    assert most_memory(replica, counter, 100_000, 0) < 60_000_000
     Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
-    assert :counters.get(counter, 1) == 50_000 + 98
+    assert :counters.get(counter, 1) == 100_000
     Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
   end
 

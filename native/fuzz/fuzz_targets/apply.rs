@@ -10,7 +10,7 @@ use vdr_core::apply::Applier;
 use vdr_core::commands;
 use vdr_core::digest::{Dialect, digest};
 use vdr_core::keyspace::Keyspace;
-use vdr_core::value::Value;
+use vdr_core::value::ValueRef;
 
 const NAMES: usize = 128;
 /// Larger offsets make larger strings, as they do on a server: that is known, and not what is looked for.
@@ -44,11 +44,11 @@ fn summary(keyspace: &Keyspace) -> String {
 
 fn check(keyspace: &Keyspace) {
     for (_, db) in keyspace.dbs() {
-        for (key, entry) in db.iter() {
-            assert_eq!(db.get(key).map(|found| found.value.len()), Some(entry.value.len()));
+        for entry in db.iter() {
+            assert_eq!(db.get(entry.key()).map(|found| found.value().len()), Some(entry.value().len()));
             assert!(
-                !matches!(&entry.value, Value::List(_) | Value::Set(_) | Value::Hash(_) | Value::ZSet(_))
-                    || entry.value.len() > 0
+                !matches!(entry.value(), ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::ZSet(_))
+                    || entry.value().len() > 0
             );
         }
     }

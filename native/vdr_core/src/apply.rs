@@ -299,7 +299,7 @@ impl Applier {
         let keyspace = &mut self.keyspace;
         commands::touched(row, self.db, args, &mut |touch| {
             let Touch::Key { db, key } = touch else { return };
-            let kind = keyspace.db(db).get(key).map(|entry| entry.value.kind());
+            let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
             if kind.is_some_and(|kind| all || !only.keeps(db, key, kind)) {
                 keyspace.db_mut(db).remove(key);
             }

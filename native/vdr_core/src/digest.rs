@@ -4,8 +4,8 @@
 //! themselves (only that there is one), encodings, access clocks. It costs about seven SHA-1 blocks per key.
 
 use crate::fpconv::{grisu2, printf_17g};
-use crate::keyspace::{Entry, Keyspace};
-use crate::value::{Hash, Stream, Value, ZSet};
+use crate::keyspace::{EntryRef, Keyspace};
+use crate::value::{Hash, Stream, ValueRef, ZSet};
 use sha1::{Digest as _, Sha1};
 use std::fmt;
 
@@ -97,9 +97,9 @@ pub fn digest(keyspace: &Keyspace, dialect: Dialect, now_ms: i64) -> Result<Dige
     let mut unknown = NotComparable::default();
     for (index, db) in keyspace.dbs() {
         all.mix(&index.to_be_bytes());
-        for (key, entry) in db.iter() {
+        for entry in db.iter() {
             let mut one = Digest::default();
-            one.mix(key);
+            one.mix(entry.key());
             match add_entry(&mut one, entry, dialect, now_ms) {
                 Ok(()) => all.xor(&one.0),
                 Err(more) => unknown.others += more.others,
@@ -110,40 +110,40 @@ pub fn digest(keyspace: &Keyspace, dialect: Dialect, now_ms: i64) -> Result<Dige
 }
 
 /// The server's DEBUG DIGEST-VALUE: one key's value, without its name. Of a missing key it is [`Digest::default`].
-pub fn digest_value(entry: &Entry, dialect: Dialect, now_ms: i64) -> Result<Digest, NotComparable> {
+pub fn digest_value(entry: EntryRef<'_>, dialect: Dialect, now_ms: i64) -> Result<Digest, NotComparable> {
     let mut one = Digest::default();
     add_entry(&mut one, entry, dialect, now_ms).map(|()| one)
 }
 
-fn add_entry(sum: &mut Digest, entry: &Entry, dialect: Dialect, now_ms: i64) -> Result<(), NotComparable> {
-    match &entry.value {
-        Value::String(bytes) => {
+fn add_entry(sum: &mut Digest, entry: EntryRef<'_>, dialect: Dialect, now_ms: i64) -> Result<(), NotComparable> {
+    match entry.value() {
+        ValueRef::String(bytes) => {
             sum.mix(&type_mark(0));
-            sum.mix(bytes);
+            sum.mix(&bytes);
         }
-        Value::List(list) => {
+        ValueRef::List(list) => {
             sum.mix(&type_mark(1));
             list.iter().for_each(|element| sum.mix(element));
         }
-        Value::Set(set) => {
+        ValueRef::Set(set) => {
             sum.mix(&type_mark(2));
             set.iter().for_each(|member| sum.xor(member));
         }
-        Value::ZSet(zset) => {
+        ValueRef::ZSet(zset) => {
             sum.mix(&type_mark(3));
             add_zset(sum, zset, dialect.scores);
         }
-        Value::Hash(hash) => {
+        ValueRef::Hash(hash) => {
             sum.mix(&type_mark(4));
             add_hash(sum, hash, dialect.field_expiry, now_ms);
         }
-        Value::Stream(stream) => {
+        ValueRef::Stream(stream) => {
             sum.mix(&type_mark(6));
             add_stream(sum, stream);
         }
-        Value::Other => return Err(NotComparable { others: 1 }),
+        ValueRef::Other => return Err(NotComparable { others: 1 }),
     }
-    if entry.expiry.is_set() {
+    if entry.expiry().is_set() {
         sum.xor(b"!!expire!!");
     }
     Ok(())
@@ -198,6 +198,8 @@ mod tests {
     use super::*;
     use crate::blob::Blob;
     use crate::keyspace::Expiry;
+    use crate::keyspace::{Db, Entry};
+    use crate::value::Value;
     use crate::value::stream::{Group, Id};
     use crate::value::{Field, List, Score, Set};
 
@@ -214,9 +216,15 @@ mod tests {
 
     const NOW_MS: i64 = 1_000_000;
 
+    fn digest_of(entry: &Entry, dialect: Dialect) -> Digest {
+        let mut db = Db::default();
+        db.insert(b"key", entry.clone());
+        digest_value(db.get(b"key").unwrap(), dialect, NOW_MS).unwrap()
+    }
+
     fn expect(entry: &Entry, hex: &str) {
         for (name, version) in EVERY_SERVER {
-            let digest = digest_value(entry, Dialect::of(name, version), NOW_MS).unwrap();
+            let digest = digest_of(entry, Dialect::of(name, version));
             assert_eq!(digest.to_string(), hex, "{name} {version}");
         }
     }
@@ -228,7 +236,7 @@ mod tests {
     fn expect_all(dbs: &[u32], expiry: Expiry, hex: &str) {
         let mut keyspace = Keyspace::default();
         for db in dbs {
-            keyspace.db_mut(*db).insert(Blob::from("foo"), bar(expiry));
+            keyspace.db_mut(*db).insert(b"foo", bar(expiry));
         }
         for (name, version) in EVERY_SERVER {
             let digest = digest(&keyspace, Dialect::of(name, version), NOW_MS).unwrap();
@@ -268,7 +276,7 @@ mod tests {
             std::iter::successors(Some(1), step).skip(1).map(f64::from_bits).filter(|score| score.is_finite());
         let members = doubles.take(1000).zip(0..).map(|(score, i)| (Blob::from_int(i), Score::new(score).unwrap()));
         let entry = Entry::new(ZSet::from_members(members, false));
-        let of = |name, version| digest_value(&entry, Dialect::of(name, version), NOW_MS).unwrap().to_string();
+        let of = |name, version| digest_of(&entry, Dialect::of(name, version)).to_string();
         assert_eq!(of("redis", "7.0.15"), "6cfa9c5ff5fb1a5f2949b1d13943da34dc825411");
         assert_eq!(of("redis", "8.0.2"), "2adb15e7c26b5835af4274259a66ecc7a6ed8709");
         assert_eq!(of("valkey", "8.1.1"), "2adb15e7c26b5835af4274259a66ecc7a6ed8709");
@@ -281,16 +289,16 @@ mod tests {
         let mut keyspace = Keyspace::default();
         let db = keyspace.db_mut(0);
         let blobs = |texts: &[&str]| texts.iter().map(|text| Blob::from(*text)).collect::<Vec<_>>();
-        db.insert(Blob::from("s"), Entry::new(Blob::from("12345")));
+        db.insert(b"s", Entry::new(Blob::from("12345")));
         let list = List::from_iter(blobs(&["a", "", "c"]));
-        db.insert(Blob::from("l"), Entry { value: list.into(), expiry: Expiry::at(NOW_MS) });
-        db.insert(Blob::from("t"), Entry::new(Set::from_iter(blobs(&["x", "y", "3"]))));
+        db.insert(b"l", Entry { value: list.into(), expiry: Expiry::at(NOW_MS) });
+        db.insert(b"t", Entry::new(Set::from_iter(blobs(&["x", "y", "3"]))));
         let scores = [0.1, 1e8, f64::NEG_INFINITY, 0.300_000_000_000_000_04].map(|score| Score::new(score).unwrap());
         let zset = ZSet::from_members(blobs(&["m", "n", "o", "p"]).into_iter().zip(scores), true);
-        db.insert(Blob::from("z"), Entry::new(zset));
+        db.insert(b"z", Entry::new(zset));
         let fields = [("f", "v"), ("g", "")].map(|(name, value)| (Blob::from(name), Field::from(Blob::from(value))));
-        db.insert(Blob::from("h"), Entry::new(Hash::from_iter(fields)));
-        keyspace.db_mut(9).insert(Blob::from("other"), Entry::new(Blob::from("db")));
+        db.insert(b"h", Entry::new(Hash::from_iter(fields)));
+        keyspace.db_mut(9).insert(b"other", Entry::new(Blob::from("db")));
         let of = |name, version| digest(&keyspace, Dialect::of(name, version), NOW_MS).unwrap().to_string();
         assert_eq!(of("redis", "7.0.15"), "1b2e3ce43365f5d4e5c9e4e3337edba0b6ae7c91");
         assert_eq!(of("redis", "8.0.2"), "22eb069ab9e103032acae606f01c4d182efe77d3");
@@ -306,11 +314,11 @@ mod tests {
     fn the_expiry_of_a_field_is_marked_unseen_or_obeyed_as_the_server_does() {
         let plain = "90c76e9e9f4c62d642a34fc97c7dad503b51f906";
         let marked = "74b891d3701022bf67574b56900ce11f3e5270b3";
-        let empty = digest_value(&Entry::new(Hash::default()), Dialect::of("redis", "8.6.3"), NOW_MS).unwrap();
+        let empty = digest_of(&Entry::new(Hash::default()), Dialect::of("redis", "8.6.3"));
         for (name, version) in EVERY_SERVER {
             let of = |ms| {
                 let entry = Entry::new(hash_with(Expiry::at(ms)));
-                digest_value(&entry, Dialect::of(name, version), NOW_MS).unwrap().to_string()
+                digest_of(&entry, Dialect::of(name, version)).to_string()
             };
             let (live, past) = match (name, version) {
                 ("redis", "7.4.1" | "8.0.6" | "8.6.3") => (marked, marked.to_string()),
@@ -344,9 +352,9 @@ mod tests {
     fn values_without_data_are_counted_and_never_digested() {
         let mut keyspace = Keyspace::default();
         for (key, value) in [("a", Value::Other), ("b", Stream::default().into()), ("c", Value::Other)] {
-            keyspace.db_mut(3).insert(Blob::from(key), Entry { value, expiry: Expiry::NEVER });
+            keyspace.db_mut(3).insert(key.as_bytes(), Entry { value, expiry: Expiry::NEVER });
         }
-        keyspace.db_mut(3).insert(Blob::from("d"), bar(Expiry::NEVER));
+        keyspace.db_mut(3).insert(b"d", bar(Expiry::NEVER));
         let dialect = Dialect::of("valkey", "9.1.2");
         assert_eq!(digest(&keyspace, dialect, NOW_MS), Err(NotComparable { others: 2 }));
     }

@@ -4,15 +4,18 @@
 //! as it does on a real replica, until the primary's DEL arrives; [`View`] is what hides it from readers.
 
 mod diff;
+mod entry;
 
 pub use diff::Change;
+pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
 
 use crate::blob::Blob;
 use crate::commands::ReadError;
 use crate::tree::{Range, Tree};
-use crate::value::{Hash, Kind, List, Set, Stream, Value, ZSet};
+use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use vdr_snapmap::{Map, PayloadMut};
 
 /// An absolute time in Unix milliseconds, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,10 @@ impl Expiry {
 
     pub fn at(ms: i64) -> Self {
         Expiry(ms)
+    }
+
+    pub fn of(ms: Option<i64>) -> Self {
+        ms.map_or(Expiry::NEVER, Expiry::at)
     }
 
     pub fn get(self) -> Option<i64> {
@@ -39,25 +46,10 @@ impl Expiry {
     }
 }
 
-/// A key's value and its expiry.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub value: Value,
-    pub expiry: Expiry,
-}
-
-impl Entry {
-    pub fn new(value: impl Into<Value>) -> Self {
-        Entry { value: value.into(), expiry: Expiry::NEVER }
-    }
-}
-
-type KeyMap = im::GenericHashMap<Blob, Entry, foldhash::fast::RandomState, im::shared_ptr::DefaultSharedPtr>;
-
 /// One database.
 #[derive(Clone, Default)]
 pub struct Db {
-    entries: KeyMap,
+    entries: Map<Value>,
     order: Tree<Blob, ()>,
 }
 
@@ -72,29 +64,65 @@ impl Db {
     }
 
     /// The entry as stored, even past its time: what commands of the stream work on.
-    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(key)
+    pub fn get(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.entries.get(key).map(EntryRef::new)
     }
 
-    /// The entry to change in place; copies what snapshots share.
-    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        self.entries.get_mut(key)
-    }
-
-    pub fn insert(&mut self, key: Blob, entry: Entry) -> Option<Entry> {
-        let old = self.entries.insert(key.clone(), entry);
-        if old.is_none() {
-            self.order.insert(key, ());
+    /// An aggregate to change in place, also when it has become empty; copies what snapshots share. None for a string.
+    pub fn aggregate_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        match self.entries.get_mut(key)? {
+            PayloadMut::Packed(_) | PayloadMut::Value(Value::String(_)) => None,
+            PayloadMut::Value(value) => Some(value),
         }
-        old
     }
 
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let old = self.entries.remove(key);
-        if old.is_some() {
+    /// The bytes of a string to change in place; copies what snapshots share. None for anything else.
+    pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
+        match self.entries.get_mut(key)? {
+            PayloadMut::Packed(bytes) => Some(bytes),
+            PayloadMut::Value(Value::String(blob)) => Some(blob.make_mut()),
+            PayloadMut::Value(_) => None,
+        }
+    }
+
+    /// `false` when there is no such key.
+    pub fn set_expiry(&mut self, key: &[u8], expiry: Expiry) -> bool {
+        self.entries.restamp(key, expiry.get())
+    }
+
+    /// `true` when the key is new.
+    pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
+        let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
+        self.keep_order(key, new)
+    }
+
+    /// As [`Db::insert`], for a string, which is copied.
+    pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
+        let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
+        self.keep_order(key, new)
+    }
+
+    fn keep_order(&mut self, key: &[u8], new: bool) -> bool {
+        if new {
+            self.order.insert(Blob::new(key), ());
+        }
+        new
+    }
+
+    /// `true` when the key was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let was_there = self.entries.remove(key);
+        if was_there {
             self.order.remove(|k| k.as_bytes().cmp(key));
         }
-        old
+        was_there
+    }
+
+    /// Takes an entry out.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let (stamp, taken) = self.entries.take(key)?;
+        self.order.remove(|k| k.as_bytes().cmp(key));
+        Some(Entry::taken(stamp, taken))
     }
 
     /// Position of a key in byte order, or where it would stand.
@@ -108,15 +136,15 @@ impl Db {
     }
 
     /// Every entry, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
-        self.entries.iter()
+    pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.entries.iter().map(EntryRef::new)
     }
 
     /// From the entries of a snapshot file. The last of equal keys counts.
     pub fn from_entries(entries: impl IntoIterator<Item = (Blob, Entry)>) -> Self {
         let mut db = DbBuilder::default();
         for (key, entry) in entries {
-            db.insert(key, entry);
+            db.insert(&key, entry);
         }
         db.build()
     }
@@ -125,16 +153,16 @@ impl Db {
 /// A database on its way in, keys in any order: they are put in order once, at the end.
 #[derive(Default)]
 pub struct DbBuilder {
-    entries: KeyMap,
+    entries: Map<Value>,
     keys: Vec<Blob>,
 }
 
 impl DbBuilder {
     /// `false` when the key was there; what comes last counts.
-    pub fn insert(&mut self, key: Blob, entry: Entry) -> bool {
-        let new = self.entries.insert(key.clone(), entry).is_none();
+    pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
+        let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
         if new {
-            self.keys.push(key);
+            self.keys.push(Blob::new(key));
         }
         new
     }
@@ -188,73 +216,104 @@ impl Keyspace {
     }
 
     /// What a reader sees of one database at a time.
-    pub fn view(&self, db: u32, now_ms: i64) -> View<'_> {
-        View { db: self.db(db), now_ms }
+    pub fn view(&self, db: u32, now: impl Into<Now>) -> View<'_> {
+        View { db: self.db(db), now: now.into() }
     }
 }
 
-/// A database as a reader sees it at `now_ms`: keys past their time are not there.
+/// The time that a reader judges expiry by, in Unix milliseconds. A clock is asked only where something has an expiry:
+/// for reads of a single key, since it may tell two of them different times.
+#[derive(Clone, Copy)]
+pub enum Now {
+    At(i64),
+    Clock(fn() -> i64),
+}
+
+impl From<i64> for Now {
+    fn from(ms: i64) -> Self {
+        Now::At(ms)
+    }
+}
+
+impl From<fn() -> i64> for Now {
+    fn from(clock: fn() -> i64) -> Self {
+        Now::Clock(clock)
+    }
+}
+
+/// A database as a reader sees it: keys past their time are not there.
 #[derive(Clone, Copy)]
 pub struct View<'s> {
     pub db: &'s Db,
-    pub now_ms: i64,
+    pub now: Now,
 }
 
 impl<'s> View<'s> {
-    pub fn entry(&self, key: &[u8]) -> Option<&'s Entry> {
-        self.db.get(key).filter(|entry| !entry.expiry.is_past(self.now_ms))
+    pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
+        self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
+    }
+
+    pub fn is_past(&self, expiry: Expiry) -> bool {
+        expiry.is_set() && expiry.is_past(self.now_ms())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        match self.now {
+            Now::At(ms) => ms,
+            Now::Clock(clock) => clock(),
+        }
     }
 
     pub fn kind(&self, key: &[u8]) -> Option<Kind> {
-        self.entry(key).map(|entry| entry.value.kind())
+        self.entry(key).map(|entry| entry.value().kind())
     }
 
-    pub fn string(&self, key: &[u8]) -> Result<Option<&'s Blob>, ReadError> {
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, ReadError> {
         self.typed(key, |value| match value {
-            Value::String(blob) => Some(blob),
+            ValueRef::String(string) => Some(string),
             _ => None,
         })
     }
 
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, ReadError> {
         self.typed(key, |value| match value {
-            Value::List(list) => Some(list.as_ref()),
+            ValueRef::List(list) => Some(list.as_ref()),
             _ => None,
         })
     }
 
     pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, ReadError> {
         self.typed(key, |value| match value {
-            Value::Set(set) => Some(set),
+            ValueRef::Set(set) => Some(set),
             _ => None,
         })
     }
 
     pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, ReadError> {
         self.typed(key, |value| match value {
-            Value::Hash(hash) => Some(hash),
+            ValueRef::Hash(hash) => Some(hash),
             _ => None,
         })
     }
 
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, ReadError> {
         self.typed(key, |value| match value {
-            Value::ZSet(zset) => Some(zset.as_ref()),
+            ValueRef::ZSet(zset) => Some(zset.as_ref()),
             _ => None,
         })
     }
 
     pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, ReadError> {
         self.typed(key, |value| match value {
-            Value::Stream(stream) => Some(stream.as_ref()),
+            ValueRef::Stream(stream) => Some(stream.as_ref()),
             _ => None,
         })
     }
 
-    fn typed<T>(&self, key: &[u8], pick: impl Fn(&'s Value) -> Option<&'s T>) -> Result<Option<&'s T>, ReadError> {
+    fn typed<T>(&self, key: &[u8], pick: impl Fn(ValueRef<'s>) -> Option<T>) -> Result<Option<T>, ReadError> {
         match self.entry(key) {
             None => Ok(None),
-            Some(entry) => pick(&entry.value).map(Some).ok_or(ReadError::WrongType),
+            Some(entry) => pick(entry.value()).map(Some).ok_or(ReadError::WrongType),
         }
     }
 }

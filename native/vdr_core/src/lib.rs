@@ -17,6 +17,7 @@ pub mod mirror;
 pub mod only;
 pub mod rdb;
 pub mod resp;
-pub mod tree;
 pub mod value;
 pub mod watch;
+
+pub use vdr_snapmap::tree;

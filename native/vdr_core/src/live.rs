@@ -1,7 +1,7 @@
 //! What readers see: one immutable snapshot at a time, behind an atomic pointer. One publisher, any number of readers;
 //! neither ever waits for the other.
 
-use crate::keyspace::{Keyspace, View};
+use crate::keyspace::{Keyspace, Now, View};
 use crate::rdb::Server;
 use arc_swap::{ArcSwapOption, Guard};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn view(&self, db: u32, now_ms: i64) -> View<'_> {
-        self.keyspace.view(db, now_ms)
+    pub fn view(&self, db: u32, now: impl Into<Now>) -> View<'_> {
+        self.keyspace.view(db, now)
     }
 }
 

@@ -446,7 +446,7 @@ mod tests {
     fn loaded(strings: &[(&str, &str)]) -> Loaded {
         let mut keyspace = Keyspace::default();
         for (key, value) in strings {
-            keyspace.db_mut(0).insert(Blob::from(*key), Entry::new(Blob::from(*value)));
+            keyspace.db_mut(0).insert(key.as_bytes(), Entry::new(Blob::from(*value)));
         }
         Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None }
     }

@@ -184,7 +184,7 @@ impl Table {
 fn changed(old: &Snapshot, new: &Snapshot, (db, key): &Key) -> bool {
     match (old.keyspace.db(*db).get(key), new.keyspace.db(*db).get(key)) {
         (None, None) => false,
-        (Some(old), Some(new)) => old.expiry != new.expiry || !old.value.same(&new.value),
+        (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
         _ => true,
     }
 }

@@ -21,6 +21,9 @@ mod terms;
 mod walk;
 mod watcher;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 rustler::init!("Elixir.Vdr.Native", load = load);
 
 fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! The reads as NIFs: one entry for every row, and its twin on a dirty scheduler.
 
-use crate::source::{SourceRef, now_ms};
+use crate::source::{Source, now_ms};
 use crate::terms::{self, ArgList};
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
@@ -47,18 +47,18 @@ fn error_codes(env: Env<'_>) -> Vec<Term<'_>> {
 
 /// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for here, ask [`read_dirty`].
 #[rustler::nif]
-fn read<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
-    call(env, &source, db, name, args, Some(ELEMENTS_MAX))
+fn read<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
+    call(env, source, db, name, args, Some(ELEMENTS_MAX))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn read_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
-    call(env, &source, db, name, args, None)
+fn read_dirty<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
+    call(env, source, db, name, args, None)
 }
 
 fn call<'a>(
     env: Env<'a>,
-    source: &SourceRef,
+    source: &Source,
     db: Term<'a>,
     name: Term<'a>,
     args: Term<'a>,
@@ -79,21 +79,21 @@ fn call<'a>(
 /// `get` by an entry of its own: what [`read`] answers, without a list and a look-up by name. It and [`hget`] are what
 /// users call most, and a quarter faster so.
 #[rustler::nif]
-fn get<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>) -> Term<'a> {
+fn get<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, key: Term<'a>) -> Term<'a> {
     static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("get"));
-    point(env, &source, db, *ROW, [key])
+    point(env, source, db, *ROW, [key])
 }
 
 #[rustler::nif]
-fn hget<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>, field: Term<'a>) -> Term<'a> {
+fn hget<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, key: Term<'a>, field: Term<'a>) -> Term<'a> {
     static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read("hget"));
-    point(env, &source, db, *ROW, [key, field])
+    point(env, source, db, *ROW, [key, field])
 }
 
 /// A read whose arguments are bytes and whose work does not grow.
 fn point<'a, const N: usize>(
     env: Env<'a>,
-    source: &SourceRef,
+    source: &Source,
     db: Term<'a>,
     row: Option<&'static Read>,
     args: [Term<'a>; N],
@@ -101,13 +101,15 @@ fn point<'a, const N: usize>(
     let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::byte_args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now_ms()), &args)))
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| {
+        terms::answer(env, row.call(snapshot.view(db, now_ms as fn() -> i64), &args))
+    })
 }
 
 /// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
 pub fn on<'a>(
     env: Env<'a>,
-    source: &SourceRef,
+    source: &Source,
     elements_max: Option<usize>,
     read: impl FnOnce(&Snapshot) -> Term<'a>,
 ) -> Term<'a> {
@@ -117,13 +119,13 @@ pub fn on<'a>(
 
 /// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or `:dirty`.
 #[rustler::nif]
-fn read_tx<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
-    call_all(env, &source, db, operations, Some(ELEMENTS_MAX))
+fn read_tx<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
+    call_all(env, source, db, operations, Some(ELEMENTS_MAX))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn read_tx_dirty<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
-    call_all(env, &source, db, operations, None)
+fn read_tx_dirty<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
+    call_all(env, source, db, operations, None)
 }
 
 /// One operation of a list: the term, and the call that it means, if any.
@@ -156,7 +158,7 @@ impl<'a> Operation<'a> {
 
 fn call_all<'a>(
     env: Env<'a>,
-    source: &SourceRef,
+    source: &Source,
     db: Term<'a>,
     operations: Term<'a>,
     elements_max: Option<usize>,

@@ -277,6 +277,7 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
         Reply::Int(int) => int.encode(env),
         Reply::Float(float) => float.encode(env),
         Reply::Blob(value) => blob(env, value),
+        Reply::Slice(bytes) => binary(env, bytes),
         Reply::Bytes(bytes) => binary(env, &bytes),
         Reply::Word(name) => word(env, name),
         Reply::List(items) => items.into_iter().map(|item| reply(env, item)).collect::<Vec<_>>().encode(env),

@@ -6,8 +6,8 @@ use crate::generate::DATABASES;
 use crate::streams;
 use std::io;
 use vdr_core::digest::{self, Dialect};
-use vdr_core::keyspace::Keyspace;
-use vdr_core::value::Value;
+use vdr_core::keyspace::{EntryRef, Keyspace};
+use vdr_core::value::ValueRef;
 use vdr_testkit::{Client, Command, Reply};
 
 /// A key that is not the same on both sides.
@@ -24,7 +24,7 @@ pub fn differences(client: &mut Client, ours: &Keyspace, dialect: Dialect, now_m
     for db in 0..DATABASES {
         client.call(&["SELECT", &db.to_string()])?;
         let mut keys: Vec<Vec<u8>> = scan(client)?;
-        keys.extend(ours.db(db).iter().map(|(key, _)| key.to_vec()));
+        keys.extend(ours.db(db).iter().map(|entry| entry.key().to_vec()));
         keys.sort();
         keys.dedup();
         for key in keys {
@@ -70,19 +70,23 @@ fn difference(
         Some(entry) => digest::digest_value(entry, dialect, now_ms).map_or("not comparable".into(), |d| d.to_string()),
     };
     if mine != theirs {
-        return Ok(Some(format!("value: ours {}, theirs {}", describe(entry.map(|e| &e.value)), dump(client, key)?)));
+        return Ok(Some(format!(
+            "value: ours {}, theirs {}",
+            describe(entry.map(EntryRef::value)),
+            dump(client, key)?
+        )));
     }
     let their_expiry = match replies.next() {
         Some(Reply::Int(ms)) if ms >= 0 => Some(ms),
         Some(Reply::Int(-2)) => return Ok(None),
         _ => None,
     };
-    let our_expiry = entry.and_then(|entry| entry.expiry.get());
+    let our_expiry = entry.and_then(|entry| entry.expiry().get());
     if our_expiry != their_expiry {
         return Ok(Some(format!("expiry: ours {our_expiry:?}, theirs {their_expiry:?}")));
     }
-    match entry.map(|entry| &entry.value) {
-        Some(Value::Hash(hash)) if hash.has_expiring_fields() => {
+    match entry.map(EntryRef::value) {
+        Some(ValueRef::Hash(hash)) if hash.has_expiring_fields() => {
             let names: Vec<Vec<u8>> = hash.iter().map(|(name, _)| name.to_vec()).collect();
             let mut command: Command = cmd!["HPEXPIRETIME", key, "FIELDS", names.len().to_string()];
             command.extend(names);
@@ -94,7 +98,9 @@ fn difference(
             let same = ours.iter().zip(&theirs).all(|(a, b)| a == b || *b == -2);
             Ok((!same).then(|| format!("field expiry: ours {ours:?}, theirs {theirs:?}")))
         }
-        Some(Value::Stream(stream)) => streams::difference(client, key, stream, dialect != Dialect::of("redis", "7.0")),
+        Some(ValueRef::Stream(stream)) => {
+            streams::difference(client, key, stream, dialect != Dialect::of("redis", "7.0"))
+        }
         _ => Ok(None),
     }
 }
@@ -119,24 +125,24 @@ fn dump(client: &mut Client, key: &[u8]) -> io::Result<String> {
     Ok(format!("{kind} of {}: {}", words.len(), crate::attach::show(&words)))
 }
 
-fn describe(value: Option<&Value>) -> String {
+fn describe(value: Option<ValueRef<'_>>) -> String {
     let Some(value) = value else { return "nothing".to_owned() };
     let words: Vec<Vec<u8>> = match value {
-        Value::String(text) => vec![text.to_vec()],
-        Value::List(list) => list.iter().map(|item| item.to_vec()).collect(),
-        Value::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
-        Value::ZSet(zset) => {
+        ValueRef::String(text) => vec![text.to_vec()],
+        ValueRef::List(list) => list.iter().map(|item| item.to_vec()).collect(),
+        ValueRef::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
+        ValueRef::ZSet(zset) => {
             zset.iter().flat_map(|(member, score)| [member.to_vec(), score.get().to_string().into_bytes()]).collect()
         }
-        Value::Hash(hash) => hash.iter().flat_map(|(name, field)| [name.to_vec(), field.value.to_vec()]).collect(),
-        Value::Stream(stream) => stream
+        ValueRef::Hash(hash) => hash.iter().flat_map(|(name, field)| [name.to_vec(), field.value.to_vec()]).collect(),
+        ValueRef::Stream(stream) => stream
             .iter()
             .flat_map(|(id, fields)| {
                 let pairs = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]);
                 std::iter::once(id.to_string().into_bytes()).chain(pairs)
             })
             .collect(),
-        Value::Other => Vec::new(),
+        ValueRef::Other => Vec::new(),
     };
     format!("{} of {}: {}", value.kind().name(), words.len(), crate::attach::show(&words))
 }

@@ -57,7 +57,7 @@ fn a_guard_window_outlives_the_link_and_multis() {
 #[test]
 fn a_full_sync_inside_a_guard_window_shows_nothing_until_it_closes() {
     let mut keyspace = Keyspace::default();
-    keyspace.db_mut(2).insert("__vdr_tx".into(), crate::keyspace::Entry::new(crate::blob::Blob::from("x")));
+    keyspace.db_mut(2).insert(b"__vdr_tx", crate::keyspace::Entry::new(crate::blob::Blob::from("x")));
     let mut applier = Applier::new(keyspace, 5, 2, Some(b"__vdr_tx".to_vec()));
     run(&mut applier, "SET a 1").unwrap();
     assert!(applier.visible().is_none());

@@ -1,7 +1,6 @@
 //! Databases as wholes, and keys that move between them.
 
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
-use crate::blob::Blob;
 
 /// The server's `databases` setting is an int; how many there are is not in the stream.
 const DB_INDEX_MAX: i64 = i32::MAX as i64;
@@ -25,8 +24,8 @@ pub(super) fn index(words: &mut Words<'_>) -> Result<u32, ApplyError> {
 fn move_key(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, to) = (words.bytes()?, index(words)?);
     words.finish()?;
-    let entry = apply.remove(key).ok_or(ApplyError::Missing)?;
-    apply.keyspace.db_mut(to).insert(Blob::new(key), entry);
+    let entry = apply.db().take(key).ok_or(ApplyError::Missing)?;
+    apply.keyspace.db_mut(to).insert(key, entry);
     Ok(())
 }
 
@@ -104,7 +103,7 @@ mod tests {
         let mut mirror = Mirror::new();
         mirror.run(&["set a 1 pxat 5000000", "move a 9"]);
         assert!(!mirror.has("a"));
-        assert_eq!(mirror.keyspace.db(9).get(b"a").unwrap().expiry.get(), Some(5_000_000));
+        assert_eq!(mirror.keyspace.db(9).get(b"a").unwrap().expiry().get(), Some(5_000_000));
     }
 
     #[test]

@@ -29,10 +29,10 @@ fn pexpiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
 }
 
 fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -> Result<Reply<'s>, ReadError> {
-    Ok(match view.entry(args.bytes()?).map(|entry| entry.expiry.get()) {
+    Ok(match view.entry(args.bytes()?).map(|entry| entry.expiry().get()) {
         None => Reply::Nil,
         Some(None) => Reply::Word("infinity"),
-        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms)),
+        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms())),
     })
 }
 
@@ -98,8 +98,7 @@ fn getex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 /// Expiry commands are sent only when there was a key to change.
 fn set_expiry(apply: &mut Apply<'_>, key: &[u8], expiry: Expiry) -> Written {
-    apply.db().get_mut(key).ok_or(ApplyError::Missing)?.expiry = expiry;
-    Ok(())
+    if apply.db().set_expiry(key, expiry) { Ok(()) } else { Err(ApplyError::Missing) }
 }
 
 /// Takes `EX n`, `PX n`, `EXAT n` or `PXAT n` when one of them is next.

@@ -7,7 +7,8 @@ use super::zsets_stores::store;
 use super::zsets_writes::AddFlags;
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::value::{Score, Value, ZSet};
+use crate::keyspace::EntryRef;
+use crate::value::{Score, ValueRef, ZSet};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -114,9 +115,9 @@ fn corners(words: &mut Words<'_>) -> Result<Vec<Point>, ApplyError> {
 
 /// The sorted set to search; a missing one is empty. A handle of its own, since the search may store into the same key.
 fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<Arc<ZSet>>, ApplyError> {
-    match apply.get(key).map(|entry| &entry.value) {
+    match apply.get(key).map(EntryRef::value) {
         None => Ok(None),
-        Some(Value::ZSet(zset)) => Ok(Some(zset.clone())),
+        Some(ValueRef::ZSet(zset)) => Ok(Some(zset.clone())),
         Some(_) => Err(ApplyError::WrongType),
     }
 }

@@ -62,11 +62,11 @@ impl Mirror {
     }
 
     pub fn expire(&mut self, key: &str, at_ms: i64) {
-        self.keyspace.db_mut(0).get_mut(key.as_bytes()).unwrap().expiry = Expiry::at(at_ms);
+        assert!(self.keyspace.db_mut(0).set_expiry(key.as_bytes(), Expiry::at(at_ms)));
     }
 
     pub fn expires(&self, key: &str) -> Option<i64> {
-        self.keyspace.db(0).get(key.as_bytes())?.expiry.get()
+        self.keyspace.db(0).get(key.as_bytes())?.expiry().get()
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -95,6 +95,7 @@ fn text(reply: &Reply<'_>) -> String {
     let list = |items: Vec<String>| format!("[{}]", items.join(" "));
     match reply {
         Reply::Nil => "nil".into(),
+        Reply::Slice(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Reply::Bool(bool) => bool.to_string(),
         Reply::Int(int) => int.to_string(),
         Reply::Float(float) => float.to_string(),

@@ -69,7 +69,7 @@ fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
 
 /// The value of a field, unless its time has passed.
 fn value<'s>(view: View<'s>, key: &[u8], field: &[u8]) -> Result<Option<&'s Blob>, ReadError> {
-    Ok(view.hash(key)?.and_then(|hash| hash.live(field, view.now_ms)))
+    Ok(view.hash(key)?.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))))
 }
 
 /// Fields with their values, those past their time left out.
@@ -86,7 +86,7 @@ fn all<'s, T>(view: View<'s>, key: &[u8], pick: impl Fn((&'s Blob, &'s Blob)) ->
         return Ok(Vec::new());
     };
     let mut picked = Vec::with_capacity(hash.len());
-    picked.extend(live(hash.iter(), view.now_ms).map(pick));
+    picked.extend(live(hash.iter(), view.now_ms()).map(pick));
     Ok(picked)
 }
 
@@ -101,7 +101,8 @@ fn hget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
 fn hmget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, fields) = (args.bytes()?, args.byte_list()?);
     let hash = view.hash(key)?;
-    let value = |field: &[u8]| Reply::blob_or_nil(hash.and_then(|hash| hash.live(field, view.now_ms)));
+    let value =
+        |field: &[u8]| Reply::blob_or_nil(hash.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))));
     Ok(Reply::List(fields.into_iter().map(value).collect()))
 }
 
@@ -133,9 +134,9 @@ fn hrandfield<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
     let (key, count, with_values) = (args.bytes()?, args.int()?, args.flag_or(true)?);
     let hash = view.hash(key)?;
     let left: Option<Vec<_>> =
-        hash.filter(|hash| hash.has_expiring_fields()).map(|hash| live(hash.iter(), view.now_ms).collect());
+        hash.filter(|hash| hash.has_expiring_fields()).map(|hash| live(hash.iter(), view.now_ms()).collect());
     let len = left.as_ref().map_or(hash.map_or(0, Hash::len), Vec::len);
-    let drawn = ranks(count, len, view.now_ms, key)?.into_iter().filter_map(|rank| match &left {
+    let drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
         Some(left) => left.get(rank).copied(),
         None => hash?.at(rank).map(|(name, field)| (name, &field.value)),
     });
@@ -153,7 +154,7 @@ where
     I: Iterator<Item = (&'s Blob, &'s Field)>,
 {
     let hash = view.hash(key)?;
-    Ok(hash.map_or_else(|| Reply::Pairs(Vec::new()), |hash| pairs(live(pick(hash), view.now_ms).take(count))))
+    Ok(hash.map_or_else(|| Reply::Pairs(Vec::new()), |hash| pairs(live(pick(hash), view.now_ms()).take(count))))
 }
 
 fn hfirst<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {

@@ -18,8 +18,8 @@ fn pfadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (mut sketch, mut changed) = match old {
         None => (bytes::new(), true),
         Some(blob) => {
-            bytes::check(blob)?;
-            if bytes::is_dense(blob) {
+            bytes::check(&blob)?;
+            if bytes::is_dense(&blob) {
                 return add_dense(grown(apply, key, 0)?, elements);
             }
             (blob.to_vec(), false)
@@ -55,9 +55,9 @@ fn pfmerge(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let mut dense = false;
     for key in std::iter::once(&dest).chain(sources) {
         if let Some(blob) = stored(apply, key)? {
-            bytes::check(blob)?;
-            dense |= bytes::is_dense(blob);
-            let registers = bytes::registers(blob)?;
+            bytes::check(&blob)?;
+            dense |= bytes::is_dense(&blob);
+            let registers = bytes::registers(&blob)?;
             highest.iter_mut().zip(registers.iter()).for_each(|(high, value)| *high = (*high).max(*value));
         }
     }
@@ -81,9 +81,9 @@ fn pfcount(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let Some(blob) = stored(apply, key)? else {
         return Ok(());
     };
-    bytes::check(blob)?;
-    if !bytes::count_is_cached(blob) {
-        let count = bytes::estimate(&*bytes::registers(blob)?);
+    bytes::check(&blob)?;
+    if !bytes::count_is_cached(&blob) {
+        let count = bytes::estimate(&*bytes::registers(&blob)?);
         bytes::cache_count(grown(apply, key, 0)?, count);
     }
     Ok(())
@@ -97,8 +97,8 @@ fn pfdebug(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     }
     let key = words.bytes()?;
     let blob = stored(apply, key)?.ok_or(ApplyError::Missing)?;
-    bytes::check(blob)?;
-    if !bytes::is_dense(blob) {
+    bytes::check(&blob)?;
+    if !bytes::is_dense(&blob) {
         let mut sketch = blob.to_vec();
         bytes::promote(&mut sketch)?;
         overwrite(apply, key, Blob::from(sketch));

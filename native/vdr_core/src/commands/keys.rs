@@ -2,7 +2,7 @@
 
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::keyspace::View;
+use crate::keyspace::{EntryRef, View};
 
 pub const READS: &[Read] = &[
     Read { name: "exists", args: &["key"], cost: Cost::Point, run: exists },
@@ -89,16 +89,16 @@ fn del(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 fn rename(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (from, to) = (words.bytes()?, words.bytes()?);
     words.finish()?;
-    let entry = apply.remove(from).ok_or(ApplyError::Missing)?;
-    apply.db().insert(Blob::new(to), entry);
+    let entry = apply.db().take(from).ok_or(ApplyError::Missing)?;
+    apply.db().insert(to, entry);
     Ok(())
 }
 
 fn copy(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (from, to) = (words.bytes()?, words.bytes()?);
     let db = copy_db(apply.db, words)?;
-    let entry = apply.get(from).cloned().ok_or(ApplyError::Missing)?;
-    apply.keyspace.db_mut(db).insert(Blob::new(to), entry);
+    let entry = apply.get(from).map(EntryRef::to_entry).ok_or(ApplyError::Missing)?;
+    apply.keyspace.db_mut(db).insert(to, entry);
     Ok(())
 }
 
@@ -134,8 +134,8 @@ mod tests {
     fn types_are_told_by_the_servers_names() {
         let mut mirror = Mirror::new();
         mirror.run(&["set s 1", "rpush l 1", "sadd m 1", "zadd z 1 1", "hset h a b"]);
-        mirror.keyspace.db_mut(0).insert(Blob::from("x"), Entry::new(Stream::default()));
-        mirror.keyspace.db_mut(0).insert(Blob::from("o"), Entry::new(Value::Other));
+        mirror.keyspace.db_mut(0).insert(b"x", Entry::new(Stream::default()));
+        mirror.keyspace.db_mut(0).insert(b"o", Entry::new(Value::Other));
         for (key, kind) in [
             ("s", "string"),
             ("l", "list"),
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn values_that_are_not_understood_are_keys_all_the_same() {
         let mut mirror = Mirror::new();
-        mirror.keyspace.db_mut(0).insert(Blob::from("s"), Entry::new(Stream::default()));
+        mirror.keyspace.db_mut(0).insert(b"s", Entry::new(Stream::default()));
         mirror.run(&["copy s t", "rename s u", "pexpireat u 5000000", "move t 1", "unlink u none"]);
         assert_eq!((mirror.ask("dbsize"), mirror.keyspace.db(1).len()), ("0".into(), 1));
     }

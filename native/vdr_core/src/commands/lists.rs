@@ -5,8 +5,9 @@
 
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
+use crate::keyspace::EntryRef;
 use crate::keyspace::View;
-use crate::value::{List, Value};
+use crate::value::{List, ValueRef};
 use std::ops::Range;
 
 #[cfg(test)]
@@ -280,9 +281,9 @@ fn lmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a List>, ApplyError> {
-    match apply.get(key).map(|entry| &entry.value) {
+    match apply.get(key).map(EntryRef::value) {
         None => Ok(None),
-        Some(Value::List(list)) => Ok(Some(list)),
+        Some(ValueRef::List(list)) => Ok(Some(list)),
         Some(_) => Err(ApplyError::WrongType),
     }
 }

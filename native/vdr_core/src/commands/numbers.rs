@@ -39,7 +39,7 @@ fn incrbyfloat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 fn add(apply: &mut Apply<'_>, key: &[u8], by: i64) -> Written {
-    let old = stored(apply, key)?.map_or(Some(0), |text| parse_int(text));
+    let old = stored(apply, key)?.map_or(Some(0), |text| parse_int(&text));
     let new = old.and_then(|old| old.checked_add(by)).ok_or(ApplyError::NotANumber)?;
     overwrite(apply, key, Blob::from_int(new));
     Ok(())

@@ -1,6 +1,7 @@
 //! What a read answers, before it is a term or a Lua value.
 
 use crate::blob::Blob;
+use crate::value::StringRef;
 
 /// Borrows from the snapshot that was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,8 @@ pub enum Reply<'s> {
     Float(f64),
     /// Bytes of the snapshot: long ones need no copy.
     Blob(&'s Blob),
+    /// Bytes of the snapshot that are too few to be shared.
+    Slice(&'s [u8]),
     /// Bytes that the read made.
     Bytes(Vec<u8>),
     /// An atom of the BEAM, a string in Lua: `infinity`, `pos_inf`, `zset` ...
@@ -29,6 +32,14 @@ pub enum Reply<'s> {
 impl<'s> Reply<'s> {
     pub fn blob_or_nil(blob: Option<&'s Blob>) -> Self {
         blob.map_or(Reply::Nil, Reply::Blob)
+    }
+
+    pub fn string_or_nil(string: Option<StringRef<'s>>) -> Self {
+        match string {
+            None => Reply::Nil,
+            Some(StringRef::Packed(bytes)) => Reply::Slice(bytes),
+            Some(StringRef::Shared(blob)) => Reply::Blob(blob),
+        }
     }
 
     pub fn int(value: usize) -> Self {

@@ -1,7 +1,6 @@
 //! RESTORE: a value as a snapshot file holds it.
 
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
-use crate::blob::Blob;
 use crate::keyspace::{Entry, Expiry};
 use crate::rdb;
 
@@ -31,7 +30,7 @@ fn restore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         at if absolute => Expiry::at(at),
         after => Expiry::at(apply.now_ms.checked_add(after).ok_or(ApplyError::OutOfRange)?),
     };
-    apply.db().insert(Blob::new(key), Entry { value, expiry });
+    apply.db().insert(key, Entry { value, expiry });
     Ok(())
 }
 
@@ -59,7 +58,7 @@ mod tests {
             args.extend(options);
             run(&mut keyspace, &args).unwrap();
             assert_eq!(keyspace.view(0, 0).string(b"k").unwrap().unwrap().as_bytes(), b"hello");
-            assert_eq!(keyspace.db(0).get(b"k").unwrap().expiry.get(), expiry);
+            assert_eq!(keyspace.db(0).get(b"k").unwrap().expiry().get(), expiry);
         }
     }
 

@@ -6,8 +6,9 @@
 use super::sample::{self, ranks};
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
 use crate::blob::Blob;
+use crate::keyspace::EntryRef;
 use crate::keyspace::View;
-use crate::value::{Set, Value};
+use crate::value::{Set, ValueRef};
 use std::iter::Peekable;
 
 #[cfg(test)]
@@ -106,7 +107,7 @@ fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
 fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, count) = (args.bytes()?, args.int()?);
     let set = view.set(key)?;
-    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms, key)?;
+    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
     Ok(Reply::blobs(ranks.into_iter().filter_map(|rank| set?.at(rank))))
 }
 
@@ -271,9 +272,9 @@ fn smove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, ApplyError> {
-    match apply.get(key).map(|entry| &entry.value) {
+    match apply.get(key).map(EntryRef::value) {
         None => Ok(None),
-        Some(Value::Set(set)) => Ok(Some(set)),
+        Some(ValueRef::Set(set)) => Ok(Some(set)),
         Some(_) => Err(ApplyError::WrongType),
     }
 }

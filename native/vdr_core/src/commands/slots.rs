@@ -2,6 +2,7 @@
 
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
+use crate::keyspace::EntryRef;
 
 const SLOTS: u16 = 16384;
 
@@ -55,8 +56,8 @@ fn remove_slots(apply: &mut Apply<'_>, gone: &[bool]) {
     let dbs: Vec<u32> = apply.keyspace.dbs().map(|(index, _)| index).collect();
     for index in dbs {
         let db = apply.keyspace.db_mut(index);
-        let in_slots = |key: &Blob| gone.get(usize::from(slot(key))) == Some(&true);
-        let keys: Vec<Blob> = db.iter().map(|(key, _)| key).filter(|key| in_slots(key)).cloned().collect();
+        let in_slots = |key: &[u8]| gone.get(usize::from(slot(key))) == Some(&true);
+        let keys: Vec<Blob> = db.iter().map(EntryRef::key).filter(|key| in_slots(key)).map(Blob::new).collect();
         for key in keys {
             db.remove(&key);
         }

@@ -8,7 +8,8 @@ use super::strings::stored;
 use super::write::parse_float;
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::value::{List, Value};
+use crate::keyspace::EntryRef;
+use crate::value::{List, StringRef, ValueRef};
 use std::cmp::Ordering;
 
 pub const WRITES: &[Write] = &[Write {
@@ -94,8 +95,8 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 /// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
 fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
-    match apply.get(key).map(|entry| &entry.value) {
-        Some(Value::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
+    match apply.get(key).map(EntryRef::value) {
+        Some(ValueRef::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
             zset.become_skiplist();
             Ok(())
         }),
@@ -105,10 +106,10 @@ fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
 
 /// The source's elements in the order in which an unsorted result has them.
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
-    let mut elements: Vec<Blob> = match apply.get(key).map(|entry| &entry.value) {
+    let mut elements: Vec<Blob> = match apply.get(key).map(EntryRef::value) {
         None => Vec::new(),
-        Some(Value::List(list)) => list.iter().cloned().collect(),
-        Some(Value::Set(set)) => {
+        Some(ValueRef::List(list)) => list.iter().cloned().collect(),
+        Some(ValueRef::Set(set)) => {
             // Sets have no order, so what would be unsorted is sorted by bytes, for replicas' sake.
             if options.unsorted() {
                 options.by = None;
@@ -116,7 +117,7 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<
             }
             set.iter().cloned().collect()
         }
-        Some(Value::ZSet(zset)) => zset.iter().map(|(member, _)| member.clone()).collect(),
+        Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.clone()).collect(),
         Some(_) => return Err(ApplyError::WrongType),
     };
     // What is not sorted is still read from its end.
@@ -167,9 +168,9 @@ fn lookup(apply: &Apply<'_>, pattern: &[u8], element: &Blob) -> Option<Blob> {
     let arrow = rest.windows(2).position(|two| two == b"->").filter(|at| at + 2 < rest.len());
     let key = |suffix: Option<&[u8]>| [prefix, element, suffix.unwrap_or_default()].concat();
     match arrow {
-        None => stored(apply, &key(Some(rest))).ok().flatten().cloned(),
-        Some(at) => match &apply.get(&key(rest.get(..at)))?.value {
-            Value::Hash(hash) => hash.get(rest.get(at + 2..)?).map(|field| field.value.clone()),
+        None => stored(apply, &key(Some(rest))).ok().flatten().map(StringRef::to_blob),
+        Some(at) => match apply.get(&key(rest.get(..at)))?.value() {
+            ValueRef::Hash(hash) => hash.get(rest.get(at + 2..)?).map(|field| field.value.clone()),
             _ => None,
         },
     }

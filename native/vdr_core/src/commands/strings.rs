@@ -3,8 +3,8 @@
 use super::expiry::take_expiry;
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::keyspace::{Entry, Expiry, View};
-use crate::value::Value;
+use crate::keyspace::{Entry, EntryRef, Expiry, View};
+use crate::value::{StringRef, Value, ValueRef};
 
 /// The server's `proto-max-bulk-len`: what no offset may make a string exceed.
 pub const STRING_BYTES_MAX: usize = 512 << 20;
@@ -20,12 +20,12 @@ pub const READS: &[Read] = &[
 ];
 
 fn get<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::blob_or_nil(view.string(args.bytes()?)?))
+    Ok(Reply::string_or_nil(view.string(args.bytes()?)?))
 }
 
 /// A key of another type is nil, as on the server.
 fn mget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let values = args.byte_list()?.into_iter().map(|key| Reply::blob_or_nil(view.string(key).ok().flatten()));
+    let values = args.byte_list()?.into_iter().map(|key| Reply::string_or_nil(view.string(key).ok().flatten()));
     Ok(Reply::List(values.collect()))
 }
 
@@ -42,8 +42,9 @@ fn getrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadEr
     let Some(value) = view.string(key)? else {
         return Ok(Reply::Bytes(Vec::new()));
     };
-    let part = span(start, stop, value.len()).and_then(|(from, to)| value.get(from..to)).unwrap_or_default();
-    Ok(if part.len() == value.len() { Reply::Blob(value) } else { Reply::Bytes(part.to_vec()) })
+    let bytes = value.as_bytes();
+    let part = span(start, stop, bytes.len()).and_then(|(from, to)| bytes.get(from..to)).unwrap_or_default();
+    Ok(if part.len() == bytes.len() { Reply::string_or_nil(Some(value)) } else { Reply::Slice(part) })
 }
 
 fn range_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
@@ -94,7 +95,7 @@ pub const WRITES: &[Write] = &[
 
 /// Conditions (NX, XX, IFEQ ...) held on the primary, or the command would not be here.
 fn set(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
-    let (key, value) = (words.bytes()?, Blob::new(words.bytes()?));
+    let (key, value) = (words.bytes()?, words.bytes()?);
     let mut expiry = Expiry::NEVER;
     while !words.is_empty() {
         if let Some(at) = take_expiry(words, apply.now_ms)? {
@@ -112,7 +113,7 @@ fn set(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 fn set_plain(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
-    let (key, value) = (words.bytes()?, Blob::new(words.bytes()?));
+    let (key, value) = (words.bytes()?, words.bytes()?);
     words.finish()?;
     put(apply, key, value, Expiry::NEVER);
     Ok(())
@@ -129,7 +130,7 @@ fn psetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 fn set_for(apply: &mut Apply<'_>, words: &mut Words<'_>, unit_ms: i64) -> Written {
     let key = words.bytes()?;
     let expiry = super::expiry::after(words.int()?, unit_ms, apply.now_ms)?;
-    let value = Blob::new(words.bytes()?);
+    let value = words.bytes()?;
     words.finish()?;
     put(apply, key, value, expiry);
     Ok(())
@@ -140,7 +141,7 @@ fn mset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         return Err(ApplyError::BadArguments);
     }
     for (key, value) in words.pairs()? {
-        put(apply, key, Blob::new(value), Expiry::NEVER);
+        put(apply, key, value, Expiry::NEVER);
     }
     Ok(())
 }
@@ -159,7 +160,7 @@ fn msetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     }
     for (key, value) in super::write::pairs(pairs)? {
         let expiry = if keep { expiry_of(apply, key) } else { expiry };
-        put(apply, key, Blob::new(value), expiry);
+        put(apply, key, value, expiry);
     }
     Ok(())
 }
@@ -204,29 +205,27 @@ fn setrange(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn put(apply: &mut Apply<'_>, key: &[u8], value: Blob, expiry: Expiry) {
-    apply.db().insert(Blob::new(key), Entry { value: Value::String(value), expiry });
+fn put(apply: &mut Apply<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
+    apply.db().insert_string(key, value, expiry);
 }
 
 fn expiry_of(apply: &Apply<'_>, key: &[u8]) -> Expiry {
-    apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry)
+    apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry())
 }
 
 /// A string as it is stored, `None` when there is no such key.
-pub(super) fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Blob>, ApplyError> {
-    match apply.get(key).map(|entry| &entry.value) {
+pub(super) fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<StringRef<'a>>, ApplyError> {
+    match apply.get(key).map(EntryRef::value) {
         None => Ok(None),
-        Some(Value::String(blob)) => Ok(Some(blob)),
+        Some(ValueRef::String(string)) => Ok(Some(string)),
         Some(_) => Err(ApplyError::WrongType),
     }
 }
 
 /// Puts a string where one was or nothing was; an expiry stays.
 pub(super) fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
-    match apply.db().get_mut(key) {
-        Some(entry) => entry.value = Value::String(value),
-        None => apply.replace(key, value),
-    }
+    let expiry = expiry_of(apply, key);
+    apply.db().insert(key, Entry { value: Value::String(value), expiry });
 }
 
 /// The bytes of a string to change in place, first lengthened with zeros to `len` when they are fewer.
@@ -237,14 +236,11 @@ pub(super) fn grown<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Res
     let old = stored(apply, key)?;
     if old.is_none_or(|old| old.len() < len) {
         let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(old.map_or(&[], |old| old.as_bytes()));
+        bytes.extend_from_slice(old.map_or(&[], StringRef::as_bytes));
         bytes.resize(len, 0);
         overwrite(apply, key, Blob::from(bytes));
     }
-    match apply.db().get_mut(key).map(|entry| &mut entry.value) {
-        Some(Value::String(blob)) => Ok(blob.make_mut()),
-        _ => Err(ApplyError::WrongType),
-    }
+    apply.db().string_mut(key).ok_or(ApplyError::WrongType)
 }
 
 #[cfg(test)]

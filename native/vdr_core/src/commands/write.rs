@@ -1,8 +1,8 @@
 //! Writes as they come down the stream: their rows, their arguments, what they touch.
 
 use crate::blob::Blob;
-use crate::keyspace::{Db, Entry, Keyspace};
-use crate::value::{Hash, List, Set, Stream, Value, ZSet};
+use crate::keyspace::{Db, Entry, EntryRef, Expiry, Keyspace};
+use crate::value::{Hash, List, Set, Stream, Value, ValueRef, ZSet};
 use std::sync::Arc;
 
 /// A write: how it changes data, and what its arguments mean to those who watch.
@@ -126,13 +126,13 @@ impl Apply<'_> {
         self.keyspace.db_mut(self.db)
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+    pub fn get(&self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.keyspace.db(self.db).get(key)
     }
 
     /// Puts a fresh value, of whatever type was there; the expiry goes.
     pub fn replace(&mut self, key: &[u8], value: impl Into<Value>) {
-        self.db().insert(Blob::new(key), Entry::new(value));
+        self.db().insert(key, Entry::new(value));
     }
 
     /// Puts the result of a store command: an empty one deletes the destination.
@@ -145,23 +145,20 @@ impl Apply<'_> {
         }
     }
 
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    /// `true` when the key was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
         self.db().remove(key)
     }
 
     /// Changes a string in place, its expiry kept. A missing key starts empty.
     pub fn string(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> Written) -> Written {
-        let mut bytes = match self.get(key).map(|entry| &entry.value) {
-            None => Vec::new(),
-            Some(Value::String(blob)) => blob.to_vec(),
+        let (mut bytes, expiry) = match self.get(key).map(|entry| (entry.value(), entry.expiry())) {
+            None => (Vec::new(), Expiry::NEVER),
+            Some((ValueRef::String(string), expiry)) => (string.to_vec(), expiry),
             Some(_) => return Err(ApplyError::WrongType),
         };
         change(&mut bytes)?;
-        let value = Value::String(Blob::from(bytes));
-        match self.db().get_mut(key) {
-            Some(entry) => entry.value = value,
-            None => self.replace(key, value),
-        }
+        self.db().insert(key, Entry { value: Value::String(Blob::from(bytes)), expiry });
         Ok(())
     }
 
@@ -215,10 +212,12 @@ impl Apply<'_> {
 
     /// Changes a stream, which must be there: a primary has made it before it sends anything else of it.
     pub fn stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> Written) -> Written {
-        match self.db().get_mut(key).map(|entry| &mut entry.value) {
+        if self.get(key).is_none() {
+            return Err(ApplyError::Missing);
+        }
+        match self.db().aggregate_mut(key) {
             Some(Value::Stream(stream)) => change(Arc::make_mut(stream)),
-            Some(_) => Err(ApplyError::WrongType),
-            None => Err(ApplyError::Missing),
+            _ => Err(ApplyError::WrongType),
         }
     }
 
@@ -240,17 +239,20 @@ impl Apply<'_> {
         empty: impl FnOnce() -> Value,
     ) -> Written {
         let db = self.keyspace.db_mut(self.db);
-        if let Some(entry) = db.get_mut(key) {
-            change(&mut entry.value)?;
-            if entry.value.is_empty() {
+        if let Some(value) = db.aggregate_mut(key) {
+            change(value)?;
+            if value.is_empty() {
                 db.remove(key);
             }
             return Ok(());
         }
+        if db.get(key).is_some() {
+            return Err(ApplyError::WrongType);
+        }
         let mut value = empty();
         change(&mut value)?;
         if !value.is_empty() {
-            db.insert(Blob::new(key), Entry::new(value));
+            db.insert(key, Entry::new(value));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{Apply, ApplyError, Arg, ReadError, Reply, Touch, Touches, Words, Written, read, write};
 use crate::keyspace::Keyspace;
-use crate::value::Value;
+use crate::value::ValueRef;
 
 #[derive(Default)]
 pub struct Mirror(Keyspace);
@@ -51,7 +51,7 @@ impl Mirror {
     /// The members in order; none for a missing key. That a key that is there has some is asserted.
     pub fn members(&self, key: &[u8]) -> Vec<(String, f64)> {
         let Some(entry) = self.0.db(0).get(key) else { return Vec::new() };
-        let Value::ZSet(zset) = &entry.value else { panic!("another type") };
+        let ValueRef::ZSet(zset) = entry.value() else { panic!("another type") };
         assert!(!zset.is_empty(), "the server keeps no empty sorted set");
         zset.iter().map(|(member, score)| (String::from_utf8_lossy(member).into_owned(), score.get())).collect()
     }

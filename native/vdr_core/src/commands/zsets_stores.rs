@@ -7,7 +7,8 @@ use super::bounds::{LexRange, ScoreRange, mirrored, rank_interval};
 use super::write::parse_int;
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::value::{Score, Set, Value, ZSet};
+use crate::keyspace::EntryRef;
+use crate::value::{Score, Set, ValueRef, ZSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ fn zdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 /// Puts a result. An empty one deletes the destination, and is only sent when there was one.
 pub fn store(apply: &mut Apply<'_>, key: &[u8], zset: ZSet) -> Written {
     if zset.is_empty() {
-        return apply.remove(key).map(drop).ok_or(ApplyError::Missing);
+        return if apply.remove(key) { Ok(()) } else { Err(ApplyError::Missing) };
     }
     apply.replace(key, zset);
     Ok(())
@@ -75,10 +76,10 @@ enum Input {
 
 impl Input {
     fn read(apply: &Apply<'_>, key: &[u8]) -> Result<Self, ApplyError> {
-        match apply.get(key).map(|entry| &entry.value) {
+        match apply.get(key).map(EntryRef::value) {
             None => Ok(Input::Missing),
-            Some(Value::Set(set)) => Ok(Input::Set(set.clone())),
-            Some(Value::ZSet(zset)) => Ok(Input::ZSet(zset.clone())),
+            Some(ValueRef::Set(set)) => Ok(Input::Set(set.clone())),
+            Some(ValueRef::ZSet(zset)) => Ok(Input::ZSet(zset.clone())),
             Some(_) => Err(ApplyError::WrongType),
         }
     }
@@ -281,9 +282,9 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, source, first, second) = (words.bytes()?, words.bytes()?, words.bytes()?, words.bytes()?);
     let options = RangeOptions::take(words)?;
     let mut stored = ZSet::default();
-    match apply.get(source).map(|entry| &entry.value) {
+    match apply.get(source).map(EntryRef::value) {
         None => {}
-        Some(Value::ZSet(zset)) => {
+        Some(ValueRef::ZSet(zset)) => {
             let ranks = options.ranks(zset, first, second)?;
             // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
             // knows beforehand how many there will be.
@@ -310,7 +311,7 @@ mod tests {
         let mut mirror =
             Mirror::after(&["zadd a 1 x 2 y", "zadd b 10 x 20 y 30 z", "zadd inf inf x -inf y", "set str v"]);
         let set: Set = ["x", "w"].into_iter().map(Blob::from).collect();
-        mirror.keyspace().db_mut(0).insert("s".into(), crate::keyspace::Entry::new(set));
+        mirror.keyspace().db_mut(0).insert(b"s", crate::keyspace::Entry::new(set));
         mirror
     }
 
@@ -380,10 +381,10 @@ mod tests {
     #[test]
     fn a_result_replaces_whatever_was_there_and_its_expiry() {
         let mut mirror = mirror();
-        mirror.keyspace().db_mut(0).get_mut(b"str").unwrap().expiry = crate::keyspace::Expiry::at(5);
+        mirror.keyspace().db_mut(0).set_expiry(b"str", crate::keyspace::Expiry::at(5));
         assert_eq!(mirror.write("zunionstore str 1 a"), Ok(()));
         assert_eq!(mirror.show("str"), "x=1.0 y=2.0");
-        assert!(!mirror.keyspace().db(0).get(b"str").unwrap().expiry.is_set());
+        assert!(!mirror.keyspace().db(0).get(b"str").unwrap().expiry().is_set());
         assert_eq!(mirror.write("zunionstore a 2 a b"), Ok(()));
         assert_eq!(mirror.show("a"), "x=11.0 y=22.0 z=30.0");
     }

@@ -7,7 +7,8 @@ use super::bounds::{LexRange, ScoreRange, rank_interval};
 use super::write::{pairs, parse_float};
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::value::{Score, Value, ZSet};
+use crate::keyspace::EntryRef;
+use crate::value::{Score, ValueRef, ZSet};
 use std::ops::Range;
 
 pub const WRITES: &[Write] = &[
@@ -199,9 +200,9 @@ fn zmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     words.finish()?;
     let count = usize::try_from(count).map_err(|_| ApplyError::BadArguments)?;
     for key in keys {
-        match apply.get(key).map(|entry| &entry.value) {
+        match apply.get(key).map(EntryRef::value) {
             None => {}
-            Some(Value::ZSet(_)) => return pop(apply, key, end, count),
+            Some(ValueRef::ZSet(_)) => return pop(apply, key, end, count),
             Some(_) => return Err(ApplyError::WrongType),
         }
     }
@@ -332,9 +333,9 @@ mod tests {
     fn the_expiry_of_a_changed_key_stays() {
         let mut mirror = Mirror::after(&["zadd z 1 a"]);
         let expiry = crate::keyspace::Expiry::at(5);
-        mirror.keyspace().db_mut(0).get_mut(b"z").unwrap().expiry = expiry;
+        mirror.keyspace().db_mut(0).set_expiry(b"z", expiry);
         assert_eq!(mirror.write("zadd z 2 b"), Ok(()));
-        assert_eq!(mirror.keyspace().db(0).get(b"z").unwrap().expiry, expiry);
+        assert_eq!(mirror.keyspace().db(0).get(b"z").unwrap().expiry(), expiry);
     }
 
     /// That watchers are not told `{:generic, ...}`.

@@ -1,6 +1,6 @@
 //! What differs between two states of one database.
 
-use super::{Db, Entry};
+use super::{Db, EntryRef};
 use crate::blob::Blob;
 use crate::tree::Difference;
 
@@ -34,22 +34,16 @@ impl Db {
                 Difference::Kept { .. } => {}
             }
         }
-        let changed =
-            new.written_since(self).filter(|(key, entry)| self.get(key).is_some_and(|old| differ(old, entry)));
-        changes.extend(changed.map(|(key, _)| (key.clone(), Change::Changed)));
+        let written = new.entries.unshared(&self.entries).map(EntryRef::new);
+        let changed = written.filter(|entry| self.get(entry.key()).is_some_and(|old| differ(old, *entry)));
+        changes.extend(changed.map(|entry| (Blob::new(entry.key()), Change::Changed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
     }
-
-    /// The entries that may have been written since `old` was this database: every one of them, unless nothing was.
-    fn written_since<'d>(&'d self, old: &Db) -> impl Iterator<Item = (&'d Blob, &'d Entry)> {
-        let untouched = self.entries.ptr_eq(&old.entries);
-        self.entries.iter().filter(move |_| !untouched)
-    }
 }
 
-fn differ(old: &Entry, new: &Entry) -> bool {
-    old.expiry != new.expiry || !old.value.equals(&new.value)
+fn differ(old: EntryRef<'_>, new: EntryRef<'_>) -> bool {
+    old.expiry() != new.expiry() || !old.value().equals(&new.value())
 }
 
 #[cfg(test)]
@@ -100,7 +94,7 @@ mod tests {
                 let command = rng.pick(&["set", "set", "del"]).to_string();
                 mirror.run(&[&format!("{command} k{} {}", rng.below(300), rng.below(3))]);
             }
-            let text = |db: &Db, key: &str| db.get(key.as_bytes()).map(|entry| format!("{:?}", entry.value));
+            let text = |db: &Db, key: &str| db.get(key.as_bytes()).map(|entry| format!("{:?}", entry.value()));
             let mut expected: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
             expected.sort();
             let expected = expected.into_iter().filter_map(|key| {

@@ -175,7 +175,7 @@ impl Visit for Builder {
             Value::Other => self.seen.modules += 1,
             _ => {}
         }
-        let new = self.dbs.entry(self.db).or_default().insert(std::mem::take(&mut self.key), Entry { value, expiry });
+        let new = self.dbs.entry(self.db).or_default().insert(&self.key, Entry { value, expiry });
         self.seen.duplicate_keys += u64::from(!new);
     }
 }

@@ -44,8 +44,8 @@ impl Hash {
     }
 
     /// The field's value unless its time has passed.
-    pub fn live(&self, field: &[u8], now_ms: i64) -> Option<&Blob> {
-        self.get(field).filter(|f| !f.expiry.is_past(now_ms)).map(|f| &f.value)
+    pub fn live(&self, field: &[u8], is_past: impl Fn(Expiry) -> bool) -> Option<&Blob> {
+        self.get(field).filter(|field| !is_past(field.expiry)).map(|field| &field.value)
     }
 
     /// Puts a field, its expiry included; answers what it replaces.

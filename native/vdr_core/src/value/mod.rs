@@ -13,6 +13,7 @@ pub use stream::Stream;
 pub use zset::{Score, ZSet};
 
 use crate::blob::Blob;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The type of a value, by the server's names.
@@ -57,57 +58,133 @@ pub enum Value {
 }
 
 impl Value {
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Value::String(blob) => ValueRef::String(StringRef::Shared(blob)),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::ZSet(zset) => ValueRef::ZSet(zset),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::Stream(stream) => ValueRef::Stream(stream),
+            Value::Other => ValueRef::Other,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.as_ref().kind()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.as_ref().is_empty()
+    }
+}
+
+/// A string where it is kept: short ones lie beside their key.
+#[derive(Clone, Copy, Debug)]
+pub enum StringRef<'s> {
+    Packed(&'s [u8]),
+    Shared(&'s Blob),
+}
+
+impl<'s> StringRef<'s> {
+    pub fn as_bytes(self) -> &'s [u8] {
+        match self {
+            StringRef::Packed(bytes) => bytes,
+            StringRef::Shared(blob) => blob.as_bytes(),
+        }
+    }
+
+    pub fn to_blob(self) -> Blob {
+        match self {
+            StringRef::Packed(bytes) => Blob::new(bytes),
+            StringRef::Shared(blob) => blob.clone(),
+        }
+    }
+}
+
+impl Deref for StringRef<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// A value where it is kept.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'s> {
+    String(StringRef<'s>),
+    List(&'s Arc<List>),
+    Set(&'s Set),
+    ZSet(&'s Arc<ZSet>),
+    Hash(&'s Hash),
+    Stream(&'s Arc<Stream>),
+    Other,
+}
+
+impl ValueRef<'_> {
     pub fn kind(&self) -> Kind {
         match self {
-            Value::String(_) => Kind::String,
-            Value::List(_) => Kind::List,
-            Value::Set(_) => Kind::Set,
-            Value::ZSet(_) => Kind::ZSet,
-            Value::Hash(_) => Kind::Hash,
-            Value::Stream(_) => Kind::Stream,
-            Value::Other => Kind::Other,
+            ValueRef::String(_) => Kind::String,
+            ValueRef::List(_) => Kind::List,
+            ValueRef::Set(_) => Kind::Set,
+            ValueRef::ZSet(_) => Kind::ZSet,
+            ValueRef::Hash(_) => Kind::Hash,
+            ValueRef::Stream(_) => Kind::Stream,
+            ValueRef::Other => Kind::Other,
         }
     }
 
     /// How many elements an aggregate has; 1 for everything else.
     pub fn len(&self) -> usize {
         match self {
-            Value::List(list) => list.len(),
-            Value::Set(set) => set.len(),
-            Value::ZSet(zset) => zset.len(),
-            Value::Hash(hash) => hash.len(),
-            Value::Stream(stream) => stream.len(),
-            Value::String(_) | Value::Other => 1,
+            ValueRef::List(list) => list.len(),
+            ValueRef::Set(set) => set.len(),
+            ValueRef::ZSet(zset) => zset.len(),
+            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::Stream(stream) => stream.len(),
+            ValueRef::String(_) | ValueRef::Other => 1,
         }
     }
 
     /// An aggregate without elements: a server never keeps one. A stream without entries is none: it stays.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !matches!(self, Value::Stream(_))
+        self.len() == 0 && !matches!(self, ValueRef::Stream(_))
+    }
+
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::String(string) => Value::String(string.to_blob()),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
+            ValueRef::Other => Value::Other,
+        }
     }
 
     /// Whether both hold the same. What they share in memory is not looked at, other than in lists. A stream that is not
     /// the very same counts as another; of a module's value nothing is known but that it is there.
-    pub fn equals(&self, other: &Value) -> bool {
+    pub fn equals(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
-            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b) || a.iter().eq(b.iter()),
-            (Value::Set(a), Value::Set(b)) => a.equals(b),
-            (Value::ZSet(a), Value::ZSet(b)) => Arc::ptr_eq(a, b) || a.equals(b),
-            (Value::Hash(a), Value::Hash(b)) => a.equals(b),
-            (Value::Other, Value::Other) => true,
+            (ValueRef::List(a), ValueRef::List(b)) => Arc::ptr_eq(a, b) || a.iter().eq(b.iter()),
+            (ValueRef::Set(a), ValueRef::Set(b)) => a.equals(b),
+            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => Arc::ptr_eq(a, b) || a.equals(b),
+            (ValueRef::Hash(a), ValueRef::Hash(b)) => a.equals(b),
+            (ValueRef::Other, ValueRef::Other) => true,
             _ => self.same(other),
         }
     }
 
     /// Whether both are certainly the same, judged in O(1): shared structure, or equal strings. `false` may be wrong.
-    pub fn same(&self, other: &Value) -> bool {
+    pub fn same(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
-            (Value::String(a), Value::String(b)) => a == b,
-            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b),
-            (Value::Set(a), Value::Set(b)) => a.same(b),
-            (Value::ZSet(a), Value::ZSet(b)) => Arc::ptr_eq(a, b),
-            (Value::Hash(a), Value::Hash(b)) => a.same(b),
-            (Value::Stream(a), Value::Stream(b)) => Arc::ptr_eq(a, b),
+            (ValueRef::String(a), ValueRef::String(b)) => a.as_bytes() == b.as_bytes(),
+            (ValueRef::List(a), ValueRef::List(b)) => Arc::ptr_eq(a, b),
+            (ValueRef::Set(a), ValueRef::Set(b)) => a.same(b),
+            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => Arc::ptr_eq(a, b),
+            (ValueRef::Hash(a), ValueRef::Hash(b)) => a.same(b),
+            (ValueRef::Stream(a), ValueRef::Stream(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

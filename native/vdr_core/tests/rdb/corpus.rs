@@ -178,10 +178,10 @@ fn our_own_files_become_keyspaces_with_the_same_keys() {
                 panic!("{answer}")
             };
             let entry = keyspace.db(db.parse().unwrap()).get(&unhex(key)).unwrap_or_else(|| panic!("{name}: {answer}"));
-            assert_eq!(entry.value.kind().name(), kind);
-            assert_eq!(entry.expiry.get().unwrap_or(-1).to_string(), at_ms);
+            assert_eq!(entry.value().kind().name(), kind);
+            assert_eq!(entry.expiry().get().unwrap_or(-1).to_string(), at_ms);
             if kind != "stream" {
-                assert_eq!(entry.value.len().to_string(), count);
+                assert_eq!(entry.value().len().to_string(), count);
             }
             left -= 1;
         }

@@ -3,7 +3,7 @@
 use crate::writer::*;
 use vdr_core::keyspace::{Expiry, Keyspace};
 use vdr_core::rdb::{Builder, Loader, Seen, Server};
-use vdr_core::value::Value;
+use vdr_core::value::ValueRef;
 
 fn built(magic: &str, body: &[u8]) -> (Keyspace, Seen) {
     let (mut loader, mut builder) = (Loader::new(), Builder::new());
@@ -18,8 +18,8 @@ fn aux(name: &str, value: &[u8]) -> Vec<u8> {
 }
 
 fn text(keyspace: &Keyspace, db: u32, key: &str) -> Option<Vec<u8>> {
-    match &keyspace.db(db).get(key.as_bytes())?.value {
-        Value::String(blob) => Some(blob.to_vec()),
+    match keyspace.db(db).get(key.as_bytes())?.value() {
+        ValueRef::String(blob) => Some(blob.to_vec()),
         other => panic!("{other:?}"),
     }
 }
@@ -62,7 +62,7 @@ fn a_key_that_comes_twice_is_counted_and_the_later_one_stays() {
 fn a_key_past_its_time_is_kept() {
     let body = [vec![252], 1i64.to_le_bytes().to_vec(), record(0, "old", b"\x01v")].concat();
     let (keyspace, _) = built("REDIS0011", &body);
-    assert_eq!(keyspace.db(0).get(b"old").unwrap().expiry, Expiry::at(1));
+    assert_eq!(keyspace.db(0).get(b"old").unwrap().expiry(), Expiry::at(1));
     assert!(keyspace.view(0, 2).entry(b"old").is_none());
 }
 
@@ -81,8 +81,8 @@ fn the_header_tells_the_server_and_the_database_of_the_stream() {
 fn streams_and_modules_are_there_and_counted() {
     let body = [record(15, "s", b"\0\0\0\0\0"), record(7, "m", b"\x01\0"), record(7, "n", b"\x01\0")].concat();
     let (keyspace, seen) = built("REDIS0011", &body);
-    assert!(matches!(keyspace.db(0).get(b"s").unwrap().value, Value::Stream(_)));
-    assert!(matches!(keyspace.db(0).get(b"m").unwrap().value, Value::Other));
+    assert!(matches!(keyspace.db(0).get(b"s").unwrap().value(), ValueRef::Stream(_)));
+    assert!(matches!(keyspace.db(0).get(b"m").unwrap().value(), ValueRef::Other));
     assert_eq!((seen.keys, seen.streams, seen.modules), (3, 1, 2));
 }
 
@@ -94,8 +94,8 @@ fn a_sorted_set_remembers_whether_it_was_packed() {
         record(17, "packed", &string(&listpack(&["m", "0"]))),
     ];
     let (keyspace, _) = built("REDIS0011", &body.concat());
-    let zset = |key: &[u8]| match &keyspace.db(0).get(key).unwrap().value {
-        Value::ZSet(zset) => zset.as_ref().clone(),
+    let zset = |key: &[u8]| match keyspace.db(0).get(key).unwrap().value() {
+        ValueRef::ZSet(zset) => zset.as_ref().clone(),
         other => panic!("{other:?}"),
     };
     assert!(zset(b"plain").score(b"m").unwrap().get().is_sign_negative());
@@ -108,6 +108,6 @@ fn a_sorted_set_remembers_whether_it_was_packed() {
 fn of_equal_members_in_a_plain_encoding_the_last_counts() {
     let body = record(4, "h", &[vec![2], string(b"f"), string(b"1"), string(b"f"), string(b"2")].concat());
     let (keyspace, _) = built("REDIS0011", &body);
-    let Value::Hash(hash) = &keyspace.db(0).get(b"h").unwrap().value else { panic!("a hash") };
+    let ValueRef::Hash(hash) = keyspace.db(0).get(b"h").unwrap().value() else { panic!("a hash") };
     assert_eq!((hash.len(), hash.get(b"f").unwrap().value.to_vec()), (1, b"2".to_vec()));
 }

@@ -45,7 +45,7 @@ impl Mirrored {
     pub fn string(&self, key: &str) -> Option<String> {
         let snapshot = self.snapshot()?;
         let value = snapshot.view(0, now_ms()).string(key.as_bytes()).unwrap()?;
-        Some(String::from_utf8_lossy(value).into_owned())
+        Some(String::from_utf8_lossy(&value).into_owned())
     }
 
     /// Waits until everything up to `offset` is visible, and gives where that is and the digest there.

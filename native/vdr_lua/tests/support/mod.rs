@@ -14,14 +14,14 @@ pub fn subject(members: usize) -> Subject {
     let db = keyspace.db_mut(0);
     let scores = (0..members).filter_map(|i| Score::new(i as f64 + if i < 3 { 0.5 } else { 0.0 }));
     let names = (0..members).map(|i| Blob::new(format!("player:{i:06}").as_bytes()));
-    db.insert(Blob::from("leaderboard"), Entry::new(ZSet::from_members(names.zip(scores), members <= 128)));
-    db.insert(Blob::from("item:456:owner_id"), Entry::new(Blob::from("77")));
+    db.insert(b"leaderboard", Entry::new(ZSet::from_members(names.zip(scores), members <= 128)));
+    db.insert(b"item:456:owner_id", Entry::new(Blob::from("77")));
     let fields = [("name", "Ona"), ("city", "Kaunas")];
     let fields = fields.map(|(name, value)| (Blob::from(name), Field::from(Blob::from(value))));
-    db.insert(Blob::from("user:77"), Entry::new(Hash::from_iter(fields)));
-    db.insert(Blob::from("queue"), Entry::new(List::from_iter(["a", "b"].map(Blob::from))));
+    db.insert(b"user:77", Entry::new(Hash::from_iter(fields)));
+    db.insert(b"queue", Entry::new(List::from_iter(["a", "b"].map(Blob::from))));
     for i in 0..10_000 {
-        db.insert(Blob::new(format!("k:{i:05}").as_bytes()), Entry::new(Blob::from_int(i)));
+        db.insert(format!("k:{i:05}").as_bytes(), Entry::new(Blob::from_int(i)));
     }
     Subject {
         snapshot: Arc::new(Snapshot { keyspace, ..Snapshot::default() }),

@@ -104,8 +104,8 @@ impl Rng {
 fn part(whole: &Keyspace, only: &Only) -> Keyspace {
     let mut kept = Keyspace::default();
     for (index, db) in whole.dbs() {
-        for (key, entry) in db.iter().filter(|(key, entry)| only.keeps(index, key, entry.value.kind())) {
-            kept.db_mut(index).insert(key.clone(), entry.clone());
+        for entry in db.iter().filter(|entry| only.keeps(index, entry.key(), entry.value().kind())) {
+            kept.db_mut(index).insert(entry.key(), entry.to_entry());
         }
     }
     kept

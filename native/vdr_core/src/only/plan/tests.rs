@@ -89,7 +89,7 @@ fn a_member_that_moves_into_the_prefix_is_all_that_is_needed() {
     run(&mut applier, "SMOVE x u:a n").unwrap();
     run(&mut applier, "SMOVE x u:b n").unwrap();
     let keyspace = applier.visible().unwrap().0;
-    let size = |key: &[u8]| keyspace.db(0).get(key).map(|entry| entry.value.len());
+    let size = |key: &[u8]| keyspace.db(0).get(key).map(|entry| entry.value().len());
     assert_eq!((size(b"u:a"), size(b"u:b"), size(b"x")), (Some(2), Some(1), None));
 }
 

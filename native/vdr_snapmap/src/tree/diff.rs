@@ -4,9 +4,8 @@
 //! the higher is opened, or both. Entries that come to light are merged by key. Nodes that a split or a merge has moved are
 //! met again at the next boundary that both trees have in common.
 
-use super::{Child, Node, Tree};
+use super::{At, Below, Child, Repr, Tree};
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 /// A key whose entry may differ, in key order.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl<'t, K: Ord, V> Iterator for Diff<'t, K, V> {
 
 impl<'t, K: Ord, V> Diff<'t, K, V> {
     fn nodes(&mut self, a: Stand<'t, K, V>, b: Stand<'t, K, V>) {
-        if Arc::ptr_eq(a.node, b.node) {
+        if a.place == b.place {
             self.old.step();
             self.new.step();
             return;
@@ -117,11 +116,37 @@ enum Head<'t, K, V> {
 
 /// A node that is not opened yet.
 struct Stand<'t, K, V> {
-    node: &'t Arc<Node<K, V>>,
+    place: Place<'t, K, V>,
     /// A lower bound of its keys, where it is known.
     first: Option<&'t K>,
     /// Leaves have 0.
     height: usize,
+}
+
+enum Place<'t, K, V> {
+    /// The one leaf of a small tree.
+    Small(&'t Vec<(K, V)>),
+    /// Reached by a tree that is borrowed for `'t`.
+    Node(At<K, V>),
+}
+
+impl<K, V> Clone for Place<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Place<'_, K, V> {}
+
+/// Whether both are the same in memory.
+impl<K, V> PartialEq for Place<'_, K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Place::Small(a), Place::Small(b)) => std::ptr::eq(*a, *b),
+            (Place::Node(a), Place::Node(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl<K, V> Clone for Stand<'_, K, V> {
@@ -141,8 +166,12 @@ impl<K: Ord, V> Stand<'_, K, V> {
 
 impl<'t, K, V> Walk<'t, K, V> {
     fn new(tree: &'t Tree<K, V>) -> Self {
-        let root = tree.root.as_ref().map(|node| Level::Root(Stand { node, first: None, height: height(node) }));
-        Walk(root.into_iter().collect())
+        let place = match &tree.0 {
+            Repr::Empty => return Walk(Vec::new()),
+            Repr::Small(entries) => Place::Small(entries),
+            Repr::Large(large) => Place::Node(large.root),
+        };
+        Walk(vec![Level::Root(Stand { place, first: None, height: place.height() })])
     }
 
     /// What comes next, if anything does.
@@ -152,7 +181,7 @@ impl<'t, K, V> Walk<'t, K, V> {
                 Level::Root(stand) => return Some(Head::Node(*stand)),
                 Level::Children([child, ..], height) => {
                     let first = Some(&child.first);
-                    return Some(Head::Node(Stand { node: &child.node, first, height: *height }));
+                    return Some(Head::Node(Stand { place: Place::Node(child.node), first, height: *height }));
                 }
                 Level::Entries([entry, ..]) => return Some(Head::Entry(entry)),
                 Level::Children([], _) | Level::Entries([]) => self.0.pop(),
@@ -176,24 +205,33 @@ impl<'t, K, V> Walk<'t, K, V> {
     fn open(&mut self) {
         let Some(Head::Node(stand)) = self.head() else { return };
         self.step();
-        self.0.push(match &**stand.node {
-            Node::Leaf(entries) => Level::Entries(entries),
-            Node::Inner(children) => Level::Children(children, stand.height.saturating_sub(1)),
+        self.0.push(match stand.place {
+            Place::Small(entries) => Level::Entries(entries),
+            // SAFETY: the tree that reaches the node is borrowed for 't.
+            Place::Node(at) => match unsafe { &at.read().below } {
+                Below::Leaf(entries) => Level::Entries(entries),
+                Below::Inner(children) => Level::Children(children, stand.height.saturating_sub(1)),
+            },
         });
     }
 }
 
-fn height<K, V>(node: &Node<K, V>) -> usize {
-    match node {
-        Node::Leaf(_) => 0,
-        Node::Inner(children) => 1 + children.first().map_or(0, |child| height(&child.node)),
+impl<K, V> Place<'_, K, V> {
+    /// Leaves have 0.
+    fn height(self) -> usize {
+        let Place::Node(at) = self else { return 0 };
+        // SAFETY: the tree that reaches the node, and so its children, is borrowed.
+        match unsafe { &at.read().below } {
+            Below::Leaf(_) => 0,
+            Below::Inner(children) => 1 + children.first().map_or(0, |child| Place::Node(child.node).height()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::harness::Rng;
+    use crate::testing::Rng;
     use std::collections::BTreeMap;
 
     /// Compares with what two maps say, and answers how many entries were looked at.

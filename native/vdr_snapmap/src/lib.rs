@@ -1,0 +1,19 @@
+//! Maps of which a snapshot costs nothing: the structures under the keyspace that need `unsafe`, and only those.
+//!
+//! [`Map`] is a hash table, [`Tree`] is ordered and counted. A map is a value: `clone` is O(1) and gives a snapshot that nothing changes, to be held for as long as one likes, sent
+//! to any thread, dropped in any order. What makes it quicker than a map of reference-counted nodes is that copying a
+//! node does not touch its children: nodes are owned by *generation*, see [`line`] for what may be freed when, and
+//! [`map`] for the structure and the proof of its safety.
+
+pub mod item;
+pub mod line;
+pub mod map;
+mod node;
+mod sync;
+#[cfg(test)]
+mod testing;
+pub mod tree;
+
+pub use item::{Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
+pub use map::Map;
+pub use tree::Tree;

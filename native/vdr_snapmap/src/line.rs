@@ -1,0 +1,307 @@
+//! Which versions of a structure live, and what may be freed when one of them ends. No pointer is followed here.
+//!
+//! The versions of a structure stand in a *line*, ordered by a generation number that only grows. Only the newest may
+//! be forked (which appends a version) and only the newest may change. Whatever a structure is made of, a *part*, is
+//! born in one generation and may later be retired by the newest version, so the versions that reach a part always
+//! stand side by side: from the first that lives with `generation >= born` to the last before the one that retired it.
+//!
+//! ```text
+//! living versions   3 ────── 7 ────── 8 ────── 12 (newest)
+//! born 2                ●────────●                      last = 7, first = 3: in the bag (3) of version 7
+//! born 5                         ●────────●             last = 8, first = 7: in the bag (7) of version 8
+//! born 9                                                 retired by 12: no living version reaches it: freed at once
+//! ```
+//!
+//! A retired part therefore waits in one bag: it belongs to the last version that reaches it and is labelled with the
+//! first. When version `v` ends:
+//!
+//! * its own bag labelled `v` holds what nobody else reaches: to be freed;
+//! * its other bags pass to the version before it, which is now the last that reaches them;
+//! * bags of later versions labelled `v` are labelled with the version after it.
+//!
+//! When the newest version ends, the one before it is the newest again: what waits in its bags is part of the newest
+//! version once more and stops waiting; what the ended one alone reached (`born` after the one before) is to be freed.
+//!
+//! So memory held by a version, however long it lives, is at most what it reaches itself: nothing that was born and
+//! retired after it waits for it.
+
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use std::collections::BTreeMap;
+
+/// Something retired, with the generation that it was born in.
+pub struct Retired<T> {
+    pub born: u64,
+    pub part: T,
+}
+
+/// See the module.
+pub struct Line<T> {
+    state: Mutex<State<T>>,
+    /// Generation of the newest living version; 0 when none lives.
+    newest: AtomicU64,
+}
+
+struct State<T> {
+    last_generation: u64,
+    /// Ascending.
+    versions: Vec<Version<T>>,
+}
+
+struct Version<T> {
+    generation: u64,
+    /// What it is the last to reach, by the first living version that reaches it.
+    bags: BTreeMap<u64, Vec<T>>,
+}
+
+/// What the end of a version leaves to do.
+pub struct Ended<T> {
+    /// No living version reaches these any more.
+    pub free: Vec<T>,
+    /// It was the only version left: everything that it reached is to be freed, besides `free`.
+    pub last: bool,
+}
+
+/// The generation that a line begins with.
+pub const FIRST: u64 = 1;
+
+/// A line of one version, of generation [`FIRST`].
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        let first = Version { generation: FIRST, bags: BTreeMap::new() };
+        Line {
+            state: Mutex::new(State { last_generation: FIRST, versions: vec![first] }),
+            newest: AtomicU64::new(FIRST),
+        }
+    }
+}
+
+impl<T> Line<T> {
+    /// Whether a living version is the newest. It stays so for as long as it is neither forked nor ended; one that is
+    /// not the newest may become it at any time.
+    pub fn is_newest(&self, generation: u64) -> bool {
+        self.newest.load(Ordering::Acquire) == generation
+    }
+
+    /// Appends a version that reaches whatever the newest one does. Takes over what that has retired so far. Answers the
+    /// new generation and what is to be freed; gives `retired` back when `generation` is not the newest.
+    pub fn fork(&self, generation: u64, retired: Vec<Retired<T>>) -> Result<(u64, Vec<T>), Vec<Retired<T>>> {
+        let mut state = self.state.lock();
+        if !self.is_newest(generation) {
+            return Err(retired);
+        }
+        let free = state.put_away(retired);
+        state.last_generation += 1;
+        let generation = state.last_generation;
+        state.versions.push(Version { generation, bags: BTreeMap::new() });
+        self.newest.store(generation, Ordering::Release);
+        Ok((generation, free))
+    }
+
+    /// Ends a version. `own` is called when it is the newest but not the only one, with the generation before it: it
+    /// answers all parts that the ending version reaches and that were born after that generation. Nothing forks, ends
+    /// or becomes the newest meanwhile.
+    pub fn end(&self, generation: u64, retired: Vec<Retired<T>>, own: impl FnOnce(u64) -> Vec<T>) -> Ended<T> {
+        let mut state = self.state.lock();
+        let Ok(at) = state.versions.binary_search_by_key(&generation, |version| version.generation) else {
+            return Ended { free: Vec::new(), last: false };
+        };
+        if at + 1 < state.versions.len() {
+            return Ended { free: state.remove_older(at), last: false };
+        }
+        state.versions.pop();
+        let Some(before) = state.versions.last_mut() else {
+            self.newest.store(0, Ordering::Release);
+            return Ended { free: retired.into_iter().map(|retired| retired.part).collect(), last: true };
+        };
+        let before_generation = before.generation;
+        // What was retired after `before` is reached by it, and so by the newest version.
+        let returned = std::mem::take(&mut before.bags);
+        let retired = retired.into_iter().filter(|retired| retired.born > before_generation);
+        let mut free: Vec<T> = retired.map(|retired| retired.part).collect();
+        free.extend(own(before_generation));
+        self.newest.store(before_generation, Ordering::Release);
+        drop(state);
+        drop(returned);
+        Ended { free, last: false }
+    }
+
+    /// How many versions live, and how many retired parts wait for them.
+    #[cfg(test)]
+    pub fn census(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        let bags = state.versions.iter().flat_map(|version| version.bags.values());
+        (state.versions.len(), bags.map(Vec::len).sum())
+    }
+}
+
+impl<T> State<T> {
+    /// Sorts what the newest version has retired into bags; answers what no older version reaches.
+    fn put_away(&mut self, retired: Vec<Retired<T>>) -> Vec<T> {
+        let older = self.versions.len().saturating_sub(1);
+        let mut free = Vec::new();
+        for Retired { born, part } in retired {
+            let first = self.versions.partition_point(|version| version.generation < born);
+            let first = self.versions.get(first).map(|version| version.generation);
+            let last = self.versions.get_mut(..older).and_then(<[_]>::last_mut);
+            match (first, last) {
+                (Some(first), Some(last)) if first <= last.generation => last.bag(first).push(part),
+                _ => free.push(part),
+            }
+        }
+        free
+    }
+
+    /// Ends a version that is not the newest.
+    fn remove_older(&mut self, at: usize) -> Vec<T> {
+        let Version { generation, bags } = self.versions.remove(at);
+        let mut free = Vec::new();
+        for (first, parts) in bags {
+            let before = at.checked_sub(1).and_then(|before| self.versions.get_mut(before));
+            match before {
+                Some(before) if first < generation => append(before.bag(first), parts),
+                _ => free = parts,
+            }
+        }
+        let next = self.versions.get(at).map(|version| version.generation);
+        for version in self.versions.iter_mut().skip(at) {
+            let Some(next) = next else { break };
+            if let Some(parts) = version.bags.remove(&generation) {
+                append(version.bag(next), parts);
+            }
+        }
+        free
+    }
+}
+
+impl<T> Version<T> {
+    fn bag(&mut self, first: u64) -> &mut Vec<T> {
+        self.bags.entry(first).or_default()
+    }
+}
+
+/// Appends the smaller to the larger: what waits long is not moved again and again.
+fn append<T>(parts: &mut Vec<T>, mut others: Vec<T>) {
+    if parts.len() < others.len() {
+        std::mem::swap(parts, &mut others);
+    }
+    parts.append(&mut others);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn retire(born: u64, part: u32) -> Vec<Retired<u32>> {
+        vec![Retired { born, part }]
+    }
+
+    #[test]
+    fn a_part_waits_for_those_between_its_birth_and_its_retirement() {
+        let line = Line::default();
+        let (two, free) = line.fork(1, vec![]).ok().unwrap();
+        let (three, more) = line.fork(two, retire(1, 10)).ok().unwrap();
+        let (four, most) = line.fork(three, retire(2, 20)).ok().unwrap();
+        assert!([free, more, most].iter().all(Vec::is_empty));
+        // Born in the third and retired by the fourth: nobody else reaches it once the third has ended.
+        let (_, free) = line.fork(four, retire(3, 30)).ok().unwrap();
+        assert!(free.is_empty());
+        assert_eq!(line.end(two, vec![], |_| vec![]).free, [20]);
+        assert_eq!(line.end(three, vec![], |_| vec![]).free, [30]);
+        assert_eq!(line.census(), (3, 1));
+        assert_eq!(line.end(1, vec![], |_| vec![]).free, [10]);
+    }
+
+    #[test]
+    fn what_waits_for_the_version_before_is_part_of_it_again_when_the_newest_ends() {
+        let line = Line::default();
+        let (two, _) = line.fork(1, vec![]).ok().unwrap();
+        assert!(!line.is_newest(1) && line.fork(1, retire(1, 5)).is_err());
+        let ended = line.end(two, retire(1, 10), |before| vec![before as u32 + 100]);
+        assert_eq!((ended.free, ended.last, line.is_newest(1), line.census()), (vec![101], false, true, (1, 0)));
+        assert!(line.end(1, vec![], |_| vec![]).last);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test --release -p vdr_snapmap loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A part's memory: reading it while it is freed, or after, is what loom finds.
+    type Memory = Arc<[UnsafeCell<bool>; 3]>;
+
+    fn read(memory: &Memory, part: usize) {
+        // SAFETY: loom checks that nobody writes meanwhile.
+        memory[part].with(|freed| assert!(unsafe { !*freed }, "read after it was freed"));
+    }
+
+    fn free(memory: &Memory, parts: Vec<usize>) {
+        for part in parts {
+            // SAFETY: loom checks that nobody reads or writes meanwhile.
+            memory[part].with_mut(|freed| assert!(unsafe { !std::mem::replace(&mut *freed, true) }, "freed twice"));
+        }
+    }
+
+    /// The writer publishes twice, replacing a part each time, while the readers of both older versions let go.
+    #[test]
+    fn loom_nothing_is_freed_while_a_version_that_reaches_it_lives() {
+        loom::model(|| {
+            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let line = Arc::new(Line::default());
+            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            // The second version replaces part 0 by part 1.
+            let (three, freed) = line.fork(two, vec![Retired { born: 1, part: 0 }]).ok().unwrap();
+            free(&memory, freed);
+            let readers: Vec<_> = [(1, 0), (two, 1)]
+                .map(|(generation, part)| {
+                    let (line, memory) = (line.clone(), memory.clone());
+                    thread::spawn(move || {
+                        read(&memory, part);
+                        free(&memory, line.end(generation, vec![], |_| vec![]).free);
+                    })
+                })
+                .into_iter()
+                .collect();
+            // The third version replaces part 1 by part 2.
+            let (four, freed) = line.fork(three, vec![Retired { born: two, part: 1 }]).ok().unwrap();
+            free(&memory, freed);
+            read(&memory, 2);
+            free(&memory, line.end(three, vec![], |_| vec![]).free);
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            let ended = line.end(four, vec![], |_| vec![]);
+            assert!(ended.last && ended.free.is_empty());
+            free(&memory, vec![2]);
+            (0..3).for_each(|part| memory[part].with(|freed| assert!(unsafe { *freed })));
+        });
+    }
+
+    /// A branch is dropped on another thread while its checkpoint waits to be the newest and then changes in place.
+    #[test]
+    fn loom_a_checkpoint_changes_only_after_the_branch_has_been_walked() {
+        loom::model(|| {
+            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let line = Arc::new(Line::default());
+            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            let branch = {
+                let (line, memory) = (line.clone(), memory.clone());
+                thread::spawn(move || {
+                    // The branch reaches part 0 of the checkpoint, and looks at it on its way to its own part 1.
+                    let ended = line.end(two, vec![], |_| {
+                        read(&memory, 0);
+                        vec![1]
+                    });
+                    free(&memory, ended.free);
+                })
+            };
+            if line.is_newest(1) {
+                // In place: part 0 is this generation's own.
+                free(&memory, vec![0]);
+            }
+            branch.join().unwrap();
+            assert!(line.end(1, vec![], |_| vec![]).last);
+        });
+    }
+}

@@ -1,0 +1,292 @@
+//! The memory of one node: its layout, and the raw reads and writes that [`crate::map`] is made of.
+//!
+//! ```text
+//! leaf    born | bits = 0 | len | cap | tag .. tag, padded | slot .. slot (items)       cap of each, len of them set
+//! inner   born | bits     | len | cap |                      slot .. slot (children)
+//! ```
+//!
+//! The tags come first so that head and tags mostly share a cache line.
+//!
+//! Bit `i` of `bits` is set where a child begins that stands for the six-bit digits from `i` to the next set bit. Bit 0
+//! is set in every inner node, and as many bits as it has children.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Slots of a leaf that is not at the greatest depth, and so the most items that share it.
+pub const LEAF_MAX: usize = 16;
+/// Capacities are multiples of it: a leaf grows in steps.
+const STEP: usize = 4;
+
+#[repr(C)]
+struct Head {
+    born: u64,
+    bits: u64,
+    len: u32,
+    cap: u32,
+}
+
+const HEAD: usize = size_of::<Head>();
+const SLOT: usize = size_of::<Raw>();
+
+/// An untyped address: of a child in an inner node's slot, of an item in a leaf's.
+pub type Raw = NonNull<u8>;
+
+/// A node's address. Copying it says nothing of who owns the node: see [`crate::map`].
+///
+/// Every unsafe method asks that the node is allocated; those that write, that nobody else can reach it meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Node(Raw);
+
+fn round_up(len: usize) -> usize {
+    len.max(1).next_multiple_of(STEP)
+}
+
+/// What the tags take, so that the slots are aligned behind them.
+fn tags_bytes(leaf: bool, cap: usize) -> usize {
+    if leaf { cap.next_multiple_of(SLOT) } else { 0 }
+}
+
+fn layout(leaf: bool, cap: usize) -> Layout {
+    let bytes = HEAD + tags_bytes(leaf, cap) + cap * SLOT;
+    // Far below isize::MAX since cap items exist.
+    Layout::from_size_align(bytes, align_of::<Head>()).unwrap_or(Layout::new::<Head>())
+}
+
+impl Node {
+    /// An empty leaf (`bits` = 0) or inner node with room for `len` slots or more.
+    pub fn new(born: u64, bits: u64, len: usize) -> Node {
+        let cap = round_up(len);
+        let layout = layout(bits == 0, cap);
+        // SAFETY: the layout is never empty.
+        let Some(raw) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: freshly allocated, large enough for a head and aligned for it.
+        unsafe { raw.cast::<Head>().write(Head { born, bits, len: 0, cap: cap as u32 }) };
+        Node(raw)
+    }
+
+    pub fn from_raw(raw: Raw) -> Node {
+        Node(raw)
+    }
+
+    pub fn raw(self) -> Raw {
+        self.0
+    }
+
+    fn head(self) -> *mut Head {
+        self.0.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn born(self) -> u64 {
+        // SAFETY: a node begins with its head.
+        unsafe { (*self.head()).born }
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn bits(self) -> u64 {
+        // SAFETY: a node begins with its head.
+        unsafe { (*self.head()).bits }
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn is_leaf(self) -> bool {
+        // SAFETY: as asked of the caller.
+        unsafe { self.bits() == 0 }
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn len(self) -> usize {
+        // SAFETY: a node begins with its head.
+        unsafe { (*self.head()).len as usize }
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn is_full(self) -> bool {
+        // SAFETY: a node begins with its head.
+        unsafe { (*self.head()).len == (*self.head()).cap }
+    }
+
+    /// # Safety
+    /// The node is allocated.
+    unsafe fn slots(self) -> *mut Raw {
+        // SAFETY: a node begins with its head, and has room for as many tags and slots as its capacity says.
+        unsafe {
+            let tags = tags_bytes(self.is_leaf(), (*self.head()).cap as usize);
+            self.0.as_ptr().add(HEAD + tags).cast()
+        }
+    }
+
+    fn tags(self) -> *mut u8 {
+        self.0.as_ptr().wrapping_add(HEAD)
+    }
+
+    /// Where a slot is.
+    ///
+    /// # Safety
+    /// The node is allocated and `at` below its length.
+    pub unsafe fn slot_at(self, at: usize) -> *mut Raw {
+        // SAFETY: within the allocation, which has cap slots.
+        unsafe { self.slots().add(at) }
+    }
+
+    /// # Safety
+    /// The node is allocated and `at` below its length.
+    pub unsafe fn slot(self, at: usize) -> Raw {
+        // SAFETY: within the allocation, and written since `at` is below the length.
+        unsafe { *self.slots().add(at) }
+    }
+
+    /// # Safety
+    /// The node is allocated; while the slice lives nobody writes to it.
+    pub unsafe fn all_slots<'a>(self) -> &'a [Raw] {
+        // SAFETY: the first `len` slots are written.
+        unsafe { std::slice::from_raw_parts(self.slots(), self.len()) }
+    }
+
+    /// # Safety
+    /// The node is an allocated leaf and `at` below its length.
+    pub unsafe fn tag(self, at: usize) -> u8 {
+        // SAFETY: within the allocation, and written since `at` is below the length.
+        unsafe { *self.tags().add(at) }
+    }
+
+    /// # Safety
+    /// The node is an allocated leaf; while the slice lives nobody writes to it.
+    pub unsafe fn all_tags<'a>(self) -> &'a [u8] {
+        // SAFETY: a leaf has as many tags as slots, and the first `len` are written.
+        unsafe { std::slice::from_raw_parts(self.tags(), self.len()) }
+    }
+
+    /// Adds an item to a leaf.
+    ///
+    /// # Safety
+    /// The node is an allocated leaf that is not full, and nobody else can reach it.
+    pub unsafe fn push(self, tag: u8, item: Raw) {
+        // SAFETY: len is below cap, so that both places are within the allocation.
+        unsafe {
+            let len = self.len();
+            self.slots().add(len).write(item);
+            self.tags().add(len).write(tag);
+            (*self.head()).len += 1;
+        }
+    }
+
+    /// Takes an item out of a leaf; the last one takes its place.
+    ///
+    /// # Safety
+    /// The node is an allocated leaf, `at` below its length, and nobody else can reach it.
+    pub unsafe fn swap_remove(self, at: usize) {
+        // SAFETY: both places are below len.
+        unsafe {
+            let last = self.len() - 1;
+            self.slots().add(at).write(self.slot(last));
+            self.tags().add(at).write(self.tag(last));
+            (*self.head()).len -= 1;
+        }
+    }
+
+    /// The child for a digit below 64, as an index.
+    ///
+    /// # Safety
+    /// The node is an allocated inner node.
+    pub unsafe fn child_of(self, digit: u32) -> usize {
+        // SAFETY: as asked of the caller. Bit 0 is set, so that the count is not zero.
+        unsafe { (self.bits() << (63 - digit)).count_ones() as usize - 1 }
+    }
+
+    /// The digits that the child at an index stands for: from one to before the other.
+    ///
+    /// # Safety
+    /// The node is an allocated inner node, `at` below its length.
+    pub unsafe fn digits(self, at: usize) -> (u32, u32) {
+        // SAFETY: as asked of the caller.
+        let mut bits = unsafe { self.bits() };
+        for _ in 0..at {
+            bits &= bits - 1;
+        }
+        let from = bits.trailing_zeros();
+        bits &= bits - 1;
+        (from, bits.trailing_zeros())
+    }
+
+    /// A copy born in another generation, with room for `more` further slots. The bytes of the slots are copied, not
+    /// what they lead to.
+    ///
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn copy(self, born: u64, more: usize) -> Node {
+        // SAFETY: the copy has at least as many slots, and tags when it is a leaf; it is a different allocation.
+        unsafe {
+            let len = self.len();
+            let copy = Node::new(born, self.bits(), len + more);
+            self.slots().copy_to_nonoverlapping(copy.slots(), len);
+            if self.is_leaf() {
+                self.tags().copy_to_nonoverlapping(copy.tags(), len);
+            }
+            (*copy.head()).len = len as u32;
+            copy
+        }
+    }
+
+    /// Links the first child of a new inner node.
+    ///
+    /// # Safety
+    /// The node is an allocated, empty inner node, and nobody else can reach it.
+    pub unsafe fn begin(self, child: Raw) {
+        // SAFETY: every node has room for a slot.
+        unsafe {
+            self.slots().write(child);
+            (*self.head()).len = 1;
+        }
+    }
+
+    /// Puts children in the place of the one at an index: each with the first digit that it stands for. The node must
+    /// have the room.
+    ///
+    /// # Safety
+    /// The node is an allocated inner node with `cap >= len - 1 + children.len()`, `at` below its length, and nobody
+    /// else can reach it. `children` is not empty, ascends, and begins with the digit of the child that it replaces.
+    pub unsafe fn replace_child(self, at: usize, children: &[(u32, Raw)]) {
+        // SAFETY: source and destination of the move are within cap, by the room asked for.
+        unsafe {
+            let behind = self.len() - at - 1;
+            let slots = self.slots();
+            slots.add(at + 1).copy_to(slots.add(at + children.len()), behind);
+            for (index, (digit, child)) in children.iter().enumerate() {
+                slots.add(at + index).write(*child);
+                (*self.head()).bits |= 1 << digit;
+            }
+            (*self.head()).len = (at + children.len() + behind) as u32;
+        }
+    }
+
+    /// Takes the child behind the one at an index away; that one stands for its digits from then on.
+    ///
+    /// # Safety
+    /// The node is an allocated inner node, `at + 1` below its length, and nobody else can reach it.
+    pub unsafe fn remove_child_behind(self, at: usize) {
+        // SAFETY: the move stays below len.
+        unsafe {
+            let (digit, _) = self.digits(at + 1);
+            let slots = self.slots();
+            slots.add(at + 2).copy_to(slots.add(at + 1), self.len() - at - 2);
+            (*self.head()).bits &= !(1 << digit);
+            (*self.head()).len -= 1;
+        }
+    }
+
+    /// Gives the memory of the node back, but nothing that its slots lead to.
+    ///
+    /// # Safety
+    /// The node is allocated, nobody can reach it, and it is not used again.
+    pub unsafe fn free(self) {
+        // SAFETY: allocated with this layout, by `new`.
+        unsafe { dealloc(self.0.as_ptr(), layout(self.is_leaf(), (*self.head()).cap as usize)) }
+    }
+}

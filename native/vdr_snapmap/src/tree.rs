@@ -1,0 +1,735 @@
+//! An ordered, counted map of which a snapshot costs nothing: a B+tree whose nodes are owned by generation.
+//!
+//! Every inner node knows how many entries stand below each child, so an entry is found by key or by rank (its position
+//! in key order) in O(log n). Every range, cursor and rank query of the API comes down to an interval of ranks.
+//!
+//! Leaves stand at one depth; `first` of a child is a lower bound of its keys and above everything before it.
+//!
+//! ```text
+//!            [ first | count | node ][ first | count | node ] ...
+//!               /                        \
+//!     [ (k, v) (k, v) ... ]        [ (k, v) ... ]
+//! ```
+//!
+//! A tree that fits into one leaf is just that, shared by a count until it changes: most aggregates are small. A larger
+//! one is a version of a [`Line`], as [`crate::map`] is, and sound for the same six reasons, which are not repeated here.
+//! What differs:
+//!
+//! * The parts are nodes only. Entries belong to their leaf, separators to their inner node: the copy of a node clones
+//!   them, and freeing a node drops them. Only the addresses of children are copied as they are.
+//! * Freeing a node therefore frees nothing below it.
+
+mod diff;
+
+pub use diff::{Diff, Difference};
+
+use crate::line::{FIRST, Line, Retired};
+use parking_lot::Mutex;
+use std::cmp::Ordering;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Most entries of a leaf, and most children of an inner node.
+const MAX: usize = 32;
+/// A node with fewer is merged with a neighbour when both fit into one.
+const MIN: usize = MAX / 4;
+/// How full the bulk load makes its nodes: nearly, since what is loaded is mostly overwritten and not added to.
+const FILL: usize = MAX - 2;
+
+/// Entries in key order, addressed by key or by rank. A clone is O(1) for the newest of several clones; for another one
+/// of more than [`MAX`] entries it is a copy.
+pub struct Tree<K, V>(Repr<K, V>);
+
+enum Repr<K, V> {
+    Empty,
+    Small(Arc<Vec<(K, V)>>),
+    Large(Box<Large<K, V>>),
+}
+
+/// A version of a line.
+struct Large<K, V> {
+    root: At<K, V>,
+    len: usize,
+    generation: u64,
+    line: Arc<Line<At<K, V>>>,
+    /// What this tree replaced and older ones may still reach. Behind a lock because `clone` hands it over; never waited
+    /// for, since only the newest tree has any.
+    retired: Mutex<Vec<Retired<At<K, V>>>>,
+}
+
+struct Node<K, V> {
+    born: u64,
+    below: Below<K, V>,
+}
+
+#[derive(Clone)]
+enum Below<K, V> {
+    Leaf(Vec<(K, V)>),
+    Inner(Vec<Child<K, V>>),
+}
+
+#[derive(Clone)]
+struct Child<K, V> {
+    first: K,
+    count: usize,
+    node: At<K, V>,
+}
+
+/// Where a node is. Copying it says nothing of who owns the node: see [`crate::map`].
+struct At<K, V>(NonNull<Node<K, V>>);
+
+impl<K, V> Clone for At<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for At<K, V> {}
+
+impl<K, V> PartialEq for At<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+// SAFETY: an address; what it leads to is read on any thread and dropped on whichever is the last to reach it, never on
+// two at once by the proof in `map`.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for At<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for At<K, V> {}
+
+impl<K, V> At<K, V> {
+    fn new(born: u64, below: Below<K, V>) -> Self {
+        At(NonNull::from(Box::leak(Box::new(Node { born, below }))))
+    }
+
+    /// # Safety
+    /// A living tree, which is borrowed for as long as the answer is used, reaches the node.
+    unsafe fn read<'t>(self) -> &'t Node<K, V> {
+        // SAFETY: as asked of the caller; nobody writes to what a borrowed tree reaches.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// # Safety
+    /// Nobody reaches the node, and it is not used again.
+    unsafe fn free(self) {
+        // SAFETY: made by `Box::new`, and this is the only owner left.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// What the newest tree changes with: its generation, and where it leaves what it replaces.
+struct Pen<'t, K, V> {
+    generation: u64,
+    retired: &'t mut Vec<Retired<At<K, V>>>,
+}
+
+impl<K: Clone, V: Clone> Pen<'_, K, V> {
+    /// The node to change in place; a copy of it takes its place first where other trees may reach it too.
+    ///
+    /// # Safety
+    /// The pen is that of the newest tree of a line, which reaches the node by `place`.
+    unsafe fn own<'n>(&mut self, place: &'n mut At<K, V>) -> &'n mut Node<K, V> {
+        let old = *place;
+        // SAFETY: the node is reached, so it is allocated. It is read only, until it is of this generation and so
+        // reached by this tree alone (point 2), by this one place.
+        unsafe {
+            if (*old.0.as_ptr()).born != self.generation {
+                *place = At::new(self.generation, old.read().below.clone());
+                self.discard(old);
+            }
+            &mut *place.0.as_ptr()
+        }
+    }
+
+    /// # Safety
+    /// The pen is that of the newest tree of a line, which reached the node until now and does not any more.
+    unsafe fn discard(&mut self, node: At<K, V>) {
+        // SAFETY: it was reached until now, so it is allocated.
+        let born = unsafe { (*node.0.as_ptr()).born };
+        if born == self.generation {
+            // SAFETY: point 2: nobody else reached it.
+            unsafe { node.free() };
+        } else {
+            self.retired.push(Retired { born, part: node });
+        }
+    }
+
+    fn child(&self, below: Below<K, V>) -> Option<Child<K, V>> {
+        child(self.generation, below)
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Clone for Tree<K, V> {
+    fn clone(&self) -> Self {
+        match &self.0 {
+            Repr::Empty => Tree(Repr::Empty),
+            Repr::Small(entries) => Tree(Repr::Small(entries.clone())),
+            Repr::Large(large) => match large.fork() {
+                Some(fork) => Tree(Repr::Large(Box::new(fork))),
+                None => self.copied(),
+            },
+        }
+    }
+}
+
+impl<K, V> Default for Tree<K, V> {
+    fn default() -> Self {
+        Tree(Repr::Empty)
+    }
+}
+
+impl<K: Ord + Clone + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Tree<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Tree<K, V> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Empty => 0,
+            Repr::Small(entries) => entries.len(),
+            Repr::Large(large) => large.len,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rank of the entry that `order` calls equal, or the rank where it would stand. `order` compares a stored key with
+    /// what is sought: `|key| key.cmp(&sought)`. O(log n).
+    pub fn find(&self, order: impl Fn(&K) -> Ordering) -> Result<usize, usize> {
+        let (entries, before) = self.leaf(&order);
+        entries.binary_search_by(|(key, _)| order(key)).map(|at| before + at).map_err(|at| before + at)
+    }
+
+    /// The entry that `order` calls equal. O(log n).
+    pub fn get(&self, order: impl Fn(&K) -> Ordering) -> Option<(&K, &V)> {
+        let entries = match &self.0 {
+            Repr::Empty => return None,
+            Repr::Small(entries) => entries,
+            Repr::Large(large) => large.leaf(&order),
+        };
+        let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
+        entries.get(at).map(|(key, value)| (key, value))
+    }
+
+    /// The value to change in place; copies what snapshots share. O(log n).
+    pub fn get_mut(&mut self, order: impl Fn(&K) -> Ordering) -> Option<&mut V> {
+        // Looking first spares the copies when there is no such entry.
+        self.get(&order)?;
+        self.become_newest();
+        let entries = match &mut self.0 {
+            Repr::Empty => return None,
+            Repr::Small(entries) => Arc::make_mut(entries),
+            Repr::Large(large) => large.own_leaf(&order)?,
+        };
+        let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
+        entries.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// The entry at a rank. O(log n).
+    pub fn at(&self, rank: usize) -> Option<(&K, &V)> {
+        let (entries, at) = self.locate(rank)?;
+        entries.get(at).map(|(key, value)| (key, value))
+    }
+
+    /// Puts an entry; answers the value that it replaces. An equal key that is there already stays. O(log n).
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.become_newest();
+        match &mut self.0 {
+            Repr::Empty => {
+                self.0 = Repr::Small(Arc::new(vec![(key, value)]));
+                None
+            }
+            Repr::Small(shared) => {
+                let entries = Arc::make_mut(shared);
+                match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
+                    Ok(at) => entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),
+                    Err(at) => {
+                        entries.insert(at, (key, value));
+                        if let Some(right) = split(entries, at) {
+                            let leaves = [std::mem::take(entries), right].map(|half| child(FIRST, Below::Leaf(half)));
+                            self.0 = large(leaves.into_iter().flatten().collect());
+                        }
+                        None
+                    }
+                }
+            }
+            Repr::Large(large) => large.insert(key, value),
+        }
+    }
+
+    /// Takes an entry out. O(log n).
+    pub fn remove(&mut self, order: impl Fn(&K) -> Ordering) -> Option<(K, V)> {
+        self.get(&order)?;
+        self.become_newest();
+        let taken = match &mut self.0 {
+            Repr::Empty => None,
+            Repr::Small(entries) => {
+                let entries = Arc::make_mut(entries);
+                let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
+                Some(entries.remove(at))
+            }
+            Repr::Large(large) => large.remove(&order),
+        };
+        let small = match &self.0 {
+            Repr::Small(entries) if entries.is_empty() => Some(Repr::Empty),
+            Repr::Large(large) if large.len <= MIN => Some(Repr::Small(Arc::new(self.entries()))),
+            _ => None,
+        };
+        if let Some(small) = small {
+            self.0 = small;
+        }
+        taken
+    }
+
+    /// The entries with ranks `from..to` (clipped to what is there), forward or, with `.rev()`, backward. O(log n) to
+    /// start and at each leaf, O(1) a step.
+    pub fn range(&self, from: usize, to: usize) -> Range<'_, K, V> {
+        let to = to.min(self.len());
+        Range { tree: self, from: from.min(to), to, front: &[], front_at: 0, back: &[] }
+    }
+
+    pub fn iter(&self) -> Range<'_, K, V> {
+        self.range(0, self.len())
+    }
+
+    /// Builds from entries in strictly ascending key order: O(n). Entries out of order are put where they belong, the
+    /// last of equal keys staying.
+    pub fn from_sorted(entries: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut entries = entries.into_iter().peekable();
+        let mut leaves: Vec<Vec<(K, V)>> = Vec::new();
+        let mut stray = None;
+        while stray.is_none() {
+            let mut leaf: Vec<(K, V)> = Vec::with_capacity(FILL.min(entries.size_hint().0.max(1)));
+            while leaf.len() < FILL
+                && let Some(entry) = entries.next()
+            {
+                let last = leaf.last().or(leaves.last().and_then(|leaf| leaf.last()));
+                if last.is_some_and(|(last, _)| *last >= entry.0) {
+                    stray = Some(entry);
+                    break;
+                }
+                leaf.push(entry);
+            }
+            if leaf.is_empty() {
+                break;
+            }
+            leaves.push(leaf);
+        }
+        let mut tree = if leaves.len() > 1 {
+            Tree(large(leaves.into_iter().filter_map(|leaf| child(FIRST, Below::Leaf(leaf))).collect()))
+        } else {
+            Tree(leaves.pop().map_or(Repr::Empty, |leaf| Repr::Small(Arc::new(leaf))))
+        };
+        for (key, value) in stray.into_iter().chain(entries) {
+            tree.insert(key, value);
+        }
+        tree
+    }
+
+    /// Whether both are the very same structure in memory: then they are equal.
+    pub fn same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Repr::Small(a), Repr::Small(b)) => Arc::ptr_eq(a, b),
+            (Repr::Large(a), Repr::Large(b)) => a.root == b.root,
+            (Repr::Empty, Repr::Empty) => true,
+            _ => false,
+        }
+    }
+
+    /// The leaf in which a key is, if it is anywhere, and how many entries stand before that leaf.
+    fn leaf(&self, order: &impl Fn(&K) -> Ordering) -> (&[(K, V)], usize) {
+        let mut before = 0;
+        let mut node = match &self.0 {
+            Repr::Empty => return (&[], 0),
+            Repr::Small(entries) => return (entries, 0),
+            // SAFETY: this tree, which is borrowed, reaches its root.
+            Repr::Large(large) => unsafe { large.root.read() },
+        };
+        loop {
+            match &node.below {
+                Below::Leaf(entries) => return (entries, before),
+                Below::Inner(children) => {
+                    let at = child_of(children, order);
+                    before += children.iter().take(at).map(|child| child.count).sum::<usize>();
+                    let Some(child) = children.get(at) else { return (&[], before) };
+                    // SAFETY: this tree reaches the children of what it reaches.
+                    node = unsafe { child.node.read() };
+                }
+            }
+        }
+    }
+
+    /// The leaf with the entry at a rank, and where in it.
+    fn locate(&self, rank: usize) -> Option<(&[(K, V)], usize)> {
+        let mut at = rank;
+        let mut node = match &self.0 {
+            Repr::Empty => return None,
+            Repr::Small(entries) => return (at < entries.len()).then_some((entries, at)),
+            // SAFETY: this tree, which is borrowed, reaches its root.
+            Repr::Large(large) => unsafe { large.root.read() },
+        };
+        loop {
+            match &node.below {
+                Below::Leaf(entries) => return (at < entries.len()).then_some((entries, at)),
+                Below::Inner(children) => {
+                    let child = children.iter().find(|child| {
+                        let here = at < child.count;
+                        at -= if here { 0 } else { child.count };
+                        here
+                    })?;
+                    // SAFETY: this tree reaches the children of what it reaches.
+                    node = unsafe { child.node.read() };
+                }
+            }
+        }
+    }
+
+    fn entries(&self) -> Vec<(K, V)> {
+        self.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// A tree that shares nothing with this one.
+    fn copied(&self) -> Self {
+        Self::from_sorted(self.iter().map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    /// What must be true before anything changes.
+    fn become_newest(&mut self) {
+        if let Repr::Large(large) = &self.0
+            && !large.line.is_newest(large.generation)
+        {
+            *self = self.copied();
+        }
+    }
+}
+
+impl<K, V> Large<K, V> {
+    /// The next version of the line; none when this is not the newest.
+    fn fork(&self) -> Option<Self> {
+        let retired = std::mem::take(&mut *self.retired.lock());
+        match self.line.fork(self.generation, retired) {
+            Ok((generation, free)) => {
+                for node in free {
+                    // SAFETY: points 3 and 4 of `map`: no living tree reaches what the line gives back, and it does so once.
+                    unsafe { node.free() };
+                }
+                let (line, retired) = (self.line.clone(), Mutex::default());
+                Some(Large { root: self.root, len: self.len, generation, line, retired })
+            }
+            Err(retired) => {
+                *self.retired.lock() = retired;
+                None
+            }
+        }
+    }
+
+    /// Nodes born after a generation.
+    fn born_after(&self, generation: u64) -> Vec<At<K, V>> {
+        let (mut found, mut next) = (Vec::new(), vec![self.root]);
+        while let Some(at) = next.pop() {
+            // SAFETY: this tree reaches the node.
+            let node = unsafe { at.read() };
+            if node.born <= generation {
+                continue;
+            }
+            if let Below::Inner(children) = &node.below {
+                next.extend(children.iter().map(|child| child.node));
+            }
+            found.push(at);
+        }
+        found
+    }
+}
+
+impl<K, V> Drop for Large<K, V> {
+    fn drop(&mut self) {
+        let retired = std::mem::take(self.retired.get_mut());
+        let ended = self.line.end(self.generation, retired, |before| self.born_after(before));
+        let all = if ended.last { self.born_after(0) } else { Vec::new() };
+        for node in ended.free.into_iter().chain(all) {
+            // SAFETY: points 3 and 4 of `map`: nobody reaches these any more, and each is given back once.
+            unsafe { node.free() };
+        }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Large<K, V> {
+    fn leaf(&self, order: &impl Fn(&K) -> Ordering) -> &[(K, V)] {
+        let mut at = self.root;
+        loop {
+            // SAFETY: this tree, which is borrowed, reaches its root and the children of what it reaches.
+            match unsafe { &at.read().below } {
+                Below::Leaf(entries) => return entries,
+                Below::Inner(children) => match children.get(child_of(children, order)) {
+                    Some(child) => at = child.node,
+                    None => return &[],
+                },
+            }
+        }
+    }
+
+    /// The root to change in place, and what to change it with. Of the newest tree only.
+    fn open(&mut self) -> (&mut At<K, V>, Pen<'_, K, V>) {
+        (&mut self.root, Pen { generation: self.generation, retired: self.retired.get_mut() })
+    }
+
+    fn own_leaf(&mut self, order: &impl Fn(&K) -> Ordering) -> Option<&mut Vec<(K, V)>> {
+        let (mut place, mut pen) = self.open();
+        loop {
+            // SAFETY: this is the newest tree, and reaches each place by the one before.
+            match unsafe { &mut pen.own(place).below } {
+                Below::Leaf(entries) => return Some(entries),
+                Below::Inner(children) => {
+                    let at = child_of(children, order);
+                    place = &mut children.get_mut(at)?.node;
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let len = self.len;
+        let (root, mut pen) = self.open();
+        // SAFETY: this is the newest tree, and reaches its root.
+        let node = unsafe { pen.own(root) };
+        let (old, split) = node.insert(&mut pen, key, value);
+        let first = node.first().cloned();
+        if let (Some(right), Some(first)) = (split, first) {
+            let left = Child { first, count: len + 1 - right.count, node: *root };
+            *root = At::new(pen.generation, Below::Inner(vec![left, right]));
+        }
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    fn remove(&mut self, order: &impl Fn(&K) -> Ordering) -> Option<(K, V)> {
+        let (root, mut pen) = self.open();
+        // SAFETY: this is the newest tree, and reaches its root.
+        let taken = unsafe { pen.own(root) }.remove(&mut pen, order)?;
+        // SAFETY: as above; the root is not changed while it is read.
+        while let Below::Inner(children) = unsafe { &root.read().below }
+            && let [only] = children.as_slice()
+        {
+            let old = std::mem::replace(root, only.node);
+            // SAFETY: unlinked just now.
+            unsafe { pen.discard(old) };
+        }
+        self.len -= 1;
+        Some(taken)
+    }
+}
+
+/// The child in which a key is, if it is anywhere: the last whose lower bound is not above it.
+fn child_of<K, V>(children: &[Child<K, V>], order: impl Fn(&K) -> Ordering) -> usize {
+    children.partition_point(|child| order(&child.first) != Ordering::Greater).saturating_sub(1)
+}
+
+/// Puts levels of inner nodes over a row of leaves, which are new, until one node is left.
+fn large<K: Clone, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
+    while row.len() > 1 {
+        let mut above = Vec::with_capacity(row.len() / FILL + 1);
+        let mut below = row.into_iter().peekable();
+        while below.peek().is_some() {
+            let mut children: Vec<Child<K, V>> = below.by_ref().take(FILL).collect();
+            // A lone child would break the rule that inner nodes have two or more.
+            if below.len() == 1 {
+                children.extend(below.next());
+            }
+            above.extend(child(FIRST, Below::Inner(children)));
+        }
+        row = above;
+    }
+    let Some(Child { count: len, node: root, .. }) = row.pop() else { return Repr::Empty };
+    let (line, retired) = (Arc::new(Line::default()), Mutex::default());
+    Repr::Large(Box::new(Large { root, len, generation: FIRST, line, retired }))
+}
+
+/// A new node as a child.
+fn child<K: Clone, V>(born: u64, below: Below<K, V>) -> Option<Child<K, V>> {
+    let (first, count) = match &below {
+        Below::Leaf(entries) => (entries.first()?.0.clone(), entries.len()),
+        Below::Inner(children) => {
+            (children.first()?.first.clone(), children.iter().map(|child| child.count).sum::<usize>())
+        }
+    };
+    Some(Child { first, count, node: At::new(born, below) })
+}
+
+impl<K: Ord + Clone, V: Clone> Node<K, V> {
+    fn len(&self) -> usize {
+        match &self.below {
+            Below::Leaf(entries) => entries.len(),
+            Below::Inner(children) => children.len(),
+        }
+    }
+
+    fn first(&self) -> Option<&K> {
+        match &self.below {
+            Below::Leaf(entries) => entries.first().map(|(key, _)| key),
+            Below::Inner(children) => children.first().map(|child| &child.first),
+        }
+    }
+
+    /// Puts an entry below this node: what it replaced, and the right half when the node had to be split.
+    fn insert(&mut self, pen: &mut Pen<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Child<K, V>>) {
+        match &mut self.below {
+            Below::Leaf(entries) => match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
+                Ok(at) => (entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)), None),
+                Err(at) => {
+                    entries.insert(at, (key, value));
+                    (None, split(entries, at).and_then(|right| pen.child(Below::Leaf(right))))
+                }
+            },
+            Below::Inner(children) => {
+                let at = child_of(children, |first| first.cmp(&key));
+                let Some(below) = children.get_mut(at) else { return (None, None) };
+                if key < below.first {
+                    below.first = key.clone();
+                }
+                // SAFETY: this node is the newest tree's own, and so is what it reaches by it.
+                let (old, right) = unsafe { pen.own(&mut below.node) }.insert(pen, key, value);
+                below.count += usize::from(old.is_none());
+                let Some(right) = right else { return (old, None) };
+                below.count -= right.count;
+                children.insert(at + 1, right);
+                (old, split(children, at + 1).and_then(|right| pen.child(Below::Inner(right))))
+            }
+        }
+    }
+
+    /// Takes out an entry that is there.
+    fn remove(&mut self, pen: &mut Pen<'_, K, V>, order: &impl Fn(&K) -> Ordering) -> Option<(K, V)> {
+        match &mut self.below {
+            Below::Leaf(entries) => {
+                let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
+                Some(entries.remove(at))
+            }
+            Below::Inner(children) => {
+                let at = child_of(children, order);
+                let below = children.get_mut(at)?;
+                // SAFETY: this node is the newest tree's own, and so is what it reaches by it.
+                let node = unsafe { pen.own(&mut below.node) };
+                let taken = node.remove(pen, order)?;
+                below.count -= 1;
+                if node.len() < MIN {
+                    merge(pen, children, at);
+                }
+                Some(taken)
+            }
+        }
+    }
+
+    /// Appends the entries or children of the node to the right.
+    fn append(&mut self, right: &Node<K, V>) {
+        match (&mut self.below, &right.below) {
+            (Below::Leaf(left), Below::Leaf(right)) => left.extend(right.iter().cloned()),
+            (Below::Inner(left), Below::Inner(right)) => left.extend(right.iter().cloned()),
+            // Siblings stand at one depth, so they are of one sort.
+            _ => {}
+        }
+    }
+}
+
+/// Splits what has grown over the limit. What was added at the end splits unevenly: ascending keys then fill their nodes.
+fn split<T>(items: &mut Vec<T>, added_at: usize) -> Option<Vec<T>> {
+    if items.len() <= MAX {
+        return None;
+    }
+    let at = if added_at + 1 == items.len() { FILL } else { items.len() / 2 };
+    Some(items.split_off(at))
+}
+
+/// Joins the child at `at`, which has become small, with a neighbour, when both fit into one node. `children` are those
+/// of an own node of the newest tree.
+fn merge<K: Ord + Clone, V: Clone>(pen: &mut Pen<'_, K, V>, children: &mut Vec<Child<K, V>>, at: usize) {
+    // SAFETY: the newest tree, which the pen borrows, reaches them.
+    let len = |at: usize| children.get(at).map_or(MAX, |child| unsafe { child.node.read() }.len());
+    if len(at) == 0 {
+        let empty = children.remove(at);
+        // SAFETY: unlinked just now.
+        return unsafe { pen.discard(empty.node) };
+    }
+    let left = if at > 0 && len(at - 1) + len(at) <= MAX - MIN { at - 1 } else { at };
+    if len(left) + len(left + 1) > MAX - MIN {
+        return;
+    }
+    let right = children.remove(left + 1);
+    if let Some(left) = children.get_mut(left) {
+        // SAFETY: the left is reached by an own node, and the right was until now.
+        unsafe {
+            pen.own(&mut left.node).append(right.node.read());
+            left.count += right.count;
+            pen.discard(right.node);
+        }
+    }
+}
+
+/// See [`Tree::range`].
+pub struct Range<'t, K, V> {
+    tree: &'t Tree<K, V>,
+    from: usize,
+    to: usize,
+    /// The leaf at the front, and where in it the front stands.
+    front: &'t [(K, V)],
+    front_at: usize,
+    /// What is left of the leaf at the back.
+    back: &'t [(K, V)],
+}
+
+impl<K, V> Clone for Range<'_, K, V> {
+    fn clone(&self) -> Self {
+        Range { ..*self }
+    }
+}
+
+impl<'t, K: Ord + Clone, V: Clone> Iterator for Range<'t, K, V> {
+    type Item = (&'t K, &'t V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.from >= self.to {
+            return None;
+        }
+        if self.front_at >= self.front.len() {
+            (self.front, self.front_at) = self.tree.locate(self.from)?;
+        }
+        let (key, value) = self.front.get(self.front_at)?;
+        self.from += 1;
+        self.front_at += 1;
+        Some((key, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.to - self.from, Some(self.to - self.from))
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> DoubleEndedIterator for Range<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.from >= self.to {
+            return None;
+        }
+        if self.back.is_empty() {
+            let (leaf, at) = self.tree.locate(self.to - 1)?;
+            self.back = leaf.get(..=at)?;
+        }
+        let ((key, value), rest) = self.back.split_last()?;
+        self.back = rest;
+        self.to -= 1;
+        Some((key, value))
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> ExactSizeIterator for Range<'_, K, V> {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Against a standard map as the model, as [`crate::map`] is; and the invariants of the structure.
+
+use super::*;
+use crate::testing::{Counted, Step, cases, steps};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicIsize, Ordering as Atomic};
+
+/// Every invariant of a subtree; answers its depth and how many entries it has.
+fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize) {
+    assert!(node.born <= born);
+    match &node.below {
+        Below::Leaf(entries) => {
+            assert!((1..=MAX).contains(&entries.len()));
+            assert!(entries.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            assert!(above.is_none_or(|above| entries[0].0 >= above));
+            (1, entries.len())
+        }
+        Below::Inner(children) => {
+            assert!((1..=MAX).contains(&children.len()));
+            let mut depths = Vec::new();
+            for (at, child) in children.iter().enumerate() {
+                // SAFETY: the tree, which is borrowed, reaches the node.
+                let below = unsafe { child.node.read() };
+                let (depth, count) = check(below, Some(child.first), node.born);
+                assert_eq!(count, child.count);
+                depths.push(depth);
+                let next = children.get(at + 1).map(|next| next.first);
+                assert!(next.is_none_or(|next| last(below) < next));
+            }
+            assert!(depths.windows(2).all(|pair| pair[0] == pair[1]));
+            (depths[0] + 1, children.iter().map(|child| child.count).sum())
+        }
+    }
+}
+
+fn last<V>(node: &Node<u32, V>) -> u32 {
+    match &node.below {
+        Below::Leaf(entries) => entries.last().unwrap().0,
+        // SAFETY: the tree, which is borrowed, reaches the node.
+        Below::Inner(children) => last(unsafe { children.last().unwrap().node.read() }),
+    }
+}
+
+fn same_as<V: Clone + PartialEq + std::fmt::Debug>(tree: &Tree<u32, V>, model: &BTreeMap<u32, V>) {
+    assert_eq!(tree.len(), model.len());
+    if let Repr::Large(large) = &tree.0 {
+        // SAFETY: the tree, which is borrowed, reaches its root.
+        let root = unsafe { large.root.read() };
+        assert_eq!(check(root, None, large.generation).1, tree.len());
+    }
+    assert!(tree.iter().eq(model.iter()));
+    assert!(tree.iter().rev().eq(model.iter().rev()));
+    let middle = tree.len() / 2;
+    assert!(tree.range(middle / 2, middle).eq(model.iter().take(middle).skip(middle / 2)));
+    for (rank, (key, value)) in model.iter().enumerate().step_by(7) {
+        assert_eq!(tree.find(|k| k.cmp(key)), Ok(rank));
+        assert_eq!(tree.at(rank), Some((key, value)));
+        assert_eq!(tree.get(|k| k.cmp(key)), Some((key, value)));
+    }
+}
+
+const MANY: u32 = if cfg!(miri) { 200 } else { 5000 };
+
+#[test]
+fn ascending_descending_and_bulk_agree() {
+    let pairs = |keys: &mut dyn Iterator<Item = u32>| keys.map(|key| (key, key + 1)).collect::<Vec<_>>();
+    let model: BTreeMap<u32, u32> = pairs(&mut (0..MANY)).into_iter().collect();
+    for entries in [pairs(&mut (0..MANY)), pairs(&mut (0..MANY).rev())] {
+        let mut tree = Tree::new();
+        for (key, value) in entries.clone() {
+            assert_eq!(tree.insert(key, value), None);
+        }
+        same_as(&tree, &model);
+        same_as(&Tree::from_sorted(entries), &model);
+    }
+    for len in [0, 1, FILL, FILL + 1, FILL * FILL, FILL * FILL + 1, FILL * FILL + FILL + 1] {
+        let entries = pairs(&mut (0..len as u32));
+        same_as(&Tree::from_sorted(entries.clone()), &entries.into_iter().collect());
+    }
+}
+
+#[test]
+fn both_ends_of_a_range_meet() {
+    let tree = Tree::from_sorted((0..100u32).map(|key| (key, key)));
+    for from in 0..100 {
+        let mut range = tree.range(from, 70);
+        let mut seen = 0;
+        while range.next().is_some() {
+            seen += 1;
+            seen += usize::from(range.next_back().is_some());
+        }
+        assert_eq!(seen, 70usize.saturating_sub(from));
+    }
+}
+
+type Version = (Tree<u32, Counted>, BTreeMap<u32, Counted>);
+
+fn change(version: &mut Version, step: &Step, living: &Arc<AtomicIsize>) {
+    let (tree, model) = version;
+    match step {
+        Step::Insert(n, value) => {
+            let (key, value) = (u32::from(*n), Counted::new(*value, living));
+            assert_eq!(tree.insert(key, value.clone()), model.insert(key, value));
+        }
+        Step::Change(n, value) => {
+            let key = u32::from(*n);
+            let theirs = model.get_mut(&key).map(|old| std::mem::replace(&mut old.value, *value));
+            assert_eq!(tree.get_mut(|k| k.cmp(&key)).map(|old| std::mem::replace(&mut old.value, *value)), theirs);
+        }
+        Step::Remove(n) => {
+            let key = u32::from(*n);
+            assert_eq!(tree.remove(|k| k.cmp(&key)), model.remove_entry(&key));
+        }
+        Step::RemoveMany(n) => (*n..400).step_by(3).for_each(|n| change(version, &Step::Remove(n), living)),
+        Step::Get(n) => {
+            let key = u32::from(*n);
+            assert_eq!(tree.get(|k| k.cmp(&key)), model.get_key_value(&key));
+        }
+        Step::Clone(_) | Step::Select(_) | Step::Drop(_) => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn every_version_holds_what_it_must(
+        start in 0u32..2000,
+        bulk in any::<bool>(),
+        steps in steps(),
+        backwards in any::<bool>(),
+    ) {
+        let living = Arc::new(AtomicIsize::new(0));
+        let start: Vec<(u32, Counted)> = (0..start).map(|n| (n / 2, Counted::new(n, &living))).collect();
+        let model: BTreeMap<u32, Counted> = start.iter().cloned().collect();
+        let mut tree = Tree::new();
+        if bulk {
+            tree = Tree::from_sorted(model.clone());
+        } else {
+            start.iter().cloned().for_each(|(key, value)| drop(tree.insert(key, value)));
+        }
+        let first: Version = (tree, model);
+        drop(start);
+        let mut versions = vec![first];
+        for step in &steps {
+            let count = versions.len();
+            match step {
+                Step::Clone(at) if count < 8 => {
+                    let (tree, model) = &versions[if at % 4 == 0 { at / 4 % count } else { count - 1 }];
+                    versions.push((tree.clone(), model.clone()));
+                }
+                Step::Select(at) => versions.swap(at % count, count - 1),
+                Step::Drop(at) if count > 1 => drop(versions.remove(at % count)),
+                step => change(versions.last_mut().unwrap(), step, &living),
+            }
+        }
+        while !versions.is_empty() {
+            let version = versions.remove(if backwards { versions.len() - 1 } else { 0 });
+            same_as(&version.0, &version.1);
+        }
+        assert_eq!(living.load(Atomic::Relaxed), 0);
+    }
+}
+
+#[test]
+fn a_tree_of_many_levels_shrinks_to_nothing() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut tree = Tree::from_sorted((0..MANY * 4).map(|n| (n, Counted::new(n, &living))));
+    for n in 0..MANY * 4 {
+        let held = (n % 100 == 0).then(|| {
+            let next = tree.clone();
+            std::mem::replace(&mut tree, next)
+        });
+        let key = n.wrapping_mul(7919) % (MANY * 4);
+        assert!(tree.remove(|k| k.cmp(&key)).is_some());
+        assert!(held.is_none_or(|held| held.len() == tree.len() + 1));
+    }
+    assert!(tree.is_empty() && matches!(tree.0, Repr::Empty));
+    assert_eq!(living.load(Atomic::Relaxed), 0);
+}
+
+#[test]
+fn the_newest_of_clones_shares_and_another_one_copies() {
+    let mut tree = Tree::from_sorted((0..200u32).map(|n| (n, n)));
+    let next = tree.clone();
+    let held = std::mem::replace(&mut tree, next);
+    assert!(held.same(&tree) && !held.clone().same(&held));
+    assert_eq!(tree.insert(7, 0), Some(7));
+    assert!(!held.same(&tree) && held.at(7) == Some((&7, &7)));
+    drop(tree);
+    assert!(held.clone().same(&held), "the newest again");
+}

@@ -11,24 +11,7 @@ defmodule Vdr.Bench.Lua do
   @calls 100_000
   @sampled 20_000
 
-  @leaderboard """
-  local timeline = {}
-  local batch_size = 10
-  local batch = ts.zfirst('leaderboard', batch_size)
-
-  while #batch > 0 do
-    for i = 1, #batch do
-      local item = batch[i]
-      local score = item[1]
-      local member = item[2]
-      table.insert(timeline, {member, score})
-    end
-
-    local last_member = batch[#batch][2]
-    batch = ts.znext('leaderboard', last_member, batch_size)
-  end
-  return timeline
-  """
+  @leaderboard File.read!("test/fixtures/leaderboard.lua")
 
   # The same walk, with what the server has.
   @leaderboard_eval """

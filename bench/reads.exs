@@ -2,7 +2,7 @@ defmodule Vdr.Bench.Reads do
   @moduledoc false
   # Is a read of the mirror as cheap as one of ETS, and how much cheaper than asking the server?
   alias Vdr.Bench.Measure
-  alias Vdr.Paint
+  alias Vdr.{Paint, Test.Server}
 
   @asked 300_000
 
@@ -20,6 +20,47 @@ defmodule Vdr.Bench.Reads do
       theirs_ns = pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()
       told("the same, two readers at once", ours_ns, theirs_ns, 1.0)
     end)
+  end
+
+  # A resident machine has no room for a million of the longest, three times: the server's, ours and ETS's.
+  def get_ets_1_kb, do: get_ets_long("1 KB", 500_000, 1024, 0.7)
+  def get_ets_16_kb, do: get_ets_long("16 KB", 50_000, 16_384, 0.6)
+
+  defp get_ets_long(name, count, bytes, aim) do
+    Paint.title("get against :ets.lookup, #{Paint.number(count)} keys, values of #{name}")
+    {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
+    redis = Server.connect!(server)
+    value = String.duplicate("v", bytes)
+    Measure.fill(redis, count, fn _ -> value end)
+    Measure.mirror(server, :bench)
+    table = :ets.new(:bench, [:set, :public, read_concurrency: true])
+    # A binary of its own for each, as in the mirror.
+    for n <- 0..(count - 1), do: :ets.insert(table, {Measure.key(n), :binary.copy(value)})
+    keys = Measure.random_keys(100_000, count)
+    {ours, theirs} = Measure.side_by_side(keys, &Veidrodelis.get(:bench, 0, &1), &:ets.lookup(table, &1))
+    :ets.delete(table)
+    Veidrodelis.stop(:bench)
+    GenServer.stop(server)
+    told("get, values of #{name}, against :ets.lookup", ours, theirs, aim)
+  end
+
+  @doc "What a difference costs must follow what differs, and not what there is."
+  def diff do
+    Paint.title("diff/3 of 1,000 changes among 1M keys, against a walk over the keys")
+    {server, redis} = Measure.filled_server()
+    Measure.mirror(server, :bench)
+    {:ok, before} = Veidrodelis.snapshot(:bench)
+    Redix.pipeline!(redis, for(key <- Measure.random_keys(1_000), do: ["SET", key, "changed"]))
+    Redix.command!(redis, ["SET", "bench:marker", "there"])
+    Measure.until(fn -> Veidrodelis.get(:bench, 0, "bench:marker") == {:ok, "there"} end)
+    {:ok, later} = Veidrodelis.snapshot(:bench)
+    changes = fn _ -> Enum.count(Veidrodelis.diff(before, later, 0)) end
+    # The keys are drawn, so that a few come twice.
+    true = changes.(nil) in 990..1_001
+    {ours, theirs} = Measure.side_by_side([nil], changes, fn _ -> Enum.count(Veidrodelis.stream_keys(later, 0)) end)
+    Veidrodelis.stop(:bench)
+    GenServer.stop(server)
+    told("diff of 1,000 changes among 1M keys, against a walk", ours, theirs, nil)
   end
 
   def get_network do

@@ -5,14 +5,21 @@ Code.require_file("support/paint.exs", __DIR__)
 Code.require_file("support/measure.exs", __DIR__)
 Code.require_file("support/plot.exs", __DIR__)
 Code.require_file("support/report.exs", __DIR__)
-for file <- ~w(reads writes sync lua handlers lag failover), do: Code.require_file("#{file}.exs", __DIR__)
+
+for file <- ~w(reads aggregates memory writes sync lua handlers lag failover),
+    do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
 
 benches = [
   get_ets: &Vdr.Bench.Reads.get_ets/0,
   get_ets_two_readers: &Vdr.Bench.Reads.get_ets_two_readers/0,
+  get_ets_1_kb: &Vdr.Bench.Reads.get_ets_1_kb/0,
+  get_ets_16_kb: &Vdr.Bench.Reads.get_ets_16_kb/0,
   get_network: &Vdr.Bench.Reads.get_network/0,
+  aggregates: &Vdr.Bench.Aggregates.run/0,
+  diff: &Vdr.Bench.Reads.diff/0,
+  memory: &Vdr.Bench.Memory.run/0,
   writes: &Vdr.Bench.Writes.run/0,
   full_sync: &Vdr.Bench.Sync.run/0,
   lua: &Vdr.Bench.Lua.calls/0,

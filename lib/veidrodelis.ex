@@ -170,6 +170,7 @@ defmodule Veidrodelis do
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port} or nil}`
     * `:stopped` - the instance has ended
 
+  Those of a handler's link are told under `{Vdr.RedisStream.Replica, name}`, see there.
   The subscription is to the id: it may come before the instance, lasts over its restarts, and ends with `unsubscribe/1` or the process.
   The same goes to `:telemetry`, when the host has it, as `[:veidrodelis, :link, event]` with `:id` among the details, and to the log.
   """
@@ -243,7 +244,8 @@ defmodule Veidrodelis do
   A lazy stream of what happened to the keys of a database from one state to another, in byte order: `{:added, key}`,
   `{:changed, key}` (another value or expiry) or `{:removed, key}`. Ids are read as they are when the stream begins.
 
-  Keys past their time count until the primary has deleted them. The keys that differ are found when the stream begins.
+  Keys past their time count until the primary has deleted them. The keys that differ are found when the stream begins:
+  O(d log n) for d keys that were written, since what both states share is stepped over; O(n) across a full sync.
   Enumerating raises `Veidrodelis.Error` when there is nothing to read.
 
       {:ok, before} = Veidrodelis.snapshot(:mirror)

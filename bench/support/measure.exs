@@ -43,21 +43,27 @@ defmodule Vdr.Bench.Measure do
   def value(n), do: String.pad_leading(Integer.to_string(n), 32, "v")
 
   @doc "Keys in random order, the same in every run."
-  def random_keys(count) do
+  def random_keys(count, among \\ @keys) do
     :rand.seed(:exsss, 42)
-    for _ <- 1..count, do: key(:rand.uniform(@keys) - 1)
+    for _ <- 1..count, do: key(:rand.uniform(among) - 1)
   end
 
   @doc "A server with the million keys, of whichever kind is at hand; Redis 7.0 where there is one, so that runs compare."
   def filled_server(config \\ []) do
     {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"} | config])
     redis = Server.connect!(server)
-
-    0..(@keys - 1)
-    |> Stream.chunk_every(2_000)
-    |> Enum.each(fn chunk -> Redix.pipeline!(redis, Enum.map(chunk, &["SET", key(&1), value(&1)])) end)
-
+    fill(redis)
     {server, redis}
+  end
+
+  @doc "The million keys."
+  def fill(redis), do: fill(redis, @keys, &value/1)
+
+  @doc "So many of the keys, with other values."
+  def fill(redis, count, value) do
+    0..(count - 1)
+    |> Stream.chunk_every(2_000)
+    |> Enum.each(fn chunk -> Redix.pipeline!(redis, Enum.map(chunk, &["SET", key(&1), value.(&1)])) end)
   end
 
   def mirror(server, id) do

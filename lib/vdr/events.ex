@@ -58,7 +58,7 @@ defmodule Vdr.Events do
   defp log(:disconnected, details),
     do: Logger.warning("link to #{address(details)} ended: #{because(details)}; next attempt #{next(details)}")
 
-  defp log(:stopped, _details), do: Logger.debug("the instance has ended")
+  defp log(:stopped, _details), do: Logger.debug("ended")
 
   defp address(%{primary: nil}), do: "no server yet"
   defp address(%{primary: {path, 0}}), do: path

@@ -65,7 +65,7 @@ defmodule Vdr.Instances do
   end
 
   @impl Owner
-  def subject(id, _options), do: id
+  def subject(id, _options), do: {id, %{}}
 
   @doc "The store and the supervisor of an instance."
   @spec find(term) :: {reference, pid} | nil

@@ -270,6 +270,8 @@ defmodule Vdr.Link do
 
   defp refused(%{owner: {owner, name}}, reason), do: owner.refused(name, reason)
 
-  defp emit(%{owner: {owner, name}, options: options}, event, details),
-    do: Events.emit(owner.subject(name, options), event, details)
+  defp emit(%{owner: {owner, name}, options: options}, event, details) do
+    {id, more} = owner.subject(name, options)
+    Events.emit(id, event, Map.merge(details, more))
+  end
 end

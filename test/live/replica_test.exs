@@ -22,6 +22,15 @@ defmodule Vdr.Live.ReplicaTest do
     def post_handle(command), do: send(Filtered, {:handled, command.command})
   end
 
+  # As little as a handler can be.
+  defmodule Least do
+    @behaviour Vdr.RedisStream.Callback
+    @impl true
+    def init(count), do: {:ok, count}
+    @impl true
+    def handle_commands(count, commands), do: {:ok, count + length(commands)}
+  end
+
   defp start!(port, opts \\ [], callback_opts \\ %{}) do
     defaults = [
       host: "127.0.0.1",
@@ -269,6 +278,75 @@ defmodule Vdr.Live.ReplicaTest do
         nil -> :ok
       end
     end
+  end
+
+  for name <- [:handle_replication_start, :handle_streaming_start, :handle_info, :handle_call] do
+    live_test "a raise in #{name} ends the replica, after handle_destroy", %{port: port}, mirror: false do
+      replica =
+        start!(port, [], %{unquote(name) => fn _ -> raise "no" end, :handle_destroy => fn _ -> raise "never" end})
+
+      monitor = Process.monitor(replica)
+      if unquote(name) in [:handle_info, :handle_call], do: Recorder.await!(replica, :streaming_start)
+      if unquote(name) == :handle_info, do: send(replica, :anything)
+      if unquote(name) == :handle_call, do: catch_exit(Replica.call(replica, :anything))
+      assert_receive {:DOWN, ^monitor, :process, ^replica, {%RuntimeError{message: "no"}, _}}, 20_000
+      assert_received {:recorded, ^replica, :destroy}
+    end
+  end
+
+  live_test "handle_info may end the replica, handle_call may refuse", %{port: port}, mirror: false do
+    replica =
+      streaming!(port, [], %{
+        handle_call: fn :slow -> Process.sleep(200) end,
+        handle_info: fn _ -> {:error, :enough} end
+      })
+
+    assert {:timeout, _} = catch_exit(Replica.call(replica, :slow, 10))
+    :sys.replace_state(replica, &put_in(&1.callback.handle_call, fn _ -> {:error, :not_for_you} end))
+    assert Replica.call(replica, :hello) == {:error, :not_for_you}
+    monitor = Process.monitor(replica)
+    send(replica, :anything)
+    assert_receive {:DOWN, ^monitor, :process, ^replica, :enough}, 20_000
+    assert_received {:recorded, ^replica, :destroy}
+  end
+
+  live_test "what happens to the link is told to those who subscribe, and to telemetry", %{port: port, redis: redis},
+    mirror: false do
+    # As a handler would in its init/1.
+    name = :"events_#{port}"
+    id = {Replica, name}
+    :ok = Veidrodelis.subscribe(id)
+    Vdr.Test.Telemetry.attach(self())
+    replica = start!(port, name: name)
+    primary = {"127.0.0.1", port}
+    assert_receive {:veidrodelis, ^id, :connecting, %{primary: ^primary, attempt: 1, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :syncing, %{primary: ^primary, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full, pid: ^replica}}, 20_000
+    Redix.command!(redis, ["CLIENT", "KILL", "TYPE", "REPLICA"])
+    assert_receive {:veidrodelis, ^id, :disconnected, %{reason: _, retry_in_ms: _, pid: ^replica}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial, pid: ^replica}}, 20_000
+    :ok = Replica.stop(replica)
+    assert_receive {:veidrodelis, ^id, :stopped, %{pid: ^replica}}
+    refute_received {:veidrodelis, ^id, :ready, _}
+
+    for event <- [:connecting, :syncing, :streaming, :disconnected, :stopped] do
+      assert_received {:telemetry, [:veidrodelis, :link, ^event], %{system_time: _}, %{id: ^id, pid: ^replica}}
+    end
+  end
+
+  live_test "all callbacks but two are optional", %{port: port, redis: redis}, mirror: false do
+    Redix.command!(redis, ["SET", "a", 1])
+    replica = start!(port, callback_module: Least, callback_opts: 0)
+    Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
+    Redix.command!(redis, ["SET", "b", 1])
+    Mirror.eventually("both are counted", fn -> Replica.get_callback_state(replica) == 2 end)
+    send(replica, :anything)
+    assert Replica.call(replica, :hello) == {:error, :not_implemented}
+
+    # Without handle_info a linked process takes the replica along, as any process.
+    monitor = Process.monitor(replica)
+    Process.exit(replica, :shutdown)
+    assert_receive {:DOWN, ^monitor, :process, ^replica, :shutdown}, 20_000
   end
 
   live_test "a supervisor brings a crashed replica back, with a full sync", %{port: port, redis: redis}, mirror: false do

@@ -2,7 +2,8 @@ defmodule Vdr.Live.SentinelTest do
   # Real Sentinels and real servers. Each test has a cluster of its own, of whichever server is at hand first; one goes over all.
   use ExUnit.Case, async: true
 
-  alias Vdr.Test.{Compare, FakeServer, Mirror, Sentinels, Server}
+  alias Vdr.RedisStream.Replica
+  alias Vdr.Test.{Compare, FakeServer, Mirror, Recorder, Sentinels, Server}
 
   @moduletag capture_log: true
   @moduletag timeout: 180_000
@@ -139,6 +140,60 @@ defmodule Vdr.Live.SentinelTest do
     Mirror.settle(id, redis)
     Compare.assert_equal(redis, id, [0])
     assert Veidrodelis.info(id).full_syncs == 1
+  end
+
+  for binary <- Server.available() do
+    @tag binary: binary
+    test "#{binary.name}: a handler follows a failover, too, and goes on where it was", %{binary: binary} do
+      cluster = Sentinels.start!(binary: binary)
+      first = Sentinels.primary_port(cluster)
+      write!(cluster, [["SET", "before", 1]])
+
+      replica =
+        start_supervised!(
+          {Replica,
+           sentinel: Sentinels.option(cluster),
+           callback_module: Recorder,
+           callback_opts: %{to: self()},
+           reconnect_delay_ms: 50,
+           max_reconnect_delay_ms: 1000}
+        )
+
+      assert [%{command: {:set, "before", "1"}}] = Recorder.commands_until(replica, ["SET", "before", "1"])
+      Recorder.await!(replica, :streaming_start)
+      assert Replica.connected_to(replica) == {:ok, {"127.0.0.1", first}}
+      redis = write!(cluster, for(n <- 1..50, do: ["RPUSH", "log", n]))
+      assert Redix.command!(redis, ["WAIT", 2, 10_000]) == 2
+      before = Replica.get_replication_id(replica)
+      Server.kill(server_on(cluster, first))
+      Recorder.await_quiet!(replica, :streaming_start, :replication_start)
+      assert {:ok, {"127.0.0.1", second}} = Replica.connected_to(replica)
+      assert second != first
+      assert Replica.get_replication_id(replica) != before
+
+      # What the handler is told goes on behind what it had: nothing is missing, nothing comes again.
+      redis = Server.connect!(server_on(cluster, second))
+      for n <- 51..60, do: Redix.command!(redis, ["RPUSH", "log", n])
+      told = for {:rpush, "log", [n]} <- Recorder.tuples_until(replica, ["RPUSH", "log", "60"]), do: n
+      assert told == Enum.map(51..60, &to_string/1)
+      assert Redix.command!(redis, ["LLEN", "log"]) == 60
+    end
+  end
+
+  test "a handler follows a replica when one is wanted" do
+    cluster = Sentinels.start!(sentinels: 1)
+    [primary, replica] = cluster.servers
+
+    handler =
+      start_supervised!(
+        {Replica,
+         sentinel: Sentinels.option(cluster, role: :replica), callback_module: Recorder, callback_opts: %{to: self()}}
+      )
+
+    Recorder.await!(handler, :streaming_start)
+    assert Replica.connected_to(handler) == {:ok, {"127.0.0.1", Server.port(replica)}}
+    Redix.command!(Server.connect!(primary), ["SET", "k", "through the replica"])
+    assert [_ | _] = Recorder.commands_until(handler, ["SET", "k", "through the replica"])
   end
 
   test "a primary that hangs is left as soon as Sentinel names another, long before it counts as silent" do

@@ -25,24 +25,7 @@ defmodule Vdr.Live.TransactionsTest do
     for n <- 1..37, do: Redix.command!(rdx, ["ZADD", "leaderboard", n / 2, "player:#{n}"])
     Mirror.settle(id, rdx)
 
-    script = """
-    local timeline = {}
-    local batch_size = 10
-    local batch = ts.zfirst('leaderboard', batch_size)
-
-    while #batch > 0 do
-      for i = 1, #batch do
-        local item = batch[i]
-        local score = item[1]
-        local member = item[2]
-        table.insert(timeline, {member, score})
-      end
-
-      local last_member = batch[#batch][2]
-      batch = ts.znext('leaderboard', last_member, batch_size)
-    end
-    return timeline
-    """
+    script = File.read!("test/fixtures/leaderboard.lua")
 
     {:ok, history} = Veidrodelis.read_tx(id, 0, script)
     assert history == for(n <- 1..37, do: ["player:#{n}", if(rem(n, 2) == 0, do: div(n, 2), else: n / 2)])

@@ -2,7 +2,9 @@ defmodule Vdr.Live.TransportTest do
   # TLS and Unix sockets by the options that users write.
   use Vdr.Test.LiveCase, async: true
 
+  alias Vdr.RedisStream.Replica
   alias Vdr.Sentinel.Connection
+  alias Vdr.Test.Recorder
 
   # An authority, a server's certificate for "localhost" and a client's, as files.
   defp certificates do
@@ -64,6 +66,19 @@ defmodule Vdr.Live.TransportTest do
     id
   end
 
+  # A handler by the same options: what it is told of is the server's data, and then its writes.
+  defp assert_handled(redis, key, options) do
+    own = [callback_module: Recorder, callback_opts: %{to: self()}]
+    replica = start_supervised!({Replica, options ++ own}, id: make_ref())
+    [value] = Redix.pipeline!(redis, [["GET", key]])
+    assert {:set, key, value} in Recorder.tuples_until(replica, ["SET", key, value])
+    Recorder.await!(replica, :streaming_start)
+    written = Integer.to_string(System.unique_integer())
+    Redix.command!(redis, ["SET", "handled", written])
+    assert {:set, "handled", written} in Recorder.tuples_until(replica, ["SET", "handled", written])
+    replica
+  end
+
   for binary <- Server.available() do
     @tag binary_of_tls: binary
     test "#{binary.name}: TLS verifies the server, and a client certificate is shown", %{binary_of_tls: binary} do
@@ -78,6 +93,8 @@ defmodule Vdr.Live.TransportTest do
       assert Veidrodelis.await_ready(id, 20_000) == :ok
       assert Veidrodelis.get(id, 0, "k") == {:ok, "secret"}
       Mirror.settle(id, redis)
+      assert_handled(redis, "k", url: "rediss://localhost:#{port}", ssl_opts: trusted)
+      assert_handled(redis, "k", host: "localhost", port: port, ssl: true, ssl_opts: trusted)
 
       id = mirror!(host: "localhost", port: port, ssl: true, ssl_opts: own)
       assert Veidrodelis.await_ready(id, 20_000) in [{:error, :tls_unknown_ca}, {:error, :tls_no_system_roots}]
@@ -114,6 +131,16 @@ defmodule Vdr.Live.TransportTest do
     end
   end
 
+  live_test "a URL says it all", %{port: port, redis: redis}, mirror: false do
+    Redix.pipeline!(redis, [
+      ["ACL", "SETUSER", "me", "on", ">pass:w/rd", "+psync", "+replconf", "+ping"],
+      ["SET", "k", 1]
+    ])
+
+    assert_handled(redis, "k", url: "redis://127.0.0.1:#{port}")
+    assert_handled(redis, "k", url: "valkey://me:pass%3Aw%2Frd@127.0.0.1:#{port}")
+  end
+
   live_test "a Unix socket is followed", %{server: server}, mirror: false do
     path = Path.join(Server.info(server).dir, "redis.sock")
     server = Server.start!(binary: Server.info(server).binary, config: [{"unixsocket", path}])
@@ -126,6 +153,8 @@ defmodule Vdr.Live.TransportTest do
       Mirror.settle(id, redis)
       assert Veidrodelis.get(id, 0, "k") == {:ok, "through the socket"}
       assert Veidrodelis.get_connected_to(id) == {:ok, {path, 0}}
+      replica = assert_handled(redis, "k", options)
+      assert Replica.connected_to(replica) == {:ok, {path, 0}}
     end
 
     id = mirror!(socket: path <> ".none", reconnect: false)

@@ -34,7 +34,10 @@ defmodule Vdr.Test.Recorder do
   end
 
   @impl true
-  def handle_destroy(opts), do: tell(opts, :destroy)
+  def handle_destroy(opts) do
+    tell(opts, :destroy)
+    misbehave(opts, :handle_destroy, nil)
+  end
 
   defp told(opts, name, event, argument \\ nil) do
     tell(opts, event)
@@ -75,6 +78,18 @@ defmodule Vdr.Test.Recorder do
 
       _other ->
         commands_until(pid, words, commands)
+    end
+  end
+
+  @doc "The `command` tuples of `commands_until/2`."
+  def tuples_until(pid, words), do: for(command <- commands_until(pid, words), do: command.command)
+
+  @doc "As `await!/2`, unless another event comes before."
+  def await_quiet!(pid, event, unwanted) do
+    case next!(pid) do
+      ^event -> event
+      ^unwanted -> raise ExUnit.AssertionError, message: "the handler heard of #{inspect(unwanted)}"
+      _other -> await_quiet!(pid, event, unwanted)
     end
   end
 

@@ -23,6 +23,9 @@ defmodule Vdr.Test.Writes do
     seed
   end
 
+  @doc "From now on this process' programs have no times of expiry but these, beside those that are past."
+  def ttls_ms!(ttls_ms), do: Process.put({__MODULE__, :ttls_ms}, ttls_ms)
+
   @doc """
   A list of `count` steps for `Redix.pipeline/2`: mostly single commands, some MULTI/EXEC blocks, some scripts with several effects,
   SELECTs between the databases. It ends in database 0.
@@ -92,7 +95,7 @@ defmodule Vdr.Test.Writes do
       fn -> ["SET", key("s"), value()] end,
       fn -> ["SET", key("s"), value(), pick(["EX", "PX"]), ttl_ms()] end,
       fn -> ["SET", key("s"), value(), pick(["NX", "XX", "KEEPTTL", "GET"])] end,
-      fn -> ["SETEX", key("s"), uniform(3), value()] end,
+      fn -> ["SETEX", key("s"), ttl(), value()] end,
       fn -> ["PSETEX", key("s"), ttl_ms(), value()] end,
       fn -> ["SETNX", key("s"), value()] end,
       fn -> ["MSET" | many(4, fn -> [key("s"), value()] end) |> Enum.concat()] end,
@@ -200,12 +203,52 @@ defmodule Vdr.Test.Writes do
       fn -> ["MOVE", key(), uniform(@databases) - 1] end,
       fn -> ["PEXPIRE", key(), ttl_ms()] end,
       fn -> ["PEXPIRE", key(), 3_600_000] end,
-      fn -> ["EXPIRE", key(), uniform(3)] end,
+      fn -> ["EXPIRE", key(), ttl()] end,
       fn -> ["EXPIREAT", key(), System.os_time(:second) + 100] end,
       fn -> ["PEXPIREAT", key(), System.os_time(:millisecond) - 10] end,
       fn -> ["PERSIST", key()] end
     ])
   end
+
+  @doc """
+  One random command on streams and their groups, or on the expiry of hash fields: for those who do not read all types back. What a server
+  does not know it refuses.
+  """
+  def newer_command do
+    pick([
+      fn -> xadd([]) end,
+      fn -> xadd([]) end,
+      fn -> xadd(["MAXLEN", pick(["=", "~"]), uniform(20)]) end,
+      fn -> ["XADD", key("x"), "*", small(), value()] end,
+      fn -> ["XDEL", key("x"), stream_id(), stream_id()] end,
+      fn -> ["XTRIM", key("x"), "MINID", stream_id()] end,
+      fn -> ["XTRIM", key("x"), "MAXLEN", uniform(8) - 1] end,
+      fn -> ["XSETID", key("x"), stream_id(), "ENTRIESADDED", uniform(200), "MAXDELETEDID", stream_id()] end,
+      fn -> ["XGROUP", "CREATE", key("x"), group(), pick(["$", "0", stream_id()]), "MKSTREAM"] end,
+      fn -> ["XGROUP", "CREATE", key("x"), group(), "0", "ENTRIESREAD", uniform(9)] end,
+      fn -> ["XGROUP", "SETID", key("x"), group(), stream_id()] end,
+      fn -> ["XGROUP", "DESTROY", key("x"), group()] end,
+      fn -> ["XGROUP", "CREATECONSUMER", key("x"), group(), consumer()] end,
+      fn -> ["XGROUP", "DELCONSUMER", key("x"), group(), consumer()] end,
+      fn -> ["XREADGROUP", "GROUP", group(), consumer(), "COUNT", uniform(5), "STREAMS", key("x"), ">"] end,
+      fn -> ["XREADGROUP", "GROUP", group(), consumer(), "NOACK", "STREAMS", key("x"), ">"] end,
+      fn -> ["XACK", key("x"), group(), stream_id(), stream_id()] end,
+      fn -> ["XCLAIM", key("x"), group(), consumer(), 0, stream_id(), "FORCE"] end,
+      fn -> ["XCLAIM", key("x"), group(), consumer(), 0, stream_id(), "RETRYCOUNT", uniform(9), "JUSTID"] end,
+      fn -> ["XAUTOCLAIM", key("x"), group(), consumer(), 0, "0"] end,
+      fn -> ["HPEXPIRE", key("h"), ttl_ms(), "FIELDS", 2, small(), small()] end,
+      fn -> ["HPEXPIREAT", key("h"), 1_000, "FIELDS", 1, small()] end,
+      fn -> ["HPERSIST", key("h"), "FIELDS", 2, small(), small()] end,
+      fn -> ["HSETEX", key("h"), "PX", ttl_ms(), "FIELDS", 1, small(), value()] end,
+      fn -> ["HGETEX", key("h"), "PX", ttl_ms(), "FIELDS", 1, small()] end,
+      fn -> ["HGETDEL", key("h"), "FIELDS", 1, small()] end
+    ])
+  end
+
+  defp xadd(options), do: ["XADD", key("x") | options] ++ [stream_id() | pairs()]
+  defp stream_id, do: "#{uniform(60)}-#{pick(["1", "2", "*"])}"
+  defp group, do: "g#{uniform(2)}"
+  defp consumer, do: pick(["alice", "bob"])
 
   # ---- words
 
@@ -276,7 +319,8 @@ defmodule Vdr.Test.Writes do
     do: pick([fn -> "-inf" end, fn -> "+inf" end, fn -> score_text(:finite) end, fn -> "(" <> score_text(:finite) end])
 
   defp index, do: uniform(20) - 8
-  defp ttl_ms, do: pick([1, 5, 30, 200, 1_000])
+  defp ttl_ms, do: pick(Process.get({__MODULE__, :ttls_ms}, [1, 5, 30, 200, 1_000]))
+  defp ttl, do: max(1, div(ttl_ms(), 1_000))
 
   # Now and then so many that the small encodings give way to the large ones.
   defp values, do: if(uniform(30) == 1, do: for(_ <- 1..200, do: value()), else: many(6, &value/0))

@@ -20,8 +20,8 @@ defmodule Vdr.Link.Owner do
   @doc "The server refuses us for a reason that trying again soon cannot help; `nil` when it no longer does."
   @callback refused(name :: term, reason :: term) :: :ok
 
-  @doc "Under which id the link's events are told."
-  @callback subject(name :: term, Vdr.Options.t()) :: term
+  @doc "Under which id the link's events are told, and what is added to their details."
+  @callback subject(name :: term, Vdr.Options.t()) :: {id :: term, details :: map}
 
   @spec new_report() :: report
   def new_report, do: %{link: :connecting, attempts: 0, links: 0, last_error: nil}

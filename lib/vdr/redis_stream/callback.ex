@@ -51,7 +51,7 @@ defmodule Vdr.RedisStream.Callback do
   @doc "Any other message to the replica's process, `{:EXIT, pid, reason}` of processes linked to it included."
   @callback handle_info(state, message :: term) :: {:noreply, state} | {:error, term}
 
-  @doc "The replica ends, for whatever reason."
+  @doc "The replica ends, for whatever reason. What goes wrong in here is logged."
   @callback handle_destroy(state) :: term
 
   @optional_callbacks handle_replication_start: 1,

@@ -15,19 +15,32 @@ defmodule Vdr.RedisStream.Replica do
   partial resync where the server can, and by a full sync otherwise.
 
     * **Order.** Commands come in batches, in the server's order, each once in the life of the process.
-    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD, HSET in chunks of at most 512 elements, then PEXPIREAT
-      (HPEXPIREAT for fields). Streams and modules' values are left out.
+    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD, HSET in chunks of at most 512 elements, XADD, XSETID, XGROUP and
+      XCLAIM for streams, then PEXPIREAT (HPEXPIREAT for fields). Values of modules are left out.
     * **Backpressure.** At most two batches of some 4096 commands are on their way to the callback. While it works the socket is not read
       any further and the server waits; acknowledgements go on.
     * **At least once.** The server is told of a command when `handle_commands` has returned. Who saves the position of the last batch
       (`c:Vdr.RedisStream.Callback.init/1`, `:initial`) goes on behind it after a restart.
+
+  ## What happens to the link
+
+  `handle_replication_start` and `handle_streaming_start` tell the handler where its commands come from. Whoever else wants to know of
+  breaks, refusals and failovers subscribes to `{Vdr.RedisStream.Replica, name}`, `name` being the option `:name`, or the callback module
+  when there is none:
+
+      :ok = Veidrodelis.subscribe({Vdr.RedisStream.Replica, MyIndex})
+
+  The messages are those of `Veidrodelis.subscribe/1`, but for `:ready`, and their details have the replica's `:pid`. A handler may
+  subscribe in its `init/1`, and gets them in `handle_info/2`. The same goes to `:telemetry` and to the log.
 
   The guide `docs/handlers.md` has worked handlers, and tells what `:only` means for commands that read other keys.
   """
 
   use GenServer
 
-  alias Vdr.{Native, Options}
+  require Logger
+
+  alias Vdr.{Events, Native, Options}
   alias Vdr.RedisStream.{CommandFilter, Standing}
 
   @enforce_keys [:options, :module, :callback, :tag, :native, :link]
@@ -285,7 +298,17 @@ defmodule Vdr.RedisStream.Replica do
       Process.exit(pid, :shutdown)
     end
 
-    if implements?(state, :handle_destroy, 1), do: run(state, :handle_destroy, [state.callback])
+    if implements?(state, :handle_destroy, 1), do: destroy(state)
+    {id, details} = Standing.subject(self(), state.options)
+    Events.emit(id, :stopped, details)
+  end
+
+  # The reason for which we end is what a supervisor is to see, not what went wrong in tidying up.
+  defp destroy(state) do
+    state.module.handle_destroy(state.callback)
+  catch
+    kind, reason ->
+      Logger.error("#{inspect(state.module)}.handle_destroy/1: #{Exception.format(kind, reason, __STACKTRACE__)}")
   end
 
   # The callback's state is its own affair in a crash report; the options hold no more than they show anyway.

@@ -5,7 +5,7 @@ defmodule Vdr.RedisStream.ReplicaCommand do
     * `db` - the database that it was written in
     * `command` - its name as an atom, then its arguments, numbers as numbers and repeated groups as one list:
       `{:set, key, value}`, `{:hset, key, [{field, value}]}`, `{:del, [key]}`. One that the library does not know is
-      `{:generic, [name | arguments]}`. Options of SET are in `raw_command` only.
+      `{:generic, [name | arguments]}`. Options of SET and XADD are in `raw_command` only.
     * `raw_command` - always `{:generic, [name | arguments]}`, as received
     * `affected_keys` - the keys that it may change; `:all` when that may be any key: FLUSHDB, FLUSHALL, SWAPDB, and
       commands that the library does not know. A key that MOVE, or COPY with DB, changes in another database stands here, too.

@@ -54,5 +54,5 @@ defmodule Vdr.RedisStream.Standing do
 
   # No instance's id: who subscribed to an instance hears of that one alone.
   @impl Owner
-  def subject(_replica, options), do: {Vdr.RedisStream.Replica, options.id}
+  def subject(replica, options), do: {{Vdr.RedisStream.Replica, options.id}, %{pid: replica}}
 end

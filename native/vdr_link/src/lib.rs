@@ -23,7 +23,7 @@ mod transport;
 
 pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
-pub use mirror::MirrorSink;
+pub use mirror::{Company, MirrorSink};
 pub use observer::{LinkState, Observer};
 pub use runtime::{LinkHandle, spawn};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};

@@ -9,57 +9,97 @@ use vdr_core::handshake::{Position, Retry};
 use vdr_core::mirror::{Fault, Mirror};
 use vdr_core::rdb::Progress;
 
-/// Feeds a mirror that outlives the link. Only one link feeds it at a time, so the lock is free whenever it is asked for.
-pub struct MirrorSink {
-    mirror: Arc<Mutex<Mirror>>,
+/// Who goes along with a link that feeds a mirror.
+pub trait Company: Send + 'static {
+    /// Whether this link is still the one that feeds. Asked under the mirror's lock, so that nothing of an old link comes
+    /// between what a new one has read and done.
+    fn is_current(&self) -> bool {
+        true
+    }
+
+    /// The link begins.
+    fn begins(&self, _mirror: &mut Mirror) {}
+
+    /// The mirror has been given something that may be seen, or has refused it.
+    fn fed(&mut self) {}
 }
 
-impl MirrorSink {
-    pub fn new(mirror: Arc<Mutex<Mirror>>) -> Self {
-        MirrorSink { mirror }
+/// Nobody.
+impl Company for () {}
+
+/// Feeds a mirror that outlives the link. Only one link feeds it at a time, so the lock is free whenever it is asked for.
+pub struct MirrorSink<C = ()> {
+    mirror: Arc<Mutex<Mirror>>,
+    company: C,
+}
+
+impl<C: Company> MirrorSink<C> {
+    pub fn new(mirror: Arc<Mutex<Mirror>>, company: C) -> Self {
+        MirrorSink { mirror, company }
+    }
+
+    /// Works on the mirror, unless it is another link's by now.
+    fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
+        let mut mirror = self.mirror.lock();
+        self.company.is_current().then(|| work(&mut mirror))
+    }
+
+    /// As [`MirrorSink::mirror`], for what can fail.
+    fn feed<T>(&self, work: impl FnOnce(&mut Mirror) -> Result<T, Fault>) -> Result<T, SinkError> {
+        Ok(self.mirror(work).ok_or_else(|| SinkError::soon("superseded", ""))??)
     }
 }
 
-impl Sink for MirrorSink {
+impl<C: Company> Sink for MirrorSink<C> {
     fn position(&self) -> Option<Position> {
-        let (replication_id, offset) = self.mirror.lock().position()?;
+        let (replication_id, offset) = self.mirror(|mirror| {
+            // The link before may not have had the time to say so.
+            mirror.ended();
+            self.company.begins(mirror);
+            mirror.position()
+        })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
     }
 
     fn continued(&mut self, replication_id: &str) {
-        self.mirror.lock().continued(replication_id);
+        self.mirror(|mirror| mirror.continued(replication_id));
+        self.company.fed();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.mirror.lock().sync_started(replication_id, offset);
+        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        Ok(match self.mirror.lock().rdb(bytes)? {
+        Ok(match self.feed(|mirror| mirror.rdb(bytes))? {
             Progress::More => RdbStep::More,
             Progress::Done { consumed } => RdbStep::Done { consumed },
         })
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        Ok(self.mirror.lock().sync_finished(now_ms())?)
+        let finished = self.feed(|mirror| mirror.sync_finished(now_ms()));
+        self.company.fed();
+        finished
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
-        let ack_wanted = self.mirror.lock().stream(input, now_ms())?;
-        Ok(StreamStep { ack_wanted, left: false })
+        let fed = self.feed(|mirror| mirror.stream(input, now_ms()));
+        self.company.fed();
+        fed.map(|ack_wanted| StreamStep { ack_wanted, left: false })
     }
 
     fn applied(&self) -> u64 {
-        self.mirror.lock().applied()
+        self.mirror(|mirror| mirror.applied()).unwrap_or(0)
     }
 
     fn tick(&mut self) {
-        self.mirror.lock().tick(now_ms());
+        self.mirror(|mirror| mirror.tick(now_ms()));
+        self.company.fed();
     }
 
     fn ended(&mut self) {
-        self.mirror.lock().ended();
+        self.mirror(Mirror::ended);
     }
 }
 

@@ -33,24 +33,7 @@ fn refused(source: &str, kind: Kind, message: &str) {
 /// The first script of the README, to the letter.
 #[test]
 fn the_leaderboard_script_walks_the_whole_sorted_set() {
-    let script = "\
-local timeline = {}
-local batch_size = 10
-local batch = ts.zfirst('leaderboard', batch_size)
-
-while #batch > 0 do
-  for i = 1, #batch do
-    local item = batch[i]
-    local score = item[1]
-    local member = item[2]
-    table.insert(timeline, {member, score})
-  end
-
-  local last_member = batch[#batch][2]
-  batch = ts.znext('leaderboard', last_member, batch_size)
-end
-return timeline
-";
+    let script = include_str!("../../../test/fixtures/leaderboard.lua");
     let answer = run_with(&Engine::new(), &subject(25), script, &[], &[], Limits::default()).unwrap();
     let expected = (0..25).map(|i| {
         let score = if i < 3 { LuaValue::Float(i as f64 + 0.5) } else { LuaValue::Int(i) };

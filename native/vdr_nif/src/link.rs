@@ -6,7 +6,6 @@ use crate::source::now_ms;
 use crate::store::Inner;
 use crate::terms;
 use crate::watcher::Recipient;
-use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +13,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 use vdr_core::mirror::{Mirror, OnUnknown};
-use vdr_core::rdb::Progress;
-use vdr_link::{Endpoint, LinkEnd, LinkState, Observer, Position, RdbStep, Role, Sink, SinkError, StreamStep};
+use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
 
 /// How old data may be that is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +158,12 @@ impl Reporter {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> Feed {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> MirrorSink<Teller> {
         let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
-        let (recipient, told_unknown) = (self.recipient.clone(), HashSet::new());
-        Feed { inner, endpoint, link: self.link, recipient, told_ready: false, told_given_up, told_unknown, on_unknown }
+        let (mirror, recipient, told_unknown) = (inner.mirror.clone(), self.recipient.clone(), HashSet::new());
+        let (link, told_ready) = (self.link, false);
+        let teller = Teller { inner, endpoint, link, recipient, told_ready, told_given_up, told_unknown, on_unknown };
+        MirrorSink::new(mirror, teller)
     }
 }
 
@@ -195,9 +195,8 @@ impl Observer for Reporter {
     }
 }
 
-/// Feeds the mirror of an instance, as long as this is its link: which is looked up under the mirror's lock, so that nothing of
-/// an old link comes between what a new one has read and done.
-pub struct Feed {
+/// What the link of an instance tells of the mirror that it feeds.
+pub struct Teller {
     inner: Arc<Inner>,
     endpoint: Endpoint,
     link: u64,
@@ -210,36 +209,26 @@ pub struct Feed {
     on_unknown: OnUnknown,
 }
 
-impl Feed {
-    /// Works on the mirror, unless it is another link's by now.
-    fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
-        let mut mirror = self.inner.mirror.lock();
-        self.inner.seat.is_current(self.link).then(|| work(&mut mirror))
-    }
-
-    fn follows(&self) {
-        *self.inner.followed.lock() = Some(self.endpoint.clone());
-    }
-
-    /// Tells what has come to be by what the mirror was just given.
-    fn tell(&mut self) {
+impl Teller {
+    fn tell_given_up(&mut self) {
         let given_up = self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         if given_up != self.told_given_up {
             self.told_given_up = given_up;
             self.recipient.send(terms::guard_given_up);
         }
+    }
+
+    fn tell_ready(&mut self) {
         if !self.told_ready && self.inner.shared.live.load().is_some() {
             self.told_ready = true;
             // Who is told must not be refused.
-            if self.inner.seat.is_current(self.link) {
+            if self.is_current() {
                 self.inner.seat.standing.fresh();
             }
             self.recipient.send(terms::ready);
         }
     }
-}
 
-impl Feed {
     /// Tells each name once: who logs or counts them need not look at the counters.
     fn tell_unknown(&mut self) {
         let unknown = self.inner.shared.status.unknown_commands.lock();
@@ -254,67 +243,22 @@ impl Feed {
     }
 }
 
-fn superseded() -> SinkError {
-    SinkError::soon("superseded", "")
-}
-
-impl Sink for Feed {
-    fn position(&self) -> Option<Position> {
-        let (replication_id, offset) = self.mirror(|mirror| {
-            // The link before may not have had the time to say so.
-            mirror.ended();
-            mirror.set_on_unknown(self.on_unknown);
-            if self.inner.followed.lock().as_ref() != Some(&self.endpoint) {
-                mirror.moved();
-            }
-            mirror.position()
-        })??;
-        Some(Position { replication_id: replication_id.to_string(), offset })
+impl Company for Teller {
+    fn is_current(&self) -> bool {
+        self.inner.seat.is_current(self.link)
     }
 
-    fn continued(&mut self, replication_id: &str) {
-        self.mirror(|mirror| {
-            mirror.continued(replication_id);
-            self.follows();
-        });
-        self.tell();
-    }
-
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
-    }
-
-    fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        match self.mirror(|mirror| mirror.rdb(bytes)).ok_or_else(superseded)?? {
-            Progress::More => Ok(RdbStep::More),
-            Progress::Done { consumed } => Ok(RdbStep::Done { consumed }),
+    fn begins(&self, mirror: &mut Mirror) {
+        mirror.set_on_unknown(self.on_unknown);
+        let before = self.inner.followed.lock().replace(self.endpoint.clone());
+        if before.as_ref() != Some(&self.endpoint) {
+            mirror.moved();
         }
     }
 
-    fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.mirror(|mirror| mirror.sync_finished(now_ms()).map(|()| self.follows())).ok_or_else(superseded)??;
-        self.tell();
-        Ok(())
-    }
-
-    fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
-        let step = self.mirror(|mirror| mirror.stream(input, now_ms())).ok_or_else(superseded)?;
+    fn fed(&mut self) {
         self.tell_unknown();
-        let ack_wanted = step?;
-        self.tell();
-        Ok(StreamStep { ack_wanted, left: false })
-    }
-
-    fn applied(&self) -> u64 {
-        self.mirror(|mirror| mirror.applied()).unwrap_or(0)
-    }
-
-    fn tick(&mut self) {
-        self.mirror(|mirror| mirror.tick(now_ms()));
-        self.tell();
-    }
-
-    fn ended(&mut self) {
-        self.mirror(Mirror::ended);
+        self.tell_given_up();
+        self.tell_ready();
     }
 }

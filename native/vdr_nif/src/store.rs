@@ -23,8 +23,8 @@ pub struct Store {
 /// What the instance's links hold, too.
 pub struct Inner {
     pub shared: Shared,
-    pub mirror: Mutex<Mirror>,
-    /// Whose data the mirror has. Taken under the mirror's lock.
+    pub mirror: Arc<Mutex<Mirror>>,
+    /// To whom the last link was that came as far as asking for data.
     pub followed: Mutex<Option<Endpoint>>,
     pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
@@ -43,7 +43,7 @@ impl Store {
         }
         let inner = Inner {
             shared,
-            mirror: Mutex::new(mirror),
+            mirror: Arc::new(Mutex::new(mirror)),
             followed: Mutex::default(),
             seat: Arc::new(Seat::new(stale_reads)),
             processes: Mutex::default(),

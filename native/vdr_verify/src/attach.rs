@@ -1,5 +1,6 @@
 //! A mirror attached to a server, every state of it kept by offset for a while.
 
+use crate::filtered::Filtered;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use vdr_core::handshake::Position;
 use vdr_core::live::Snapshot;
 use vdr_core::mirror::{Mirror, Shared};
+use vdr_core::only::Only;
 use vdr_core::resp::Decoder;
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
 use vdr_testkit::Command;
@@ -24,6 +26,8 @@ pub struct History {
     pub commands: u64,
     pub full_syncs: u64,
     pub ends: Vec<String>,
+    /// Only framewise: in a batch not every state is seen.
+    pub filtered: Option<Filtered>,
 }
 
 impl History {
@@ -70,13 +74,16 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// `framewise` publishes after each command, so that every offset can be asked for; otherwise batches are as they come.
-    pub fn new(port: u16, framewise: bool) -> io::Result<Self> {
+    /// `framewise` publishes after each command, so that every offset can be asked for, and holds what the stream makes of a
+    /// part against the whole; otherwise batches are as they come.
+    pub fn new(port: u16, framewise: bool, only: &Only) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
+        let filtered = framewise.then(|| Filtered::new(only.clone()));
+        let history = History { filtered, ..History::default() };
         let mut attached = Attached {
             shared,
-            history: Arc::default(),
+            history: Arc::new(Mutex::new(history)),
             mirror: Arc::new(Mutex::new(mirror)),
             port,
             framewise,
@@ -94,7 +101,7 @@ impl Attached {
         let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port });
         config.ack_interval = Duration::from_millis(100);
         let sink = Recorder {
-            sink: MirrorSink::new(self.mirror.clone()),
+            sink: MirrorSink::new(self.mirror.clone(), ()),
             shared: self.shared.clone(),
             history: self.history.clone(),
             decoder: Decoder::new(),
@@ -102,6 +109,11 @@ impl Attached {
         };
         self.link = Some(vdr_link::spawn(config, sink, Ends(self.history.clone()))?);
         Ok(())
+    }
+
+    /// What a filter made wrong, if it did.
+    pub fn filter_was_wrong(&self) -> Option<String> {
+        self.history.lock().filtered.as_ref()?.wrong.clone()
     }
 
     /// The state at exactly this offset; None when it does not come in time, or was passed over.
@@ -131,6 +143,13 @@ struct Recorder {
 }
 
 impl Recorder {
+    fn filter(&mut self, args: &[&[u8]], len: usize) {
+        let mut history = self.history.lock();
+        if let Some(filtered) = &mut history.filtered {
+            filtered.command(args, len, self.sink.applied(), self.shared.live.snapshot().as_deref());
+        }
+    }
+
     fn record(&mut self, input: &[u8], whole_len: usize) {
         let command: Command = self.decoder.args(input).map(<[u8]>::to_vec).collect();
         let mut history = self.history.lock();
@@ -150,6 +169,7 @@ impl Sink for Recorder {
 
     fn continued(&mut self, replication_id: &str) {
         self.decoder = Decoder::new();
+        self.history.lock().filtered.iter_mut().for_each(Filtered::continued);
         self.sink.continued(replication_id);
     }
 
@@ -166,6 +186,7 @@ impl Sink for Recorder {
         self.sink.sync_finished()?;
         let mut history = self.history.lock();
         history.full_syncs += 1;
+        history.filtered.iter_mut().for_each(Filtered::sync);
         history.states.clear();
         history.keep(self.shared.live.snapshot());
         Ok(())
@@ -182,8 +203,10 @@ impl Sink for Recorder {
             let frame = self.decoder.decode(input).map_err(|error| SinkError::soon("protocol", error.to_string()))?;
             let Some(frame) = frame else { return Ok(step) };
             self.record(input, frame.len);
+            let args: Vec<Vec<u8>> = self.decoder.args(input).map(<[u8]>::to_vec).collect();
             let mut one = input.split_to(frame.skipped + frame.len);
             step.ack_wanted |= self.sink.stream(&mut one)?.ack_wanted;
+            self.filter(&args.iter().map(Vec::as_slice).collect::<Vec<_>>(), frame.skipped + frame.len);
             self.history.lock().keep(self.shared.live.snapshot());
         }
     }

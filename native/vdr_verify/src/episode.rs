@@ -3,6 +3,7 @@
 use crate::attach::Attached;
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
+use crate::filtered;
 use crate::generate::{DATABASES, Generator, Unit};
 use crate::settings::{self, Setting};
 use fastrand::Rng;
@@ -11,6 +12,7 @@ use std::io;
 use std::thread;
 use vdr_core::digest::{self, Dialect};
 use vdr_core::live::Snapshot;
+use vdr_core::only::Only;
 use vdr_testkit::{Binary, Client, Command, Reply, Server, command};
 
 /// Little enough that programs run into it, enough that the server can work.
@@ -30,6 +32,9 @@ pub struct Tally {
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub checks: u64,
+    /// Commands that went through a filter, and how many of them asked for a full sync.
+    pub filtered: u64,
+    pub asked_for: u64,
     /// Servers that died of a program.
     pub crashes: u64,
     pub divergences: u64,
@@ -49,6 +54,7 @@ impl fmt::Display for Tally {
 pub struct Divergence {
     pub report: String,
     pub settings: Vec<Setting>,
+    pub only: Only,
     pub units: Vec<Unit>,
 }
 
@@ -179,9 +185,10 @@ impl Episode<'_> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
         let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
+        let only = filtered::choose(&mut rng);
         let mut generator = Generator::new(self.seed, run.has_field_expiry()?, negative_zero);
         let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
-        let outcome = self.program(&mut rng, &mut run, &units, tally);
+        let outcome = self.program(&mut rng, &mut run, &units, &only, tally);
         let (bad, sent) = match outcome {
             Ok(outcome) => outcome,
             // A server may have bugs of its own.
@@ -193,7 +200,7 @@ impl Episode<'_> {
             }
             Err(error) => return Err(error),
         };
-        Ok(bad.map(|report| Divergence { report, settings, units: units.into_iter().take(sent).collect() }))
+        Ok(bad.map(|report| Divergence { report, settings, only, units: units.into_iter().take(sent).collect() }))
     }
 
     /// Sends the units, and answers what was wrong after how many of them.
@@ -202,12 +209,13 @@ impl Episode<'_> {
         rng: &mut Rng,
         run: &mut Run,
         units: &[Unit],
+        only: &Only,
         tally: &mut Tally,
     ) -> io::Result<(Option<String>, usize)> {
         if rng.u8(0..4) == 0 {
             run.limit_memory()?;
         }
-        let mut attached = Attached::new(run.server.port, rng.bool())?;
+        let mut attached = Attached::new(run.server.port, rng.bool(), only)?;
         let mut sent = 0;
         let mut bad = None;
         while sent < units.len() && bad.is_none() {
@@ -223,7 +231,7 @@ impl Episode<'_> {
             }
             sent = next;
             if bad.is_none() {
-                bad = self.disturb_or_check(rng, run, &mut attached, tally)?;
+                bad = self.disturb_or_check(rng, run, &mut attached, only, tally)?;
             }
         }
         if bad.is_none() {
@@ -238,13 +246,14 @@ impl Episode<'_> {
         rng: &mut Rng,
         run: &mut Run,
         attached: &mut Attached,
+        only: &Only,
         tally: &mut Tally,
     ) -> io::Result<Option<String>> {
         match rng.u32(0..11) {
             // A new mirror: a full sync in the middle of everything.
             0 => {
                 note(tally, attached);
-                *attached = Attached::new(run.server.port, rng.bool())?;
+                *attached = Attached::new(run.server.port, rng.bool(), only)?;
             }
             // Cut off: it goes on by partial resync.
             1 => {
@@ -271,6 +280,9 @@ impl Episode<'_> {
     ) -> io::Result<Option<String>> {
         let equal = run.equal(attached)?;
         tally.checks += 1;
+        if let Some(wrong) = attached.filter_was_wrong() {
+            return Ok(Some(wrong));
+        }
         if equal == Some(true) && !deep {
             return Ok(None);
         }
@@ -310,6 +322,10 @@ fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec
 fn note(tally: &mut Tally, attached: &Attached) {
     use std::sync::atomic::Ordering::Relaxed;
     let status = &attached.shared.status;
+    if let Some(filtered) = &attached.history.lock().filtered {
+        tally.filtered += filtered.commands;
+        tally.asked_for += filtered.full_syncs;
+    }
     tally.commands += attached.history.lock().commands.max(status.commands_applied.load(Relaxed));
     tally.full_syncs += status.full_syncs.load(Relaxed);
     tally.partial_syncs += status.partial_syncs.load(Relaxed);

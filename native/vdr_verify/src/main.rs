@@ -9,6 +9,7 @@
 mod attach;
 mod compare;
 mod episode;
+mod filtered;
 mod generate;
 mod settings;
 mod shrink;
@@ -89,8 +90,8 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         round += 1;
     }
     println!(
-        "verify: {round} programs on each server, {} partial syncs, {} servers crashed",
-        tally.partial_syncs, tally.crashes
+        "verify: {round} programs on each server, {} partial syncs, {} servers crashed; through filters {} commands, {} full syncs asked for",
+        tally.partial_syncs, tally.crashes, tally.filtered, tally.asked_for
     );
     println!("{tally}");
     Ok(0)

@@ -6,6 +6,7 @@ use crate::generate::{Generator, Unit};
 use crate::settings::Setting;
 use std::io;
 use std::time::{Duration, Instant};
+use vdr_core::only::Only;
 use vdr_testkit::Binary;
 
 /// How long to look for a shorter program.
@@ -23,16 +24,18 @@ enum Attach {
 struct Shrinker<'a> {
     binary: &'a Binary,
     settings: &'a [Setting],
+    only: &'a Only,
     attach: Attach,
     start: Instant,
 }
 
 /// The shortest program that was found, for people; says so when the divergence does not come again.
 pub fn shrink(binary: &Binary, divergence: Divergence) -> String {
-    let Divergence { settings, mut units, .. } = divergence;
+    let Divergence { settings, only, mut units, .. } = divergence;
     let shrinkers = [Attach::Before, Attach::After].map(|attach| Shrinker {
         binary,
         settings: &settings,
+        only: &only,
         attach,
         start: Instant::now(),
     });
@@ -99,7 +102,7 @@ impl Shrinker<'_> {
         if let Attach::After = self.attach {
             run.send(units)?;
         }
-        let mut attached = Attached::new(run.server.port, true)?;
+        let mut attached = Attached::new(run.server.port, true, self.only)?;
         while attached.shared.live.snapshot().is_none() {
             std::thread::sleep(Duration::from_millis(5));
             attached.ensure_link()?;
@@ -112,6 +115,6 @@ impl Shrinker<'_> {
         }
         let equal = run.equal(&mut attached)?;
         let diverged = attached.history.lock().ends.iter().any(|end| end.contains("diverged"));
-        Ok(equal != Some(true) || diverged)
+        Ok(equal != Some(true) || diverged || attached.filter_was_wrong().is_some())
     }
 }

@@ -58,19 +58,27 @@ fn of_server(full: Vec<Reply>, entries_read: bool) -> String {
         };
         text += &format!(
             " | {} {} read {read}:",
-            group.text("name").as_bytes().escape_ascii(),
+            group.get("name").map(escaped).unwrap_or_default(),
             group.text("last-delivered-id")
         );
         for entry in group.items("pending") {
-            let [id, consumer, at_ms, deliveries] = <[String; 4]>::try_from(texts(entry)).unwrap_or_default();
-            text += &format!(" {id}>{}@{at_ms}x{deliveries}", consumer.as_bytes().escape_ascii());
+            let [id, consumer, at_ms, deliveries] = <[String; 4]>::try_from(escaped_items(entry)).unwrap_or_default();
+            text += &format!(" {id}>{consumer}@{at_ms}x{deliveries}");
         }
     }
     text
 }
 
-fn texts(reply: Reply) -> Vec<String> {
-    reply.items().iter().map(Reply::text).collect()
+fn escaped_items(reply: Reply) -> Vec<String> {
+    reply.items().iter().map(escaped).collect()
+}
+
+/// Names are any bytes.
+fn escaped(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(Some(bytes)) => bytes.escape_ascii().to_string(),
+        other => other.text(),
+    }
 }
 
 /// A map as a list of names and values.

@@ -1,13 +1,15 @@
 //! A full sync as commands: each key as the writes that would make it, a large one in many.
 //!
 //! ```text
-//! list  RPUSH k e1 .. en   RPUSH k ..   PEXPIREAT k ms
+//! list    RPUSH k e1 .. en   RPUSH k ..                              PEXPIREAT k ms
+//! stream  XADD k id f v      XADD k ..   XSETID k ..   XGROUP ..     PEXPIREAT k ms      see `streams`
 //! ```
 
 use super::Batch;
+use super::streams::Groups;
 use crate::keyspace::Expiry;
 use crate::only::Only;
-use crate::rdb::{Element, KeyHeader, Seen, Visit, Want, note_aux};
+use crate::rdb::{Element, Fault, KeyHeader, Seen, Visit, Want, note_aux, stream};
 use crate::value::Kind;
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub struct Chunks {
     open: Option<Open>,
     /// Fields that expire, of the command being made.
     expiring: Vec<(i64, Vec<u8>)>,
+    groups: Groups,
     batch: Batch,
 }
 
@@ -54,6 +57,7 @@ impl Chunks {
             wanted: false,
             open: None,
             expiring: Vec::new(),
+            groups: Groups::default(),
             batch: Batch::default(),
         }
     }
@@ -118,9 +122,9 @@ impl Visit for Chunks {
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        let readable = !matches!(header.kind, Kind::Stream | Kind::Other);
         let only = self.only.as_ref();
-        self.wanted = readable && only.is_none_or(|only| only.keeps(header.db, header.key, header.kind));
+        self.wanted =
+            header.kind != Kind::Other && only.is_none_or(|only| only.keeps(header.db, header.key, header.kind));
         if !self.wanted {
             return Want::Skip;
         }
@@ -143,9 +147,22 @@ impl Visit for Chunks {
                 self.add(&[name, value]);
             }
             Element::Member { member, score } => self.add(&[score.to_string().as_bytes(), member]),
-            // Streams are left out.
-            Element::Entry { .. } => {}
+            // One command for each entry: there is none for several.
+            Element::Entry { id, fields } => {
+                let (first, id) = (self.batch.args.len(), id.to_string());
+                [&b"XADD"[..], &self.key, id.as_bytes()].into_iter().for_each(|word| self.batch.arg(word));
+                fields.for_each(|name, value| [name, value].into_iter().for_each(|word| self.batch.arg(word)));
+                self.batch.close(self.db, self.offset, first);
+            }
         }
+    }
+
+    fn stream_part(&mut self, part: stream::Part<'_>) -> Result<(), Fault> {
+        if !self.wanted {
+            return Ok(());
+        }
+        let Chunks { db, offset, key, batch, groups, .. } = self;
+        groups.part(part, key, &mut |words| batch.push(*db, *offset, None, words.iter().copied()))
     }
 
     fn end_key(&mut self) {
@@ -153,6 +170,7 @@ impl Visit for Chunks {
             return;
         }
         self.close();
+        self.groups = Groups::default();
         self.seen.keys += 1;
         if let Some(at_ms) = self.expiry.get() {
             let at_ms = at_ms.to_string();

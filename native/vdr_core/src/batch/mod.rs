@@ -10,6 +10,7 @@
 
 mod chunks;
 mod follower;
+mod streams;
 
 pub use chunks::{CHUNK_BYTES_MAX, CHUNK_ELEMENTS_MAX, Chunks};
 pub use follower::{Follower, Place, Taken, UNIT_BYTES_MAX, UNIT_COMMANDS_MAX};

@@ -253,7 +253,7 @@ fn radius_touches(db: u32, args: &[&[u8]], fixed: usize, touch: &mut dyn FnMut(T
 
 #[cfg(test)]
 mod tests {
-    use super::super::zsets_fixture::{Mirror, touched};
+    use super::super::harness::{Mirror, touched};
     use super::*;
 
     /// The example of the server's documentation.
@@ -267,7 +267,7 @@ mod tests {
     #[track_caller]
     fn stores(line: &str, expected: &str) {
         let mut mirror = sicily();
-        assert_eq!(mirror.write(line), Ok(()), "{line}");
+        assert_eq!(mirror.attempt(line), Ok(()), "{line}");
         let names: Vec<String> = mirror.members(b"d").into_iter().map(|(member, _)| member).collect();
         assert_eq!(names.join(" "), expected, "{line}");
     }
@@ -279,7 +279,7 @@ mod tests {
             "Agrigento=3479030013248308.0 Palermo=3479099956230698.0 Catania=3479447370796909.0"
         );
         let mut mirror = sicily();
-        assert_eq!(mirror.write("geoadd sicily nx ch 0 0 Palermo 0 0 Null"), Ok(()));
+        assert_eq!(mirror.attempt("geoadd sicily nx ch 0 0 Palermo 0 0 Null"), Ok(()));
         assert_eq!(mirror.members(b"sicily")[2].0, "Palermo");
         assert_eq!(mirror.members(b"sicily")[0], ("Null".to_string(), 3377699720527872.0));
     }
@@ -309,7 +309,7 @@ mod tests {
         let mut mirror = Mirror::after(&[&format!("geoadd g{}", near.collect::<String>())]);
         for (count, expected) in [("5", "m11 m12 m13 m14 m52"), ("7 desc", "m15 m16 m60 m61 m62 m63 m64")] {
             let line = format!("geosearchstore d g fromlonlat 1 1 byradius 1 km count {count}");
-            assert_eq!(mirror.write(&line), Ok(()));
+            assert_eq!(mirror.attempt(&line), Ok(()));
             let names: Vec<String> = mirror.members(b"d").into_iter().map(|(member, _)| member).collect();
             assert_eq!(names.join(" "), expected);
         }
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn distances_are_stored_in_the_unit_of_the_search() {
         let mut mirror = sicily();
-        assert_eq!(mirror.write("geosearchstore d sicily fromlonlat 15 37 byradius 200 km storedist"), Ok(()));
+        assert_eq!(mirror.attempt("geosearchstore d sicily fromlonlat 15 37 byradius 200 km storedist"), Ok(()));
         assert_eq!(
             mirror.show("d"),
             "Catania=56.4412578701582 Agrigento=130.42348706714702 Palermo=190.44242984775784"
@@ -335,9 +335,9 @@ mod tests {
             "georadiusbymember none x 1 parsec store str",
         ] {
             let mut mirror = sicily();
-            assert_eq!(mirror.write(line), Ok(()), "{line}");
-            assert!(mirror.keyspace().db(0).get(b"str").is_none(), "{line}");
-            mirror.refuses(line, ApplyError::Missing);
+            assert_eq!(mirror.attempt(line), Ok(()), "{line}");
+            assert!(mirror.keyspace.db(0).get(b"str").is_none(), "{line}");
+            mirror.fails(line, ApplyError::Missing);
         }
     }
 
@@ -351,9 +351,9 @@ mod tests {
     #[test]
     fn what_no_primary_sends_is_an_error() {
         let mut mirror = sicily();
-        mirror.refuses("geosearchstore d sicily frommember no byradius 1 m", ApplyError::Missing);
-        mirror.refuses("geosearchstore d sicily bypolygon 3 0 85 120 85 -120 85", ApplyError::OutOfRange);
-        mirror.refuses("geosearchstore d str fromlonlat 0 0 byradius 1 m", ApplyError::WrongType);
+        mirror.fails("geosearchstore d sicily frommember no byradius 1 m", ApplyError::Missing);
+        mirror.fails("geosearchstore d sicily bypolygon 3 0 85 120 85 -120 85", ApplyError::OutOfRange);
+        mirror.fails("geosearchstore d str fromlonlat 0 0 byradius 1 m", ApplyError::WrongType);
         for line in [
             "geoadd g 1 2",
             "geoadd g 200 2 m",
@@ -370,7 +370,7 @@ mod tests {
             "georadius sicily 0 0 1 m",
             "georadius sicily 0 0 1 m store",
         ] {
-            mirror.refuses(line, ApplyError::BadArguments);
+            mirror.fails(line, ApplyError::BadArguments);
         }
     }
 }

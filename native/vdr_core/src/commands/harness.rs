@@ -2,6 +2,7 @@
 
 use super::{Apply, ApplyError, Arg, Field, ReadError, Reply, Touch, Words, Written};
 use crate::keyspace::{Expiry, Keyspace};
+use crate::value::ValueRef;
 
 /// A mirror of one database without a primary. Commands are words parted by blanks; `''` is the empty word.
 pub struct Mirror {
@@ -12,6 +13,13 @@ pub struct Mirror {
 impl Mirror {
     pub fn new() -> Self {
         Mirror { keyspace: Keyspace::default(), now_ms: 1_000_000 }
+    }
+
+    /// After these commands, which must succeed.
+    pub fn after(commands: &[&str]) -> Self {
+        let mut mirror = Mirror::new();
+        mirror.run(commands);
+        mirror
     }
 
     pub fn apply(&mut self, args: &[&[u8]]) -> Written {
@@ -57,8 +65,26 @@ impl Mirror {
     pub fn elements(&self, command: &str) -> usize {
         let args: Vec<Arg<'_>> = command.split(' ').map(arg).collect();
         let Some(Arg::Bytes(name)) = args.first() else { panic!("no name") };
-        let row = super::read(std::str::from_utf8(name).unwrap()).unwrap();
-        row.elements(self.keyspace.view(0, self.now_ms), &args[1..])
+        self.cost(std::str::from_utf8(name).unwrap(), &args[1..])
+    }
+
+    pub fn cost(&self, name: &str, args: &[Arg<'_>]) -> usize {
+        super::read(name).unwrap().elements(self.keyspace.view(0, self.now_ms), args)
+    }
+
+    /// A sorted set as `member=score` words in order; a dash for a missing key.
+    pub fn show(&self, key: &str) -> String {
+        let members = self.members(key.as_bytes());
+        let words: Vec<String> = members.iter().map(|(member, score)| format!("{member}={score:?}")).collect();
+        if words.is_empty() { "-".into() } else { words.join(" ") }
+    }
+
+    /// The members of a sorted set in order; none for a missing key. That a key that is there has some is asserted.
+    pub fn members(&self, key: &[u8]) -> Vec<(String, f64)> {
+        let Some(entry) = self.keyspace.db(0).get(key) else { return Vec::new() };
+        let ValueRef::ZSet(zset) = entry.value() else { panic!("another type") };
+        assert!(!zset.is_empty(), "the server keeps no empty sorted set");
+        zset.iter().map(|(member, score)| (String::from_utf8_lossy(member).into_owned(), score.get())).collect()
     }
 
     pub fn expire(&mut self, key: &str, at_ms: i64) {
@@ -114,7 +140,7 @@ fn text(reply: &Reply<'_>) -> String {
 }
 
 pub fn split(command: &str) -> Vec<&[u8]> {
-    command.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
+    command.split_whitespace().map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
 }
 
 /// The keys that a write touches, in order.

@@ -34,8 +34,6 @@ mod tuple;
 mod write;
 mod zsets;
 #[cfg(test)]
-mod zsets_fixture;
-#[cfg(test)]
 mod zsets_model;
 mod zsets_stores;
 mod zsets_writes;

@@ -263,7 +263,7 @@ fn before<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadErr
 
 #[cfg(test)]
 mod tests {
-    use super::super::zsets_fixture::Mirror;
+    use super::super::harness::Mirror;
     use super::super::{Arg, ReadError, Reply};
 
     fn five() -> Mirror {

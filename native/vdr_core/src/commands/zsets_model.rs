@@ -1,6 +1,6 @@
 //! Random writes, compared after each with a model of maps and sorts that knows no structure of ours.
 
-use super::zsets_fixture::Mirror;
+use super::harness::Mirror;
 use super::{ApplyError, Arg, Reply};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -171,9 +171,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn random_writes_leave_what_a_naive_model_holds(actions in prop::collection::vec(action(), 1..60)) {
-        let (mut mirror, mut model) = (Mirror::default(), Model::new());
+        let (mut mirror, mut model) = (Mirror::new(), Model::new());
         for action in actions {
-            prop_assert_eq!(mirror.write(&action.line()), action.run(&mut model), "{:?}", action);
+            prop_assert_eq!(mirror.attempt(&action.line()), action.run(&mut model), "{:?}", action);
             for key in KEYS {
                 let expected = ordered(&model, key);
                 prop_assert_eq!(&mirror.members(key.as_bytes()), &expected, "{:?} of {}", action, key);

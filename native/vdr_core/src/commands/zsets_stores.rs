@@ -304,21 +304,21 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 #[cfg(test)]
 mod tests {
-    use super::super::zsets_fixture::Mirror;
+    use super::super::harness::Mirror;
     use super::*;
 
     fn mirror() -> Mirror {
         let mut mirror =
             Mirror::after(&["zadd a 1 x 2 y", "zadd b 10 x 20 y 30 z", "zadd inf inf x -inf y", "set str v"]);
         let set: Set = ["x", "w"].into_iter().map(Blob::from).collect();
-        mirror.keyspace().db_mut(0).insert(b"s", crate::keyspace::Entry::new(set));
+        mirror.keyspace.db_mut(0).insert(b"s", crate::keyspace::Entry::new(set));
         mirror
     }
 
     #[track_caller]
     fn stores(line: &str, expected: &str) {
         let mut mirror = mirror();
-        assert_eq!(mirror.write(line), Ok(()), "{line}");
+        assert_eq!(mirror.attempt(line), Ok(()), "{line}");
         assert_eq!(mirror.show("d"), expected, "{line}");
     }
 
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn sums_are_taken_by_ascending_cardinality() {
         let mut mirror = Mirror::after(&["zadd big 1e16 x 0 y 0 z", "zadd mid 1 x 0 y", "zadd small 1 x"]);
-        assert_eq!(mirror.write("zunionstore d 3 big mid small"), Ok(()));
+        assert_eq!(mirror.attempt("zunionstore d 3 big mid small"), Ok(()));
         // As named, 1e16 would swallow each 1 alone.
         assert_eq!(mirror.members(b"d").last(), Some(&("x".to_string(), 1.0000000000000002e16)));
     }
@@ -374,18 +374,18 @@ mod tests {
     fn a_negative_offset_into_a_skiplist_is_not_guessed() {
         let mut mirror = mirror();
         let long = "x".repeat(65);
-        assert_eq!(mirror.write(&format!("zadd a 3 {long}")), Ok(()));
-        mirror.refuses("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
+        assert_eq!(mirror.attempt(&format!("zadd a 3 {long}")), Ok(()));
+        mirror.fails("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
     }
 
     #[test]
     fn a_result_replaces_whatever_was_there_and_its_expiry() {
         let mut mirror = mirror();
-        mirror.keyspace().db_mut(0).set_expiry(b"str", crate::keyspace::Expiry::at(5));
-        assert_eq!(mirror.write("zunionstore str 1 a"), Ok(()));
+        mirror.keyspace.db_mut(0).set_expiry(b"str", crate::keyspace::Expiry::at(5));
+        assert_eq!(mirror.attempt("zunionstore str 1 a"), Ok(()));
         assert_eq!(mirror.show("str"), "x=1.0 y=2.0");
-        assert!(!mirror.keyspace().db(0).get(b"str").unwrap().expiry().is_set());
-        assert_eq!(mirror.write("zunionstore a 2 a b"), Ok(()));
+        assert!(!mirror.keyspace.db(0).get(b"str").unwrap().expiry().is_set());
+        assert_eq!(mirror.attempt("zunionstore a 2 a b"), Ok(()));
         assert_eq!(mirror.show("a"), "x=11.0 y=22.0 z=30.0");
     }
 
@@ -400,9 +400,9 @@ mod tests {
             "zrangestore str none 0 -1",
         ] {
             let mut mirror = mirror();
-            assert_eq!(mirror.write(line), Ok(()), "{line}");
-            assert!(mirror.keyspace().db(0).get(b"str").is_none(), "{line}");
-            mirror.refuses(line, ApplyError::Missing);
+            assert_eq!(mirror.attempt(line), Ok(()), "{line}");
+            assert!(mirror.keyspace.db(0).get(b"str").is_none(), "{line}");
+            mirror.fails(line, ApplyError::Missing);
         }
     }
 
@@ -412,7 +412,7 @@ mod tests {
         for line in
             ["zunionstore d 2 a str", "zinterstore d 2 none str", "zdiffstore d 2 a str", "zrangestore d str 0 1"]
         {
-            mirror.refuses(line, ApplyError::WrongType);
+            mirror.fails(line, ApplyError::WrongType);
         }
         for line in [
             "zunionstore d 3 a b",
@@ -428,7 +428,7 @@ mod tests {
             "zrangestore d a 0 1 limit 0",
             "zrangestore d a 0 1 withscores",
         ] {
-            mirror.refuses(line, ApplyError::BadArguments);
+            mirror.fails(line, ApplyError::BadArguments);
         }
     }
 }

@@ -218,7 +218,7 @@ fn zmpop_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::zsets_fixture::{Mirror, touched};
+    use super::super::harness::{Mirror, touched};
     use super::*;
 
     /// What `z` is after these writes, the errors aside.
@@ -259,8 +259,8 @@ mod tests {
     fn increments_add_to_what_is_there() {
         leaves(&["zincrby z 1.5 a", "zincrby z -0.5 a", "zadd z incr 2 b"], "a=1.0 b=2.0");
         let mut mirror = Mirror::after(&["zadd z inf a"]);
-        mirror.refuses("zincrby z -inf a", ApplyError::NotANumber);
-        mirror.refuses("zadd z incr -inf a", ApplyError::NotANumber);
+        mirror.fails("zincrby z -inf a", ApplyError::NotANumber);
+        mirror.fails("zadd z incr -inf a", ApplyError::NotANumber);
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
             "zpopmax z 0",
             "zmpop 2 none other MIN",
         ] {
-            mirror.refuses(line, ApplyError::Missing);
+            mirror.fails(line, ApplyError::Missing);
         }
         assert_eq!(mirror.show("z"), "a=1.0");
     }
@@ -300,7 +300,7 @@ mod tests {
     fn another_type_and_arguments_that_no_primary_sends_are_errors() {
         let mut mirror = Mirror::after(&["set s x"]);
         for line in ["zadd s 1 a", "zincrby s 1 a", "zrem s a", "zpopmin s", "zmpop 1 s MIN", "zremrangebyrank s 0 1"] {
-            mirror.refuses(line, ApplyError::WrongType);
+            mirror.fails(line, ApplyError::WrongType);
         }
         for line in [
             "zadd z",
@@ -319,7 +319,7 @@ mod tests {
             "zmpop 1 z",
             "zmpop 2 z MIN",
         ] {
-            mirror.refuses(line, ApplyError::BadArguments);
+            mirror.fails(line, ApplyError::BadArguments);
         }
     }
 
@@ -333,9 +333,9 @@ mod tests {
     fn the_expiry_of_a_changed_key_stays() {
         let mut mirror = Mirror::after(&["zadd z 1 a"]);
         let expiry = crate::keyspace::Expiry::at(5);
-        mirror.keyspace().db_mut(0).set_expiry(b"z", expiry);
-        assert_eq!(mirror.write("zadd z 2 b"), Ok(()));
-        assert_eq!(mirror.keyspace().db(0).get(b"z").unwrap().expiry(), expiry);
+        mirror.keyspace.db_mut(0).set_expiry(b"z", expiry);
+        assert_eq!(mirror.attempt("zadd z 2 b"), Ok(()));
+        assert_eq!(mirror.keyspace.db(0).get(b"z").unwrap().expiry(), expiry);
     }
 
     /// That watchers are not told `{:generic, ...}`.

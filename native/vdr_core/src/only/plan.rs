@@ -40,6 +40,9 @@ const SETS_AS_SOURCES: &[&str] = &["zunionstore", "zinterstore", "zdiffstore"];
 /// Commands that change a key's expiry and do nothing when there is no such key.
 const EXPIRY: &[&str] = &["pexpireat", "expireat", "pexpire", "expire", "persist", "getex"];
 
+/// Commands that put a string in the place of anything, with a word that leaves the expiry of what was there.
+const EXPIRY_STAYS: &[&str] = &["set", "msetex"];
+
 /// What a command touches of the kept and of the rest.
 #[derive(Default)]
 struct Reach {
@@ -71,7 +74,10 @@ impl Only {
         }
         let run = if reach.others || self.kinds.is_some() { Plan::Strip } else { Plan::Run };
         let name = row.name;
-        if EACH_BY_ITSELF.contains(&name) {
+        if self.kinds.is_some() && EXPIRY_STAYS.contains(&name) && leaves_expiry(args) {
+            // Of what it replaces, the expiry is needed and the type is unknown.
+            if self.lacks_one(row, db, args, keyspace) { Plan::Missing } else { run }
+        } else if EACH_BY_ITSELF.contains(&name) {
             run
         } else if FROM_TO.contains(&name) {
             self.transfer(row, db, args, keyspace, run)
@@ -85,6 +91,17 @@ impl Only {
         } else {
             run
         }
+    }
+
+    /// Whether a key of ours that a command touches is not there.
+    fn lacks_one(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
+        let mut lacks = false;
+        commands::touched(row, db, args, &mut |touch| {
+            if let Touch::Key { db, key } = touch {
+                lacks |= self.has_place(db, key) && keyspace.db(db).get(key).is_none();
+            }
+        });
+        lacks
     }
 
     fn reach(&self, row: &Write, db: u32, args: &[&[u8]]) -> Reach {
@@ -136,6 +153,11 @@ impl Only {
         });
         elsewhere
     }
+}
+
+/// The word stands behind keys and values; one of those that looks like it costs a full sync.
+fn leaves_expiry(args: &[&[u8]]) -> bool {
+    args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"keepttl"))
 }
 
 /// Calls `source` with each key that a command reads, as its shape tells.

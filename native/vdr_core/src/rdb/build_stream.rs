@@ -1,10 +1,9 @@
 //! From the parts of a stream to the stream.
 
 use super::error::Fault;
-use super::stream::{Part, Totals};
+use super::stream::{Part, Totals, Unowned};
 use super::stream_node::Fields;
 use crate::blob::Blob;
-use crate::tree::Tree;
 use crate::value::Stream;
 use crate::value::stream::{Consumer, Group, Id};
 
@@ -16,8 +15,7 @@ pub(super) struct Streaming {
     name: Blob,
     group: Group,
     consumer: Blob,
-    /// Pending entries of the group, until a consumer owns them: when delivered, how often.
-    unowned: Tree<Id, (i64, u64)>,
+    unowned: Unowned,
 }
 
 impl Streaming {
@@ -28,29 +26,24 @@ impl Streaming {
     }
 
     pub fn part(&mut self, part: Part<'_>) -> Result<(), Fault> {
-        let mut room = Vec::new();
         match part {
             Part::Totals(totals) => self.totals(totals),
             Part::Group { name, last_id, entries_read } => {
-                self.name = Blob::new(name.text(&mut room)?.as_bytes());
+                self.name = Blob::new(&name.to_vec()?);
                 self.group = Group::new(last_id, entries_read.and_then(|read| u64::try_from(read).ok()));
             }
             Part::Pending { id, delivered_at_ms, deliveries } => {
-                if self.unowned.insert(id, (delivered_at_ms, deliveries)).is_some() {
-                    return Err(Fault::Corrupt("an entry is pending twice in one group"));
-                }
+                self.unowned.pending(id, delivered_at_ms, deliveries)?;
             }
             Part::Consumer { name, seen_at_ms, active_at_ms } => {
-                self.consumer = Blob::new(name.text(&mut room)?.as_bytes());
+                self.consumer = Blob::new(&name.to_vec()?);
                 let active_at_ms = active_at_ms.filter(|at_ms| *at_ms >= 0);
                 if !self.group.add_consumer(&self.consumer, Consumer::seen(seen_at_ms, active_at_ms)) {
                     return Err(Fault::Corrupt("a group has two consumers of one name"));
                 }
             }
             Part::Owned { id } => {
-                let pending = self.unowned.remove(|at| at.cmp(&id));
-                let (_, (delivered_at_ms, deliveries)) =
-                    pending.ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))?;
+                let (delivered_at_ms, deliveries) = self.unowned.owned(id)?;
                 self.group.assign(id, &self.consumer, delivered_at_ms, deliveries);
             }
             Part::GroupEnd => return self.end_group(),
@@ -70,9 +63,7 @@ impl Streaming {
     }
 
     fn end_group(&mut self) -> Result<(), Fault> {
-        if !self.unowned.is_empty() {
-            return Err(Fault::Corrupt("a pending entry belongs to no consumer"));
-        }
+        self.unowned.end()?;
         let (name, group) = (std::mem::take(&mut self.name), std::mem::take(&mut self.group));
         if self.stream.group(&name).is_some() {
             return Err(Fault::Corrupt("a stream has two groups of one name"));

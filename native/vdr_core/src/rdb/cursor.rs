@@ -127,6 +127,11 @@ pub enum Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
+    /// The string itself, as a copy.
+    pub fn to_vec(self) -> Result<Vec<u8>, Fault> {
+        Ok(self.text(&mut Vec::new())?.as_bytes().to_vec())
+    }
+
     /// The string itself; `room` takes what has to be unpacked.
     pub(super) fn text<'s>(self, room: &'s mut Vec<u8>) -> Result<Text<'s>, Fault>
     where

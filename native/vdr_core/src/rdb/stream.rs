@@ -5,7 +5,8 @@
 //! ```
 
 use super::cursor::{Cursor, Raw};
-use super::error::Halt;
+use super::error::{Fault, Halt};
+use crate::tree::Tree;
 use crate::value::stream::Id;
 use std::ops::ControlFlow;
 
@@ -72,6 +73,29 @@ pub struct History {
     pub first_id: Id,
     pub max_deleted_id: Id,
     pub entries_added: u64,
+}
+
+/// The pending entries of a group until a consumer owns them: when delivered, how often.
+#[derive(Default)]
+pub struct Unowned(Tree<Id, (i64, u64)>);
+
+impl Unowned {
+    pub fn pending(&mut self, id: Id, delivered_at_ms: i64, deliveries: u64) -> Result<(), Fault> {
+        match self.0.insert(id, (delivered_at_ms, deliveries)) {
+            None => Ok(()),
+            Some(_) => Err(Fault::Corrupt("an entry is pending twice in one group")),
+        }
+    }
+
+    pub fn owned(&mut self, id: Id) -> Result<(i64, u64), Fault> {
+        let pending = self.0.remove(|at| at.cmp(&id));
+        pending.map(|(_, told)| told).ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
+    }
+
+    /// The group is whole.
+    pub fn end(&self) -> Result<(), Fault> {
+        if self.0.is_empty() { Ok(()) } else { Err(Fault::Corrupt("a pending entry belongs to no consumer")) }
+    }
 }
 
 /// The layout's age: types 15, 19, 21, 26.

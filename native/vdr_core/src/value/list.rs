@@ -1,93 +1,112 @@
-//! Lists: a persistent vector, cheap at both ends and at any index.
+//! Lists: a few elements side by side, or a persistent vector, cheap at both ends and at any index.
 
 use crate::blob::Blob;
 use im::Vector;
+
+/// Most elements that stand side by side. The smallest vector takes room for 64.
+const SMALL_MAX: usize = 32;
 
 /// How near to an end a change is made by lifting off what lies between: about 40 ns an element, where splitting and
 /// joining the vector takes 20 to 100 us. Queues are changed at their ends.
 const NEAR: usize = 256;
 
-#[derive(Clone, Debug, Default)]
-pub struct List(Vector<Blob>);
+#[derive(Clone, Debug)]
+pub struct List(Repr);
+
+#[derive(Clone, Debug)]
+enum Repr {
+    /// At most [`SMALL_MAX`].
+    Small(Vec<Blob>),
+    /// Any number, since what shrinks one by one may grow again.
+    Large(Vector<Blob>),
+}
+
+impl Default for List {
+    fn default() -> Self {
+        List(Repr::Small(Vec::new()))
+    }
+}
 
 impl List {
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Repr::Small(elements) => elements.len(),
+            Repr::Large(elements) => elements.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     pub fn get(&self, index: usize) -> Option<&Blob> {
-        self.0.get(index)
+        match &self.0 {
+            Repr::Small(elements) => elements.get(index),
+            Repr::Large(elements) => elements.get(index),
+        }
     }
 
     /// Overwrites an element; `false` when there is none at `index`.
     pub fn set(&mut self, index: usize, value: Blob) -> bool {
-        match self.0.get_mut(index) {
-            Some(slot) => {
-                *slot = value;
-                true
-            }
-            None => false,
-        }
+        let slot = match &mut self.0 {
+            Repr::Small(elements) => elements.get_mut(index),
+            Repr::Large(elements) => elements.get_mut(index),
+        };
+        slot.map(|slot| *slot = value).is_some()
     }
 
     pub fn push_front(&mut self, value: Blob) {
-        self.0.push_front(value);
+        self.insert(0, value);
     }
 
     pub fn push_back(&mut self, value: Blob) {
-        self.0.push_back(value);
+        self.insert(usize::MAX, value);
     }
 
     pub fn pop_front(&mut self) -> Option<Blob> {
-        self.0.pop_front()
+        self.remove(0)
     }
 
     pub fn pop_back(&mut self) -> Option<Blob> {
-        self.0.pop_back()
+        self.remove(self.len().checked_sub(1)?)
     }
 
     /// Puts an element before the one at `index`; at the end when `index` is the length or more.
     pub fn insert(&mut self, index: usize, value: Blob) {
         let index = index.min(self.len());
-        let behind = self.len() - index;
-        if index <= behind.min(NEAR) {
-            self.below_front(index, |elements| elements.push_front(value));
-        } else if behind <= NEAR {
-            self.below_back(behind, |elements| elements.push_back(value));
-        } else {
-            self.0.insert(index, value);
+        match self.roomy() {
+            Repr::Small(elements) => elements.insert(index, value),
+            Repr::Large(elements) => {
+                let behind = elements.len() - index;
+                if index <= behind.min(NEAR) {
+                    below_front(elements, index, |elements| elements.push_front(value));
+                } else if behind <= NEAR {
+                    below_back(elements, behind, |elements| elements.push_back(value));
+                } else {
+                    elements.insert(index, value);
+                }
+            }
         }
     }
 
     pub fn remove(&mut self, index: usize) -> Option<Blob> {
         let behind = self.len().checked_sub(index)?.checked_sub(1)?;
-        if index <= behind.min(NEAR) {
-            self.below_front(index, Vector::pop_front)
-        } else if behind <= NEAR {
-            self.below_back(behind, Vector::pop_back)
-        } else {
-            Some(self.0.remove(index))
+        match &mut self.0 {
+            Repr::Small(elements) => Some(elements.remove(index)),
+            Repr::Large(elements) if index <= behind.min(NEAR) => below_front(elements, index, Vector::pop_front),
+            Repr::Large(elements) if behind <= NEAR => below_back(elements, behind, Vector::pop_back),
+            Repr::Large(elements) => Some(elements.remove(index)),
         }
     }
 
-    /// Makes a change below the first `count` elements.
-    fn below_front<T>(&mut self, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
-        let lifted: Vec<Blob> = (0..count).map_while(|_| self.0.pop_front()).collect();
-        let changed = change(&mut self.0);
-        lifted.into_iter().rev().for_each(|element| self.0.push_front(element));
-        changed
-    }
-
-    /// Makes a change below the last `count` elements.
-    fn below_back<T>(&mut self, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
-        let lifted: Vec<Blob> = (0..count).map_while(|_| self.0.pop_back()).collect();
-        let changed = change(&mut self.0);
-        lifted.into_iter().rev().for_each(|element| self.0.push_back(element));
-        changed
+    /// What has room for one more.
+    fn roomy(&mut self) -> &mut Repr {
+        if let Repr::Small(elements) = &mut self.0
+            && elements.len() >= SMALL_MAX
+        {
+            self.0 = Repr::Large(std::mem::take(elements).into_iter().collect());
+        }
+        &mut self.0
     }
 
     /// Takes out the elements at these indices, which ascend.
@@ -99,39 +118,114 @@ impl List {
             return;
         }
         let mut gone = indices.iter().copied().peekable();
-        let kept = self.0.iter().enumerate().filter(|(index, _)| gone.next_if_eq(index).is_none());
-        self.0 = kept.map(|(_, element)| element.clone()).collect();
+        let kept = self.iter().enumerate().filter(|(index, _)| gone.next_if_eq(index).is_none());
+        *self = kept.map(|(_, element)| element.clone()).collect();
     }
 
     /// Keeps the elements `from..to` (clipped) and drops the rest.
     pub fn keep(&mut self, from: usize, to: usize) {
         let to = to.min(self.len());
         if from >= to {
-            self.0 = Vector::new();
-        } else if from.saturating_add(self.len() - to) <= NEAR {
-            // A capped list is trimmed by a few elements at a time.
-            (to..self.len()).for_each(|_| drop(self.0.pop_back()));
-            (0..from).for_each(|_| drop(self.0.pop_front()));
-        } else {
-            self.0 = self.0.slice(from..to);
+            *self = List::default();
+            return;
+        }
+        match &mut self.0 {
+            Repr::Small(elements) => {
+                elements.truncate(to);
+                elements.drain(..from);
+            }
+            Repr::Large(elements) if from.saturating_add(elements.len() - to) <= NEAR => {
+                // A capped list is trimmed by a few elements at a time.
+                (to..elements.len()).for_each(|_| drop(elements.pop_back()));
+                (0..from).for_each(|_| drop(elements.pop_front()));
+            }
+            Repr::Large(elements) => *elements = elements.slice(from..to),
         }
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Blob> + ExactSizeIterator {
-        self.0.iter()
+        match &self.0 {
+            Repr::Small(elements) => Iter::Small(elements.iter()),
+            Repr::Large(elements) => Iter::Large(elements.iter()),
+        }
     }
 
     /// The elements `from..to` (clipped). O(log n) to start.
     pub fn range(&self, from: usize, to: usize) -> impl Iterator<Item = &Blob> {
         let to = to.min(self.len());
-        self.0.focus().narrow(from.min(to)..to).into_iter()
+        match &self.0 {
+            Repr::Small(elements) => Iter::Small(elements.get(from.min(to)..to).unwrap_or_default().iter()),
+            Repr::Large(elements) => Iter::Large(elements.focus().narrow(from.min(to)..to).into_iter()),
+        }
     }
+}
+
+/// Makes a change below the first `count` elements.
+fn below_front<T>(elements: &mut Vector<Blob>, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
+    let lifted: Vec<Blob> = (0..count).map_while(|_| elements.pop_front()).collect();
+    let changed = change(elements);
+    lifted.into_iter().rev().for_each(|element| elements.push_front(element));
+    changed
+}
+
+/// Makes a change below the last `count` elements.
+fn below_back<T>(elements: &mut Vector<Blob>, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
+    let lifted: Vec<Blob> = (0..count).map_while(|_| elements.pop_back()).collect();
+    let changed = change(elements);
+    lifted.into_iter().rev().for_each(|element| elements.push_back(element));
+    changed
 }
 
 impl FromIterator<Blob> for List {
     fn from_iter<I: IntoIterator<Item = Blob>>(elements: I) -> Self {
-        List(elements.into_iter().collect())
+        let mut elements = elements.into_iter();
+        let mut small: Vec<Blob> = elements.by_ref().take(SMALL_MAX + 1).collect();
+        if small.len() <= SMALL_MAX {
+            small.shrink_to_fit();
+            return List(Repr::Small(small));
+        }
+        List(Repr::Large(small.into_iter().chain(elements).collect()))
     }
+}
+
+/// Over either of the two.
+enum Iter<S, L> {
+    Small(S),
+    Large(L),
+}
+
+impl<'l, S: Iterator<Item = &'l Blob>, L: Iterator<Item = &'l Blob>> Iterator for Iter<S, L> {
+    type Item = &'l Blob;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Iter::Small(elements) => elements.next(),
+            Iter::Large(elements) => elements.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Iter::Small(elements) => elements.size_hint(),
+            Iter::Large(elements) => elements.size_hint(),
+        }
+    }
+}
+
+impl<'l, S: DoubleEndedIterator<Item = &'l Blob>, L: DoubleEndedIterator<Item = &'l Blob>> DoubleEndedIterator
+    for Iter<S, L>
+{
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self {
+            Iter::Small(elements) => elements.next_back(),
+            Iter::Large(elements) => elements.next_back(),
+        }
+    }
+}
+
+impl<'l, S: ExactSizeIterator<Item = &'l Blob>, L: ExactSizeIterator<Item = &'l Blob>> ExactSizeIterator
+    for Iter<S, L>
+{
 }
 
 #[cfg(test)]
@@ -151,8 +245,8 @@ mod tests {
     /// Near the front, near the back and amid, where each goes its own way.
     #[test]
     fn elements_come_and_go_anywhere() {
-        for len in [0, 1, 2, 300, 600, 5_000] {
-            for index in [0, 1, 100, NEAR, NEAR + 1, len / 2, len.saturating_sub(100), len.saturating_sub(1), len] {
+        for len in [0, 1, 2, SMALL_MAX - 1, SMALL_MAX, SMALL_MAX + 1, 300, 600, 5_000] {
+            for index in [0, 1, 20, 100, NEAR, NEAR + 1, len / 2, len.saturating_sub(100), len.saturating_sub(1), len] {
                 let (mut list, mut plain) = numbers(len);
                 let shared = list.clone();
                 list.insert(index, Blob::from("x"));
@@ -168,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_range_is_kept() {
-        for len in [0usize, 1, 600, 5_000] {
+        for len in [0usize, 1, 20, SMALL_MAX + 1, 600, 5_000] {
             for (from, to) in
                 [(0, len), (1, len), (0, len.saturating_sub(1)), (200, len - len / 20), (len / 2, len / 2 + 9)]
             {

@@ -2,17 +2,13 @@
 //!
 //! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
 
-#[cfg(test)]
+#![cfg(test)]
+
+mod commands;
 mod corpus;
-#[cfg(test)]
 mod digests;
-#[cfg(test)]
 mod encodings;
-#[cfg(test)]
 mod hostile;
-#[cfg(test)]
 mod keyspaces;
-#[cfg(test)]
 mod support;
-#[cfg(test)]
 mod writer;

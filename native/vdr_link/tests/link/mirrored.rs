@@ -22,7 +22,7 @@ impl Mirrored {
     }
 
     pub fn attach(&self, config: LinkConfig, tape: &Tape) -> LinkHandle {
-        vdr_link::spawn(config, MirrorSink::new(self.mirror.clone()), tape.watcher()).unwrap()
+        vdr_link::spawn(config, MirrorSink::new(self.mirror.clone(), ()), tape.watcher()).unwrap()
     }
 
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {

@@ -2,5 +2,6 @@
 //!
 //! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
 
-#[cfg(test)]
+#![cfg(test)]
+
 mod a_sink_without_room;

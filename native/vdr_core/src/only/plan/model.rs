@@ -7,10 +7,20 @@ use crate::commands::{Apply, ApplyError};
 use crate::digest::{Dialect, digest};
 use std::sync::Arc;
 
-/// `K` is a key, `M` a member or value, `N` a small number.
+/// `K` is a key, `M` a member or value, `N` a small number, `I` the milliseconds of an id.
 const TEMPLATES: &[&str] = &[
     "SET K M",
     "SET K N",
+    "SET K M KEEPTTL",
+    "SET K M NX",
+    "SET K M XX GET",
+    "SET K M PXAT 9000000",
+    "MSETEX 2 K M K N KEEPTTL",
+    "MSETEX 2 K M K N PXAT 9000000",
+    "GETEX K PXAT 9000000",
+    "GETEX K PERSIST",
+    "SETNX K M",
+    "INCRBYFLOAT K 1.5",
     "MSET K M K N",
     "GETSET K M",
     "APPEND K M",
@@ -61,6 +71,34 @@ const TEMPLATES: &[&str] = &[
     "ZDIFFSTORE K 2 K K",
     "ZRANGESTORE K K 0 1",
     "ZREMRANGEBYRANK K 0 0",
+    "ZADD K GT N M",
+    "ZADD K INCR N M",
+    "ZREMRANGEBYSCORE K 0 1",
+    "ZPOPMAX K 2",
+    "ZINTERSTORE K 2 K K WEIGHTS 1 2 AGGREGATE MAX",
+    "ZRANGESTORE K K 0 2 BYSCORE REV",
+    "HPERSIST K FIELDS 1 M",
+    "HSETEX K FNX PXAT 9000000 FIELDS 1 M N",
+    "HGETEX K PERSIST FIELDS 1 M",
+    "HGETDEL K FIELDS 1 M",
+    "HINCRBYFLOAT K M 0.5",
+    "SREM K M N",
+    "SORT K",
+    "SORT K BY nosort GET # STORE K",
+    "SORT K BY w_*->x STORE K",
+    "XADD K I-1 M N",
+    "XADD K I-2 M N",
+    "XADD K MAXLEN = 2 I-3 M N",
+    "XADD K NOMKSTREAM I-3 M N",
+    "XTRIM K MAXLEN 1",
+    "XDEL K I-1",
+    "XSETID K 99-1 ENTRIESADDED 99 MAXDELETEDID 7-1",
+    "XGROUP CREATE K M 0 MKSTREAM",
+    "XGROUP CREATECONSUMER K M N",
+    "XGROUP SETID K M I-1",
+    "XGROUP DESTROY K M",
+    "XCLAIM K M N 0 I-1 FORCE JUSTID",
+    "XACK K M I-1",
     "GEOADD K 13.3 38.1 M",
     "GEOSEARCHSTORE K K FROMLONLAT 13 38 BYRADIUS 99 km",
     "GEORADIUS K 13 38 99 km STORE K",
@@ -94,6 +132,7 @@ impl Rng {
             "K" => KEYS[self.below(KEYS.len())].to_owned(),
             "M" => ["x", "y", "z"][self.below(3)].to_owned(),
             "N" => self.below(3).to_string(),
+            id if id.starts_with("I-") => id.replace('I', &self.below(50).to_string()),
             other => other.to_owned(),
         };
         template.split(' ').map(word).collect()
@@ -182,6 +221,8 @@ fn any_types_show_what_the_whole_shows_of_them() {
         &[Kind::Set, Kind::ZSet],
         &[Kind::ZSet],
         &[Kind::List, Kind::String],
+        &[Kind::Stream],
+        &[Kind::Stream, Kind::Hash, Kind::ZSet],
     ] {
         for seed in 0..60 {
             compare(Only::new(None, None, Some(kinds.to_vec())), seed);

@@ -128,6 +128,15 @@ fn a_store_that_may_have_read_another_type_needs_a_full_sync() {
 }
 
 #[test]
+fn a_string_that_keeps_the_expiry_of_what_we_have_not_needs_a_full_sync() {
+    let strings = || kinds(&[Kind::String]);
+    missing(strings(), &[], "SET perhaps_a_hash v KEEPTTL");
+    missing(strings(), &["SET a 1"], "MSETEX 2 a 1 b 2 KEEPTTL");
+    assert_eq!(keys(strings(), &["SET a 1", "SET a 2 KEEPTTL", "SET b 1", "MSETEX 2 a 1 b 2 KEEPTTL"]), ["a", "b"]);
+    assert_eq!(keys(prefix(), &["SET u:a 1 KEEPTTL", "SET x 1 KEEPTTL"]), ["u:a"]);
+}
+
+#[test]
 fn a_restored_value_is_kept_by_its_type() {
     let mut payload = vec![0u8, 1, b'v', 11, 0];
     payload.extend_from_slice(&[0; 8]);

@@ -1,0 +1,188 @@
+//! A filter beside the mirror: what the stream makes of a part must be that part of what it makes of the whole, after each
+//! command, unless the part asked for a full sync.
+
+use crate::attach::show;
+use crate::episode::now_ms;
+use fastrand::Rng;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use vdr_core::apply::{self, Applier};
+use vdr_core::commands::{self, ApplyError, Touch};
+use vdr_core::digest::{Dialect, digest_value};
+use vdr_core::keyspace::{EntryRef, Keyspace};
+use vdr_core::live::Snapshot;
+use vdr_core::only::Only;
+use vdr_core::value::Kind;
+
+/// After so many commands everything is compared, otherwise what they touched.
+const WHOLE_EVERY: u64 = 128;
+
+/// How many commands a report shows.
+const SHOWN: usize = 12;
+
+/// A filter of some of the keys, databases and types that programs use.
+pub fn choose(rng: &mut Rng) -> Only {
+    let some = |rng: &mut Rng, all: &[Kind]| all.iter().copied().filter(|_| rng.bool()).collect::<Vec<_>>();
+    let all = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
+    let kinds = (rng.u8(0..3) > 0).then(|| some(rng, &all)).filter(|kinds| !kinds.is_empty());
+    let dbs = rng.bool().then(|| (0..40).filter(|db| *db == 0 || rng.bool()).collect());
+    let names = ["string:", "counter:", "bits:", "hll:", "list:", "set:", "zset:", "geo:", "hash:", "stream:"];
+    let mut prefixes = names.map(|name| format!("{name}{}", ["", "1", "3"][rng.usize(0..3)])).to_vec();
+    prefixes.retain(|_| rng.u8(0..3) > 0);
+    let prefixes = rng.bool().then(|| prefixes.into_iter().map(String::into_bytes).collect());
+    Only::new(dbs, prefixes, kinds)
+}
+
+/// See the module.
+pub struct Filtered {
+    only: Arc<Only>,
+    /// None: it takes what it keeps of the whole as soon as that stands between two commands.
+    applier: Option<Applier>,
+    /// The database that the stream has selected, and had before the MULTI that is open.
+    db: u32,
+    before_multi: Option<u32>,
+    /// What commands have touched that cannot be seen yet; `None` is everything.
+    touched: Option<BTreeSet<(u32, Vec<u8>)>>,
+    last: VecDeque<String>,
+    pub commands: u64,
+    pub full_syncs: u64,
+    pub wrong: Option<String>,
+}
+
+impl Filtered {
+    pub fn new(only: Only) -> Self {
+        Filtered {
+            only: Arc::new(only),
+            applier: None,
+            db: 0,
+            before_multi: None,
+            touched: None,
+            last: VecDeque::new(),
+            commands: 0,
+            full_syncs: 0,
+            wrong: None,
+        }
+    }
+
+    /// The whole has begun anew.
+    pub fn sync(&mut self) {
+        (self.applier, self.before_multi) = (None, None);
+    }
+
+    /// A link goes on: a MULTI that was cut off comes again.
+    pub fn continued(&mut self) {
+        self.db = self.before_multi.take().unwrap_or(self.db);
+        self.applier.iter_mut().for_each(Applier::rewind);
+    }
+
+    /// A command that the whole has applied, which may be seen as `whole` and ends at `offset`.
+    pub fn command(&mut self, args: &[&[u8]], len: usize, offset: u64, whole: Option<&Snapshot>) {
+        let Some((name, rest)) = args.split_first() else { return };
+        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
+        if is(b"select") {
+            self.db = apply::selected(rest).unwrap_or(self.db);
+        } else if is(b"multi") {
+            self.before_multi = Some(self.db);
+        } else if is(b"exec") {
+            self.before_multi = None;
+        }
+        if let Some(applier) = &mut self.applier {
+            self.commands += 1;
+            self.last.push_back(format!("@{offset} db {} {}", self.db, show(&owned(args))));
+            self.last.drain(..self.last.len().saturating_sub(SHOWN));
+            match applier.command(args, len, now_ms()).map_err(|divergence| divergence.error) {
+                Ok(_) => self.touch(name, rest),
+                Err(ApplyError::NotMirrored) => {
+                    self.full_syncs += 1;
+                    self.applier = None;
+                }
+                Err(error) => {
+                    self.report(&format!("{error:?} of {}", show(&owned(args))));
+                    self.applier = None;
+                }
+            }
+        }
+        let Some(whole) = whole.filter(|whole| whole.offset == offset) else { return };
+        match &self.applier {
+            Some(applier) if applier.visible().is_some_and(|(_, at)| at == offset) => self.compare(&whole.keyspace),
+            // Within a MULTI the whole is seen as it was before.
+            None if self.before_multi.is_none() => {
+                let part = part(&whole.keyspace, &self.only);
+                self.applier = Some(Applier::new(part, offset, self.db, None).only(Some(self.only.clone())));
+                (self.touched, self.last) = (Some(BTreeSet::new()), VecDeque::new());
+            }
+            _ => {}
+        }
+    }
+
+    fn touch(&mut self, name: &[u8], args: &[&[u8]]) {
+        let Some(row) = commands::write(name) else { return };
+        let touched = &mut self.touched;
+        commands::touched(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
+            (Touch::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
+            (Touch::Key { .. }, None) => {}
+            (Touch::Db(_) | Touch::All, all) => *all = None,
+        });
+        if self.commands.is_multiple_of(WHOLE_EVERY) {
+            self.touched = None;
+        }
+    }
+
+    fn compare(&mut self, whole: &Keyspace) {
+        let touched = self.touched.replace(BTreeSet::new());
+        let Some((seen, _)) = self.applier.as_ref().and_then(Applier::visible) else { return };
+        let wrong = match touched {
+            Some(keys) => keys.into_iter().find(|(db, key)| differs(whole, seen, &self.only, *db, key)),
+            None => keys(whole).chain(keys(seen)).find(|(db, key)| differs(whole, seen, &self.only, *db, key)),
+        };
+        if let Some((db, key)) = wrong {
+            let entry = |keyspace: &Keyspace| {
+                format!("{:?}", keyspace.db(db).get(&key).map(|entry| entry.to_entry()))
+                    .chars()
+                    .take(300)
+                    .collect::<String>()
+            };
+            let (theirs, ours) = (entry(whole), entry(seen));
+            self.report(&format!("db {db} {}\n    whole {theirs}\n    part  {ours}", key.escape_ascii()));
+            self.applier = None;
+        }
+    }
+
+    fn report(&mut self, what: &str) {
+        let last: String = self.last.iter().map(|line| format!("\n    {line}")).collect();
+        self.wrong.get_or_insert(format!("  through {:?}: {what}\n  after{last}", self.only));
+    }
+}
+
+fn owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
+    args.iter().map(|arg| arg.to_vec()).collect()
+}
+
+fn keys(keyspace: &Keyspace) -> impl Iterator<Item = (u32, Vec<u8>)> {
+    keyspace.dbs().flat_map(|(index, db)| db.iter().map(move |entry| (index, entry.key().to_vec())))
+}
+
+fn part(whole: &Keyspace, only: &Only) -> Keyspace {
+    let mut part = Keyspace::default();
+    for (index, db) in whole.dbs() {
+        for entry in db.iter().filter(|entry| only.keeps(index, entry.key(), entry.value().kind())) {
+            part.db_mut(index).insert(entry.key(), entry.to_entry());
+        }
+    }
+    part
+}
+
+/// Whether what is kept of a key is not what the whole has.
+fn differs(whole: &Keyspace, part: &Keyspace, only: &Only, db: u32, key: &[u8]) -> bool {
+    let kept = whole.db(db).get(key).filter(|entry| only.keeps(db, key, entry.value().kind()));
+    match (kept, part.db(db).get(key)) {
+        (None, None) => false,
+        (Some(theirs), Some(ours)) => theirs.expiry() != ours.expiry() || value(theirs) != value(ours),
+        _ => true,
+    }
+}
+
+fn value(entry: EntryRef<'_>) -> Option<String> {
+    digest_value(entry, Dialect::of("redis", "8.0.2"), 0).ok().map(|digest| digest.to_string())
+}

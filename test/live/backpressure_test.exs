@@ -1,0 +1,73 @@
+defmodule Vdr.Live.BackpressureTest do
+  # Ten million commands through a handler that is slower than the server. Not beside other tests: the node's memory is measured.
+  use ExUnit.Case, async: false
+
+  alias Vdr.RedisStream.Replica
+  alias Vdr.Test.{Mirror, Server}
+
+  @moduletag capture_log: true
+  @moduletag timeout: 300_000
+
+  @commands 10_000_000
+  @at_once 10_000
+  # Two batches of 4096 commands of some kB as terms, twice while a process collects its garbage.
+  @most_bytes 100_000_000
+
+  defmodule Sleeper do
+    @behaviour Vdr.RedisStream.Callback
+
+    @impl true
+    def init(counter), do: {:ok, counter}
+
+    @impl true
+    def handle_commands(counter, commands) do
+      :counters.add(counter, 1, length(commands))
+      Process.sleep(3)
+      {:ok, counter}
+    end
+  end
+
+  test "memory stays flat while ten million commands pass a callback that sleeps" do
+    # The server keeps what the handler cannot take yet, as long as it must.
+    server = Server.start!(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
+    counter = :counters.new(1, [])
+    options = [host: "127.0.0.1", port: Server.port(server), callback_module: Sleeper, callback_opts: counter]
+    replica = start_supervised!({Replica, options})
+    Mirror.eventually("it streams", fn -> Replica.get_replication_state(replica) == :streaming end)
+    before = memory()
+
+    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false])
+    drain = Task.async(fn -> drain(socket, @commands * byte_size("+OK\r\n")) end)
+    batch = ["SET", "key", "0123456789"] |> Redix.pack() |> IO.iodata_to_binary() |> String.duplicate(@at_once)
+    feed = Task.async(fn -> for _ <- 1..div(@commands, @at_once), do: :ok = :gen_tcp.send(socket, batch) end)
+
+    assert most_memory(replica, counter, 0) - before < @most_bytes
+    Task.await_many([drain, feed], 60_000)
+    assert :counters.get(counter, 1) == @commands
+
+    # It was one link all the time, and all of it is acknowledged.
+    redis = Server.connect!(server)
+    Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
+    assert Redix.command!(redis, ["INFO", "stats"]) =~ "sync_full:1\r\nsync_partial_ok:0\r\nsync_partial_err:0"
+  end
+
+  # All of the VM's process, the native library included.
+  defp memory do
+    [_, kilobytes] = Regex.run(~r/VmRSS:\s+(\d+)/, File.read!("/proc/self/status"))
+    String.to_integer(kilobytes) * 1024
+  end
+
+  defp most_memory(replica, counter, most) do
+    assert Replica.get_replication_state(replica) == :streaming
+    Process.sleep(20)
+    most = max(most, memory())
+    if :counters.get(counter, 1) < @commands, do: most_memory(replica, counter, most), else: most
+  end
+
+  defp drain(_socket, bytes) when bytes <= 0, do: :ok
+
+  defp drain(socket, bytes) do
+    {:ok, replies} = :gen_tcp.recv(socket, 0, 120_000)
+    drain(socket, bytes - byte_size(replies))
+  end
+end

@@ -3,8 +3,11 @@
 
 Code.require_file("support/paint.exs", __DIR__)
 Code.require_file("support/measure.exs", __DIR__)
+Code.require_file("support/plot.exs", __DIR__)
 Code.require_file("support/report.exs", __DIR__)
-for file <- ~w(reads aggregates memory writes sync lua handlers), do: Code.require_file("#{file}.exs", __DIR__)
+
+for file <- ~w(reads aggregates memory writes sync lua handlers lag failover),
+    do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
 
@@ -21,7 +24,9 @@ benches = [
   full_sync: &Vdr.Bench.Sync.run/0,
   lua: &Vdr.Bench.Lua.calls/0,
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
-  handlers: &Vdr.Bench.Handlers.run/0
+  handlers: &Vdr.Bench.Handlers.run/0,
+  lag: &Vdr.Bench.Lag.run/0,
+  failover: &Vdr.Bench.Failover.run/0
 ]
 
 names = Enum.map(benches, &Atom.to_string(elem(&1, 0)))

@@ -11,7 +11,7 @@ defmodule Vdr.Application do
 
     children = [
       Vdr.Events,
-      {Registry, keys: :unique, name: Vdr.Registry},
+      {Vdr.Names, keys: :unique, name: Vdr.Registry},
       Vdr.Instances,
       Vdr.RedisStream.Standing
     ]

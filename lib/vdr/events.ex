@@ -6,7 +6,7 @@ defmodule Vdr.Events do
   require Logger
 
   @spec child_spec(term) :: Supervisor.child_spec()
-  def child_spec(_argument), do: Registry.child_spec(keys: :duplicate, name: __MODULE__)
+  def child_spec(_argument), do: Vdr.Names.child_spec(keys: :duplicate, name: __MODULE__)
 
   @spec subscribe(term) :: :ok
   def subscribe(id) do

@@ -26,6 +26,10 @@ defmodule Vdr.Link do
   # Each contradiction costs the primary a full sync, however soon the options say that the next attempt may come.
   @diverged_ms 1_000
 
+  # How often, and how soon again, a link's process is started when its name is not free.
+  @tries 100
+  @try_ms 10
+
   @enforce_keys [:store, :options, :backoff, :owner]
   defstruct [
     :store,
@@ -50,8 +54,21 @@ defmodule Vdr.Link do
   def child_spec(argument), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [argument]}}
 
   @spec start_link(argument) :: :gen_statem.start_ret()
-  def start_link({_store, _options, owner} = argument),
-    do: :gen_statem.start_link(name(owner), __MODULE__, argument, [])
+  def start_link(argument), do: started(argument, @tries)
+
+  # The end of a predecessor, or a new registry, may be on the way still: to the supervisor that would be crash after crash.
+  defp started({_store, _options, owner} = argument, tries) do
+    with {:error, {:already_started, _predecessor}} when tries > 0 <-
+           :gen_statem.start_link(name(owner), __MODULE__, argument, []),
+         do: again(argument, tries)
+  rescue
+    error in ArgumentError -> if tries > 0, do: again(argument, tries), else: reraise(error, __STACKTRACE__)
+  end
+
+  defp again(argument, tries) do
+    Process.sleep(@try_ms)
+    started(argument, tries - 1)
+  end
 
   @doc "A Sentinel says that this is the primary now, to the link of this owner."
   @spec switched({module, term}, Sentinel.address()) :: :ok

@@ -205,7 +205,7 @@ defmodule Vdr.Options do
   def stale_ms(%__MODULE__{stale_reads: {:max_ms, ms}}), do: ms
 
   @doc "The password for one attempt to connect."
-  @spec password(t | %{:password => nil | (() -> binary), optional(atom) => term}) ::
+  @spec password(t | %{:password => nil | fun, optional(atom) => term}) ::
           {:ok, binary | nil} | {:error, :bad_password_function}
   def password(%{password: nil}), do: {:ok, nil}
 
@@ -220,7 +220,7 @@ defmodule Vdr.Options do
   end
 
   @doc false
-  @spec hide(nil | binary | {module, atom, list}) :: nil | (() -> term)
+  @spec hide(nil | binary | {module, atom, list}) :: nil | fun
   def hide({module, function, arguments}), do: fn -> apply(module, function, arguments) end
   def hide(password) when is_binary(password), do: fn -> password end
   def hide(nil), do: nil

@@ -61,9 +61,10 @@ defmodule Vdr.Live.SentinelTest do
       assert Sentinels.failover!(cluster) == "OK"
       assert_receive {:veidrodelis, ^id, :switched, %{primary: {"127.0.0.1", second}}}, 20_000
 
-      # Partial or full: the old primary went on speaking (Sentinel's own greetings at least) after the new one had stopped
-      # listening, and who has heard that is ahead of the new one and must start over.
-      assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}}}, 20_000
+      # The old primary went on speaking (Sentinel's own greetings) after the new one had stopped listening: that is no reason to
+      # start over, as long as nobody wrote.
+      assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}, sync: sync}}, 20_000
+      assert sync == :partial
       assert second != first
       await_write(cluster, id, "after")
       redis = Server.connect!(server_on(cluster, second))
@@ -75,6 +76,50 @@ defmodule Vdr.Live.SentinelTest do
         assert replica["port"] == Integer.to_string(first)
       end
     end
+  end
+
+  defp increment(port, owner) do
+    case Redix.start_link(host: "127.0.0.1", port: port) do
+      {:ok, redis} -> increment_on(redis)
+      {:error, _down} -> :ok
+    end
+
+    send(owner, :writer_cut)
+  end
+
+  defp increment_on(redis) do
+    Process.sleep(1)
+    with {:ok, _n} <- Redix.command(redis, ["INCR", "n"]), do: increment_on(redis)
+  catch
+    :exit, _cut -> :ok
+  end
+
+  test "a planned failover under writes costs no full sync when the writers are paused for it, as the guide says" do
+    guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
+    assert guide =~ "`CLIENT PAUSE 3000 WRITE`"
+    cluster = Sentinels.start!()
+    id = Sentinels.mirror!(cluster)
+    :ok = Veidrodelis.await_ready(id, 20_000)
+    :ok = Veidrodelis.subscribe(id)
+    port = Sentinels.primary_port(cluster)
+    owner = self()
+
+    spawn_link(fn ->
+      Process.flag(:trap_exit, true)
+      increment(port, owner)
+    end)
+
+    Mirror.eventually("writes come", fn -> match?({:ok, <<_::binary>>}, Veidrodelis.get(id, 0, "n")) end)
+    Sentinels.command!(port, ["CLIENT", "PAUSE", "3000", "WRITE"])
+    # Until what was written before has arrived everywhere.
+    Process.sleep(200)
+    {:ok, n} = Veidrodelis.get(id, 0, "n")
+    assert Sentinels.failover!(cluster) == "OK"
+    assert_receive {:veidrodelis, ^id, :switched, %{primary: {_host, second}}}, 20_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}, 20_000
+    assert_receive :writer_cut, 20_000
+    assert Veidrodelis.get(id, 0, "n") == {:ok, n}
+    assert Sentinels.command!(second, ["GET", "n"]) == n
   end
 
   test "a killed primary is followed by the promoted one" do

@@ -2,6 +2,8 @@ defmodule Vdr.Live.SupervisionTest do
   # Processes die and instances come and go; data, watches, threads and sockets do not suffer.
   use Vdr.Test.LiveCase, async: false
 
+  alias Vdr.Test.Resources
+
   @moduletag timeout: 300_000
 
   setup do
@@ -18,14 +20,17 @@ defmodule Vdr.Live.SupervisionTest do
   defp kill(nil), do: :ok
   defp kill(pid), do: Process.exit(pid, :kill)
 
-  # Each of an instance's processes, and the one that all instances share.
+  # Each of an instance's processes, and those that all instances share.
   defp kill_one(id) do
     {_store, supervisor} = Vdr.Instances.find(id)
 
-    case :rand.uniform(3) do
+    case :rand.uniform(6) do
       1 -> kill(child(supervisor, Vdr.Link))
       2 -> kill(supervisor)
       3 -> kill(Process.whereis(Vdr.Instances))
+      4 -> kill(Process.whereis(Vdr.Registry))
+      5 -> kill(Process.whereis(Vdr.Events))
+      6 -> kill(Process.whereis(Vdr.RedisStream.Standing))
     end
   end
 
@@ -114,13 +119,13 @@ defmodule Vdr.Live.SupervisionTest do
     port = Server.port(server)
     # What is started once and stays.
     for n <- 1..20, do: start_and_stop({:warm, n}, port)
-    before = resources()
+    before = Resources.now()
 
     slowest = Enum.max(for n <- 1..1000, do: start_and_stop({:round, n}, port))
     assert slowest < 1_000_000, "a stop took #{div(slowest, 1000)} ms"
 
-    Mirror.eventually("everything is given back", fn -> {before, resources(), clients(redis)} end, fn ->
-      now = resources()
+    Mirror.eventually("everything is given back", fn -> {before, Resources.now(), clients(redis)} end, fn ->
+      now = Resources.now()
 
       clients(redis) == 1 and now.sockets <= before.sockets and now.threads <= before.threads and
         now.processes <= before.processes + 5 and now.memory <= before.memory + 200_000_000
@@ -142,20 +147,4 @@ defmodule Vdr.Live.SupervisionTest do
   end
 
   defp clients(redis), do: redis |> Redix.command!(["CLIENT", "LIST"]) |> String.split("\n", trim: true) |> length()
-
-  defp resources do
-    :erlang.garbage_collect()
-
-    sockets =
-      Enum.count(File.ls!("/proc/self/fd"), &match?({:ok, "socket:" <> _}, File.read_link("/proc/self/fd/" <> &1)))
-
-    [_size, resident | _rest] = "/proc/self/statm" |> File.read!() |> String.split()
-
-    %{
-      sockets: sockets,
-      threads: length(File.ls!("/proc/self/task")),
-      processes: length(Process.list()),
-      memory: String.to_integer(resident) * 4096
-    }
-  end
 end

@@ -17,7 +17,8 @@ defmodule Vdr.Test.Proxy do
   @piece 65_536
   @stall_ms 10
 
-  def start_link(target_port), do: GenServer.start_link(__MODULE__, target_port)
+  @doc "Options: `:ip` ({127, 0, 0, 1}) and `:port` (a free one) to listen on."
+  def start_link(target_port, opts \\ []), do: GenServer.start_link(__MODULE__, {target_port, opts})
   def port(proxy), do: GenServer.call(proxy, :port)
   def weather(proxy, weather), do: GenServer.call(proxy, {:set, :weather, weather})
   def target(proxy, port), do: GenServer.call(proxy, {:set, :target, port})
@@ -33,11 +34,12 @@ defmodule Vdr.Test.Proxy do
   def connections(proxy), do: GenServer.call(proxy, :connections)
 
   @impl GenServer
-  def init(target_port) do
+  def init({target_port, opts}) do
     Process.flag(:trap_exit, true)
     table = :ets.new(__MODULE__, [:public, read_concurrency: true])
     :ets.insert(table, weather: :calm, target: target_port, next: nil, corrupt: 0)
-    {:ok, listener} = :gen_tcp.listen(0, options() ++ [ip: {127, 0, 0, 1}, reuseaddr: true, backlog: 100])
+    own = [ip: Keyword.get(opts, :ip, {127, 0, 0, 1}), reuseaddr: true, backlog: 100]
+    {:ok, listener} = :gen_tcp.listen(Keyword.get(opts, :port, 0), options() ++ own)
     {:ok, port} = :inet.port(listener)
     proxy = self()
     spawn_link(fn -> accept(listener, table, proxy) end)

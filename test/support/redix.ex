@@ -51,10 +51,16 @@ defmodule Redix do
   def init(opts) do
     host = opts |> Keyword.get(:host, "localhost") |> String.to_charlist()
     port = Keyword.get(opts, :port, 6379)
+    timeout = Keyword.get(opts, :timeout, @timeout_ms)
 
     with {:ok, socket} <-
-           :gen_tcp.connect(host, port, [:binary, active: false, nodelay: true, buffer: 65_536], @timeout_ms),
-         {:ok, state} <- greet(%{socket: socket, buffer: ""}, opts) do
+           :gen_tcp.connect(
+             host,
+             port,
+             [:binary, active: false, nodelay: true, buffer: 65_536, send_timeout: timeout],
+             timeout
+           ),
+         {:ok, state} <- greet(%{socket: socket, buffer: "", timeout: timeout}, opts) do
       {:ok, state}
     else
       {:error, reason} -> {:stop, reason}
@@ -95,7 +101,7 @@ defmodule Redix do
   defp replies(state, 0, done), do: {:ok, Enum.reverse(done), state}
 
   defp replies(state, left, done) do
-    {reply, buffer} = read(state.socket, state.buffer)
+    {reply, buffer} = read({state.socket, state.timeout}, state.buffer)
     replies(%{state | buffer: buffer}, left - 1, [reply | done])
   end
 
@@ -112,47 +118,47 @@ defmodule Redix do
     [?*, Integer.to_string(length(command)), "\r\n" | parts]
   end
 
-  defp read(socket, buffer) do
-    case line(socket, buffer) do
+  defp read(from, buffer) do
+    case line(from, buffer) do
       {"+" <> text, rest} -> {text, rest}
       {"-" <> text, rest} -> {%Redix.Error{message: text}, rest}
       {":" <> number, rest} -> {String.to_integer(number), rest}
       {"$-1", rest} -> {nil, rest}
-      {"$" <> length, rest} -> bulk(socket, rest, String.to_integer(length))
+      {"$" <> length, rest} -> bulk(from, rest, String.to_integer(length))
       {"*-1", rest} -> {nil, rest}
-      {"*" <> count, rest} -> array(socket, rest, String.to_integer(count), [])
+      {"*" <> count, rest} -> array(from, rest, String.to_integer(count), [])
     end
   end
 
-  defp array(_socket, buffer, 0, done), do: {Enum.reverse(done), buffer}
+  defp array(_from, buffer, 0, done), do: {Enum.reverse(done), buffer}
 
-  defp array(socket, buffer, left, done) do
-    {item, buffer} = read(socket, buffer)
-    array(socket, buffer, left - 1, [item | done])
+  defp array(from, buffer, left, done) do
+    {item, buffer} = read(from, buffer)
+    array(from, buffer, left - 1, [item | done])
   end
 
-  defp bulk(socket, buffer, length) do
+  defp bulk(from, buffer, length) do
     case buffer do
       <<bytes::binary-size(length), "\r\n", rest::binary>> ->
         {bytes, rest}
 
       short ->
         missing = length + 2 - byte_size(short)
-        more = receive_bytes(socket, missing)
+        more = receive_bytes(from, missing)
         <<bytes::binary-size(length), "\r\n">> = short <> more
         {bytes, ""}
     end
   end
 
-  defp line(socket, buffer) do
+  defp line(from, buffer) do
     case :binary.split(buffer, "\r\n") do
       [line, rest] -> {line, rest}
-      [partial] -> line(socket, partial <> receive_bytes(socket, 0))
+      [partial] -> line(from, partial <> receive_bytes(from, 0))
     end
   end
 
-  defp receive_bytes(socket, length) do
-    case :gen_tcp.recv(socket, length, @timeout_ms) do
+  defp receive_bytes({socket, timeout_ms}, length) do
+    case :gen_tcp.recv(socket, length, timeout_ms) do
       {:ok, bytes} -> bytes
       {:error, reason} -> throw({:closed, reason})
     end

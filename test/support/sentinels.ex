@@ -1,6 +1,7 @@
 defmodule Vdr.Test.Sentinels do
   @moduledoc """
   A small cluster for a test: real servers, the first of which is the primary, watched by real Sentinels that are in a hurry.
+  They live under the test's supervisor, or, where there is no test, linked to who starts them (`start: &Sentinels.linked/1`).
   """
 
   alias Vdr.Test.{Mirror, Server}
@@ -12,11 +13,15 @@ defmodule Vdr.Test.Sentinels do
 
   def group, do: @group
 
-  @doc "Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other."
+  @doc """
+  Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other. `:down_after_ms` (500) is how long a
+  server must be silent to count as down.
+  """
   def start!(opts \\ []) do
     binary = opts[:binary] || Server.any()
     config = Keyword.get(opts, :config, [])
-    [primary | others] = for _ <- 1..Keyword.get(opts, :servers, 2), do: Server.start!(binary: binary, config: config)
+    start = Keyword.get(opts, :start, &Server.start!/1)
+    [primary | others] = for _ <- 1..Keyword.get(opts, :servers, 2), do: start.(binary: binary, config: config)
 
     for other <- others,
         do: command!(Server.port(other), ["REPLICAOF", "127.0.0.1", Integer.to_string(Server.port(primary))])
@@ -26,7 +31,8 @@ defmodule Vdr.Test.Sentinels do
         Enum.all?(others, &(command!(Server.port(&1), ["INFO", "replication"]) =~ "master_link_status:up"))
     end)
 
-    sentinels = for _ <- 1..Keyword.get(opts, :sentinels, 3)//1, do: sentinel!(binary, Server.port(primary))
+    lines = lines(Server.port(primary), Keyword.get(opts, :down_after_ms, @down_after_ms))
+    sentinels = for _ <- 1..Keyword.get(opts, :sentinels, 3)//1, do: start.(binary: binary, sentinel: lines)
     cluster = %__MODULE__{servers: [primary | others], sentinels: sentinels, binary: binary}
     Mirror.eventually("the sentinels know all", fn -> Enum.all?(sentinels, &knows_all?(&1, cluster)) end)
     cluster
@@ -74,26 +80,24 @@ defmodule Vdr.Test.Sentinels do
     reply
   end
 
+  @doc "A server that is linked to the caller."
+  def linked(opts) do
+    {:ok, server} = Server.start_link(opts)
+    server
+  end
+
   @doc "A Sentinel; `more` are further lines of its configuration."
   def sentinel!(binary, primary_port, more \\ "") do
-    dir = Path.join(System.tmp_dir!(), "vdr-sentinel-#{System.pid()}-#{System.unique_integer([:positive])}")
-    File.mkdir_p!(dir)
-    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
-    port = Server.free_port()
-    path = Path.join(dir, "sentinel.conf")
+    Server.start!(binary: binary, sentinel: lines(primary_port, @down_after_ms) <> more <> "\n")
+  end
 
-    File.write!(path, """
-    port #{port}
-    bind 127.0.0.1
-    dir #{dir}
+  defp lines(primary_port, down_after_ms) do
+    """
     sentinel monitor #{@group} 127.0.0.1 #{primary_port} 2
-    sentinel down-after-milliseconds #{@group} #{@down_after_ms}
+    sentinel down-after-milliseconds #{@group} #{down_after_ms}
     sentinel failover-timeout #{@group} 3000
     sentinel parallel-syncs #{@group} 1
-    #{more}
-    """)
-
-    Server.start!(binary: binary, dir: dir, port: port, sentinel: path)
+    """
   end
 
   defp knows_all?(sentinel, cluster) do

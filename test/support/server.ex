@@ -65,7 +65,7 @@ defmodule Vdr.Test.Server do
   @doc """
   Starts a server and waits until it takes connections. Options: `:binary` (an entry of `available/0`; default the first),
   `:config` (a list of `{directive, value}`), `:host` is always 127.0.0.1, `:port` (default: a free one), `:dir`, `:sentinel` (the
-  path of a Sentinel's configuration, which then says everything).
+  lines of a Sentinel's configuration beyond its port and directory; what it writes to them is there after a restart).
   """
   def start_link(opts \\ []) do
     GenServer.start_link(__MODULE__, opts, timeout: @ready_ms * 2)
@@ -80,6 +80,7 @@ defmodule Vdr.Test.Server do
 
   def port(server), do: info(server).port
   def info(server), do: GenServer.call(server, :info)
+  def running?(server), do: info(server).pid != nil
 
   @doc "The last lines that the server logged."
   def log(server), do: GenServer.call(server, :log)
@@ -137,7 +138,9 @@ defmodule Vdr.Test.Server do
 
   # Between finding a free port and listening on it another process can take it: then try the next.
   defp boot(state, tries) do
-    state = spawn_server(%{state | port: state.wanted_port || free_port()})
+    state = %{state | port: state.wanted_port || free_port()}
+    write_sentinel(state)
+    state = spawn_server(state)
 
     case await_ready(state) do
       {:ok, state} -> {:ok, %{state | wanted_port: state.port}}
@@ -204,7 +207,21 @@ defmodule Vdr.Test.Server do
   defp arguments(%{sentinel: nil} = state),
     do: Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)
 
-  defp arguments(%{sentinel: path}), do: [path, "--sentinel"]
+  defp arguments(state), do: [sentinel_path(state), "--sentinel"]
+
+  defp write_sentinel(%{sentinel: nil}), do: :ok
+
+  # A restarted one goes on with what it wrote.
+  defp write_sentinel(state) do
+    if state.wanted_port == nil or not File.exists?(sentinel_path(state)),
+      do:
+        File.write!(
+          sentinel_path(state),
+          "port #{state.port}\nbind 127.0.0.1\ndir #{state.dir}\n" <> state.sentinel
+        )
+  end
+
+  defp sentinel_path(state), do: Path.join(state.dir, "sentinel.conf")
 
   # The test's own directives come last and win.
   defp config(state) do

@@ -8,7 +8,7 @@ defmodule Vdr.RedisStream.Standing do
   alias Vdr.Link.Owner
 
   @spec child_spec(term) :: Supervisor.child_spec()
-  def child_spec(_argument), do: Registry.child_spec(keys: :unique, name: __MODULE__)
+  def child_spec(_argument), do: Vdr.Names.child_spec(keys: :unique, name: __MODULE__)
 
   @doc "The caller is a replica, with this native handler."
   @spec register(reference) :: :ok

@@ -30,6 +30,9 @@ const MAX_UNKNOWN_NAME_BYTES: usize = 64;
 /// The name under which unknown commands beyond [`MAX_UNKNOWN_NAMES`] are counted.
 const OTHER_UNKNOWN: &str = "...";
 
+/// How much idle talk is asked for once more from another server: so little that any backlog has it.
+pub const STEP_BACK_MAX_BYTES: u64 = 64 << 10;
+
 /// Traffic of the stream that changes no data that we keep.
 const PASSED_OVER: &[&[u8]] = &[
     b"ping",
@@ -107,6 +110,8 @@ pub struct Applier {
     db: u32,
     /// The last byte of the stream that is applied.
     offset: u64,
+    /// The last byte of the stream that changed anything: data, or which database is selected.
+    changed: u64,
     multi: Option<Multi>,
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
@@ -121,6 +126,11 @@ pub fn is_passed_over(name: &[u8]) -> bool {
     PASSED_OVER.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
 
+/// Whether a command leaves everything as it was, which database is selected included.
+fn is_idle_talk(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"replconf") || is_passed_over(name)
+}
+
 /// The database that a SELECT with these arguments chooses.
 pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
     u32::try_from(Words::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
@@ -133,6 +143,7 @@ impl Applier {
             keyspace,
             db,
             offset,
+            changed: offset,
             multi: None,
             guard: None,
             guard_key,
@@ -160,11 +171,14 @@ impl Applier {
     /// Applies one command of `len` bytes.
     pub fn command(&mut self, args: &[&[u8]], len: usize, now_ms: i64) -> Result<Applied, Divergence> {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
-        let applied = match commands::write(name) {
-            Some(row) => self.write(row, rest, now_ms).map(|()| Applied::Write(row)),
-            None => self.control(name, rest),
+        let (applied, idle) = match commands::write(name) {
+            Some(row) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
+            None => (self.control(name, rest), self.multi.is_none() && is_idle_talk(name)),
         };
         self.offset += len as u64;
+        if !idle {
+            self.changed = self.offset;
+        }
         applied.map_err(|error| Divergence { error, command: shorten(args), offset: self.offset })
     }
 
@@ -214,7 +228,16 @@ impl Applier {
         self.guard = window;
         self.keyspace = before.keyspace;
         self.offset = before.offset;
+        self.changed = before.offset;
         self.db = before.db;
+    }
+
+    /// Goes back to the offset at which everything was as it is now: behind it came idle talk alone. Not further than
+    /// [`STEP_BACK_MAX_BYTES`]. To be called between two links.
+    pub fn step_back(&mut self) {
+        if self.multi.is_none() && self.offset.saturating_sub(self.changed) <= STEP_BACK_MAX_BYTES {
+            self.offset = self.changed;
+        }
     }
 
     pub fn unknown(&self) -> &BTreeMap<String, u64> {

@@ -169,6 +169,14 @@ impl Mirror {
         self.applier.as_ref().map(|applier| (self.replication_id.clone(), applier.resume_offset()))
     }
 
+    /// The next link is to another server, which may have heard less of its old primary's idle talk than we have (in a planned
+    /// failover it always has): so we go on from where our data was first what it is now.
+    pub fn moved(&mut self) {
+        if let Some(applier) = &mut self.applier {
+            applier.step_back();
+        }
+    }
+
     /// The offset to acknowledge.
     pub fn applied(&self) -> u64 {
         self.applier.as_ref().map_or(0, Applier::resume_offset)

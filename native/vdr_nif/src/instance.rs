@@ -124,7 +124,10 @@ fn link_start<'a>(
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let reporter = Reporter::new(seat.clone(), Recipient::new(pid, tag));
     let started = match &*source {
-        Source::Live(store) => vdr_link::spawn(config, reporter.feed(store.inner().clone(), on_unknown), reporter),
+        Source::Live(store) => {
+            let feed = reporter.feed(store.inner().clone(), config.endpoint.clone(), on_unknown);
+            vdr_link::spawn(config, feed, reporter)
+        }
         Source::Handler(handler) => vdr_link::spawn(config, handler.feed(reporter.link()), reporter),
         Source::Fixed(_) => return Err(rustler::Error::BadArg),
     };

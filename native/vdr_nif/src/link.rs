@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 use vdr_core::mirror::{Mirror, OnUnknown};
-use vdr_link::{Company, LinkEnd, LinkState, MirrorSink, Observer, Role};
+use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
 
 /// How old data may be that is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,11 +158,11 @@ impl Reporter {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, on_unknown: OnUnknown) -> MirrorSink<Teller> {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> MirrorSink<Teller> {
         let told_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         let (mirror, recipient, told_unknown) = (inner.mirror.clone(), self.recipient.clone(), HashSet::new());
         let (link, told_ready) = (self.link, false);
-        let teller = Teller { inner, link, recipient, told_ready, told_given_up, told_unknown, on_unknown };
+        let teller = Teller { inner, endpoint, link, recipient, told_ready, told_given_up, told_unknown, on_unknown };
         MirrorSink::new(mirror, teller)
     }
 }
@@ -198,6 +198,7 @@ impl Observer for Reporter {
 /// What the link of an instance tells of the mirror that it feeds.
 pub struct Teller {
     inner: Arc<Inner>,
+    endpoint: Endpoint,
     link: u64,
     recipient: Arc<Recipient>,
     told_ready: bool,
@@ -249,6 +250,10 @@ impl Company for Teller {
 
     fn begins(&self, mirror: &mut Mirror) {
         mirror.set_on_unknown(self.on_unknown);
+        let before = self.inner.followed.lock().replace(self.endpoint.clone());
+        if before.as_ref() != Some(&self.endpoint) {
+            mirror.moved();
+        }
     }
 
     fn fed(&mut self) {

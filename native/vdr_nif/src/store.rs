@@ -13,6 +13,7 @@ use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
 use vdr_core::only::Only;
 use vdr_core::watch::WatchError;
+use vdr_link::Endpoint;
 
 /// What the instance's resource holds.
 pub struct Store {
@@ -23,6 +24,8 @@ pub struct Store {
 pub struct Inner {
     pub shared: Shared,
     pub mirror: Arc<Mutex<Mirror>>,
+    /// To whom the last link was that came as far as asking for data.
+    pub followed: Mutex<Option<Endpoint>>,
     pub seat: Arc<Seat>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
@@ -41,6 +44,7 @@ impl Store {
         let inner = Inner {
             shared,
             mirror: Arc::new(Mutex::new(mirror)),
+            followed: Mutex::default(),
             seat: Arc::new(Seat::new(stale_reads)),
             processes: Mutex::default(),
             snapshots: Arc::default(),

@@ -229,3 +229,49 @@ fn without_a_guard_key_nothing_is_held_back() {
     run(&mut applier, "SET __vdr_tx 1").unwrap();
     assert_eq!(applier.visible().unwrap().1, 10);
 }
+
+#[test]
+fn a_step_back_goes_over_idle_talk_and_nothing_else() {
+    let mut applier = applier();
+    for command in ["SET a 1", "PUBLISH c m", "PING", "REPLCONF GETACK *"] {
+        run(&mut applier, command).unwrap();
+    }
+    assert_eq!(applier.resume_offset(), 140);
+    applier.step_back();
+    assert_eq!(applier.resume_offset(), 110);
+    for command in ["SELECT 3", "PING"] {
+        run(&mut applier, command).unwrap();
+    }
+    applier.step_back();
+    assert_eq!((applier.resume_offset(), applier.db()), (120, 3));
+    for command in ["FROBNICATE x", "PING"] {
+        run(&mut applier, command).unwrap();
+    }
+    applier.step_back();
+    assert_eq!(applier.resume_offset(), 130);
+}
+
+#[test]
+fn a_step_back_does_not_leave_a_multi_nor_go_behind_one_that_was_cut_off() {
+    let mut applier = applier();
+    for command in ["SET a 1", "PING", "MULTI", "PUBLISH c m"] {
+        run(&mut applier, command).unwrap();
+    }
+    applier.step_back();
+    assert_eq!(applier.offset(), 140);
+    applier.rewind();
+    applier.step_back();
+    assert_eq!(applier.offset(), 120);
+}
+
+#[test]
+fn too_much_idle_talk_is_not_asked_for_again() {
+    let mut applier = applier();
+    run(&mut applier, "SET a 1").unwrap();
+    for _ in 0..=STEP_BACK_MAX_BYTES / 10 {
+        run(&mut applier, "PING").unwrap();
+    }
+    let before = applier.resume_offset();
+    applier.step_back();
+    assert_eq!(applier.resume_offset(), before);
+}

@@ -1,0 +1,202 @@
+defmodule Vdr.Bench.Lag do
+  @moduledoc false
+  # How long after the primary has acknowledged a write is it visible here, at 1k, 10k and 100k writes a second?
+  #
+  # A probe sets a key, waits for the acknowledgement, and then for the watch on that key, which speaks once the write can be
+  # read. Nothing polls: a process that reads in a loop takes a processor away from those whom it waits for. So the wake-up of
+  # a process is part of the figure. What was visible before the acknowledgement had come counts as 0. One VM's clock is read for both.
+  # The same is measured of a real replica, by its keyspace notifications, which are what a watch is there.
+  alias Vdr.Bench.{Measure, Plot}
+  alias Vdr.{Paint, Test.Server}
+
+  @rates [1_000, 10_000, 100_000]
+  @seconds 5
+  @turns 3
+  @probe_every_ms 2
+  @tick_ms 1
+  @keys 10_000
+  @probe "bench:probe"
+  @aim_us 1_000
+
+  def run do
+    Paint.title("Lag: from acknowledged to visible")
+    {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
+    {:ok, replica} = Server.start_link(config: [{"notify-keyspace-events", "K$"}])
+    lags = for rate <- @rates, do: {rate, turns(rate, server, replica)}
+    GenServer.stop(replica)
+    GenServer.stop(server)
+
+    plot(lags)
+    Paint.note("load of the machine: #{load_average()}")
+    Enum.flat_map(lags, fn {rate, {ours, theirs}} -> figures(rate, ours, theirs) end)
+  end
+
+  # The turn with the least p99 counts: noise only ever adds.
+  defp turns(rate, server, replica) do
+    pairs = for _ <- 1..@turns, do: {mirror(rate, server), replica(rate, server, replica)}
+    {pairs |> Enum.map(&elem(&1, 0)) |> quietest(), pairs |> Enum.map(&elem(&1, 1)) |> quietest()}
+  end
+
+  defp quietest(lags), do: Enum.min_by(lags, &percentile(&1, 99))
+
+  defp mirror(rate, server) do
+    Measure.mirror(server, :bench)
+    lags = at_rate(server, rate, &mirror_probe/0)
+    Veidrodelis.stop(:bench)
+    lags
+  end
+
+  defp replica(rate, server, replica) do
+    redis = Server.connect!(replica)
+    Redix.command!(redis, ["REPLICAOF", "127.0.0.1", Server.port(server)])
+    Measure.until(fn -> Redix.command!(redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
+    lags = at_rate(server, rate, fn -> replica_probe(replica) end)
+    Redix.command!(redis, ["REPLICAOF", "NO", "ONE"])
+    Redix.stop(redis)
+    lags
+  end
+
+  defp load_average do
+    case File.read("/proc/loadavg") do
+      {:ok, text} -> text |> String.split() |> hd()
+      {:error, _no_linux} -> "unknown"
+    end
+  end
+
+  # ---- what is told
+
+  defp figures(rate, ours, theirs) do
+    writes = "#{div(rate, 1000)}k writes/s"
+
+    rows =
+      for {name, percent} <- [p50: 50, p99: 99, max: 100] do
+        {a, b} = {percentile(ours, percent), percentile(theirs, percent)}
+        figure("lag at #{writes}, #{name}", a, b, nil, "#{us(a)}, a replica #{us(b)}")
+      end
+
+    p99 = percentile(ours, 99)
+
+    if rate == List.last(@rates),
+      do: rows ++ [figure("lag at #{writes}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")],
+      else: rows
+  end
+
+  # A lag of nothing has no ratio to another: a microsecond is what the clock tells apart.
+  defp figure(name, ours, theirs, aim, text),
+    do: Measure.figure(name, ours, theirs, "µs", max(ours, 1) / max(theirs, 1), aim, text)
+
+  defp us(us), do: Paint.time(us * 1000)
+
+  defp percentile(sorted, 100), do: elem(sorted, tuple_size(sorted) - 1)
+  defp percentile(sorted, percent), do: elem(sorted, trunc(tuple_size(sorted) * percent / 100))
+
+  defp plot(lags) do
+    series =
+      for {who, dashed, at} <- [{"mirror", false, 0}, {"replica", true, 1}], {rate, pair} <- lags do
+        sorted = elem(pair, at)
+
+        points =
+          for percent <- [0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9], do: {percent, percentile(sorted, percent)}
+
+        %{name: "#{who}, #{div(rate, 1000)}k writes/s", group: rate, dashed: dashed, points: points}
+      end
+
+    path = Path.join([__DIR__, "results", "lag.svg"])
+    File.mkdir_p!(Path.dirname(path))
+    Plot.write(path, "Lag from acknowledged to visible, #{Server.any().name}", "µs", series)
+    Paint.note("plotted in #{Path.relative_to_cwd(path)}")
+  end
+
+  # ---- how it is measured
+
+  # Sorted lags in microseconds. The probes come in addition to the rate.
+  defp at_rate(server, rate, probe) do
+    load = Task.async(fn -> load(server, rate) end)
+    # Until the load is what it is to be.
+    Process.sleep(500)
+    lags = Task.await(Task.async(fn -> probes(server, probe.()) end), :infinity)
+    send(load.pid, :enough)
+    reached = Task.await(load, :infinity)
+    if reached < rate * 0.9, do: Paint.note("the client came to #{round(reached)} writes a second only, not to #{rate}")
+    lags |> Enum.sort() |> List.to_tuple()
+  end
+
+  defp probes(server, await) do
+    # Like a request that waits for an answer, not like one in a queue behind the load.
+    Process.flag(:priority, :high)
+    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false, nodelay: true])
+    count = div(@seconds * 1000, @probe_every_ms)
+    lags = for n <- 1..count, do: probe(socket, Integer.to_string(n), await)
+    :gen_tcp.close(socket)
+    lags
+  end
+
+  defp probe(socket, value, await) do
+    Process.sleep(@probe_every_ms)
+    :ok = :gen_tcp.send(socket, Redix.pack(["SET", @probe, value]))
+    {:ok, "+OK\r\n"} = :gen_tcp.recv(socket, 5, 60_000)
+    acknowledged = System.monotonic_time(:nanosecond)
+    :ok = await.(value)
+    (System.monotonic_time(:nanosecond) - acknowledged) / 1000
+  end
+
+  # Called in the probing process; answers what waits there until a value is visible.
+  defp mirror_probe do
+    :ok = Veidrodelis.watch(:bench, 0, @probe, :probe)
+    &await_read/1
+  end
+
+  defp await_read(value) do
+    receive do
+      {:probe, _event} -> if Veidrodelis.get(:bench, 0, @probe) == {:ok, value}, do: :ok, else: await_read(value)
+    end
+  end
+
+  defp replica_probe(replica) do
+    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(replica), [:binary, active: false, nodelay: true])
+    channel = "__keyspace@0__:#{@probe}"
+    :ok = :gen_tcp.send(socket, Redix.pack(["SUBSCRIBE", channel]))
+    {:ok, "*3\r\n" <> _subscribed} = :gen_tcp.recv(socket, 0, 60_000)
+    message = "*3\r\n$7\r\nmessage\r\n$#{byte_size(channel)}\r\n#{channel}\r\n$3\r\nset\r\n"
+
+    fn _value ->
+      {:ok, ^message} = :gen_tcp.recv(socket, byte_size(message), 60_000)
+      :ok
+    end
+  end
+
+  # ---- the load
+
+  defp load(server, rate) do
+    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false, nodelay: true])
+    drain = spawn_link(fn -> drain(socket) end)
+    started = System.monotonic_time(:millisecond)
+    per_tick = max(1, div(rate * @tick_ms, 1000))
+    # Packed before the clock runs.
+    batches = List.to_tuple(for _ <- 1..64, do: IO.iodata_to_binary(for _ <- 1..per_tick, do: write()))
+    sent = tick(socket, batches, started, 0)
+    took = System.monotonic_time(:millisecond) - started
+    Process.unlink(drain)
+    Process.exit(drain, :kill)
+    :gen_tcp.close(socket)
+    sent * per_tick / took * 1000
+  end
+
+  defp write, do: Redix.pack(["SET", "bench:#{:rand.uniform(@keys)}", Measure.value(:rand.uniform(9_999))])
+
+  # Who is late sends what is due at once.
+  defp tick(socket, batches, started, sent) do
+    due = div(System.monotonic_time(:millisecond) - started, @tick_ms)
+    for n <- sent..(due - 1)//1, do: :ok = :gen_tcp.send(socket, elem(batches, rem(n, tuple_size(batches))))
+
+    receive do
+      :enough -> due
+    after
+      @tick_ms -> tick(socket, batches, started, max(due, sent))
+    end
+  end
+
+  defp drain(socket) do
+    with {:ok, _replies} <- :gen_tcp.recv(socket, 0), do: drain(socket)
+  end
+end

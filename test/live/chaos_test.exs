@@ -1,0 +1,87 @@
+defmodule Vdr.Live.ChaosTest do
+  # What looks for faults in `make chaos` finds them: each kind is planted here. (DEBUG POPULATE writes what no replica is told of.)
+  use Vdr.Test.LiveCase, async: true
+
+  import ExUnit.CaptureIO
+
+  alias Vdr.Test.Chaos.{Load, Quiet}
+
+  setup do
+    Process.flag(:trap_exit, true)
+    :ok
+  end
+
+  defp chaos(id, server), do: %{id: id, seed: 1, faults: 0, table: Load.table(), cluster: %{servers: [server]}}
+
+  defp verdict(id, server) do
+    with {:not_yet, _why} <- Quiet.compare(id, server) do
+      Process.sleep(10)
+      verdict(id, server)
+    end
+  end
+
+  live_test "a key that the mirror lacks is found, and named", %{id: id, server: server, redis: redis} do
+    Redix.command!(redis, ["SET", "k", "v"])
+    assert {:equal, ^server} = verdict(id, server)
+    Redix.command!(redis, ["DEBUG", "POPULATE", 1, "lost"])
+    assert {:different, text} = verdict(id, server)
+    assert text =~ "lost:0"
+  end
+
+  live_test "a mirror of another history is no verdict", %{id: id, server: server, redis: redis} do
+    Redix.command!(redis, ["SET", "k", "v"])
+    Mirror.settle(id, redis)
+    other = Server.start!()
+    assert {:not_yet, "another history"} = Quiet.compare(id, other)
+    assert {:equal, ^server} = verdict(id, server)
+  end
+
+  live_test "writers and readers that keep the rules find nothing; half a MULTI is found", %{
+    id: id,
+    server: server,
+    redis: redis
+  } do
+    chaos = chaos(id, server)
+
+    told =
+      capture_io(fn ->
+        helpers = Load.start(chaos)
+        Mirror.eventually("the reader has read", fn -> Load.get(chaos.table, :reads) > 50 end)
+        assert Load.get(chaos.table, :divergences) == 0
+        assert Load.get(chaos.table, :writes) > 0
+
+        Mirror.eventually("half of it is seen", fn ->
+          Redix.command!(redis, ["INCR", "chaos:count"])
+          Load.get(chaos.table, :divergences) > 0
+        end)
+
+        Load.stop(helpers, chaos.table)
+      end)
+
+    assert told =~ "half a MULTI was seen"
+    assert Load.get(chaos.table, :lost) == 0
+  end
+
+  live_test "a watch that does not speak is found", %{id: id, server: server, redis: redis} do
+    Redix.command!(redis, ["SET", Load.watched(), "something"])
+    Mirror.settle(id, redis)
+    # Nobody listens, so nothing is heard.
+    chaos = chaos(id, server)
+    assert capture_io(fn -> Quiet.watches(chaos, server) end) =~ "a watch spoke last of nil"
+    assert Load.get(chaos.table, :lost) > 0
+  end
+
+  test "what a MULTI wrote together belongs together" do
+    whole = [{:ok, "1"}, {:ok, "1"}, {:ok, "5"}, {:ok, "-5"}, {:ok, "2"}, {:ok, 2}]
+    refute Load.torn?(whole)
+    refute Load.torn?([{:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, 0}])
+
+    for at <- 0..5 do
+      assert Load.torn?(List.replace_at(whole, at, {:ok, "7"})) or at == 5
+      assert Load.torn?(List.replace_at(whole, at, {:error, :wrong_type}))
+    end
+
+    assert Load.torn?(List.replace_at(whole, 5, {:ok, 3}))
+    assert Load.torn?(List.replace_at(whole, 2, {:ok, "no number"}))
+  end
+end

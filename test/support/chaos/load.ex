@@ -1,0 +1,272 @@
+defmodule Vdr.Test.Chaos.Load do
+  @moduledoc """
+  Who is busy all the time while faults happen: writers, which write random commands and, by MULTI, what must be seen together; a
+  reader, which looks whether it is; a listener on a watch, which reads what it is told of; and one who counts syncs.
+
+  What they find is in the table: `divergences`, `heard` (the value that was read when the watch last spoke), `full`, `partial`.
+  """
+  alias Vdr.Test.{Server, Writes}
+
+  @watched "chaos:watched"
+  @log_max 200
+  @answer_ms 1000
+  @flush_every 5000
+  @marks_db 3
+
+  def watched, do: @watched
+
+  @doc "A table for `start/1`, which every helper reads and writes."
+  def table do
+    table = :ets.new(:chaos, [:public, :set])
+
+    :ets.insert(table,
+      full: 0,
+      partial: 0,
+      divergences: 0,
+      lost: 0,
+      paused: 0,
+      judged: 1,
+      heard: nil,
+      reads: 0,
+      writes: 0
+    )
+
+    table
+  end
+
+  def get(table, name), do: :ets.lookup_element(table, name, 2)
+  def set(table, name, value), do: :ets.insert(table, {name, value})
+
+  @doc "Something is wrong: it is told and counted."
+  def found(table, what, message) do
+    IO.puts("chaos: #{message}")
+    :ets.update_counter(table, what, 1)
+  end
+
+  @doc "Starts them; answers their pids."
+  def start(chaos) do
+    ports = Enum.map(chaos.cluster.servers, &Server.port/1)
+
+    work = [
+      &writer(&1, ports, :random),
+      &writer(&1, ports, :random),
+      &writer(&1, ports, :marks),
+      &reader/1,
+      &bookkeeper/1,
+      &listener/1
+    ]
+
+    for {work, number} <- Enum.with_index(work) do
+      spawn_link(fn ->
+        :rand.seed(:exsss, {chaos.seed, number, 0})
+        work.(chaos)
+      end)
+    end
+  end
+
+  @doc "Ends them; one that crashed is something lost."
+  def stop(pids, table) do
+    for pid <- pids do
+      monitor = Process.monitor(pid)
+      send(pid, :enough)
+
+      receive do
+        {:EXIT, ^pid, reason} when reason != :normal -> found(table, :lost, "a helper crashed: #{inspect(reason)}")
+        {:EXIT, ^pid, :normal} -> :ok
+      after
+        10_000 ->
+          Process.exit(pid, :kill)
+          found(table, :lost, "a helper hangs")
+      end
+
+      Process.demonitor(monitor, [:flush])
+    end
+  end
+
+  # ---- writers
+
+  defp writer(chaos, ports, kind) do
+    Process.flag(:trap_exit, true)
+    write(%{table: chaos.table, ports: ports, kind: kind}, nil, 0)
+  end
+
+  # To whoever takes writes: a replica refuses them.
+  defp write(%{table: table, ports: ports} = writer, redis, turn) do
+    cond do
+      told?() ->
+        if redis, do: Redix.stop(redis)
+
+      get(table, :paused) == 1 ->
+        Process.sleep(20)
+        write(writer, redis, turn)
+
+      true ->
+        # A breath: what comes in between two links should fit the backlog now and then.
+        Process.sleep(2)
+        redis = redis || connect(Enum.at(ports, rem(turn, length(ports))))
+        write(writer, written(writer, redis), turn + 1)
+    end
+  end
+
+  defp connect(port) do
+    case Redix.start_link(host: "127.0.0.1", port: port, timeout: @answer_ms, database: @marks_db) do
+      {:ok, redis} -> redis
+      {:error, _down} -> Process.sleep(20) && nil
+    end
+  end
+
+  defp written(_writer, nil), do: nil
+
+  defp written(%{table: table, kind: kind}, redis) do
+    case Redix.pipeline(redis, commands(kind)) do
+      {:ok, replies} ->
+        :ets.update_counter(table, :writes, length(replies))
+        if Enum.any?(replies, &readonly?/1), do: Redix.stop(redis) && nil, else: redis
+
+      {:error, _down} ->
+        nil
+    end
+  catch
+    :exit, _down -> nil
+  end
+
+  # Who only makes marks never leaves its database: where a link ends between two of them, the next must still know which it is.
+  defp commands(:marks), do: marks()
+
+  defp commands(:random) do
+    together() ++
+      [["SELECT", :rand.uniform(3)]] ++ marks() ++ Enum.reject(Writes.program(20), &flush?/1) ++ flush()
+  end
+
+  defp readonly?(reply), do: match?(%Redix.Error{message: "READONLY" <> _}, reply)
+
+  # Each holds in every state that a primary passes through; the random commands touch these keys all at once or not at all.
+  defp together do
+    value = Integer.to_string(System.unique_integer())
+    amount = :rand.uniform(1000)
+
+    [["SELECT", 0], ["MULTI"], ["SET", "chaos:a", value], ["SET", "chaos:b", value]] ++
+      [["HINCRBY", "chaos:sum", "in", amount], ["HINCRBY", "chaos:sum", "out", -amount]] ++
+      counted() ++ [["SET", @watched, value], ["EXEC"]]
+  end
+
+  # What each write leaves its mark on, and no other wipes out: a command that was lost or applied twice is seen as long as no full
+  # sync comes. (The random ones overwrite each other within moments.)
+  defp marks do
+    n = :rand.uniform(100)
+
+    marks = [
+      ["INCR", "chaos:n:#{n}"],
+      ["APPEND", "chaos:s:#{n}", "#{rem(n, 10)}"],
+      ["HINCRBY", "chaos:h:#{rem(n, 7)}", "f#{n}", n],
+      ["ZINCRBY", "chaos:z:#{rem(n, 7)}", 1, "m#{n}"],
+      ["LMOVE", "chaos:l:#{rem(n, 7)}", "chaos:l:#{rem(n, 5)}", "LEFT", "RIGHT"]
+    ]
+
+    new = if :rand.uniform(20) == 1, do: [["RPUSH", "chaos:l:#{rem(n, 7)}", "#{n}"]], else: []
+    new ++ Enum.take_random(marks, 3)
+  end
+
+  # For the same reason databases are flushed now and then only.
+  defp flush?([name | _words]), do: name in ["FLUSHALL", "FLUSHDB"]
+  defp flush, do: if(:rand.uniform(@flush_every) == 1, do: [Enum.random([["FLUSHALL"], ["FLUSHDB"]])], else: [])
+
+  defp counted do
+    if :rand.uniform(@log_max) == 1,
+      do: [["DEL", "chaos:count", "chaos:log"]],
+      else: [["INCR", "chaos:count"], ["RPUSH", "chaos:log", "entry"]]
+  end
+
+  # ---- the reader
+
+  @reads [
+    get: ["chaos:a"],
+    get: ["chaos:b"],
+    hget: ["chaos:sum", "in"],
+    hget: ["chaos:sum", "out"],
+    get: ["chaos:count"],
+    llen: ["chaos:log"]
+  ]
+
+  defp reader(chaos), do: read(chaos, Enum.map(@reads, fn {name, arguments} -> List.to_tuple([name | arguments]) end))
+
+  defp read(%{table: table} = chaos, operations) do
+    unless told?() do
+      # What is known to be damaged is not judged, and what was read while that became known neither.
+      judged = get(table, :judged)
+
+      case Veidrodelis.read_tx(chaos.id, 0, operations) do
+        {:ok, values} -> if judged == 1 and torn?(values) and get(table, :judged) == 1, do: torn(table, values)
+        {:error, reason} -> found(table, :divergences, "a read failed: #{inspect(reason)}")
+      end
+
+      :ets.update_counter(table, :reads, 1)
+      Process.sleep(1)
+      read(chaos, operations)
+    end
+  end
+
+  defp torn(table, values), do: found(table, :divergences, "half a MULTI was seen: #{inspect(values)}")
+
+  @doc "Whether what a MULTI wrote together is not seen together."
+  def torn?([{:ok, same}, {:ok, same}, {:ok, paid_in}, {:ok, paid_out}, {:ok, count}, {:ok, length}]),
+    do: number(paid_in) + number(paid_out) != 0 or number(count) != length
+
+  def torn?(_values), do: true
+
+  defp number(nil), do: 0
+
+  # What is damaged may be no number: then no sum comes out even.
+  defp number(text) do
+    case Integer.parse(text) do
+      {number, ""} -> number
+      _damaged -> 0.5
+    end
+  end
+
+  # ---- the bookkeeper and the listener
+
+  defp bookkeeper(chaos) do
+    :ok = Veidrodelis.subscribe(chaos.id)
+    count_syncs(chaos.table)
+  end
+
+  defp count_syncs(table) do
+    receive do
+      :enough ->
+        :ok
+
+      {:veidrodelis, _id, :streaming, %{sync: sync}} ->
+        :ets.update_counter(table, sync, 1)
+        count_syncs(table)
+
+      _other ->
+        count_syncs(table)
+    end
+  end
+
+  defp listener(chaos) do
+    :ok = Veidrodelis.watch(chaos.id, 0, @watched, :watched)
+    listen(chaos)
+  end
+
+  defp listen(%{id: id, table: table} = chaos) do
+    receive do
+      :enough ->
+        :ok
+
+      {:watched, _event} ->
+        {:ok, value} = Veidrodelis.get(id, 0, @watched)
+        set(table, :heard, value)
+        listen(chaos)
+    end
+  end
+
+  defp told? do
+    receive do
+      :enough -> true
+    after
+      0 -> false
+    end
+  end
+end

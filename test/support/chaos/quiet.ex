@@ -1,0 +1,154 @@
+defmodule Vdr.Test.Chaos.Quiet do
+  @moduledoc """
+  The quiet point: writers pause, everybody is brought back, the mirror must stream from the primary, and its digest must be the
+  server's at one and the same offset of one and the same history. What was heard of by watches must be what is there.
+  """
+  alias Vdr.Test.Chaos.{Cluster, Faults, Load}
+  alias Vdr.Test.{Compare, Server, Writes}
+
+  # A failover that has just begun, one more that follows, and a full sync come before the rest; much more is being lost.
+  @rest_ms 60_000
+  @poll_ms 10
+  @watch_ms 5_000
+  @ballast 10
+
+  @doc "Answers whether the mirror came to rest; what is wrong is in the table."
+  def point(chaos) do
+    Load.set(chaos.table, :paused, 1)
+    Cluster.mend(chaos.cluster)
+    # A writer may be in the middle of what it sends.
+    Process.sleep(300)
+    full_syncs = if chaos.damaged, do: Veidrodelis.info(chaos.id).full_syncs
+    rested = rest(chaos, full_syncs, System.monotonic_time(:millisecond) + @rest_ms)
+    ballast(chaos)
+    Load.set(chaos.table, :judged, 1)
+    Load.set(chaos.table, :paused, 0)
+    rested
+  end
+
+  # So much data that a snapshot that is never freed can be seen in the memory. A server that was killed has lost it.
+  defp ballast(chaos) do
+    primary = Cluster.primary(chaos.cluster)
+
+    if Cluster.ask(primary, ["EXISTS", "chaos:ballast:#{@ballast}"]) == {:ok, 0} do
+      for n <- 1..@ballast,
+          do: Cluster.ask(primary, ["SET", "chaos:ballast:#{n}", :crypto.strong_rand_bytes(1_000_000)])
+    end
+  end
+
+  defp rest(chaos, full_syncs, deadline) do
+    {full_syncs, verdict} = attempt(chaos, full_syncs)
+
+    case verdict do
+      {:equal, primary} ->
+        watches(chaos, primary)
+        true
+
+      {:different, message} ->
+        Load.found(chaos.table, :divergences, "divergence after #{chaos.faults} faults: #{message}")
+        true
+
+      {:not_yet, why} ->
+        if System.monotonic_time(:millisecond) > deadline do
+          Load.found(chaos.table, :lost, "no rest after #{chaos.faults} faults: #{why}")
+          false
+        else
+          Process.sleep(@poll_ms)
+          rest(chaos, full_syncs, deadline)
+        end
+    end
+  end
+
+  # What was damaged without its knowing is no verdict: first there must be one more full sync than before.
+  defp attempt(chaos, full_syncs) do
+    with {:ok, primary} <- Cluster.whole(chaos.cluster),
+         :ok <- streams_from(chaos, primary) do
+      if full_syncs && Veidrodelis.info(chaos.id).full_syncs <= full_syncs do
+        Faults.full_sync(chaos)
+        Process.sleep(500)
+        {full_syncs, {:not_yet, "the full sync that is to mend it has not come"}}
+      else
+        {nil, compare(chaos.id, primary)}
+      end
+    else
+      {:error, why} -> {full_syncs, {:not_yet, why}}
+    end
+  rescue
+    error in [Redix.Error, Redix.ConnectionError, MatchError] ->
+      {full_syncs, {:not_yet, Exception.message(error)}}
+  end
+
+  defp streams_from(chaos, primary) do
+    port = Server.port(primary)
+
+    case Veidrodelis.info(chaos.id) do
+      %{state: :streaming, primary: {_host, ^port}} -> :ok
+      info -> {:error, "the mirror: #{inspect(Map.take(info, [:state, :primary, :last_error]))}, not at #{port}"}
+    end
+  end
+
+  @doc "One comparison of a mirror with a server: `{:equal, server}`, `{:different, text}`, or `{:not_yet, why}`."
+  def compare(id, server) do
+    {:ok, [_, _, _, [replication, digest]]} = theirs(server)
+    [_, history] = Regex.run(~r/master_replid:(\w+)/, replication)
+    [_, offset] = Regex.run(~r/master_repl_offset:(\d+)/, replication)
+    offset = String.to_integer(offset)
+    before = Veidrodelis.info(id).replication_id
+    {:ok, snapshot} = Veidrodelis.snapshot(id)
+    {:ok, ours} = Veidrodelis.digest(snapshot)
+
+    cond do
+      before != history or Veidrodelis.info(id).replication_id != history -> {:not_yet, "another history"}
+      Vdr.Snapshot.offset(snapshot) != offset -> {:not_yet, "at #{Vdr.Snapshot.offset(snapshot)}, not at #{offset}"}
+      ours == digest -> {:equal, server}
+      true -> {:different, "at offset #{offset} the digest is #{ours}, not #{digest}; #{difference(id, server)}"}
+    end
+  end
+
+  # In one transaction: the digest of exactly that offset.
+  defp theirs(server) do
+    {:ok, redis} = Redix.start_link(host: "127.0.0.1", port: Server.port(server))
+    answer = Redix.pipeline(redis, [["MULTI"], ["INFO", "replication"], ["DEBUG", "DIGEST"], ["EXEC"]])
+    Redix.stop(redis)
+    answer
+  end
+
+  defp difference(id, server) do
+    redis = Server.connect!(server)
+
+    found =
+      Enum.find_value(Writes.databases(), fn db ->
+        Redix.command!(redis, ["SELECT", db])
+        with {key, theirs, ours} <- Compare.first_difference(redis, id, db), do: {db, key, theirs, ours}
+      end)
+
+    Redix.stop(redis)
+    inspect(found, limit: 20, printable_limit: 200)
+  end
+
+  @doc "Who was woken by a watch has read what is there now, or something newer came and woke it again."
+  def watches(chaos, primary) do
+    heard(chaos, fn -> Veidrodelis.get(chaos.id, 0, Load.watched()) end)
+    value = "quiet #{chaos.faults}"
+
+    case Cluster.ask(primary, ["SET", Load.watched(), value]) do
+      {:ok, "OK"} -> heard(chaos, fn -> {:ok, value} end)
+      _gone_again -> :ok
+    end
+  end
+
+  defp heard(chaos, expected, deadline \\ System.monotonic_time(:millisecond) + @watch_ms) do
+    cond do
+      {:ok, Load.get(chaos.table, :heard)} == expected.() ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        heard = inspect(Load.get(chaos.table, :heard))
+        Load.found(chaos.table, :lost, "a watch spoke last of #{heard}, not of #{inspect(expected.())}")
+
+      true ->
+        Process.sleep(@poll_ms)
+        heard(chaos, expected, deadline)
+    end
+  end
+end

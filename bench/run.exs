@@ -6,7 +6,7 @@ Code.require_file("support/measure.exs", __DIR__)
 Code.require_file("support/plot.exs", __DIR__)
 Code.require_file("support/report.exs", __DIR__)
 
-for file <- ~w(reads aggregates memory writes sync lua handlers lag failover),
+for file <- ~w(reads aggregates memory cpu writes sync lua handlers lag failover),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -20,6 +20,7 @@ benches = [
   aggregates: &Vdr.Bench.Aggregates.run/0,
   diff: &Vdr.Bench.Reads.diff/0,
   memory: &Vdr.Bench.Memory.run/0,
+  cpu: &Vdr.Bench.Cpu.run/0,
   writes: &Vdr.Bench.Writes.run/0,
   full_sync: &Vdr.Bench.Sync.run/0,
   lua: &Vdr.Bench.Lua.calls/0,

@@ -100,7 +100,7 @@ defmodule Vdr.Sentinel.Connection do
   end
 
   defp authorities(options) do
-    if options[:verify] == :verify_none or options[:cacerts] || options[:cacertfile],
+    if options[:verify] == :verify_none || options[:cacerts] || options[:cacertfile],
       do: options,
       else: [cacerts: :public_key.cacerts_get()] ++ options
   end

@@ -137,7 +137,7 @@ defmodule Vdr.Test.Proxy do
         close(weather.others, :reset)
         exit(:normal)
 
-      {:corrupt, _bytes} when at in 0..(byte_size(data) - 1) ->
+      {:corrupt, _bytes} when at in 0..(byte_size(data) - 1)//1 ->
         {flip(data, at), %{weather | due: nil}}
 
       _not_yet ->

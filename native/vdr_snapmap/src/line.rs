@@ -12,15 +12,16 @@
 //! born 9                                                 retired by 12: no living version reaches it: freed at once
 //! ```
 //!
-//! A retired part therefore waits in one bag: it belongs to the last version that reaches it and is labelled with the
-//! first. When version `v` ends:
+//! What the newest version retires is *pending* until an older version ends or the newest is forked; then it is sorted. A
+//! sorted part waits in one bag: it belongs to the last version that reaches it and is labelled with the first. When
+//! version `v` ends:
 //!
 //! * its own bag labelled `v` holds what nobody else reaches: to be freed;
 //! * its other bags pass to the version before it, which is now the last that reaches them;
 //! * bags of later versions labelled `v` are labelled with the version after it.
 //!
-//! When the newest version ends, the one before it is the newest again: what waits in its bags is part of the newest
-//! version once more and stops waiting; what the ended one alone reached (`born` after the one before) is to be freed.
+//! When the newest version ends, the one before it is the newest again: what waits in its bags, or is pending and was born
+//! before, is part of the newest version once more and stops waiting; what the ended one alone reached (`born` after the one before) is to be freed.
 //!
 //! So memory held by a version, however long it lives, is at most what it reaches itself: nothing that was born and
 //! retired after it waits for it.
@@ -45,6 +46,8 @@ struct State<T> {
     last_generation: u64,
     /// Ascending.
     versions: Vec<Version<T>>,
+    /// What the newest version has retired since it was forked off, as far as it is not sorted yet.
+    pending: Vec<Retired<T>>,
 }
 
 struct Version<T> {
@@ -69,7 +72,7 @@ impl<T> Default for Line<T> {
     fn default() -> Self {
         let first = Version { generation: FIRST, bags: BTreeMap::new() };
         Line {
-            state: Mutex::new(State { last_generation: FIRST, versions: vec![first] }),
+            state: Mutex::new(State { last_generation: FIRST, versions: vec![first], pending: Vec::new() }),
             newest: AtomicU64::new(FIRST),
         }
     }
@@ -82,32 +85,43 @@ impl<T> Line<T> {
         self.newest.load(Ordering::Acquire) == generation
     }
 
-    /// Appends a version that reaches whatever the newest one does. Takes over what that has retired so far. Answers the
-    /// new generation and what is to be freed; gives `retired` back when `generation` is not the newest.
-    pub fn fork(&self, generation: u64, retired: Vec<Retired<T>>) -> Result<(u64, Vec<T>), Vec<Retired<T>>> {
+    /// Takes over what the newest version has retired: nothing of it reaches these parts any more. Answers what is to be
+    /// freed.
+    pub fn retire(&self, retired: &mut Vec<Retired<T>>) -> Vec<T> {
+        let mut state = self.state.lock();
+        state.pending.append(retired);
+        if state.versions.len() > 1 { Vec::new() } else { state.put_away() }
+    }
+
+    /// Appends a version that reaches whatever the newest one does. Answers the new generation and what is to be freed;
+    /// none when `generation` is not the newest.
+    pub fn fork(&self, generation: u64) -> Option<(u64, Vec<T>)> {
         let mut state = self.state.lock();
         if !self.is_newest(generation) {
-            return Err(retired);
+            return None;
         }
-        let free = state.put_away(retired);
+        let free = state.put_away();
         state.last_generation += 1;
         let generation = state.last_generation;
         state.versions.push(Version { generation, bags: BTreeMap::new() });
         self.newest.store(generation, Ordering::Release);
-        Ok((generation, free))
+        Some((generation, free))
     }
 
     /// Ends a version. `own` is called when it is the newest but not the only one, with the generation before it: it
     /// answers all parts that the ending version reaches and that were born after that generation. Nothing forks, ends
     /// or becomes the newest meanwhile.
-    pub fn end(&self, generation: u64, retired: Vec<Retired<T>>, own: impl FnOnce(u64) -> Vec<T>) -> Ended<T> {
+    pub fn end(&self, generation: u64, own: impl FnOnce(u64) -> Vec<T>) -> Ended<T> {
         let mut state = self.state.lock();
         let Ok(at) = state.versions.binary_search_by_key(&generation, |version| version.generation) else {
             return Ended { free: Vec::new(), last: false };
         };
         if at + 1 < state.versions.len() {
-            return Ended { free: state.remove_older(at), last: false };
+            let mut free = state.remove_older(at);
+            free.append(&mut state.put_away());
+            return Ended { free, last: false };
         }
+        let retired = std::mem::take(&mut state.pending);
         state.versions.pop();
         let Some(before) = state.versions.last_mut() else {
             self.newest.store(0, Ordering::Release);
@@ -130,16 +144,16 @@ impl<T> Line<T> {
     pub fn census(&self) -> (usize, usize) {
         let state = self.state.lock();
         let bags = state.versions.iter().flat_map(|version| version.bags.values());
-        (state.versions.len(), bags.map(Vec::len).sum())
+        (state.versions.len(), bags.map(Vec::len).sum::<usize>() + state.pending.len())
     }
 }
 
 impl<T> State<T> {
-    /// Sorts what the newest version has retired into bags; answers what no older version reaches.
-    fn put_away(&mut self, retired: Vec<Retired<T>>) -> Vec<T> {
+    /// Sorts what is pending into bags; answers what no older version reaches.
+    fn put_away(&mut self) -> Vec<T> {
         let older = self.versions.len().saturating_sub(1);
         let mut free = Vec::new();
-        for Retired { born, part } in retired {
+        for Retired { born, part } in std::mem::take(&mut self.pending) {
             let first = self.versions.partition_point(|version| version.generation < born);
             let first = self.versions.get(first).map(|version| version.generation);
             let last = self.versions.get_mut(..older).and_then(<[_]>::last_mut);
@@ -191,34 +205,50 @@ fn append<T>(parts: &mut Vec<T>, mut others: Vec<T>) {
 mod tests {
     use super::*;
 
-    fn retire(born: u64, part: u32) -> Vec<Retired<u32>> {
+    fn retired(born: u64, part: u32) -> Vec<Retired<u32>> {
         vec![Retired { born, part }]
     }
 
     #[test]
     fn a_part_waits_for_those_between_its_birth_and_its_retirement() {
         let line = Line::default();
-        let (two, free) = line.fork(1, vec![]).ok().unwrap();
-        let (three, more) = line.fork(two, retire(1, 10)).ok().unwrap();
-        let (four, most) = line.fork(three, retire(2, 20)).ok().unwrap();
-        assert!([free, more, most].iter().all(Vec::is_empty));
+        let fork_retiring = |generation, born, part| {
+            assert!(line.retire(&mut retired(born, part)).is_empty());
+            let (next, free) = line.fork(generation).unwrap();
+            assert!(free.is_empty());
+            next
+        };
+        let (two, _) = line.fork(1).unwrap();
+        let three = fork_retiring(two, 1, 10);
+        let four = fork_retiring(three, 2, 20);
         // Born in the third and retired by the fourth: nobody else reaches it once the third has ended.
-        let (_, free) = line.fork(four, retire(3, 30)).ok().unwrap();
-        assert!(free.is_empty());
-        assert_eq!(line.end(two, vec![], |_| vec![]).free, [20]);
-        assert_eq!(line.end(three, vec![], |_| vec![]).free, [30]);
+        fork_retiring(four, 3, 30);
+        assert_eq!(line.end(two, |_| vec![]).free, [20]);
+        assert_eq!(line.end(three, |_| vec![]).free, [30]);
         assert_eq!(line.census(), (3, 1));
-        assert_eq!(line.end(1, vec![], |_| vec![]).free, [10]);
+        assert_eq!(line.end(1, |_| vec![]).free, [10]);
+    }
+
+    #[test]
+    fn what_is_retired_goes_when_the_older_versions_do_whatever_the_newest_does_then() {
+        let line = Line::default();
+        let (two, _) = line.fork(1).unwrap();
+        assert!(line.retire(&mut retired(1, 10)).is_empty());
+        assert_eq!(line.end(1, |_| vec![]).free, [10]);
+        // And at once when there are none.
+        assert_eq!((line.retire(&mut retired(1, 20)), line.census()), (vec![20], (1, 0)));
+        assert!(line.end(two, |_| vec![]).last);
     }
 
     #[test]
     fn what_waits_for_the_version_before_is_part_of_it_again_when_the_newest_ends() {
         let line = Line::default();
-        let (two, _) = line.fork(1, vec![]).ok().unwrap();
-        assert!(!line.is_newest(1) && line.fork(1, retire(1, 5)).is_err());
-        let ended = line.end(two, retire(1, 10), |before| vec![before as u32 + 100]);
+        let (two, _) = line.fork(1).unwrap();
+        assert!(!line.is_newest(1) && line.fork(1).is_none());
+        assert!(line.retire(&mut retired(1, 10)).is_empty());
+        let ended = line.end(two, |before| vec![before as u32 + 100]);
         assert_eq!((ended.free, ended.last, line.is_newest(1), line.census()), (vec![101], false, true, (1, 0)));
-        assert!(line.end(1, vec![], |_| vec![]).last);
+        assert!(line.end(1, |_| vec![]).last);
     }
 }
 
@@ -251,27 +281,29 @@ mod loom_tests {
         loom::model(|| {
             let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
             let line = Arc::new(Line::default());
-            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            let (two, _) = line.fork(1).unwrap();
             // The second version replaces part 0 by part 1.
-            let (three, freed) = line.fork(two, vec![Retired { born: 1, part: 0 }]).ok().unwrap();
+            free(&memory, line.retire(&mut vec![Retired { born: 1, part: 0 }]));
+            let (three, freed) = line.fork(two).unwrap();
             free(&memory, freed);
             let readers: Vec<_> = [(1, 0), (two, 1)]
                 .map(|(generation, part)| {
                     let (line, memory) = (line.clone(), memory.clone());
                     thread::spawn(move || {
                         read(&memory, part);
-                        free(&memory, line.end(generation, vec![], |_| vec![]).free);
+                        free(&memory, line.end(generation, |_| vec![]).free);
                     })
                 })
                 .into_iter()
                 .collect();
             // The third version replaces part 1 by part 2.
-            let (four, freed) = line.fork(three, vec![Retired { born: two, part: 1 }]).ok().unwrap();
+            free(&memory, line.retire(&mut vec![Retired { born: two, part: 1 }]));
+            let (four, freed) = line.fork(three).unwrap();
             free(&memory, freed);
             read(&memory, 2);
-            free(&memory, line.end(three, vec![], |_| vec![]).free);
+            free(&memory, line.end(three, |_| vec![]).free);
             readers.into_iter().for_each(|reader| reader.join().unwrap());
-            let ended = line.end(four, vec![], |_| vec![]);
+            let ended = line.end(four, |_| vec![]);
             assert!(ended.last && ended.free.is_empty());
             free(&memory, vec![2]);
             (0..3).for_each(|part| memory[part].with(|freed| assert!(unsafe { *freed })));
@@ -284,12 +316,12 @@ mod loom_tests {
         loom::model(|| {
             let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
             let line = Arc::new(Line::default());
-            let (two, _) = line.fork(1, vec![]).ok().unwrap();
+            let (two, _) = line.fork(1).unwrap();
             let branch = {
                 let (line, memory) = (line.clone(), memory.clone());
                 thread::spawn(move || {
                     // The branch reaches part 0 of the checkpoint, and looks at it on its way to its own part 1.
-                    let ended = line.end(two, vec![], |_| {
+                    let ended = line.end(two, |_| {
                         read(&memory, 0);
                         vec![1]
                     });
@@ -301,7 +333,7 @@ mod loom_tests {
                 free(&memory, vec![0]);
             }
             branch.join().unwrap();
-            assert!(line.end(1, vec![], |_| vec![]).last);
+            assert!(line.end(1, |_| vec![]).last);
         });
     }
 }

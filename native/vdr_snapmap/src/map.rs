@@ -57,7 +57,6 @@ use crate::item::{At, Item, Payload, PayloadMut, Put, Taken};
 use crate::line::{FIRST, Line, Retired};
 use crate::node::{LEAF_MAX, Node, Raw};
 use foldhash::fast::RandomState;
-use parking_lot::Mutex;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -77,9 +76,8 @@ pub struct Map<V, S = RandomState> {
     len: usize,
     generation: u64,
     line: Arc<Line<Part<V>>>,
-    /// What this map replaced and older ones may still reach. Behind a lock because `clone` hands it over; never waited
-    /// for, since only the newest map has any.
-    retired: Mutex<Vec<Retired<Part<V>>>>,
+    /// What the change under way has unlinked and older maps may still reach: empty between changes.
+    retired: Vec<Retired<Part<V>>>,
     hasher: S,
 }
 
@@ -120,8 +118,7 @@ impl<V, S: Default> Default for Map<V, S> {
 
 impl<V, S> Map<V, S> {
     pub fn with_hasher(hasher: S) -> Self {
-        let retired = Mutex::default();
-        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired, hasher }
+        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired: Vec::new(), hasher }
     }
 
     pub fn len(&self) -> usize {
@@ -172,6 +169,16 @@ impl<V, S> Map<V, S> {
 }
 
 impl<V, S> Map<V, S> {
+    /// The end of a change: nothing of this map leads to what was unlinked, which is the line's from now on.
+    fn settle(&mut self) {
+        if !self.retired.is_empty() {
+            for part in self.line.retire(&mut self.retired) {
+                // SAFETY: points 3 and 4 of the module.
+                unsafe { part.free() };
+            }
+        }
+    }
+
     /// Frees what the last map of a line reaches.
     fn free_all(&mut self) {
         let mut nodes: Vec<Node> = self.root.take().into_iter().collect();
@@ -194,8 +201,8 @@ impl<V, S> Map<V, S> {
 
 impl<V, S> Drop for Map<V, S> {
     fn drop(&mut self) {
-        let retired = std::mem::take(self.retired.get_mut());
-        let ended = self.line.end(self.generation, retired, |before| self.born_after(before));
+        self.settle();
+        let ended = self.line.end(self.generation, |before| self.born_after(before));
         for part in ended.free {
             // SAFETY: point 3 of the module: no living map reaches what the line gives back. Point 4: it does so once.
             unsafe { part.free() };
@@ -209,21 +216,13 @@ impl<V, S> Drop for Map<V, S> {
 impl<V: Clone, S: BuildHasher + Clone> Clone for Map<V, S> {
     /// O(1) for the newest map of its line. Any other is copied whole.
     fn clone(&self) -> Self {
-        let retired = std::mem::take(&mut *self.retired.lock());
-        match self.line.fork(self.generation, retired) {
-            Ok((generation, free)) => {
-                for part in free {
-                    // SAFETY: points 3 and 4 of the module.
-                    unsafe { part.free() };
-                }
-                let (line, retired, hasher) = (self.line.clone(), Mutex::default(), self.hasher.clone());
-                Map { root: self.root, len: self.len, generation, line, retired, hasher }
-            }
-            Err(retired) => {
-                *self.retired.lock() = retired;
-                self.copied()
-            }
+        let Some((generation, free)) = self.line.fork(self.generation) else { return self.copied() };
+        for part in free {
+            // SAFETY: points 3 and 4 of the module.
+            unsafe { part.free() };
         }
+        let (line, hasher) = (self.line.clone(), self.hasher.clone());
+        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), hasher }
     }
 }
 
@@ -294,19 +293,23 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
         };
         // SAFETY: `own_way` leaves a leaf of this generation, which only this map reaches (point 2).
         let old = unsafe { position::<V>(way.leaf, hash, key).map(|at| replace(way.leaf, at, item)) };
-        if let Some(old) = old {
-            self.discard(Part::Item(old));
-            return false;
+        match old {
+            Some(old) => self.discard(Part::Item(old)),
+            None => {
+                self.add(way, hash, item.raw());
+                self.len += 1;
+            }
         }
-        self.add(way, hash, item.raw());
-        self.len += 1;
-        true
+        self.settle();
+        old.is_none()
     }
 
     /// What an entry holds, to change in place; a clone of it where a snapshot reaches it too.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<PayloadMut<'_, V>> {
         self.find(key)?;
-        let item = self.own_item(key)?;
+        let item = self.own_item(key);
+        self.settle();
+        let item = item?;
         // SAFETY: the item is of this generation, so that it is reached by this map alone.
         Some(unsafe { item.payload_mut() })
     }
@@ -317,26 +320,34 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
             return false;
         }
         self.become_newest();
+        let old = self.restamped(key, stamp);
+        old.into_iter().for_each(|old| self.discard(Part::Item(old)));
+        self.settle();
+        true
+    }
+
+    /// Answers the item that had to be replaced.
+    fn restamped(&mut self, key: &[u8], stamp: Option<i64>) -> Option<At<V>> {
         let hash = self.hash(key);
-        let Some(leaf) = self.own_way(hash).map(|way| way.leaf) else { return false };
+        let leaf = self.own_way(hash)?.leaf;
         // SAFETY: the leaf is of this generation in the end, and so is an item that is written to: only this map
         // reaches them.
-        let old = unsafe {
-            let Some(at) = position::<V>(leaf, hash, key) else { return false };
+        unsafe {
+            let at = position::<V>(leaf, hash, key)?;
             let old = At::<V>::from_raw(leaf.slot(at));
             if old.born() == self.generation && old.restamp(stamp) {
-                return true;
+                return None;
             }
-            replace(leaf, at, old.copy(self.generation, stamp))
-        };
-        self.discard(Part::Item(old));
-        true
+            Some(replace(leaf, at, old.copy(self.generation, stamp)))
+        }
     }
 
     /// `true` when there was such an entry.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let item = self.unlink(key);
-        item.inspect(|item| self.discard(Part::Item(*item))).is_some()
+        item.into_iter().for_each(|item| self.discard(Part::Item(item)));
+        self.settle();
+        item.is_some()
     }
 
     /// Takes an entry out, with its stamp; its value is a clone where a snapshot reaches it too.
@@ -344,15 +355,18 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
         let item = self.unlink(key)?;
         // SAFETY: the map reached the item until now, so that it is allocated. One of this generation was reached by this
         // map alone, and not even by this one any more.
-        unsafe {
+        let taken = unsafe {
             let stamp = item.stamp();
             if item.born() == self.generation {
-                return Some((stamp, item.take()));
+                (stamp, item.take())
+            } else {
+                let taken = item.taken();
+                self.discard(Part::Item(item));
+                (stamp, taken)
             }
-            let taken = item.taken();
-            self.discard(Part::Item(item));
-            Some((stamp, taken))
-        }
+        };
+        self.settle();
+        Some(taken)
     }
 
     /// The item of a key, of this generation in the end.
@@ -424,7 +438,7 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
             // SAFETY: point 2 of the module: nobody else reached it.
             unsafe { part.free() };
         } else {
-            self.retired.get_mut().push(Retired { born, part });
+            self.retired.push(Retired { born, part });
         }
     }
 

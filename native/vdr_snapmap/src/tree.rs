@@ -24,7 +24,6 @@ mod diff;
 pub use diff::{Diff, Difference};
 
 use crate::line::{FIRST, Line, Retired};
-use parking_lot::Mutex;
 use std::cmp::Ordering;
 use std::fmt;
 use std::ptr::NonNull;
@@ -53,9 +52,8 @@ struct Large<K, V> {
     len: usize,
     generation: u64,
     line: Arc<Line<At<K, V>>>,
-    /// What this tree replaced and older ones may still reach. Behind a lock because `clone` hands it over; never waited
-    /// for, since only the newest tree has any.
-    retired: Mutex<Vec<Retired<At<K, V>>>>,
+    /// What the change under way has unlinked and older trees may still reach: empty between changes.
+    retired: Vec<Retired<At<K, V>>>,
 }
 
 struct Node<K, V> {
@@ -416,19 +414,20 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
 impl<K, V> Large<K, V> {
     /// The next version of the line; none when this is not the newest.
     fn fork(&self) -> Option<Self> {
-        let retired = std::mem::take(&mut *self.retired.lock());
-        match self.line.fork(self.generation, retired) {
-            Ok((generation, free)) => {
-                for node in free {
-                    // SAFETY: points 3 and 4 of `map`: no living tree reaches what the line gives back, and it does so once.
-                    unsafe { node.free() };
-                }
-                let (line, retired) = (self.line.clone(), Mutex::default());
-                Some(Large { root: self.root, len: self.len, generation, line, retired })
-            }
-            Err(retired) => {
-                *self.retired.lock() = retired;
-                None
+        let (generation, free) = self.line.fork(self.generation)?;
+        for node in free {
+            // SAFETY: points 3 and 4 of `map`: no living tree reaches what the line gives back, and it does so once.
+            unsafe { node.free() };
+        }
+        Some(Large { root: self.root, len: self.len, generation, line: self.line.clone(), retired: Vec::new() })
+    }
+
+    /// The end of a change: nothing of this tree leads to what was unlinked, which is the line's from now on.
+    fn settle(&mut self) {
+        if !self.retired.is_empty() {
+            for node in self.line.retire(&mut self.retired) {
+                // SAFETY: as in `fork`.
+                unsafe { node.free() };
             }
         }
     }
@@ -453,8 +452,8 @@ impl<K, V> Large<K, V> {
 
 impl<K, V> Drop for Large<K, V> {
     fn drop(&mut self) {
-        let retired = std::mem::take(self.retired.get_mut());
-        let ended = self.line.end(self.generation, retired, |before| self.born_after(before));
+        self.settle();
+        let ended = self.line.end(self.generation, |before| self.born_after(before));
         let all = if ended.last { self.born_after(0) } else { Vec::new() };
         for node in ended.free.into_iter().chain(all) {
             // SAFETY: points 3 and 4 of `map`: nobody reaches these any more, and each is given back once.
@@ -480,20 +479,28 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
 
     /// The root to change in place, and what to change it with. Of the newest tree only.
     fn open(&mut self) -> (&mut At<K, V>, Pen<'_, K, V>) {
-        (&mut self.root, Pen { generation: self.generation, retired: self.retired.get_mut() })
+        (&mut self.root, Pen { generation: self.generation, retired: &mut self.retired })
     }
 
     fn own_leaf(&mut self, order: &impl Fn(&K) -> Ordering) -> Option<&mut Vec<(K, V)>> {
         let (mut place, mut pen) = self.open();
-        loop {
+        let leaf = loop {
             // SAFETY: this is the newest tree, and reaches each place by the one before.
-            match unsafe { &mut pen.own(place).below } {
-                Below::Leaf(entries) => return Some(entries),
+            let node: *mut Node<K, V> = unsafe { pen.own(place) };
+            // SAFETY: as above; the place, which stands in the node above, is not used while its node is.
+            match unsafe { &mut (*node).below } {
+                Below::Leaf(_) => break node,
                 Below::Inner(children) => {
                     let at = child_of(children, order);
                     place = &mut children.get_mut(at)?.node;
                 }
             }
+        };
+        self.settle();
+        // SAFETY: a leaf of this generation, which this tree alone reaches (point 2), and it is borrowed.
+        match unsafe { &mut (*leaf).below } {
+            Below::Leaf(entries) => Some(entries),
+            Below::Inner(_) => None,
         }
     }
 
@@ -509,6 +516,7 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
             *root = At::new(pen.generation, Below::Inner(vec![left, right]));
         }
         self.len += usize::from(old.is_none());
+        self.settle();
         old
     }
 
@@ -525,6 +533,7 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
             unsafe { pen.discard(old) };
         }
         self.len -= 1;
+        self.settle();
         Some(taken)
     }
 }
@@ -550,8 +559,8 @@ fn large<K: Clone, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
         row = above;
     }
     let Some(Child { count: len, node: root, .. }) = row.pop() else { return Repr::Empty };
-    let (line, retired) = (Arc::new(Line::default()), Mutex::default());
-    Repr::Large(Box::new(Large { root, len, generation: FIRST, line, retired }))
+    let line = Arc::new(Line::default());
+    Repr::Large(Box::new(Large { root, len, generation: FIRST, line, retired: Vec::new() }))
 }
 
 /// A new node as a child.

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::testing::{Counted, Step, cases, steps};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -327,4 +328,16 @@ fn what_two_versions_do_not_share_costs_what_changed() {
     told.sort();
     // A leaf that had to be split may bring its neighbours along.
     assert!([17, 4711, 9_999, 20_000].into_iter().all(|n| told.contains(&key(n))) && told.len() < 40, "{}", told.len());
+}
+
+#[test]
+fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_change() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut map = filled(1_000, &living);
+    let next = map.clone();
+    let old = std::mem::replace(&mut map, next);
+    (0..900).for_each(|n| assert!(map.remove(&key(n))));
+    assert_eq!(living.load(Ordering::Relaxed), 1_000);
+    drop(old);
+    assert_eq!((living.load(Ordering::Relaxed), map.line.census()), (100, (1, 0)));
 }

@@ -191,3 +191,14 @@ fn the_newest_of_clones_shares_and_another_one_copies() {
     drop(tree);
     assert!(held.clone().same(&held), "the newest again");
 }
+
+#[test]
+fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_change() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let mut tree = Tree::from_sorted((0..1_000u32).map(|n| (n, Counted::new(n, &living))));
+    let next = tree.clone();
+    let old = std::mem::replace(&mut tree, next);
+    (0..900u32).for_each(|n| assert!(tree.remove(|k| k.cmp(&n)).is_some()));
+    drop(old);
+    assert_eq!((living.load(Atomic::Relaxed), tree.len()), (100, 100));
+}

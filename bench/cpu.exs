@@ -31,7 +31,7 @@ defmodule Vdr.Bench.Cpu do
             {"SET on 1M keys", 1_000_000, [["SET", "user:__rand_int__", Measure.value(1)]]},
             {"HSET on 100k hashes", 100_000, [["HSET", "hash:__rand_int__", "field", "value"]]},
             {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
-            {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member"]]},
+            {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
             {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
             {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
           ] do

@@ -192,6 +192,7 @@ defmodule Vdr.Bench.Lua do
 
   @rdb "REDIS0011" <> <<0xFF, 0::64>>
   defp reply("PING"), do: "+PONG\r\n"
+  defp reply("ROLE"), do: "-ERR unknown command\r\n"
   defp reply("REPLCONF"), do: "+OK\r\n"
   defp reply("PSYNC"), do: ["+FULLRESYNC #{String.duplicate("a", 40)} 0\r\n$#{byte_size(@rdb)}\r\n", @rdb]
   defp reply(_argument), do: ""

@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod broken;
 mod commands;
 mod corpus;
 mod digests;

@@ -67,8 +67,11 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Select),
         2 => any::<usize>().prop_map(Step::Drop),
     ];
-    prop::collection::vec(step, 0..400)
+    prop::collection::vec(step, 0..if cfg!(miri) { 80 } else { 400 })
 }
+
+/// How much a structure holds, at most, before a program begins.
+pub const START: u16 = if cfg!(miri) { 100 } else { 400 };
 
 pub fn cases() -> ProptestConfig {
     ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 })

@@ -51,7 +51,7 @@ chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds
 fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
 	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
 
-sanitize: setup ## the Rust tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is present
+sanitize: setup ## the Rust tests under AddressSanitizer, ThreadSanitizer, Miri and loom, where a nightly compiler is present
 	@bin/sanitize
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one

@@ -1,7 +1,7 @@
 //! Against a standard map as the model, as [`crate::map`] is; and the invariants of the structure.
 
 use super::*;
-use crate::testing::{Counted, Step, cases, steps};
+use crate::testing::{Counted, Rng, Step, cases, steps};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicIsize, Ordering as Atomic};
@@ -201,4 +201,58 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
     (0..900u32).for_each(|n| assert!(tree.remove(&n).is_some()));
     drop(old);
     assert_eq!((living.load(Atomic::Relaxed), tree.len()), (100, 100));
+}
+
+/// A key of bytes, as the trees of the core have them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(Vec<u8>);
+
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Key for Name {
+    fn tag(&self) -> u8 {
+        key::tag(&self.0)
+    }
+
+    fn shared(&self, other: &Self) -> usize {
+        key::shared(&self.0, &other.0)
+    }
+
+    fn head(&self, skip: usize) -> u64 {
+        key::head(&self.0, skip)
+    }
+}
+
+/// Keys that mostly begin alike, so that nodes look at them behind what they share, and many of which have equal heads.
+#[test]
+fn keys_of_bytes_are_found_by_the_key_by_their_bytes_and_by_a_closure() {
+    let mut rng = Rng(7);
+    let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
+    let mut name = |alike: bool| {
+        let shared = if alike { 23 } else { rng.below(24) };
+        let mut name = b"a prefix that all share"[..shared].to_vec();
+        name.extend((0..rng.below(14)).map(|_| b"\0ab"[rng.below(3)]));
+        Name(name)
+    };
+    for n in 0..MANY {
+        let (key, sought) = (name(n < MANY / 2), name(n % 3 > 0));
+        if n % 4 == 3 {
+            assert_eq!(tree.remove(Bytes(&sought.0)), model.remove_entry(&sought));
+        }
+        assert_eq!(tree.insert(key.clone(), n), model.insert(key, n));
+        assert_eq!(tree.get(&sought), model.get_key_value(&sought));
+        assert_eq!(tree.get(Bytes(&sought.0)), model.get_key_value(&sought));
+        assert_eq!(tree.get(by(|key: &Name| key.cmp(&sought))), model.get_key_value(&sought));
+        if n % 50 == 0 {
+            let rank = model.range(..sought.clone()).count();
+            let expected = if model.contains_key(&sought) { Ok(rank) } else { Err(rank) };
+            assert_eq!(tree.find(Bytes(&sought.0)), expected);
+            assert_eq!(tree.find(by(|key: &Name| key.cmp(&sought))), expected);
+            assert!(tree.iter().eq(model.iter()));
+        }
+    }
 }

@@ -670,8 +670,13 @@ mod tests {
         let buried = Arc::new(AtomicU64::new(0));
         let shared = Shared::default();
         let reap = buried.clone();
-        let mut mirror =
-            Mirror::new(shared.clone(), None, Box::new(move |_| drop(reap.fetch_add(1, Ordering::Relaxed))));
+        let mut mirror = Mirror::new(
+            shared.clone(),
+            None,
+            Box::new(move |_| {
+                reap.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
         mirror.install(loaded(&[("a", "0")]), 0);
         let mut sent = |commands: &[&str]| {
             feed(&mut mirror, commands).unwrap();

@@ -11,7 +11,7 @@ pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
 
 use crate::blob::Blob;
 use crate::commands::ReadError;
-use crate::tree::{Range, Tree};
+use crate::tree::{Bytes, Range, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -121,7 +121,7 @@ impl Db {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let was_there = self.entries.remove(key);
         if was_there {
-            self.order.remove(|k| k.as_bytes().cmp(key));
+            self.order.remove(Bytes(key));
         }
         was_there
     }
@@ -129,13 +129,13 @@ impl Db {
     /// Takes an entry out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let (stamp, taken) = self.entries.take(key)?;
-        self.order.remove(|k| k.as_bytes().cmp(key));
+        self.order.remove(Bytes(key));
         Some(Entry::taken(stamp, taken))
     }
 
     /// Position of a key in byte order, or where it would stand.
     pub fn rank(&self, key: &[u8]) -> Result<usize, usize> {
-        self.order.find(|k| k.as_bytes().cmp(key))
+        self.order.find(Bytes(key))
     }
 
     /// Keys with ranks `from..to` (clipped), in byte order, those past their time included.

@@ -8,8 +8,8 @@ use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
-use vdr_core::commands::{self, Read, ReadError};
-use vdr_core::keyspace::View;
+use vdr_core::commands::{self, Cost, Read, ReadError};
+use vdr_core::keyspace::{Now, View};
 use vdr_core::live::Snapshot;
 
 /// Calls that touch more elements than this leave the normal schedulers. At some 100 ns an element it is well under the
@@ -74,12 +74,20 @@ fn call<'a>(
         return terms::answer(env, Err(ReadError::BadArgument));
     };
     on(env, source, elements_max, |snapshot| {
-        let view = snapshot.view(db, now_ms());
+        let view = snapshot.view(db, now(row));
         if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
         terms::answer(env, row.call(view, &args))
     })
+}
+
+/// The time for one call. What looks at a single key asks for it only if the key expires.
+fn now(row: &Read) -> Now {
+    match row.cost {
+        Cost::Point => Now::Clock(now_ms),
+        Cost::Elements(_) => Now::At(now_ms()),
+    }
 }
 
 /// `get` by an entry of its own: what [`read`] answers, without a list and a look-up by name. It and [`hget`] are what
@@ -107,9 +115,7 @@ fn point<'a, const N: usize>(
     let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::byte_args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    on(env, source, Some(ELEMENTS_MAX), |snapshot| {
-        terms::answer(env, row.call(snapshot.view(db, now_ms as fn() -> i64), &args))
-    })
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now(row)), &args)))
 }
 
 /// Reads what the source shows now. `elements_max` is none on dirty schedulers only.

@@ -9,6 +9,7 @@ pub mod item;
 pub mod line;
 pub mod map;
 mod node;
+mod prefetch;
 mod sync;
 #[cfg(test)]
 mod testing;

@@ -56,6 +56,7 @@ pub use unshared::Unshared;
 use crate::item::{At, Item, Payload, PayloadMut, Put, Taken};
 use crate::line::{FIRST, Line, Retired};
 use crate::node::{LEAF_MAX, Node, Raw};
+use crate::prefetch::prefetch;
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -234,9 +235,7 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     /// Asks for the memory on the way to a key, as far as its leaf, to be there soon. A hint: nothing depends on it.
     pub fn prefetch_leaf(&self, key: &[u8]) {
-        if let Some(leaf) = self.leaf(self.hash(key)) {
-            (0..Node::LINES).for_each(|line| prefetch(leaf.raw().as_ptr().wrapping_add(line * CACHE_LINE)));
-        }
+        self.leaf(self.hash(key));
     }
 
     /// As [`Map::prefetch_leaf`], for the entry itself. Reads the leaf: to be asked for a while after that.
@@ -247,8 +246,7 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe {
             let tags = leaf.all_tags().iter().zip(leaf.all_slots());
             for (_, slot) in tags.filter(|(other, _)| **other == tag(hash)) {
-                prefetch(slot.as_ptr());
-                prefetch(slot.as_ptr().wrapping_add(CACHE_LINE));
+                prefetch(*slot, At::<V>::BYTES_SEEN);
             }
         }
     }
@@ -264,7 +262,7 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe { position::<V>(leaf, hash, key).map(|at| At::from_raw(leaf.slot(at))) }
     }
 
-    /// Where a key with this hash stands, if it stands anywhere.
+    /// Where a key with this hash stands, if it stands anywhere. Its memory has been asked for, too.
     fn leaf(&self, hash: u64) -> Option<Node> {
         let mut node = self.root?;
         let mut shift = ROOT_SHIFT;
@@ -273,6 +271,8 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe {
             while !node.is_leaf() {
                 node = Node::from_raw(node.slot(node.child_of(digit(hash, shift))));
+                // All of it at once: where to look next is known only when its first line is there.
+                prefetch(node.raw(), Node::LEAF_BYTES);
                 shift = shift.wrapping_sub(DIGIT_BITS);
             }
         }
@@ -625,18 +625,6 @@ fn digit(hash: u64, shift: u32) -> u32 {
     ((hash >> (shift % u64::BITS)) & 63) as u32
 }
 
-const CACHE_LINE: usize = 64;
-
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 fn tag(hash: u64) -> u8 {
     hash as u8
 }
@@ -659,7 +647,11 @@ unsafe fn position<V>(leaf: Node, hash: u64, key: &[u8]) -> Option<usize> {
     unsafe {
         let tags = leaf.all_tags().iter().enumerate();
         let mut alike = tags.filter(|(_, other)| **other == tag(hash)).map(|(at, _)| at);
-        alike.find(|at| At::<V>::from_raw(leaf.slot(*at)).key() == key)
+        alike.find(|at| {
+            let item = leaf.slot(*at);
+            prefetch(item, At::<V>::BYTES_SEEN);
+            At::<V>::from_raw(item).key() == key
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::blob::Blob;
 use crate::keyspace::Expiry;
-use crate::tree::Tree;
+use crate::tree::{Bytes, Tree};
 
 /// What a field holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Hash {
 
     /// The field as stored, even past its time.
     pub fn get(&self, field: &[u8]) -> Option<&Field> {
-        self.fields.get(|f| f.as_bytes().cmp(field)).map(|(_, field)| field)
+        self.fields.get(Bytes(field)).map(|(_, field)| field)
     }
 
     /// The field's value unless its time has passed.
@@ -57,14 +57,14 @@ impl Hash {
     }
 
     pub fn remove(&mut self, name: &[u8]) -> Option<Field> {
-        let old = self.fields.remove(|f| f.as_bytes().cmp(name)).map(|(_, field)| field);
+        let old = self.fields.remove(Bytes(name)).map(|(_, field)| field);
         self.forget(&old);
         old
     }
 
     /// Sets a field's expiry; `false` when there is no such field.
     pub fn set_expiry(&mut self, name: &[u8], expiry: Expiry) -> bool {
-        match self.fields.get_mut(|f| f.as_bytes().cmp(name)) {
+        match self.fields.get_mut(Bytes(name)) {
             Some(field) => {
                 self.expiring += usize::from(expiry.is_set());
                 self.expiring = self.expiring.saturating_sub(usize::from(field.expiry.is_set()));
@@ -77,7 +77,7 @@ impl Hash {
 
     /// Position of a field in byte order, or where it would stand.
     pub fn rank(&self, name: &[u8]) -> Result<usize, usize> {
-        self.fields.find(|f| f.as_bytes().cmp(name))
+        self.fields.find(Bytes(name))
     }
 
     pub fn at(&self, rank: usize) -> Option<(&Blob, &Field)> {

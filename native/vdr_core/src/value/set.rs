@@ -1,7 +1,7 @@
 //! Sets: members in byte order, so that cursors over them are stable.
 
 use crate::blob::Blob;
-use crate::tree::Tree;
+use crate::tree::{Bytes, Tree};
 
 #[derive(Clone, Debug, Default)]
 pub struct Set(Tree<Blob, ()>);
@@ -16,7 +16,7 @@ impl Set {
     }
 
     pub fn contains(&self, member: &[u8]) -> bool {
-        self.rank(member).is_ok()
+        self.0.get(Bytes(member)).is_some()
     }
 
     /// `true` when the member is new.
@@ -26,12 +26,12 @@ impl Set {
 
     /// `true` when the member was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        self.0.remove(|m| m.as_bytes().cmp(member)).is_some()
+        self.0.remove(Bytes(member)).is_some()
     }
 
     /// Position of a member in byte order, or where it would stand.
     pub fn rank(&self, member: &[u8]) -> Result<usize, usize> {
-        self.0.find(|m| m.as_bytes().cmp(member))
+        self.0.find(Bytes(member))
     }
 
     pub fn at(&self, rank: usize) -> Option<&Blob> {

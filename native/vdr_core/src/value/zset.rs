@@ -1,7 +1,8 @@
 //! Sorted sets: members by name, and the same members by (score, name).
 
 use crate::blob::Blob;
-use crate::tree::Tree;
+use crate::tree::key::{self, Head};
+use crate::tree::{Bytes, Key, Probe, Tree, by};
 use std::cmp::Ordering;
 
 /// A score: any f64 but NaN. `-0` and `0` are one place in the order, as on the server.
@@ -16,6 +17,13 @@ impl Score {
 
     pub fn get(self) -> f64 {
         self.0
+    }
+
+    /// A number of the same order.
+    fn head(self) -> u64 {
+        let bits = self.without_negative_zero().0.to_bits();
+        // The greater a negative number, the less its bits.
+        if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
     }
 
     fn without_negative_zero(self) -> Self {
@@ -44,7 +52,7 @@ fn fits_listpack(entries: usize, member: &[u8]) -> bool {
 #[derive(Clone, Debug)]
 pub struct ZSet {
     scores: Tree<Blob, Score>,
-    order: Tree<(Score, Blob), ()>,
+    order: Tree<Place, ()>,
     /// A listpack on the server stores -0 as 0; a skiplist keeps it. Followed so that a score's sign is the server's.
     listpack: bool,
 }
@@ -63,7 +71,7 @@ impl ZSet {
         members.reverse();
         members.dedup_by(|a, b| a.0 == b.0);
         members.reverse();
-        let mut order: Vec<(Score, Blob)> = members.iter().map(|(member, score)| (*score, member.clone())).collect();
+        let mut order: Vec<Place> = members.iter().map(|(member, score)| Place(*score, member.clone())).collect();
         order.sort_unstable();
         ZSet {
             scores: Tree::from_sorted(members),
@@ -110,7 +118,7 @@ impl ZSet {
     }
 
     pub fn score(&self, member: &[u8]) -> Option<Score> {
-        self.scores.get(|m| m.as_bytes().cmp(member)).map(|(_, score)| *score)
+        self.scores.get(Bytes(member)).map(|(_, score)| *score)
     }
 
     /// Puts a member; answers the score that it had. An equal score is left alone, the sign of its zero too, as the
@@ -130,16 +138,16 @@ impl ZSet {
         }
         if old != Some(kept) {
             if let Some(old) = old {
-                self.order.remove(|key| cmp_key(key, old, &member));
+                self.order.remove((old, member.as_bytes()));
             }
-            self.order.insert((kept, member), ());
+            self.order.insert(Place(kept, member), ());
         }
         old
     }
 
     pub fn remove(&mut self, member: &[u8]) -> Option<Score> {
-        let (_, score) = self.scores.remove(|m| m.as_bytes().cmp(member))?;
-        self.order.remove(|key| cmp_key(key, score, member));
+        let (_, score) = self.scores.remove(Bytes(member))?;
+        self.order.remove((score, member));
         Some(score)
     }
 
@@ -154,20 +162,18 @@ impl ZSet {
     /// Position of a member in (score, member) order.
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
         let score = self.score(member)?;
-        self.order.find(|key| cmp_key(key, score, member)).ok()
+        self.order.find((score, member)).ok()
     }
 
     /// How many members stand before the first for which `before` is false. `before` must be true for a prefix of the
     /// order only: with it every score and lex bound becomes a rank. O(log n).
     pub fn partition(&self, before: impl Fn(Score, &[u8]) -> bool) -> usize {
-        let order = |key: &(Score, Blob)| {
-            if before(key.0, &key.1) { Ordering::Less } else { Ordering::Greater }
-        };
-        self.order.find(order).unwrap_or_else(|rank| rank)
+        let order = |place: &Place| if before(place.0, &place.1) { Ordering::Less } else { Ordering::Greater };
+        self.order.find(by(order)).unwrap_or_else(|rank| rank)
     }
 
     pub fn at(&self, rank: usize) -> Option<(&Blob, Score)> {
-        self.order.at(rank).map(|((score, member), ())| (member, *score))
+        self.order.at(rank).map(|(Place(score, member), ())| (member, *score))
     }
 
     /// Members with ranks `from..to` (clipped) in (score, member) order.
@@ -176,7 +182,7 @@ impl ZSet {
         from: usize,
         to: usize,
     ) -> impl DoubleEndedIterator<Item = (&Blob, Score)> + ExactSizeIterator + Clone {
-        self.order.range(from, to).map(|((score, member), ())| (member, *score))
+        self.order.range(from, to).map(|(Place(score, member), ())| (member, *score))
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Blob, Score)> + ExactSizeIterator + Clone {
@@ -184,8 +190,32 @@ impl ZSet {
     }
 }
 
-fn cmp_key(key: &(Score, Blob), score: Score, member: &[u8]) -> Ordering {
-    key.0.cmp(&score).then_with(|| key.1.as_bytes().cmp(member))
+/// Where a member stands: by score, and by name among equals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(Score, Blob);
+
+impl Key for Place {
+    fn tag(&self) -> u8 {
+        self.1.tag()
+    }
+
+    fn head(&self, _skip: usize) -> u64 {
+        self.0.head()
+    }
+}
+
+impl Probe<Place> for (Score, &[u8]) {
+    fn order(&self, place: &Place) -> Ordering {
+        place.0.cmp(&self.0).then_with(|| place.1.as_bytes().cmp(self.1))
+    }
+
+    fn tag(&self) -> Option<u8> {
+        Some(key::tag(self.1))
+    }
+
+    fn head(&self, _like: &Place, _skip: usize) -> Head {
+        Head::At(self.0.head())
+    }
 }
 
 #[cfg(test)]

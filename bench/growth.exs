@@ -2,14 +2,13 @@ defmodule Vdr.Bench.Growth do
   @moduledoc false
   # What a read, an applied SET and a key cost from ten thousand keys to ten million, each beside ETS, a real replica and the server.
   alias Vdr.Bench.{CpuTime, Measure, Plot}
-  alias Vdr.{Paint, Test.Resources, Test.Server}
+  alias Vdr.{Paint, Test.Server}
 
   @sizes [10_000, 100_000, 1_000_000, 10_000_000]
   @asked 100_000
   @writes 200_000
   @batch 1_000
   @turns 5
-  @settle_ms 5_000
   # Beside what a VM has resident, fewer keys are not to be seen.
   @memory_from 100_000
   @prefix "user:name"
@@ -28,15 +27,11 @@ defmodule Vdr.Bench.Growth do
     # No client could send ten million in a time that anybody waits for. It is not replicated: the full sync brings it.
     Redix.command!(redis, ["DEBUG", "POPULATE", size, @prefix, @bytes])
     their_bytes = Measure.used_memory(redis) - empty
-    before = Resources.now().memory
-    Measure.mirror(server, :bench)
-    Process.sleep(@settle_ms)
-    memory = {(Resources.now().memory - before) / size, their_bytes / size}
+    memory = {Measure.resident_mirror(server, :bench) / size, their_bytes / size}
     get = get(size)
     apply = applied(server, redis, size)
     Veidrodelis.stop(:bench)
     GenServer.stop(server)
-    Process.sleep(@settle_ms)
     step = %{get: get, apply: apply}
     if size < @memory_from, do: step, else: Map.put(step, :memory, memory)
   end

@@ -2,9 +2,7 @@ defmodule Vdr.Bench.Memory do
   @moduledoc false
   # What a mirror adds to the memory that the node has resident, against what the data adds to the server's `used_memory`.
   alias Vdr.Bench.Measure
-  alias Vdr.{Paint, Test.Resources}
-
-  @settle_ms 5_000
+  alias Vdr.Paint
 
   def run do
     Paint.title("Memory of the same data, against the server's")
@@ -17,15 +15,10 @@ defmodule Vdr.Bench.Memory do
     empty = Measure.used_memory(redis)
     fill.(redis)
     theirs = (Measure.used_memory(redis) - empty) / count
-    before = Resources.now().memory
-    Measure.mirror(server, :bench)
-    # What the full sync needed besides goes back.
-    Process.sleep(@settle_ms)
-    ours = (Resources.now().memory - before) / count
+    ours = Measure.resident_mirror(server, :bench) / count
     told = Veidrodelis.info(:bench).memory_bytes / count
     Veidrodelis.stop(:bench)
     GenServer.stop(server)
-    Process.sleep(@settle_ms)
     text = "#{round(ours)} bytes each, the server #{round(theirs)}; info/1 tells #{round(told)}"
     Measure.figure("memory: #{what}", ours, theirs, "bytes", ours / theirs, 1.0, text)
   end

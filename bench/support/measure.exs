@@ -2,7 +2,7 @@ defmodule Vdr.Bench.Measure do
   @moduledoc false
   # How the benches measure: the two sides take turns, so that whatever else the machine does hits both; of each the median
   # counts.
-  alias Vdr.Test.Server
+  alias Vdr.Test.{Resources, Server}
 
   @turns 7
 
@@ -131,6 +131,23 @@ defmodule Vdr.Bench.Measure do
     {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
     :ok = Veidrodelis.await_ready(id, 120_000)
     pid
+  end
+
+  @settle_ms 5_000
+
+  @doc """
+  Starts a mirror; answers what it adds to the memory that the VM has resident. It is started once before: what was freed before
+  and lies about otherwise counts for the data, or hides it.
+  """
+  def resident_mirror(server, id) do
+    mirror(server, id)
+    Veidrodelis.stop(id)
+    # What is freed, and what the full sync needed besides, goes back.
+    Process.sleep(@settle_ms)
+    before = Resources.now().memory
+    mirror(server, id)
+    Process.sleep(@settle_ms)
+    Resources.now().memory - before
   end
 
   @doc "A real server that follows this one, and a connection to it."

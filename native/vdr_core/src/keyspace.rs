@@ -177,6 +177,8 @@ impl DbBuilder {
 #[derive(Clone, Default)]
 pub struct Keyspace {
     dbs: BTreeMap<u32, Arc<Db>>,
+    /// Of databases that are gone.
+    unlinked: u64,
 }
 
 static EMPTY_DB: LazyLock<Db> = LazyLock::new(Db::default);
@@ -192,6 +194,7 @@ impl Keyspace {
     }
 
     pub fn put_db(&mut self, index: u32, db: Db) {
+        self.clear_db(index);
         self.dbs.insert(index, Arc::new(db));
     }
 
@@ -207,11 +210,22 @@ impl Keyspace {
     }
 
     pub fn clear_db(&mut self, index: u32) {
-        self.dbs.remove(&index);
+        if let Some(db) = self.dbs.remove(&index) {
+            // Nobody counts its elements now: it may be any number.
+            self.unlinked = self.unlinked.wrapping_add(db.entries.unlinked()).wrapping_add(u64::from(u32::MAX));
+        }
     }
 
     pub fn clear(&mut self) {
-        self.dbs.clear();
+        while let Some(index) = self.dbs.keys().next().copied() {
+            self.clear_db(index);
+        }
+    }
+
+    /// How many elements, of values that were taken out or replaced, this keyspace has left behind since it began: what there may be to
+    /// free with an older one. The difference between two tells; when it is no small number it may be any.
+    pub fn unlinked(&self) -> u64 {
+        self.dbs.values().fold(self.unlinked, |sum, db| sum.wrapping_add(db.entries.unlinked()))
     }
 
     /// What a reader sees of one database at a time.

@@ -16,5 +16,5 @@ mod testing;
 pub mod tree;
 
 pub use item::{Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
-pub use map::Map;
+pub use map::{Map, Weigh};
 pub use tree::Tree;

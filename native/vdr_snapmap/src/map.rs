@@ -79,7 +79,14 @@ pub struct Map<V, S = RandomState> {
     line: Arc<Line<Part<V>>>,
     /// What the change under way has unlinked and older maps may still reach: empty between changes.
     retired: Vec<Retired<Part<V>>>,
+    /// See [`Map::unlinked`].
+    unlinked: u64,
     hasher: S,
+}
+
+/// How much there is to free with a value, in whatever unit.
+pub trait Weigh {
+    fn weight(&self) -> usize;
 }
 
 /// What a line keeps account of.
@@ -119,7 +126,7 @@ impl<V, S: Default> Default for Map<V, S> {
 
 impl<V, S> Map<V, S> {
     pub fn with_hasher(hasher: S) -> Self {
-        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired: Vec::new(), hasher }
+        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired: Vec::new(), unlinked: 0, hasher }
     }
 
     pub fn len(&self) -> usize {
@@ -214,7 +221,7 @@ impl<V, S> Drop for Map<V, S> {
     }
 }
 
-impl<V: Clone, S: BuildHasher + Clone> Clone for Map<V, S> {
+impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
     /// O(1) for the newest map of its line. Any other is copied whole.
     fn clone(&self) -> Self {
         let Some((generation, free)) = self.line.fork(self.generation) else { return self.copied() };
@@ -223,7 +230,7 @@ impl<V: Clone, S: BuildHasher + Clone> Clone for Map<V, S> {
             unsafe { part.free() };
         }
         let (line, hasher) = (self.line.clone(), self.hasher.clone());
-        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), hasher }
+        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), unlinked: self.unlinked, hasher }
     }
 }
 
@@ -280,7 +287,7 @@ impl<V, S: BuildHasher> Map<V, S> {
     }
 }
 
-impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     /// Puts an entry; `true` when the key is new.
     pub fn insert(&mut self, key: &[u8], stamp: Option<i64>, put: Put<'_, V>) -> bool {
         self.become_newest();
@@ -294,7 +301,10 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
         // SAFETY: `own_way` leaves a leaf of this generation, which only this map reaches (point 2).
         let old = unsafe { position::<V>(way.leaf, hash, key).map(|at| replace(way.leaf, at, item)) };
         match old {
-            Some(old) => self.discard(Part::Item(old)),
+            Some(old) => {
+                self.weigh(old);
+                self.discard(Part::Item(old));
+            }
             None => {
                 self.add(way, hash, item.raw());
                 self.len += 1;
@@ -401,9 +411,23 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
             way.leaf.swap_remove(at);
             item
         };
+        self.weigh(item);
         self.len -= 1;
         self.shrink(way);
         Some(item)
+    }
+
+    /// The weight of all values that were taken out or replaced, since this map and all that it came from: what there may be to free
+    /// when the maps that still reach them end.
+    pub fn unlinked(&self) -> u64 {
+        self.unlinked
+    }
+
+    fn weigh(&mut self, item: At<V>) {
+        // SAFETY: this map reached the item until now, so that it is allocated, and nobody writes to it.
+        if let Payload::Value(value) = unsafe { item.payload() } {
+            self.unlinked = self.unlinked.wrapping_add(value.weight() as u64);
+        }
     }
 
     /// A map that shares nothing with this one.

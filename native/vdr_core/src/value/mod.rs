@@ -15,6 +15,7 @@ pub use zset::{Score, ZSet};
 use crate::blob::Blob;
 use std::ops::Deref;
 use std::sync::Arc;
+use vdr_snapmap::Weigh;
 
 /// The type of a value, by the server's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,6 +188,13 @@ impl ValueRef<'_> {
             (ValueRef::Stream(a), ValueRef::Stream(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+}
+
+impl Weigh for Value {
+    /// Elements: what is freed one by one.
+    fn weight(&self) -> usize {
+        self.as_ref().len()
     }
 }
 

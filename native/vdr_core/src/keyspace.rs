@@ -147,15 +147,6 @@ impl Db {
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(EntryRef::new)
     }
-
-    /// From the entries of a snapshot file. The last of equal keys counts.
-    pub fn from_entries(entries: impl IntoIterator<Item = (Blob, Entry)>) -> Self {
-        let mut db = DbBuilder::default();
-        for (key, entry) in entries {
-            db.insert(&key, entry);
-        }
-        db.build()
-    }
 }
 
 /// A database on its way in, keys in any order: they are put in order once, at the end.

@@ -16,6 +16,9 @@ use vdr_core::live::Snapshot;
 /// millisecond that the BEAM wants a NIF to stay below.
 const ELEMENTS_MAX: usize = 1000;
 
+/// So do calls of which more arguments must be decoded, at some 20 ns each.
+const TERMS_MAX: usize = 4000;
+
 mod atoms {
     rustler::atoms! { dirty, bad_command }
 }
@@ -64,6 +67,9 @@ fn call<'a>(
     args: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
+    if elements_max.is_some() && !terms::fits(args, TERMS_MAX) {
+        return atoms::dirty().to_term(env);
+    }
     let (Some(row), Ok(db), Ok(args)) = (row(name), terms::db(db), terms::args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
@@ -169,15 +175,15 @@ fn call_all<'a>(
     operations: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
-    let (Ok(db), Ok(length), Ok(operations)) =
+    if elements_max.is_some() && !terms::fits(operations, TERMS_MAX) {
+        return atoms::dirty().to_term(env);
+    }
+    // An improper list has no length.
+    let (Ok(db), Ok(_length), Ok(operations)) =
         (terms::db(db), operations.list_length(), operations.into_list_iterator())
     else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    // Decoding is work too.
-    if elements_max.is_some_and(|max| length > max) {
-        return atoms::dirty().to_term(env);
-    }
     let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());

@@ -53,6 +53,38 @@ pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
     Ok(args)
 }
 
+/// Whether a term holds no more than `max` things, of which no more are looked at: decoding is work too.
+pub fn fits(term: Term<'_>, max: usize) -> bool {
+    fits_in(term, DEPTH_MAX + 1, &mut { max })
+}
+
+/// What is nested deeper is refused before it is decoded.
+fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let mut each = |item: Term<'_>| match left.checked_sub(1) {
+        Some(less) => {
+            *left = less;
+            fits_in(item, depth, left)
+        }
+        None => false,
+    };
+    match term.get_type() {
+        TermType::List => {
+            // An iterator would panic at the end of an improper list.
+            let mut rest = term;
+            while let Ok((item, tail)) = rest.list_get_cell() {
+                if !each(item) {
+                    return false;
+                }
+                rest = tail;
+            }
+            true
+        }
+        TermType::Tuple => get_tuple(term).is_ok_and(|items| items.into_iter().all(each)),
+        _ => true,
+    }
+}
+
 /// `{name, args...}`.
 pub fn operation(term: Term<'_>) -> Result<(Term<'_>, ArgList<'_>), ReadError> {
     let terms = get_tuple(term).map_err(|_| ReadError::BadArgument)?;

@@ -2,6 +2,8 @@ defmodule Vdr.Live.DigestTest do
   # The mirror's digest is the server's, at rest and at any offset of a stream under way.
   use Vdr.Test.LiveCase, async: true
 
+  alias Vdr.Test.Values
+
   live_test "digests are the server's at quiet points", %{redis: redis, id: id} do
     Writes.seed!("digest")
 
@@ -26,16 +28,79 @@ defmodule Vdr.Live.DigestTest do
     equal_at_rest(redis, id)
   end
 
-  live_test "the digest of one value is the server's", %{redis: redis, id: id} do
+  live_test "the digest of one value is the server's, whatever a program made of it", %{redis: redis, id: id} do
     Writes.seed!("digest value")
+    # What has expired stays until somebody looks for it.
+    Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
     write(redis, 500)
-    Redix.command!(redis, ["SELECT", 0])
-    Redix.command!(redis, ["ZADD", "scored", "1e8", "a", "-0.1", "b", "inf", "c", "1152921504606847000", "d"])
+    keys = Redix.command!(redis, ["KEYS", "*"])
     Mirror.settle(id, redis)
+    values_equal(redis, [id], 0, keys)
+  end
 
-    for key <- ["scored", "no such key" | Redix.command!(redis, ["KEYS", "*"])] do
-      assert [theirs] = Redix.command!(redis, ["DEBUG", "DIGEST-VALUE", key])
-      assert {:ok, theirs} == Veidrodelis.digest_value(id, 0, key), "key #{inspect(key)}"
+  # Several at once, by the stream and by a full sync, in two databases; past its time a key or a field stands until the server deletes it.
+  live_test "the digest of one value is the server's for each type and encoding", context do
+    %{server: server, redis: redis, id: id} = context
+    Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
+    keys = Values.write!(redis)
+    for key <- keys, do: 1 = Redix.command!(redis, ["COPY", key, key, "DB", 3])
+
+    Redix.pipeline!(redis, [
+      ["PEXPIRE", "list", 1],
+      ["HPEXPIRE", "hash", 1, "FIELDS", 1, "f"],
+      ["HPEXPIRE", "hash:large", 1, "FIELDS", 2, "element 8", "element 9"]
+    ])
+
+    Redix.command!(redis, ["DEBUG", "SLEEP", "0.005"])
+    Mirror.settle(id, redis)
+    missing = ["no such key", ""]
+    synced = Mirror.start!(server)
+    values_equal(redis, [id, synced], 0, keys ++ missing)
+    values_equal(redis, [id, synced], 3, keys ++ missing)
+    assert {:ok, String.duplicate("0", 40)} == Veidrodelis.digest_value(id, 3, "no such key")
+    assert {:ok, String.duplicate("0", 40)} == Veidrodelis.digest_value(id, 99, "string")
+
+    {:ok, snapshot} = Veidrodelis.snapshot(id)
+    Redix.command!(redis, ["APPEND", "string", "!"])
+    Mirror.settle(id, redis)
+    values_equal(redis, [id], 0, ["string"])
+    assert Veidrodelis.digest_value(snapshot, 0, "string") == Veidrodelis.digest_value(id, 3, "string")
+    assert Veidrodelis.digest_value(snapshot, 0, "string") != Veidrodelis.digest_value(id, 0, "string")
+  end
+
+  # A vector set is a module's value that comes with newer servers of Redis.
+  live_test "a module's value has no digest here, and says so", %{server: server, redis: redis}, mirror: false do
+    Redix.command!(redis, ["SET", "string", "hello"])
+
+    with {:ok, 1} <- Redix.command(redis, ["VADD", "vectors", "VALUES", 2, 1, 2, "element"]) do
+      id = Mirror.start!(server)
+      assert {:ok, :other} = Veidrodelis.type(id, 0, "vectors")
+      assert {:error, {:not_comparable, 1}} = Veidrodelis.digest_value(id, 0, "vectors")
+      assert {:error, {:not_comparable, 1}} = Veidrodelis.digest(id)
+      values_equal(redis, [id], 0, ["string"])
+
+      Redix.command!(redis, ["DEL", "vectors"])
+      Mirror.settle(id, redis)
+      values_equal(redis, [id], 0, ["string", "vectors"])
+      assert {:ok, Redix.command!(redis, ["DEBUG", "DIGEST"])} == Veidrodelis.digest(id)
+    end
+  end
+
+  test "of no instance and of no key there is no digest" do
+    assert {:error, :not_found} = Veidrodelis.digest_value(:no_such_instance, 0, "k")
+    {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "k", "v"]])
+
+    for {db, key} <- [{-1, "k"}, {:db, "k"}, {0, :k}],
+        do: assert_raise(ArgumentError, fn -> Veidrodelis.digest_value(snapshot, db, key) end)
+  end
+
+  defp values_equal(redis, ids, db, keys) do
+    Redix.command!(redis, ["SELECT", db])
+    theirs = Redix.command!(redis, ["DEBUG", "DIGEST-VALUE" | keys])
+    Redix.command!(redis, ["SELECT", 0])
+
+    for id <- ids, {key, digest} <- Enum.zip(keys, theirs) do
+      assert {id, db, key, {:ok, digest}} == {id, db, key, Veidrodelis.digest_value(id, db, key)}
     end
   end
 

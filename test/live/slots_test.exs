@@ -23,7 +23,7 @@ defmodule Vdr.Live.SlotsTest do
       Redix.command!(taker, ["INFO", "replication"]) =~ ~r/slave0:.*state=online/
     end)
 
-    %{giver: giver, taker: taker, server: Enum.at(servers, 1)}
+    %{giver: giver, taker: taker, giving: hd(servers), server: Enum.at(servers, 1)}
   end
 
   defp knows_all?(redis) do
@@ -81,6 +81,32 @@ defmodule Vdr.Live.SlotsTest do
         assert ms > 1_900
       else
         assert [{{:ok, "OK"}, _ms}, {{:ok, "OK"}, _again_ms}] = setslot(cluster)
+      end
+    end
+  end
+
+  # The source sends DEL, the target RESTORE-ASKING.
+  for binary <- Server.available() do
+    @tag binary: binary
+    test "#{binary.name}: a key that moves with its slot leaves one mirror and comes to the other", %{binary: binary} do
+      cluster = cluster!(binary)
+      [left, right] = ids = [Mirror.start!(cluster.giving), mirror!(cluster, :truthful)]
+      Redix.command!(cluster.giver, ["SET", "{06S}", "moved", "PXAT", 4_102_444_800_000])
+      Mirror.eventually("the key is there", fn -> Veidrodelis.get(left, 0, "{06S}") == {:ok, "moved"} end)
+      digest = Veidrodelis.digest(left)
+
+      assert "OK" = Redix.command!(cluster.taker, ["CLUSTER", "SETSLOT", 0, "IMPORTING", id(cluster.giver)])
+      assert "OK" = Redix.command!(cluster.giver, ["CLUSTER", "SETSLOT", 0, "MIGRATING", id(cluster.taker)])
+
+      assert "OK" =
+               Redix.command!(cluster.giver, ["MIGRATE", "127.0.0.1", Server.port(cluster.server), "{06S}", 0, 5_000])
+
+      Mirror.eventually("the key has come", fn -> Veidrodelis.digest(right) == digest end)
+      Mirror.eventually("the key has gone", fn -> Veidrodelis.dbsize(left, 0) == {:ok, 0} end)
+
+      for id <- ids do
+        assert %{state: :streaming, full_syncs: 1, unknown_commands: none} = Veidrodelis.info(id)
+        assert none == %{}
       end
     end
   end

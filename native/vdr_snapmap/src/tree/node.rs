@@ -16,6 +16,8 @@ pub(super) const MIN: usize = MAX / 4;
 pub(super) const FILL: usize = MAX - 2;
 /// One more than the most, for as long as it takes to split.
 const ROOM: usize = MAX + 1;
+/// By how much the room of a node grows at a time.
+const STEP: usize = 8;
 
 #[derive(Clone)]
 pub(super) struct Leaf<K, V> {
@@ -82,12 +84,13 @@ impl<K: Key, V> Leaf<K, V> {
             Err(at) => at,
         };
         let tag = key.tag();
+        make_room(&mut self.entries);
         self.entries.insert(at, (key, value));
         if let Some(moved) = self.tags.get_mut(at..self.entries.len()) {
             moved.rotate_right(1);
             moved.iter_mut().take(1).for_each(|place| *place = tag);
         }
-        let right = split_at(self.entries.len(), at).map(|at| Leaf::new(self.entries.split_off(at)));
+        let right = split_at(self.entries.len(), at).map(|at| Leaf::new(split_off(&mut self.entries, at)));
         (None, right)
     }
 
@@ -97,6 +100,11 @@ impl<K: Key, V> Leaf<K, V> {
             moved.rotate_left(1);
         }
         Some(self.entries.remove(at))
+    }
+
+    #[cfg(test)]
+    pub fn spare(&self) -> usize {
+        self.entries.capacity() - self.entries.len()
     }
 
     /// Adds what stands behind it.
@@ -195,8 +203,9 @@ impl<K: Key, V> Inner<K, V> {
 
     /// Puts a child; the right half when there were too many.
     pub fn insert(&mut self, at: usize, child: Child<K, V>) -> Option<Self> {
+        make_room(&mut self.children);
         self.children.insert(at, child);
-        let right = split_at(self.children.len(), at).and_then(|at| Inner::new(self.children.split_off(at)));
+        let right = split_at(self.children.len(), at).and_then(|at| Inner::new(split_off(&mut self.children, at)));
         self.index();
         right
     }
@@ -207,11 +216,30 @@ impl<K: Key, V> Inner<K, V> {
         child
     }
 
+    #[cfg(test)]
+    pub fn spare(&self) -> usize {
+        self.children.capacity() - self.children.len()
+    }
+
     /// Adds what stands behind it.
     pub fn append(&mut self, right: &[Child<K, V>]) {
         self.children.extend_from_slice(right);
         self.index();
     }
+}
+
+/// Room for one more, and not for twice as many, as a vector would take of itself: no node holds them.
+fn make_room<T>(items: &mut Vec<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(STEP.min(ROOM.saturating_sub(items.len())).max(1));
+    }
+}
+
+/// Splits without leaving the left half the room of both.
+fn split_off<T>(items: &mut Vec<T>, at: usize) -> Vec<T> {
+    let right = items.split_off(at);
+    items.shrink_to(at + STEP);
+    right
 }
 
 /// Where to split what has grown over the limit. What was added at the end splits unevenly: ascending keys then fill their nodes.

@@ -290,7 +290,7 @@ impl<'s> View<'s> {
 
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, ReadError> {
         self.typed(key, |value| match value {
-            ValueRef::List(list) => Some(list.as_ref()),
+            ValueRef::List(list) => Some(list),
             _ => None,
         })
     }
@@ -311,7 +311,7 @@ impl<'s> View<'s> {
 
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, ReadError> {
         self.typed(key, |value| match value {
-            ValueRef::ZSet(zset) => Some(zset.as_ref()),
+            ValueRef::ZSet(zset) => Some(zset),
             _ => None,
         })
     }

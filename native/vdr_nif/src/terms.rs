@@ -24,6 +24,7 @@ use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
 use vdr_core::keyspace::Change;
 use vdr_core::rdb::{Group, RdbError, Survey};
+use vdr_core::value::StringRef;
 use vdr_core::watch::Event;
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
@@ -319,7 +320,7 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
         Reply::Map(pairs) => {
-            let pair = |(field, value)| make_tuple(env, &[blob(env, field), blob(env, value)]);
+            let pair = |(field, value)| make_tuple(env, &[string(env, field), string(env, value)]);
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
         Reply::Record(fields) => record(env, fields),
@@ -344,6 +345,13 @@ fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
             ResourceArc::new(Shared(Arc::clone(bytes))).make_binary(env, |shared| &shared.0).to_term(env)
         }
         _ => binary(env, blob),
+    }
+}
+
+fn string<'a>(env: Env<'a>, string: StringRef<'_>) -> Term<'a> {
+    match string {
+        StringRef::Packed(bytes) => binary(env, bytes),
+        StringRef::Shared(value) => blob(env, value),
     }
 }
 

@@ -261,7 +261,9 @@ fn keys_of_bytes_are_found_by_the_key_by_their_bytes_and_by_a_closure() {
 fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
     let mut rng = Rng(11);
     let mut tree = Tree::new();
-    (0..MANY).for_each(|n| drop(tree.insert(rng.below(1 << 30) as u32, n)));
+    for n in 0..MANY {
+        tree.insert(rng.below(1 << 30) as u32, n);
+    }
     let Repr::Large(large) = &tree.0 else { return assert!(MANY < MAX as u32) };
     for at in large.born_after(0) {
         // SAFETY: the tree, which is borrowed, reaches the node.

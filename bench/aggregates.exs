@@ -3,20 +3,20 @@ defmodule Vdr.Bench.Aggregates do
   # Reads of one element of a large aggregate, against the same structure in ETS: a set table by element, and an ordered set for
   # what goes by order.
   alias Vdr.Bench.Measure
-  alias Vdr.{Paint, Test.Server}
+  alias Vdr.Paint
 
-  @count 1_000_000
+  import Vdr.Bench.Measure, only: [member: 1]
+
+  @count Measure.count()
   @asked 100_000
-  @per_command 1_000
 
   def run do
     Paint.title("Reads in aggregates of 1M elements, against ETS")
-    {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
-    redis = Server.connect!(server)
-    fill(redis, "HSET", "h", &[member(&1), value(&1)])
-    fill(redis, "ZADD", "z", &[Integer.to_string(&1), member(&1)])
-    fill(redis, "SADD", "s", &[member(&1)])
-    fill(redis, "RPUSH", "l", &[member(&1)])
+    {server, redis} = Measure.empty_server()
+    Measure.fill_one(redis, "HSET", "h", &[member(&1), value(&1)])
+    Measure.fill_one(redis, "ZADD", "z", &[Integer.to_string(&1), member(&1)])
+    Measure.fill_one(redis, "SADD", "s", &[member(&1)])
+    Measure.fill_one(redis, "RPUSH", "l", &[member(&1)])
     Measure.mirror(server, :bench)
     by_member = table(:set, &{member(&1), value(&1)})
     by_index = table(:set, &{&1, member(&1)})
@@ -59,12 +59,5 @@ defmodule Vdr.Bench.Aggregates do
     table
   end
 
-  defp fill(redis, command, key, words) do
-    0..(@count - 1)
-    |> Stream.chunk_every(@per_command)
-    |> Enum.each(fn numbers -> Redix.command!(redis, [command, key | Enum.flat_map(numbers, words)]) end)
-  end
-
-  defp member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")
   defp value(n), do: "value:" <> Integer.to_string(n)
 end

@@ -1,47 +1,29 @@
 defmodule Vdr.Bench.Cpu do
   @moduledoc false
   # What applying a command costs in time of a processor: the threads of the native library against the whole process of a real
-  # replica. Both follow the same primary at the same time, and `redis-benchmark` writes in a process of its own.
-  alias Vdr.Bench.Measure
+  # replica. Both follow the same primary at the same time, and `redis-benchmark` writes in a process of its own. A mix it cannot
+  # write: that comes ready-made from this VM, whose own threads do not count.
+  alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Test.Server}
 
   @commands 1_000_000
+  @mixed 700_000
+  @batch 1_000
+  @turns 3
 
   def run do
-    case System.find_executable("redis-benchmark") do
-      nil ->
-        Paint.note("no redis-benchmark on this machine: CPU per command is not measured")
-        []
-
-      tool ->
-        measure(tool)
-    end
-  end
-
-  defp measure(tool) do
     Paint.title("CPU per applied command, against a real replica of the same primary")
-    {server, redis} = Measure.filled_server([{"save", ""}])
-    {:ok, replica} = Server.start_link(config: [{"replicaof", "127.0.0.1 #{Server.port(server)}"}])
-    their_redis = Server.connect!(replica)
-    Measure.until(fn -> Redix.command!(their_redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
+    {server, redis} = Measure.filled_server()
+    {replica, their_redis} = Measure.replica_of(server)
     Measure.mirror(server, :bench)
+    pid = Server.info(replica).pid
 
     figures =
-      for {name, range, commands} <- [
-            {"SET on 1M keys", 1_000_000, [["SET", "user:__rand_int__", Measure.value(1)]]},
-            {"HSET on 100k hashes", 100_000, [["HSET", "hash:__rand_int__", "field", "value"]]},
-            {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
-            {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
-            {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
-            {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
-          ] do
-        # Once to make the keys, once to be measured.
-        write(tool, server, range, commands)
-        caught_up(redis, their_redis)
-        before = {ours(), theirs(replica)}
-        count = write(tool, server, range, commands)
-        caught_up(redis, their_redis)
-        told(name, count, before, {ours(), theirs(replica)})
+      for {name, write} <- writes(server) do
+        # Once to make the keys.
+        write.()
+        Measure.caught_up(redis, their_redis)
+        told(name, for(_ <- 1..@turns, do: turn(write, pid, fn -> Measure.caught_up(redis, their_redis) end)))
       end
 
     Veidrodelis.stop(:bench)
@@ -50,11 +32,67 @@ defmodule Vdr.Bench.Cpu do
     figures
   end
 
-  defp told(name, count, {ours_before, theirs_before}, {ours, theirs}) do
-    {ours, theirs} = {(ours - ours_before) / count, (theirs - theirs_before) / count}
+  defp turn(write, pid, caught_up) do
+    {ours, theirs} = {CpuTime.library(), CpuTime.process(pid)}
+    count = write.()
+    caught_up.()
+    {CpuTime.library(ours) / count, CpuTime.process(pid, theirs) / count}
+  end
+
+  defp told(name, turns) do
+    {ours, theirs} = Measure.medians(turns)
     text = "#{round(ours)} ns, a replica #{round(theirs)} ns: #{Float.round(ours / theirs, 2)} of it"
     Measure.figure("CPU per command: #{name}", ours, theirs, "ns", ours / theirs, 1.0, text)
   end
+
+  # What is to be measured: a name, and what writes so many commands, answering how many.
+  defp writes(server) do
+    mix = for _ <- 1..div(@mixed, @batch), do: IO.iodata_to_binary(for _ <- 1..@batch, do: Redix.pack(mixed()))
+
+    by_tool(server) ++
+      [
+        {"a mix",
+         fn ->
+           Measure.send_all(server, mix)
+           @mixed
+         end}
+      ]
+  end
+
+  defp by_tool(server) do
+    case System.find_executable("redis-benchmark") do
+      nil ->
+        Paint.note("no redis-benchmark on this machine: CPU per command is measured of a mix only")
+        []
+
+      tool ->
+        for {name, range, commands} <- [
+              {"SET on 1M keys", 1_000_000, [["SET", "user:__rand_int__", Measure.value(1)]]},
+              {"HSET on 100k hashes", 100_000, [["HSET", "hash:__rand_int__", "field", "value"]]},
+              {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
+              {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
+              {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
+              {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
+            ],
+            do: {name, fn -> write(tool, server, range, commands) end}
+    end
+  end
+
+  # In equal parts, on the keys of the others.
+  defp mixed do
+    case :rand.uniform(7) do
+      1 -> ["SET", Measure.key(:rand.uniform(1_000_000) - 1), Measure.value(1)]
+      2 -> ["HSET", "hash:#{drawn(100_000)}", "field", "value"]
+      3 -> ["ZADD", "zset", drawn(1_000_000), "member:#{drawn(1_000_000)}"]
+      4 -> ["SADD", "set:#{drawn(100_000)}", "member:#{drawn(100_000)}"]
+      5 -> ["INCR", "count:#{drawn(100_000)}"]
+      6 -> ["LPUSH", "list:#{drawn(1_000)}", "element"]
+      7 -> ["RPOP", "list:#{drawn(1_000)}"]
+    end
+  end
+
+  # As redis-benchmark writes it.
+  defp drawn(range), do: String.pad_leading(Integer.to_string(:rand.uniform(range) - 1), 12, "0")
 
   defp write(tool, server, range, commands) do
     each = div(@commands, length(commands))
@@ -65,33 +103,5 @@ defmodule Vdr.Bench.Cpu do
     end
 
     each * length(commands)
-  end
-
-  defp caught_up(redis, their_redis) do
-    Measure.until(fn ->
-      offset = offset(redis, "master_repl_offset")
-      Veidrodelis.info(:bench).offset >= offset and offset(their_redis, "slave_repl_offset") >= offset
-    end)
-  end
-
-  defp offset(redis, field) do
-    [_, offset] = Regex.run(~r/#{field}:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
-    String.to_integer(offset)
-  end
-
-  defp ours,
-    do: "/proc/self/task/*" |> Path.wildcard() |> Enum.filter(&of_the_library?/1) |> Enum.map(&ran/1) |> Enum.sum()
-
-  defp theirs(replica),
-    do: "/proc/#{Server.info(replica).pid}/task/*" |> Path.wildcard() |> Enum.map(&ran/1) |> Enum.sum()
-
-  defp of_the_library?(task), do: match?({:ok, "vdr" <> _}, File.read(Path.join(task, "comm")))
-
-  # Nanoseconds on a processor.
-  defp ran(task) do
-    case File.read(Path.join(task, "schedstat")) do
-      {:ok, text} -> text |> String.split() |> hd() |> String.to_integer()
-      {:error, _gone} -> 0
-    end
   end
 end

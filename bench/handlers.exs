@@ -29,17 +29,16 @@ defmodule Vdr.Bench.Handlers do
 
   def run do
     {server, redis} = Measure.filled_server([{"repl-backlog-size", "1gb"}])
-    handler = best(fn -> full_sync(server, [], @keys) end)
-    noop = best(fn -> full_sync(server, [only: @nothing], @keys) end)
+    by_noop = fn -> full_sync(server, [only: @nothing], @keys) end
+    {handler, noop} = Measure.in_turns(@turns, fn -> full_sync(server, [], @keys) end, by_noop)
     full = figure("full sync into a handler", @keys, handler, noop)
 
     {position, behind} = backlog(server, redis)
-    handler = best(fn -> stream(server, [initial: position], behind, @writes) end)
-    noop = best(fn -> stream(server, [initial: position, only: @nothing], behind, 0) end)
+    by_handler = fn -> stream(server, [initial: position], behind, @writes) end
+    by_noop = fn -> stream(server, [initial: position, only: @nothing], behind, 0) end
+    {handler, noop} = Measure.in_turns(@turns, by_handler, by_noop)
     [full, figure("stream into a handler", @writes, handler, noop)]
   end
-
-  defp best(measure), do: 1..@turns |> Enum.map(fn _ -> measure.() end) |> Enum.min()
 
   defp figure(name, count, handler, noop) do
     {ours, theirs} = {count / (handler / 1.0e9), count / (noop / 1.0e9)}
@@ -82,8 +81,7 @@ defmodule Vdr.Bench.Handlers do
       Redix.pipeline!(redis, for(_ <- 1..@batch, do: ["SET", Measure.key(:rand.uniform(@keys) - 1), Measure.value(1)]))
     end
 
-    [_, offset] = Regex.run(~r/master_repl_offset:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
-    {position, String.to_integer(offset)}
+    {position, Measure.offset(redis, "master_repl_offset")}
   end
 
   defp stream(server, opts, behind, count) do

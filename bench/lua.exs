@@ -2,14 +2,13 @@ defmodule Vdr.Bench.Lua do
   @moduledoc false
   # What a script costs, and a list of reads, compared with the same done by the server in EVAL over loopback; and what scripts
   # that run flat out on another processor cost the writer.
-  import Bitwise
-
-  alias Vdr.Bench.Measure
+  alias Vdr.Bench.{Measure, Primary}
   alias Vdr.{Paint, Test.Server}
 
   @members 10_000
   @calls 100_000
   @sampled 20_000
+  @turns 3
 
   @leaderboard File.read!("test/fixtures/leaderboard.lua")
 
@@ -95,8 +94,8 @@ defmodule Vdr.Bench.Lua do
 
   defp told(name, ours, theirs, aim_ns, calls \\ @calls) do
     for _ <- 1..min(calls, 1_000), do: ours.()
-    pairs = for _ <- 1..3, do: {per_call(ours, calls), per_call(theirs, max(div(calls, 50), 20))}
-    {mean, theirs_mean} = {pairs |> Enum.map(&elem(&1, 0)) |> Enum.min(), pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()}
+    their_calls = fn -> per_call(theirs, max(div(calls, 50), 20)) end
+    {mean, theirs_mean} = Measure.in_turns(@turns, fn -> per_call(ours, calls) end, their_calls)
     {p50, p99} = quantiles(ours, min(calls, @sampled))
     {their_p50, their_p99} = quantiles(theirs, min(calls, 2_000))
     aim = if aim_ns, do: " (aim #{Paint.time(aim_ns)}: #{if p50 <= aim_ns, do: "met", else: "missed"})", else: ""
@@ -129,22 +128,20 @@ defmodule Vdr.Bench.Lua do
   # Looking at the clock is in it, some 50 ns.
   defp quantiles(fun, calls) do
     times =
-      Enum.sort(
-        for _ <- 1..calls do
-          started = System.monotonic_time(:nanosecond)
-          fun.()
-          System.monotonic_time(:nanosecond) - started
-        end
-      )
+      for _ <- 1..calls do
+        started = System.monotonic_time(:nanosecond)
+        fun.()
+        System.monotonic_time(:nanosecond) - started
+      end
 
-    {Enum.at(times, div(calls, 2)), Enum.at(times, trunc(calls * 0.99))}
+    sorted = times |> Enum.sort() |> List.to_tuple()
+    {Measure.percentile(sorted, 50), Measure.percentile(sorted, 99)}
   end
 
   # ---- the writer beside readers
 
   @writes 600_000
   @keys 100_000
-  @turns 3
 
   # A primary that sends ready-made bytes takes next to no processor time: one is the writer's, one the readers'.
   def writer do
@@ -155,19 +152,16 @@ defmodule Vdr.Bench.Lua do
         for n <- 1..@writes, do: Redix.pack(["SET", Measure.key(rem(n * 7919, @keys)), Measure.value(n)])
       )
 
-    pairs = for _ <- 1..@turns, do: {apply_ns(stream, true), apply_ns(stream, false)}
-    {beside, alone} = {pairs |> Enum.map(&elem(&1, 0)) |> Enum.min(), pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()}
+    {beside, alone} = Measure.in_turns(@turns, fn -> apply_ns(stream, true) end, fn -> apply_ns(stream, false) end)
     [beside_rate, alone_rate] = for ns <- [beside, alone], do: @writes / ns * 1.0e9
     text = "#{Paint.number(round(beside_rate))} a second, alone #{Paint.number(round(alone_rate))}"
     Measure.figure("writes beside readers", beside_rate, alone_rate, "writes/s", beside / alone, 1.1, text)
   end
 
   defp apply_ns(stream, readers?) do
-    {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false, packet: :raw, sndbuf: 1 <<< 20])
-    {:ok, port} = :inet.port(listener)
+    {listener, port} = Primary.listen()
     {:ok, _pid} = Veidrodelis.start_link(id: :bench, host: "127.0.0.1", port: port)
-    {:ok, socket} = :gen_tcp.accept(listener)
-    attach(socket)
+    socket = Primary.accept(listener)
     :ok = Veidrodelis.await_ready(:bench, 10_000)
     reader = if readers?, do: Task.async(&read/0)
     started = System.monotonic_time(:nanosecond)
@@ -181,21 +175,6 @@ defmodule Vdr.Bench.Lua do
     :gen_tcp.close(listener)
     took
   end
-
-  # What a primary says until the stream, with an empty file that carries no checksum. Acknowledgements come later that nobody reads.
-  defp attach(socket) do
-    {:ok, bytes} = :gen_tcp.recv(socket, 0, 5_000)
-    words = bytes |> String.upcase() |> String.split("\r\n")
-    :ok = :gen_tcp.send(socket, Enum.map(words, &reply/1))
-    unless "PSYNC" in words, do: attach(socket)
-  end
-
-  @rdb "REDIS0011" <> <<0xFF, 0::64>>
-  defp reply("PING"), do: "+PONG\r\n"
-  defp reply("ROLE"), do: "-ERR unknown command\r\n"
-  defp reply("REPLCONF"), do: "+OK\r\n"
-  defp reply("PSYNC"), do: ["+FULLRESYNC #{String.duplicate("a", 40)} 0\r\n$#{byte_size(@rdb)}\r\n", @rdb]
-  defp reply(_argument), do: ""
 
   defp read do
     {:ok, script} = Veidrodelis.lua_load(:bench, "return ts.get(KEYS[1])")

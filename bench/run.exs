@@ -1,12 +1,9 @@
 # make bench [ONLY=name]: each figure is measured beside what it is compared with, in the same run, and written to
-# bench/results/latest.json and latest.md (a run of ONLY one replaces that one).
+# bench/results/latest.json and latest.md and to the table in README.md (a run of ONLY one replaces that one).
 
-Code.require_file("support/paint.exs", __DIR__)
-Code.require_file("support/measure.exs", __DIR__)
-Code.require_file("support/plot.exs", __DIR__)
-Code.require_file("support/report.exs", __DIR__)
+for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads aggregates memory cpu writes sync lua handlers lag failover),
+for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -17,12 +14,16 @@ benches = [
   get_ets_1_kb: &Vdr.Bench.Reads.get_ets_1_kb/0,
   get_ets_16_kb: &Vdr.Bench.Reads.get_ets_16_kb/0,
   get_network: &Vdr.Bench.Reads.get_network/0,
+  percentiles: &Vdr.Bench.Percentiles.run/0,
   aggregates: &Vdr.Bench.Aggregates.run/0,
   diff: &Vdr.Bench.Reads.diff/0,
   memory: &Vdr.Bench.Memory.run/0,
   cpu: &Vdr.Bench.Cpu.run/0,
   writes: &Vdr.Bench.Writes.run/0,
+  sustained: &Vdr.Bench.Writes.sustained/0,
+  publishing: &Vdr.Bench.Publishing.run/0,
   full_sync: &Vdr.Bench.Sync.run/0,
+  growth: &Vdr.Bench.Growth.run/0,
   lua: &Vdr.Bench.Lua.calls/0,
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
@@ -44,4 +45,4 @@ if chosen == [] do
 end
 
 figures = Enum.flat_map(chosen, fn {_name, run} -> List.wrap(run.()) end)
-Vdr.Bench.Report.write(figures, Path.join(__DIR__, "results"))
+Vdr.Bench.Report.write(figures, Enum.map(chosen, &elem(&1, 0)), chosen == benches)

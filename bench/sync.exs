@@ -1,46 +1,57 @@
 defmodule Vdr.Bench.Sync do
   @moduledoc false
-  # How long does a full sync of a million keys take, from the wish to the first read, compared with a real server that becomes a
-  # replica of the same primary? The primary's own part, forking and writing the file, is in both.
-  alias Vdr.Bench.Measure
+  # What does a full sync take, from the wish to the first read, compared with a real server that becomes a replica of the same
+  # primary? In time, of which the primary's own part, forking and writing the file, is in both, and in time of a processor: the
+  # threads of the native library against the whole process of the replica.
+  alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Test.Server}
 
-  @turns 4
+  @turns 3
 
   def run do
-    Paint.title("Full sync of 1M keys")
-    {server, _redis} = Measure.filled_server()
+    Paint.title("Full syncs, against a real replica")
+    Enum.flat_map(Measure.data_sets(), fn {what, _count, fill} -> measure(what, fill) end)
+  end
+
+  defp measure(what, fill) do
+    {server, redis} = Measure.empty_server()
+    fill.(redis)
     {:ok, replica} = Server.start_link()
-    pairs = for _ <- 1..@turns, do: {mirror(server), replica(replica, server)}
+    keys = Redix.command!(redis, ["DBSIZE"])
+    turns = for _ <- 1..@turns, do: {mirror(server, keys), replica(replica, server, keys)}
     GenServer.stop(replica)
     GenServer.stop(server)
 
-    ours = pairs |> Enum.map(&elem(&1, 0)) |> Enum.min()
-    theirs = pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()
-    text = "#{Paint.time(ours)}, a replica #{Paint.time(theirs)}: #{Float.round(ours / theirs, 2)} of it"
-    Measure.figure("full sync of 1M keys", ours / 1.0e6, theirs / 1.0e6, "ms", ours / theirs, 3.0, text)
+    for {kind, at} <- [{"wall", 0}, {"CPU", 1}] do
+      {ours, theirs} =
+        turns |> Enum.map(fn {ours, theirs} -> {elem(ours, at), elem(theirs, at)} end) |> Measure.medians()
+
+      text = "#{Paint.time(ours)}, a replica #{Paint.time(theirs)}: #{Float.round(ours / theirs, 2)} of it"
+      Measure.figure("full sync of #{what}, #{kind}", ours / 1.0e6, theirs / 1.0e6, "ms", ours / theirs, 1.0, text)
+    end
   end
 
-  defp mirror(server) do
-    started = System.monotonic_time(:nanosecond)
+  defp mirror(server, keys) do
+    {started, since} = {System.monotonic_time(:nanosecond), CpuTime.library()}
     Measure.mirror(server, :bench)
     took = System.monotonic_time(:nanosecond) - started
-    last = Measure.count() - 1
-    {:ok, <<_::binary-size(32)>>} = Veidrodelis.get(:bench, 0, Measure.key(last))
+    cpu = CpuTime.library(since)
+    {:ok, ^keys} = Veidrodelis.dbsize(:bench, 0)
     Veidrodelis.stop(:bench)
-    took
+    {took, cpu}
   end
 
-  defp replica(replica, server) do
-    redis = Server.connect!(replica)
+  defp replica(replica, server, keys) do
+    {redis, pid} = {Server.connect!(replica), Server.info(replica).pid}
     Redix.pipeline!(redis, [["REPLICAOF", "NO", "ONE"], ["FLUSHALL"]])
-    started = System.monotonic_time(:nanosecond)
+    {started, since} = {System.monotonic_time(:nanosecond), CpuTime.process(pid)}
     Redix.command!(redis, ["REPLICAOF", "127.0.0.1", Server.port(server)])
     Measure.until(fn -> Redix.command!(redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
     took = System.monotonic_time(:nanosecond) - started
-    Measure.await_size(redis, Measure.count())
+    cpu = CpuTime.process(pid, since)
+    Measure.await_size(redis, keys)
     Redix.command!(redis, ["REPLICAOF", "NO", "ONE"])
     Redix.stop(redis)
-    took
+    {took, cpu}
   end
 end

@@ -2,7 +2,7 @@ defmodule Vdr.Bench.Writes do
   @moduledoc false
   # How many writes a second arrive, from sending the first to the primary to seeing the last? First with the mirror as the only
   # replica, then with a real server in its place: the same primary, the same writes, the same client.
-  alias Vdr.Bench.Measure
+  alias Vdr.Bench.{Measure, Primary}
   alias Vdr.{Paint, Test.Server}
 
   @writes 400_000
@@ -14,13 +14,9 @@ defmodule Vdr.Bench.Writes do
     {server, _redis} = Measure.filled_server()
     batches = random_writes()
 
-    Measure.mirror(server, :bench)
-    ours = best(server, batches, fn marker -> Veidrodelis.get(:bench, 0, "bench:marker") == {:ok, marker} end)
-    Veidrodelis.stop(:bench)
+    {ours, theirs} =
+      Measure.in_turns(@turns, fn -> by_mirror(server, batches) end, fn -> by_replica(server, batches) end)
 
-    {replica, redis} = Measure.replica_of(server)
-    theirs = best(server, batches, fn marker -> Redix.command!(redis, ["GET", "bench:marker"]) == marker end)
-    GenServer.stop(replica)
     GenServer.stop(server)
     told(ours, theirs)
   end
@@ -28,7 +24,7 @@ defmodule Vdr.Bench.Writes do
   defp told(ours, theirs) do
     [ours_rate, theirs_rate] = for ns <- [ours, theirs], do: @writes / ns * 1.0e9
     text = "#{Paint.number(round(ours_rate))} a second, a replica #{Paint.number(round(theirs_rate))}"
-    Measure.figure("writes, from sending to visible", ours_rate, theirs_rate, "writes/s", ours / theirs, nil, text)
+    figure("writes, from sending to visible", ours_rate, theirs_rate, nil, text)
   end
 
   # Packed before the clock runs: the client must not be what is measured.
@@ -41,27 +37,85 @@ defmodule Vdr.Bench.Writes do
     Redix.pack(["SET", Measure.key(:rand.uniform(Measure.count()) - 1), Measure.value(:rand.uniform(9_999))])
   end
 
-  defp best(server, batches, seen?), do: 1..@turns |> Enum.map(fn _ -> time(server, batches, seen?) end) |> Enum.min()
-
-  defp time(server, batches, seen?) do
-    marker = Integer.to_string(System.unique_integer([:positive]))
-    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false])
-    # "+OK" and a line end for each.
-    reader = Task.async(fn -> drain(socket, (@writes + 1) * 5) end)
-    started = System.monotonic_time(:nanosecond)
-    for batch <- batches, do: :ok = :gen_tcp.send(socket, batch)
-    :ok = :gen_tcp.send(socket, Redix.pack(["SET", "bench:marker", marker]))
-    Measure.until(fn -> seen?.(marker) end)
-    took = System.monotonic_time(:nanosecond) - started
-    :ok = Task.await(reader, :infinity)
-    :gen_tcp.close(socket)
+  defp by_mirror(server, batches) do
+    Measure.mirror(server, :bench)
+    took = time(server, batches, fn marker -> Veidrodelis.get(:bench, 0, "bench:marker") == {:ok, marker} end)
+    Veidrodelis.stop(:bench)
     took
   end
 
-  defp drain(_socket, bytes) when bytes <= 0, do: :ok
+  defp by_replica(server, batches) do
+    {replica, redis} = Measure.replica_of(server)
+    took = time(server, batches, fn marker -> Redix.command!(redis, ["GET", "bench:marker"]) == marker end)
+    GenServer.stop(replica)
+    took
+  end
 
-  defp drain(socket, bytes) do
-    {:ok, replies} = :gen_tcp.recv(socket, 0, 60_000)
-    drain(socket, bytes - byte_size(replies))
+  defp time(server, batches, seen?) do
+    marker = Integer.to_string(System.unique_integer([:positive]))
+    started = System.monotonic_time(:nanosecond)
+    Measure.send_all(server, batches ++ [Redix.pack(["SET", "bench:marker", marker])])
+    Measure.until(fn -> seen?.(marker) end)
+    System.monotonic_time(:nanosecond) - started
+  end
+
+  # ---- sustained: how fast is the applying itself, where the primary is not what is measured?
+
+  @passes 5
+  @aim_rate 1_000_000
+
+  def sustained do
+    Paint.title("SETs applied in a row, 1M keys, from a primary that sends ready-made bytes")
+    :rand.seed(:exsss, 7)
+    numbers = Enum.shuffle(0..(Measure.count() - 1))
+    batches = for chunk <- Enum.chunk_every(numbers, 10_000), do: IO.iodata_to_binary(Enum.map(chunk, &set/1))
+    {ours, theirs} = Measure.in_turns(@turns, fn -> sustained_mirror(batches) end, fn -> sustained_replica(batches) end)
+    [ours_rate, theirs_rate] = for ns <- [ours, theirs], do: @passes * Measure.count() / ns * 1.0e9
+    [ours_text, theirs_text] = for rate <- [ours_rate, theirs_rate], do: Paint.number(round(rate))
+
+    [
+      figure("SETs applied in a row", ours_rate, theirs_rate, 1.0, "#{ours_text} a second, a replica #{theirs_text}"),
+      figure("SETs applied in a row, of 1M a second", ours_rate, @aim_rate, 1.0, "#{ours_text} a second")
+    ]
+  end
+
+  defp figure(name, ours, theirs, aim, text),
+    do: Measure.figure(name, ours, theirs, "writes/s", theirs / ours, aim, text)
+
+  defp set(n), do: Redix.pack(["SET", Measure.key(n), Measure.value(n)])
+
+  defp sustained_mirror(batches) do
+    {listener, port} = Primary.listen()
+    {:ok, _pid} = Veidrodelis.start_link(id: :bench, host: "127.0.0.1", port: port)
+    took = passes(listener, batches, fn -> Veidrodelis.info(:bench).offset end)
+    Veidrodelis.stop(:bench)
+    took
+  end
+
+  defp sustained_replica(batches) do
+    {listener, port} = Primary.listen()
+    {:ok, replica} = Server.start_link(config: [{"replicaof", "127.0.0.1 #{port}"}])
+    redis = Server.connect!(replica)
+    took = passes(listener, batches, fn -> Measure.offset(redis, "slave_repl_offset") end)
+    GenServer.stop(replica)
+    took
+  end
+
+  # The first pass makes the keys.
+  defp passes(listener, batches, offset) do
+    socket = Primary.accept(listener)
+    bytes = batches |> Enum.map(&byte_size/1) |> Enum.sum()
+    pass(socket, batches, fn -> offset.() >= bytes end)
+    started = System.monotonic_time(:nanosecond)
+    pass(socket, List.flatten(List.duplicate(batches, @passes)), fn -> offset.() >= (1 + @passes) * bytes end)
+    took = System.monotonic_time(:nanosecond) - started
+    :gen_tcp.close(socket)
+    :gen_tcp.close(listener)
+    took
+  end
+
+  defp pass(socket, batches, done?) do
+    Enum.each(batches, &(:ok = :gen_tcp.send(socket, &1)))
+    Measure.until(done?)
   end
 end

@@ -1,16 +1,22 @@
 defmodule Vdr.Bench.Measure do
   @moduledoc false
-  # How the benches measure: the two sides take turns, so that whatever else the machine does hits both; the best turn of
-  # each counts, since noise only ever adds.
-  alias Vdr.Test.Server
+  # How the benches measure: the two sides take turns, so that whatever else the machine does hits both; of each the median
+  # counts.
+  alias Vdr.Test.{Resources, Server}
 
   @turns 7
 
-  @doc "Best nanoseconds per call of two functions of a key, over the same keys in the same order."
-  def side_by_side(keys, ours, theirs, turns \\ @turns) do
-    pairs = for _ <- 1..turns, do: {per_call(keys, ours), per_call(keys, theirs)}
-    {pairs |> Enum.map(&elem(&1, 0)) |> Enum.min(), pairs |> Enum.map(&elem(&1, 1)) |> Enum.min()}
-  end
+  @doc "Nanoseconds per call of two functions of a key, over the same keys in the same order."
+  def side_by_side(keys, ours, theirs, turns \\ @turns),
+    do: in_turns(turns, fn -> per_call(keys, ours) end, fn -> per_call(keys, theirs) end)
+
+  @doc "The medians of what two functions measure in turns."
+  def in_turns(turns, ours, theirs), do: medians(for _ <- 1..turns, do: {ours.(), theirs.()})
+
+  @doc "The median of each side of some pairs."
+  def medians(pairs), do: {pairs |> Enum.map(&elem(&1, 0)) |> median(), pairs |> Enum.map(&elem(&1, 1)) |> median()}
+
+  def median(values), do: values |> Enum.sort() |> Enum.at(div(length(values), 2))
 
   # The cost of walking the list and of calling a closure is in both sides alike.
   def per_call(keys, read) do
@@ -35,7 +41,11 @@ defmodule Vdr.Bench.Measure do
     |> Enum.max()
   end
 
-  # ---- the data: 1M keys of a usual shape with values of 32 bytes
+  @doc "Of sorted values in a tuple."
+  def percentile(sorted, 100), do: elem(sorted, tuple_size(sorted) - 1)
+  def percentile(sorted, percent), do: elem(sorted, trunc(tuple_size(sorted) * percent / 100))
+
+  # ---- the data: 1M keys of a usual shape with values of 32 bytes, and aggregates
 
   @keys 1_000_000
   def count, do: @keys
@@ -50,8 +60,7 @@ defmodule Vdr.Bench.Measure do
 
   @doc "A server with the million keys, of whichever kind is at hand; Redis 7.0 where there is one, so that runs compare."
   def filled_server(config \\ []) do
-    {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"} | config])
-    redis = Server.connect!(server)
+    {server, redis} = empty_server(config)
     fill(redis)
     {server, redis}
   end
@@ -66,10 +75,79 @@ defmodule Vdr.Bench.Measure do
     |> Enum.each(fn chunk -> Redix.pipeline!(redis, Enum.map(chunk, &["SET", key(&1), value.(&1)])) end)
   end
 
+  def member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")
+
+  @doc "What memory and full syncs are measured with: a name, how many there are, and what makes them."
+  def data_sets do
+    [
+      {"1M strings of 32 B", @keys, &fill/1},
+      {"100k hashes of 20 fields", 100_000, &fill_hashes/1},
+      {"one sorted set of 1M", @keys, &fill_one(&1, "ZADD", "one", fn n -> [Integer.to_string(n), member(n)] end)},
+      {"one list of 1M", @keys, &fill_one(&1, "RPUSH", "one", fn n -> [member(n)] end)}
+    ]
+  end
+
+  defp fill_hashes(redis) do
+    0..99_999
+    |> Stream.chunk_every(500)
+    |> Enum.each(fn numbers ->
+      Redix.pipeline!(
+        redis,
+        for(n <- numbers, do: ["HSET", "hash:#{n}" | for(f <- 1..20, w <- ["field:#{f}", "value:#{n}"], do: w)])
+      )
+    end)
+  end
+
+  @doc "One aggregate of a million elements, each from the words that it takes in the command."
+  def fill_one(redis, command, key, words) do
+    0..(@keys - 1)
+    |> Stream.chunk_every(1_000)
+    |> Enum.each(fn numbers -> Redix.command!(redis, [command, key | Enum.flat_map(numbers, words)]) end)
+  end
+
+  @doc "A server that keeps whatever a replica cannot take yet."
+  def empty_server(config \\ []) do
+    {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"} | config])
+    {server, Server.connect!(server)}
+  end
+
+  @doc "Sends what is packed already; answers once the server has done all of it. It answers nothing to it, so that nobody need read."
+  def send_all(server, batches) do
+    socket = silent_socket(Server.port(server))
+    for batch <- batches, do: :ok = :gen_tcp.send(socket, batch)
+    :ok = :gen_tcp.send(socket, Redix.pack(["CLIENT", "REPLY", "ON"]))
+    {:ok, "+OK\r\n"} = :gen_tcp.recv(socket, 5, 120_000)
+    :gen_tcp.close(socket)
+  end
+
+  @doc "A connection on which the server answers nothing."
+  def silent_socket(port) do
+    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false, nodelay: true])
+    :ok = :gen_tcp.send(socket, Redix.pack(["CLIENT", "REPLY", "OFF"]))
+    socket
+  end
+
   def mirror(server, id) do
     {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
     :ok = Veidrodelis.await_ready(id, 120_000)
     pid
+  end
+
+  @settle_ms 5_000
+
+  @doc """
+  Starts a mirror; answers what it adds to the memory that the VM has resident. It is started once before: what was freed before
+  and lies about otherwise counts for the data, or hides it.
+  """
+  def resident_mirror(server, id) do
+    mirror(server, id)
+    Veidrodelis.stop(id)
+    # What is freed, and what the full sync needed besides, goes back.
+    Process.sleep(@settle_ms)
+    before = Resources.now().memory
+    mirror(server, id)
+    Process.sleep(@settle_ms)
+    Resources.now().memory - before
   end
 
   @doc "A real server that follows this one, and a connection to it."
@@ -78,6 +156,24 @@ defmodule Vdr.Bench.Measure do
     redis = Server.connect!(replica)
     until(fn -> Redix.command!(redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
     {replica, redis}
+  end
+
+  @doc "Waits until the mirror and the replica have all that the primary has taken so far."
+  def caught_up(redis, their_redis) do
+    offset = offset(redis, "master_repl_offset")
+
+    until(fn -> Veidrodelis.info(:bench).offset >= offset and offset(their_redis, "slave_repl_offset") >= offset end)
+  end
+
+  def offset(redis, field) do
+    [_, offset] = Regex.run(~r/#{field}:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
+    String.to_integer(offset)
+  end
+
+  @doc "Bytes that the server says its data takes."
+  def used_memory(redis) do
+    [_, bytes] = Regex.run(~r/used_memory:(\d+)/, Redix.command!(redis, ["INFO", "memory"]))
+    String.to_integer(bytes)
   end
 
   @doc "A replica that says it is up has what its primary has; anything else is no sync to measure."

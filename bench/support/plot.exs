@@ -1,7 +1,6 @@
 defmodule Vdr.Bench.Plot do
   @moduledoc false
-  # Lines over percentiles as an SVG file, both axes logarithmic: to the right each step leaves a tenth of what is left to 100 %,
-  # so that the rare slow ones, which matter, have room.
+  # Lines as an SVG file, both axes logarithmic.
 
   @width 860
   @height 480
@@ -10,26 +9,43 @@ defmodule Vdr.Bench.Plot do
   @top 50
   @bottom 60
   @colours ~w(#0b6e99 #d9730d #6940a5 #448361)
-  @percentiles [0, 50, 90, 99, 99.9, 99.99]
 
-  @doc "Each series is `%{name, group, dashed, points: [{percentile, value}]}`; series of one group share a colour."
-  def write(path, title, unit, series) do
-    values = for %{points: points} <- series, {_percentile, value} <- points, do: max(value, 1)
+  @doc "To the right each step leaves a tenth of what is left to 100 %, so that the rare slow ones, which matter, have room."
+  def percentiles do
+    ticks = [0, 50, 90, 99, 99.9, 99.99]
+    last = List.last(ticks)
+    share = fn percentile -> :math.log10(100 / (100 - min(percentile, last))) / :math.log10(100 / (100 - last)) end
+    %{name: "percentile", ticks: Enum.map(ticks, &{&1, "#{&1}"}), share: share}
+  end
+
+  @doc "From the first of the marked values to the last."
+  def powers(name, ticks, label) do
+    {first, last} = {hd(ticks), List.last(ticks)}
+    share = fn value -> :math.log10(value / first) / :math.log10(last / first) end
+    %{name: name, ticks: Enum.map(ticks, &{&1, label.(&1)}), share: share}
+  end
+
+  @doc """
+  What goes to the right is one of the two above. Each series is `%{name, group, dashed, points: [{to the right, up}]}`; series of one
+  group share a colour.
+  """
+  def write(path, title, right, unit, series) do
+    values = for %{points: points} <- series, {_right, value} <- points, do: max(value, 1)
     span = {floor(:math.log10(Enum.min(values))), ceil(:math.log10(Enum.max(values)))}
     groups = series |> Enum.map(& &1.group) |> Enum.uniq()
-    lines = for {one, row} <- Enum.with_index(series), do: line(one, row, groups, span)
+    lines = for {one, row} <- Enum.with_index(series), do: line(one, row, groups, right, span)
 
     File.write!(path, [
       ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{@width} #{@height}" font-family="sans-serif" font-size="13">\n),
       ~s(<rect width="100%" height="100%" fill="white"/>\n),
       text(@left, 28, title, ~s(font-size="16" font-weight="bold")),
-      grid(span, unit),
+      grid(right, span, unit),
       lines,
       "</svg>\n"
     ])
   end
 
-  defp grid({low, high} = span, unit) do
+  defp grid(right, {low, high} = span, unit) do
     rows =
       for power <- low..high do
         y = y(:math.pow(10, power), span)
@@ -37,24 +53,20 @@ defmodule Vdr.Bench.Plot do
       end
 
     columns =
-      for percentile <- @percentiles do
-        x = x(percentile)
-
-        [
-          rule(x, @top, x, @height - @bottom),
-          text(x, @height - @bottom + 20, "#{percentile}", ~s(text-anchor="middle"))
-        ]
+      for {value, label} <- right.ticks do
+        x = x(value, right)
+        [rule(x, @top, x, @height - @bottom), text(x, @height - @bottom + 20, label, ~s(text-anchor="middle"))]
       end
 
     middle = (@left + @width - @right) / 2
-    [rows, columns, text(middle, @height - 15, "percentile", ~s(text-anchor="middle"))]
+    [rows, columns, text(middle, @height - 15, right.name, ~s(text-anchor="middle"))]
   end
 
-  defp line(series, row, groups, span) do
+  defp line(series, row, groups, right, span) do
     colour = Enum.at(@colours, rem(Enum.find_index(groups, &(&1 == series.group)), length(@colours)))
     dash = if series.dashed, do: ~s( stroke-dasharray="6 4"), else: ""
     style = ~s(stroke="#{colour}" stroke-width="2" fill="none"#{dash})
-    points = for {percentile, value} <- series.points, do: "#{round1(x(percentile))},#{round1(y(max(value, 1), span))} "
+    points = for {at, value} <- series.points, do: "#{round1(x(at, right))},#{round1(y(max(value, 1), span))} "
     {at, y} = {@width - @right + 20, @top + 10 + row * 22}
 
     [
@@ -64,18 +76,14 @@ defmodule Vdr.Bench.Plot do
     ]
   end
 
-  defp x(percentile) do
-    last = List.last(@percentiles)
-    share = :math.log10(100 / (100 - min(percentile, last))) / :math.log10(100 / (100 - last))
-    @left + share * (@width - @right - @left)
-  end
+  defp x(value, right), do: @left + right.share.(value) * (@width - @right - @left)
 
   defp y(value, {low, high}) do
     share = (:math.log10(value) - low) / max(high - low, 1)
     @height - @bottom - share * (@height - @bottom - @top)
   end
 
-  defp label(power, unit), do: "#{Vdr.Paint.number(round(:math.pow(10, power)))} #{unit}"
+  defp label(power, unit), do: String.trim("#{Vdr.Paint.number(round(:math.pow(10, power)))} #{unit}")
 
   defp rule(x1, y1, x2, y2),
     do: ~s(<line x1="#{round1(x1)}" y1="#{round1(y1)}" x2="#{round1(x2)}" y2="#{round1(y2)}" stroke="#dddddd"/>\n)

@@ -2,37 +2,93 @@ defmodule Vdr.Bench.Report do
   @moduledoc false
   # The figures as JSON for programs and as a table for people, with what they were measured on.
 
-  def write(figures, dir) do
-    File.mkdir_p!(dir)
-    json = Path.join(dir, "latest.json")
-    table = Path.join(dir, "latest.md")
-    File.write!(json, [json(figures), "\n"])
-    File.write!(table, markdown(figures))
-    IO.puts("\n#{File.read!(table)}\nwritten to #{Path.relative_to_cwd(json)} and #{Path.relative_to_cwd(table)}")
+  @results Path.expand("../results", __DIR__)
+  @json Path.join(@results, "latest.json")
+  @table Path.join(@results, "latest.md")
+  @readme Path.expand("../../README.md", __DIR__)
+  @fields ~w(figure ours theirs unit ratio aim)a
+  @head "| figure | ours | theirs | unit | ratio | aim |\n|---|--:|--:|---|--:|---|\n"
+
+  # What README.md shows, of what there is.
+  @telling [
+    "get, 1M keys, against :ets.lookup",
+    "get, 1M keys, against GET over loopback",
+    "hget of 1M fields",
+    "zrange of 10 of 1M",
+    "get beside 300k writes/s, p99.9 of 20 µs",
+    "get at 10M keys, against 10k",
+    "CPU per command: SET on 1M keys",
+    "CPU per command: a mix",
+    "SETs applied in a row",
+    "full sync of 1M strings of 32 B, wall",
+    "memory: 1M strings of 32 B",
+    "memory: 100k hashes of 20 fields",
+    "lag at 100k writes/s, p99"
+  ]
+
+  @doc "Writes the figures of a run. Those of a part replace the ones of their names, and the others stay."
+  def write(figures, names, complete?) do
+    File.mkdir_p!(@results)
+    all = if complete?, do: figures, else: merge(read(), figures)
+    File.write!(@json, [json(all), "\n"])
+
+    File.write!(
+      @table,
+      markdown(all, if(complete?, do: "all of it", else: Enum.join(names, ", ") <> "; the rest is of runs before"))
+    )
+
+    File.write!(@readme, with_table(File.read!(@readme), all))
+
+    IO.puts(
+      "\n#{@head}#{rows(figures)}\nwritten to #{Enum.map_join([@json, @table, @readme], ", ", &Path.relative_to_cwd/1)}"
+    )
   end
 
-  defp markdown(figures) do
-    rows =
-      for figure <- figures do
-        cells = [
-          figure.figure,
-          number(figure.ours),
-          number(figure.theirs),
-          figure.unit,
-          "#{figure.ratio}",
-          verdict(figure)
-        ]
+  defp merge(before, figures) do
+    new = Map.new(figures, &{&1.figure, &1})
+    known = MapSet.new(before, & &1.figure)
+    Enum.map(before, &Map.get(new, &1.figure, &1)) ++ Enum.reject(figures, &(&1.figure in known))
+  end
 
-        ["| ", Enum.intersperse(cells, " | "), " |\n"]
-      end
+  @doc "The newest figures, as they were written."
+  def read do
+    case File.read(@json) do
+      {:ok, text} -> for line <- String.split(text, "\n"), "{" <> _ <- [String.trim(line)], do: figure(line)
+      {:error, :enoent} -> []
+    end
+  end
 
+  @doc "README.md's text with the telling ones of these figures in the place of its table."
+  def with_table(readme, figures) do
+    by_name = Map.new(figures, &{&1.figure, &1})
+    telling = for name <- @telling, figure = by_name[name], do: figure
+    table = ["<!-- bench -->\n", @head, rows(telling), "<!-- /bench -->"]
+    Regex.replace(~r/<!-- bench -->.*<!-- \/bench -->/s, readme, IO.iodata_to_binary(table))
+  end
+
+  defp markdown(figures, run) do
     [
       "# Benchmarks\n\n",
-      for({what, value} <- circumstances(), do: "- #{what}: #{value}\n"),
+      for({what, value} <- [{"run", run} | circumstances()], do: "- #{what}: #{value}\n"),
       "\nThe ratio is our cost over theirs, both measured in one run; the aim is the highest ratio that will do.\n\n",
-      "| figure | ours | theirs | unit | ratio | aim |\n|---|--:|--:|---|--:|---|\n",
-      rows
+      @head,
+      rows(figures)
     ]
+  end
+
+  defp rows(figures) do
+    for figure <- figures do
+      cells = [
+        figure.figure,
+        number(figure.ours),
+        number(figure.theirs),
+        figure.unit,
+        "#{figure.ratio}",
+        verdict(figure)
+      ]
+
+      ["| ", Enum.intersperse(cells, " | "), " |\n"]
+    end
   end
 
   defp verdict(%{aim: nil}), do: "none"
@@ -73,11 +129,23 @@ defmodule Vdr.Bench.Report do
   defp json(list) when is_list(list), do: ["[\n  ", list |> Enum.map(&json/1) |> Enum.intersperse(",\n  "), "\n]"]
 
   defp json(%{} = map) do
-    fields = for key <- ~w(figure ours theirs unit ratio aim)a, do: [?", Atom.to_string(key), ~s(": ), json(map[key])]
+    fields = for key <- @fields, do: [?", Atom.to_string(key), ~s(": ), json(map[key])]
     ["{", Enum.intersperse(fields, ", "), "}"]
   end
 
   defp json(nil), do: "null"
   defp json(number) when is_number(number), do: to_string(number)
   defp json(text) when is_binary(text), do: [?", String.replace(text, ["\\", "\""], &("\\" <> &1)), ?"]
+
+  # A figure stands on a line of its own.
+  defp figure(line) do
+    for field <- @fields, into: %{} do
+      [_, value] = Regex.run(~r/"#{field}": ("(?:[^"\\]|\\.)*"|[^,}]*)/, line)
+      {field, value(value)}
+    end
+  end
+
+  defp value("null"), do: nil
+  defp value("\"" <> text), do: Regex.replace(~r/\\(.)/, String.slice(text, 0..-2//1), "\\1")
+  defp value(number), do: if(number =~ ".", do: String.to_float(number), else: String.to_integer(number))
 end

@@ -37,7 +37,7 @@ defmodule Vdr.Live.BackpressureTest do
     before = memory()
 
     {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false])
-    drain = Task.async(fn -> drain(socket, @commands * byte_size("+OK\r\n")) end)
+    drain = Task.async(fn -> Server.drain(socket, @commands * byte_size("+OK\r\n"), 120_000) end)
     batch = ["SET", "key", "0123456789"] |> Redix.pack() |> IO.iodata_to_binary() |> String.duplicate(@at_once)
     feed = Task.async(fn -> for _ <- 1..div(@commands, @at_once), do: :ok = :gen_tcp.send(socket, batch) end)
 
@@ -62,12 +62,5 @@ defmodule Vdr.Live.BackpressureTest do
     Process.sleep(20)
     most = max(most, memory())
     if :counters.get(counter, 1) < @commands, do: most_memory(replica, counter, most), else: most
-  end
-
-  defp drain(_socket, bytes) when bytes <= 0, do: :ok
-
-  defp drain(socket, bytes) do
-    {:ok, replies} = :gen_tcp.recv(socket, 0, 120_000)
-    drain(socket, bytes - byte_size(replies))
   end
 end

@@ -428,7 +428,7 @@ defmodule Vdr.Live.ReplicaTest do
     command = IO.iodata_to_binary(Redix.pack(["SET", "key", String.duplicate("v", 100)]))
     batch = String.duplicate(command, 1_000)
     {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
-    drain = Task.async(fn -> drain(socket, 200_000 * 5) end)
+    drain = Task.async(fn -> Server.drain(socket, 200_000 * 5) end)
     for _ <- 1..200, do: :ok = :gen_tcp.send(socket, batch)
     Task.await(drain, 60_000)
     most = most_memory(replica, counter, 200_000, 0)
@@ -484,12 +484,5 @@ defmodule Vdr.Live.ReplicaTest do
       Process.sleep(1)
       most_memory(replica, counter, count, max(most, memory))
     end
-  end
-
-  defp drain(_socket, bytes) when bytes <= 0, do: :ok
-
-  defp drain(socket, bytes) do
-    {:ok, replies} = :gen_tcp.recv(socket, 0, 60_000)
-    drain(socket, bytes - byte_size(replies))
   end
 end

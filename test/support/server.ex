@@ -104,6 +104,15 @@ defmodule Vdr.Test.Server do
     redis
   end
 
+  @doc "Takes so many bytes of replies off a socket, each read within the time."
+  def drain(socket, bytes, timeout_ms \\ 60_000)
+  def drain(_socket, bytes, _timeout_ms) when bytes <= 0, do: :ok
+
+  def drain(socket, bytes, timeout_ms) do
+    {:ok, replies} = :gen_tcp.recv(socket, 0, timeout_ms)
+    drain(socket, bytes - byte_size(replies), timeout_ms)
+  end
+
   @doc "A port that nobody listens on at the moment."
   def free_port do
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, reuseaddr: true)

@@ -46,17 +46,7 @@ defmodule Vdr.RedisStream.Replica do
   @enforce_keys [:options, :module, :callback, :tag, :native, :link]
   defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
 
-  @type replica_state ::
-          :init
-          | :ping
-          | :auth
-          | :replconf_listening_port
-          | :replconf_capa
-          | :psync
-          | :rdb_transfer
-          | :streaming
-          | :waiting
-          | :stopped
+  @type replica_state :: Veidrodelis.replication_state()
 
   @doc """
   Starts a replica, linked to the caller, and answers once the callback's `init/1` is done; connecting goes on in the background. A wrong

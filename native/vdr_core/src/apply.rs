@@ -15,7 +15,6 @@
 //! A key that SWAPDB or MOVE carries into another database is gone from its own and opens nothing there. What happens to a
 //! window inside of a MULTI counts from its EXEC on.
 
-use crate::blob::Blob;
 use crate::commands::{self, Apply, ApplyError, Rules, Touch, Words, Write};
 use crate::keyspace::Keyspace;
 use crate::only::{Only, Plan};
@@ -294,7 +293,7 @@ impl Applier {
             Plan::Join => {
                 let [_source, destination, member] = args else { return Err(ApplyError::BadArguments) };
                 return apply.set(destination, |set| {
-                    set.insert(Blob::new(member));
+                    set.insert(member);
                     Ok(())
                 });
             }

@@ -3,6 +3,7 @@
 //! Most of them are short, so up to [`INLINE`] bytes live in the handle itself; longer ones are shared. A clone never
 //! copies a long value, which is what lets a reader hand it out without copying it either.
 
+use crate::tree::{Key, key};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -130,6 +131,20 @@ impl PartialOrd for Blob {
 impl Ord for Blob {
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Key for Blob {
+    fn tag(&self) -> u8 {
+        key::tag(self)
+    }
+
+    fn shared(&self, other: &Self) -> usize {
+        key::shared(self, other)
+    }
+
+    fn head(&self, skip: usize) -> u64 {
+        key::head(self, skip)
     }
 }
 

@@ -123,11 +123,11 @@ fn add_entry(sum: &mut Digest, entry: EntryRef<'_>, dialect: Dialect, now_ms: i6
         }
         ValueRef::List(list) => {
             sum.mix(&type_mark(1));
-            list.iter().for_each(|element| sum.mix(element));
+            list.iter().for_each(|element| sum.mix(&element));
         }
         ValueRef::Set(set) => {
             sum.mix(&type_mark(2));
-            set.iter().for_each(|member| sum.xor(member));
+            set.iter().for_each(|member| sum.xor(&member));
         }
         ValueRef::ZSet(zset) => {
             sum.mix(&type_mark(3));
@@ -161,7 +161,7 @@ fn add_zset(sum: &mut Digest, zset: &ZSet, scores: Scores) {
             Scores::Grisu2 => grisu2(score.get()),
         };
         let mut element = Digest::default();
-        element.mix(member);
+        element.mix(&member);
         element.mix(text.as_bytes());
         sum.xor(&element.0);
     }
@@ -184,7 +184,7 @@ fn add_hash(sum: &mut Digest, hash: &Hash, expiry: FieldExpiry, now_ms: i64) {
             continue;
         }
         let mut element = Digest::default();
-        element.mix(name);
+        element.mix(&name);
         element.mix(&field.value);
         if expiry == FieldExpiry::Marked && field.expiry.is_set() {
             element.xor(b"!!hexpire!!");
@@ -201,7 +201,7 @@ mod tests {
     use crate::keyspace::{Db, Entry};
     use crate::value::Value;
     use crate::value::stream::{Group, Id};
-    use crate::value::{Field, List, Score, Set};
+    use crate::value::{List, Score, Set};
 
     const EVERY_SERVER: [(&str, &str); 8] = [
         ("redis", "7.0.15"),
@@ -296,7 +296,7 @@ mod tests {
         let scores = [0.1, 1e8, f64::NEG_INFINITY, 0.300_000_000_000_000_04].map(|score| Score::new(score).unwrap());
         let zset = ZSet::from_members(blobs(&["m", "n", "o", "p"]).into_iter().zip(scores), true);
         db.insert(b"z", Entry::new(zset));
-        let fields = [("f", "v"), ("g", "")].map(|(name, value)| (Blob::from(name), Field::from(Blob::from(value))));
+        let fields = [("f", "v"), ("g", "")].map(|(name, value)| (name, value, Expiry::NEVER));
         db.insert(b"h", Entry::new(Hash::from_iter(fields)));
         keyspace.db_mut(9).insert(b"other", Entry::new(Blob::from("db")));
         let of = |name, version| digest(&keyspace, Dialect::of(name, version), NOW_MS).unwrap().to_string();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn hash_with(expiry: Expiry) -> Hash {
-        Hash::from_iter([(Blob::from("f"), Field { value: Blob::from("v"), expiry })])
+        Hash::from_iter([("f", "v", expiry)])
     }
 
     #[test]

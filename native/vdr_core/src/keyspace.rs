@@ -11,7 +11,7 @@ pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
 
 use crate::blob::Blob;
 use crate::commands::ReadError;
-use crate::tree::{Range, Tree};
+use crate::tree::{Bytes, Range, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -121,7 +121,7 @@ impl Db {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let was_there = self.entries.remove(key);
         if was_there {
-            self.order.remove(|k| k.as_bytes().cmp(key));
+            self.order.remove(Bytes(key));
         }
         was_there
     }
@@ -129,13 +129,13 @@ impl Db {
     /// Takes an entry out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let (stamp, taken) = self.entries.take(key)?;
-        self.order.remove(|k| k.as_bytes().cmp(key));
+        self.order.remove(Bytes(key));
         Some(Entry::taken(stamp, taken))
     }
 
     /// Position of a key in byte order, or where it would stand.
     pub fn rank(&self, key: &[u8]) -> Result<usize, usize> {
-        self.order.find(|k| k.as_bytes().cmp(key))
+        self.order.find(Bytes(key))
     }
 
     /// Keys with ranks `from..to` (clipped), in byte order, those past their time included.
@@ -146,15 +146,6 @@ impl Db {
     /// Every entry, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(EntryRef::new)
-    }
-
-    /// From the entries of a snapshot file. The last of equal keys counts.
-    pub fn from_entries(entries: impl IntoIterator<Item = (Blob, Entry)>) -> Self {
-        let mut db = DbBuilder::default();
-        for (key, entry) in entries {
-            db.insert(&key, entry);
-        }
-        db.build()
     }
 }
 
@@ -186,6 +177,8 @@ impl DbBuilder {
 #[derive(Clone, Default)]
 pub struct Keyspace {
     dbs: BTreeMap<u32, Arc<Db>>,
+    /// Of databases that are gone.
+    unlinked: u64,
 }
 
 static EMPTY_DB: LazyLock<Db> = LazyLock::new(Db::default);
@@ -201,6 +194,7 @@ impl Keyspace {
     }
 
     pub fn put_db(&mut self, index: u32, db: Db) {
+        self.clear_db(index);
         self.dbs.insert(index, Arc::new(db));
     }
 
@@ -216,11 +210,22 @@ impl Keyspace {
     }
 
     pub fn clear_db(&mut self, index: u32) {
-        self.dbs.remove(&index);
+        if let Some(db) = self.dbs.remove(&index) {
+            // Nobody counts its elements now: it may be any number.
+            self.unlinked = self.unlinked.wrapping_add(db.entries.unlinked()).wrapping_add(u64::from(u32::MAX));
+        }
     }
 
     pub fn clear(&mut self) {
-        self.dbs.clear();
+        while let Some(index) = self.dbs.keys().next().copied() {
+            self.clear_db(index);
+        }
+    }
+
+    /// How many elements, of values that were taken out or replaced, this keyspace has left behind since it began: what there may be to
+    /// free with an older one. The difference between two tells; when it is no small number it may be any.
+    pub fn unlinked(&self) -> u64 {
+        self.dbs.values().fold(self.unlinked, |sum, db| sum.wrapping_add(db.entries.unlinked()))
     }
 
     /// What a reader sees of one database at a time.
@@ -285,7 +290,7 @@ impl<'s> View<'s> {
 
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, ReadError> {
         self.typed(key, |value| match value {
-            ValueRef::List(list) => Some(list.as_ref()),
+            ValueRef::List(list) => Some(list),
             _ => None,
         })
     }
@@ -306,7 +311,7 @@ impl<'s> View<'s> {
 
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, ReadError> {
         self.typed(key, |value| match value {
-            ValueRef::ZSet(zset) => Some(zset.as_ref()),
+            ValueRef::ZSet(zset) => Some(zset),
             _ => None,
         })
     }

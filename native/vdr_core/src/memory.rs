@@ -7,16 +7,18 @@
 
 use crate::blob::Blob;
 use crate::keyspace::{Db, Keyspace};
-use crate::value::{Stream, StringRef, ValueRef};
+use crate::value::pack::{Pack, allocated};
+use crate::value::{List, Stream, StringRef, ValueRef};
 
 pub const KEYS_MAX: usize = 20_000;
 pub const ELEMENTS_MAX: usize = 16;
 
 /// A key in the nodes of the map and in the order of keys, and what both leave empty; its entry is told apart.
 const KEY_BYTES: usize = 46;
-/// An element of an aggregate: its handle and its share of a node, which is nearly full after a full sync and two thirds
-/// full after many insertions: in between.
-const LIST_ELEMENT_BYTES: usize = 28;
+/// A chunk of a large list: its key and handle, and what its node leaves empty.
+const LIST_CHUNK_BYTES: usize = 48;
+/// An element of a large aggregate: its handle and its share of a node, which is nearly full after a full sync and two
+/// thirds full after many insertions: in between.
 const SET_ELEMENT_BYTES: usize = 31;
 /// A value and an expiry beside the name.
 const HASH_ELEMENT_BYTES: usize = 68;
@@ -45,15 +47,42 @@ fn of_value(value: ValueRef<'_>) -> u64 {
     match value {
         ValueRef::String(StringRef::Shared(blob)) => heap(blob) as u64,
         ValueRef::String(StringRef::Packed(_)) | ValueRef::Other => 0,
-        ValueRef::List(list) => elements(list.len(), LIST_ELEMENT_BYTES, |at| list.get(at).map(heap)),
-        ValueRef::Set(set) => elements(set.len(), SET_ELEMENT_BYTES, |at| set.at(at).map(heap)),
-        ValueRef::ZSet(zset) => {
-            elements(zset.len(), ZSET_ELEMENT_BYTES, |at| zset.at(at).map(|(member, _)| heap(member)))
+        ValueRef::List(list) => of_list(list),
+        ValueRef::Set(set) => {
+            of_pack(set.pack(), || elements(set.len(), SET_ELEMENT_BYTES, |at| set.at(at).map(beside)))
         }
-        ValueRef::Hash(hash) => elements(hash.len(), HASH_ELEMENT_BYTES, |at| {
-            hash.at(at).map(|(name, field)| heap(name).saturating_add(heap(&field.value)))
+        ValueRef::ZSet(zset) => of_pack(zset.pack(), || {
+            elements(zset.len(), ZSET_ELEMENT_BYTES, |at| zset.at(at).map(|(member, _)| beside(member)))
+        }),
+        ValueRef::Hash(hash) => of_pack(hash.pack(), || {
+            elements(hash.len(), HASH_ELEMENT_BYTES, |at| {
+                hash.at(at).map(|(name, field)| beside(name).saturating_add(beside(field.value)))
+            })
         }),
         ValueRef::Stream(stream) => of_stream(stream),
+    }
+}
+
+/// All of a small aggregate, or the estimate of a large one.
+fn of_pack(pack: Option<&Pack>, large: impl FnOnce() -> u64) -> u64 {
+    pack.map_or_else(large, |pack| allocated(pack.heap_bytes()) as u64)
+}
+
+fn of_list(list: &List) -> u64 {
+    // An element's part of its chunk in 256ths, since it may be a few bytes.
+    let part = |at| {
+        let (chunk, elements) = list.share(at)?;
+        let around = if list.is_small() { 0 } else { LIST_CHUNK_BYTES };
+        Some((chunk.saturating_add(around) as u64).saturating_mul(256) / elements.max(1) as u64)
+    };
+    sampled(list.len(), ELEMENTS_MAX, part) / 256
+}
+
+/// What a string takes beside the handle to it.
+fn beside(string: StringRef<'_>) -> usize {
+    match string {
+        StringRef::Packed(_) => 0,
+        StringRef::Shared(blob) => heap(blob),
     }
 }
 
@@ -68,13 +97,6 @@ fn of_stream(stream: &Stream) -> u64 {
 
 fn heap(blob: &Blob) -> usize {
     allocated(blob.heap_bytes())
-}
-
-/// What an allocation takes: the allocator has four sizes between a power of two and the next, multiples of 16 among the
-/// small ones.
-fn allocated(bytes: usize) -> usize {
-    let step = if bytes <= 128 { 16 } else { (bytes - 1).next_power_of_two() / 8 };
-    bytes.checked_next_multiple_of(step).unwrap_or(bytes)
 }
 
 fn elements(len: usize, each: usize, heap: impl Fn(usize) -> Option<usize>) -> u64 {
@@ -138,7 +160,7 @@ mod tests {
     #[test]
     fn an_aggregate_counts_by_its_elements() {
         let mut list = List::default();
-        (0..10_000).for_each(|_| list.push_back(Blob::new(&[b'x'; 100])));
+        (0..10_000).for_each(|_| list.push_back(&[b'x'; 100]));
         let mut keyspace = Keyspace::default();
         keyspace.db_mut(3).insert(b"list", Entry::new(list));
         let bytes = estimate(&keyspace);

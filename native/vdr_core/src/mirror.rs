@@ -26,6 +26,10 @@ pub const GUARD_WINDOW_MAX_BYTES: u64 = 256 << 20;
 /// How many commands are understood before the first of them is applied: more than memory can fetch at once.
 const COMMANDS_AHEAD: usize = 16;
 
+/// Up to how many elements the writer frees itself, when nobody reads the state that it has just replaced: memory that it has in its
+/// cache, for the next writes. Whatever may be more is for the reaper.
+const UNLINKED_MAX: u64 = 4096;
+
 /// Why a mirror cannot go on with a link. The data stays as it was last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -125,6 +129,8 @@ pub struct Mirror {
     /// A full sync is applied but not visible yet: its watchers still need their Init.
     init_due: bool,
     published_offset: Option<u64>,
+    /// [`Keyspace::unlinked`] of what is published; none when that is not of one origin with what we apply to.
+    published_unlinked: Option<u64>,
     /// The guard window that is open: since when, and the offset at which it opened.
     guard_since: Option<(i64, u64)>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
@@ -147,6 +153,7 @@ impl Mirror {
             pending: VecDeque::new(),
             init_due: false,
             published_offset: None,
+            published_unlinked: None,
             guard_since: None,
             applying: false,
             on_unknown: OnUnknown::default(),
@@ -241,6 +248,7 @@ impl Mirror {
         self.pending.clear();
         self.init_due = true;
         self.published_offset = None;
+        self.published_unlinked = None;
         self.guard_since = None;
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.offset.store(loaded.offset, Ordering::Relaxed);
@@ -356,9 +364,16 @@ impl Mirror {
             server: self.server.clone(),
         };
         self.published_offset = Some(offset);
+        let unlinked = snapshot.keyspace.unlinked();
+        let before = self.published_unlinked.replace(unlinked);
+        let is_light = before.is_some_and(|before| unlinked.wrapping_sub(before) <= UNLINKED_MAX);
         let old = self.shared.live.publish(snapshot);
         self.notify(old.as_deref(), offset);
-        old.into_iter().for_each(&self.reap);
+        let Some(old) = old else { return };
+        match if is_light { Arc::try_unwrap(old) } else { Err(old) } {
+            Ok(light) => drop(light),
+            Err(old) => (self.reap)(old),
+        }
     }
 
     fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
@@ -647,5 +662,40 @@ mod tests {
         mirror.tick(GUARD_WINDOW_MAX_MS + 1);
         assert_eq!(get(&shared, "a").as_deref(), Some("11"));
         assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+    }
+
+    /// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to the reaper.
+    #[test]
+    fn the_writer_frees_what_is_little_and_read_by_nobody() {
+        let buried = Arc::new(AtomicU64::new(0));
+        let shared = Shared::default();
+        let reap = buried.clone();
+        let mut mirror = Mirror::new(
+            shared.clone(),
+            None,
+            Box::new(move |_| {
+                reap.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
+        mirror.install(loaded(&[("a", "0")]), 0);
+        let mut sent = |commands: &[&str]| {
+            feed(&mut mirror, commands).unwrap();
+            buried.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(sent(&["SET a 1"]), 0);
+        let held = shared.live.snapshot();
+        assert_eq!(sent(&["SET a 2"]), 1, "somebody reads it");
+        drop(held);
+        assert_eq!(sent(&["SET a 3", "DEL a"]), 0);
+        let members: Vec<String> = (0..=UNLINKED_MAX).map(|n| n.to_string()).collect();
+        let members = members.join(" ");
+        assert_eq!(sent(&[&format!("SADD s {members}"), &format!("SADD t {members}")]), 0);
+        assert_eq!(sent(&["SREM s 1 2 3", "SADD s x 1 2 3"]), 0);
+        assert_eq!(sent(&["SET s x"]), 1, "a large set was replaced");
+        assert_eq!(sent(&["DEL t"]), 1, "a large set is gone");
+        assert_eq!(sent(&["SET a 4"]), 0);
+        assert_eq!(sent(&["FLUSHDB"]), 1, "nobody counted how much it was");
+        mirror.install(loaded(&[("a", "0")]), 0);
+        assert_eq!(buried.load(Ordering::Relaxed), 1, "a full sync replaces everything");
     }
 }

@@ -104,10 +104,7 @@ impl Engine {
         limits: Limits,
     ) -> Result<LuaValue, ScriptError> {
         let idle = self.idle.lock().pop();
-        let mut vm = match idle {
-            Some(vm) => vm,
-            None => Vm::new()?,
-        };
+        let mut vm = idle.map_or_else(Vm::new, Ok)?;
         let answer = vm.run(script, subject, keys, args, limits, false);
         if vm.clean_up() {
             self.put_back(vm);

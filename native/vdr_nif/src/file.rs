@@ -37,7 +37,7 @@ struct Reading {
 
 /// What the file is read for.
 enum Product {
-    Keyspace(Builder),
+    Keyspace(Box<Builder>),
     Survey(Box<Survey>),
 }
 
@@ -63,7 +63,7 @@ impl Reading {
             let len = self.file.read(chunk).map_err(Fault::Io)?;
             let bytes = chunk.get(..len).unwrap_or_default();
             let progress = match &mut self.product {
-                Product::Keyspace(builder) => self.loader.feed(bytes, builder),
+                Product::Keyspace(builder) => self.loader.feed(bytes, builder.as_mut()),
                 Product::Survey(survey) => self.loader.feed(bytes, survey.as_mut()),
             };
             // What stands behind the end of a snapshot is no part of it, and no harm.
@@ -82,7 +82,7 @@ impl Reading {
 #[rustler::nif(schedule = "DirtyIo")]
 fn rdb_open<'a>(env: Env<'a>, path: Binary<'a>, purpose: Atom) -> NifResult<Term<'a>> {
     let product = if purpose == atoms::load() {
-        Product::Keyspace(Builder::new())
+        Product::Keyspace(Box::new(Builder::new()))
     } else if purpose == atoms::survey() {
         Product::Survey(Box::new(Survey::new(now_ms())))
     } else {

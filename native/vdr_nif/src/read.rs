@@ -8,13 +8,16 @@ use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
-use vdr_core::commands::{self, Read, ReadError};
-use vdr_core::keyspace::View;
+use vdr_core::commands::{self, Cost, Read, ReadError};
+use vdr_core::keyspace::{Now, View};
 use vdr_core::live::Snapshot;
 
 /// Calls that touch more elements than this leave the normal schedulers. At some 100 ns an element it is well under the
 /// millisecond that the BEAM wants a NIF to stay below.
 const ELEMENTS_MAX: usize = 1000;
+
+/// So do calls of which more arguments must be decoded, at some 20 ns each.
+const TERMS_MAX: usize = 4000;
 
 mod atoms {
     rustler::atoms! { dirty, bad_command }
@@ -64,16 +67,27 @@ fn call<'a>(
     args: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
+    if elements_max.is_some() && !terms::fits(args, TERMS_MAX) {
+        return atoms::dirty().to_term(env);
+    }
     let (Some(row), Ok(db), Ok(args)) = (row(name), terms::db(db), terms::args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
     on(env, source, elements_max, |snapshot| {
-        let view = snapshot.view(db, now_ms());
+        let view = snapshot.view(db, now(row));
         if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
         terms::answer(env, row.call(view, &args))
     })
+}
+
+/// The time for one call. What looks at a single key asks for it only if the key expires.
+fn now(row: &Read) -> Now {
+    match row.cost {
+        Cost::Point => Now::Clock(now_ms),
+        Cost::Elements(_) => Now::At(now_ms()),
+    }
 }
 
 /// `get` by an entry of its own: what [`read`] answers, without a list and a look-up by name. It and [`hget`] are what
@@ -101,9 +115,7 @@ fn point<'a, const N: usize>(
     let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::byte_args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    on(env, source, Some(ELEMENTS_MAX), |snapshot| {
-        terms::answer(env, row.call(snapshot.view(db, now_ms as fn() -> i64), &args))
-    })
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now(row)), &args)))
 }
 
 /// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
@@ -163,15 +175,15 @@ fn call_all<'a>(
     operations: Term<'a>,
     elements_max: Option<usize>,
 ) -> Term<'a> {
-    let (Ok(db), Ok(length), Ok(operations)) =
+    if elements_max.is_some() && !terms::fits(operations, TERMS_MAX) {
+        return atoms::dirty().to_term(env);
+    }
+    // An improper list has no length.
+    let (Ok(db), Ok(_length), Ok(operations)) =
         (terms::db(db), operations.list_length(), operations.into_list_iterator())
     else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    // Decoding is work too.
-    if elements_max.is_some_and(|max| length > max) {
-        return atoms::dirty().to_term(env);
-    }
     let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());

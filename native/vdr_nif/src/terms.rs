@@ -24,6 +24,7 @@ use vdr_core::blob::Blob;
 use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
 use vdr_core::keyspace::Change;
 use vdr_core::rdb::{Group, RdbError, Survey};
+use vdr_core::value::StringRef;
 use vdr_core::watch::Event;
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
@@ -51,6 +52,38 @@ pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
         args.push(arg(item, DEPTH_MAX)?);
     }
     Ok(args)
+}
+
+/// Whether a term holds no more than `max` things, of which no more are looked at: decoding is work too.
+pub fn fits(term: Term<'_>, max: usize) -> bool {
+    fits_in(term, DEPTH_MAX + 1, &mut { max })
+}
+
+/// What is nested deeper is refused before it is decoded.
+fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let mut each = |item: Term<'_>| match left.checked_sub(1) {
+        Some(less) => {
+            *left = less;
+            fits_in(item, depth, left)
+        }
+        None => false,
+    };
+    match term.get_type() {
+        TermType::List => {
+            // An iterator would panic at the end of an improper list.
+            let mut rest = term;
+            while let Ok((item, tail)) = rest.list_get_cell() {
+                if !each(item) {
+                    return false;
+                }
+                rest = tail;
+            }
+            true
+        }
+        TermType::Tuple => get_tuple(term).is_ok_and(|items| items.into_iter().all(each)),
+        _ => true,
+    }
 }
 
 /// `{name, args...}`.
@@ -287,7 +320,7 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
         Reply::Map(pairs) => {
-            let pair = |(field, value)| make_tuple(env, &[blob(env, field), blob(env, value)]);
+            let pair = |(field, value)| make_tuple(env, &[string(env, field), string(env, value)]);
             pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
         }
         Reply::Record(fields) => record(env, fields),
@@ -312,6 +345,13 @@ fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
             ResourceArc::new(Shared(Arc::clone(bytes))).make_binary(env, |shared| &shared.0).to_term(env)
         }
         _ => binary(env, blob),
+    }
+}
+
+fn string<'a>(env: Env<'a>, string: StringRef<'_>) -> Term<'a> {
+    match string {
+        StringRef::Packed(bytes) => binary(env, bytes),
+        StringRef::Shared(value) => blob(env, value),
     }
 }
 

@@ -78,6 +78,9 @@ impl<V> PartialEq for At<V> {
 }
 
 impl<V> At<V> {
+    /// What a look at an item reads: its head, the key and a short value.
+    pub const BYTES_SEEN: usize = 128;
+
     const VALUE: usize = {
         assert!(align_of::<V>() <= align_of::<Head>(), "values are aligned as heads are");
         size_of::<V>().next_multiple_of(align_of::<Head>())

@@ -9,11 +9,12 @@ pub mod item;
 pub mod line;
 pub mod map;
 mod node;
+mod prefetch;
 mod sync;
 #[cfg(test)]
 mod testing;
 pub mod tree;
 
 pub use item::{Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
-pub use map::Map;
+pub use map::{Map, Weigh};
 pub use tree::Tree;

@@ -16,9 +16,11 @@
 //! sorted part waits in one bag: it belongs to the last version that reaches it and is labelled with the first. When
 //! version `v` ends:
 //!
-//! * its own bag labelled `v` holds what nobody else reaches: to be freed;
-//! * its other bags pass to the version before it, which is now the last that reaches them;
-//! * bags of later versions labelled `v` are labelled with the version after it.
+//! * its bags that no version before it reaches are to be freed;
+//! * its other bags pass to the version before it, which is now the last that reaches them.
+//!
+//! A version that a label names may have ended: the label means the first living one from it on. So the end of a version
+//! costs what is in its own bags, however many versions live.
 //!
 //! When the newest version ends, the one before it is the newest again: what waits in its bags, or is pending and was born
 //! before, is part of the newest version once more and stops waiting; what the ended one alone reached (`born` after the one before) is to be freed.
@@ -27,7 +29,7 @@
 //! retired after it waits for it.
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Something retired, with the generation that it was born in.
 pub struct Retired<T> {
@@ -44,15 +46,15 @@ pub struct Line<T> {
 
 struct State<T> {
     last_generation: u64,
-    /// Ascending.
-    versions: Vec<Version<T>>,
+    /// Ascending. Mostly the oldest is the one that ends.
+    versions: VecDeque<Version<T>>,
     /// What the newest version has retired since it was forked off, as far as it is not sorted yet.
     pending: Vec<Retired<T>>,
 }
 
 struct Version<T> {
     generation: u64,
-    /// What it is the last to reach, by the first living version that reaches it.
+    /// What it is the last to reach, by the first version that reaches it, which may have ended.
     bags: BTreeMap<u64, Vec<T>>,
 }
 
@@ -72,7 +74,7 @@ impl<T> Default for Line<T> {
     fn default() -> Self {
         let first = Version { generation: FIRST, bags: BTreeMap::new() };
         Line {
-            state: Mutex::new(State { last_generation: FIRST, versions: vec![first], pending: Vec::new() }),
+            state: Mutex::new(State { last_generation: FIRST, versions: VecDeque::from([first]), pending: Vec::new() }),
             newest: AtomicU64::new(FIRST),
         }
     }
@@ -103,7 +105,7 @@ impl<T> Line<T> {
         let free = state.put_away();
         state.last_generation += 1;
         let generation = state.last_generation;
-        state.versions.push(Version { generation, bags: BTreeMap::new() });
+        state.versions.push_back(Version { generation, bags: BTreeMap::new() });
         self.newest.store(generation, Ordering::Release);
         Some((generation, free))
     }
@@ -122,8 +124,8 @@ impl<T> Line<T> {
             return Ended { free, last: false };
         }
         let retired = std::mem::take(&mut state.pending);
-        state.versions.pop();
-        let Some(before) = state.versions.last_mut() else {
+        state.versions.pop_back();
+        let Some(before) = state.versions.back_mut() else {
             self.newest.store(0, Ordering::Release);
             return Ended { free: retired.into_iter().map(|retired| retired.part).collect(), last: true };
         };
@@ -156,7 +158,7 @@ impl<T> State<T> {
         for Retired { born, part } in std::mem::take(&mut self.pending) {
             let first = self.versions.partition_point(|version| version.generation < born);
             let first = self.versions.get(first).map(|version| version.generation);
-            let last = self.versions.get_mut(..older).and_then(<[_]>::last_mut);
+            let last = older.checked_sub(1).and_then(|last| self.versions.get_mut(last));
             match (first, last) {
                 (Some(first), Some(last)) if first <= last.generation => last.bag(first).push(part),
                 _ => free.push(part),
@@ -167,20 +169,16 @@ impl<T> State<T> {
 
     /// Ends a version that is not the newest.
     fn remove_older(&mut self, at: usize) -> Vec<T> {
-        let Version { generation, bags } = self.versions.remove(at);
+        let Some(ended) = self.versions.remove(at) else { return Vec::new() };
         let mut free = Vec::new();
-        for (first, parts) in bags {
+        for (label, parts) in ended.bags {
+            // Labelled anew, so that the bags of a version that lives long do not become many.
+            let first = self.versions.partition_point(|version| version.generation < label);
+            let label = self.versions.get(first).map(|version| version.generation);
             let before = at.checked_sub(1).and_then(|before| self.versions.get_mut(before));
-            match before {
-                Some(before) if first < generation => append(before.bag(first), parts),
-                _ => free = parts,
-            }
-        }
-        let next = self.versions.get(at).map(|version| version.generation);
-        for version in self.versions.iter_mut().skip(at) {
-            let Some(next) = next else { break };
-            if let Some(parts) = version.bags.remove(&generation) {
-                append(version.bag(next), parts);
+            match (label, before) {
+                (Some(label), Some(before)) if first < at => append(before.bag(label), parts),
+                _ => append(&mut free, parts),
             }
         }
         free
@@ -227,6 +225,40 @@ mod tests {
         assert_eq!(line.end(three, |_| vec![]).free, [30]);
         assert_eq!(line.census(), (3, 1));
         assert_eq!(line.end(1, |_| vec![]).free, [10]);
+    }
+
+    #[test]
+    fn the_end_of_a_version_costs_nothing_for_those_that_live() {
+        const VERSIONS: u64 = 100_000;
+        let line = Line::default();
+        for newest in 1..VERSIONS {
+            // Of each version a part that the next one retires.
+            let free = line.retire(&mut retired(newest - 1, newest as u32 - 1));
+            assert!(free.is_empty() || newest == 1);
+            line.fork(newest).unwrap();
+        }
+        // In their order, as they end when each write is published alone: a walk over the others would take minutes.
+        for generation in 1..VERSIONS - 1 {
+            assert_eq!(line.end(generation, |_| vec![]).free, [generation as u32]);
+        }
+        assert_eq!(line.census(), (2, 0));
+    }
+
+    #[test]
+    fn what_a_version_that_lives_long_holds_is_freed_with_it_whoever_ended_before() {
+        let line = Line::default();
+        for newest in 1..=9u64 {
+            line.fork(newest).unwrap();
+        }
+        assert!(line.retire(&mut (1..=5).map(|born| Retired { born, part: born as u32 }).collect()).is_empty());
+        let (_, free) = line.fork(10).unwrap();
+        assert!(free.is_empty());
+        for generation in [1, 3, 2, 4, 10, 9, 7, 8, 6] {
+            assert!(line.end(generation, |_| vec![]).free.is_empty(), "{generation}");
+        }
+        let mut free = line.end(5, |_| vec![]).free;
+        free.sort_unstable();
+        assert_eq!(free, [1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub use unshared::Unshared;
 use crate::item::{At, Item, Payload, PayloadMut, Put, Taken};
 use crate::line::{FIRST, Line, Retired};
 use crate::node::{LEAF_MAX, Node, Raw};
+use crate::prefetch::prefetch;
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -78,7 +79,14 @@ pub struct Map<V, S = RandomState> {
     line: Arc<Line<Part<V>>>,
     /// What the change under way has unlinked and older maps may still reach: empty between changes.
     retired: Vec<Retired<Part<V>>>,
+    /// See [`Map::unlinked`].
+    unlinked: u64,
     hasher: S,
+}
+
+/// How much there is to free with a value, in whatever unit.
+pub trait Weigh {
+    fn weight(&self) -> usize;
 }
 
 /// What a line keeps account of.
@@ -118,7 +126,7 @@ impl<V, S: Default> Default for Map<V, S> {
 
 impl<V, S> Map<V, S> {
     pub fn with_hasher(hasher: S) -> Self {
-        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired: Vec::new(), hasher }
+        Map { root: None, len: 0, generation: FIRST, line: Arc::default(), retired: Vec::new(), unlinked: 0, hasher }
     }
 
     pub fn len(&self) -> usize {
@@ -213,7 +221,7 @@ impl<V, S> Drop for Map<V, S> {
     }
 }
 
-impl<V: Clone, S: BuildHasher + Clone> Clone for Map<V, S> {
+impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
     /// O(1) for the newest map of its line. Any other is copied whole.
     fn clone(&self) -> Self {
         let Some((generation, free)) = self.line.fork(self.generation) else { return self.copied() };
@@ -222,7 +230,7 @@ impl<V: Clone, S: BuildHasher + Clone> Clone for Map<V, S> {
             unsafe { part.free() };
         }
         let (line, hasher) = (self.line.clone(), self.hasher.clone());
-        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), hasher }
+        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), unlinked: self.unlinked, hasher }
     }
 }
 
@@ -234,9 +242,7 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     /// Asks for the memory on the way to a key, as far as its leaf, to be there soon. A hint: nothing depends on it.
     pub fn prefetch_leaf(&self, key: &[u8]) {
-        if let Some(leaf) = self.leaf(self.hash(key)) {
-            (0..Node::LINES).for_each(|line| prefetch(leaf.raw().as_ptr().wrapping_add(line * CACHE_LINE)));
-        }
+        self.leaf(self.hash(key));
     }
 
     /// As [`Map::prefetch_leaf`], for the entry itself. Reads the leaf: to be asked for a while after that.
@@ -247,8 +253,7 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe {
             let tags = leaf.all_tags().iter().zip(leaf.all_slots());
             for (_, slot) in tags.filter(|(other, _)| **other == tag(hash)) {
-                prefetch(slot.as_ptr());
-                prefetch(slot.as_ptr().wrapping_add(CACHE_LINE));
+                prefetch(*slot, At::<V>::BYTES_SEEN);
             }
         }
     }
@@ -264,7 +269,7 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe { position::<V>(leaf, hash, key).map(|at| At::from_raw(leaf.slot(at))) }
     }
 
-    /// Where a key with this hash stands, if it stands anywhere.
+    /// Where a key with this hash stands, if it stands anywhere. Its memory has been asked for, too.
     fn leaf(&self, hash: u64) -> Option<Node> {
         let mut node = self.root?;
         let mut shift = ROOT_SHIFT;
@@ -273,6 +278,8 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe {
             while !node.is_leaf() {
                 node = Node::from_raw(node.slot(node.child_of(digit(hash, shift))));
+                // All of it at once: where to look next is known only when its first line is there.
+                prefetch(node.raw(), Node::LEAF_BYTES);
                 shift = shift.wrapping_sub(DIGIT_BITS);
             }
         }
@@ -280,7 +287,7 @@ impl<V, S: BuildHasher> Map<V, S> {
     }
 }
 
-impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     /// Puts an entry; `true` when the key is new.
     pub fn insert(&mut self, key: &[u8], stamp: Option<i64>, put: Put<'_, V>) -> bool {
         self.become_newest();
@@ -294,7 +301,10 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
         // SAFETY: `own_way` leaves a leaf of this generation, which only this map reaches (point 2).
         let old = unsafe { position::<V>(way.leaf, hash, key).map(|at| replace(way.leaf, at, item)) };
         match old {
-            Some(old) => self.discard(Part::Item(old)),
+            Some(old) => {
+                self.weigh(old);
+                self.discard(Part::Item(old));
+            }
             None => {
                 self.add(way, hash, item.raw());
                 self.len += 1;
@@ -401,9 +411,23 @@ impl<V: Clone, S: BuildHasher + Clone> Map<V, S> {
             way.leaf.swap_remove(at);
             item
         };
+        self.weigh(item);
         self.len -= 1;
         self.shrink(way);
         Some(item)
+    }
+
+    /// The weight of all values that were taken out or replaced, since this map and all that it came from: what there may be to free
+    /// when the maps that still reach them end.
+    pub fn unlinked(&self) -> u64 {
+        self.unlinked
+    }
+
+    fn weigh(&mut self, item: At<V>) {
+        // SAFETY: this map reached the item until now, so that it is allocated, and nobody writes to it.
+        if let Payload::Value(value) = unsafe { item.payload() } {
+            self.unlinked = self.unlinked.wrapping_add(value.weight() as u64);
+        }
     }
 
     /// A map that shares nothing with this one.
@@ -625,18 +649,6 @@ fn digit(hash: u64, shift: u32) -> u32 {
     ((hash >> (shift % u64::BITS)) & 63) as u32
 }
 
-const CACHE_LINE: usize = 64;
-
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 fn tag(hash: u64) -> u8 {
     hash as u8
 }
@@ -659,7 +671,11 @@ unsafe fn position<V>(leaf: Node, hash: u64, key: &[u8]) -> Option<usize> {
     unsafe {
         let tags = leaf.all_tags().iter().enumerate();
         let mut alike = tags.filter(|(_, other)| **other == tag(hash)).map(|(at, _)| at);
-        alike.find(|at| At::<V>::from_raw(leaf.slot(*at)).key() == key)
+        alike.find(|at| {
+            let item = leaf.slot(*at);
+            prefetch(item, At::<V>::BYTES_SEEN);
+            At::<V>::from_raw(item).key() == key
+        })
     }
 }
 

@@ -54,8 +54,8 @@ fn layout(leaf: bool, cap: usize) -> Layout {
 }
 
 impl Node {
-    /// Cache lines that a full leaf takes.
-    pub const LINES: usize = (HEAD + LEAF_MAX + LEAF_MAX * SLOT).div_ceil(64);
+    /// What a full leaf takes.
+    pub const LEAF_BYTES: usize = HEAD + LEAF_MAX + LEAF_MAX * SLOT;
 
     /// An empty leaf (`bits` = 0) or inner node with room for `len` slots or more.
     pub fn new(born: u64, bits: u64, len: usize) -> Node {

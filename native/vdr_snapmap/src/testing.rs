@@ -1,5 +1,6 @@
 //! What the tests of both structures share: values that are counted while they live, and programs over versions.
 
+use crate::map::Weigh;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -20,6 +21,12 @@ impl Counted {
 impl Clone for Counted {
     fn clone(&self) -> Self {
         Counted::new(self.value, &self.living)
+    }
+}
+
+impl Weigh for Counted {
+    fn weight(&self) -> usize {
+        1
     }
 }
 

@@ -20,21 +20,18 @@
 //! * Freeing a node therefore frees nothing below it.
 
 mod diff;
+pub mod key;
+mod node;
 
 pub use diff::{Diff, Difference};
+pub use key::{Bytes, Key, Probe, by};
 
 use crate::line::{FIRST, Line, Retired};
-use std::cmp::Ordering;
+use crate::prefetch::prefetch;
+use node::{Child, FILL, Inner, Leaf, MAX, MIN};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-
-/// Most entries of a leaf, and most children of an inner node.
-const MAX: usize = 32;
-/// A node with fewer is merged with a neighbour when both fit into one.
-const MIN: usize = MAX / 4;
-/// How full the bulk load makes its nodes: nearly, since what is loaded is mostly overwritten and not added to.
-const FILL: usize = MAX - 2;
 
 /// Entries in key order, addressed by key or by rank. A clone is O(1) for the newest of several clones; for another one
 /// of more than [`MAX`] entries it is a copy.
@@ -42,7 +39,7 @@ pub struct Tree<K, V>(Repr<K, V>);
 
 enum Repr<K, V> {
     Empty,
-    Small(Arc<Vec<(K, V)>>),
+    Small(Arc<Leaf<K, V>>),
     Large(Box<Large<K, V>>),
 }
 
@@ -63,15 +60,8 @@ struct Node<K, V> {
 
 #[derive(Clone)]
 enum Below<K, V> {
-    Leaf(Vec<(K, V)>),
-    Inner(Vec<Child<K, V>>),
-}
-
-#[derive(Clone)]
-struct Child<K, V> {
-    first: K,
-    count: usize,
-    node: At<K, V>,
+    Leaf(Leaf<K, V>),
+    Inner(Inner<K, V>),
 }
 
 /// Where a node is. Copying it says nothing of who owns the node: see [`crate::map`].
@@ -123,7 +113,7 @@ struct Pen<'t, K, V> {
     retired: &'t mut Vec<Retired<At<K, V>>>,
 }
 
-impl<K: Clone, V: Clone> Pen<'_, K, V> {
+impl<K: Key, V: Clone> Pen<'_, K, V> {
     /// The node to change in place; a copy of it takes its place first where other trees may reach it too.
     ///
     /// # Safety
@@ -159,7 +149,7 @@ impl<K: Clone, V: Clone> Pen<'_, K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Clone for Tree<K, V> {
+impl<K: Key, V: Clone> Clone for Tree<K, V> {
     fn clone(&self) -> Self {
         match &self.0 {
             Repr::Empty => Tree(Repr::Empty),
@@ -178,13 +168,13 @@ impl<K, V> Default for Tree<K, V> {
     }
 }
 
-impl<K: Ord + Clone + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Tree<K, V> {
+impl<K: Key + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Tree<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Tree<K, V> {
+impl<K: Key, V: Clone> Tree<K, V> {
     pub fn new() -> Self {
         Self::default()
     }
@@ -201,36 +191,44 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         self.len() == 0
     }
 
-    /// Rank of the entry that `order` calls equal, or the rank where it would stand. `order` compares a stored key with
-    /// what is sought: `|key| key.cmp(&sought)`. O(log n).
-    pub fn find(&self, order: impl Fn(&K) -> Ordering) -> Result<usize, usize> {
-        let (entries, before) = self.leaf(&order);
-        entries.binary_search_by(|(key, _)| order(key)).map(|at| before + at).map_err(|at| before + at)
+    /// Rank of the entry that is sought, or the rank where it would stand: of a key `&key` or [`Bytes`], or of whatever [`by`] says.
+    /// O(log n).
+    pub fn find(&self, probe: impl Probe<K>) -> Result<usize, usize> {
+        let mut before = 0;
+        let leaf = match &self.0 {
+            Repr::Empty => return Err(0),
+            Repr::Small(leaf) => leaf,
+            Repr::Large(large) => large.leaf(&probe, |inner, at| {
+                before += inner.iter().take(at).map(|child| child.count).sum::<usize>();
+            }),
+        };
+        leaf.rank(&probe).map(|at| before + at).map_err(|at| before + at)
     }
 
-    /// The entry that `order` calls equal. O(log n).
-    pub fn get(&self, order: impl Fn(&K) -> Ordering) -> Option<(&K, &V)> {
-        let entries = match &self.0 {
+    /// The entry that is sought. O(log n).
+    pub fn get(&self, probe: impl Probe<K>) -> Option<(&K, &V)> {
+        self.seek(&probe)
+    }
+
+    fn seek(&self, probe: &impl Probe<K>) -> Option<(&K, &V)> {
+        let leaf = match &self.0 {
             Repr::Empty => return None,
-            Repr::Small(entries) => entries,
-            Repr::Large(large) => large.leaf(&order),
+            Repr::Small(leaf) => leaf,
+            Repr::Large(large) => large.leaf(probe, |_, _| {}),
         };
-        let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
-        entries.get(at).map(|(key, value)| (key, value))
+        leaf.find(probe).map(|(key, value)| (key, value))
     }
 
     /// The value to change in place; copies what snapshots share. O(log n).
-    pub fn get_mut(&mut self, order: impl Fn(&K) -> Ordering) -> Option<&mut V> {
+    pub fn get_mut(&mut self, probe: impl Probe<K>) -> Option<&mut V> {
         // Looking first spares the copies when there is no such entry.
-        self.get(&order)?;
+        self.seek(&probe)?;
         self.become_newest();
-        let entries = match &mut self.0 {
-            Repr::Empty => return None,
-            Repr::Small(entries) => Arc::make_mut(entries),
-            Repr::Large(large) => large.own_leaf(&order)?,
-        };
-        let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
-        entries.get_mut(at).map(|(_, value)| value)
+        match &mut self.0 {
+            Repr::Empty => None,
+            Repr::Small(leaf) => Arc::make_mut(leaf).find_mut(&probe),
+            Repr::Large(large) => large.own_leaf(&probe)?.find_mut(&probe),
+        }
     }
 
     /// The entry at a rank. O(log n).
@@ -244,43 +242,35 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         self.become_newest();
         match &mut self.0 {
             Repr::Empty => {
-                self.0 = Repr::Small(Arc::new(vec![(key, value)]));
+                self.0 = Repr::Small(Arc::new(Leaf::new(vec![(key, value)])));
                 None
             }
             Repr::Small(shared) => {
-                let entries = Arc::make_mut(shared);
-                match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
-                    Ok(at) => entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),
-                    Err(at) => {
-                        entries.insert(at, (key, value));
-                        if let Some(right) = split(entries, at) {
-                            let leaves = [std::mem::take(entries), right].map(|half| child(FIRST, Below::Leaf(half)));
-                            self.0 = large(leaves.into_iter().flatten().collect());
-                        }
-                        None
-                    }
+                let leaf = Arc::make_mut(shared);
+                let (old, right) = leaf.insert(key, value);
+                if let Some(right) = right {
+                    let left = std::mem::replace(leaf, Leaf::new(Vec::new()));
+                    self.0 =
+                        large([left, right].into_iter().filter_map(|half| child(FIRST, Below::Leaf(half))).collect());
                 }
+                old
             }
             Repr::Large(large) => large.insert(key, value),
         }
     }
 
     /// Takes an entry out. O(log n).
-    pub fn remove(&mut self, order: impl Fn(&K) -> Ordering) -> Option<(K, V)> {
-        self.get(&order)?;
+    pub fn remove(&mut self, probe: impl Probe<K>) -> Option<(K, V)> {
+        self.seek(&probe)?;
         self.become_newest();
         let taken = match &mut self.0 {
             Repr::Empty => None,
-            Repr::Small(entries) => {
-                let entries = Arc::make_mut(entries);
-                let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
-                Some(entries.remove(at))
-            }
-            Repr::Large(large) => large.remove(&order),
+            Repr::Small(leaf) => Arc::make_mut(leaf).remove(&probe),
+            Repr::Large(large) => large.remove(&probe),
         };
         let small = match &self.0 {
-            Repr::Small(entries) if entries.is_empty() => Some(Repr::Empty),
-            Repr::Large(large) if large.len <= MIN => Some(Repr::Small(Arc::new(self.entries()))),
+            Repr::Small(leaf) if leaf.is_empty() => Some(Repr::Empty),
+            Repr::Large(large) if large.len <= MIN => Some(Repr::Small(Arc::new(Leaf::new(self.entries())))),
             _ => None,
         };
         if let Some(small) = small {
@@ -324,9 +314,9 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             leaves.push(leaf);
         }
         let mut tree = if leaves.len() > 1 {
-            Tree(large(leaves.into_iter().filter_map(|leaf| child(FIRST, Below::Leaf(leaf))).collect()))
+            Tree(large(leaves.into_iter().filter_map(|leaf| child(FIRST, Below::Leaf(Leaf::new(leaf)))).collect()))
         } else {
-            Tree(leaves.pop().map_or(Repr::Empty, |leaf| Repr::Small(Arc::new(leaf))))
+            Tree(leaves.pop().map_or(Repr::Empty, |leaf| Repr::Small(Arc::new(Leaf::new(leaf)))))
         };
         for (key, value) in stray.into_iter().chain(entries) {
             tree.insert(key, value);
@@ -341,29 +331,6 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             (Repr::Large(a), Repr::Large(b)) => a.root == b.root,
             (Repr::Empty, Repr::Empty) => true,
             _ => false,
-        }
-    }
-
-    /// The leaf in which a key is, if it is anywhere, and how many entries stand before that leaf.
-    fn leaf(&self, order: &impl Fn(&K) -> Ordering) -> (&[(K, V)], usize) {
-        let mut before = 0;
-        let mut node = match &self.0 {
-            Repr::Empty => return (&[], 0),
-            Repr::Small(entries) => return (entries, 0),
-            // SAFETY: this tree, which is borrowed, reaches its root.
-            Repr::Large(large) => unsafe { large.root.read() },
-        };
-        loop {
-            match &node.below {
-                Below::Leaf(entries) => return (entries, before),
-                Below::Inner(children) => {
-                    let at = child_of(children, order);
-                    before += children.iter().take(at).map(|child| child.count).sum::<usize>();
-                    let Some(child) = children.get(at) else { return (&[], before) };
-                    // SAFETY: this tree reaches the children of what it reaches.
-                    node = unsafe { child.node.read() };
-                }
-            }
         }
     }
 
@@ -462,17 +429,20 @@ impl<K, V> Drop for Large<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Large<K, V> {
-    fn leaf(&self, order: &impl Fn(&K) -> Ordering) -> &[(K, V)] {
+impl<K: Key, V: Clone> Large<K, V> {
+    /// The leaf in which a key is, if it is anywhere; `pass` is told of each inner node on the way, and the child that it goes on with.
+    fn leaf(&self, probe: &impl Probe<K>, mut pass: impl FnMut(&Inner<K, V>, usize)) -> &Leaf<K, V> {
         let mut at = self.root;
         loop {
             // SAFETY: this tree, which is borrowed, reaches its root and the children of what it reaches.
             match unsafe { &at.read().below } {
-                Below::Leaf(entries) => return entries,
-                Below::Inner(children) => match children.get(child_of(children, order)) {
-                    Some(child) => at = child.node,
-                    None => return &[],
-                },
+                Below::Leaf(leaf) => return leaf,
+                Below::Inner(inner) => {
+                    let place = inner.place(probe);
+                    pass(inner, place);
+                    at = inner.get(place).map_or(at, |child| child.node);
+                    prefetch(at.0, size_of::<Node<K, V>>());
+                }
             }
         }
     }
@@ -482,7 +452,7 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
         (&mut self.root, Pen { generation: self.generation, retired: &mut self.retired })
     }
 
-    fn own_leaf(&mut self, order: &impl Fn(&K) -> Ordering) -> Option<&mut Vec<(K, V)>> {
+    fn own_leaf(&mut self, probe: &impl Probe<K>) -> Option<&mut Leaf<K, V>> {
         let (mut place, mut pen) = self.open();
         let leaf = loop {
             // SAFETY: this is the newest tree, and reaches each place by the one before.
@@ -490,16 +460,16 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
             // SAFETY: as above; the place, which stands in the node above, is not used while its node is.
             match unsafe { &mut (*node).below } {
                 Below::Leaf(_) => break node,
-                Below::Inner(children) => {
-                    let at = child_of(children, order);
-                    place = &mut children.get_mut(at)?.node;
+                Below::Inner(inner) => {
+                    let at = inner.place(probe);
+                    place = &mut inner.child_mut(at)?.node;
                 }
             }
         };
         self.settle();
         // SAFETY: a leaf of this generation, which this tree alone reaches (point 2), and it is borrowed.
         match unsafe { &mut (*leaf).below } {
-            Below::Leaf(entries) => Some(entries),
+            Below::Leaf(leaf) => Some(leaf),
             Below::Inner(_) => None,
         }
     }
@@ -513,20 +483,22 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
         let first = node.first().cloned();
         if let (Some(right), Some(first)) = (split, first) {
             let left = Child { first, count: len + 1 - right.count, node: *root };
-            *root = At::new(pen.generation, Below::Inner(vec![left, right]));
+            if let Some(above) = Inner::new(vec![left, right]) {
+                *root = At::new(pen.generation, Below::Inner(above));
+            }
         }
         self.len += usize::from(old.is_none());
         self.settle();
         old
     }
 
-    fn remove(&mut self, order: &impl Fn(&K) -> Ordering) -> Option<(K, V)> {
+    fn remove(&mut self, probe: &impl Probe<K>) -> Option<(K, V)> {
         let (root, mut pen) = self.open();
         // SAFETY: this is the newest tree, and reaches its root.
-        let taken = unsafe { pen.own(root) }.remove(&mut pen, order)?;
+        let taken = unsafe { pen.own(root) }.remove(&mut pen, probe)?;
         // SAFETY: as above; the root is not changed while it is read.
         while let Below::Inner(children) = unsafe { &root.read().below }
-            && let [only] = children.as_slice()
+            && let [only] = &**children
         {
             let old = std::mem::replace(root, only.node);
             // SAFETY: unlinked just now.
@@ -538,13 +510,8 @@ impl<K: Ord + Clone, V: Clone> Large<K, V> {
     }
 }
 
-/// The child in which a key is, if it is anywhere: the last whose lower bound is not above it.
-fn child_of<K, V>(children: &[Child<K, V>], order: impl Fn(&K) -> Ordering) -> usize {
-    children.partition_point(|child| order(&child.first) != Ordering::Greater).saturating_sub(1)
-}
-
 /// Puts levels of inner nodes over a row of leaves, which are new, until one node is left.
-fn large<K: Clone, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
+fn large<K: Key, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
     while row.len() > 1 {
         let mut above = Vec::with_capacity(row.len() / FILL + 1);
         let mut below = row.into_iter().peekable();
@@ -554,7 +521,7 @@ fn large<K: Clone, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
             if below.len() == 1 {
                 children.extend(below.next());
             }
-            above.extend(child(FIRST, Below::Inner(children)));
+            above.extend(Inner::new(children).and_then(|inner| child(FIRST, Below::Inner(inner))));
         }
         row = above;
     }
@@ -564,7 +531,7 @@ fn large<K: Clone, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
 }
 
 /// A new node as a child.
-fn child<K: Clone, V>(born: u64, below: Below<K, V>) -> Option<Child<K, V>> {
+fn child<K: Key, V>(born: u64, below: Below<K, V>) -> Option<Child<K, V>> {
     let (first, count) = match &below {
         Below::Leaf(entries) => (entries.first()?.0.clone(), entries.len()),
         Below::Inner(children) => {
@@ -574,7 +541,7 @@ fn child<K: Clone, V>(born: u64, below: Below<K, V>) -> Option<Child<K, V>> {
     Some(Child { first, count, node: At::new(born, below) })
 }
 
-impl<K: Ord + Clone, V: Clone> Node<K, V> {
+impl<K: Key, V: Clone> Node<K, V> {
     fn len(&self) -> usize {
         match &self.below {
             Below::Leaf(entries) => entries.len(),
@@ -592,46 +559,38 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     /// Puts an entry below this node: what it replaced, and the right half when the node had to be split.
     fn insert(&mut self, pen: &mut Pen<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Child<K, V>>) {
         match &mut self.below {
-            Below::Leaf(entries) => match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
-                Ok(at) => (entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)), None),
-                Err(at) => {
-                    entries.insert(at, (key, value));
-                    (None, split(entries, at).and_then(|right| pen.child(Below::Leaf(right))))
-                }
-            },
-            Below::Inner(children) => {
-                let at = child_of(children, |first| first.cmp(&key));
-                let Some(below) = children.get_mut(at) else { return (None, None) };
-                if key < below.first {
-                    below.first = key.clone();
-                }
+            Below::Leaf(leaf) => {
+                let (old, right) = leaf.insert(key, value);
+                (old, right.and_then(|right| pen.child(Below::Leaf(right))))
+            }
+            Below::Inner(inner) => {
+                let at = inner.place(&&key);
+                inner.lower(at, &key);
+                let Some(below) = inner.child_mut(at) else { return (None, None) };
                 // SAFETY: this node is the newest tree's own, and so is what it reaches by it.
                 let (old, right) = unsafe { pen.own(&mut below.node) }.insert(pen, key, value);
                 below.count += usize::from(old.is_none());
                 let Some(right) = right else { return (old, None) };
                 below.count -= right.count;
-                children.insert(at + 1, right);
-                (old, split(children, at + 1).and_then(|right| pen.child(Below::Inner(right))))
+                let right = inner.insert(at + 1, right);
+                (old, right.and_then(|right| pen.child(Below::Inner(right))))
             }
         }
     }
 
     /// Takes out an entry that is there.
-    fn remove(&mut self, pen: &mut Pen<'_, K, V>, order: &impl Fn(&K) -> Ordering) -> Option<(K, V)> {
+    fn remove(&mut self, pen: &mut Pen<'_, K, V>, probe: &impl Probe<K>) -> Option<(K, V)> {
         match &mut self.below {
-            Below::Leaf(entries) => {
-                let at = entries.binary_search_by(|(key, _)| order(key)).ok()?;
-                Some(entries.remove(at))
-            }
-            Below::Inner(children) => {
-                let at = child_of(children, order);
-                let below = children.get_mut(at)?;
+            Below::Leaf(leaf) => leaf.remove(probe),
+            Below::Inner(inner) => {
+                let at = inner.place(probe);
+                let below = inner.child_mut(at)?;
                 // SAFETY: this node is the newest tree's own, and so is what it reaches by it.
                 let node = unsafe { pen.own(&mut below.node) };
-                let taken = node.remove(pen, order)?;
+                let taken = node.remove(pen, probe)?;
                 below.count -= 1;
                 if node.len() < MIN {
-                    merge(pen, children, at);
+                    merge(pen, inner, at);
                 }
                 Some(taken)
             }
@@ -641,30 +600,21 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     /// Appends the entries or children of the node to the right.
     fn append(&mut self, right: &Node<K, V>) {
         match (&mut self.below, &right.below) {
-            (Below::Leaf(left), Below::Leaf(right)) => left.extend(right.iter().cloned()),
-            (Below::Inner(left), Below::Inner(right)) => left.extend(right.iter().cloned()),
+            (Below::Leaf(left), Below::Leaf(right)) => left.append(right),
+            (Below::Inner(left), Below::Inner(right)) => left.append(right),
             // Siblings stand at one depth, so they are of one sort.
             _ => {}
         }
     }
 }
 
-/// Splits what has grown over the limit. What was added at the end splits unevenly: ascending keys then fill their nodes.
-fn split<T>(items: &mut Vec<T>, added_at: usize) -> Option<Vec<T>> {
-    if items.len() <= MAX {
-        return None;
-    }
-    let at = if added_at + 1 == items.len() { FILL } else { items.len() / 2 };
-    Some(items.split_off(at))
-}
-
-/// Joins the child at `at`, which has become small, with a neighbour, when both fit into one node. `children` are those
-/// of an own node of the newest tree.
-fn merge<K: Ord + Clone, V: Clone>(pen: &mut Pen<'_, K, V>, children: &mut Vec<Child<K, V>>, at: usize) {
+/// Joins the child at `at`, which has become small, with a neighbour, when both fit into one node. `inner` is an own node of
+/// the newest tree.
+fn merge<K: Key, V: Clone>(pen: &mut Pen<'_, K, V>, inner: &mut Inner<K, V>, at: usize) {
     // SAFETY: the newest tree, which the pen borrows, reaches them.
-    let len = |at: usize| children.get(at).map_or(MAX, |child| unsafe { child.node.read() }.len());
+    let len = |at: usize| inner.get(at).map_or(MAX, |child| unsafe { child.node.read() }.len());
     if len(at) == 0 {
-        let empty = children.remove(at);
+        let empty = inner.remove(at);
         // SAFETY: unlinked just now.
         return unsafe { pen.discard(empty.node) };
     }
@@ -672,8 +622,8 @@ fn merge<K: Ord + Clone, V: Clone>(pen: &mut Pen<'_, K, V>, children: &mut Vec<C
     if len(left) + len(left + 1) > MAX - MIN {
         return;
     }
-    let right = children.remove(left + 1);
-    if let Some(left) = children.get_mut(left) {
+    let right = inner.remove(left + 1);
+    if let Some(left) = inner.child_mut(left) {
         // SAFETY: the left is reached by an own node, and the right was until now.
         unsafe {
             pen.own(&mut left.node).append(right.node.read());
@@ -701,7 +651,7 @@ impl<K, V> Clone for Range<'_, K, V> {
     }
 }
 
-impl<'t, K: Ord + Clone, V: Clone> Iterator for Range<'t, K, V> {
+impl<'t, K: Key, V: Clone> Iterator for Range<'t, K, V> {
     type Item = (&'t K, &'t V);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -722,7 +672,7 @@ impl<'t, K: Ord + Clone, V: Clone> Iterator for Range<'t, K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> DoubleEndedIterator for Range<'_, K, V> {
+impl<K: Key, V: Clone> DoubleEndedIterator for Range<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.from >= self.to {
             return None;
@@ -738,7 +688,7 @@ impl<K: Ord + Clone, V: Clone> DoubleEndedIterator for Range<'_, K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> ExactSizeIterator for Range<'_, K, V> {}
+impl<K: Key, V: Clone> ExactSizeIterator for Range<'_, K, V> {}
 
 #[cfg(test)]
 mod tests;

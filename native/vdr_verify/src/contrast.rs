@@ -122,8 +122,8 @@ mod tests {
     fn long_lists_are_shown_from_where_they_differ() {
         let items: Vec<String> = (0..500).map(|n| n.to_string()).collect();
         let mut list = List::default();
-        items.iter().for_each(|item| list.push_back(item.as_bytes().into()));
-        list.set(400, b"x".as_slice().into());
+        items.iter().for_each(|item| list.push_back(item.as_bytes()));
+        list.set(400, b"x");
         let theirs = Rows::of_server("list", Some(Reply::Array(Some(items.iter().map(|item| bulk(item)).collect()))));
         let text = contrast(&Rows::of_mirror(Value::from(list).as_ref()), &theirs);
         assert!(text.contains("from the 400th on"), "{text}");
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn scores_are_compared_as_numbers_whatever_their_text() {
-        let zset = ZSet::from_members([(b"m".as_slice().into(), Score::new(1e9).unwrap())], true);
+        let zset = ZSet::from_members([("m", Score::new(1e9).unwrap())], true);
         let theirs = |score| Rows::of_server("zset", Some(Reply::Array(Some(vec![bulk("m"), bulk(score)]))));
         let ours = Rows::of_mirror(Value::from(zset).as_ref());
         assert_eq!(contrast(&ours, &theirs("1e+9")), "the same zset of 1");

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn header(key: &'static [u8], kind: Kind, expiry: Expiry) -> KeyHeader<'static> {
-        KeyHeader { db: 2, key, kind, expiry, packed: false, len_hint: 0 }
+        KeyHeader { db: 2, key, kind, expiry, packed: false }
     }
 
     fn of(kind: Kind, expiry: Expiry, elements: Vec<Element<'_>>) -> Chunks {

@@ -167,8 +167,8 @@ impl<'a> LexRange<'a> {
     }
 
     fn walk(&self, zset: &ZSet) -> Range<usize> {
-        let ends_meet = zset.iter().next_back().is_some_and(|(last, _)| self.min.is_below(last))
-            && zset.iter().next().is_some_and(|(first, _)| self.max.is_above(first));
+        let ends_meet = zset.iter().next_back().is_some_and(|(last, _)| self.min.is_below(&last))
+            && zset.iter().next().is_some_and(|(first, _)| self.max.is_above(&first));
         if !ends_meet {
             return 0..0;
         }

@@ -6,11 +6,9 @@ use super::write::parse_float;
 use super::zsets_stores::store;
 use super::zsets_writes::AddFlags;
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
-use crate::blob::Blob;
 use crate::keyspace::EntryRef;
-use crate::value::{Score, ValueRef, ZSet};
+use crate::value::{Score, StringRef, ValueRef, ZSet};
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 pub const WRITES: &[Write] = &[
     Write { name: "geoadd", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: geoadd },
@@ -114,7 +112,7 @@ fn corners(words: &mut Words<'_>) -> Result<Vec<Point>, ApplyError> {
 }
 
 /// The sorted set to search; a missing one is empty. A handle of its own, since the search may store into the same key.
-fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<Arc<ZSet>>, ApplyError> {
+fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<ZSet>, ApplyError> {
     match apply.get(key).map(EntryRef::value) {
         None => Ok(None),
         Some(ValueRef::ZSet(zset)) => Ok(Some(zset.clone())),
@@ -123,7 +121,7 @@ fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<Arc<ZSet>>, ApplyError
 }
 
 /// Where a member is; nowhere in a missing source, but of one that is there the member must be.
-fn place(source: &Option<Arc<ZSet>>, member: &[u8]) -> Result<Option<Point>, ApplyError> {
+fn place(source: &Option<ZSet>, member: &[u8]) -> Result<Option<Point>, ApplyError> {
     let Some(zset) = source else { return Ok(None) };
     let score = zset.score(member).ok_or(ApplyError::Missing)?;
     Ok(Some(Point::from_score(score.get())))
@@ -199,7 +197,7 @@ impl<'a> Options<'a> {
         Ok(true)
     }
 
-    fn store_found(&self, apply: &mut Apply<'_>, source: &Option<Arc<ZSet>>, area: Option<Area>) -> Written {
+    fn store_found(&self, apply: &mut Apply<'_>, source: &Option<ZSet>, area: Option<Area>) -> Written {
         let key = self.key.ok_or(ApplyError::BadArguments)?;
         let (Some(zset), Some(area)) = (source, area) else { return store(apply, key, ZSet::default()) };
         let limit = if self.any { self.count.ok_or(ApplyError::BadArguments)? } else { usize::MAX };
@@ -215,14 +213,14 @@ impl<'a> Options<'a> {
             found.truncate(count);
         }
         let score = |found: &Found| if self.distances { found.distance_m / area.unit_m } else { found.score };
-        let members = found.into_iter().map(|found| Some((found.member.clone(), Score::new(score(&found))?)));
+        let members = found.into_iter().map(|found| Some((found.member, Score::new(score(&found))?)));
         let members = members.collect::<Option<Vec<_>>>().ok_or(ApplyError::NotANumber)?;
         store(apply, key, ZSet::from_stored(members))
     }
 }
 
 struct Found<'z> {
-    member: &'z Blob,
+    member: StringRef<'z>,
     score: f64,
     distance_m: f64,
 }

@@ -85,7 +85,7 @@ impl Mirror {
         let Some(entry) = self.keyspace.db(0).get(key) else { return Vec::new() };
         let ValueRef::ZSet(zset) = entry.value() else { panic!("another type") };
         assert!(!zset.is_empty(), "the server keeps no empty sorted set");
-        zset.iter().map(|(member, score)| (String::from_utf8_lossy(member).into_owned(), score.get())).collect()
+        zset.iter().map(|(member, score)| (String::from_utf8_lossy(&member).into_owned(), score.get())).collect()
     }
 
     pub fn expire(&mut self, key: &str, at_ms: i64) {
@@ -133,7 +133,7 @@ fn text(reply: &Reply<'_>) -> String {
         Reply::Pair(pair) => format!("{}:{}", text(&pair.0), text(&pair.1)),
         Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}:{}", text(a), text(b))).collect()),
         Reply::Map(fields) => {
-            let field = |(name, value)| format!("{}={}", text(&Reply::Blob(name)), text(&Reply::Blob(value)));
+            let field = |(name, value)| format!("{}={}", text(&Reply::string(name)), text(&Reply::string(value)));
             list(fields.iter().copied().map(field).collect())
         }
         Reply::Record(fields) => list(fields.iter().map(|(name, value)| format!("{name}={}", text(value))).collect()),

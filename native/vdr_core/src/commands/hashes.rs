@@ -10,9 +10,8 @@ mod tests;
 
 use super::sample::{self, ranks};
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
-use crate::blob::Blob;
 use crate::keyspace::{Expiry, View};
-use crate::value::{Field, Hash};
+use crate::value::{Field, Hash, StringRef};
 
 pub const READS: &[Read] = &[
     Read { name: "hget", args: &["key", "field"], cost: Cost::Point, run: hget },
@@ -68,20 +67,24 @@ fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
 }
 
 /// The value of a field, unless its time has passed.
-fn value<'s>(view: View<'s>, key: &[u8], field: &[u8]) -> Result<Option<&'s Blob>, ReadError> {
+fn value<'s>(view: View<'s>, key: &[u8], field: &[u8]) -> Result<Option<StringRef<'s>>, ReadError> {
     Ok(view.hash(key)?.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))))
 }
 
 /// Fields with their values, those past their time left out.
 fn live<'s>(
-    fields: impl Iterator<Item = (&'s Blob, &'s Field)>,
+    fields: impl Iterator<Item = (StringRef<'s>, Field<'s>)>,
     now_ms: i64,
-) -> impl Iterator<Item = (&'s Blob, &'s Blob)> {
-    fields.filter(move |(_, field)| !field.expiry.is_past(now_ms)).map(|(name, field)| (name, &field.value))
+) -> impl Iterator<Item = (StringRef<'s>, StringRef<'s>)> {
+    fields.filter(move |(_, field)| !field.expiry.is_past(now_ms)).map(|(name, field)| (name, field.value))
 }
 
 /// All of a hash that a reader sees, in one allocation.
-fn all<'s, T>(view: View<'s>, key: &[u8], pick: impl Fn((&'s Blob, &'s Blob)) -> T) -> Result<Vec<T>, ReadError> {
+fn all<'s, T>(
+    view: View<'s>,
+    key: &[u8],
+    pick: impl Fn((StringRef<'s>, StringRef<'s>)) -> T,
+) -> Result<Vec<T>, ReadError> {
     let Some(hash) = view.hash(key)? else {
         return Ok(Vec::new());
     };
@@ -90,19 +93,19 @@ fn all<'s, T>(view: View<'s>, key: &[u8], pick: impl Fn((&'s Blob, &'s Blob)) ->
     Ok(picked)
 }
 
-fn pairs<'s>(fields: impl Iterator<Item = (&'s Blob, &'s Blob)>) -> Reply<'s> {
-    Reply::Pairs(fields.map(|(name, value)| (Reply::Blob(name), Reply::Blob(value))).collect())
+fn pairs<'s>(fields: impl Iterator<Item = (StringRef<'s>, StringRef<'s>)>) -> Reply<'s> {
+    Reply::Pairs(fields.map(|(name, value)| (Reply::string(name), Reply::string(value))).collect())
 }
 
 fn hget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::blob_or_nil(value(view, args.bytes()?, args.bytes()?)?))
+    Ok(Reply::string_or_nil(value(view, args.bytes()?, args.bytes()?)?))
 }
 
 fn hmget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, fields) = (args.bytes()?, args.byte_list()?);
     let hash = view.hash(key)?;
     let value =
-        |field: &[u8]| Reply::blob_or_nil(hash.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))));
+        |field: &[u8]| Reply::string_or_nil(hash.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))));
     Ok(Reply::List(fields.into_iter().map(value).collect()))
 }
 
@@ -111,11 +114,11 @@ fn hgetall<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadErr
 }
 
 fn hkeys<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::List(all(view, args.bytes()?, |(name, _)| Reply::Blob(name))?))
+    Ok(Reply::List(all(view, args.bytes()?, |(name, _)| Reply::string(name))?))
 }
 
 fn hvals<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::List(all(view, args.bytes()?, |(_, value)| Reply::Blob(value))?))
+    Ok(Reply::List(all(view, args.bytes()?, |(_, value)| Reply::string(value))?))
 }
 
 fn hlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -138,9 +141,9 @@ fn hrandfield<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
     let len = left.as_ref().map_or(hash.map_or(0, Hash::len), Vec::len);
     let drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
         Some(left) => left.get(rank).copied(),
-        None => hash?.at(rank).map(|(name, field)| (name, &field.value)),
+        None => hash?.at(rank).map(|(name, field)| (name, field.value)),
     });
-    Ok(if with_values { pairs(drawn) } else { Reply::blobs(drawn.map(|(name, _)| name)) })
+    Ok(if with_values { pairs(drawn) } else { Reply::strings(drawn.map(|(name, _)| name)) })
 }
 
 /// What a cursor takes from a hash: the first `count` that a reader sees of the fields that `pick` walks.
@@ -151,7 +154,7 @@ fn walk<'s, I>(
     pick: impl FnOnce(&'s Hash) -> I,
 ) -> Result<Reply<'s>, ReadError>
 where
-    I: Iterator<Item = (&'s Blob, &'s Field)>,
+    I: Iterator<Item = (StringRef<'s>, Field<'s>)>,
 {
     let hash = view.hash(key)?;
     Ok(hash.map_or_else(|| Reply::Pairs(Vec::new()), |hash| pairs(live(pick(hash), view.now_ms()).take(count))))
@@ -206,7 +209,7 @@ fn hset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, pairs) = (words.bytes()?, super::write::pairs(words.some()?)?);
     apply.hash(key, |hash| {
         for (name, value) in pairs {
-            hash.insert(Blob::new(name), Field::from(Blob::new(value)));
+            hash.insert(name, value, Expiry::NEVER);
         }
         Ok(())
     })
@@ -217,7 +220,7 @@ fn hsetnx(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     words.finish()?;
     apply.hash(key, |hash| {
         if hash.get(name).is_none() {
-            hash.insert(Blob::new(name), Field::from(Blob::new(value)));
+            hash.insert(name, value, Expiry::NEVER);
         }
         Ok(())
     })
@@ -263,7 +266,7 @@ fn add(apply: &mut Apply<'_>, key: &[u8], name: &[u8], by: i64) -> Written {
             None => (Some(0), Expiry::NEVER),
         };
         let new = old.and_then(|old| old.checked_add(by)).ok_or(ApplyError::NotANumber)?;
-        hash.insert(Blob::new(name), Field { value: Blob::from_int(new), expiry });
+        hash.insert(name, new.to_string().as_bytes(), expiry);
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, 
 use crate::blob::Blob;
 use crate::keyspace::EntryRef;
 use crate::keyspace::View;
-use crate::value::{List, ValueRef};
+use crate::value::{List, StringRef, ValueRef};
 use std::ops::Range;
 
 #[cfg(test)]
@@ -39,13 +39,13 @@ fn lrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadErro
         return Ok(Reply::List(Vec::new()));
     };
     let span = span(start, stop, list.len());
-    Ok(Reply::blobs(list.range(span.start, span.end)))
+    Ok(Reply::strings(list.range(span.start, span.end)))
 }
 
 fn lindex<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, at) = (args.bytes()?, args.int()?);
     let element = view.list(key)?.and_then(|list| list.get(index(at, list.len())?));
-    Ok(Reply::blob_or_nil(element))
+    Ok(Reply::string_or_nil(element))
 }
 
 fn lpos<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -55,7 +55,7 @@ fn lpos<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
 }
 
 fn position(list: &List, element: &[u8]) -> Option<usize> {
-    list.iter().position(|blob| blob.as_bytes() == element)
+    list.iter().position(|other| other.as_bytes() == element)
 }
 
 /// An index as the server reads it, negative ones from the end; `None` before the start. It may lie beyond the end.
@@ -118,18 +118,30 @@ impl End {
         }
     }
 
-    fn push(self, list: &mut List, element: Blob) {
+    fn push(self, list: &mut List, element: &[u8]) {
         match self {
             End::Left => list.push_front(element),
             End::Right => list.push_back(element),
         }
     }
 
-    fn pop(self, list: &mut List) -> Option<Blob> {
+    /// `false` when there was none.
+    fn pop(self, list: &mut List) -> bool {
         match self {
             End::Left => list.pop_front(),
             End::Right => list.pop_back(),
         }
+    }
+
+    /// Pops what is still needed.
+    fn take(self, list: &mut List) -> Option<Blob> {
+        let at = match self {
+            End::Left => 0,
+            End::Right => list.len().checked_sub(1)?,
+        };
+        let element = list.get(at)?.to_blob();
+        self.pop(list);
+        Some(element)
     }
 }
 
@@ -141,7 +153,7 @@ fn must_exist(list: &List) -> Written {
 fn push(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
     let (key, elements) = (words.bytes()?, words.some()?);
     apply.list(key, |list| {
-        elements.iter().for_each(|element| end.push(list, Blob::new(element)));
+        elements.iter().for_each(|element| end.push(list, element));
         Ok(())
     })
 }
@@ -150,7 +162,7 @@ fn pushx(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
     let (key, elements) = (words.bytes()?, words.some()?);
     apply.list(key, |list| {
         must_exist(list)?;
-        elements.iter().for_each(|element| end.push(list, Blob::new(element)));
+        elements.iter().for_each(|element| end.push(list, element));
         Ok(())
     })
 }
@@ -166,7 +178,7 @@ fn linsert(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     words.finish()?;
     apply.list(key, |list| {
         let at = position(list, pivot).ok_or(ApplyError::Missing)?;
-        list.insert(at + after, Blob::new(element));
+        list.insert(at + after, element);
         Ok(())
     })
 }
@@ -176,7 +188,7 @@ fn lset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     words.finish()?;
     apply.list(key, |list| {
         must_exist(list)?;
-        let done = index(at, list.len()).is_some_and(|at| list.set(at, Blob::new(element)));
+        let done = index(at, list.len()).is_some_and(|at| list.set(at, element));
         if done { Ok(()) } else { Err(ApplyError::OutOfRange) }
     })
 }
@@ -187,7 +199,7 @@ fn lrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let limit = if count == 0 { u64::MAX } else { count.unsigned_abs() };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     apply.list(key, |list| {
-        let equal = |(at, blob): (usize, &Blob)| (blob.as_bytes() == element).then_some(at);
+        let equal = |(at, other): (usize, StringRef<'_>)| (other.as_bytes() == element).then_some(at);
         let mut found: Vec<usize> = if count < 0 {
             list.iter().enumerate().rev().filter_map(equal).take(limit).collect()
         } else {
@@ -225,7 +237,9 @@ fn take(list: &mut List, end: End, count: usize) -> Written {
     let len = list.len();
     match (count, end) {
         (0, _) => {}
-        (1, end) => drop(end.pop(list)),
+        (1, end) => {
+            end.pop(list);
+        }
         (_, End::Left) => list.keep(count, len),
         (_, End::Right) => list.keep(0, len.saturating_sub(count)),
     }
@@ -249,20 +263,20 @@ fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to
     if source == destination {
         // In one step: between two a list of one element would be gone, and its expiry with it.
         return apply.list(source, |list| {
-            let element = from.pop(list).ok_or(ApplyError::Missing)?;
-            to.push(list, element);
+            let element = from.take(list).ok_or(ApplyError::Missing)?;
+            to.push(list, &element);
             Ok(())
         });
     }
     stored(apply, destination)?;
     let mut moved = None;
     apply.list(source, |list| {
-        moved = from.pop(list);
+        moved = from.take(list);
         Ok(())
     })?;
     let element = moved.ok_or(ApplyError::Missing)?;
     apply.list(destination, |list| {
-        to.push(list, element);
+        to.push(list, &element);
         Ok(())
     })
 }

@@ -24,22 +24,21 @@ pub enum Reply<'s> {
     /// A list of pairs, without an allocation for each.
     Pairs(Vec<(Reply<'s>, Reply<'s>)>),
     /// A field-value list: a list of pairs on the BEAM, a table keyed by field in Lua (hash reads).
-    Map(Vec<(&'s Blob, &'s Blob)>),
+    Map(Vec<(StringRef<'s>, StringRef<'s>)>),
     /// A map keyed by atoms on the BEAM, a table keyed by strings in Lua: what something says of itself.
     Record(Vec<(&'static str, Reply<'s>)>),
 }
 
 impl<'s> Reply<'s> {
-    pub fn blob_or_nil(blob: Option<&'s Blob>) -> Self {
-        blob.map_or(Reply::Nil, Reply::Blob)
+    pub fn string(string: StringRef<'s>) -> Self {
+        match string {
+            StringRef::Packed(bytes) => Reply::Slice(bytes),
+            StringRef::Shared(blob) => Reply::Blob(blob),
+        }
     }
 
     pub fn string_or_nil(string: Option<StringRef<'s>>) -> Self {
-        match string {
-            None => Reply::Nil,
-            Some(StringRef::Packed(bytes)) => Reply::Slice(bytes),
-            Some(StringRef::Shared(blob)) => Reply::Blob(blob),
-        }
+        string.map_or(Reply::Nil, Reply::string)
     }
 
     pub fn int(value: usize) -> Self {
@@ -59,5 +58,9 @@ impl<'s> Reply<'s> {
 
     pub fn blobs(blobs: impl Iterator<Item = &'s Blob>) -> Self {
         Reply::List(blobs.map(Reply::Blob).collect())
+    }
+
+    pub fn strings(strings: impl Iterator<Item = StringRef<'s>>) -> Self {
+        Reply::List(strings.map(Reply::string).collect())
     }
 }

@@ -5,10 +5,9 @@
 
 use super::sample::{self, ranks};
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
-use crate::blob::Blob;
 use crate::keyspace::EntryRef;
 use crate::keyspace::View;
-use crate::value::{Set, ValueRef};
+use crate::value::{Set, StringRef, ValueRef};
 use std::iter::Peekable;
 
 #[cfg(test)]
@@ -79,9 +78,9 @@ fn first_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
 /// What `pick` takes from a set; nothing from a missing one.
 fn members<'s, I>(set: Option<&'s Set>, pick: impl FnOnce(&'s Set) -> I) -> Reply<'s>
 where
-    I: Iterator<Item = &'s Blob>,
+    I: Iterator<Item = StringRef<'s>>,
 {
-    set.map_or_else(|| Reply::List(Vec::new()), |set| Reply::blobs(pick(set)))
+    set.map_or_else(|| Reply::List(Vec::new()), |set| Reply::strings(pick(set)))
 }
 
 fn smembers<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -108,7 +107,7 @@ fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
     let (key, count) = (args.bytes()?, args.int()?);
     let set = view.set(key)?;
     let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
-    Ok(Reply::blobs(ranks.into_iter().filter_map(|rank| set?.at(rank))))
+    Ok(Reply::strings(ranks.into_iter().filter_map(|rank| set?.at(rank))))
 }
 
 fn sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
@@ -123,12 +122,12 @@ fn some_sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s S
 
 fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let sets = sets(view, args)?;
-    Ok(Reply::blobs(union(sets.into_iter().flatten()).into_iter()))
+    Ok(Reply::strings(union(sets.into_iter().flatten()).into_iter()))
 }
 
 /// Members of any set.
-fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<&'s Blob> {
-    let mut members: Vec<&Blob> = sets.flat_map(Set::iter).collect();
+fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<StringRef<'s>> {
+    let mut members: Vec<StringRef<'_>> = sets.flat_map(Set::iter).collect();
     // The stable sort finds the runs, one per set, and merges them.
     members.sort();
     members.dedup();
@@ -136,7 +135,7 @@ fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<&'s Blob> {
 }
 
 fn sinter<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::blobs(intersection(some_sets(view, args)?)))
+    Ok(Reply::strings(intersection(some_sets(view, args)?)))
 }
 
 fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -147,24 +146,24 @@ fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
 }
 
 fn sdiff<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::blobs(difference(some_sets(view, args)?)))
+    Ok(Reply::strings(difference(some_sets(view, args)?)))
 }
 
 /// Members of all sets; a missing one has none.
-fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = &Blob> {
+fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
     let mut sets: Vec<&Set> = sets.into_iter().collect::<Option<_>>().unwrap_or_default();
     sets.sort_by_key(|set| set.len());
     let least = sets.first().copied();
     let mut others = probes(sets.into_iter().skip(1), least);
-    let in_all = move |member: &&Blob| others.iter_mut().all(|other| other.has(member));
+    let in_all = move |member: &StringRef<'_>| others.iter_mut().all(|other| other.has(*member));
     least.into_iter().flat_map(Set::iter).filter(in_all)
 }
 
 /// Members of the first set that are in no other.
-fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = &Blob> {
+fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
     let first = sets.first().copied().flatten();
     let mut others = probes(sets.into_iter().skip(1).flatten(), first);
-    let in_none = move |member: &&Blob| !others.iter_mut().any(|other| other.has(member));
+    let in_none = move |member: &StringRef<'_>| !others.iter_mut().any(|other| other.has(*member));
     first.into_iter().flat_map(Set::iter).filter(in_none)
 }
 
@@ -172,19 +171,19 @@ fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = &Blob> {
 /// come from is walked along with it, at a tenth of the cost of searching it each time.
 struct Probe<'s> {
     set: &'s Set,
-    walk: Option<Peekable<Box<dyn Iterator<Item = &'s Blob> + 's>>>,
+    walk: Option<Peekable<Box<dyn Iterator<Item = StringRef<'s>> + 's>>>,
 }
 
 fn probes<'s>(sets: impl Iterator<Item = &'s Set>, asker: Option<&Set>) -> Vec<Probe<'s>> {
     let asked = asker.map_or(0, Set::len);
-    let walk = |set: &'s Set| (Box::new(set.iter()) as Box<dyn Iterator<Item = &'s Blob> + 's>).peekable();
+    let walk = |set: &'s Set| (Box::new(set.iter()) as Box<dyn Iterator<Item = StringRef<'s>> + 's>).peekable();
     sets.map(|set| Probe { set, walk: (set.len() / 8 <= asked).then(|| walk(set)) }).collect()
 }
 
 impl Probe<'_> {
-    fn has(&mut self, member: &Blob) -> bool {
+    fn has(&mut self, member: StringRef<'_>) -> bool {
         let Some(walk) = &mut self.walk else {
-            return self.set.contains(member);
+            return self.set.contains(&member);
         };
         while walk.next_if(|next| *next < member).is_some() {}
         walk.peek().is_some_and(|next| *next == member)
@@ -234,7 +233,7 @@ fn sadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, members) = (words.bytes()?, words.some()?);
     apply.set(key, |set| {
         members.iter().for_each(|member| {
-            set.insert(Blob::new(member));
+            set.insert(member);
         });
         Ok(())
     })
@@ -266,7 +265,7 @@ fn smove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         Ok(())
     })?;
     apply.set(destination, |set| {
-        set.insert(Blob::new(member));
+        set.insert(member);
         Ok(())
     })
 }
@@ -285,7 +284,7 @@ fn sources<'a>(apply: &'a Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Option
 
 fn sinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let destination = words.bytes()?;
-    let result: Set = intersection(sources(apply, words)?).cloned().collect();
+    let result: Set = intersection(sources(apply, words)?).collect();
     apply.store(destination, result);
     Ok(())
 }
@@ -298,11 +297,11 @@ fn sunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         Some((most, others)) if is_little(others.iter().copied(), most) => {
             let mut all = (*most).clone();
             for member in others.iter().flat_map(|set| set.iter()) {
-                all.insert(member.clone());
+                all.insert(&member);
             }
             all
         }
-        _ => union(sets.into_iter()).into_iter().cloned().collect(),
+        _ => union(sets.into_iter()).into_iter().collect(),
     };
     apply.store(destination, result);
     Ok(())
@@ -323,11 +322,11 @@ fn sdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         Some(first) if is_little(others.clone(), first) => {
             let mut rest = first.clone();
             for member in others.flat_map(Set::iter) {
-                rest.remove(member);
+                rest.remove(&member);
             }
             rest
         }
-        _ => difference(sets).cloned().collect(),
+        _ => difference(sets).collect(),
     };
     apply.store(destination, result);
     Ok(())

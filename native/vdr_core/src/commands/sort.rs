@@ -108,16 +108,16 @@ fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
     let mut elements: Vec<Blob> = match apply.get(key).map(EntryRef::value) {
         None => Vec::new(),
-        Some(ValueRef::List(list)) => list.iter().cloned().collect(),
+        Some(ValueRef::List(list)) => list.iter().map(StringRef::to_blob).collect(),
         Some(ValueRef::Set(set)) => {
             // Sets have no order, so what would be unsorted is sorted by bytes, for replicas' sake.
             if options.unsorted() {
                 options.by = None;
                 options.alpha = true;
             }
-            set.iter().cloned().collect()
+            set.iter().map(StringRef::to_blob).collect()
         }
-        Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.clone()).collect(),
+        Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.to_blob()).collect(),
         Some(_) => return Err(ApplyError::WrongType),
     };
     // What is not sorted is still read from its end.
@@ -170,7 +170,7 @@ fn lookup(apply: &Apply<'_>, pattern: &[u8], element: &Blob) -> Option<Blob> {
     match arrow {
         None => stored(apply, &key(Some(rest))).ok().flatten().map(StringRef::to_blob),
         Some(at) => match apply.get(&key(rest.get(..at)))?.value() {
-            ValueRef::Hash(hash) => hash.get(rest.get(at + 2..)?).map(|field| field.value.clone()),
+            ValueRef::Hash(hash) => hash.get(rest.get(at + 2..)?).map(|field| field.value.to_blob()),
             _ => None,
         },
     }

@@ -170,7 +170,7 @@ impl Apply<'_> {
         self.aggregate(
             key,
             |value| match value {
-                Value::List(list) => change(Arc::make_mut(list)),
+                Value::List(list) => change(list),
                 _ => Err(ApplyError::WrongType),
             },
             || List::default().into(),
@@ -206,7 +206,7 @@ impl Apply<'_> {
         self.aggregate(
             key,
             |value| match value {
-                Value::ZSet(zset) => change(Arc::make_mut(zset)),
+                Value::ZSet(zset) => change(zset),
                 _ => Err(ApplyError::WrongType),
             },
             || ZSet::default().into(),

@@ -3,7 +3,7 @@
 use super::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
 use super::{Args, Cost, Read, ReadError, Reply};
 use crate::keyspace::View;
-use crate::value::ZSet;
+use crate::value::{Score, StringRef, ZSet};
 use std::ops::Range;
 
 pub const READS: &[Read] = &[
@@ -190,14 +190,11 @@ impl<'s> Picked<'s> {
     }
 }
 
-fn list<'s>(
-    members: impl Iterator<Item = (&'s crate::blob::Blob, crate::value::Score)>,
-    with_scores: bool,
-) -> Reply<'s> {
+fn list<'s>(members: impl Iterator<Item = (StringRef<'s>, Score)>, with_scores: bool) -> Reply<'s> {
     if with_scores {
-        Reply::Pairs(members.map(|(member, score)| (Reply::Blob(member), Reply::score(score.get()))).collect())
+        Reply::Pairs(members.map(|(member, score)| (Reply::string(member), Reply::score(score.get()))).collect())
     } else {
-        Reply::blobs(members.map(|(member, _)| member))
+        Reply::strings(members.map(|(member, _)| member))
     }
 }
 
@@ -283,6 +280,7 @@ mod tests {
             Reply::Float(float) => format!("{float:?}"),
             Reply::Word(word) => format!(":{word}"),
             Reply::Blob(blob) => String::from_utf8_lossy(blob).into_owned(),
+            Reply::Slice(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Reply::List(items) => list(items.iter().map(line).collect()),
             Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}={}", line(a), line(b))).collect()),
             other => panic!("{other:?}"),

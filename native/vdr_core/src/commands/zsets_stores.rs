@@ -8,9 +8,8 @@ use super::write::parse_int;
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
 use crate::blob::Blob;
 use crate::keyspace::EntryRef;
-use crate::value::{Score, Set, ValueRef, ZSet};
+use crate::value::{Score, Set, StringRef, ValueRef, ZSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 pub const WRITES: &[Write] = &[
     Write {
@@ -48,8 +47,8 @@ fn zdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, inputs) = (words.bytes()?, inputs(apply, words)?);
     words.finish()?;
     let (first, others) = inputs.split_first().ok_or(ApplyError::BadArguments)?;
-    let left = |(member, _): &(&Blob, f64)| others.iter().all(|other| other.score(member).is_none());
-    let members = first.members().filter(left).map(|(member, score)| (member.clone(), score)).collect();
+    let left = |(member, _): &(StringRef<'_>, f64)| others.iter().all(|other| other.score(member).is_none());
+    let members = first.members().filter(left).map(|(member, score)| (member.to_blob(), score)).collect();
     store(apply, key, ZSet::from_stored(scored(members)?))
 }
 
@@ -71,7 +70,7 @@ fn scored(members: Vec<(Blob, f64)>) -> Result<Vec<(Blob, Score)>, ApplyError> {
 enum Input {
     Missing,
     Set(Set),
-    ZSet(Arc<ZSet>),
+    ZSet(ZSet),
 }
 
 impl Input {
@@ -100,7 +99,7 @@ impl Input {
         }
     }
 
-    fn members(&self) -> Box<dyn Iterator<Item = (&Blob, f64)> + '_> {
+    fn members(&self) -> Box<dyn Iterator<Item = (StringRef<'_>, f64)> + '_> {
         match self {
             Input::Missing => Box::new(std::iter::empty()),
             Input::Set(set) => Box::new(set.iter().map(|member| (member, 1.0))),
@@ -186,7 +185,7 @@ impl Combine {
         let mut members: Vec<(Blob, f64)> = Vec::new();
         for (input, weight) in &self.inputs {
             let weighted = |score| number_or_zero(self.aggregate.weighted(score, *weight));
-            members.extend(input.members().map(|(member, score)| (member.clone(), weighted(score))));
+            members.extend(input.members().map(|(member, score)| (member.to_blob(), weighted(score))));
         }
         // Stable: what one member is given stays in the order of the inputs.
         members.sort_by(|a, b| a.0.cmp(&b.0));
@@ -202,13 +201,13 @@ impl Combine {
 
     fn intersection(&self) -> Vec<(Blob, f64)> {
         let Some(((smallest, weight), others)) = self.inputs.split_first() else { return Vec::new() };
-        let joined = |(member, score): (&Blob, f64)| {
+        let joined = |(member, score): (StringRef<'_>, f64)| {
             let first = number_or_zero(self.aggregate.weighted(score, *weight));
             let join = |so_far, (other, weight): &(Input, f64)| {
-                let next = self.aggregate.weighted(other.score(member)?, *weight);
+                let next = self.aggregate.weighted(other.score(&member)?, *weight);
                 Some(self.aggregate.join(so_far, next))
             };
-            Some((member.clone(), others.iter().try_fold(first, join)?))
+            Some((member.to_blob(), others.iter().try_fold(first, join)?))
         };
         smallest.members().filter_map(joined).collect()
     }
@@ -291,8 +290,8 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
             if options.by == By::Rank {
                 stored.expect(ranks.len());
             }
-            let mut put = |(member, score): (&Blob, Score)| {
-                stored.insert(member.clone(), score);
+            let mut put = |(member, score): (StringRef<'_>, Score)| {
+                stored.insert(&member, score);
             };
             let members = zset.range(ranks.start, ranks.end);
             if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }

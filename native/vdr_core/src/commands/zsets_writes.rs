@@ -6,7 +6,6 @@
 use super::bounds::{LexRange, ScoreRange, rank_interval};
 use super::write::{pairs, parse_float};
 use super::{Apply, ApplyError, Part, Touch, Touches, Words, Write, Written};
-use crate::blob::Blob;
 use crate::keyspace::EntryRef;
 use crate::value::{Score, ValueRef, ZSet};
 use std::ops::Range;
@@ -90,7 +89,7 @@ impl AddFlags {
                 new
             }
         };
-        zset.insert(Blob::new(member), Score::new(score).ok_or(ApplyError::NotANumber)?);
+        zset.insert(member, Score::new(score).ok_or(ApplyError::NotANumber)?);
         Ok(())
     }
 }

@@ -7,12 +7,9 @@ use super::{Element, KeyHeader, Visit, Want};
 use crate::blob::Blob;
 use crate::keyspace::{DbBuilder, Entry, Expiry, Keyspace};
 use crate::only::Only;
-use crate::value::{Field, Hash, Kind, List, Score, Set, Value, ZSet};
+use crate::value::{HashBuilder, Kind, ListBuilder, Score, SetBuilder, Value, ZSetBuilder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// How many elements are reserved on the word of the file alone; beyond it an aggregate grows as it comes.
-const RESERVE_ELEMENTS_MAX: u64 = 4096;
 
 /// The longest server version that is kept.
 const VERSION_BYTES_MAX: usize = 64;
@@ -23,10 +20,10 @@ pub struct One(Option<Partial>);
 
 enum Partial {
     Whole(Value),
-    List(Vec<Blob>),
-    Set(Vec<Blob>),
-    Hash(Vec<(Blob, Field)>),
-    ZSet { members: Vec<(Blob, Score)>, packed: bool },
+    List(ListBuilder),
+    Set(SetBuilder),
+    Hash(HashBuilder),
+    ZSet(ZSetBuilder),
     Stream(Box<Streaming>),
 }
 
@@ -34,9 +31,9 @@ impl Partial {
     /// How many elements were told, of a kind that has none twice.
     fn elements(&self) -> Option<usize> {
         match self {
-            Partial::Set(members) => Some(members.len()),
-            Partial::Hash(fields) => Some(fields.len()),
-            Partial::ZSet { members, .. } => Some(members.len()),
+            Partial::Set(members) => Some(members.told()),
+            Partial::Hash(fields) => Some(fields.told()),
+            Partial::ZSet(members) => Some(members.told()),
             Partial::Whole(_) | Partial::List(_) | Partial::Stream(_) => None,
         }
     }
@@ -53,10 +50,10 @@ impl One {
         let told = partial.elements();
         let value: Value = match partial {
             Partial::Whole(value) => value,
-            Partial::List(items) => List::from_iter(items).into(),
-            Partial::Set(members) => Set::from_iter(members).into(),
-            Partial::Hash(fields) => Hash::from_iter(fields).into(),
-            Partial::ZSet { members, packed } => ZSet::from_members(members, packed).into(),
+            Partial::List(elements) => elements.build().into(),
+            Partial::Set(members) => members.build().into(),
+            Partial::Hash(fields) => fields.build().into(),
+            Partial::ZSet(members) => members.build().into(),
             Partial::Stream(stream) => stream.build().into(),
         };
         let repeated = told.is_some_and(|told| told != value.as_ref().len());
@@ -66,13 +63,12 @@ impl One {
 
 impl Visit for One {
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        let capacity = header.len_hint.min(RESERVE_ELEMENTS_MAX) as usize;
         self.0 = Some(match header.kind {
             Kind::String => Partial::Whole(Value::String(Blob::default())),
-            Kind::List => Partial::List(Vec::with_capacity(capacity)),
-            Kind::Set => Partial::Set(Vec::with_capacity(capacity)),
-            Kind::Hash => Partial::Hash(Vec::with_capacity(capacity)),
-            Kind::ZSet => Partial::ZSet { members: Vec::with_capacity(capacity), packed: header.packed },
+            Kind::List => Partial::List(ListBuilder::default()),
+            Kind::Set => Partial::Set(SetBuilder::default()),
+            Kind::Hash => Partial::Hash(HashBuilder::default()),
+            Kind::ZSet => Partial::ZSet(ZSetBuilder::new(header.packed)),
             Kind::Stream => Partial::Stream(Box::default()),
             Kind::Other => Partial::Whole(Value::Other),
         });
@@ -82,12 +78,13 @@ impl Visit for One {
     fn element(&mut self, element: Element<'_>) {
         match (self.0.as_mut(), element) {
             (Some(Partial::Whole(value)), Element::String(bytes)) => *value = Blob::new(bytes).into(),
-            (Some(Partial::List(items) | Partial::Set(items)), Element::Item(item)) => items.push(Blob::new(item)),
-            (Some(Partial::Hash(fields)), Element::Field { name, value, expiry }) => {
-                fields.push((Blob::new(name), Field { value: Blob::new(value), expiry }));
-            }
-            (Some(Partial::ZSet { members, .. }), Element::Member { member, score }) => {
-                members.extend(Score::new(score).map(|score| (Blob::new(member), score)));
+            (Some(Partial::List(elements)), Element::Item(item)) => elements.push(item),
+            (Some(Partial::Set(members)), Element::Item(item)) => members.push(item),
+            (Some(Partial::Hash(fields)), Element::Field { name, value, expiry }) => fields.push(name, value, expiry),
+            (Some(Partial::ZSet(members)), Element::Member { member, score }) => {
+                if let Some(score) = Score::new(score) {
+                    members.push(member, score);
+                }
             }
             (Some(Partial::Stream(stream)), Element::Entry { id, fields }) => stream.entry(id, fields),
             // The walk tells elements of the kind that it has told.

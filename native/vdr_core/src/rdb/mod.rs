@@ -78,8 +78,6 @@ pub struct KeyHeader<'a> {
     pub expiry: Expiry,
     /// The encoding was a listpack or ziplist: matters for the sign of a zero score.
     pub packed: bool,
-    /// How many elements the file announces: a hint, not to be trusted.
-    pub len_hint: u64,
 }
 
 /// Whether the visitor wants the elements of a key.

@@ -99,11 +99,6 @@ impl<'a> Pieces<'a> {
         Ok(Pieces { form: Form::Intset { width, last: None }, rest, left: Some(count) })
     }
 
-    /// How many elements the header announces, 0 when it does not say.
-    pub fn announced(&self) -> u64 {
-        self.left.map_or(0, u64::from)
-    }
-
     fn at_end(&self) -> bool {
         match self.form {
             Form::Intset { .. } => self.rest.is_empty(),

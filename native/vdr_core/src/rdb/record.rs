@@ -26,7 +26,6 @@ pub(super) struct Record {
     pub kind: Kind,
     pub expiry: Expiry,
     pub packed: bool,
-    pub len_hint: u64,
     told: Option<Want>,
     /// Where compressed strings are unpacked: an element has two at most.
     rooms: [Vec<u8>; 2],
@@ -44,7 +43,6 @@ impl Record {
             kind: Kind::String,
             expiry: Expiry::NEVER,
             packed: false,
-            len_hint: 0,
             told: None,
             rooms: [Vec::new(), Vec::new()],
             distinct: Distinct::default(),
@@ -59,7 +57,7 @@ impl Record {
         let [room, _] = &mut self.rooms;
         self.key.clear();
         self.key.extend_from_slice(key.text(room)?.as_bytes());
-        (self.kind, self.packed, self.len_hint) = (kind, false, 1);
+        (self.kind, self.packed) = (kind, false);
         Ok(())
     }
 
@@ -72,7 +70,6 @@ impl Record {
                 kind: self.kind,
                 expiry: self.expiry,
                 packed: self.packed,
-                len_hint: self.len_hint,
             })
         })
     }
@@ -93,7 +90,6 @@ impl Record {
 
     pub fn begin_stream(&mut self) {
         self.entries = Entries::default();
-        self.len_hint = 0;
     }
 
     /// One part of a stream. A stream without entries is a key like any other, so it is told at its first part.
@@ -224,14 +220,13 @@ impl Record {
                 PackedOf::Hash | PackedOf::ZSet => 2,
                 PackedOf::HashExpiring => 3,
             };
-            record.len_hint = pieces.announced() / stride;
             record.distinct.clear();
             record.in_order.clear();
             let again = pieces.clone();
             while let Some(first) = pieces.next() {
                 record.packed_element(packing.of, first?, &mut pieces, visit)?;
             }
-            if record.distinct.may_repeat() && repeats(again, stride as usize)? {
+            if record.distinct.may_repeat() && repeats(again, stride)? {
                 return Err(Fault::Corrupt("duplicate member or field"));
             }
             Ok(())

@@ -88,7 +88,7 @@ impl Unowned {
     }
 
     pub fn owned(&mut self, id: Id) -> Result<(i64, u64), Fault> {
-        let pending = self.0.remove(|at| at.cmp(&id));
+        let pending = self.0.remove(&id);
         pending.map(|(_, told)| told).ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
     }
 

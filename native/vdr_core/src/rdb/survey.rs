@@ -176,7 +176,7 @@ mod tests {
     use crate::keyspace::Expiry;
 
     fn tell(survey: &mut Survey, db: u32, key: &str, expiry: Expiry, items: &[&str]) {
-        let header = KeyHeader { db, key: key.as_bytes(), kind: Kind::List, expiry, packed: false, len_hint: u64::MAX };
+        let header = KeyHeader { db, key: key.as_bytes(), kind: Kind::List, expiry, packed: false };
         survey.key(&header);
         items.iter().for_each(|item| survey.element(Element::Item(item.as_bytes())));
         survey.end_key().unwrap();

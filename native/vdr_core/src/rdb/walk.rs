@@ -153,7 +153,6 @@ impl Walk {
             }
             State::Count(shape) => {
                 let (shape, count) = shape.open(cursor)?;
-                self.record.len_hint = count;
                 self.state = State::Elements(shape, count);
             }
             State::Packed(packing) => self.packed(packing, cursor, visit)?,

@@ -1,87 +1,250 @@
 //! Hashes: fields in byte order, each with a value and perhaps a time to live of its own.
+//!
+//! A small one is a [`Pack`], with an entry for each field:
+//!
+//! ```text
+//! length of the name * 2 + 1 if it expires: 1 or 2 bytes | expiry: i64, if any | name | value
+//! ```
 
+use super::StringRef;
+use super::either::Either;
+use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::keyspace::Expiry;
-use crate::tree::Tree;
+use crate::tree::{Bytes, Tree};
+use std::sync::Arc;
 
 /// What a field holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    pub value: Blob,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Field<'s> {
+    pub value: StringRef<'s>,
     pub expiry: Expiry,
 }
 
-impl From<Blob> for Field {
-    fn from(value: Blob) -> Self {
-        Field { value, expiry: Expiry::NEVER }
-    }
+#[derive(Clone, Debug)]
+pub struct Hash(Repr);
+
+#[derive(Clone, Debug)]
+enum Repr {
+    Small(Pack),
+    /// Any number, since what shrinks may grow again.
+    Large(Arc<Large>),
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Hash {
-    fields: Tree<Blob, Field>,
+struct Large {
+    fields: Tree<Blob, Kept>,
     /// How many fields carry an expiry: none in most hashes, and then reads need not look.
     expiring: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    value: Blob,
+    expiry: Expiry,
+}
+
+impl Kept {
+    fn field(&self) -> Field<'_> {
+        Field { value: StringRef::Shared(&self.value), expiry: self.expiry }
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Hash(Repr::Small(Pack::default()))
+    }
+}
+
+/// An entry of a pack, taken apart.
+struct Packed<'p> {
+    name: &'p [u8],
+    value: &'p [u8],
+    expiry: Expiry,
+}
+
+/// What stands in front of the name.
+struct Head {
+    bytes: [u8; 10],
+    len: usize,
+}
+
+impl Head {
+    fn new(name: &[u8], expiry: Expiry) -> Self {
+        let code = name.len() << 1 | usize::from(expiry.is_set());
+        let mut head = Head { bytes: [0; 10], len: 0 };
+        // No pack takes a name for which two bytes are too few.
+        if code < 0x80 {
+            head.push(&[code as u8]);
+        } else {
+            head.push(&[code as u8 | 0x80, (code >> 7) as u8]);
+        }
+        if let Some(at_ms) = expiry.get() {
+            head.push(&at_ms.to_ne_bytes());
+        }
+        head
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl<'p> Packed<'p> {
+    fn read(entry: &'p [u8]) -> Self {
+        Packed::parse(entry).unwrap_or(Packed { name: &[], value: &[], expiry: Expiry::NEVER })
+    }
+
+    fn parse(entry: &'p [u8]) -> Option<Self> {
+        let (&first, mut rest) = entry.split_first()?;
+        let mut code = usize::from(first);
+        if first >= 0x80 {
+            let (&second, behind) = rest.split_first()?;
+            (code, rest) = (code & 0x7f | usize::from(second) << 7, behind);
+        }
+        let mut expiry = Expiry::NEVER;
+        if code & 1 != 0 {
+            let (at_ms, behind) = rest.split_first_chunk()?;
+            (expiry, rest) = (Expiry::at(i64::from_ne_bytes(*at_ms)), behind);
+        }
+        let (name, value) = rest.split_at_checked(code >> 1)?;
+        Some(Packed { name, value, expiry })
+    }
+
+    fn name(entry: &'p [u8]) -> &'p [u8] {
+        Packed::read(entry).name
+    }
+
+    fn field(&self) -> Field<'p> {
+        Field { value: StringRef::Packed(self.value), expiry: self.expiry }
+    }
+
+    fn keep(&self) -> (Blob, Kept) {
+        (Blob::new(self.name), Kept { value: Blob::new(self.value), expiry: self.expiry })
+    }
+
+    fn pair(entry: &'p [u8]) -> (StringRef<'p>, Field<'p>) {
+        let packed = Packed::read(entry);
+        (StringRef::Packed(packed.name), packed.field())
+    }
+}
+
+fn find(pack: &Pack, name: &[u8]) -> Result<usize, usize> {
+    pack.search(|entry| Packed::name(entry).cmp(name))
+}
+
+impl Large {
+    fn from_pack(pack: &Pack) -> Self {
+        let entries = pack.iter().map(Packed::read);
+        Large {
+            expiring: entries.clone().filter(|packed| packed.expiry.is_set()).count(),
+            fields: Tree::from_sorted(entries.map(|packed| packed.keep())),
+        }
+    }
+
+    fn insert(&mut self, name: &[u8], value: &[u8], expiry: Expiry) {
+        self.expiring += usize::from(expiry.is_set());
+        let old = self.fields.insert(Blob::new(name), Kept { value: Blob::new(value), expiry });
+        self.forget(&old);
+    }
+
+    fn forget(&mut self, old: &Option<Kept>) {
+        let expired = old.as_ref().is_some_and(|field| field.expiry.is_set());
+        self.expiring = self.expiring.saturating_sub(usize::from(expired));
+    }
 }
 
 impl Hash {
     /// Physical fields, those past their time included, as the server counts them.
     pub fn len(&self) -> usize {
-        self.fields.len()
+        match &self.0 {
+            Repr::Small(pack) => pack.len(),
+            Repr::Large(large) => large.fields.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.len() == 0
     }
 
     pub fn has_expiring_fields(&self) -> bool {
-        self.expiring > 0
+        match &self.0 {
+            Repr::Small(pack) => pack.iter().any(|entry| entry.first().is_some_and(|head| head & 1 != 0)),
+            Repr::Large(large) => large.expiring > 0,
+        }
     }
 
     /// The field as stored, even past its time.
-    pub fn get(&self, field: &[u8]) -> Option<&Field> {
-        self.fields.get(|f| f.as_bytes().cmp(field)).map(|(_, field)| field)
+    pub fn get(&self, name: &[u8]) -> Option<Field<'_>> {
+        match &self.0 {
+            Repr::Small(pack) => Some(Packed::read(pack.get(find(pack, name).ok()?)?).field()),
+            Repr::Large(large) => large.fields.get(Bytes(name)).map(|(_, kept)| kept.field()),
+        }
     }
 
     /// The field's value unless its time has passed.
-    pub fn live(&self, field: &[u8], is_past: impl Fn(Expiry) -> bool) -> Option<&Blob> {
-        self.get(field).filter(|field| !is_past(field.expiry)).map(|field| &field.value)
+    pub fn live(&self, name: &[u8], is_past: impl Fn(Expiry) -> bool) -> Option<StringRef<'_>> {
+        self.get(name).filter(|field| !is_past(field.expiry)).map(|field| field.value)
     }
 
-    /// Puts a field, its expiry included; answers what it replaces.
-    pub fn insert(&mut self, name: Blob, field: Field) -> Option<Field> {
-        self.expiring += usize::from(field.expiry.is_set());
-        let old = self.fields.insert(name, field);
-        self.forget(&old);
-        old
+    /// Puts a field, its expiry included.
+    pub fn insert(&mut self, name: &[u8], value: &[u8], expiry: Expiry) {
+        if let Repr::Small(pack) = &mut self.0 {
+            let head = Head::new(name, expiry);
+            let parts = [head.as_bytes(), name, value];
+            let done = match find(pack, name) {
+                Ok(at) => pack.replace(at, &parts, PACK_BYTES_MAX),
+                Err(at) => pack.insert(at, &parts, PACK_BYTES_MAX),
+            };
+            if done {
+                return;
+            }
+            let large = Large::from_pack(pack);
+            self.0 = Repr::Large(Arc::new(large));
+        }
+        if let Repr::Large(large) = &mut self.0 {
+            Arc::make_mut(large).insert(name, value, expiry);
+        }
     }
 
-    pub fn remove(&mut self, name: &[u8]) -> Option<Field> {
-        let old = self.fields.remove(|f| f.as_bytes().cmp(name)).map(|(_, field)| field);
-        self.forget(&old);
-        old
+    /// `true` when the field was there.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        match &mut self.0 {
+            Repr::Small(pack) => find(pack, name).map(|at| pack.remove(at, at + 1)).is_ok(),
+            Repr::Large(large) => {
+                let large = Arc::make_mut(large);
+                let old = large.fields.remove(Bytes(name)).map(|(_, kept)| kept);
+                large.forget(&old);
+                old.is_some()
+            }
+        }
     }
 
     /// Sets a field's expiry; `false` when there is no such field.
     pub fn set_expiry(&mut self, name: &[u8], expiry: Expiry) -> bool {
-        match self.fields.get_mut(|f| f.as_bytes().cmp(name)) {
-            Some(field) => {
-                self.expiring += usize::from(expiry.is_set());
-                self.expiring = self.expiring.saturating_sub(usize::from(field.expiry.is_set()));
-                field.expiry = expiry;
-                true
-            }
-            None => false,
-        }
+        let Some(field) = self.get(name) else { return false };
+        let value = field.value.to_blob();
+        self.insert(name, &value, expiry);
+        true
     }
 
     /// Position of a field in byte order, or where it would stand.
     pub fn rank(&self, name: &[u8]) -> Result<usize, usize> {
-        self.fields.find(|f| f.as_bytes().cmp(name))
+        match &self.0 {
+            Repr::Small(pack) => find(pack, name),
+            Repr::Large(large) => large.fields.find(Bytes(name)),
+        }
     }
 
-    pub fn at(&self, rank: usize) -> Option<(&Blob, &Field)> {
-        self.fields.at(rank)
+    pub fn at(&self, rank: usize) -> Option<(StringRef<'_>, Field<'_>)> {
+        self.range(rank, rank.saturating_add(1)).next()
     }
 
     /// Fields with ranks `from..to` (clipped), in byte order, those past their time included.
@@ -89,38 +252,167 @@ impl Hash {
         &self,
         from: usize,
         to: usize,
-    ) -> impl DoubleEndedIterator<Item = (&Blob, &Field)> + ExactSizeIterator + Clone {
-        self.fields.range(from, to)
+    ) -> impl DoubleEndedIterator<Item = (StringRef<'_>, Field<'_>)> + ExactSizeIterator + Clone {
+        match &self.0 {
+            Repr::Small(pack) => Either::Small(pack.range(from, to).map(Packed::pair)),
+            Repr::Large(large) => {
+                let pair = |(name, kept)| (StringRef::Shared(name), Kept::field(kept));
+                Either::Large(large.fields.range(from, to).map(pair))
+            }
+        }
     }
 
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Blob, &Field)> + ExactSizeIterator + Clone {
-        self.fields.iter()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (StringRef<'_>, Field<'_>)> + ExactSizeIterator + Clone {
+        self.range(0, self.len())
     }
 
     /// Whether both have the same fields with the same values and times. O(difference).
     pub fn equals(&self, other: &Hash) -> bool {
-        self.fields.equals(&other.fields)
+        match (&self.0, &other.0) {
+            (Repr::Small(a), Repr::Small(b)) => a.equals(b),
+            (Repr::Large(a), Repr::Large(b)) => a.fields.equals(&b.fields),
+            _ => self.iter().eq(other.iter()),
+        }
     }
 
     pub fn same(&self, other: &Hash) -> bool {
-        self.fields.same(&other.fields)
+        match (&self.0, &other.0) {
+            (Repr::Small(a), Repr::Small(b)) => a.same(b),
+            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b) || a.fields.same(&b.fields),
+            _ => false,
+        }
     }
 
-    fn forget(&mut self, old: &Option<Field>) {
-        let expired = old.as_ref().is_some_and(|field| field.expiry.is_set());
-        self.expiring = self.expiring.saturating_sub(usize::from(expired));
+    /// The one allocation of a small hash.
+    pub fn pack(&self) -> Option<&Pack> {
+        match &self.0 {
+            Repr::Small(pack) => Some(pack),
+            Repr::Large(_) => None,
+        }
     }
 }
 
-impl FromIterator<(Blob, Field)> for Hash {
-    /// Of equal names the last one counts.
-    fn from_iter<I: IntoIterator<Item = (Blob, Field)>>(fields: I) -> Self {
-        let mut fields: Vec<(Blob, Field)> = fields.into_iter().collect();
+/// A hash on its way, field by field in any order. Of equal names the last one counts.
+#[derive(Default)]
+pub struct HashBuilder {
+    told: usize,
+    small: Gather,
+    /// What came once it was no small one any more, what came before included.
+    large: Option<Vec<(Blob, Kept)>>,
+}
+
+impl HashBuilder {
+    /// How many fields have come, each as often as it did.
+    pub fn told(&self) -> usize {
+        self.told
+    }
+
+    pub fn push(&mut self, name: &[u8], value: &[u8], expiry: Expiry) {
+        self.told += 1;
+        if self.large.is_none() && self.small.push(&[Head::new(name, expiry).as_bytes(), name, value], PACK_BYTES_MAX) {
+            return;
+        }
+        let small = &self.small;
+        let large = self.large.get_or_insert_with(|| small.iter().map(|entry| Packed::read(entry).keep()).collect());
+        large.push((Blob::new(name), Kept { value: Blob::new(value), expiry }));
+    }
+
+    pub fn build(mut self) -> Hash {
+        let Some(mut fields) = self.large else {
+            self.small.sort(|a, b| Packed::name(a).cmp(Packed::name(b)));
+            return Hash(Repr::Small(self.small.take()));
+        };
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         fields.reverse();
         fields.dedup_by(|a, b| a.0 == b.0);
         fields.reverse();
-        let expiring = fields.iter().filter(|(_, field)| field.expiry.is_set()).count();
-        Hash { fields: Tree::from_sorted(fields), expiring }
+        let expiring = fields.iter().filter(|(_, kept)| kept.expiry.is_set()).count();
+        Hash(Repr::Large(Arc::new(Large { fields: Tree::from_sorted(fields), expiring })))
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V, Expiry)> for Hash {
+    /// Of equal names the last one counts.
+    fn from_iter<I: IntoIterator<Item = (N, V, Expiry)>>(fields: I) -> Self {
+        let mut builder = HashBuilder::default();
+        fields.into_iter().for_each(|(name, value, expiry)| builder.push(name.as_ref(), value.as_ref(), expiry));
+        builder.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Model = BTreeMap<Vec<u8>, (Vec<u8>, Expiry)>;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(Vec<u8>, Vec<u8>, Option<i64>),
+        Remove(Vec<u8>),
+        Expire(Vec<u8>, Option<i64>),
+        Share,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let name = || {
+            let long = proptest::collection::vec(b'a'..b'c', 60..70);
+            prop_oneof![9 => proptest::collection::vec(b'a'..b'e', 0..4), 1 => long]
+        };
+        let value = prop_oneof![20 => 0usize..40, 1 => 1000usize..5000].prop_map(|len| vec![b'v'; len]);
+        let time = || proptest::option::weighted(0.2, prop_oneof![any::<i64>(), 0i64..100]);
+        prop_oneof![
+            12 => (name(), value, time()).prop_map(|(name, value, at_ms)| Step::Insert(name, value, at_ms)),
+            4 => name().prop_map(Step::Remove),
+            2 => (name(), time()).prop_map(|(name, at_ms)| Step::Expire(name, at_ms)),
+            2 => Just(Step::Share),
+        ]
+    }
+
+    #[track_caller]
+    fn assert_is(hash: &Hash, model: &Model) {
+        assert_eq!(hash.len(), model.len());
+        assert_eq!(hash.has_expiring_fields(), model.values().any(|(_, expiry)| expiry.is_set()));
+        let all = hash.iter().map(|(name, field)| (name.to_vec(), (field.value.to_vec(), field.expiry)));
+        assert!(all.eq(model.clone()), "{model:?}");
+        for (rank, (name, (value, expiry))) in model.iter().enumerate() {
+            let field = hash.get(name).unwrap();
+            assert_eq!((field.value.as_bytes(), field.expiry), (value.as_slice(), *expiry));
+            assert_eq!((hash.rank(name), hash.at(rank).unwrap().0.as_bytes()), (Ok(rank), name.as_slice()));
+        }
+        assert_eq!(hash.get(b"zzz"), None);
+        assert_eq!(hash.rank(b"zzz"), Err(model.len()));
+    }
+
+    proptest! {
+        /// Through both forms, with copies taken on the way that must stay as they were.
+        #[test]
+        fn a_hash_is_a_map_of_fields(steps in proptest::collection::vec(step(), 1..150)) {
+            let (mut hash, mut model) = (Hash::default(), Model::new());
+            let mut shared: Vec<(Hash, Model)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(name, value, at_ms) => {
+                        hash.insert(&name, &value, Expiry::of(at_ms));
+                        model.insert(name, (value, Expiry::of(at_ms)));
+                    }
+                    Step::Remove(name) => assert_eq!(hash.remove(&name), model.remove(&name).is_some()),
+                    Step::Expire(name, at_ms) => {
+                        let there = model.get_mut(&name).map(|field| field.1 = Expiry::of(at_ms)).is_some();
+                        assert_eq!(hash.set_expiry(&name, Expiry::of(at_ms)), there);
+                    }
+                    Step::Share => shared.push((hash.clone(), model.clone())),
+                }
+                assert_is(&hash, &model);
+            }
+            shared.iter().for_each(|(hash, model)| assert_is(hash, model));
+            let told = || model.iter().map(|(name, (value, expiry))| (name, value, *expiry));
+            // Told in another order, and each of them before with another value.
+            let again: Hash = told().map(|(name, _, expiry)| (name, &name[..], expiry)).chain(told().rev().map(|(name, value, expiry)| (name, &value[..], expiry))).collect();
+            assert_is(&again, &model);
+            prop_assert!(again.equals(&hash) && hash.equals(&again));
+        }
     }
 }

@@ -1,37 +1,126 @@
-//! Lists: a few elements side by side, or a persistent vector, cheap at both ends and at any index.
+//! Lists: one [`Pack`] when small, else a sequence of them, cheap at both ends.
+//!
+//! ```text
+//! first           key           key           key
+//!   [ front ][ chunk ][ chunk ] ... [ chunk ][ back ]
+//! ```
+//!
+//! Elements have positions, which count from wherever the list began: the one at index 0 has the position `first`. A chunk's
+//! key is the position of its first element, so an index leads to its chunk by one search, and what comes and goes at
+//! the ends moves nobody. What comes or goes amid moves the keys of all chunks on its way to the nearer end, which is
+//! less than the walk by which the server, and we, find an element by its value.
+//!
+//! Front and back stand aside, since queues are changed there: a change copies no more than a chunk of what snapshots share.
 
+use super::StringRef;
+use super::pack::{self, Gather, PACK_BYTES_MAX, Pack, allocated};
 use crate::blob::Blob;
-use im::Vector;
+use im::OrdMap;
+use std::sync::Arc;
 
-/// Most elements that stand side by side. The smallest vector takes room for 64.
-const SMALL_MAX: usize = 32;
-
-/// How near to an end a change is made by lifting off what lies between: about 40 ns an element, where splitting and
-/// joining the vector takes 20 to 100 us. Queues are changed at their ends.
-const NEAR: usize = 256;
+/// The longest chunk, which is what a change at an end copies at most. Half of it costs some percent of memory.
+const CHUNK_BYTES_MAX: usize = 2048 - 16;
+/// Longer elements stand alone, so that none of them is copied when a neighbour changes.
+const ELEMENT_BYTES_MAX: usize = 1000;
+/// A chunk that has less than this after a removal joins the next one, if both fit.
+const CHUNK_BYTES_MIN: usize = CHUNK_BYTES_MAX / 4;
+/// How many elements are taken out one by one, rather than by building what stays anew.
+const SINGLE_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 pub struct List(Repr);
 
 #[derive(Clone, Debug)]
 enum Repr {
-    /// At most [`SMALL_MAX`].
-    Small(Vec<Blob>),
-    /// Any number, since what shrinks one by one may grow again.
-    Large(Vector<Blob>),
+    Small(Pack),
+    Large(Arc<Large>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Large {
+    first: i64,
+    len: usize,
+    front: Pack,
+    /// No chunk is empty, and there is no gap between their positions.
+    chunks: OrdMap<i64, Chunk>,
+    back: Pack,
+}
+
+#[derive(Clone, Debug)]
+enum Chunk {
+    Packed(Pack),
+    Alone(Blob),
+}
+
+impl Chunk {
+    fn of(element: &[u8]) -> Self {
+        let packed =
+            (element.len() <= ELEMENT_BYTES_MAX).then(|| Pack::from_entries([element].into_iter(), CHUNK_BYTES_MAX));
+        packed.flatten().map_or_else(|| Chunk::Alone(Blob::new(element)), Chunk::Packed)
+    }
+
+    fn as_ref(&self) -> ChunkRef<'_> {
+        match self {
+            Chunk::Packed(pack) => ChunkRef::Packed(pack),
+            Chunk::Alone(blob) => ChunkRef::Alone(blob),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+}
+
+/// Elements next to each other.
+#[derive(Clone, Copy)]
+enum ChunkRef<'l> {
+    Packed(&'l Pack),
+    Alone(&'l Blob),
+}
+
+impl<'l> ChunkRef<'l> {
+    fn len(self) -> usize {
+        match self {
+            ChunkRef::Packed(pack) => pack.len(),
+            ChunkRef::Alone(_) => 1,
+        }
+    }
+
+    fn get(self, at: usize) -> Option<StringRef<'l>> {
+        match self {
+            ChunkRef::Packed(pack) => pack.get(at).map(StringRef::Packed),
+            ChunkRef::Alone(blob) => Some(StringRef::Shared(blob)),
+        }
+    }
+
+    fn run(self, from: usize, to: usize) -> Run<'l> {
+        match self {
+            ChunkRef::Packed(pack) => Run::Packed(pack.range(from, to)),
+            ChunkRef::Alone(blob) => Run::Alone(Some(blob)),
+        }
+    }
+}
+
+/// Where an element is.
+#[derive(Clone, Copy)]
+enum Place {
+    Front(usize),
+    /// The chunk's key, and which of its elements.
+    Chunk(i64, usize),
+    Back(usize),
 }
 
 impl Default for List {
     fn default() -> Self {
-        List(Repr::Small(Vec::new()))
+        List(Repr::Small(Pack::default()))
     }
 }
 
 impl List {
     pub fn len(&self) -> usize {
         match &self.0 {
-            Repr::Small(elements) => elements.len(),
-            Repr::Large(elements) => elements.len(),
+            Repr::Small(pack) => pack.len(),
+            Repr::Large(large) => large.len,
         }
     }
 
@@ -39,257 +128,678 @@ impl List {
         self.len() == 0
     }
 
-    pub fn get(&self, index: usize) -> Option<&Blob> {
+    /// O(log n).
+    pub fn get(&self, index: usize) -> Option<StringRef<'_>> {
+        let (chunk, start) = self.chunk(index)?;
+        chunk.get(index - start)
+    }
+
+    /// The chunk that the element at an index is in, and the index of its first element.
+    fn chunk(&self, index: usize) -> Option<(ChunkRef<'_>, usize)> {
         match &self.0 {
-            Repr::Small(elements) => elements.get(index),
-            Repr::Large(elements) => elements.get(index),
+            Repr::Small(pack) => Some((ChunkRef::Packed(pack), 0)),
+            Repr::Large(large) => Some(match large.place(index)? {
+                Place::Front(_) => (ChunkRef::Packed(&large.front), 0),
+                Place::Chunk(key, at) => (large.chunks.get(&key)?.as_ref(), index - at),
+                Place::Back(at) => (ChunkRef::Packed(&large.back), index - at),
+            }),
         }
+    }
+
+    /// What the chunk that the element at an index is in takes of the heap, and how many elements share it.
+    pub fn share(&self, index: usize) -> Option<(usize, usize)> {
+        let (chunk, _) = self.chunk(index)?;
+        Some(match chunk {
+            ChunkRef::Packed(pack) => (allocated(pack.heap_bytes()), pack.len()),
+            ChunkRef::Alone(blob) => (allocated(blob.heap_bytes()), 1),
+        })
+    }
+
+    /// Whether all elements are in one allocation.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Repr::Small(_))
     }
 
     /// Overwrites an element; `false` when there is none at `index`.
-    pub fn set(&mut self, index: usize, value: Blob) -> bool {
-        let slot = match &mut self.0 {
-            Repr::Small(elements) => elements.get_mut(index),
-            Repr::Large(elements) => elements.get_mut(index),
+    pub fn set(&mut self, index: usize, element: &[u8]) -> bool {
+        if index >= self.len() {
+            return false;
+        }
+        let done = match &mut self.0 {
+            Repr::Small(pack) => replace(pack, index, element),
+            Repr::Large(_) => false,
         };
-        slot.map(|slot| *slot = value).is_some()
+        if !done {
+            self.large(|large| large.set(index, element));
+        }
+        true
     }
 
-    pub fn push_front(&mut self, value: Blob) {
-        self.insert(0, value);
+    pub fn push_front(&mut self, element: &[u8]) {
+        self.insert(0, element);
     }
 
-    pub fn push_back(&mut self, value: Blob) {
-        self.insert(usize::MAX, value);
+    pub fn push_back(&mut self, element: &[u8]) {
+        self.insert(usize::MAX, element);
     }
 
-    pub fn pop_front(&mut self) -> Option<Blob> {
+    pub fn pop_front(&mut self) -> bool {
         self.remove(0)
     }
 
-    pub fn pop_back(&mut self) -> Option<Blob> {
-        self.remove(self.len().checked_sub(1)?)
+    pub fn pop_back(&mut self) -> bool {
+        self.len().checked_sub(1).is_some_and(|last| self.remove(last))
     }
 
     /// Puts an element before the one at `index`; at the end when `index` is the length or more.
-    pub fn insert(&mut self, index: usize, value: Blob) {
+    pub fn insert(&mut self, index: usize, element: &[u8]) {
         let index = index.min(self.len());
-        match self.roomy() {
-            Repr::Small(elements) => elements.insert(index, value),
-            Repr::Large(elements) => {
-                let behind = elements.len() - index;
-                if index <= behind.min(NEAR) {
-                    below_front(elements, index, |elements| elements.push_front(value));
-                } else if behind <= NEAR {
-                    below_back(elements, behind, |elements| elements.push_back(value));
-                } else {
-                    elements.insert(index, value);
-                }
-            }
+        let done = match &mut self.0 {
+            Repr::Small(pack) => insert(pack, index, element),
+            Repr::Large(_) => false,
+        };
+        if !done {
+            self.large(|large| large.insert(index, element));
         }
     }
 
-    pub fn remove(&mut self, index: usize) -> Option<Blob> {
-        let behind = self.len().checked_sub(index)?.checked_sub(1)?;
+    /// `true` when there was one.
+    pub fn remove(&mut self, index: usize) -> bool {
+        if index >= self.len() {
+            return false;
+        }
         match &mut self.0 {
-            Repr::Small(elements) => Some(elements.remove(index)),
-            Repr::Large(elements) if index <= behind.min(NEAR) => below_front(elements, index, Vector::pop_front),
-            Repr::Large(elements) if behind <= NEAR => below_back(elements, behind, Vector::pop_back),
-            Repr::Large(elements) => Some(elements.remove(index)),
+            Repr::Small(pack) => pack.remove(index, index + 1),
+            Repr::Large(_) => self.large(|large| large.remove(index)),
         }
+        true
     }
 
-    /// What has room for one more.
-    fn roomy(&mut self) -> &mut Repr {
-        if let Repr::Small(elements) = &mut self.0
-            && elements.len() >= SMALL_MAX
-        {
-            self.0 = Repr::Large(std::mem::take(elements).into_iter().collect());
+    /// Changes it as a large one, which it may stay.
+    fn large(&mut self, change: impl FnOnce(&mut Large)) {
+        if let Repr::Small(pack) = &mut self.0 {
+            let large = Large { len: pack.len(), front: std::mem::take(pack), ..Large::default() };
+            self.0 = Repr::Large(Arc::new(large));
         }
-        &mut self.0
+        let Repr::Large(large) = &mut self.0 else { return };
+        let large = Arc::make_mut(large);
+        change(large);
+        if large.chunks.is_empty() && (large.front.is_empty() || large.back.is_empty()) {
+            let one = if large.front.is_empty() { &mut large.back } else { &mut large.front };
+            self.0 = Repr::Small(std::mem::take(one));
+        }
     }
 
     /// Takes out the elements at these indices, which ascend.
     pub fn remove_all(&mut self, indices: &[usize]) {
-        // A removal amid the vector costs as much as a copy of some two thousand elements. But a copy shares nothing with
-        // the snapshots.
-        if indices.len() == 1 || indices.len().saturating_mul(2048) < self.len() {
-            indices.iter().rev().for_each(|index| drop(self.remove(*index)));
+        if indices.len() <= SINGLE_MAX {
+            indices.iter().rev().for_each(|index| {
+                self.remove(*index);
+            });
             return;
         }
         let mut gone = indices.iter().copied().peekable();
         let kept = self.iter().enumerate().filter(|(index, _)| gone.next_if_eq(index).is_none());
-        *self = kept.map(|(_, element)| element.clone()).collect();
+        *self = kept.map(|(_, element)| element).collect();
     }
 
     /// Keeps the elements `from..to` (clipped) and drops the rest.
     pub fn keep(&mut self, from: usize, to: usize) {
-        let to = to.min(self.len());
+        let len = self.len();
+        let to = to.min(len);
         if from >= to {
             *self = List::default();
             return;
         }
         match &mut self.0 {
-            Repr::Small(elements) => {
-                elements.truncate(to);
-                elements.drain(..from);
+            Repr::Small(pack) => {
+                pack.remove(to, len);
+                pack.remove(0, from);
             }
-            Repr::Large(elements) if from.saturating_add(elements.len() - to) <= NEAR => {
-                // A capped list is trimmed by a few elements at a time.
-                (to..elements.len()).for_each(|_| drop(elements.pop_back()));
-                (0..from).for_each(|_| drop(elements.pop_front()));
-            }
-            Repr::Large(elements) => *elements = elements.slice(from..to),
+            // Dropping chunks costs about a tenth of building as many anew.
+            Repr::Large(_) if (to - from) < (len - (to - from)) / 10 => *self = self.range(from, to).collect(),
+            Repr::Large(_) => self.large(|large| {
+                large.drop_back(len - to);
+                large.drop_front(from);
+            }),
         }
     }
 
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Blob> + ExactSizeIterator {
-        match &self.0 {
-            Repr::Small(elements) => Iter::Small(elements.iter()),
-            Repr::Large(elements) => Iter::Large(elements.iter()),
-        }
+    pub fn iter(&self) -> Iter<'_> {
+        self.range(0, self.len())
     }
 
-    /// The elements `from..to` (clipped). O(log n) to start.
-    pub fn range(&self, from: usize, to: usize) -> impl Iterator<Item = &Blob> {
+    /// The elements `from..to` (clipped). O(log n) to start and at each chunk.
+    pub fn range(&self, from: usize, to: usize) -> Iter<'_> {
         let to = to.min(self.len());
-        match &self.0 {
-            Repr::Small(elements) => Iter::Small(elements.get(from.min(to)..to).unwrap_or_default().iter()),
-            Repr::Large(elements) => Iter::Large(elements.focus().narrow(from.min(to)..to).into_iter()),
+        Iter { list: self, from: from.min(to), to, front: Run::Alone(None), back: Run::Alone(None) }
+    }
+
+    /// Whether both have the same elements.
+    pub fn equals(&self, other: &List) -> bool {
+        self.same(other) || self.len() == other.len() && self.iter().eq(other.iter())
+    }
+
+    pub fn same(&self, other: &List) -> bool {
+        match (&self.0, &other.0) {
+            (Repr::Small(a), Repr::Small(b)) => a.same(b),
+            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b),
+            _ => false,
         }
     }
 }
 
-/// Makes a change below the first `count` elements.
-fn below_front<T>(elements: &mut Vector<Blob>, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
-    let lifted: Vec<Blob> = (0..count).map_while(|_| elements.pop_front()).collect();
-    let changed = change(elements);
-    lifted.into_iter().rev().for_each(|element| elements.push_front(element));
-    changed
+/// `false` when the pack has no room for it.
+fn insert(pack: &mut Pack, at: usize, element: &[u8]) -> bool {
+    element.len() <= ELEMENT_BYTES_MAX && pack.insert(at, &[element], CHUNK_BYTES_MAX)
 }
 
-/// Makes a change below the last `count` elements.
-fn below_back<T>(elements: &mut Vector<Blob>, count: usize, change: impl FnOnce(&mut Vector<Blob>) -> T) -> T {
-    let lifted: Vec<Blob> = (0..count).map_while(|_| elements.pop_back()).collect();
-    let changed = change(elements);
-    lifted.into_iter().rev().for_each(|element| elements.push_back(element));
-    changed
+/// `false` when the pack has no room for it.
+fn replace(pack: &mut Pack, at: usize, element: &[u8]) -> bool {
+    element.len() <= ELEMENT_BYTES_MAX && pack.replace(at, &[element], CHUNK_BYTES_MAX)
 }
 
-impl FromIterator<Blob> for List {
-    fn from_iter<I: IntoIterator<Item = Blob>>(elements: I) -> Self {
-        let mut elements = elements.into_iter();
-        let mut small: Vec<Blob> = elements.by_ref().take(SMALL_MAX + 1).collect();
-        if small.len() <= SMALL_MAX {
-            small.shrink_to_fit();
-            return List(Repr::Small(small));
+/// Elements of one chunk as another.
+fn part(pack: &Pack, from: usize, to: usize) -> Pack {
+    Pack::from_entries(pack.range(from, to), PACK_BYTES_MAX).unwrap_or_default()
+}
+
+impl Large {
+    fn place(&self, index: usize) -> Option<Place> {
+        let back = self.len - self.back.len();
+        if index < self.front.len() {
+            Some(Place::Front(index))
+        } else if index >= back {
+            (index < self.len).then_some(Place::Back(index - back))
+        } else {
+            let position = self.position(index);
+            let (key, _) = self.chunks.get_prev(&position)?;
+            Some(Place::Chunk(*key, (position - key) as usize))
         }
-        List(Repr::Large(small.into_iter().chain(elements).collect()))
+    }
+
+    fn position(&self, index: usize) -> i64 {
+        self.first + index as i64
+    }
+
+    /// Makes the front a chunk like others.
+    fn close_front(&mut self) {
+        if !self.front.is_empty() {
+            self.chunks.insert(self.first, Chunk::Packed(std::mem::take(&mut self.front)));
+        }
+    }
+
+    fn close_back(&mut self) {
+        if !self.back.is_empty() {
+            let key = self.position(self.len - self.back.len());
+            self.chunks.insert(key, Chunk::Packed(std::mem::take(&mut self.back)));
+        }
+    }
+
+    fn push_front(&mut self, element: &[u8]) {
+        if !insert(&mut self.front, 0, element) {
+            self.close_front();
+            if !insert(&mut self.front, 0, element) {
+                self.chunks.insert(self.first - 1, Chunk::of(element));
+            }
+        }
+        self.first -= 1;
+        self.len += 1;
+    }
+
+    fn push_back(&mut self, element: &[u8]) {
+        if !insert(&mut self.back, usize::MAX, element) {
+            self.close_back();
+            if !insert(&mut self.back, 0, element) {
+                self.chunks.insert(self.position(self.len), Chunk::of(element));
+            }
+        }
+        self.len += 1;
+    }
+
+    fn drop_front(&mut self, mut count: usize) {
+        while count > 0 {
+            if self.front.is_empty() {
+                match self.chunks.get_min().map(|(key, _)| *key).and_then(|key| self.chunks.remove(&key)) {
+                    Some(Chunk::Packed(pack)) => self.front = pack,
+                    Some(Chunk::Alone(_)) => {
+                        (self.first, self.len, count) = (self.first + 1, self.len - 1, count - 1);
+                        continue;
+                    }
+                    None if self.back.is_empty() => return,
+                    None => self.front = std::mem::take(&mut self.back),
+                }
+            }
+            let gone = count.min(self.front.len());
+            self.front.remove(0, gone);
+            (self.first, self.len, count) = (self.first + gone as i64, self.len - gone, count - gone);
+        }
+    }
+
+    fn drop_back(&mut self, mut count: usize) {
+        while count > 0 {
+            if self.back.is_empty() {
+                match self.chunks.get_max().map(|(key, _)| *key).and_then(|key| self.chunks.remove(&key)) {
+                    Some(Chunk::Packed(pack)) => self.back = pack,
+                    Some(Chunk::Alone(_)) => {
+                        (self.len, count) = (self.len - 1, count - 1);
+                        continue;
+                    }
+                    None if self.front.is_empty() => return,
+                    None => self.back = std::mem::take(&mut self.front),
+                }
+            }
+            let len = self.back.len();
+            let gone = count.min(len);
+            self.back.remove(len - gone, len);
+            (self.len, count) = (self.len - gone, count - gone);
+        }
+    }
+
+    fn insert(&mut self, index: usize, element: &[u8]) {
+        if index == 0 {
+            return self.push_front(element);
+        }
+        match self.place(index) {
+            None => self.push_back(element),
+            Some(Place::Front(at)) if insert(&mut self.front, at, element) => {
+                self.first -= 1;
+                self.len += 1;
+            }
+            Some(Place::Back(at)) if insert(&mut self.back, at, element) => self.len += 1,
+            Some(place) => self.amid(place, index, |chunk, at| pieces(chunk, at, 0, element)),
+        }
+    }
+
+    fn set(&mut self, index: usize, element: &[u8]) {
+        match self.place(index) {
+            None => {}
+            Some(Place::Front(at)) if replace(&mut self.front, at, element) => {}
+            Some(Place::Back(at)) if replace(&mut self.back, at, element) => {}
+            Some(place) => self.amid(place, index, |chunk, at| pieces(chunk, at, 1, element)),
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        match self.place(index) {
+            _ if index == 0 => self.drop_front(1),
+            _ if index + 1 == self.len => self.drop_back(1),
+            None => {}
+            Some(Place::Front(at)) => {
+                self.front.remove(at, at + 1);
+                self.first += 1;
+                self.len -= 1;
+            }
+            Some(Place::Back(at)) => {
+                self.back.remove(at, at + 1);
+                self.len -= 1;
+            }
+            Some(place) => self.amid(place, index, without),
+        }
+    }
+
+    /// Puts other chunks in the place of the one at an index, and of the next one if they tell so.
+    fn amid(&mut self, place: Place, index: usize, change: impl FnOnce(&Chunk, usize) -> Vec<Chunk>) {
+        match place {
+            Place::Front(_) => self.close_front(),
+            Place::Back(_) => self.close_back(),
+            Place::Chunk(..) => {}
+        }
+        let Some(Place::Chunk(key, at)) = self.place(index) else { return };
+        let Some(chunk) = self.chunks.remove(&key) else { return };
+        let (mut gone, mut come) = (chunk.len(), change(&chunk, at));
+        let next = key + gone as i64;
+        if let [Chunk::Packed(rest)] = come.as_mut_slice()
+            && rest.used_bytes() < CHUNK_BYTES_MIN
+            && let Some(Chunk::Packed(more)) = self.chunks.get(&next)
+            && let Some(both) = Pack::from_entries(rest.iter().chain(more.iter()), CHUNK_BYTES_MAX)
+        {
+            gone += more.len();
+            *rest = both;
+            self.chunks.remove(&next);
+        }
+        self.exchange(key, gone, come);
+    }
+
+    /// Puts chunks in the place of `gone` elements, whose chunks are out already, and moves what stands on the way to the
+    /// nearer end.
+    fn exchange(&mut self, key: i64, gone: usize, come: Vec<Chunk>) {
+        let (behind, end) = (key + gone as i64, self.position(self.len));
+        let len: usize = come.iter().map(Chunk::len).sum();
+        let longer = len as i64 - gone as i64;
+        let to_front = key - self.first < end - behind;
+        let (range, by) = if to_front { (self.first..key, -longer) } else { (behind..end, longer) };
+        if by != 0 {
+            let moved: Vec<(i64, Chunk)> = self.chunks.range(range).map(|(key, chunk)| (*key, chunk.clone())).collect();
+            moved.iter().for_each(|(key, _)| drop(self.chunks.remove(key)));
+            moved.into_iter().for_each(|(key, chunk)| drop(self.chunks.insert(key + by, chunk)));
+        }
+        let mut start = key;
+        if to_front {
+            (self.first, start) = (self.first - longer, key - longer);
+        }
+        for chunk in come {
+            let len = chunk.len() as i64;
+            self.chunks.insert(start, chunk);
+            start += len;
+        }
+        self.len = self.len - gone + len;
     }
 }
 
-/// Over either of the two.
-enum Iter<S, L> {
-    Small(S),
-    Large(L),
+/// A chunk with an element in the place of `gone` ones, none or one, at `at`.
+fn pieces(chunk: &Chunk, at: usize, gone: usize, element: &[u8]) -> Vec<Chunk> {
+    let Chunk::Packed(pack) = chunk else {
+        let stays = (gone == 0).then(|| chunk.clone());
+        return std::iter::once(Chunk::of(element)).chain(stays).collect();
+    };
+    let mut whole = pack.clone();
+    if if gone == 0 { insert(&mut whole, at, element) } else { replace(&mut whole, at, element) } {
+        return vec![Chunk::Packed(whole)];
+    }
+    let (mut head, mut tail) = (part(pack, 0, at), part(pack, at + gone, pack.len()));
+    let between = (!insert(&mut head, at, element) && !insert(&mut tail, 0, element)).then(|| Chunk::of(element));
+    let packed = |pack: Pack| (!pack.is_empty()).then_some(Chunk::Packed(pack));
+    [packed(head), between, packed(tail)].into_iter().flatten().collect()
 }
 
-impl<'l, S: Iterator<Item = &'l Blob>, L: Iterator<Item = &'l Blob>> Iterator for Iter<S, L> {
-    type Item = &'l Blob;
+fn without(chunk: &Chunk, at: usize) -> Vec<Chunk> {
+    match chunk {
+        Chunk::Packed(pack) if pack.len() > 1 => {
+            let mut rest = pack.clone();
+            rest.remove(at, at + 1);
+            vec![Chunk::Packed(rest)]
+        }
+        Chunk::Packed(_) | Chunk::Alone(_) => Vec::new(),
+    }
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
+/// What is left of a chunk on the way through it.
+#[derive(Clone)]
+enum Run<'l> {
+    Packed(pack::Range<'l>),
+    Alone(Option<&'l Blob>),
+}
+
+impl<'l> Iterator for Run<'l> {
+    type Item = StringRef<'l>;
+
+    fn next(&mut self) -> Option<StringRef<'l>> {
         match self {
-            Iter::Small(elements) => elements.next(),
-            Iter::Large(elements) => elements.next(),
+            Run::Packed(entries) => entries.next().map(StringRef::Packed),
+            Run::Alone(blob) => blob.take().map(StringRef::Shared),
         }
+    }
+}
+
+impl DoubleEndedIterator for Run<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self {
+            Run::Packed(entries) => entries.next_back().map(StringRef::Packed),
+            Run::Alone(blob) => blob.take().map(StringRef::Shared),
+        }
+    }
+}
+
+/// Elements of a list, forward and backward.
+#[derive(Clone)]
+pub struct Iter<'l> {
+    list: &'l List,
+    from: usize,
+    to: usize,
+    /// The rest of the chunk that `from` is in, and of the one that `to` is behind.
+    front: Run<'l>,
+    back: Run<'l>,
+}
+
+impl<'l> Iterator for Iter<'l> {
+    type Item = StringRef<'l>;
+
+    fn next(&mut self) -> Option<StringRef<'l>> {
+        if self.from >= self.to {
+            return None;
+        }
+        let next = self.front.next().or_else(|| {
+            let (chunk, start) = self.list.chunk(self.from)?;
+            self.front = chunk.run(self.from - start, self.to - start);
+            self.front.next()
+        });
+        self.from += 1;
+        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            Iter::Small(elements) => elements.size_hint(),
-            Iter::Large(elements) => elements.size_hint(),
-        }
+        (self.to - self.from, Some(self.to - self.from))
     }
 }
 
-impl<'l, S: DoubleEndedIterator<Item = &'l Blob>, L: DoubleEndedIterator<Item = &'l Blob>> DoubleEndedIterator
-    for Iter<S, L>
-{
+impl DoubleEndedIterator for Iter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        match self {
-            Iter::Small(elements) => elements.next_back(),
-            Iter::Large(elements) => elements.next_back(),
+        if self.from >= self.to {
+            return None;
         }
+        let next = self.back.next_back().or_else(|| {
+            let (chunk, start) = self.list.chunk(self.to - 1)?;
+            self.back = chunk.run(self.from.saturating_sub(start), self.to - start);
+            self.back.next_back()
+        });
+        self.to -= 1;
+        next
     }
 }
 
-impl<'l, S: ExactSizeIterator<Item = &'l Blob>, L: ExactSizeIterator<Item = &'l Blob>> ExactSizeIterator
-    for Iter<S, L>
-{
+impl ExactSizeIterator for Iter<'_> {}
+
+/// A list on its way, element by element from its front.
+#[derive(Default)]
+pub struct ListBuilder {
+    last: Gather,
+    /// What is full, with the positions of its first elements.
+    chunks: Vec<(i64, Chunk)>,
+    len: usize,
+    /// How many of them are in chunks.
+    full: usize,
+}
+
+impl ListBuilder {
+    pub fn push(&mut self, element: &[u8]) {
+        if element.len() > ELEMENT_BYTES_MAX {
+            self.close();
+            self.chunks.push((self.len as i64, Chunk::of(element)));
+            self.full = self.len + 1;
+        } else if !self.last.push(&[element], CHUNK_BYTES_MAX) {
+            self.close();
+            self.last.push(&[element], CHUNK_BYTES_MAX);
+        }
+        self.len += 1;
+    }
+
+    fn close(&mut self) {
+        if !self.last.is_empty() {
+            self.chunks.push((self.full as i64, Chunk::Packed(self.last.take())));
+            self.full = self.len;
+        }
+    }
+
+    pub fn build(mut self) -> List {
+        let back = self.last.take();
+        if self.chunks.is_empty() {
+            return List(Repr::Small(back));
+        }
+        let chunks = self.chunks.into_iter().collect();
+        List(Repr::Large(Arc::new(Large { first: 0, len: self.len, front: Pack::default(), chunks, back })))
+    }
+}
+
+impl<E: AsRef<[u8]>> FromIterator<E> for List {
+    fn from_iter<I: IntoIterator<Item = E>>(elements: I) -> Self {
+        let mut builder = ListBuilder::default();
+        elements.into_iter().for_each(|element| builder.push(element.as_ref()));
+        builder.build()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
 
-    fn numbers(len: usize) -> (List, Vec<Blob>) {
-        let plain: Vec<Blob> = (0..len as i64).map(Blob::from_int).collect();
-        (plain.iter().cloned().collect(), plain)
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(bool, Vec<Vec<u8>>),
+        Pop(bool, usize),
+        /// Where, in parts of a thousand.
+        Insert(usize, Vec<u8>),
+        Set(usize, Vec<u8>),
+        Remove(usize),
+        RemoveAll(usize, usize),
+        Keep(usize, usize),
+        Share,
     }
 
-    fn assert_same(list: &List, plain: &[Blob]) {
-        assert_eq!(list.len(), plain.len());
-        assert!(list.iter().eq(plain));
+    fn element() -> impl Strategy<Value = Vec<u8>> {
+        let len = prop_oneof![10 => 0usize..30, 3 => 30usize..300, 1 => ELEMENT_BYTES_MAX - 2..ELEMENT_BYTES_MAX + 3];
+        (len, any::<u8>()).prop_map(|(len, byte)| vec![byte; len])
     }
 
-    /// Near the front, near the back and amid, where each goes its own way.
-    #[test]
-    fn elements_come_and_go_anywhere() {
-        for len in [0, 1, 2, SMALL_MAX - 1, SMALL_MAX, SMALL_MAX + 1, 300, 600, 5_000] {
-            for index in [0, 1, 20, 100, NEAR, NEAR + 1, len / 2, len.saturating_sub(100), len.saturating_sub(1), len] {
-                let (mut list, mut plain) = numbers(len);
-                let shared = list.clone();
-                list.insert(index, Blob::from("x"));
-                plain.insert(index.min(len), Blob::from("x"));
-                assert_same(&list, &plain);
-                let removed = (index < plain.len()).then(|| plain.remove(index));
-                assert_eq!(list.remove(index), removed);
-                assert_same(&list, &plain);
-                assert_same(&shared, &numbers(len).1);
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (any::<bool>(), proptest::collection::vec(element(), 1..120)).prop_map(|(front, all)| Step::Push(front, all)),
+            3 => (any::<bool>(), 1usize..150).prop_map(|(front, count)| Step::Pop(front, count)),
+            6 => (0usize..1000, element()).prop_map(|(at, element)| Step::Insert(at, element)),
+            4 => (0usize..1000, element()).prop_map(|(at, element)| Step::Set(at, element)),
+            6 => (0usize..1000).prop_map(Step::Remove),
+            2 => (0usize..1000, 1usize..40).prop_map(|(from, step)| Step::RemoveAll(from, step)),
+            1 => (0usize..1000, 0usize..1000).prop_map(|(from, to)| Step::Keep(from, to)),
+            4 => Just(Step::Share),
+        ]
+    }
+
+    /// The answers of every read, and what must be true of the structure.
+    #[track_caller]
+    fn assert_is(list: &List, model: &VecDeque<Vec<u8>>) {
+        assert_eq!(list.len(), model.len());
+        assert!(list.iter().map(StringRef::as_bytes).eq(model.iter().map(Vec::as_slice)));
+        assert!(list.iter().rev().map(StringRef::as_bytes).eq(model.iter().rev().map(Vec::as_slice)));
+        assert_eq!(list.get(model.len()), None);
+        for at in [0, 1, model.len() / 3, model.len() / 2, model.len().saturating_sub(1)] {
+            assert_eq!(list.get(at).map(StringRef::as_bytes), model.get(at).map(Vec::as_slice));
+        }
+        let (from, to) = (model.len() / 5, model.len() / 5 * 4);
+        assert!(list.range(from, to).map(StringRef::as_bytes).eq(model.range(from..to).map(Vec::as_slice)));
+        let mut ends = list.iter();
+        for at in 0..model.len() / 2 {
+            assert_eq!(ends.next().map(StringRef::as_bytes), model.get(at).map(Vec::as_slice));
+            assert_eq!(ends.next_back().map(StringRef::as_bytes), model.get(model.len() - 1 - at).map(Vec::as_slice));
+        }
+        let Repr::Large(large) = &list.0 else { return };
+        let mut position = large.first + large.front.len() as i64;
+        for (key, chunk) in &large.chunks {
+            assert_eq!(*key, position);
+            assert!(chunk.len() > 0);
+            if let Chunk::Packed(pack) = chunk {
+                assert!(pack.used_bytes() <= CHUNK_BYTES_MAX);
             }
+            position += chunk.len() as i64;
         }
+        assert_eq!(position + large.back.len() as i64, large.position(large.len));
     }
 
-    #[test]
-    fn a_range_is_kept() {
-        for len in [0usize, 1, 20, SMALL_MAX + 1, 600, 5_000] {
-            for (from, to) in
-                [(0, len), (1, len), (0, len.saturating_sub(1)), (200, len - len / 20), (len / 2, len / 2 + 9)]
-            {
-                let (mut list, plain) = numbers(len);
-                list.keep(from, to);
-                let to = to.min(len);
-                assert_same(&list, plain.get(from..to).unwrap_or_default());
-                assert!(list.range(0, usize::MAX).eq(list.iter()));
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Against a deque, with copies taken on the way that must stay as they were.
+        #[test]
+        fn a_list_is_a_deque_of_byte_strings(steps in proptest::collection::vec(step(), 1..60)) {
+            let (mut list, mut model) = (List::default(), VecDeque::<Vec<u8>>::new());
+            let mut shared: Vec<(List, VecDeque<Vec<u8>>)> = Vec::new();
+            for step in steps {
+                let at = |part: usize| part * (model.len() + 1) / 1000;
+                match step {
+                    Step::Push(true, elements) => elements.into_iter().for_each(|element| {
+                        list.push_front(&element);
+                        model.push_front(element);
+                    }),
+                    Step::Push(false, elements) => elements.into_iter().for_each(|element| {
+                        list.push_back(&element);
+                        model.push_back(element);
+                    }),
+                    Step::Pop(true, count) => (0..count).for_each(|_| assert_eq!(list.pop_front(), model.pop_front().is_some())),
+                    Step::Pop(false, count) => (0..count).for_each(|_| assert_eq!(list.pop_back(), model.pop_back().is_some())),
+                    Step::Insert(part, element) => {
+                        let at = at(part);
+                        list.insert(at, &element);
+                        model.insert(at, element);
+                    }
+                    Step::Set(part, element) => {
+                        let at = at(part);
+                        prop_assert_eq!(list.set(at, &element), at < model.len());
+                        if let Some(place) = model.get_mut(at) {
+                            *place = element;
+                        }
+                    }
+                    Step::Remove(part) => {
+                        let at = at(part);
+                        prop_assert_eq!(list.remove(at), model.remove(at).is_some());
+                    }
+                    Step::RemoveAll(part, step) => {
+                        let indices: Vec<usize> = (at(part)..model.len()).step_by(step).collect();
+                        list.remove_all(&indices);
+                        indices.iter().rev().for_each(|at| drop(model.remove(*at)));
+                    }
+                    Step::Keep(from, to) => {
+                        let (from, to) = (at(from), at(to).min(model.len()));
+                        list.keep(from, to);
+                        model.truncate(to);
+                        model.drain(..from.min(model.len()));
+                    }
+                    Step::Share => shared.push((list.clone(), model.clone())),
+                }
+                assert_is(&list, &model);
             }
+            shared.iter().for_each(|(list, model)| assert_is(list, model));
+            let built: List = model.iter().collect();
+            assert_is(&built, &model);
+            prop_assert!(built.equals(&list) && list.equals(&built));
         }
-        let (mut list, _) = numbers(5);
-        list.keep(3, 2);
-        assert!(list.is_empty());
+    }
+
+    fn numbers(len: usize) -> List {
+        (0..len).map(|n| n.to_string()).collect()
     }
 
     #[test]
-    fn many_elements_go_at_once() {
-        for (len, step) in [(10, 3), (5_000, 2), (5_000, 4_000), (5_000, 10_000), (3, 1)] {
-            let (mut list, mut plain) = numbers(len);
-            let indices: Vec<usize> = (0..len).step_by(step).collect();
-            list.remove_all(&indices);
-            let mut index = 0;
-            plain.retain(|_| {
-                index += 1;
-                (index - 1) % step != 0
-            });
-            assert_same(&list, &plain);
-        }
+    fn what_grew_is_small_again_when_it_has_shrunk() {
+        let mut list = numbers(10_000);
+        assert!(!list.is_small());
+        list.keep(5_000, 5_010);
+        assert!(list.is_small());
+        let mut list = numbers(2_000);
+        (0..1_990).for_each(|at| assert!(if at % 2 == 0 { list.pop_front() } else { list.pop_back() }));
+        assert!(list.is_small());
+    }
+
+    /// A long element stands alone, and a clone of the list has it as well.
+    #[test]
+    fn a_long_element_is_shared_and_not_copied() {
+        let mut list = numbers(3);
+        list.insert(1, &[b'x'; 100_000]);
+        let mut copy = list.clone();
+        copy.push_front(b"new");
+        copy.remove(1);
+        copy.insert(1, b"between");
+        let long =
+            |list: &List, at| list.get(at).and_then(|element| element.to_blob().shared().map(|bytes| bytes.as_ptr()));
+        assert!(long(&list, 1).is_some());
+        assert_eq!(long(&list, 1), long(&copy, 2));
+    }
+
+    #[test]
+    fn many_removals_amid_leave_no_crumbs() {
+        let mut list = numbers(10_000);
+        (0..9_000).for_each(|_| assert!(list.remove(500)));
+        let Repr::Large(large) = &list.0 else { panic!("still large") };
+        assert!(large.chunks.len() < 12, "{}", large.chunks.len());
     }
 }

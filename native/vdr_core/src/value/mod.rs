@@ -1,20 +1,24 @@
 //! What a key holds. One small module per type keeps its structure to itself, so that a faster one can take its place.
 
+mod either;
 mod hash;
 mod list;
+pub mod pack;
 mod set;
 pub mod stream;
 mod zset;
 
-pub use hash::{Field, Hash};
-pub use list::List;
-pub use set::Set;
+pub use hash::{Field, Hash, HashBuilder};
+pub use list::{List, ListBuilder};
+pub use set::{Set, SetBuilder};
 pub use stream::Stream;
-pub use zset::{Score, ZSet};
+pub use zset::{Score, ZSet, ZSetBuilder};
 
 use crate::blob::Blob;
+use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
+use vdr_snapmap::Weigh;
 
 /// The type of a value, by the server's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,9 +53,9 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub enum Value {
     String(Blob),
-    List(Arc<List>),
+    List(List),
     Set(Set),
-    ZSet(Arc<ZSet>),
+    ZSet(ZSet),
     Hash(Hash),
     Stream(Arc<Stream>),
     Other,
@@ -79,7 +83,7 @@ impl Value {
     }
 }
 
-/// A string where it is kept: short ones lie beside their key.
+/// A string where it is kept, a value or an element of one: short ones lie beside their key, or beside each other.
 #[derive(Clone, Copy, Debug)]
 pub enum StringRef<'s> {
     Packed(&'s [u8]),
@@ -109,13 +113,40 @@ impl Deref for StringRef<'_> {
     }
 }
 
+impl AsRef<[u8]> for StringRef<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl PartialEq for StringRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for StringRef<'_> {}
+
+impl PartialOrd for StringRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Byte order, wherever they are kept.
+impl Ord for StringRef<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
 /// A value where it is kept.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'s> {
     String(StringRef<'s>),
-    List(&'s Arc<List>),
+    List(&'s List),
     Set(&'s Set),
-    ZSet(&'s Arc<ZSet>),
+    ZSet(&'s ZSet),
     Hash(&'s Hash),
     Stream(&'s Arc<Stream>),
     Other,
@@ -167,9 +198,9 @@ impl ValueRef<'_> {
     /// the very same counts as another; of a module's value nothing is known but that it is there.
     pub fn equals(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
-            (ValueRef::List(a), ValueRef::List(b)) => Arc::ptr_eq(a, b) || a.iter().eq(b.iter()),
+            (ValueRef::List(a), ValueRef::List(b)) => a.equals(b),
             (ValueRef::Set(a), ValueRef::Set(b)) => a.equals(b),
-            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => Arc::ptr_eq(a, b) || a.equals(b),
+            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => a.equals(b),
             (ValueRef::Hash(a), ValueRef::Hash(b)) => a.equals(b),
             (ValueRef::Other, ValueRef::Other) => true,
             _ => self.same(other),
@@ -180,13 +211,20 @@ impl ValueRef<'_> {
     pub fn same(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
             (ValueRef::String(a), ValueRef::String(b)) => a.as_bytes() == b.as_bytes(),
-            (ValueRef::List(a), ValueRef::List(b)) => Arc::ptr_eq(a, b),
+            (ValueRef::List(a), ValueRef::List(b)) => a.same(b),
             (ValueRef::Set(a), ValueRef::Set(b)) => a.same(b),
-            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => Arc::ptr_eq(a, b),
+            (ValueRef::ZSet(a), ValueRef::ZSet(b)) => a.same(b),
             (ValueRef::Hash(a), ValueRef::Hash(b)) => a.same(b),
             (ValueRef::Stream(a), ValueRef::Stream(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+}
+
+impl Weigh for Value {
+    /// Elements: what is freed one by one.
+    fn weight(&self) -> usize {
+        self.as_ref().len()
     }
 }
 
@@ -198,7 +236,7 @@ impl From<Blob> for Value {
 
 impl From<List> for Value {
     fn from(list: List) -> Self {
-        Value::List(Arc::new(list))
+        Value::List(list)
     }
 }
 
@@ -210,7 +248,7 @@ impl From<Set> for Value {
 
 impl From<ZSet> for Value {
     fn from(zset: ZSet) -> Self {
-        Value::ZSet(Arc::new(zset))
+        Value::ZSet(zset)
     }
 }
 
@@ -223,5 +261,17 @@ impl From<Hash> for Value {
 impl From<Stream> for Value {
     fn from(stream: Stream) -> Self {
         Value::Stream(Arc::new(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry of the keyspace is made of one, so each word counts.
+    #[test]
+    fn a_value_is_three_words() {
+        assert_eq!(size_of::<Value>(), 24);
+        assert_eq!((size_of::<Hash>(), size_of::<Set>(), size_of::<ZSet>(), size_of::<List>()), (16, 16, 16, 16));
     }
 }

@@ -9,7 +9,7 @@ mod group;
 pub use group::{Consumer, Group, Pending};
 
 use crate::blob::Blob;
-use crate::tree::{Range, Tree};
+use crate::tree::{Bytes, Key, Range, Tree, key};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +18,16 @@ use std::sync::Arc;
 pub struct Id {
     pub ms: u64,
     pub seq: u64,
+}
+
+impl Key for Id {
+    fn tag(&self) -> u8 {
+        key::tag(&(self.ms ^ self.seq.rotate_left(32)).to_le_bytes())
+    }
+
+    fn head(&self, _skip: usize) -> u64 {
+        self.ms
+    }
 }
 
 impl Id {
@@ -83,7 +93,7 @@ impl Stream {
     }
 
     pub fn get(&self, id: Id) -> Option<&Fields> {
-        self.entries.get(|at| at.cmp(&id)).map(|(_, fields)| fields)
+        self.entries.get(&id).map(|(_, fields)| fields)
     }
 
     pub fn first(&self) -> Option<(&Id, &Fields)> {
@@ -106,7 +116,7 @@ impl Stream {
 
     /// Where an id stands, or would stand, in order.
     pub fn rank(&self, id: Id) -> usize {
-        self.entries.find(|at| at.cmp(&id)).unwrap_or_else(|rank| rank)
+        self.entries.find(&id).unwrap_or_else(|rank| rank)
     }
 
     /// How many entries have an id in `from..=to`. O(log n).
@@ -141,7 +151,7 @@ impl Stream {
 
     /// Deletes an entry by name; `false` when there is none.
     pub fn delete(&mut self, id: Id) -> bool {
-        let there = self.entries.remove(|at| at.cmp(&id)).is_some();
+        let there = self.entries.remove(&id).is_some();
         if there {
             self.max_deleted_id = self.max_deleted_id.max(id);
         }
@@ -158,21 +168,21 @@ impl Stream {
         }
         for _ in 0..count {
             let first = self.first_id();
-            self.entries.remove(|at| at.cmp(&first));
+            self.entries.remove(&first);
         }
     }
 
     /// Takes one entry away without the account that [`Stream::delete`] keeps.
     pub fn drop_one(&mut self, id: Id) {
-        self.entries.remove(|at| at.cmp(&id));
+        self.entries.remove(&id);
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.groups.get(|at| at.as_bytes().cmp(name)).map(|(_, group)| group)
+        self.groups.get(Bytes(name)).map(|(_, group)| group)
     }
 
     pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.get_mut(|at| at.as_bytes().cmp(name))
+        self.groups.get_mut(Bytes(name))
     }
 
     /// Groups by name, in byte order.
@@ -185,7 +195,7 @@ impl Stream {
     }
 
     pub fn remove_group(&mut self, name: &[u8]) -> Option<Group> {
-        self.groups.remove(|at| at.as_bytes().cmp(name)).map(|(_, group)| group)
+        self.groups.remove(Bytes(name)).map(|(_, group)| group)
     }
 
     /// Whether some group has yet to get an entry, or to acknowledge it.

@@ -95,11 +95,11 @@ fn a_sorted_set_remembers_whether_it_was_packed() {
     ];
     let (keyspace, _) = built("REDIS0011", &body.concat());
     let zset = |key: &[u8]| match keyspace.db(0).get(key).unwrap().value() {
-        ValueRef::ZSet(zset) => zset.as_ref().clone(),
+        ValueRef::ZSet(zset) => zset.clone(),
         other => panic!("{other:?}"),
     };
     assert!(zset(b"plain").score(b"m").unwrap().get().is_sign_negative());
     let mut packed = zset(b"packed");
-    packed.insert("n".into(), vdr_core::value::Score::new(-0.0).unwrap());
+    packed.insert(b"n", vdr_core::value::Score::new(-0.0).unwrap());
     assert!(packed.score(b"n").unwrap().get().is_sign_positive());
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use vdr_core::blob::Blob;
 use vdr_core::commands::Arg;
-use vdr_core::keyspace::{Entry, Keyspace};
+use vdr_core::keyspace::{Entry, Expiry, Keyspace};
 use vdr_core::live::Snapshot;
-use vdr_core::value::{Field, Hash, List, Score, ZSet};
+use vdr_core::value::{Hash, List, Score, ZSet};
 use vdr_lua::{Engine, Limits, LuaValue, ScriptError, Subject};
 
 /// A leaderboard of `members` (the first three at half points), an item and its owner, a list, 10,000 small strings.
@@ -17,9 +17,9 @@ pub fn subject(members: usize) -> Subject {
     db.insert(b"leaderboard", Entry::new(ZSet::from_members(names.zip(scores), members <= 128)));
     db.insert(b"item:456:owner_id", Entry::new(Blob::from("77")));
     let fields = [("name", "Ona"), ("city", "Kaunas")];
-    let fields = fields.map(|(name, value)| (Blob::from(name), Field::from(Blob::from(value))));
+    let fields = fields.map(|(name, value)| (name, value, Expiry::NEVER));
     db.insert(b"user:77", Entry::new(Hash::from_iter(fields)));
-    db.insert(b"queue", Entry::new(List::from_iter(["a", "b"].map(Blob::from))));
+    db.insert(b"queue", Entry::new(List::from_iter(["a", "b"])));
     for i in 0..10_000 {
         db.insert(format!("k:{i:05}").as_bytes(), Entry::new(Blob::from_int(i)));
     }

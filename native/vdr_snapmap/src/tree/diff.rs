@@ -4,7 +4,8 @@
 //! the higher is opened, or both. Entries that come to light are merged by key. Nodes that a split or a merge has moved are
 //! met again at the next boundary that both trees have in common.
 
-use super::{At, Below, Child, Repr, Tree};
+use super::node::{Child, Leaf};
+use super::{At, Below, Key, Repr, Tree};
 use std::cmp::Ordering;
 
 /// A key whose entry may differ, in key order.
@@ -20,7 +21,7 @@ pub enum Difference<'t, K, V> {
     },
 }
 
-impl<K: Ord + Clone, V: Clone> Tree<K, V> {
+impl<K: Key, V: Clone> Tree<K, V> {
     /// What to do to become `new`. O(difference * log n).
     pub fn diff<'t>(&'t self, new: &'t Self) -> Diff<'t, K, V> {
         Diff { old: Walk::new(self), new: Walk::new(new) }
@@ -125,7 +126,7 @@ struct Stand<'t, K, V> {
 
 enum Place<'t, K, V> {
     /// The one leaf of a small tree.
-    Small(&'t Vec<(K, V)>),
+    Small(&'t Leaf<K, V>),
     /// Reached by a tree that is borrowed for `'t`.
     Node(At<K, V>),
 }
@@ -273,7 +274,7 @@ mod tests {
                     if rng.below(2) == 0 {
                         new.insert(key, rng.below(3));
                     } else {
-                        new.remove(|k| k.cmp(&key));
+                        new.remove(&key);
                     }
                 }
                 check(&old, &new);
@@ -294,7 +295,7 @@ mod tests {
         for key in [7, many / 5 * 2, many / 5 * 2 + 1, many / 2 * 3 + 1] {
             new.insert(key, 1);
         }
-        new.remove(|key| key.cmp(&many));
+        new.remove(&many);
         assert!(check(&old, &new) < 5 * 4 * 32, "{}", check(&old, &new));
         let other: Tree<usize, usize> = Tree::from_sorted((0..many).map(|key| (key * 2, 0)));
         assert!(old.equals(&other));

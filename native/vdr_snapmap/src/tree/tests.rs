@@ -1,7 +1,7 @@
 //! Against a standard map as the model, as [`crate::map`] is; and the invariants of the structure.
 
 use super::*;
-use crate::testing::{Counted, START, Step, cases, steps};
+use crate::testing::{Counted, Rng, START, Step, cases, steps};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicIsize, Ordering as Atomic};
@@ -54,9 +54,9 @@ fn same_as<V: Clone + PartialEq + std::fmt::Debug>(tree: &Tree<u32, V>, model: &
     let middle = tree.len() / 2;
     assert!(tree.range(middle / 2, middle).eq(model.iter().take(middle).skip(middle / 2)));
     for (rank, (key, value)) in model.iter().enumerate().step_by(7) {
-        assert_eq!(tree.find(|k| k.cmp(key)), Ok(rank));
+        assert_eq!(tree.find(key), Ok(rank));
         assert_eq!(tree.at(rank), Some((key, value)));
-        assert_eq!(tree.get(|k| k.cmp(key)), Some((key, value)));
+        assert_eq!(tree.get(key), Some((key, value)));
     }
 }
 
@@ -106,16 +106,16 @@ fn change(version: &mut Version, step: &Step, living: &Arc<AtomicIsize>) {
         Step::Change(n, value) => {
             let key = u32::from(*n);
             let theirs = model.get_mut(&key).map(|old| std::mem::replace(&mut old.value, *value));
-            assert_eq!(tree.get_mut(|k| k.cmp(&key)).map(|old| std::mem::replace(&mut old.value, *value)), theirs);
+            assert_eq!(tree.get_mut(&key).map(|old| std::mem::replace(&mut old.value, *value)), theirs);
         }
         Step::Remove(n) => {
             let key = u32::from(*n);
-            assert_eq!(tree.remove(|k| k.cmp(&key)), model.remove_entry(&key));
+            assert_eq!(tree.remove(&key), model.remove_entry(&key));
         }
         Step::RemoveMany(n) => (*n..400).step_by(3).for_each(|n| change(version, &Step::Remove(n), living)),
         Step::Get(n) => {
             let key = u32::from(*n);
-            assert_eq!(tree.get(|k| k.cmp(&key)), model.get_key_value(&key));
+            assert_eq!(tree.get(&key), model.get_key_value(&key));
         }
         Step::Clone(_) | Step::Select(_) | Step::Drop(_) => {}
     }
@@ -173,7 +173,7 @@ fn a_tree_of_many_levels_shrinks_to_nothing() {
             std::mem::replace(&mut tree, next)
         });
         let key = n.wrapping_mul(7919) % (MANY * 4);
-        assert!(tree.remove(|k| k.cmp(&key)).is_some());
+        assert!(tree.remove(&key).is_some());
         assert!(held.is_none_or(|held| held.len() == tree.len() + 1));
     }
     assert!(tree.is_empty() && matches!(tree.0, Repr::Empty));
@@ -199,7 +199,79 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
     let mut tree = Tree::from_sorted((0..part * 10).map(|n| (n, Counted::new(n, &living))));
     let next = tree.clone();
     let old = std::mem::replace(&mut tree, next);
-    (0..part * 9).for_each(|n| assert!(tree.remove(|k| k.cmp(&n)).is_some()));
+    (0..part * 9).for_each(|n| assert!(tree.remove(&n).is_some()));
     drop(old);
     assert_eq!((living.load(Atomic::Relaxed) as usize, tree.len()), (part as usize, part as usize));
+}
+
+/// A key of bytes, as the trees of the core have them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(Vec<u8>);
+
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Key for Name {
+    fn tag(&self) -> u8 {
+        key::tag(&self.0)
+    }
+
+    fn shared(&self, other: &Self) -> usize {
+        key::shared(&self.0, &other.0)
+    }
+
+    fn head(&self, skip: usize) -> u64 {
+        key::head(&self.0, skip)
+    }
+}
+
+/// Keys that mostly begin alike, so that nodes look at them behind what they share, and many of which have equal heads.
+#[test]
+fn keys_of_bytes_are_found_by_the_key_by_their_bytes_and_by_a_closure() {
+    let mut rng = Rng(7);
+    let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
+    let mut name = |alike: bool| {
+        let shared = if alike { 23 } else { rng.below(24) };
+        let mut name = b"a prefix that all share"[..shared].to_vec();
+        name.extend((0..rng.below(14)).map(|_| b"\0ab"[rng.below(3)]));
+        Name(name)
+    };
+    for n in 0..MANY {
+        let (key, sought) = (name(n < MANY / 2), name(n % 3 > 0));
+        if n % 4 == 3 {
+            assert_eq!(tree.remove(Bytes(&sought.0)), model.remove_entry(&sought));
+        }
+        assert_eq!(tree.insert(key.clone(), n), model.insert(key, n));
+        assert_eq!(tree.get(&sought), model.get_key_value(&sought));
+        assert_eq!(tree.get(Bytes(&sought.0)), model.get_key_value(&sought));
+        assert_eq!(tree.get(by(|key: &Name| key.cmp(&sought))), model.get_key_value(&sought));
+        if n % 50 == 0 {
+            let rank = model.range(..sought.clone()).count();
+            let expected = if model.contains_key(&sought) { Ok(rank) } else { Err(rank) };
+            assert_eq!(tree.find(Bytes(&sought.0)), expected);
+            assert_eq!(tree.find(by(|key: &Name| key.cmp(&sought))), expected);
+            assert!(tree.iter().eq(model.iter()));
+        }
+    }
+}
+
+#[test]
+fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
+    let mut rng = Rng(11);
+    let mut tree = Tree::new();
+    for n in 0..MANY {
+        tree.insert(rng.below(1 << 30) as u32, n);
+    }
+    let Repr::Large(large) = &tree.0 else { return assert!(MANY < MAX as u32) };
+    for at in large.born_after(0) {
+        // SAFETY: the tree, which is borrowed, reaches the node.
+        let spare = match unsafe { &at.read().below } {
+            Below::Leaf(leaf) => leaf.spare(),
+            Below::Inner(inner) => inner.spare(),
+        };
+        assert!(spare <= 8, "{spare}");
+    }
 }

@@ -13,7 +13,7 @@ fn times(m: &Mirror) -> String {
     let hash = m.keyspace.view(0, 0).hash(b"h").unwrap().unwrap();
     let time = |at: Option<i64>| at.map_or("-".into(), |at| at.to_string());
     let times =
-        hash.iter().map(|(name, field)| format!("{}:{}", String::from_utf8_lossy(name), time(field.expiry.get())));
+        hash.iter().map(|(name, field)| format!("{}:{}", String::from_utf8_lossy(&name), time(field.expiry.get())));
     times.collect::<Vec<_>>().join(" ")
 }
 

@@ -7,9 +7,8 @@
 
 use super::super::{Apply, ApplyError, Words, Written};
 use super::delete;
-use crate::blob::Blob;
 use crate::keyspace::Expiry;
-use crate::value::{Field, Hash};
+use crate::value::Hash;
 
 /// From a command's time and the present one to Unix milliseconds.
 type Clock = fn(time: i64, now_ms: i64) -> Option<i64>;
@@ -177,7 +176,7 @@ pub fn hsetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     apply.hash(key, |hash| {
         for (name, value) in pairs {
             let old = if keep { hash.get(name).map(|field| field.expiry) } else { None };
-            hash.insert(Blob::new(name), Field { value: Blob::new(value), expiry: old.unwrap_or(new) });
+            hash.insert(name, value, old.unwrap_or(new));
         }
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use super::Id;
 use crate::blob::Blob;
-use crate::tree::{Range, Tree};
+use crate::tree::{Bytes, Range, Tree};
 
 #[derive(Clone, Debug, Default)]
 pub struct Group {
@@ -56,7 +56,7 @@ impl Group {
     }
 
     pub fn pending_of(&self, id: Id) -> Option<&Pending> {
-        self.pending.get(|at| at.cmp(&id)).map(|(_, pending)| pending)
+        self.pending.get(&id).map(|(_, pending)| pending)
     }
 
     /// By name, in byte order.
@@ -65,12 +65,12 @@ impl Group {
     }
 
     pub fn consumer(&self, name: &[u8]) -> Option<&Consumer> {
-        self.consumers.get(|at| at.as_bytes().cmp(name)).map(|(_, consumer)| consumer)
+        self.consumers.get(Bytes(name)).map(|(_, consumer)| consumer)
     }
 
     /// The consumer to change; `None` when there is none by this name.
     pub fn consumer_mut(&mut self, name: &[u8]) -> Option<&mut Consumer> {
-        self.consumers.get_mut(|at| at.as_bytes().cmp(name))
+        self.consumers.get_mut(Bytes(name))
     }
 
     /// Puts a consumer without pending entries; `false`, and nothing done, when there is one by this name.
@@ -84,15 +84,15 @@ impl Group {
 
     /// Takes a consumer away, and all that it has not acknowledged.
     pub fn remove_consumer(&mut self, name: &[u8]) {
-        let gone = self.consumers.remove(|at| at.as_bytes().cmp(name));
+        let gone = self.consumers.remove(Bytes(name));
         for (id, ()) in gone.iter().flat_map(|(_, consumer)| consumer.pending.iter()) {
-            self.pending.remove(|at| at.cmp(id));
+            self.pending.remove(id);
         }
     }
 
     /// An entry waits for this consumer's acknowledgement, and for no other's. The consumer comes to be if it must.
     pub fn assign(&mut self, id: Id, consumer: &[u8], delivered_at_ms: i64, deliveries: u64) {
-        let owner = self.consumers.get(|at| at.as_bytes().cmp(consumer)).map(|(name, _)| name.clone());
+        let owner = self.consumers.get(Bytes(consumer)).map(|(name, _)| name.clone());
         let owner = owner.unwrap_or_else(|| {
             let name = Blob::new(consumer);
             self.consumers.insert(name.clone(), Consumer::default());
@@ -103,7 +103,7 @@ impl Group {
         if let Some(old) = old.filter(|old| old.consumer != owner)
             && let Some(other) = self.consumer_mut(&old.consumer)
         {
-            other.pending.remove(|at| at.cmp(&id));
+            other.pending.remove(&id);
         }
         if let Some(owner) = self.consumer_mut(&owner) {
             owner.pending.insert(id, ());
@@ -112,9 +112,9 @@ impl Group {
 
     /// The entry waits no more; `false` when it did not wait.
     pub fn acknowledge(&mut self, id: Id) -> bool {
-        let Some((_, pending)) = self.pending.remove(|at| at.cmp(&id)) else { return false };
+        let Some((_, pending)) = self.pending.remove(&id) else { return false };
         if let Some(owner) = self.consumer_mut(&pending.consumer) {
-            owner.pending.remove(|at| at.cmp(&id));
+            owner.pending.remove(&id);
         }
         true
     }

@@ -1,0 +1,103 @@
+defmodule Vdr.Bench.Percentiles do
+  @moduledoc false
+  # How long does a read take, the slow ones included, while 300k writes a second are applied? Each read is timed by the process that
+  # reads. The writes come from another process of the operating system; it and the server take processors away from the reader, as
+  # they would from anything, which the same percentiles of `:ets.lookup` under the same load tell.
+  alias Vdr.Bench.{Load, Measure}
+  alias Vdr.{Paint, Test.Server}
+
+  @writes_per_second 300_000
+  @reads 1_000_000
+  @turns 3
+  @aim_ns 20_000
+  @percents [{"p50", 50}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}]
+
+  def run do
+    Paint.title("Reads one by one, idle and while 300k writes a second are applied")
+    {server, _redis} = Measure.filled_server()
+    Measure.mirror(server, :bench)
+    table = :ets.new(:bench, [:set, :public, read_concurrency: true])
+    for n <- 0..(Measure.count() - 1), do: :ets.insert(table, {Measure.key(n), Measure.value(n)})
+    reads = [&Veidrodelis.get(:bench, 0, &1), &:ets.lookup(table, &1)]
+
+    idle = percentiles(reads)
+    load = load(server)
+    {applied, since} = {Veidrodelis.info(:bench).commands_applied, System.monotonic_time(:nanosecond)}
+    loaded = percentiles(reads)
+    took = System.monotonic_time(:nanosecond) - since
+    rate = (Veidrodelis.info(:bench).commands_applied - applied) / took * 1.0e9
+    Port.close(load)
+
+    :ets.delete(table)
+    Veidrodelis.stop(:bench)
+    GenServer.stop(server)
+    told(idle, loaded, rate)
+  end
+
+  defp load(server) do
+    before = Veidrodelis.info(:bench).commands_applied
+    load = Load.spawn(Server.port(server), @writes_per_second)
+    Measure.until(fn -> Veidrodelis.info(:bench).commands_applied > before + @writes_per_second end)
+    load
+  end
+
+  # For each read the median of each percentile.
+  defp percentiles(reads) do
+    turns = for _ <- 1..@turns, do: Enum.map(reads, &once/1)
+
+    for at <- 0..(length(reads) - 1), do: Map.new(@percents, fn {name, _} -> {name, middle(turns, at, name)} end)
+  end
+
+  defp middle(turns, at, name), do: turns |> Enum.map(&(&1 |> Enum.at(at) |> Map.fetch!(name))) |> Measure.median()
+
+  # Into counters and not into a list, so that the reader has next to no garbage to collect.
+  defp once(read) do
+    times = :counters.new(@reads, [])
+    Task.await(Task.async(fn -> time(read, times, @reads) end), :infinity)
+    sorted = 1..@reads |> Enum.map(&:counters.get(times, &1)) |> Enum.sort() |> List.to_tuple()
+    Map.new(@percents, fn {name, percent} -> {name, Measure.percentile(sorted, percent)} end)
+  end
+
+  defp time(_read, _times, 0), do: :ok
+
+  defp time(read, times, left) do
+    key = Measure.key(:rand.uniform(Measure.count()) - 1)
+    started = System.monotonic_time(:nanosecond)
+    read.(key)
+    :counters.put(times, left, System.monotonic_time(:nanosecond) - started)
+    time(read, times, left - 1)
+  end
+
+  defp told([idle, idle_ets], [loaded, loaded_ets], rate) do
+    name = "get beside 300k writes/s"
+    rate_text = "#{Paint.number(round(rate))} writes a second"
+
+    rows =
+      for {percent, _} <- @percents do
+        [
+          figure("get alone, #{percent}, against :ets.lookup", idle[percent], idle_ets[percent], nil),
+          figure("#{name}, #{percent}, against alone", loaded[percent], idle[percent], nil),
+          figure("#{name}, #{percent}, against :ets.lookup beside them", loaded[percent], loaded_ets[percent], nil)
+        ]
+      end
+
+    List.flatten(rows) ++
+      [
+        figure("#{name}, p99.9 of 20 µs", loaded["p99.9"], @aim_ns, 1.0),
+        Measure.figure(
+          "#{name}: the rate",
+          rate,
+          @writes_per_second,
+          "writes/s",
+          @writes_per_second / rate,
+          nil,
+          rate_text
+        )
+      ]
+  end
+
+  defp figure(name, ours, theirs, aim) do
+    text = "#{Paint.time(ours)}, #{Paint.time(theirs)}: #{Float.round(ours / theirs, 2)} of it"
+    Measure.figure(name, ours, theirs, "ns", ours / theirs, aim, text)
+  end
+end

@@ -1,0 +1,113 @@
+defmodule Vdr.Live.MemoryTest do
+  # Resident memory follows the data, down too, and `memory_bytes` tells it. Not beside other tests: the whole VM's memory is measured.
+  use ExUnit.Case, async: false
+
+  alias Vdr.Test.{Mirror, Resources, Server}
+
+  @moduletag capture_log: true
+  @moduletag timeout: 600_000
+
+  @keys 1_000_000
+  # So many that what the VM and the allocator keep for themselves, some 10 MB, is little beside it.
+  @told_of 2_000_000
+  # What may be left, or more: of what the data needs.
+  @slack 0.2
+  @estimate_off 0.1
+
+  setup do
+    server = Server.start!(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
+    {:ok, server: server, redis: Server.connect!(server)}
+  end
+
+  # Under no supervisor, which would start anew what is stopped here.
+  defp start(server) do
+    id = {:memory, make_ref()}
+    {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    :ok = Veidrodelis.await_ready(id, 60_000)
+    id
+  end
+
+  defp resident, do: Resources.now().memory
+
+  # Once the allocators have given back what was of use before.
+  defp at_rest(last \\ resident()) do
+    Process.sleep(4_000)
+    now = resident()
+    if last - now > 1_000_000, do: at_rest(now), else: now
+  end
+
+  # The allocator gives back what it has not needed for some seconds.
+  defp settled(above, most) do
+    Mirror.eventually("#{most} bytes above #{above}", fn -> resident() - above end, fn -> resident() - above <= most end)
+  end
+
+  test "it comes back after a full sync, FLUSHALL and stop", %{server: server, redis: redis} do
+    # What is started once and stays.
+    :ok = Veidrodelis.stop(start(server))
+    before = at_rest()
+    Redix.command!(redis, ["DEBUG", "POPULATE", @keys, "key", 100])
+    id = start(server)
+    needed = Veidrodelis.info(id).memory_bytes
+    assert needed > @keys * 100
+    most = round(needed * (1 + @slack))
+    settled(before, most)
+
+    # Old and new data live side by side for a while.
+    for n <- 2..3 do
+      Redix.pipeline!(redis, [["DEBUG", "CHANGE-REPL-ID"], ["CLIENT", "KILL", "TYPE", "replica"]])
+      Mirror.eventually("full sync #{n}", fn -> Veidrodelis.info(id).full_syncs == n end)
+      settled(before, most)
+    end
+
+    Redix.command!(redis, ["FLUSHALL"])
+    Mirror.settle(id, redis)
+    settled(before, round(needed * @slack))
+    :ok = Veidrodelis.stop(id)
+
+    Redix.command!(redis, ["DEBUG", "POPULATE", @keys, "key", 100])
+    id = start(server)
+    assert resident() - before > needed / 2
+    :ok = Veidrodelis.stop(id)
+    settled(before, round(needed * @slack))
+  end
+
+  test "memory_bytes is what a full sync makes resident", %{server: server, redis: redis} do
+    for {what, fill} <- data() do
+      Redix.command!(redis, ["FLUSHALL"])
+      fill.(redis)
+      # Once before: what the allocator keeps for itself is not the data's.
+      :ok = Veidrodelis.stop(start(server))
+      before = at_rest()
+      id = start(server)
+      told = Veidrodelis.info(id).memory_bytes
+      truth = at_rest() - before
+      :ok = Veidrodelis.stop(id)
+      off = told / truth - 1
+      assert abs(off) <= @estimate_off, "#{what}: #{told} bytes are told, #{truth} are resident"
+    end
+  end
+
+  defp data do
+    [
+      {"strings of 32 B", &Redix.command!(&1, ["DEBUG", "POPULATE", @told_of, "key", 32])},
+      {"strings of 1 KB", &Redix.command!(&1, ["DEBUG", "POPULATE", div(@told_of, 10), "key", 1_000])},
+      {"a sorted set", &one(&1, "'ZADD', 'one', n, member")},
+      {"a set", &one(&1, "'SADD', 'one', member")},
+      {"a hash", &one(&1, "'HSET', 'one', member, 'value:' .. n")}
+    ]
+  end
+
+  # By the server itself, so that it leaves no garbage in the VM whose memory is measured.
+  defp one(redis, words) do
+    for at <- 0..(div(@told_of, 1_000) - 1) do
+      script = """
+      for n = ARGV[1] * 1000, ARGV[1] * 1000 + 999 do
+        local member = string.format('member:%08d', n)
+        redis.call(#{words})
+      end
+      """
+
+      Redix.command!(redis, ["EVAL", script, 0, at])
+    end
+  end
+end

@@ -1,0 +1,248 @@
+defmodule Vdr.Live.SchedulersTest do
+  # No call holds a normal scheduler for a millisecond, whatever it is asked for. Each is made in a process of its own, between two
+  # yields, so that the time for which that process is scheduled is the call's. The system takes processors away on its own account
+  # too: a call is too long when it is so nearly every time.
+  use ExUnit.Case, async: false
+
+  alias Vdr.Test.{Mirror, Server}
+
+  @moduletag capture_log: true
+  @moduletag timeout: 300_000
+
+  @most_ms 1
+  @times 10
+  @times_other 3
+  @told_ms 20
+  @count 100_000
+  @sizes [1, 1_000, @count]
+  @big 8_000_000
+
+  setup_all do
+    {:ok, server} = Server.start_link()
+    redis = Server.connect!(server)
+    numbers = Enum.chunk_every(0..(@count - 1), 1_000)
+
+    for chunk <- numbers do
+      Redix.pipeline!(redis, [
+        ["MSET" | Enum.flat_map(chunk, &[key(&1), String.duplicate("v", 1_000)])],
+        ["RPUSH", "l" | Enum.map(chunk, &member/1)],
+        ["SADD", "s" | Enum.map(chunk, &member/1)],
+        ["HSET", "h" | Enum.flat_map(chunk, &[member(&1), member(&1)])],
+        ["ZADD", "z" | Enum.flat_map(chunk, &[&1, member(&1)])],
+        ["ZADD", "lex" | Enum.flat_map(chunk, &[0, member(&1)])]
+      ])
+
+      Redix.pipeline!(redis, for(n <- chunk, do: ["XADD", "x", "#{n + 1}-1", "f", member(n)]))
+    end
+
+    Redix.pipeline!(redis, [
+      ["SET", "big", String.duplicate("\0", @big)],
+      ["XGROUP", "CREATE", "x", "g", "0"],
+      ["XREADGROUP", "GROUP", "g", "c", "COUNT", @count, "STREAMS", "x", ">"]
+    ])
+
+    {:ok, server: server, redis: redis}
+  end
+
+  setup %{server: server} do
+    :erlang.system_monitor(self(), [{:long_schedule, @most_ms}])
+    {:ok, id: Mirror.start!(server)}
+  end
+
+  test "what is held too long is seen" do
+    # Two binaries that are equal to their end, which no system interrupts.
+    [one, other] = for _ <- 1..2, do: :binary.copy("v", 100_000_000)
+    assert long?(fn -> one == other end)
+    refute long?(fn -> :ok end)
+  end
+
+  test "reads of one element, of a thousand and of all", %{id: id} do
+    calls = for n <- @sizes, {name, args} <- reads(n), do: {name, args, n}
+    missing = Keyword.keys(Vdr.Native.commands()) -- Enum.map(calls, &elem(&1, 0))
+    assert missing == []
+
+    for {name, args, _n} <- calls, do: assert({:ok, _} = apply(Veidrodelis, name, [id, 0 | args]), inspect(name))
+    assert [] == for({name, args, n} <- calls, long?(fn -> apply(Veidrodelis, name, [id, 0 | args]) end), do: {name, n})
+  end
+
+  test "lists of reads, and scripts", %{id: id} do
+    for n <- @sizes do
+      operations = for at <- 0..(n - 1), do: {:get, key(at)}
+      refute long?(fn -> Veidrodelis.read_tx(id, 0, operations) end), "a list of #{n}"
+      # Those that ask for much each, within one list.
+      refute long?(fn -> Veidrodelis.read_tx(id, 0, for(_ <- 1..min(n, 50), do: {:lrange, "l", 0, 900})) end),
+             "long ones"
+
+      source =
+        "local all = {} for n = 1, #{n} do all[n % 1000 + 1] = ts.get(string.format('key:%06d', n - 1)) end return all"
+
+      {:ok, script} = Veidrodelis.lua_load(id, source)
+      refute long?(fn -> {:ok, _} = Veidrodelis.read_tx(id, 0, script) end), "a script of #{n}"
+      refute long?(fn -> {:ok, _} = Veidrodelis.read_tx(id, 0, source) end), "a source of #{n}"
+    end
+
+    refute long?(fn -> Veidrodelis.read_tx(id, 0, "while true do end", timeout: 50) end), "a script without an end"
+  end
+
+  test "snapshots, walks, differences, watches and what is told of an instance", %{id: id, server: server, redis: redis} do
+    {:ok, old} = Veidrodelis.snapshot(id)
+    Redix.pipeline!(redis, for(n <- 0..9_999, do: ["SET", key(n), "changed"]))
+    Mirror.settle(id, redis)
+    {:ok, new} = Veidrodelis.snapshot(id)
+
+    refute long?(fn -> Veidrodelis.snapshot(id) end)
+    refute long?(fn -> Enum.take(Veidrodelis.stream_keys(id, 0), 1_000) end)
+    refute long?(fn -> Enum.take(Veidrodelis.stream_keys(id, 0, chunk: 100_000, match: "*9999*"), 5) end)
+    refute long?(fn -> [_] = Enum.take(Veidrodelis.diff(old, new, 0), 1) end)
+    refute long?(fn -> {:ok, _} = Veidrodelis.digest(new) end)
+    refute long?(fn -> {:ok, _} = Veidrodelis.digest_value(new, 0, "z") end)
+    refute long?(fn -> Veidrodelis.info(id) end)
+
+    refute long?(fn ->
+             :ok = Veidrodelis.watch(id, 0, "k", :k)
+             :ok = Veidrodelis.unwatch(id, 0, "k")
+           end)
+
+    other = {:other, make_ref()}
+
+    refute long?(fn ->
+             {:ok, _pid} = Veidrodelis.start_link(id: other, host: "127.0.0.1", port: Server.port(server))
+             :ok = Veidrodelis.await_ready(other, 20_000)
+             {:ok, last} = Veidrodelis.snapshot(other)
+             Process.put(:last, last)
+             # Nobody but this process reaches the data then: that it forgets it is not to be felt.
+             :ok = Veidrodelis.stop(other)
+             Process.sleep(50)
+             Process.delete(:last)
+             :erlang.garbage_collect()
+           end)
+  end
+
+  # ---- the reads, each with as many elements as are asked for
+
+  defp reads(n) do
+    {last, members, at} = {n - 1, Enum.map(0..(n - 1), &member/1), member(div(@count, 2))}
+
+    [
+      get: ["big"],
+      mget: [Enum.map(0..last, &key/1)],
+      strlen: ["big"],
+      getrange: ["big", 0, last],
+      getrange: ["big", 0, div(@big * n, @count)],
+      getbit: ["big", last],
+      bitcount: ["big", 0, div(@big * n, @count), :byte],
+      bitpos: ["big", 1, 0, div(@big * n, @count), :byte],
+      llen: ["l"],
+      lrange: ["l", 0, last],
+      lindex: ["l", last],
+      lpos: ["l", member(last)],
+      lpos: ["l", "none"],
+      smembers: ["s"],
+      scard: ["s"],
+      sismember: ["s", at],
+      smismember: ["s", members],
+      srandmember: ["s", n],
+      srandmember: ["s", -n],
+      sunion: [["s", "none"]],
+      sinter: [["s", "s"]],
+      sdiff: [["s", "s"]],
+      sintercard: [["s", "s"]],
+      sfirst: ["s", n],
+      slast: ["s", n],
+      snext: ["s", at, n],
+      sprev: ["s", at, n],
+      hget: ["h", at],
+      hmget: ["h", members],
+      hgetall: ["h"],
+      hkeys: ["h"],
+      hvals: ["h"],
+      hlen: ["h"],
+      hexists: ["h", at],
+      hstrlen: ["h", at],
+      hrandfield: ["h", n],
+      hfirst: ["h", n],
+      hlast: ["h", n],
+      hnext: ["h", at, n],
+      hprev: ["h", at, n],
+      zscore: ["z", at],
+      zmscore: ["z", members],
+      zcard: ["z"],
+      zcount: ["z", :neg_inf, last],
+      zlexcount: ["lex", "-", "[" <> member(last)],
+      zrange: ["z", 0, last],
+      zrevrange: ["z", 0, last],
+      zrangebyscore: ["z", 0, last],
+      zrevrangebyscore: ["z", last, 0],
+      zrangebylex: ["lex", "-", "[" <> member(last)],
+      zrank: ["z", at],
+      zrevrank: ["z", at],
+      zfirst: ["z", n],
+      zlast: ["z", n],
+      znext: ["z", at, n],
+      zprev: ["z", at, n],
+      xlen: ["x"],
+      xrange: ["x", "-", "#{n}"],
+      xrevrange: ["x", "#{n}", "-"],
+      xread: ["x", "0", n],
+      xinfo_stream: ["x"],
+      xinfo_groups: ["x"],
+      xpending: ["x", "g"],
+      exists: ["z"],
+      type: ["z"],
+      dbsize: [],
+      first: [n],
+      last: [n],
+      next: [key(0), n],
+      prev: [key(@count - 1), n],
+      ttl: ["z"],
+      pttl: ["z"],
+      expiretime: ["z"],
+      pexpiretime: ["z"],
+      keys: ["*99*"],
+      scan: [0, [count: n]]
+    ]
+  end
+
+  defp key(n), do: "key:" <> String.pad_leading(Integer.to_string(n), 6, "0")
+  defp member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")
+
+  # ---- how it is seen
+
+  defp long?(call), do: long?(call, @times, @times_other)
+  defp long?(_call, 0, _other), do: true
+  defp long?(_call, _times, 0), do: false
+  defp long?(call, times, other), do: long?(call, times - 1, if(held?(call), do: other, else: other - 1))
+
+  defp held?(call) do
+    test = self()
+
+    {caller, monitor} =
+      spawn_monitor(fn ->
+        :erlang.yield()
+        call.()
+        :erlang.yield()
+        send(test, {:called, self()})
+        # Its end is not the call's: a process that dies with a hundred thousand binaries frees them in one go.
+        receive do: (:end -> :ok)
+      end)
+
+    receive do
+      {:called, ^caller} -> :ok
+      {:DOWN, ^monitor, :process, ^caller, reason} -> flunk("the call failed: #{inspect(reason)}")
+    end
+
+    seen? = told?(caller, false)
+    send(caller, :end)
+    assert_receive {:DOWN, ^monitor, :process, ^caller, :normal}, 10_000
+    seen?
+  end
+
+  # It is told by a thread of its own, a little later. Of other processes it is not asked here.
+  defp told?(caller, seen?) do
+    receive do
+      {:monitor, pid, :long_schedule, _where} -> told?(caller, seen? or pid == caller)
+    after
+      @told_ms -> seen?
+    end
+  end
+end

@@ -41,7 +41,8 @@ defmodule Vdr.Native do
   # Scripts
   def lua_attempt(_source, _db, _script, _keys, _args, _limits), do: missing()
   def lua_start(_source, _db, _script, _arguments, _limits, _caller), do: missing()
-  def lua_done(_ticket), do: missing()
+  def lua_answer(_ticket), do: missing()
+  def lua_answer_dirty(_ticket), do: missing()
   def lua_load(_source, _pid, _tag), do: missing()
 
   # Snapshots

@@ -63,10 +63,16 @@ defmodule Vdr.Script do
 
     with {:ok, ticket} <- Native.lua_start(native, db, script, {keys, args}, limits, {self(), ref}) do
       receive do
-        {^ref, answer} ->
-          Native.lua_done(ticket)
-          answer
+        {^ref, :done} -> answer(ticket)
+        {^ref, error} -> error
       end
+    end
+  end
+
+  defp answer(ticket) do
+    case Native.lua_answer(ticket) do
+      :dirty -> Native.lua_answer_dirty(ticket)
+      answer -> answer
     end
   end
 

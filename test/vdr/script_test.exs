@@ -25,6 +25,20 @@ defmodule Vdr.ScriptTest do
     end
   end
 
+  test "large tables come whole from a thread that is no scheduler", %{snapshot: snapshot} do
+    # The VM makes a map of more than 32 keys in another way, with what only its schedulers have.
+    for prefix <- ["", "pcall(error) "], size <- [32, 33, 200, 5_000] do
+      source =
+        "#{prefix}local all = {} for n = 1, #{size} do all['k' .. n] = {n, {[tostring(n)] = 'v'}} end return {all, all}"
+
+      all = for n <- 1..size, into: %{}, do: {"k#{n}", [n, %{to_string(n) => "v"}]}
+      assert run(snapshot, source) == {:ok, [all, all]}
+    end
+
+    assert {:ok, text} = run(snapshot, "return string.rep('x', 8000000)")
+    assert text == String.duplicate("x", 8_000_000)
+  end
+
   test "keys and arguments are those of the call", %{snapshot: snapshot} do
     script = "return {KEYS, ARGV}"
 

@@ -1,23 +1,28 @@
 //! Scripts as NIFs: a quick attempt on the caller's scheduler, and the whole of it on a thread of the pool.
 
 use crate::pool;
+use crate::reaper;
 use crate::source::{SourceRef, now_ms};
 use crate::store::Store;
 use crate::terms::{self, ArgList};
 use crate::watcher::Recipient;
+use parking_lot::Mutex;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, Resource, ResourceArc, Term};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use vdr_core::commands::ReadError;
-use vdr_lua::{Engine, Limits, Script, Subject};
+use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 
 /// More keys and arguments than this are work of their own, and no quick attempt.
 const QUICK_ARGUMENTS_MAX: usize = 100;
 
+/// An answer of more values than this becomes terms on a dirty scheduler, at some 100 ns each.
+const ANSWER_MAX: usize = 1000;
+
 mod atoms {
-    rustler::atoms! { long, not_found, not_ready, no_thread, panicked }
+    rustler::atoms! { dirty, done, long, not_found, not_ready, no_thread, panicked }
 }
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
@@ -28,16 +33,32 @@ struct Loaded(Arc<Script>);
 #[rustler::resource_impl]
 impl Resource for Loaded {}
 
-/// What the caller holds while its script runs: without it nobody waits for the answer.
-struct Ticket(Arc<AtomicBool>);
+/// What the caller holds until it has taken the answer: without it nobody waits for one.
+struct Ticket(Arc<Run>);
 
 #[rustler::resource_impl]
 impl Resource for Ticket {}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.abandoned.store(true, Ordering::Relaxed);
+        if let Some(answer) = self.0.answer.lock().take() {
+            reaper::bury(answer);
+        }
     }
+}
+
+/// A script that runs elsewhere. Its answer becomes terms on a scheduler of the VM only: ERTS sorts the keys of a map of more than 32
+/// with what belongs to the scheduler, and on any other thread that is a null pointer.
+#[derive(Default)]
+struct Run {
+    abandoned: Arc<AtomicBool>,
+    answer: Mutex<Option<Answer>>,
+}
+
+enum Answer {
+    Script(Result<LuaValue, ScriptError>),
+    Refused(ReadError),
 }
 
 /// What a script is given, its terms living where the caller says.
@@ -91,8 +112,9 @@ fn lua_attempt<'a>(
     })
 }
 
-/// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, answer}`. Answers `{:ok, ticket}`, to be
-/// held until then (see [`lua_done`]), or `{:error, reason}`. `arguments` is `{keys, args}`, those that [`lua_attempt`] has taken.
+/// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, :done}`,
+/// or `{tag, error}` after a panic. Answers `{:ok, ticket}`, with which it
+/// then asks [`lua_answer`], or `{:error, reason}`. `arguments` is `{keys, args}`, those that [`lua_attempt`] has taken.
 #[rustler::nif]
 fn lua_start<'a>(
     env: Env<'a>,
@@ -105,43 +127,77 @@ fn lua_start<'a>(
 ) -> NifResult<Term<'a>> {
     let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
     let Some(snapshot) = source.keep() else { return Ok(nothing(env, &source)) };
-    let abandoned = Arc::new(AtomicBool::new(false));
-    let subject = Subject { snapshot, db, now_ms: now_ms(), abandoned: Some(abandoned.clone()) };
+    let done = Arc::new(Run::default());
+    let subject = Subject { snapshot, db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
     let home = OwnedEnv::new();
     let saved = home.save((script, arguments).encode(env));
+    let ticket = ResourceArc::new(Ticket(done.clone()));
     let caller = Caller::new(pid, tag);
     let started = pool::run(move || {
-        if subject.abandoned.as_ref().is_some_and(|abandoned| abandoned.load(Ordering::Relaxed)) {
+        if done.abandoned.load(Ordering::Relaxed) {
             return caller.forget();
         }
-        home.run(|env| run(&caller, saved.load(env), subject, limits));
+        let answer = home.run(|env| run(saved.load(env), subject, limits));
+        *done.answer.lock() = Some(answer);
+        caller.answer(|env| atoms::done().to_term(env));
     });
     Ok(match started {
-        Ok(()) => (atom::ok(), ResourceArc::new(Ticket(abandoned))).encode(env),
+        Ok(()) => (atom::ok(), ticket).encode(env),
         Err(pool::NoThread) => env.error_tuple(atoms::no_thread()),
     })
 }
 
-fn run(caller: &Caller, terms: Term<'_>, subject: Subject, limits: (u64, usize)) {
+fn run(terms: Term<'_>, subject: Subject, limits: (u64, usize)) -> Answer {
     let decoded = terms.decode::<(Term<'_>, (Term<'_>, Term<'_>))>().map_err(|_| ReadError::BadArgument);
     let call = decoded.and_then(|(script, (keys, args))| Ok((script, Call::new(keys, args, limits)?)));
     let (script, call) = match call {
         Ok(call) => call,
-        Err(error) => return caller.answer(|env| terms::answer(env, Err(error))),
+        Err(error) => return Answer::Refused(error),
     };
     let script = match (script.decode::<ResourceArc<Loaded>>(), script.decode::<Binary<'_>>()) {
         (Ok(loaded), _) => Ok(loaded.0.clone()),
         (_, Ok(source)) => ENGINE.script(source.as_slice()),
-        (Err(_), Err(_)) => return caller.answer(|env| terms::answer(env, Err(ReadError::BadArgument))),
+        (Err(_), Err(_)) => return Answer::Refused(ReadError::BadArgument),
     };
-    let answer = script.and_then(|script| ENGINE.run(&script, subject, &call.keys, &call.args, call.limits));
-    caller.answer(|env| terms::script_answer(env, &answer));
+    Answer::Script(script.and_then(|script| ENGINE.run(&script, subject, &call.keys, &call.args, call.limits)))
 }
 
-/// Called with a ticket once the answer is there, so that the VM takes it for needed until then.
+/// What became of a script, once its caller has been told `:done`: `{:ok, value}`, `{:error, reason}`, or `:dirty`: too large for here,
+/// ask [`lua_answer_dirty`].
 #[rustler::nif]
-fn lua_done(_ticket: ResourceArc<Ticket>) -> rustler::Atom {
-    atom::ok()
+fn lua_answer(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
+    let mut answer = ticket.0.answer.lock();
+    match &*answer {
+        Some(Answer::Script(Ok(value))) if !fits(value, &mut { ANSWER_MAX }) => atoms::dirty().to_term(env),
+        _ => told(env, answer.take()),
+    }
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn lua_answer_dirty(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
+    let answer = ticket.0.answer.lock().take();
+    told(env, answer)
+}
+
+fn told(env: Env<'_>, answer: Option<Answer>) -> Term<'_> {
+    match answer {
+        Some(Answer::Script(answer)) => terms::script_answer(env, &answer),
+        Some(Answer::Refused(error)) => terms::answer(env, Err(error)),
+        // Asked for twice.
+        None => env.error_tuple(atoms::not_found()),
+    }
+}
+
+/// Whether a value holds no more than `left` values, as one of which each KB of bytes counts.
+fn fits(value: &LuaValue, left: &mut usize) -> bool {
+    let own = if let LuaValue::Bytes(bytes) = value { 1 + bytes.len() / 1024 } else { 1 };
+    let Some(less) = left.checked_sub(own) else { return false };
+    *left = less;
+    match value {
+        LuaValue::List(items) => items.iter().all(|item| fits(item, left)),
+        LuaValue::Map(entries) => entries.iter().all(|(_key, value)| fits(value, left)),
+        _ => true,
+    }
 }
 
 /// Compiles a source elsewhere; `pid` receives `{tag, {:ok, script}}` or `{tag, {:error, {:lua, kind, message}}}`.

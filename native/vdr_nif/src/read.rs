@@ -12,9 +12,10 @@ use vdr_core::commands::{self, Cost, Read, ReadError};
 use vdr_core::keyspace::{Now, View};
 use vdr_core::live::Snapshot;
 
-/// Calls that touch more elements than this leave the normal schedulers. At some 100 ns an element it is well under the
-/// millisecond that the BEAM wants a NIF to stay below.
-const ELEMENTS_MAX: usize = 1000;
+/// Calls that touch more elements than this leave the normal schedulers, so that they stay well under the millisecond that the BEAM
+/// wants a NIF to take. An element of a range takes some 100 ns, a key with a value of a few KB, both in no cache, up to 2 us, and
+/// more on a slow machine.
+const ELEMENTS_MAX: usize = 200;
 
 /// So do calls of which more arguments must be decoded, at some 20 ns each.
 const TERMS_MAX: usize = 4000;

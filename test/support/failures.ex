@@ -1,0 +1,22 @@
+defmodule Vdr.Test.Failures do
+  @moduledoc "An ExUnit formatter: what failed, once more at the very end, where it is still to be seen in a log that was cut."
+  use GenServer
+
+  @impl true
+  def init(_opts), do: {:ok, []}
+
+  @impl true
+  def handle_cast({:test_finished, %ExUnit.Test{state: {:failed, failures}} = test}, told) do
+    text = ExUnit.Formatter.format_test_failure(test, failures, length(told) + 1, 140, fn _part, text -> text end)
+    {:noreply, [text | told]}
+  end
+
+  def handle_cast({:suite_finished, _times}, [_ | _] = told) do
+    # The other formatter says its last words first.
+    Process.sleep(500)
+    IO.puts(["\nfailed, in short:\n" | Enum.reverse(told)])
+    {:noreply, told}
+  end
+
+  def handle_cast(_event, told), do: {:noreply, told}
+end

@@ -128,26 +128,52 @@ defmodule Vdr.Bench.Measure do
   end
 
   def mirror(server, id) do
-    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    {:ok, pid} = Veidrodelis.start_link(options(server, id))
     :ok = Veidrodelis.await_ready(id, 120_000)
     pid
   end
 
+  defp options(server, id), do: [id: id, host: "127.0.0.1", port: Server.port(server)]
+
   @settle_ms 5_000
 
   @doc """
-  Starts a mirror; answers what it adds to the memory that the VM has resident. It is started once before: what was freed before
-  and lies about otherwise counts for the data, or hides it.
+  What the data of a mirror of this server adds to the memory that a VM has resident, and what `info/1` tells of it: in a VM of its own, where
+  nothing that was freed before lies about and hides it.
   """
-  def resident_mirror(server, id) do
-    mirror(server, id)
-    Veidrodelis.stop(id)
-    # What is freed, and what the full sync needed besides, goes back.
+  def resident_mirror(server) do
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
+    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths})
+    call = fn module, function, args -> :peer.call(vm, module, function, args, 300_000) end
+    {:ok, _} = call.(:application, :ensure_all_started, [:veidrodelis])
+    call.(Logger, :configure, [[level: :error]])
+    pid = call.(:os, :getpid, [])
+
+    start = fn server, id ->
+      # Each call is made by a process of its own, which is soon gone.
+      {:ok, _pid} = call.(:supervisor, :start_child, [:kernel_safe_sup, Veidrodelis.child_spec(options(server, id))])
+      :ok = call.(Veidrodelis, :await_ready, [id, 120_000])
+    end
+
+    # What a mirror takes without data is not the data's, on the server's side neither. Twice: the first loads code, and stops.
+    {empty, _redis} = empty_server()
+    start.(empty, :first)
+    :ok = call.(Veidrodelis, :stop, [:first])
+    start.(empty, :empty)
+    before = settled(pid)
+    :ok = call.(Veidrodelis, :stop, [:empty])
+    GenServer.stop(empty)
+    start.(server, :bench)
+    resident = settled(pid) - before
+    told = call.(Veidrodelis, :info, [:bench]).memory_bytes
+    :peer.stop(vm)
+    {resident, told}
+  end
+
+  # What was needed besides goes back.
+  defp settled(pid) do
     Process.sleep(@settle_ms)
-    before = Resources.now().memory
-    mirror(server, id)
-    Process.sleep(@settle_ms)
-    Resources.now().memory - before
+    Resources.resident(pid)
   end
 
   @doc "A real server that follows this one, and a connection to it."

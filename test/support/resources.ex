@@ -7,13 +7,17 @@ defmodule Vdr.Test.Resources do
     sockets =
       Enum.count(File.ls!("/proc/self/fd"), &match?({:ok, "socket:" <> _}, File.read_link("/proc/self/fd/" <> &1)))
 
-    [_size, resident | _rest] = "/proc/self/statm" |> File.read!() |> String.split()
-
     %{
       sockets: sockets,
       threads: length(File.ls!("/proc/self/task")),
       processes: length(Process.list()),
-      memory: String.to_integer(resident) * 4096
+      memory: resident("self")
     }
+  end
+
+  @doc "Bytes that a process of the system has resident."
+  def resident(pid) do
+    [_size, resident | _rest] = "/proc/#{pid}/statm" |> File.read!() |> String.split()
+    String.to_integer(resident) * 4096
   end
 end

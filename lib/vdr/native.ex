@@ -18,6 +18,9 @@ defmodule Vdr.Native do
   def read_dirty(_source, _db, _name, _args), do: missing()
   def get(_source, _db, _key), do: missing()
   def hget(_source, _db, _key, _field), do: missing()
+  def sismember(_source, _db, _key, _member), do: missing()
+  def zscore(_source, _db, _key, _member), do: missing()
+  def lindex(_source, _db, _key, _index), do: missing()
   def read_tx(_source, _db, _operations), do: missing()
   def read_tx_dirty(_source, _db, _operations), do: missing()
 

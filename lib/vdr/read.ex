@@ -24,6 +24,9 @@ defmodule Vdr.Read do
   # The reads with an entry of their own, see there.
   defp native(native, db, :get, [key]), do: Native.get(native, db, key)
   defp native(native, db, :hget, [key, field]), do: Native.hget(native, db, key, field)
+  defp native(native, db, :sismember, [key, member]), do: Native.sismember(native, db, key, member)
+  defp native(native, db, :zscore, [key, member]), do: Native.zscore(native, db, key, member)
+  defp native(native, db, :lindex, [key, index]), do: Native.lindex(native, db, key, index)
   defp native(native, db, name, args), do: Native.read(native, db, name, args)
 
   defp known({:error, :bad_argument}, db, name, args), do: raise(ArgumentError, complaint(db, name, args))

@@ -99,11 +99,14 @@ pub fn commands(term: Term<'_>) -> Result<Vec<Vec<&[u8]>>, ReadError> {
     Ok(commands.iter().map(|words| words.iter().map(Binary::as_slice).collect()).collect())
 }
 
-/// Keys, members and fields, and nothing else.
-pub fn byte_args<const N: usize>(terms: [Term<'_>; N]) -> Result<[Arg<'_>; N], ReadError> {
+/// Keys, members, fields and numbers, and nothing else.
+pub fn plain_args<const N: usize>(terms: [Term<'_>; N]) -> Result<[Arg<'_>; N], ReadError> {
     let mut args = [const { Arg::Nil }; N];
     for (arg, term) in args.iter_mut().zip(terms) {
-        *arg = Arg::Bytes(Binary::from_term(term).map_err(bad)?.as_slice());
+        *arg = match Binary::from_term(term) {
+            Ok(bytes) => Arg::Bytes(bytes.as_slice()),
+            Err(_) => term.decode().map(Arg::Int).map_err(bad)?,
+        };
     }
     Ok(args)
 }

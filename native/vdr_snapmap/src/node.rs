@@ -5,7 +5,8 @@
 //! inner   born | bits     | len | cap |                      slot .. slot (children)
 //! ```
 //!
-//! The tags come first so that head and tags mostly share a cache line.
+//! The tags come first so that head and tags mostly share a cache line. The lowest bit of a node's address is set for a leaf: who
+//! comes to one need not wait for its memory to know that it has arrived.
 //!
 //! Bit `i` of `bits` is set where a child begins that stands for the six-bit digits from `i` to the next set bit. Bit 0
 //! is set in every inner node, and as many bits as it has children.
@@ -28,11 +29,14 @@ struct Head {
 
 const HEAD: usize = size_of::<Head>();
 const SLOT: usize = size_of::<Raw>();
+/// In an address: heads are aligned, so that this bit is free.
+const LEAF: usize = 1;
+const _: () = assert!(align_of::<Head>() > LEAF);
 
 /// An untyped address: of a child in an inner node's slot, of an item in a leaf's.
 pub type Raw = NonNull<u8>;
 
-/// A node's address. Copying it says nothing of who owns the node: see [`crate::map`].
+/// A node's address, and whether it is a leaf. Copying it says nothing of who owns the node: see [`crate::map`].
 ///
 /// Every unsafe method asks that the node is allocated; those that write, that nobody else can reach it meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +69,7 @@ impl Node {
         let Some(raw) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         // SAFETY: freshly allocated, large enough for a head and aligned for it.
         unsafe { raw.cast::<Head>().write(Head { born, bits, len: 0, cap: cap as u32 }) };
-        Node(raw)
+        Node(if bits == 0 { raw.map_addr(|address| address | LEAF) } else { raw })
     }
 
     pub fn from_raw(raw: Raw) -> Node {
@@ -76,8 +80,13 @@ impl Node {
         self.0
     }
 
+    /// Where its memory begins.
+    fn start(self) -> *mut u8 {
+        self.0.as_ptr().map_addr(|address| address & !LEAF)
+    }
+
     fn head(self) -> *mut Head {
-        self.0.as_ptr().cast()
+        self.start().cast()
     }
 
     /// # Safety
@@ -94,11 +103,8 @@ impl Node {
         unsafe { (*self.head()).bits }
     }
 
-    /// # Safety
-    /// The node is allocated.
-    pub unsafe fn is_leaf(self) -> bool {
-        // SAFETY: as asked of the caller.
-        unsafe { self.bits() == 0 }
+    pub fn is_leaf(self) -> bool {
+        self.0.as_ptr().addr() & LEAF != 0
     }
 
     /// # Safety
@@ -121,12 +127,12 @@ impl Node {
         // SAFETY: a node begins with its head, and has room for as many tags and slots as its capacity says.
         unsafe {
             let tags = tags_bytes(self.is_leaf(), (*self.head()).cap as usize);
-            self.0.as_ptr().add(HEAD + tags).cast()
+            self.start().add(HEAD + tags).cast()
         }
     }
 
     fn tags(self) -> *mut u8 {
-        self.0.as_ptr().wrapping_add(HEAD)
+        self.start().wrapping_add(HEAD)
     }
 
     /// Where a slot is.
@@ -290,6 +296,6 @@ impl Node {
     /// The node is allocated, nobody can reach it, and it is not used again.
     pub unsafe fn free(self) {
         // SAFETY: allocated with this layout, by `new`.
-        unsafe { dealloc(self.0.as_ptr(), layout(self.is_leaf(), (*self.head()).cap as usize)) }
+        unsafe { dealloc(self.start(), layout(self.is_leaf(), (*self.head()).cap as usize)) }
     }
 }

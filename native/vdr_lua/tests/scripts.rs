@@ -61,13 +61,13 @@ fn attempt(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError
 
 /// An attempt that a busy machine did not hold up: one that was is not made again for a while.
 fn attempt_in_time(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError>> {
-    (0..2000).find_map(|_| attempt(engine, source))
+    (0..500).find_map(|_| attempt(engine, source))
 }
 
 #[test]
 fn a_short_script_needs_no_more_than_an_attempt() {
     let engine = Engine::new();
-    let source = "local sum = 0 for i = 1, 20 do sum = sum + ts.get('k:00007') end return {sum, ts.get('queue2')}";
+    let source = "return {ts.get('k:00007') * 20, ts.get('queue2')}";
     assert_eq!(attempt(&engine, source), None, "there is no interpreter yet");
     run_with(&engine, &subject(3), "return 1", &[], &[], Limits::default()).unwrap();
     assert_eq!(attempt_in_time(&engine, source), Some(Ok(list([LuaValue::Int(140)]))));

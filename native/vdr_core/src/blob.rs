@@ -38,7 +38,7 @@ impl Blob {
 
     /// The decimal text of an integer, as the server writes it.
     pub fn from_int(value: i64) -> Self {
-        Blob::new(value.to_string().as_bytes())
+        Blob::new(itoa::Buffer::new().format(value).as_bytes())
     }
 
     pub fn as_bytes(&self) -> &[u8] {

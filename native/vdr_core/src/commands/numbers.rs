@@ -1,9 +1,9 @@
 //! Strings that are numbers.
 
-use super::strings::{overwrite, stored};
+use super::strings::stored_until;
 use super::write::parse_int;
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
-use crate::blob::Blob;
+use crate::keyspace::Expiry;
 
 pub const WRITES: &[Write] = &[
     Write { name: "incr", shape: &[Part::Key], touches: Touches::Shape, run: incr },
@@ -39,9 +39,12 @@ fn incrbyfloat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 fn add(apply: &mut Apply<'_>, key: &[u8], by: i64) -> Written {
-    let old = stored(apply, key)?.map_or(Some(0), |text| parse_int(&text));
+    let (old, expiry) = match stored_until(apply, key)? {
+        Some((text, expiry)) => (parse_int(&text), expiry),
+        None => (Some(0), Expiry::NEVER),
+    };
     let new = old.and_then(|old| old.checked_add(by)).ok_or(ApplyError::NotANumber)?;
-    overwrite(apply, key, Blob::from_int(new));
+    apply.db().insert_string(key, itoa::Buffer::new().format(new).as_bytes(), expiry);
     Ok(())
 }
 

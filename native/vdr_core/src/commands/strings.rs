@@ -3,7 +3,7 @@
 use super::expiry::take_expiry;
 use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
 use crate::blob::Blob;
-use crate::keyspace::{Entry, EntryRef, Expiry, View};
+use crate::keyspace::{Entry, Expiry, View};
 use crate::value::{StringRef, Value, ValueRef};
 
 /// The server's `proto-max-bulk-len`: what no offset may make a string exceed.
@@ -215,10 +215,18 @@ fn expiry_of(apply: &Apply<'_>, key: &[u8]) -> Expiry {
 
 /// A string as it is stored, `None` when there is no such key.
 pub(super) fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<StringRef<'a>>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::String(string)) => Ok(Some(string)),
-        Some(_) => Err(ApplyError::WrongType),
+    Ok(stored_until(apply, key)?.map(|(string, _expiry)| string))
+}
+
+/// As [`stored`], with its expiry.
+pub(super) fn stored_until<'a>(
+    apply: &'a Apply<'_>,
+    key: &[u8],
+) -> Result<Option<(StringRef<'a>, Expiry)>, ApplyError> {
+    let Some(entry) = apply.get(key) else { return Ok(None) };
+    match entry.value() {
+        ValueRef::String(string) => Ok(Some((string, entry.expiry()))),
+        _ => Err(ApplyError::WrongType),
     }
 }
 

@@ -127,7 +127,8 @@ impl Run {
     }
 
     pub fn abilities(&mut self, negative_zero: bool) -> io::Result<Abilities> {
-        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero })
+        let missing_arguments = self.server.kind != "redis" || !self.server.version.starts_with("8.0.");
+        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, missing_arguments })
     }
 
     fn has_field_expiry(&mut self) -> io::Result<bool> {

@@ -59,15 +59,19 @@ impl Client {
 
     /// Sends all, then reads a reply for each.
     pub fn pipeline(&mut self, commands: &[Command]) -> io::Result<Vec<Reply>> {
+        self.send(commands)?;
+        commands.iter().map(|_| self.reply()).collect()
+    }
+
+    pub fn send(&mut self, commands: &[Command]) -> io::Result<()> {
         let mut out = Vec::new();
         for command in commands {
             resp::encode(&command.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut out);
         }
-        self.stream.get_mut().write_all(&out)?;
-        commands.iter().map(|_| self.reply()).collect()
+        self.stream.get_mut().write_all(&out)
     }
 
-    fn reply(&mut self) -> io::Result<Reply> {
+    pub fn reply(&mut self) -> io::Result<Reply> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();

@@ -4,14 +4,10 @@ use crate::client::Client;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const LOG: &str = "server.log";
-const LOG_LINES: usize = 12;
-/// How a server begins to tell of a bug of its own, and the arguments of the command that it was at.
-const BUG_REPORT: &str = "BUG REPORT START";
-const ARGUMENT: &str = "argv[";
 
 const FIXED: [&str; 3] = ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"];
 
@@ -96,32 +92,21 @@ impl Server {
         Client::connect(self.port)
     }
 
-    /// Whether it died; it may take a moment over its last words.
-    pub fn is_gone(&mut self) -> bool {
+    /// How it ended, if it did; it may take a moment over its last words.
+    pub fn end(&mut self) -> Option<ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return true;
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        false
+        None
     }
 
-    /// What its log says of its death: of a bug report the beginning and the command that it was at, else the last lines.
-    pub fn last_words(&self) -> String {
+    pub fn log(&self) -> String {
         let log = std::fs::read(self.dir.join(LOG)).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        let Some(report) = lines.iter().position(|line| line.contains(BUG_REPORT)) else {
-            return lines.iter().rev().take(LOG_LINES).rev().map(|line| format!("\n    {line}")).collect();
-        };
-        let lines = lines.get(report..).unwrap_or_default();
-        // The command is told more than once.
-        let command = lines.iter().skip_while(|line| !line.starts_with(ARGUMENT));
-        let command = command.enumerate().take_while(|(at, line)| line.starts_with(&format!("{ARGUMENT}{at}]")));
-        let command = command.map(|(_, line)| line).take(LOG_LINES * 2);
-        lines.iter().take(LOG_LINES / 2).chain(command).map(|line| format!("\n    {line}")).collect()
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     fn await_start(&mut self) -> io::Result<()> {

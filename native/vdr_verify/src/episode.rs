@@ -3,8 +3,10 @@
 use crate::attach::Attached;
 use crate::cmd;
 use crate::compare::{Difference, differences, report};
+use crate::crash::last_words;
 use crate::filtered;
 use crate::generate::{Abilities, DATABASES, Generator, Unit};
+use crate::history::show;
 use crate::proof::{Proof, now_ms};
 use crate::settings::{self, Setting};
 use crate::wrong::Wrong;
@@ -21,6 +23,9 @@ const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
 
 /// The shortest limit of a string that a server takes: hostile offsets shall not make strings of half a gigabyte.
 const STRING_BYTES_MAX: usize = 1 << 20;
+
+/// How many commands are shown that a server did not answer.
+const UNANSWERED_SHOWN: usize = 40;
 
 fn fixed_settings() -> [String; 4] {
     ["--proto-max-bulk-len", "1mb", "--databases", &DATABASES.to_string()].map(str::to_owned)
@@ -41,22 +46,58 @@ pub struct Tally {
     pub divergences: u64,
 }
 
+impl Tally {
+    pub fn count(&mut self, what: What) {
+        match what {
+            What::Divergence => self.divergences += 1,
+            What::Crash => self.crashes += 1,
+        }
+    }
+
+    pub fn failures(&self) -> u64 {
+        self.divergences + self.crashes
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "verify: {} commands, {} full syncs, {} digests, {} divergences",
-            self.commands, self.full_syncs, self.checks, self.divergences
+            "verify: {} commands, {} full syncs, {} digests, {} divergences, {} servers crashed",
+            self.commands, self.full_syncs, self.checks, self.divergences, self.crashes
         )
     }
 }
 
-/// The mirror was not the primary.
-pub struct Divergence {
-    pub report: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The mirror was not the primary.
+    Divergence,
+    /// The server died: it may have bugs of its own.
+    Crash,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            What::Divergence => "DIVERGENCE on",
+            What::Crash => "CRASH of the server",
+        })
+    }
+}
+
+/// What is sent, and to a server and a mirror of which kind.
+pub struct Program {
     pub settings: Vec<Setting>,
     pub only: Only,
     pub units: Vec<Unit>,
+}
+
+/// What a program brought about.
+pub struct Failure {
+    pub what: What,
+    pub report: String,
+    pub program: Program,
 }
 
 pub struct Episode<'a> {
@@ -85,7 +126,12 @@ impl Run {
         Ok(Run { server, client, checker, dialect })
     }
 
-    pub fn has_field_expiry(&mut self) -> io::Result<bool> {
+    pub fn abilities(&mut self, negative_zero: bool) -> io::Result<Abilities> {
+        let missing_arguments = self.server.kind != "redis" || !self.server.version.starts_with("8.0.");
+        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, missing_arguments })
+    }
+
+    fn has_field_expiry(&mut self) -> io::Result<bool> {
         Ok(self.client.call(&["COMMAND", "COUNT"]).is_ok()
             && matches!(
                 self.client.call(&["COMMAND", "INFO", "HPEXPIREAT"])?.items().first(),
@@ -114,9 +160,12 @@ impl Run {
     /// Waits until both sides are at one offset and answers whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
+            // Before its first replica a server counts no offsets: it may evict and still be where it was.
+            let counts = attached.shared.live.snapshot().is_some();
             let proof = Proof::ask(&mut self.checker)?;
-            if let Some(snapshot) = attached.at(proof.offset)? {
-                return proof.holds(&snapshot, self.dialect).map(Some);
+            match attached.at(proof.offset)? {
+                Some(snapshot) if counts => return proof.holds(&snapshot, self.dialect).map(Some),
+                _ => {}
             }
         }
         Ok(None)
@@ -127,15 +176,20 @@ impl Run {
         let (client, checker, dialect) = (&mut self.client, &mut self.checker, self.dialect);
         thread::scope(|scope| {
             let writer = scope.spawn(move || send(client, units));
-            let (mut checks, mut wrong) = (0, None);
-            while !writer.is_finished() && wrong.is_none() {
-                let proof = Proof::ask(checker)?;
-                let Some(snapshot) = attached.at(proof.offset)? else { continue };
-                checks += 1;
-                wrong = (!proof.holds(&snapshot, dialect)?).then_some(proof.offset);
-            }
+            let mut compare = || {
+                let (mut checks, mut wrong) = (0, None);
+                while !writer.is_finished() && wrong.is_none() {
+                    let proof = Proof::ask(checker)?;
+                    let Some(snapshot) = attached.at(proof.offset)? else { continue };
+                    checks += 1;
+                    wrong = (!proof.holds(&snapshot, dialect)?).then_some(proof.offset);
+                }
+                Ok((checks, wrong))
+            };
+            let compared = compare();
+            // When both fail, the writer knows what the server was at.
             writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
-            Ok((checks, wrong))
+            compared
         })
     }
 }
@@ -146,7 +200,7 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
     for unit in units {
         match unit {
             Unit::Restore { from, to, options } => {
-                client.pipeline(&std::mem::take(&mut batch))?;
+                answered(client, &std::mem::take(&mut batch))?;
                 let dumped = client.pipeline(&[cmd!["DUMP", from]])?.pop();
                 // A server closes a connection that sends it a longer argument.
                 if let Some(Reply::Bulk(Some(payload))) = dumped.filter(is_short) {
@@ -159,8 +213,22 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
             _ => batch.extend(Generator::commands(unit)),
         }
     }
-    client.pipeline(&batch)?;
-    Ok(())
+    answered(client, &batch)
+}
+
+/// Sends commands, of which each is answered; an error tells of those that were not.
+fn answered(client: &mut Client, commands: &[Command]) -> io::Result<()> {
+    // What a server answered before it died is there to be read.
+    let sent = client.send(commands);
+    for at in 0..commands.len() {
+        client.reply().map_err(|error| unanswered(&error, &commands[at..]))?;
+    }
+    sent
+}
+
+fn unanswered(error: &io::Error, commands: &[Command]) -> io::Error {
+    let lines: String = commands.iter().take(UNANSWERED_SHOWN).map(|one| format!("\n    {}", show(one))).collect();
+    io::Error::other(format!("{error}; the last {} commands were not answered, they begin with{lines}", commands.len()))
 }
 
 fn is_short(reply: &Reply) -> bool {
@@ -168,27 +236,35 @@ fn is_short(reply: &Reply) -> bool {
 }
 
 impl Episode<'_> {
-    pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Divergence>> {
+    pub fn run(&self, tally: &mut Tally) -> io::Result<Option<Failure>> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
         let (settings, negative_zero) = settings::choose(&mut rng);
         let mut run = Run::start(self.binary, &settings)?;
-        let field_expiry = run.has_field_expiry()?;
         let only = filtered::choose(&mut rng);
-        let mut generator = Generator::new(self.seed, Abilities { field_expiry, negative_zero });
-        let units: Vec<Unit> = (0..self.ops).map(|_| generator.unit()).collect();
-        let outcome = self.program(&mut rng, &mut run, &units, &only, tally);
-        let (bad, sent) = match outcome {
-            Ok(outcome) => outcome,
-            // A server may have bugs of its own.
-            Err(_) if run.server.is_gone() => {
-                tally.crashes += 1;
-                let (name, seed, log) = (&self.binary.name, self.seed, run.server.last_words());
-                println!("verify: {name} crashed, --seed {seed} --ops {}; its log ends{log}", self.ops);
-                return Ok(None);
+        let mut generator = Generator::new(self.seed, run.abilities(negative_zero)?);
+        let units = (0..self.ops).map(|_| generator.unit()).collect();
+        self.attempt(&mut rng, &mut run, Program { settings, only, units }, tally)
+    }
+
+    pub fn attempt(
+        &self,
+        rng: &mut Rng,
+        run: &mut Run,
+        mut program: Program,
+        tally: &mut Tally,
+    ) -> io::Result<Option<Failure>> {
+        let (what, report) = match self.program(rng, run, &program.units, &program.only, tally) {
+            Ok((None, _)) => return Ok(None),
+            Ok((Some(report), sent)) => {
+                program.units.truncate(sent);
+                (What::Divergence, report)
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let Some(end) = run.server.end() else { return Err(error) };
+                (What::Crash, format!("  {end}: {error}\n  its log{}", last_words(&run.server.log())))
+            }
         };
-        Ok(bad.map(|report| Divergence { report, settings, only, units: units.into_iter().take(sent).collect() }))
+        Ok(Some(Failure { what, report, program }))
     }
 
     fn attach(&self, rng: &mut Rng, run: &Run, only: &Only) -> io::Result<Attached> {

@@ -1,14 +1,12 @@
-//! Makes a diverging program short: takes pieces out for as long as it still diverges.
+//! Makes a program short that diverges or that the server dies of: takes pieces out for as long as it still does.
 
 use crate::attach::Attached;
-use crate::episode::{Divergence, Run};
+use crate::episode::{Failure, Program, Run, What};
 use crate::generate::{Generator, Unit};
 use crate::history::show;
-use crate::settings::Setting;
 use crate::wrong::Wrong;
 use std::io;
 use std::time::{Duration, Instant};
-use vdr_core::only::Only;
 use vdr_testkit::Binary;
 
 /// How long to look for a shorter program.
@@ -25,39 +23,40 @@ enum Attach {
 
 struct Shrinker<'a> {
     binary: &'a Binary,
-    settings: &'a [Setting],
-    only: &'a Only,
+    what: What,
+    program: &'a Program,
     attach: Attach,
     wrong: Option<&'a Wrong>,
     start: Instant,
 }
 
-/// The shortest program that was found, for people; says so when the divergence does not come again.
-pub fn shrink(binary: &Binary, divergence: Divergence, wrong: Option<&Wrong>) -> String {
-    let Divergence { settings, only, mut units, .. } = divergence;
-    let shrinkers = [Attach::Before, Attach::After].map(|attach| Shrinker {
-        binary,
-        settings: &settings,
-        only: &only,
-        attach,
-        wrong,
-        start: Instant::now(),
-    });
-    let Some(shrinker) = shrinkers.iter().find(|shrinker| shrinker.diverges(&units)) else {
-        return "  the program alone does not diverge again: it takes a cut, an eviction or a time at the right moment"
-            .to_owned();
+/// The shortest program that was found, for people; says so when it does not happen again.
+pub fn shrink(binary: &Binary, failure: Failure, wrong: Option<&Wrong>) -> String {
+    let Failure { what, program, .. } = failure;
+    let ways = match what {
+        What::Divergence => [(Attach::Before, "as a stream"), (Attach::After, "as a snapshot file")],
+        What::Crash => [(Attach::After, "without a replica"), (Attach::Before, "with a replica")],
     };
+    let shrinkers = ways
+        .map(|(attach, how)| (Shrinker { binary, what, program: &program, attach, wrong, start: Instant::now() }, how));
+    let Some((shrinker, how)) = shrinkers.iter().find(|(shrinker, _)| shrinker.fails(&program.units)) else {
+        let again = match what {
+            What::Divergence => "diverge",
+            What::Crash => "crash the server",
+        };
+        return format!(
+            "  the program alone does not {again} again: it takes a cut, an eviction or a time at the right moment"
+        );
+    };
+    let mut units = program.units.clone();
     shrinker.cut(&mut units);
     let parts: Vec<Unit> = units.iter().flat_map(parts).collect();
-    if parts.len() > units.len() && shrinker.diverges(&parts) {
+    if parts.len() > units.len() && shrinker.fails(&parts) {
         units = parts;
         shrinker.cut(&mut units);
     }
-    let how = match shrinker.attach {
-        Attach::Before => "as a stream",
-        Attach::After => "as a snapshot file",
-    };
-    let settings: String = settings.iter().map(|(name, value)| format!("\n  CONFIG SET {name} {value}")).collect();
+    let settings: String =
+        program.settings.iter().map(|(name, value)| format!("\n  CONFIG SET {name} {value}")).collect();
     let lines: String = units.iter().take(40).map(line).collect();
     format!("  {} units are enough, {how}:{settings}{lines}", units.len())
 }
@@ -87,7 +86,7 @@ impl Shrinker<'_> {
             while at < units.len() && self.start.elapsed() < PATIENCE {
                 let mut shorter = units.clone();
                 shorter.drain(at..(at + piece).min(units.len()));
-                if self.diverges(&shorter) {
+                if self.fails(&shorter) {
                     *units = shorter;
                 } else {
                     at += piece;
@@ -97,16 +96,20 @@ impl Shrinker<'_> {
         }
     }
 
-    fn diverges(&self, units: &[Unit]) -> bool {
-        self.run(units).unwrap_or(false)
+    fn fails(&self, units: &[Unit]) -> bool {
+        let Ok(mut run) = Run::start(self.binary, &self.program.settings) else { return false };
+        let diverged = self.diverges(&mut run, units);
+        match self.what {
+            What::Divergence => diverged.unwrap_or(false),
+            What::Crash => diverged.is_err() && run.server.end().is_some(),
+        }
     }
 
-    fn run(&self, units: &[Unit]) -> io::Result<bool> {
-        let mut run = Run::start(self.binary, self.settings)?;
+    fn diverges(&self, run: &mut Run, units: &[Unit]) -> io::Result<bool> {
         if let Attach::After = self.attach {
             run.send(units)?;
         }
-        let mut attached = Attached::new(run.server.port, true, self.only, self.wrong.cloned())?;
+        let mut attached = Attached::new(run.server.port, true, &self.program.only, self.wrong.cloned())?;
         while attached.shared.live.snapshot().is_none() {
             std::thread::sleep(Duration::from_millis(5));
             attached.ensure_link()?;

@@ -1,8 +1,11 @@
 //! The machine itself on trial: a wrong command in the mirror must be found, named, and made short.
 
-use crate::episode::{Episode, Tally};
+use crate::cmd;
+use crate::episode::{Episode, Program, Run, Tally, What};
+use crate::generate::Unit;
 use crate::shrink::shrink;
 use crate::wrong::Wrong;
+use fastrand::Rng;
 use std::time::Instant;
 use vdr_testkit::binaries;
 
@@ -18,10 +21,11 @@ fn must_find(wrong: &str, command: &str, parts: &[&str], units_max: usize) {
     let mut seen = String::from("nothing");
     for seed in 7..27 {
         let episode = Episode { binary, seed, ops: 600, wrong: Some(&wrong) };
-        let Some(divergence) = episode.run(&mut tally).unwrap() else { continue };
-        let report = divergence.report.clone();
+        let Some(failure) = episode.run(&mut tally).unwrap() else { continue };
+        let report = failure.report.clone();
+        assert_eq!(failure.what, What::Divergence, "{report}");
         let shown = parts.iter().chain([&command]).all(|part| report.contains(part));
-        let short = shrink(binary, divergence, Some(&wrong));
+        let short = shrink(binary, failure, Some(&wrong));
         if shown && units(&short).is_some_and(|units| units <= units_max) && short.contains(command) {
             return;
         }
@@ -55,7 +59,28 @@ fn a_mirror_without_fault_is_equal() {
     let all = binaries();
     let binary = all.first().expect("no server found: install redis-server, or run `make servers`");
     let mut tally = Tally::default();
-    let divergence = Episode { binary, seed: 7, ops: 600, wrong: None }.run(&mut tally).unwrap();
-    assert!(divergence.is_none(), "{}", divergence.unwrap().report);
+    let failure = Episode { binary, seed: 7, ops: 600, wrong: None }.run(&mut tally).unwrap();
+    assert!(failure.is_none(), "{}", failure.unwrap().report);
     assert!(tally.commands > 0 && tally.checks > 0 && tally.full_syncs > 0, "{tally}");
+}
+
+/// Each kind of server tells of its end in its own way.
+#[test]
+fn a_server_that_dies_is_told_with_what_it_died_of_and_counts() {
+    for binary in &binaries() {
+        let sent = [cmd!["SET", "a", "1"], cmd!["DEBUG", "SEGFAULT"], cmd!["SET", "b", "2"]];
+        let program = Program { settings: vec![], only: Default::default(), units: sent.map(Unit::One).into() };
+        let episode = Episode { binary, seed: 7, ops: 3, wrong: None };
+        let (mut tally, mut run) = (Tally::default(), Run::start(binary, &program.settings).unwrap());
+        let failure = episode.attempt(&mut Rng::with_seed(7), &mut run, program, &mut tally).unwrap().unwrap();
+        let (what, report) = (failure.what, failure.report.clone());
+        assert_eq!(what, What::Crash, "{report}");
+        for part in ["signal: 11", "not answered", "\n    DEBUG SEGFAULT", "BUG REPORT START", "in debugCommand"] {
+            assert!(report.contains(part), "{} lacks {part}: {report}", binary.name);
+        }
+        let short = shrink(binary, failure, None);
+        assert_eq!(short, "  1 units are enough, without a replica:\n  DEBUG SEGFAULT");
+        tally.count(what);
+        assert_eq!(tally.failures(), 1);
+    }
 }

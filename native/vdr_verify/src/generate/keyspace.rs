@@ -8,6 +8,9 @@ use vdr_testkit::Command;
 const LIBRARY: &str = "#!lua name=verify\nredis.register_function('put', function(keys, args) \
                        redis.call('SET', keys[1], args[1]) return redis.call('EXPIRE', keys[1], 5000) end)";
 
+/// `FCALL put 1 key value`, whole.
+pub(super) const CALL_WORDS: usize = 5;
+
 impl Generator {
     pub(super) fn keyspace_command(&mut self) -> Command {
         let kind = self.kind();

@@ -10,6 +10,9 @@
 //! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
 //! fails after it has added some, and is not sent). CONTRIBUTING.md tells of each. Nor is
 //! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so.
+//!
+//! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
+//! which a Redis 8.0 dies in the next FUNCTION FLUSH.
 
 mod collections;
 mod hostile;
@@ -81,6 +84,8 @@ pub struct Abilities {
     pub field_expiry: bool,
     /// Whether a score may be -0, or become it.
     pub negative_zero: bool,
+    /// Whether a function may hand a missing key or argument on: see the module.
+    pub missing_arguments: bool,
 }
 
 /// How many databases a server of ours has.
@@ -91,6 +96,12 @@ fn breaks_hll(command: &Command) -> bool {
     let partial = ["setbit", "bitfield", "setrange", "append"].iter();
     let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Whether a function finds no key or no argument to hand on: see the module.
+fn misses_arguments(command: &Command) -> bool {
+    let calls = command[0].eq_ignore_ascii_case(b"fcall");
+    calls && (command.len() < keyspace::CALL_WORDS || command[2] == b"0")
 }
 
 impl Generator {
@@ -155,7 +166,7 @@ impl Generator {
         loop {
             let command = self.sound_command();
             let command = if self.chance(12) { self.spoiled(command) } else { command };
-            if !breaks_hll(&command) {
+            if !breaks_hll(&command) && (self.abilities.missing_arguments || !misses_arguments(&command)) {
                 return command;
             }
         }
@@ -254,4 +265,23 @@ macro_rules! cmd {
     ($($part:expr),+ $(,)?) => {
         vec![$(<[u8]>::to_vec(::std::convert::AsRef::<[u8]>::as_ref(&$part))),+]
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_gets_its_key_and_argument_misses_nothing() {
+        for (words, misses) in [
+            (&["FCALL", "put", "1", "k", "v"][..], false),
+            (&["FCALL", "put", "1", "1", "k", "v"], false),
+            (&["FCALL", "put", "1", "k"], true),
+            (&["fcall", "put", "0", "k", "v"], true),
+            (&["FCALL"], true),
+            (&["GET", "k"], false),
+        ] {
+            assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
+        }
+    }
 }

@@ -14,13 +14,17 @@ defmodule Vdr.Bench.Cpu do
   def run do
     Paint.title("CPU per applied command, against a real replica of the same primary")
     {server, redis} = Measure.filled_server()
+    # Every key that `redis-benchmark` may draw: to make new ones is a figure of its own.
+    for numbers <- Enum.chunk_every(0..(Measure.count() - 1), 2_000),
+        do: Redix.pipeline!(redis, for(n <- numbers, do: ["SET", "user:#{padded(n)}", Measure.value(1)]))
+
     {replica, their_redis} = Measure.replica_of(server)
     Measure.mirror(server, :bench)
     pid = Server.info(replica).pid
 
     figures =
       for {name, write} <- writes(server) do
-        # Once to make the keys.
+        # Once to make the keys, as far as they are drawn.
         write.()
         Measure.caught_up(redis, their_redis)
         told(name, for(_ <- 1..@turns, do: turn(write, pid, fn -> Measure.caught_up(redis, their_redis) end)))
@@ -56,7 +60,15 @@ defmodule Vdr.Bench.Cpu do
            Measure.send_all(server, mix)
            @mixed
          end}
-      ]
+      ] ++ new_keys(server)
+  end
+
+  # The last: there are millions of keys more then.
+  defp new_keys(server) do
+    for tool <- List.wrap(System.find_executable("redis-benchmark")),
+        do:
+          {"SET of new keys",
+           fn -> write(tool, server, 1_000_000_000, [["SET", "new:__rand_int__", Measure.value(1)]]) end}
   end
 
   defp by_tool(server) do
@@ -92,7 +104,8 @@ defmodule Vdr.Bench.Cpu do
   end
 
   # As redis-benchmark writes it.
-  defp drawn(range), do: String.pad_leading(Integer.to_string(:rand.uniform(range) - 1), 12, "0")
+  defp drawn(range), do: padded(:rand.uniform(range) - 1)
+  defp padded(number), do: String.pad_leading(Integer.to_string(number), 12, "0")
 
   defp write(tool, server, range, commands) do
     each = div(@commands, length(commands))

@@ -63,9 +63,10 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "verify: {} commands, {} full syncs, {} digests, {} divergences, {} servers crashed",
-            self.commands, self.full_syncs, self.checks, self.divergences, self.crashes
-        )
+            "verify: {} commands, {} full syncs, {} digests, {} divergences",
+            self.commands, self.full_syncs, self.checks, self.divergences
+        )?;
+        if self.crashes > 0 { write!(f, ", {} servers crashed", self.crashes) } else { Ok(()) }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
 use crate::keyspace::{Entry, Expiry};
 use crate::rdb;
+use crate::value::{Score, Value, ZSet};
 
 const SHAPE: &[Part] = &[Part::Key, Part::Int, Part::Bin, Part::Options];
 
@@ -24,7 +25,15 @@ fn restore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
             return Err(ApplyError::BadArguments);
         }
     }
-    let value = rdb::restore(payload).ok().flatten().ok_or(ApplyError::BadPayload)?;
+    let mut value = rdb::restore(payload).ok().flatten().ok_or(ApplyError::BadPayload)?;
+    if let Value::ZSet(zset) = &mut value
+        && !zset.is_listpack()
+    {
+        // A skiplist that is short enough comes back as a listpack.
+        let members: Vec<(Vec<u8>, Score)> =
+            zset.iter().map(|(member, score)| (member.as_bytes().to_vec(), score)).collect();
+        *zset = ZSet::from_stored(members);
+    }
     let expiry = match ttl {
         0 => Expiry::NEVER,
         at if absolute => Expiry::at(at),
@@ -61,6 +70,20 @@ mod tests {
             assert_eq!(keyspace.view(0, 0).string(b"k").unwrap().unwrap().as_bytes(), b"hello");
             assert_eq!(keyspace.db(0).get(b"k").unwrap().expiry().get(), expiry);
         }
+    }
+
+    /// A skiplist of two, after `SORT ... STORE`. On the server it is a listpack again, where -0 is 0.
+    #[test]
+    fn a_short_skiplist_becomes_a_listpack() {
+        let dumped = b"\x05\x02\x01n\0\0\0\0\0\0\xe0?\x01m\0\0\0\0\0\0\xf0\xbf\n\0\xcdR2\xa27\xf0o9";
+        let mut keyspace = Keyspace::default();
+        run(&mut keyspace, &[b"k", b"0", dumped]).unwrap();
+        let Some(Value::ZSet(mut zset)) = keyspace.db_mut(0).take(b"k").map(|entry| entry.value) else {
+            panic!("a sorted set")
+        };
+        assert!(zset.is_listpack());
+        zset.insert(b"o", Score::new(-0.0).unwrap());
+        assert_eq!(zset.score(b"o").unwrap().get().to_bits(), 0);
     }
 
     #[test]

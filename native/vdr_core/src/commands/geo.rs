@@ -96,8 +96,12 @@ fn geosearchstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     }
     let area = match (center, covered, polygon) {
         (Some(center), Some((shape, unit_m)), None) => center.map(|center| Area { center, shape, unit_m }),
-        // Around a pole the centre may lie outside of the map, and what the server then finds is not defined.
-        (None, None, Some(corners)) => Some(Area::polygon(corners).ok_or(ApplyError::OutOfRange)?),
+        // Around a pole the centre may lie outside of the map, and what the server then finds is not defined: but in nothing it finds
+        // nothing.
+        (None, None, Some(corners)) => match Area::polygon(corners) {
+            None if source.is_some() => return Err(ApplyError::OutOfRange),
+            area => area,
+        },
         _ => return Err(ApplyError::BadArguments),
     };
     options.store_found(apply, &source, area)
@@ -344,6 +348,13 @@ mod tests {
         assert_eq!(touched("georadius count 1 2 3 m count 5 any asc store to"), ["to"]);
         assert_eq!(touched("georadiusbymember k store 3 m store first storedist last"), ["last"]);
         assert!(touched("georadius k 1 2 3 m").is_empty());
+    }
+
+    #[test]
+    fn around_a_pole_nothing_is_found_in_nothing() {
+        let mut mirror = Mirror::after(&["geoadd d 15 37 m"]);
+        assert_eq!(mirror.attempt("geosearchstore d none bypolygon 3 0 85 120 85 -120 85"), Ok(()));
+        assert_eq!(mirror.ask("exists d"), "false");
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn nibbled(framing: &[&[u8]]) {
     let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".into(), port });
     config.ack_interval = Duration::from_millis(20);
     // Shorter than the whole takes: silence while there is no room is our own doing.
-    config.timeouts.read = Duration::from_millis(100);
+    config.timeouts.read = Duration::from_millis(250);
     let (seen, (end, ends)) = (Arc::new(Mutex::new(Seen::default())), channel());
     let sink = Nibbler { seen: seen.clone(), full_until: None };
     let started = Instant::now();
@@ -155,7 +155,7 @@ fn nibbled(framing: &[&[u8]]) {
     let seen = seen.lock().unwrap();
     assert_eq!((seen.file.as_slice(), seen.stream.as_slice()), (FILE, STREAM));
     assert!(seen.bites >= (FILE.len() + STREAM.len()) / BITE);
-    assert!(started.elapsed() > Duration::from_millis(200), "the bites did not wait for room");
+    assert!(started.elapsed() > Duration::from_millis(300), "the bites did not wait for room");
     assert!(acks > 2, "only {acks} acknowledgements while there was no room");
 }
 

@@ -193,7 +193,12 @@ impl Generator {
         match self.rng.u32(0..2) {
             _ if polygon => {
                 command.extend(cmd!["BYPOLYGON", "4"]);
-                (0..4).for_each(|_| command.extend(cmd![self.longitude(), self.latitude()]));
+                // Around a pole nothing defines what the server finds.
+                let west = self.rng.f64() * 240.0 - 180.0;
+                for _ in 0..4 {
+                    let (east, north) = (self.rng.f64() * 120.0, self.rng.f64() * 150.0 - 75.0);
+                    command.extend(cmd![format!("{:.6}", west + east), format!("{north:.6}")]);
+                }
             }
             0 => command.extend(cmd!["FROMLONLAT", self.longitude(), self.latitude()]),
             _ => command.extend(cmd!["FROMMEMBER", self.word()]),

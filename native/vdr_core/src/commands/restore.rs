@@ -3,7 +3,7 @@
 use super::{Apply, ApplyError, Part, Touches, Words, Write, Written};
 use crate::keyspace::{Entry, Expiry};
 use crate::rdb;
-use crate::value::{Score, Value, ZSet};
+use crate::value::Value;
 
 const SHAPE: &[Part] = &[Part::Key, Part::Int, Part::Bin, Part::Options];
 
@@ -26,13 +26,8 @@ fn restore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
         }
     }
     let mut value = rdb::restore(payload).ok().flatten().ok_or(ApplyError::BadPayload)?;
-    if let Value::ZSet(zset) = &mut value
-        && !zset.is_listpack()
-    {
-        // A skiplist that is short enough comes back as a listpack.
-        let members: Vec<(Vec<u8>, Score)> =
-            zset.iter().map(|(member, score)| (member.as_bytes().to_vec(), score)).collect();
-        *zset = ZSet::from_stored(members);
+    if let Value::ZSet(zset) = &mut value {
+        zset.settle();
     }
     let expiry = match ttl {
         0 => Expiry::NEVER,
@@ -48,6 +43,7 @@ mod tests {
     use super::*;
     use crate::commands::Rules;
     use crate::keyspace::Keyspace;
+    use crate::value::Score;
 
     /// `SET k hello`, `DUMP k` on Redis 7.0.
     const HELLO: &[u8] = b"\x00\x05hello\n\x00cr\xdfve4 \n";

@@ -1,4 +1,39 @@
-//! An iterator over either of two forms of a value.
+//! The two forms of an aggregate, and an iterator over either.
+
+use super::pack::Pack;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub enum Repr<L> {
+    Small(Pack),
+    /// Any number of elements, since what shrinks may grow again.
+    Large(Arc<L>),
+}
+
+impl<L> Default for Repr<L> {
+    fn default() -> Self {
+        Repr::Small(Pack::default())
+    }
+}
+
+impl<L> Repr<L> {
+    /// The one allocation of a small one.
+    pub fn pack(&self) -> Option<&Pack> {
+        match self {
+            Repr::Small(pack) => Some(pack),
+            Repr::Large(_) => None,
+        }
+    }
+
+    /// Whether both are the very same in memory, large ones also where `inside` says so.
+    pub fn same(&self, other: &Self, inside: impl FnOnce(&L, &L) -> bool) -> bool {
+        match (self, other) {
+            (Repr::Small(a), Repr::Small(b)) => a.same(b),
+            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b) || inside(a, b),
+            _ => false,
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub enum Either<S, L> {

@@ -7,7 +7,7 @@
 //! ```
 
 use super::StringRef;
-use super::either::Either;
+use super::either::{self, Either};
 use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::keyspace::Expiry;
@@ -21,15 +21,10 @@ pub struct Field<'s> {
     pub expiry: Expiry,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Hash(Repr);
 
-#[derive(Clone, Debug)]
-enum Repr {
-    Small(Pack),
-    /// Any number, since what shrinks may grow again.
-    Large(Arc<Large>),
-}
+type Repr = either::Repr<Large>;
 
 #[derive(Clone, Debug, Default)]
 struct Large {
@@ -47,12 +42,6 @@ struct Kept {
 impl Kept {
     fn field(&self) -> Field<'_> {
         Field { value: StringRef::Shared(&self.value), expiry: self.expiry }
-    }
-}
-
-impl Default for Hash {
-    fn default() -> Self {
-        Hash(Repr::Small(Pack::default()))
     }
 }
 
@@ -276,19 +265,12 @@ impl Hash {
     }
 
     pub fn same(&self, other: &Hash) -> bool {
-        match (&self.0, &other.0) {
-            (Repr::Small(a), Repr::Small(b)) => a.same(b),
-            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b) || a.fields.same(&b.fields),
-            _ => false,
-        }
+        self.0.same(&other.0, |a, b| a.fields.same(&b.fields))
     }
 
     /// The one allocation of a small hash.
     pub fn pack(&self) -> Option<&Pack> {
-        match &self.0 {
-            Repr::Small(pack) => Some(pack),
-            Repr::Large(_) => None,
-        }
+        self.0.pack()
     }
 }
 

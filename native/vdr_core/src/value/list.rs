@@ -13,6 +13,7 @@
 //! Front and back stand aside, since queues are changed there: a change copies no more than a chunk of what snapshots share.
 
 use super::StringRef;
+use super::either;
 use super::pack::{self, Gather, PACK_BYTES_MAX, Pack, allocated};
 use crate::blob::Blob;
 use im::OrdMap;
@@ -27,14 +28,10 @@ const CHUNK_BYTES_MIN: usize = CHUNK_BYTES_MAX / 4;
 /// How many elements are taken out one by one, rather than by building what stays anew.
 const SINGLE_MAX: usize = 8;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct List(Repr);
 
-#[derive(Clone, Debug)]
-enum Repr {
-    Small(Pack),
-    Large(Arc<Large>),
-}
+type Repr = either::Repr<Large>;
 
 #[derive(Clone, Debug, Default)]
 struct Large {
@@ -110,12 +107,6 @@ enum Place {
     Back(usize),
 }
 
-impl Default for List {
-    fn default() -> Self {
-        List(Repr::Small(Pack::default()))
-    }
-}
-
 impl List {
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -157,7 +148,7 @@ impl List {
 
     /// Whether all elements are in one allocation.
     pub fn is_small(&self) -> bool {
-        matches!(self.0, Repr::Small(_))
+        self.0.pack().is_some()
     }
 
     /// Overwrites an element; `false` when there is none at `index`.
@@ -281,11 +272,7 @@ impl List {
     }
 
     pub fn same(&self, other: &List) -> bool {
-        match (&self.0, &other.0) {
-            (Repr::Small(a), Repr::Small(b)) => a.same(b),
-            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
+        self.0.same(&other.0, |_, _| false)
     }
 }
 

@@ -1,27 +1,16 @@
 //! Sets: members in byte order, so that cursors over them are stable. The members of a small one are a [`Pack`].
 
 use super::StringRef;
-use super::either::Either;
+use super::either::{self, Either};
 use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::tree::{Bytes, Tree};
 use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Set(Repr);
 
-#[derive(Clone, Debug)]
-enum Repr {
-    Small(Pack),
-    /// Any number, since what shrinks may grow again.
-    Large(Arc<Tree<Blob, ()>>),
-}
-
-impl Default for Set {
-    fn default() -> Self {
-        Set(Repr::Small(Pack::default()))
-    }
-}
+type Repr = either::Repr<Tree<Blob, ()>>;
 
 fn find(pack: &Pack, member: &[u8]) -> Result<usize, usize> {
     pack.search(|entry| entry.cmp(member))
@@ -111,19 +100,12 @@ impl Set {
     }
 
     pub fn same(&self, other: &Set) -> bool {
-        match (&self.0, &other.0) {
-            (Repr::Small(a), Repr::Small(b)) => a.same(b),
-            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b) || a.same(b),
-            _ => false,
-        }
+        self.0.same(&other.0, Tree::same)
     }
 
     /// The one allocation of a small set.
     pub fn pack(&self) -> Option<&Pack> {
-        match &self.0 {
-            Repr::Small(pack) => Some(pack),
-            Repr::Large(_) => None,
-        }
+        self.0.pack()
     }
 }
 

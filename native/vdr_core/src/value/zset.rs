@@ -1,7 +1,7 @@
 //! Sorted sets: members by name, and the same members by (score, name). A small one is a [`Pack`] in the latter order.
 
 use super::StringRef;
-use super::either::Either;
+use super::either::{self, Either};
 use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::tree::key::{self, Head};
@@ -53,17 +53,13 @@ fn fits_listpack(entries: usize, member: &[u8]) -> bool {
     entries <= LISTPACK_MAX_ENTRIES && member.len() <= LISTPACK_MAX_MEMBER_BYTES
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ZSet(Repr);
 
 /// A listpack on the server stores -0 as 0; a skiplist keeps it. Followed so that a score's sign is the server's.
-#[derive(Clone, Debug)]
-enum Repr {
-    /// A listpack: each member behind the eight bytes of its score, in (score, member) order.
-    Small(Pack),
-    /// Any number, since what shrinks may grow again.
-    Large(Arc<Large>),
-}
+///
+/// A small one is a listpack: each member behind the eight bytes of its score, in (score, member) order.
+type Repr = either::Repr<Large>;
 
 #[derive(Clone, Debug)]
 struct Large {
@@ -71,12 +67,6 @@ struct Large {
     order: Tree<Place, ()>,
     /// On the server: its listpacks may be longer than our packs.
     listpack: bool,
-}
-
-impl Default for ZSet {
-    fn default() -> Self {
-        ZSet(Repr::Small(Pack::default()))
-    }
 }
 
 const SCORE: usize = size_of::<f64>();
@@ -190,6 +180,13 @@ impl ZSet {
         }
     }
 
+    /// The server has made it anew: of a short skiplist it makes a listpack.
+    pub fn settle(&mut self) {
+        if !self.is_listpack() && self.len() <= LISTPACK_MAX_ENTRIES {
+            *self = Self::from_stored(self.iter().map(|(member, score)| (member.to_blob(), score)).collect());
+        }
+    }
+
     /// Whether the server would hold it as a listpack, as far as can be known.
     pub fn is_listpack(&self) -> bool {
         match &self.0 {
@@ -214,11 +211,7 @@ impl ZSet {
     }
 
     pub fn same(&self, other: &ZSet) -> bool {
-        match (&self.0, &other.0) {
-            (Repr::Small(a), Repr::Small(b)) => a.same(b),
-            (Repr::Large(a), Repr::Large(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
+        self.0.same(&other.0, |_, _| false)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -344,10 +337,7 @@ impl ZSet {
 
     /// The one allocation of a small sorted set.
     pub fn pack(&self) -> Option<&Pack> {
-        match &self.0 {
-            Repr::Small(pack) => Some(pack),
-            Repr::Large(_) => None,
-        }
+        self.0.pack()
     }
 }
 

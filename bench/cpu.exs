@@ -15,8 +15,7 @@ defmodule Vdr.Bench.Cpu do
     Paint.title("CPU per applied command, against a real replica of the same primary")
     {server, redis} = Measure.filled_server()
     # Every key that `redis-benchmark` may draw: to make new ones is a figure of its own.
-    for numbers <- Enum.chunk_every(0..(Measure.count() - 1), 2_000),
-        do: Redix.pipeline!(redis, for(n <- numbers, do: ["SET", "user:#{padded(n)}", Measure.value(1)]))
+    Measure.fill(redis, Measure.count(), fn _ -> Measure.value(1) end, &"user:#{padded(&1)}")
 
     {replica, their_redis} = Measure.replica_of(server)
     Measure.mirror(server, :bench)
@@ -51,44 +50,37 @@ defmodule Vdr.Bench.Cpu do
 
   # What is to be measured: a name, and what writes so many commands, answering how many.
   defp writes(server) do
-    mix = for _ <- 1..div(@mixed, @batch), do: IO.iodata_to_binary(for _ <- 1..@batch, do: Redix.pack(mixed()))
+    batches = for _ <- 1..div(@mixed, @batch), do: IO.iodata_to_binary(for _ <- 1..@batch, do: Redix.pack(mixed()))
 
-    by_tool(server) ++
-      [
-        {"a mix",
-         fn ->
-           Measure.send_all(server, mix)
-           @mixed
-         end}
-      ] ++ new_keys(server)
-  end
+    mix = fn ->
+      Measure.send_all(server, batches)
+      @mixed
+    end
 
-  # The last: there are millions of keys more then.
-  defp new_keys(server) do
-    for tool <- List.wrap(System.find_executable("redis-benchmark")),
-        do:
-          {"SET of new keys",
-           fn -> write(tool, server, 1_000_000_000, [["SET", "new:__rand_int__", Measure.value(1)]]) end}
-  end
-
-  defp by_tool(server) do
     case System.find_executable("redis-benchmark") do
       nil ->
         Paint.note("no redis-benchmark on this machine: CPU per command is measured of a mix only")
-        []
+        [{"a mix", mix}]
 
       tool ->
-        for {name, range, commands} <- [
-              {"SET on 1M keys", 1_000_000, [["SET", "user:__rand_int__", Measure.value(1)]]},
-              {"HSET on 100k hashes", 100_000, [["HSET", "hash:__rand_int__", "field", "value"]]},
-              {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
-              {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
-              {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
-              {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
-            ],
-            do: {name, fn -> write(tool, server, range, commands) end}
+        by_tool = fn {name, range, commands} -> {name, fn -> write(tool, server, range, commands) end} end
+        # The last makes millions of keys.
+        Enum.map(one_by_one(), by_tool) ++ [{"a mix", mix}, by_tool.(new_keys())]
     end
   end
+
+  defp one_by_one do
+    [
+      {"SET on 1M keys", 1_000_000, [["SET", "user:__rand_int__", Measure.value(1)]]},
+      {"HSET on 100k hashes", 100_000, [["HSET", "hash:__rand_int__", "field", "value"]]},
+      {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
+      {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
+      {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
+      {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
+    ]
+  end
+
+  defp new_keys, do: {"SET of new keys", 1_000_000_000, [["SET", "new:__rand_int__", Measure.value(1)]]}
 
   # In equal parts, on the keys of the others.
   defp mixed do

@@ -68,11 +68,11 @@ defmodule Vdr.Bench.Measure do
   @doc "The million keys."
   def fill(redis), do: fill(redis, @keys, &value/1)
 
-  @doc "So many of the keys, with other values."
-  def fill(redis, count, value) do
+  @doc "So many of the keys, or of others, with other values."
+  def fill(redis, count, value, key \\ &key/1) do
     0..(count - 1)
     |> Stream.chunk_every(2_000)
-    |> Enum.each(fn chunk -> Redix.pipeline!(redis, Enum.map(chunk, &["SET", key(&1), value.(&1)])) end)
+    |> Enum.each(fn chunk -> Redix.pipeline!(redis, Enum.map(chunk, &["SET", key.(&1), value.(&1)])) end)
   end
 
   def member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")

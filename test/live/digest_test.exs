@@ -20,8 +20,12 @@ defmodule Vdr.Live.DigestTest do
   end
 
   live_test "under load a snapshot of an offset has the digest of that offset", %{server: server, redis: redis, id: id} do
-    Writes.seed!("digest under load")
-    writer = Task.async(fn -> server |> Server.connect!() |> write_until_told() end)
+    writer =
+      Task.async(fn ->
+        Writes.seed!("digest under load")
+        server |> Server.connect!() |> write_until_told()
+      end)
+
     Mirror.eventually("five offsets are compared", fn -> under_load(redis, id) end)
     send(writer.pid, :enough)
     Task.await(writer, 60_000)
@@ -121,13 +125,14 @@ defmodule Vdr.Live.DigestTest do
     end
   end
 
+  # With gaps: without them a mirror on a busy machine is always behind, and shows hardly an offset that somebody asked for.
   defp write_until_told(redis) do
-    write(redis, 200)
+    write(redis, 50)
 
     receive do
       :enough -> :ok
     after
-      0 -> write_until_told(redis)
+      :rand.uniform(20) -> write_until_told(redis)
     end
   end
 

@@ -82,6 +82,8 @@ defmodule Vdr.Live.SchedulersTest do
       refute long?(fn -> {:ok, _} = Veidrodelis.read_tx(id, 0, source) end), "a source of #{n}"
     end
 
+    keys = "local all = {} for n = 1, 150 do all[string.rep('k', 100000) .. n] = n end return all"
+    refute long?(fn -> {:ok, _} = Veidrodelis.read_tx(id, 0, keys) end), "a script that answers long keys"
     refute long?(fn -> Veidrodelis.read_tx(id, 0, "while true do end", timeout: 50) end), "a script without an end"
   end
 

@@ -35,6 +35,11 @@ defmodule Vdr.ScriptTest do
       assert run(snapshot, source) == {:ok, [all, all]}
     end
 
+    # Keys that are large themselves.
+    long = fn n -> String.duplicate("k", 100_000) <> to_string(n) end
+    source = "local all = {} for n = 1, 50 do all[string.rep('k', 100000) .. n] = n end return all"
+    assert run(snapshot, source) == {:ok, Map.new(1..50, &{long.(&1), &1})}
+
     assert {:ok, text} = run(snapshot, "return string.rep('x', 8000000)")
     assert text == String.duplicate("x", 8_000_000)
   end

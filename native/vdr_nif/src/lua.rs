@@ -1,6 +1,7 @@
 //! Scripts as NIFs: a quick attempt on the caller's scheduler, and the whole of it on a thread of the pool.
 
 use crate::pool;
+use crate::read::ELEMENTS_MAX;
 use crate::reaper;
 use crate::source::{SourceRef, now_ms};
 use crate::store::Store;
@@ -17,9 +18,6 @@ use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 
 /// More keys and arguments than this are work of their own, and no quick attempt.
 const QUICK_ARGUMENTS_MAX: usize = 100;
-
-/// An answer of more values than this becomes terms on a dirty scheduler, at some 100 ns each.
-const ANSWER_MAX: usize = 1000;
 
 mod atoms {
     rustler::atoms! { dirty, done, long, not_found, not_ready, no_thread, panicked }
@@ -112,9 +110,9 @@ fn lua_attempt<'a>(
     })
 }
 
-/// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, :done}`,
-/// or `{tag, error}` after a panic. Answers `{:ok, ticket}`, with which it
-/// then asks [`lua_answer`], or `{:error, reason}`. `arguments` is `{keys, args}`, those that [`lua_attempt`] has taken.
+/// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, :done}`, or `{tag, error}` after a panic. Answers
+/// `{:ok, ticket}`, with which it then asks [`lua_answer`], or `{:error, reason}`. `arguments` is `{keys, args}`, those that
+/// [`lua_attempt`] has taken.
 #[rustler::nif]
 fn lua_start<'a>(
     env: Env<'a>,
@@ -168,7 +166,7 @@ fn run(terms: Term<'_>, subject: Subject, limits: (u64, usize)) -> Answer {
 fn lua_answer(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
     let mut answer = ticket.0.answer.lock();
     match &*answer {
-        Some(Answer::Script(Ok(value))) if !fits(value, &mut { ANSWER_MAX }) => atoms::dirty().to_term(env),
+        Some(Answer::Script(Ok(value))) if !fits(value, &mut { ELEMENTS_MAX }) => atoms::dirty().to_term(env),
         _ => told(env, answer.take()),
     }
 }
@@ -190,14 +188,21 @@ fn told(env: Env<'_>, answer: Option<Answer>) -> Term<'_> {
 
 /// Whether a value holds no more than `left` values, as one of which each KB of bytes counts.
 fn fits(value: &LuaValue, left: &mut usize) -> bool {
-    let own = if let LuaValue::Bytes(bytes) = value { 1 + bytes.len() / 1024 } else { 1 };
-    let Some(less) = left.checked_sub(own) else { return false };
-    *left = less;
     match value {
-        LuaValue::List(items) => items.iter().all(|item| fits(item, left)),
-        LuaValue::Map(entries) => entries.iter().all(|(_key, value)| fits(value, left)),
-        _ => true,
+        LuaValue::Bytes(bytes) => takes(bytes.len(), left),
+        LuaValue::List(items) => takes(0, left) && items.iter().all(|item| fits(item, left)),
+        LuaValue::Map(entries) => {
+            takes(0, left) && entries.iter().all(|(key, value)| takes(key.len(), left) && fits(value, left))
+        }
+        _ => takes(0, left),
     }
+}
+
+/// Takes one of so many bytes off what is left; `false` when that is not enough.
+fn takes(bytes: usize, left: &mut usize) -> bool {
+    let less = left.checked_sub(1 + bytes / 1024);
+    *left = less.unwrap_or(0);
+    less.is_some()
 }
 
 /// Compiles a source elsewhere; `pid` receives `{tag, {:ok, script}}` or `{tag, {:error, {:lua, kind, message}}}`.

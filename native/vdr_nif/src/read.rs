@@ -15,7 +15,7 @@ use vdr_core::live::Snapshot;
 /// Calls that touch more elements than this leave the normal schedulers, so that they stay well under the millisecond that the BEAM
 /// wants a NIF to take. An element of a range takes some 100 ns, a key with a value of a few KB, both in no cache, up to 2 us, and
 /// more on a slow machine.
-const ELEMENTS_MAX: usize = 200;
+pub const ELEMENTS_MAX: usize = 200;
 
 /// So do calls of which more arguments must be decoded, at some 20 ns each.
 const TERMS_MAX: usize = 4000;

@@ -3,9 +3,9 @@
 //!
 //! `vdr_verify [--seed N] [--ops N] [--seconds N] [--server NAME]... [--wrong NAME=NAME]`
 //!
-//! It ends with `verify: <commands> commands, <syncs> full syncs, <checks> digests, 0 divergences, 0 servers crashed` and exit code 0,
-//! or shows the smallest difference, the seed, and the shortest program that it found, and exits with 1. So it does when a server
-//! crashed, after going on with other programs. `--wrong LPUSH=RPUSH` plants a wrong command in the mirror: to see that it is found.
+//! It ends with `verify: <commands> commands, <syncs> full syncs, <checks> digests, 0 divergences` and exit code 0, or shows the
+//! smallest difference, the seed, and the shortest program that it found, and exits with 1. So it does when a server crashed, after
+//! going on with other programs; the last line then counts those. `--wrong LPUSH=RPUSH` plants a wrong command in the mirror: to see that it is found.
 
 mod attach;
 mod compare;

@@ -332,7 +332,7 @@ defmodule Veidrodelis do
   def unwatch(id, db, key), do: Vdr.Watch.remove(id, db, key)
 
   @doc group: "Strings"
-  @doc "The value at `key`, `nil` when there is none. O(1); values of many bytes are not copied."
+  @doc "The value at `key`, `nil` when there is none. O(1); values of 512 bytes or more are not copied."
   @spec get(source, db, key) :: answer(binary | nil)
   def get(source, db, key), do: Read.call(source, db, :get, [key])
 

@@ -7,7 +7,7 @@ mod diff;
 mod entry;
 
 pub use diff::Change;
-pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
+pub use entry::{Entry, EntryRef, LongRef, PACKED_BYTES_MAX};
 
 use crate::blob::Blob;
 use crate::commands::ReadError;

@@ -9,6 +9,7 @@ use crate::blob::Blob;
 use crate::keyspace::{Db, Keyspace};
 use crate::value::pack::{Pack, allocated};
 use crate::value::{List, Stream, StringRef, ValueRef};
+use vdr_snapmap::Memory;
 
 pub const KEYS_MAX: usize = 20_000;
 pub const ELEMENTS_MAX: usize = 16;
@@ -34,18 +35,22 @@ pub fn estimate(keyspace: &Keyspace) -> u64 {
     keyspace.dbs().map(|(_, db)| database(db)).fold(0, u64::saturating_add)
 }
 
+/// What an allocation takes.
+pub fn taken(memory: Memory) -> usize {
+    memory.at_home.unwrap_or_else(|| allocated(memory.bytes))
+}
+
 fn database(db: &Db) -> u64 {
     sampled(db.len(), KEYS_MAX, |rank| {
         let key = db.keys(rank, rank.saturating_add(1)).next().map(|(key, ())| key)?;
-        let entry =
-            db.get(key).map_or(0, |entry| of_value(entry.value()).saturating_add(allocated(entry.own_bytes()) as u64));
-        Some(entry.saturating_add((KEY_BYTES + heap(key)) as u64))
+        let entry = db.get(key).map_or(0, |entry| of_value(entry.value()).saturating_add(taken(entry.memory()) as u64));
+        Some(entry.saturating_add((KEY_BYTES + key.heap_bytes()) as u64))
     })
 }
 
 fn of_value(value: ValueRef<'_>) -> u64 {
     match value {
-        ValueRef::String(StringRef::Shared(blob)) => heap(blob) as u64,
+        ValueRef::String(StringRef::Shared(blob)) => blob.heap_bytes() as u64,
         ValueRef::String(StringRef::Packed(_)) | ValueRef::Other => 0,
         ValueRef::List(list) => of_list(list),
         ValueRef::Set(set) => {
@@ -82,21 +87,17 @@ fn of_list(list: &List) -> u64 {
 fn beside(string: StringRef<'_>) -> usize {
     match string {
         StringRef::Packed(_) => 0,
-        StringRef::Shared(blob) => heap(blob),
+        StringRef::Shared(blob) => blob.heap_bytes(),
     }
 }
 
 fn of_stream(stream: &Stream) -> u64 {
     let entries = elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
-        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + heap(name) + heap(value);
+        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + name.heap_bytes() + value.heap_bytes();
         stream.at(at).map(|(_, fields)| fields.iter().map(pair).fold(0, usize::saturating_add))
     });
     let pending = stream.groups().map(|(_, group)| group.pending_len()).fold(0, usize::saturating_add);
     entries.saturating_add(pending.saturating_mul(STREAM_PENDING_BYTES) as u64)
-}
-
-fn heap(blob: &Blob) -> usize {
-    allocated(blob.heap_bytes())
 }
 
 fn elements(len: usize, each: usize, heap: impl Fn(usize) -> Option<usize>) -> u64 {

@@ -134,6 +134,7 @@ impl IntoLua for ToLua<'_, '_> {
             Reply::Int(int) => Ok(Value::Integer(int)),
             Reply::Float(float) => Ok(Value::Number(float)),
             Reply::Blob(blob) => lua.create_string(blob).map(Value::String),
+            Reply::Long(long) => lua.create_string(long.as_bytes()).map(Value::String),
             Reply::Slice(bytes) => lua.create_string(bytes).map(Value::String),
             Reply::Bytes(bytes) => lua.create_string(bytes).map(Value::String),
             Reply::Word(word) => lua.create_string(word).map(Value::String),

@@ -6,6 +6,7 @@
 mod digest;
 mod file;
 mod handler;
+mod home;
 mod instance;
 mod link;
 mod lua;
@@ -27,5 +28,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 rustler::init!("Elixir.Vdr.Native", load = load);
 
 fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
-    read::index_rows(env)
+    home::open(env) && read::index_rows(env)
 }

@@ -1,13 +1,17 @@
 //! Where large things go to be freed: a thread of our own, so that no scheduler of the BEAM walks millions of nodes.
 
+use crate::home;
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
 /// How long the reaper waits before it frees something. A quick read on a scheduler that is still at it has let go by
 /// then, so that the last one to hold a snapshot is the reaper.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// How often what is kept to be used again is given up.
+const TICK: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -32,8 +36,19 @@ pub fn bury<T: Send + 'static>(remains: T) {
 }
 
 fn work(jobs: &Receiver<(Instant, Job)>) {
-    for (since, job) in jobs {
-        sleep(GRACE.saturating_sub(since.elapsed()));
-        job();
+    let mut ticked = Instant::now();
+    loop {
+        match jobs.recv_timeout(TICK) {
+            Ok((since, job)) => {
+                sleep(GRACE.saturating_sub(since.elapsed()));
+                job();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if ticked.elapsed() >= TICK {
+            home::give_up_spare();
+            ticked = Instant::now();
+        }
     }
 }

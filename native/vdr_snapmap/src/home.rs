@@ -94,6 +94,7 @@ pub(crate) mod testing {
 
     use super::*;
     use std::alloc::{Layout, alloc, dealloc};
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
     pub fn taken(bytes: usize) -> usize {
@@ -102,7 +103,7 @@ pub(crate) mod testing {
 
     thread_local! {
         /// Objects that this thread made and that live, wherever they go.
-        static LIVING: &'static AtomicIsize = Box::leak(Box::new(AtomicIsize::new(0)));
+        static LIVING: Arc<AtomicIsize> = Arc::default();
     }
 
     pub fn living() -> isize {
@@ -114,7 +115,7 @@ pub(crate) mod testing {
     struct Object {
         references: AtomicUsize,
         len: usize,
-        living: &'static AtomicIsize,
+        living: Arc<AtomicIsize>,
     }
 
     fn layout(len: usize) -> Layout {
@@ -122,7 +123,7 @@ pub(crate) mod testing {
     }
 
     fn object_alloc(len: usize) -> *mut u8 {
-        let living = LIVING.with(|living| *living);
+        let living = LIVING.with(Arc::clone);
         living.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the layout is not empty, and has room for an object's head.
         unsafe {
@@ -146,8 +147,9 @@ pub(crate) mod testing {
         unsafe {
             let object = memory.cast::<Object>().sub(1);
             if (*object).references.fetch_sub(1, Ordering::AcqRel) == 1 {
-                (*object).living.fetch_sub(1, Ordering::AcqRel);
-                dealloc(object.cast(), layout((*object).len));
+                let Object { len, living, .. } = object.read();
+                living.fetch_sub(1, Ordering::AcqRel);
+                dealloc(object.cast(), layout(len));
             }
         }
     }

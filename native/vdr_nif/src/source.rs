@@ -56,9 +56,21 @@ impl Source {
             return None;
         }
         let snapshot = store.live().snapshot()?;
-        let answer = read(&snapshot);
+        let answer = self.keeping_order(&snapshot, || read(&snapshot));
         reaper::bury(snapshot);
         Some(answer)
+    }
+
+    /// Reads a snapshot of this source. When that puts its keys in order, they stay so in what is shown from then on.
+    pub fn keeping_order<T>(&self, snapshot: &Arc<Snapshot>, read: impl FnOnce() -> T) -> T {
+        let ordered = snapshot.keyspace.ordered();
+        let answer = read();
+        if let Some(store) = self.store()
+            && snapshot.keyspace.ordered() > ordered
+        {
+            store.live().offer_order(snapshot.clone());
+        }
+        answer
     }
 
     /// Why a read had no answer.

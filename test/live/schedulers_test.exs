@@ -75,7 +75,7 @@ defmodule Vdr.Live.SchedulersTest do
         case how do
           :alone -> apply(Veidrodelis, name, [id, 0 | args])
           :in_a_list -> Veidrodelis.read_tx(id, 0, [List.to_tuple([name | args])])
-          :in_a_script -> Veidrodelis.read_tx(id, 0, "return ts.#{name}(unpack(ARGV))", argv: args)
+          :in_a_script -> Veidrodelis.read_tx(id, 0, "return ts.#{name}(unpack(ARGV))", args: args)
         end
       end
 

@@ -2,10 +2,14 @@ defmodule Vdr.Live.OrderTest do
   # The order of the keys comes to be while writes go on, and is theirs from then on.
   use Vdr.Test.LiveCase, async: true
 
+  @keys 30_000
+  # What a key takes in the order.
+  @order_bytes 29
+
   live_test "keys in order, asked for while writes go on, are the server's", %{server: server, redis: redis, id: id} do
     Writes.seed!("order")
 
-    for chunk <- Enum.chunk_every(1..30_000, 1_000),
+    for chunk <- Enum.chunk_every(1..@keys, 1_000),
         do: Redix.command!(redis, ["MSET" | Enum.flat_map(chunk, &[key(&1), ""])])
 
     writer = Task.async(fn -> server |> Server.connect!() |> write_until_told() end)
@@ -35,6 +39,25 @@ defmodule Vdr.Live.OrderTest do
 
     Mirror.settle(id, redis)
     assert {:ok, ["a", "b" | _]} = Veidrodelis.first(id, 0, 3)
+  end
+
+  for {how, ask} <- [
+        alone: quote(do: &Veidrodelis.first(&1, 0, 1)),
+        list: quote(do: &Veidrodelis.read_tx(&1, 0, [{:keys, "key:1"}])),
+        script: quote(do: &Veidrodelis.read_tx(&1, 0, "return ts.last(1)")),
+        walk: quote(do: &(&1 |> Veidrodelis.stream_keys(0) |> Enum.take(1))),
+        snapshot: quote(do: fn id -> id |> Veidrodelis.snapshot() |> elem(1) |> Veidrodelis.next(0, "key:1", 1) end)
+      ] do
+    test "what asked for it, #{how}, does so once and for all" do
+      server = Server.start!()
+      redis = Server.connect!(server)
+      Redix.command!(redis, ["MSET" | Enum.flat_map(1..@keys, &[key(&1), ""])])
+      id = Mirror.start!(server)
+      %{memory_bytes: without} = Veidrodelis.info(id)
+      unquote(ask).(id)
+      for _ <- 1..2, do: Mirror.settle(id, redis)
+      assert_in_delta Veidrodelis.info(id).memory_bytes, without + @order_bytes * @keys, 10_000
+    end
   end
 
   # What goes on beside it adds keys and deletes them: each walk has keys in order, none twice.

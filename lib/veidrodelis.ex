@@ -26,7 +26,7 @@ defmodule Veidrodelis do
   ## Keys in order
 
   The keys of a database are kept in order from the first call that asks for it: `keys/3`, `first/3`, `last/3`, `next/4`, `prev/4` or
-  `stream_keys/3`, in scripts and on snapshots too. That call is O(n log n), about a second for a million keys; it holds up neither other
+  `stream_keys/3`, in scripts and on snapshots too. That call is O(n log n), some 0.3 s for a million keys; it holds up neither other
   reads nor the stream. From then on such calls are O(log n + what they answer), a new key costs two to three times as much as before, and
   each takes some 30 bytes more.
   """

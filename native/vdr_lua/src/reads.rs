@@ -41,6 +41,9 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
         return Err(mlua::Error::runtime("the call that this function belonged to is over"));
     };
     let view = subject.snapshot.view(subject.db, subject.now_ms);
+    if row.orders_keys(view) {
+        current.leave_quick()?;
+    }
     let elements = row.elements(view, &args);
     if elements > QUICK_ELEMENTS_MAX {
         current.leave_quick()?;

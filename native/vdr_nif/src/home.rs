@@ -3,7 +3,7 @@
 //! A binary that is made of an object counts a reference to it and points into it. An object ends with its last reference,
 //! which may be a binary's, on whatever thread: there is nothing to be done then, so its type has no destructor.
 //!
-//! The only `unsafe` of this crate; how bytes are shared and when they may change is told, and proved, in `vdr_snapmap`: `home`, `item`, `shared`.
+//! How bytes are shared and when they may change is told, and proved, in `vdr_snapmap`: `home`, `item`, `shared`.
 
 #![expect(
     unsafe_code,

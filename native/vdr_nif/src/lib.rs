@@ -3,6 +3,7 @@
 //! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
 //! means is known to [`terms`] alone.
 
+mod allocator;
 mod digest;
 mod file;
 mod handler;
@@ -21,9 +22,6 @@ mod store;
 mod terms;
 mod walk;
 mod watcher;
-
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 

@@ -66,6 +66,30 @@ defmodule Vdr.Live.SchedulersTest do
     assert [] == for({name, args, n} <- calls, long?(fn -> apply(Veidrodelis, name, [id, 0 | args]) end), do: {name, n})
   end
 
+  # Who asks first puts all keys in order.
+  test "the first that needs the order of the keys", %{server: server} do
+    calls = [first: [1], last: [1], next: [key(0), 1], prev: [key(1), 1], keys: ["key:000001"]]
+
+    for {name, args} <- calls, how <- [:alone, :in_a_list, :in_a_script] do
+      call = fn id ->
+        case how do
+          :alone -> apply(Veidrodelis, name, [id, 0 | args])
+          :in_a_list -> Veidrodelis.read_tx(id, 0, [List.to_tuple([name | args])])
+          :in_a_script -> Veidrodelis.read_tx(id, 0, "return ts.#{name}(unpack(ARGV))", args: args)
+        end
+      end
+
+      long? = fn ->
+        id = Mirror.start!(server)
+        held? = held?(fn -> {:ok, [_ | _]} = call.(id) end)
+        :ok = Veidrodelis.stop(id)
+        held?
+      end
+
+      refute Enum.all?(1..@times_other, fn _ -> long?.() end), "#{name} #{how}"
+    end
+  end
+
   test "lists of reads, and scripts", %{id: id} do
     for n <- @sizes do
       operations = for at <- 0..(n - 1), do: {:get, key(at)}

@@ -12,12 +12,11 @@ use vdr_core::live::Snapshot;
 use vdr_core::mirror::{Fault, Loaded, Mirror, Shared};
 use vdr_core::resp;
 
-// Where what is no longer published goes, as in the library.
+// The library's own allocator, and where what is no longer published goes.
+#[path = "../../vdr_nif/src/allocator.rs"]
+mod allocator;
 #[path = "../../vdr_nif/src/reaper.rs"]
 mod reaper;
-
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const ROUNDS: usize = 5;
 const KEYS: u64 = 1_000_000;

@@ -258,6 +258,11 @@ impl Applier {
         self.keyspace.db(self.db).prefetch(keys);
     }
 
+    /// As it is after the last command, visible or not.
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
     /// The selected database.
     pub fn db(&self) -> u32 {
         self.db

@@ -1,15 +1,16 @@
 //! The bytes that a server stores: keys, values, members, fields.
 //!
 //! Most of them are short, so up to [`INLINE`] bytes live in the handle itself; longer ones are shared. A clone never
-//! copies a long value, which is what lets a reader hand it out without copying it either.
+//! copies a long value, and a reader may lend it to whoever counts references at its home, which copies nothing either.
 
+use crate::memory::taken;
 use crate::tree::{Key, key};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Arc;
+use vdr_snapmap::{Loan, SharedBytes};
 
 /// Longest content kept inside the handle.
 pub const INLINE: usize = 22;
@@ -21,7 +22,7 @@ pub struct Blob(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline(u8, [u8; INLINE]),
-    Shared(Arc<[u8]>),
+    Shared(SharedBytes),
 }
 
 impl Blob {
@@ -32,7 +33,7 @@ impl Blob {
                 head.copy_from_slice(bytes);
                 Blob(Repr::Inline(bytes.len() as u8, inline))
             }
-            None => Blob(Repr::Shared(Arc::from(bytes))),
+            None => Blob(Repr::Shared(SharedBytes::new(bytes))),
         }
     }
 
@@ -44,29 +45,32 @@ impl Blob {
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
-            Repr::Shared(bytes) => bytes,
+            Repr::Shared(bytes) => bytes.as_slice(),
         }
     }
 
-    /// The bytes to change in place; copied first when somebody else holds them too.
+    /// The bytes to change in place; copied first when somebody else holds them too, or they were lent.
     pub fn make_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Repr::Inline(len, bytes) => bytes.get_mut(..usize::from(*len)).unwrap_or_default(),
-            Repr::Shared(bytes) => Arc::make_mut(bytes),
+            Repr::Shared(bytes) => bytes.make_mut(),
         }
     }
 
-    /// The shared allocation of a long value: who holds it may read it without a copy.
-    pub fn shared(&self) -> Option<&Arc<[u8]>> {
+    /// A long value as its home may show it without a copy. From then on it never changes.
+    pub fn lend(&self) -> Option<Loan<'_>> {
         match &self.0 {
             Repr::Inline(..) => None,
-            Repr::Shared(bytes) => Some(bytes),
+            Repr::Shared(bytes) => bytes.lend(),
         }
     }
 
-    /// Bytes on the heap beyond the handle, the reference counts included.
+    /// Bytes that it takes of the heap beyond the handle, with all that is around them.
     pub fn heap_bytes(&self) -> usize {
-        self.shared().map_or(0, |bytes| bytes.len() + 16)
+        match &self.0 {
+            Repr::Inline(..) => 0,
+            Repr::Shared(bytes) => taken(bytes.memory()),
+        }
     }
 }
 
@@ -109,7 +113,7 @@ impl From<&str> for Blob {
 
 impl From<Vec<u8>> for Blob {
     fn from(bytes: Vec<u8>) -> Self {
-        if bytes.len() <= INLINE { Blob::new(&bytes) } else { Blob(Repr::Shared(Arc::from(bytes))) }
+        Blob::new(&bytes)
     }
 }
 
@@ -176,7 +180,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len as u8).collect();
             assert_eq!(Blob::new(&bytes).as_bytes(), &bytes[..]);
             assert_eq!(Blob::from(bytes.clone()).as_bytes(), &bytes[..]);
-            assert_eq!(Blob::new(&bytes).shared().is_some(), len > INLINE);
+            assert_eq!(Blob::new(&bytes).heap_bytes() > 0, len > INLINE);
         }
     }
 

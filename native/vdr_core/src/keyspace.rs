@@ -5,16 +5,17 @@
 
 mod diff;
 mod entry;
+mod order;
 
 pub use diff::Change;
-pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
+pub use entry::{Entry, EntryRef, LongRef, PACKED_BYTES_MAX};
 
 use crate::blob::Blob;
 use crate::commands::ReadError;
-use crate::tree::{Bytes, Range, Tree};
+use crate::tree::{Bytes, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use vdr_snapmap::{Map, PayloadMut};
 
 /// An absolute time in Unix milliseconds, or never.
@@ -51,7 +52,8 @@ impl Expiry {
 #[derive(Clone, Default)]
 pub struct Db {
     entries: Map<Value>,
-    order: Tree<Blob, ()>,
+    /// The keys in byte order, from the first time that somebody asks for it: to keep it takes twice the time that a new key takes else.
+    order: OnceLock<Tree<Blob, ()>>,
 }
 
 impl Db {
@@ -111,8 +113,8 @@ impl Db {
     }
 
     fn keep_order(&mut self, key: &[u8], new: bool) -> bool {
-        if new {
-            self.order.insert(Blob::new(key), ());
+        if new && let Some(order) = self.order.get_mut() {
+            order.insert(Blob::new(key), ());
         }
         new
     }
@@ -120,8 +122,8 @@ impl Db {
     /// `true` when the key was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let was_there = self.entries.remove(key);
-        if was_there {
-            self.order.remove(Bytes(key));
+        if was_there && let Some(order) = self.order.get_mut() {
+            order.remove(Bytes(key));
         }
         was_there
     }
@@ -129,47 +131,21 @@ impl Db {
     /// Takes an entry out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let (stamp, taken) = self.entries.take(key)?;
-        self.order.remove(Bytes(key));
+        if let Some(order) = self.order.get_mut() {
+            order.remove(Bytes(key));
+        }
         Some(Entry::taken(stamp, taken))
-    }
-
-    /// Position of a key in byte order, or where it would stand.
-    pub fn rank(&self, key: &[u8]) -> Result<usize, usize> {
-        self.order.find(Bytes(key))
-    }
-
-    /// Keys with ranks `from..to` (clipped), in byte order, those past their time included.
-    pub fn keys(&self, from: usize, to: usize) -> Range<'_, Blob, ()> {
-        self.order.range(from, to)
     }
 
     /// Every entry, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(EntryRef::new)
     }
-}
 
-/// A database on its way in, keys in any order: they are put in order once, at the end.
-#[derive(Default)]
-pub struct DbBuilder {
-    entries: Map<Value>,
-    keys: Vec<Blob>,
-}
-
-impl DbBuilder {
-    /// `false` when the key was there; what comes last counts.
-    pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
-        let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
-        if new {
-            self.keys.push(Blob::new(key));
-        }
-        new
-    }
-
-    pub fn build(self) -> Db {
-        let DbBuilder { entries, mut keys } = self;
-        keys.sort_unstable();
-        Db { entries, order: Tree::from_sorted(keys.into_iter().map(|key| (key, ()))) }
+    /// Keys that another database has and this one has not; where both are versions of one, it costs what changed between them.
+    fn missing<'d>(&'d self, other: &'d Db) -> impl Iterator<Item = &'d [u8]> {
+        let written = other.entries.unshared(&self.entries).map(|item| EntryRef::new(item).key());
+        written.filter(|key| self.get(key).is_none())
     }
 }
 

@@ -4,7 +4,9 @@
 use crate::keyspace::{Keyspace, Now, View};
 use crate::rdb::Server;
 use arc_swap::{ArcSwapOption, Guard};
+use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The whole keyspace at one replication offset. Nothing changes it.
 #[derive(Clone, Default)]
@@ -27,7 +29,13 @@ impl Snapshot {
 #[derive(Default)]
 pub struct Live {
     current: ArcSwapOption<Snapshot>,
+    /// One whose keys a reader has put in order, until the publisher takes the order over.
+    ordered: Mutex<Option<Arc<Snapshot>>>,
+    has_ordered: AtomicBool,
 }
+
+/// How often a reader catches up with the publisher: each time there is less to catch up with.
+const CATCH_UPS: usize = 4;
 
 impl Live {
     pub fn new() -> Self {
@@ -42,6 +50,38 @@ impl Live {
     /// The snapshot to keep.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.current.load_full()
+    }
+
+    /// For the reader that has put the keys of a snapshot in order: from now on the publisher keeps that order. What was written
+    /// meanwhile is made up for here, in the reader's time, all but the last of it.
+    pub fn offer_order(&self, snapshot: Arc<Snapshot>) {
+        // One of several will do.
+        let Some(mut ordered) = self.ordered.try_lock() else { return };
+        let mut latest = snapshot;
+        for _ in 0..CATCH_UPS {
+            let Some(now) = self.snapshot() else { return };
+            if Arc::ptr_eq(&now, &latest) {
+                break;
+            }
+            if !now.keyspace.take_order(&latest.keyspace) {
+                return;
+            }
+            latest = now;
+        }
+        *ordered = Some(latest);
+        self.has_ordered.store(true, Ordering::Release);
+    }
+
+    /// For the publisher: a snapshot whose order is to be kept, if there is a new one.
+    #[must_use = "it may be large: it is for the reaper to drop"]
+    pub fn take_ordered(&self) -> Option<Arc<Snapshot>> {
+        if !self.has_ordered.load(Ordering::Acquire) {
+            return None;
+        }
+        // Whoever holds it is about to offer another.
+        let mut ordered = self.ordered.try_lock()?;
+        self.has_ordered.store(false, Ordering::Relaxed);
+        ordered.take()
     }
 
     /// Makes a snapshot the one that is read from now on; answers the one before, which readers may still hold.

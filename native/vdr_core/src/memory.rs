@@ -1,20 +1,23 @@
 //! How much memory a keyspace takes: an estimate, made when somebody asks, so that writes need not count.
 //!
-//! Every key of a small database is looked at, and of a larger one [`KEYS_MAX`] that lie evenly in key order; of an
-//! aggregate, [`ELEMENTS_MAX`] elements that lie evenly in it. What structures cost beyond their contents is counted by
+//! Every key of a small database is looked at, and of a larger one the first [`KEYS_MAX`] in the order of their hashes, which has
+//! to do with nothing else; of an aggregate, [`ELEMENTS_MAX`] elements that lie evenly in it. What structures cost beyond their contents is counted by
 //! the constants below. A few keys that are far larger than the others may be missed. What snapshots held elsewhere keep
 //! alive is not in it.
 
 use crate::blob::Blob;
-use crate::keyspace::{Db, Keyspace};
+use crate::keyspace::{Db, EntryRef, Keyspace};
 use crate::value::pack::{Pack, allocated};
 use crate::value::{List, Stream, StringRef, ValueRef};
+use vdr_snapmap::Memory;
 
 pub const KEYS_MAX: usize = 20_000;
 pub const ELEMENTS_MAX: usize = 16;
 
-/// A key in the nodes of the map and in the order of keys, and what both leave empty; its entry is told apart.
-const KEY_BYTES: usize = 46;
+/// A key in the nodes of the map, and what they leave empty; its entry is told apart.
+const KEY_BYTES: usize = 17;
+/// A key in the order of keys, if that is kept.
+const ORDER_BYTES: usize = 29;
 /// A chunk of a large list: its key and handle, and what its node leaves empty.
 const LIST_CHUNK_BYTES: usize = 48;
 /// An element of a large aggregate: its handle and its share of a node, which is nearly full after a full sync and two
@@ -34,18 +37,24 @@ pub fn estimate(keyspace: &Keyspace) -> u64 {
     keyspace.dbs().map(|(_, db)| database(db)).fold(0, u64::saturating_add)
 }
 
+/// What an allocation takes.
+pub fn taken(memory: Memory) -> usize {
+    memory.at_home.unwrap_or_else(|| allocated(memory.bytes))
+}
+
 fn database(db: &Db) -> u64 {
-    sampled(db.len(), KEYS_MAX, |rank| {
-        let key = db.keys(rank, rank.saturating_add(1)).next().map(|(key, ())| key)?;
-        let entry =
-            db.get(key).map_or(0, |entry| of_value(entry.value()).saturating_add(allocated(entry.own_bytes()) as u64));
-        Some(entry.saturating_add((KEY_BYTES + heap(key)) as u64))
-    })
+    let ordered = |key: &[u8]| if db.is_ordered() { ORDER_BYTES + Blob::new(key).heap_bytes() } else { 0 };
+    let bytes = |entry: EntryRef<'_>| {
+        let around = taken(entry.memory()) + KEY_BYTES + ordered(entry.key());
+        u128::from(of_value(entry.value())).saturating_add(around as u128)
+    };
+    let sum = db.iter().take(KEYS_MAX).map(bytes).fold(0, u128::saturating_add);
+    scaled(sum, db.len(), db.len().min(KEYS_MAX) as u128)
 }
 
 fn of_value(value: ValueRef<'_>) -> u64 {
     match value {
-        ValueRef::String(StringRef::Shared(blob)) => heap(blob) as u64,
+        ValueRef::String(StringRef::Shared(blob)) => blob.heap_bytes() as u64,
         ValueRef::String(StringRef::Packed(_)) | ValueRef::Other => 0,
         ValueRef::List(list) => of_list(list),
         ValueRef::Set(set) => {
@@ -82,21 +91,17 @@ fn of_list(list: &List) -> u64 {
 fn beside(string: StringRef<'_>) -> usize {
     match string {
         StringRef::Packed(_) => 0,
-        StringRef::Shared(blob) => heap(blob),
+        StringRef::Shared(blob) => blob.heap_bytes(),
     }
 }
 
 fn of_stream(stream: &Stream) -> u64 {
     let entries = elements(stream.len(), STREAM_ENTRY_BYTES, |at| {
-        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + heap(name) + heap(value);
+        let pair = |(name, value): &(Blob, Blob)| size_of::<(Blob, Blob)>() + name.heap_bytes() + value.heap_bytes();
         stream.at(at).map(|(_, fields)| fields.iter().map(pair).fold(0, usize::saturating_add))
     });
     let pending = stream.groups().map(|(_, group)| group.pending_len()).fold(0, usize::saturating_add);
     entries.saturating_add(pending.saturating_mul(STREAM_PENDING_BYTES) as u64)
-}
-
-fn heap(blob: &Blob) -> usize {
-    allocated(blob.heap_bytes())
 }
 
 fn elements(len: usize, each: usize, heap: impl Fn(usize) -> Option<usize>) -> u64 {
@@ -111,6 +116,11 @@ fn sampled(len: usize, max: usize, bytes: impl Fn(usize) -> Option<u64>) -> u64 
         sum = sum.saturating_add(u128::from(bytes(at).unwrap_or(0)));
         seen = seen.saturating_add(1);
     }
+    scaled(sum, len, seen)
+}
+
+/// The sum over `len` things of which `seen` have this sum.
+fn scaled(sum: u128, len: usize, seen: u128) -> u64 {
     let scaled = sum.saturating_mul(len as u128).checked_div(seen).unwrap_or(0);
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }

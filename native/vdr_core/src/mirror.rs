@@ -239,6 +239,9 @@ impl Mirror {
 
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
+        if let Some(before) = self.shared.live.load().as_deref() {
+            loaded.keyspace.order_as(&before.keyspace);
+        }
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
         let rules = loaded.server.as_ref().map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
         self.applier = Some(applier.only(self.only.clone()).rules(rules));
@@ -266,6 +269,7 @@ impl Mirror {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
+        self.take_order();
         let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
         self.applying = false;
         input.advance(at);
@@ -277,6 +281,15 @@ impl Mirror {
         }
         self.publish(now_ms);
         Ok(ack_wanted)
+    }
+
+    /// Keeps the order of keys that a reader has made from now on.
+    fn take_order(&mut self) {
+        let Some(ordered) = self.shared.live.take_ordered() else { return };
+        if let Some(applier) = &self.applier {
+            applier.keyspace().take_order(&ordered.keyspace);
+        }
+        (self.reap)(ordered);
     }
 
     /// The link is over. What was half received is forgotten.
@@ -303,9 +316,7 @@ impl Mirror {
     pub fn close(&mut self) {
         self.applier = None;
         self.pending.clear();
-        if let Some(old) = self.shared.live.clear() {
-            (self.reap)(old);
-        }
+        self.shared.live.clear().into_iter().chain(self.shared.live.take_ordered()).for_each(&self.reap);
     }
 
     fn apply_all(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
@@ -531,6 +542,41 @@ mod tests {
         let snapshot = shared.live.snapshot()?;
         let value = snapshot.view(0, 0).string(key.as_bytes()).unwrap()?;
         Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn an_order_of_keys_that_a_reader_made_is_kept_from_then_on() {
+        let (mut mirror, shared) = mirror();
+        let keys = || {
+            let snapshot = shared.live.snapshot().unwrap();
+            let keys = snapshot.keyspace.db(0).keys(0, 10).map(|(key, ())| key.escape_ascii().to_string());
+            keys.collect::<Vec<_>>().join(" ")
+        };
+        let ordered = || shared.live.snapshot().unwrap().keyspace.ordered();
+        let asked = shared.live.snapshot().unwrap();
+        feed(&mut mirror, &["SET c 1", "SET b 1"]).unwrap();
+        assert_eq!((asked.keyspace.db(0).rank(b"a"), ordered()), (Ok(0), 0));
+        // The reader brings what is shown up to date, and the publisher what follows.
+        feed(&mut mirror, &["MULTI", "SET d 1"]).unwrap();
+        shared.live.offer_order(asked);
+        assert_eq!((ordered(), keys()), (1, "a b c".into()));
+        feed(&mut mirror, &["DEL b", "EXEC", "SET e 1"]).unwrap();
+        assert_eq!((ordered(), keys()), (1, "a c d e".into()));
+        // Nobody holds on to what was offered.
+        assert!(shared.live.take_ordered().is_none());
+        mirror.install(loaded(&[("z", "0"), ("y", "0")]), 0);
+        assert_eq!((ordered(), keys()), (1, "y z".into()));
+        mirror.close();
+    }
+
+    #[test]
+    fn what_is_offered_when_nothing_comes_any_more_goes_with_the_instance() {
+        let (mut mirror, shared) = mirror();
+        let asked = shared.live.snapshot().unwrap();
+        asked.keyspace.db(0).rank(b"a").unwrap();
+        shared.live.offer_order(asked.clone());
+        mirror.close();
+        assert_eq!(Arc::strong_count(&asked), 1);
     }
 
     #[test]

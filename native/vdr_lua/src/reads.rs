@@ -41,6 +41,9 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
         return Err(mlua::Error::runtime("the call that this function belonged to is over"));
     };
     let view = subject.snapshot.view(subject.db, subject.now_ms);
+    if row.orders_keys(view) {
+        current.leave_quick()?;
+    }
     let elements = row.elements(view, &args);
     if elements > QUICK_ELEMENTS_MAX {
         current.leave_quick()?;
@@ -134,6 +137,7 @@ impl IntoLua for ToLua<'_, '_> {
             Reply::Int(int) => Ok(Value::Integer(int)),
             Reply::Float(float) => Ok(Value::Number(float)),
             Reply::Blob(blob) => lua.create_string(blob).map(Value::String),
+            Reply::Long(long) => lua.create_string(long.as_bytes()).map(Value::String),
             Reply::Slice(bytes) => lua.create_string(bytes).map(Value::String),
             Reply::Bytes(bytes) => lua.create_string(bytes).map(Value::String),
             Reply::Word(word) => lua.create_string(word).map(Value::String),

@@ -3,9 +3,11 @@
 //! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
 //! means is known to [`terms`] alone.
 
+mod allocator;
 mod digest;
 mod file;
 mod handler;
+mod home;
 mod instance;
 mod link;
 mod lua;
@@ -21,11 +23,8 @@ mod terms;
 mod walk;
 mod watcher;
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 rustler::init!("Elixir.Vdr.Native", load = load);
 
 fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
-    read::index_rows(env)
+    home::open(env) && read::index_rows(env)
 }

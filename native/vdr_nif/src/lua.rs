@@ -126,7 +126,7 @@ fn lua_start<'a>(
     let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
     let Some(snapshot) = source.keep() else { return Ok(nothing(env, &source)) };
     let done = Arc::new(Run::default());
-    let subject = Subject { snapshot, db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
+    let subject = Subject { snapshot: snapshot.clone(), db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
     let home = OwnedEnv::new();
     let saved = home.save((script, arguments).encode(env));
     let ticket = ResourceArc::new(Ticket(done.clone()));
@@ -135,7 +135,8 @@ fn lua_start<'a>(
         if done.abandoned.load(Ordering::Relaxed) {
             return caller.forget();
         }
-        let answer = home.run(|env| run(saved.load(env), subject, limits));
+        let answer = source.keeping_order(&snapshot, || home.run(|env| run(saved.load(env), subject, limits)));
+        reaper::bury(snapshot);
         *done.answer.lock() = Some(answer);
         caller.answer(|env| atoms::done().to_term(env));
     });

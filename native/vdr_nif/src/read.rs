@@ -76,7 +76,7 @@ fn call<'a>(
     };
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now(row));
-        if elements_max.is_some_and(|max| row.elements(view, &args) > max) {
+        if elements_max.is_some_and(|max| row.orders_keys(view) || row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
         terms::answer(env, row.call(view, &args))
@@ -87,7 +87,7 @@ fn call<'a>(
 fn now(row: &Read) -> Now {
     match row.cost {
         Cost::Point => Now::Clock(now_ms),
-        Cost::Elements(_) => Now::At(now_ms()),
+        Cost::Elements(_) | Cost::Keys(_) => Now::At(now_ms()),
     }
 }
 
@@ -160,7 +160,10 @@ impl<'a> Operation<'a> {
     }
 
     fn elements(&self, view: View<'_>) -> usize {
-        self.call.as_ref().map_or(1, |(row, args)| row.elements(view, args))
+        let of_call = |(row, args): &(&Read, ArgList<'_>)| {
+            if row.orders_keys(view) { usize::MAX } else { row.elements(view, args) }
+        };
+        self.call.as_ref().map_or(1, of_call)
     }
 
     fn answer(&self, env: Env<'a>, view: View<'_>) -> Term<'a> {
@@ -194,8 +197,8 @@ fn call_all<'a>(
     let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());
-        let elements = operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
-        if elements_max.is_some_and(|max| elements > max) {
+        let elements = || operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
+        if elements_max.is_some_and(|max| elements() > max) {
             return atoms::dirty().to_term(env);
         }
         let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();

@@ -9,7 +9,7 @@ use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use vdr_core::live::Snapshot;
+use vdr_core::live::{Live, Snapshot};
 
 mod atoms {
     rustler::atoms! { not_found, not_ready, stale }
@@ -51,14 +51,27 @@ impl Source {
 
     /// As [`Source::read`], for what takes its time: the state may be replaced meanwhile, and is freed by the reaper then.
     pub fn read_long<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
-        let Source::Live(store) = self else { return self.read(read) };
-        if store.is_stale() {
+        if self.store().is_some_and(Store::is_stale) {
             return None;
         }
-        let snapshot = store.live().snapshot()?;
-        let answer = read(&snapshot);
+        let snapshot = self.keep()?;
+        let answer = self.keeping_order(&snapshot, || read(&snapshot));
         reaper::bury(snapshot);
         Some(answer)
+    }
+
+    /// Reads a snapshot of this source. When that puts its keys in order, the instance keeps them so from then on.
+    pub fn keeping_order<T>(&self, snapshot: &Arc<Snapshot>, read: impl FnOnce() -> T) -> T {
+        let ordered = snapshot.keyspace.ordered();
+        let answer = read();
+        if snapshot.keyspace.ordered() > ordered {
+            match self {
+                Source::Live(store) => store.live().offer_order(snapshot.clone()),
+                Source::Fixed(held) => held.live.offer_order(snapshot.clone()),
+                Source::Handler(_) => {}
+            }
+        }
+        answer
     }
 
     /// Why a read had no answer.
@@ -82,7 +95,7 @@ impl Source {
 
     /// One state that nobody else counts.
     pub fn fixed(snapshot: Snapshot) -> SourceRef {
-        SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), 0, Arc::default())))
+        SourceRef::new(Source::Fixed(Held::new(Arc::new(snapshot), 0, Arc::default(), Arc::default())))
     }
 
     pub fn store(&self) -> Option<&Store> {
@@ -114,12 +127,14 @@ pub struct Held {
     snapshot: Option<Arc<Snapshot>>,
     number: u64,
     list: Arc<Holdings>,
+    /// Of the instance that it was taken of.
+    live: Arc<Live>,
 }
 
 impl Held {
-    pub fn new(snapshot: Arc<Snapshot>, full_syncs: u64, list: Arc<Holdings>) -> Self {
+    pub fn new(snapshot: Arc<Snapshot>, full_syncs: u64, list: Arc<Holdings>, live: Arc<Live>) -> Self {
         let number = list.add(Holding { since_ms: now_ms(), offset: snapshot.offset, full_syncs });
-        Held { snapshot: Some(snapshot), number, list }
+        Held { snapshot: Some(snapshot), number, list, live }
     }
 }
 

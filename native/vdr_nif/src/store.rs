@@ -79,7 +79,8 @@ impl Store {
             return None;
         }
         let full_syncs = self.inner.shared.status.full_syncs.load(Ordering::Relaxed);
-        Some(Held::new(self.live().snapshot()?, full_syncs, self.inner.snapshots.clone()))
+        let (list, live) = (self.inner.snapshots.clone(), self.inner.shared.live.clone());
+        Some(Held::new(live.snapshot()?, full_syncs, list, live))
     }
 
     pub fn holdings(&self) -> &Holdings {

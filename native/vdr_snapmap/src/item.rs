@@ -1,17 +1,27 @@
 //! The memory of one entry: key, value and stamp in a single allocation, so that finding the key brings the value along.
 //!
 //! ```text
-//! born | key length | packed length | flags |  stamp, if any  |  value, if any  |  key bytes  |  packed bytes
+//! born | key length | packed length | flags | lent |  stamp, if any  |  value, if any  |  key bytes  |  packed bytes
 //! ```
 //!
 //! A value is either packed bytes or a `V`, never both. Items are not copied as bytes: a `V` in them has one owner.
+//!
+//! An item with long packed bytes lives at [`crate::home`], and who reads them may lend them. The mark of that is set through a shared
+//! item, and asked for by who is about to change the bytes, whom [`crate::map`] lets do so only when all who read the item are done: what
+//! makes the end of their reads visible to him makes the mark visible. So it needs no order of its own.
 
+use crate::home::{self, Loan, Memory};
+use crate::prefetch::prefetch_before;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest packed value.
 pub const PACKED_MAX: usize = u16::MAX as usize;
+
+/// Items with this many packed bytes or more live at home.
+pub const HOME_BYTES_MIN: usize = 512;
 
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,15 +58,19 @@ struct Head {
     born: u64,
     key_len: u32,
     packed_len: u16,
-    flags: u16,
+    flags: u8,
+    /// The packed bytes never change again.
+    lent: AtomicBool,
 }
 
 const HEAD: usize = size_of::<Head>();
 const STAMP: usize = size_of::<i64>();
 /// There is a stamp.
-const STAMPED: u16 = 1;
+const STAMPED: u8 = 1;
 /// There is a value, and no packed bytes.
-const VALUED: u16 = 2;
+const VALUED: u8 = 2;
+/// It lives at home.
+const AT_HOME: u8 = 4;
 
 /// An item's address. Copying it says nothing of who owns the item: see [`crate::map`].
 ///
@@ -91,13 +105,17 @@ impl<V> At<V> {
             Put::Packed(bytes) => bytes.get(..PACKED_MAX).unwrap_or(bytes),
             Put::Value(_) => &[],
         };
-        let flags = u16::from(stamp.is_some()) * STAMPED + u16::from(matches!(put, Put::Value(_))) * VALUED;
+        let flags = u8::from(stamp.is_some()) * STAMPED + u8::from(matches!(put, Put::Value(_))) * VALUED;
         // Longer keys than that are cut off before anything is written: a stored key is never longer than its allocation.
         let key = key.get(..u32::MAX as usize).unwrap_or(key);
-        let head = Head { born, key_len: key.len() as u32, packed_len: packed.len() as u16, flags };
+        let lent = AtomicBool::new(false);
+        let mut head = Head { born, key_len: key.len() as u32, packed_len: packed.len() as u16, flags, lent };
         let layout = head.layout::<V>();
+        let at_home = if packed.len() < HOME_BYTES_MIN { None } else { home::alloc(layout.size()) };
+        head.flags |= u8::from(at_home.is_some()) * AT_HOME;
         // SAFETY: the layout is never empty.
-        let Some(raw) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let raw =
+            at_home.or_else(|| NonNull::new(unsafe { alloc(layout) })).unwrap_or_else(|| handle_alloc_error(layout));
         let at = At(raw.cast::<Head>(), PhantomData);
         // SAFETY: freshly allocated with room for all parts that the head names, each at its offset and so aligned.
         unsafe {
@@ -174,8 +192,17 @@ impl<V> At<V> {
         }
     }
 
+    /// Whether its packed bytes may be changed by who alone reaches the item.
+    ///
     /// # Safety
-    /// The item is allocated, and while the answer lives nobody else can reach it.
+    /// The item is allocated.
+    pub unsafe fn is_lent(self) -> bool {
+        // SAFETY: as asked of the caller.
+        unsafe { self.head() }.lent.load(Ordering::Relaxed)
+    }
+
+    /// # Safety
+    /// The item is allocated and its packed bytes were not lent, and while the answer lives nobody else can reach it.
     pub unsafe fn payload_mut<'m>(self) -> PayloadMut<'m, V> {
         // SAFETY: as asked of the caller; `new` wrote a value there, or as many bytes, as the head says.
         unsafe {
@@ -210,11 +237,23 @@ impl<V> At<V> {
     pub unsafe fn free(self) {
         // SAFETY: as asked of the caller: the value has this one owner, and the layout is the one of `new`.
         unsafe {
-            let layout = self.head().layout::<V>();
-            if let PayloadMut::Value(value) = self.payload_mut() {
-                std::ptr::drop_in_place(value);
+            if self.head().flags & VALUED != 0 {
+                self.part(self.head().value_at()).cast::<V>().drop_in_place();
             }
-            dealloc(self.0.as_ptr().cast(), layout);
+            self.give_back();
+        }
+    }
+
+    /// # Safety
+    /// As of [`At::free`], and the value has been dropped or read out.
+    unsafe fn give_back(self) {
+        // SAFETY: as asked of the caller; the layout is the one of `new`, and the memory goes back where that had it from.
+        unsafe {
+            let (at_home, layout) = (self.head().flags & AT_HOME != 0, self.head().layout::<V>());
+            match at_home {
+                true => home::free(self.raw(), layout.size(), self.is_lent()),
+                false => dealloc(self.raw().as_ptr(), layout),
+            }
         }
     }
 
@@ -225,12 +264,11 @@ impl<V> At<V> {
     pub unsafe fn take(self) -> Taken<V> {
         // SAFETY: as asked of the caller; a value is read out once, and only the memory is given back then.
         unsafe {
-            let layout = self.head().layout::<V>();
             let taken = match self.payload() {
                 Payload::Packed(bytes) => Taken::Packed(bytes.to_vec()),
                 Payload::Value(value) => Taken::Value(std::ptr::read(value)),
             };
-            dealloc(self.0.as_ptr().cast(), layout);
+            self.give_back();
             taken
         }
     }
@@ -313,10 +351,34 @@ impl<'m, V> Item<'m, V> {
         unsafe { self.at.payload() }
     }
 
-    /// What its allocation is asked to hold.
-    pub fn bytes(self) -> usize {
+    /// Asks for the memory that a loan will write to: where its home counts references, in front of the item.
+    pub fn prefetch_loan(self) {
         // SAFETY: as `new` was promised.
-        unsafe { self.at.head() }.layout::<V>().size()
+        if unsafe { self.at.head() }.flags & AT_HOME != 0 {
+            prefetch_before(self.at.raw());
+        }
+    }
+
+    /// Packed bytes that live at home, for others to refer to; they never change again.
+    pub fn lend(self) -> Option<Loan<'m>> {
+        // SAFETY: as `new` was promised.
+        let head = unsafe { self.at.head() };
+        match self.payload() {
+            Payload::Packed(bytes) if head.flags & AT_HOME != 0 => {
+                // A reader that finds the mark set writes nothing.
+                if !head.lent.load(Ordering::Relaxed) {
+                    head.lent.store(true, Ordering::Relaxed);
+                }
+                Some(Loan::new(self.at.raw(), bytes))
+            }
+            _ => None,
+        }
+    }
+
+    pub fn memory(self) -> Memory {
+        // SAFETY: as `new` was promised.
+        let head = unsafe { self.at.head() };
+        Memory::of(head.layout::<V>().size(), head.flags & AT_HOME != 0)
     }
 
     /// Whether both are the very same item in memory: then they are equal.

@@ -18,7 +18,7 @@
 //! generation of the map that made them. `clone` forks the line: both maps then reach the same parts. A map changes only
 //! while it is the newest of its line, and then so:
 //!
-//! * a part of its own generation in place;
+//! * a part of its own generation in place, but for bytes that were lent: these are replaced as if they were older;
 //! * a node of an older one is replaced by a copy of its bytes, an item by one with the same key and a clone of its value
 //!   or a new one, and the older part is *retired*. No count is touched in what the node leads to.
 //!
@@ -320,7 +320,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
         let item = self.own_item(key);
         self.settle();
         let item = item?;
-        // SAFETY: the item is of this generation, so that it is reached by this map alone.
+        // SAFETY: the item is of this generation, so that it is reached by this map alone, and its bytes were not lent.
         Some(unsafe { item.payload_mut() })
     }
 
@@ -379,7 +379,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
         Some(taken)
     }
 
-    /// The item of a key, of this generation in the end.
+    /// The item of a key, of this generation in the end, and not lent.
     fn own_item(&mut self, key: &[u8]) -> Option<At<V>> {
         self.become_newest();
         let hash = self.hash(key);
@@ -388,7 +388,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
         let (item, old) = unsafe {
             let at = position::<V>(leaf, hash, key)?;
             let old = At::<V>::from_raw(leaf.slot(at));
-            if old.born() == self.generation {
+            if old.born() == self.generation && !old.is_lent() {
                 return Some(old);
             }
             let item = old.copy(self.generation, old.stamp());

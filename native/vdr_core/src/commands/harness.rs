@@ -122,6 +122,7 @@ fn text(reply: &Reply<'_>) -> String {
     let list = |items: Vec<String>| format!("[{}]", items.join(" "));
     match reply {
         Reply::Nil => "nil".into(),
+        Reply::Long(long) => String::from_utf8_lossy(long.as_bytes()).into_owned(),
         Reply::Slice(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Reply::Bool(bool) => bool.to_string(),
         Reply::Int(int) => int.to_string(),

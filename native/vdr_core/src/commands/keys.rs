@@ -8,10 +8,10 @@ pub const READS: &[Read] = &[
     Read { name: "exists", args: &["key"], cost: Cost::Point, run: exists },
     Read { name: "type", args: &["key"], cost: Cost::Point, run: kind },
     Read { name: "dbsize", args: &[], cost: Cost::Point, run: dbsize },
-    Read { name: "first", args: &["count"], cost: Cost::Elements(count_first), run: first },
-    Read { name: "last", args: &["count"], cost: Cost::Elements(count_first), run: last },
-    Read { name: "next", args: &["key", "count"], cost: Cost::Elements(count_second), run: next },
-    Read { name: "prev", args: &["key", "count"], cost: Cost::Elements(count_second), run: prev },
+    Read { name: "first", args: &["count"], cost: Cost::Keys(count_first), run: first },
+    Read { name: "last", args: &["count"], cost: Cost::Keys(count_first), run: last },
+    Read { name: "next", args: &["key", "count"], cost: Cost::Keys(count_second), run: next },
+    Read { name: "prev", args: &["key", "count"], cost: Cost::Keys(count_second), run: prev },
 ];
 
 fn exists<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {

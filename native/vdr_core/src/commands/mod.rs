@@ -84,8 +84,14 @@ impl Read {
     pub fn elements(&self, view: View<'_>, args: &[Arg<'_>]) -> usize {
         match self.cost {
             Cost::Point => 1,
-            Cost::Elements(estimate) => estimate(view, &mut Args::new(args)).unwrap_or(1),
+            Cost::Elements(estimate) | Cost::Keys(estimate) => estimate(view, &mut Args::new(args)).unwrap_or(1),
         }
+    }
+
+    /// Whether the call would first put all keys in order: see [`Db::is_ordered`](crate::keyspace::Db::is_ordered). Asked before
+    /// [`Read::elements`], which needs the order as well.
+    pub fn orders_keys(&self, view: View<'_>) -> bool {
+        matches!(self.cost, Cost::Keys(_)) && !view.db.is_ordered()
     }
 }
 
@@ -96,6 +102,8 @@ pub enum Cost {
     Point,
     /// Grows with data: an estimate of the elements touched, itself cheap. `None`: bad arguments, so next to nothing.
     Elements(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
+    /// As `Elements`, of keys that are found by their order.
+    Keys(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
 }
 
 /// Why a read has no answer.

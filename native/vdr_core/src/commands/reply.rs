@@ -1,6 +1,7 @@
 //! What a read answers, before it is a term or a Lua value.
 
 use crate::blob::Blob;
+use crate::keyspace::LongRef;
 use crate::value::StringRef;
 
 /// Borrows from the snapshot that was read.
@@ -12,6 +13,8 @@ pub enum Reply<'s> {
     Float(f64),
     /// Bytes of the snapshot: long ones need no copy.
     Blob(&'s Blob),
+    /// Likewise.
+    Long(LongRef<'s>),
     /// Bytes of the snapshot that are too few to be shared.
     Slice(&'s [u8]),
     /// Bytes that the read made.

@@ -9,11 +9,11 @@
 use super::hll_bytes::murmur64a;
 use super::{Arg, Args, Cost, Read, ReadError, Reply, glob};
 use crate::blob::Blob;
-use crate::keyspace::View;
+use crate::keyspace::{EntryRef, View};
 use crate::value::Kind;
 
 pub const READS: &[Read] = &[
-    Read { name: "keys", args: &["pattern"], cost: Cost::Elements(keys_elements), run: keys },
+    Read { name: "keys", args: &["pattern"], cost: Cost::Keys(keys_elements), run: keys },
     Read { name: "scan", args: &["cursor", "?options"], cost: Cost::Elements(scan_elements), run: scan },
 ];
 
@@ -106,17 +106,16 @@ fn scan<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     let options = Options::parse(args)?;
     let to = from.saturating_add(stride(view.db.len(), options.count));
     let (next, to) = if to < POSITIONS { (to as i64, to) } else { (0, POSITIONS) };
-    let all = view.db.keys(0, view.db.len()).map(|(key, ())| key);
-    let window = all.filter(|key| (from..to).contains(&position(key)));
-    let keys = Reply::blobs(window.filter(|key| options.wants(view, key)));
-    Ok(Reply::Pair(Box::new((Reply::Int(next), keys))))
+    let window = view.db.iter().filter(|entry| (from..to).contains(&position(entry.key())));
+    let keys = window.filter(|entry| options.wants(view, *entry)).map(|entry| Reply::Slice(entry.key())).collect();
+    Ok(Reply::Pair(Box::new((Reply::Int(next), Reply::List(keys)))))
 }
 
 fn scan_elements(view: View<'_>, _args: &mut Args<'_>) -> Option<usize> {
     Some(view.db.len())
 }
 
-fn position(key: &Blob) -> u64 {
+fn position(key: &[u8]) -> u64 {
     murmur64a(key, 0) >> 1
 }
 
@@ -167,9 +166,10 @@ impl<'a> Options<'a> {
     }
 
     /// Whether a key is asked for, and its time has not passed.
-    fn wants(&self, view: View<'_>, key: &Blob) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, key))
-            && view.kind(key).is_some_and(|kind| self.kind.is_none_or(|name| kind.name() == name))
+    fn wants(&self, view: View<'_>, entry: EntryRef<'_>) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+            && !view.is_past(entry.expiry())
+            && self.kind.is_none_or(|name| entry.value().kind().name() == name)
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let Ok(Reply::Pair(pair)) = mirror.read("scan", &[Arg::Int(cursor), Arg::List(options)]) else { panic!() };
         let (Reply::Int(next), Reply::List(keys)) = *pair else { panic!() };
         let name = |key: &Reply<'_>| match key {
-            Reply::Blob(key) => String::from_utf8_lossy(key).into(),
+            Reply::Slice(key) => String::from_utf8_lossy(key).into(),
             other => panic!("{other:?}"),
         };
         (next, keys.iter().map(name).collect())

@@ -2,7 +2,6 @@
 
 use super::{Db, EntryRef};
 use crate::blob::Blob;
-use crate::tree::Difference;
 
 /// What has become of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +25,18 @@ impl Change {
 impl Db {
     /// What happened to the keys on the way to `new`, in key order. Keys past their time count until they are deleted.
     pub fn diff(&self, new: &Db) -> Vec<(Blob, Change)> {
-        let mut changes: Vec<(Blob, Change)> = Vec::new();
-        for difference in self.order.diff(&new.order) {
-            match difference {
-                Difference::Added(key) => changes.push((key.clone(), Change::Added)),
-                Difference::Removed(key) => changes.push((key.clone(), Change::Removed)),
-                Difference::Kept { .. } => {}
-            }
-        }
         let written = new.entries.unshared(&self.entries).map(EntryRef::new);
-        let changed = written.filter(|entry| self.get(entry.key()).is_some_and(|old| differ(old, *entry)));
-        changes.extend(changed.map(|entry| (Blob::new(entry.key()), Change::Changed)));
+        let mut changes: Vec<(Blob, Change)> = written
+            .filter_map(|entry| {
+                let change = match self.get(entry.key()) {
+                    None => Change::Added,
+                    Some(old) if differ(old, entry) => Change::Changed,
+                    Some(_) => return None,
+                };
+                Some((Blob::new(entry.key()), change))
+            })
+            .collect();
+        changes.extend(new.missing(self).map(|key| (Blob::new(key), Change::Removed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
     }

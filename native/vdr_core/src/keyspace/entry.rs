@@ -3,10 +3,11 @@
 use super::Expiry;
 use crate::blob::Blob;
 use crate::value::{StringRef, Value, ValueRef};
-use vdr_snapmap::{Item, PACKED_MAX, Payload, Put, Taken};
+use std::fmt;
+use vdr_snapmap::{HOME_BYTES_MIN, Item, Loan, Memory, PACKED_MAX, Payload, Put, Taken};
 
-/// Strings up to this length lie beside their key, so that finding the one brings the other. Longer ones are shared: a
-/// reader may keep them without a copy.
+/// Strings up to this length lie beside their key, so that finding the one brings the other. Longer ones are shared, so that
+/// a change of the expiry does not copy them. A reader may keep either without a copy, except for short ones.
 pub const PACKED_BYTES_MAX: usize = 4095;
 const _: () = assert!(PACKED_BYTES_MAX <= PACKED_MAX);
 
@@ -68,12 +69,53 @@ impl<'s> EntryRef<'s> {
         }
     }
 
+    /// The bytes that lie beside the key, when they are so many that a reader may keep them.
+    pub fn long(self) -> Option<LongRef<'s>> {
+        match self.0.payload() {
+            Payload::Packed(bytes) if bytes.len() >= HOME_BYTES_MIN => {
+                self.0.prefetch_loan();
+                Some(LongRef(self.0))
+            }
+            _ => None,
+        }
+    }
+
     pub fn to_entry(self) -> Entry {
         Entry { value: self.value().to_value(), expiry: self.expiry() }
     }
 
-    /// Bytes that it takes in memory: its own allocation, not what a value leads to.
-    pub fn own_bytes(self) -> usize {
-        self.0.bytes()
+    /// Its own allocation, not what a value leads to.
+    pub fn memory(self) -> Memory {
+        self.0.memory()
+    }
+}
+
+/// A long string beside its key.
+#[derive(Clone, Copy)]
+pub struct LongRef<'s>(Item<'s, Value>);
+
+impl<'s> LongRef<'s> {
+    pub fn as_bytes(self) -> &'s [u8] {
+        match self.0.payload() {
+            Payload::Packed(bytes) => bytes,
+            Payload::Value(_) => &[],
+        }
+    }
+
+    /// As its home may show it without a copy. From then on it never changes.
+    pub fn lend(self) -> Option<Loan<'s>> {
+        self.0.lend()
+    }
+}
+
+impl PartialEq for LongRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for LongRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.as_bytes().escape_ascii())
     }
 }

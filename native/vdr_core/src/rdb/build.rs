@@ -5,10 +5,9 @@ use super::error::Fault;
 use super::stream::Part;
 use super::{Element, KeyHeader, Visit, Want};
 use crate::blob::Blob;
-use crate::keyspace::{DbBuilder, Entry, Expiry, Keyspace};
+use crate::keyspace::{Entry, Expiry, Keyspace};
 use crate::only::Only;
 use crate::value::{HashBuilder, Kind, ListBuilder, Score, SetBuilder, Value, ZSetBuilder};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The longest server version that is kept.
@@ -107,7 +106,7 @@ impl Visit for One {
 /// Builds a keyspace, and notes what else the file says.
 #[derive(Default)]
 pub struct Builder {
-    dbs: BTreeMap<u32, DbBuilder>,
+    keyspace: Keyspace,
     one: One,
     db: u32,
     key: Blob,
@@ -153,11 +152,7 @@ impl Builder {
     }
 
     pub fn into_keyspace(self) -> Keyspace {
-        let mut keyspace = Keyspace::default();
-        for (index, db) in self.dbs {
-            keyspace.put_db(index, db.build());
-        }
-        keyspace
+        self.keyspace
     }
 }
 
@@ -190,7 +185,7 @@ impl Visit for Builder {
             Value::Other => self.seen.modules += 1,
             _ => {}
         }
-        let new = self.dbs.entry(self.db).or_default().insert(&self.key, Entry { value, expiry });
+        let new = self.keyspace.db_mut(self.db).insert(&self.key, Entry { value, expiry });
         self.seen.duplicate_keys += u64::from(!new);
         Ok(())
     }

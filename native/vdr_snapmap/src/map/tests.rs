@@ -2,6 +2,8 @@
 //! order; that every value is dropped once; and the invariants of the structure.
 
 use super::*;
+use crate::home::testing::{Term, living, settle};
+use crate::item::HOME_BYTES_MIN;
 use crate::testing::{Counted, START, Step, cases, steps};
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -342,4 +344,39 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
     assert_eq!(living.load(Ordering::Relaxed) as u16, part * 10);
     drop(old);
     assert_eq!((living.load(Ordering::Relaxed) as u16, map.line.census()), (part, (1, 0)));
+}
+
+/// What a reader was lent of a snapshot stays as it was: in a change while the snapshot lives, in one after it, when the entry goes.
+#[test]
+fn what_was_lent_of_an_entry_never_changes() {
+    settle();
+    let long = [7; HOME_BYTES_MIN];
+    let mut map: Map<Counted> = Map::default();
+    map.insert(b"short", None, Put::Packed(&long[1..]));
+    assert!(map.get(b"short").unwrap().lend().is_none());
+    assert_eq!(living(), 0);
+    map.insert(b"long", None, Put::Packed(&long));
+    let bytes = |map: &mut Map<Counted>| match map.get_mut(b"long") {
+        Some(PayloadMut::Packed(bytes)) => std::mem::replace(&mut bytes[0], 8),
+        other => panic!("{other:?}"),
+    };
+    // Nobody was lent it: in place.
+    assert_eq!((bytes(&mut map), living()), (7, 1));
+    map.insert(b"long", Some(1), Put::Packed(&long));
+    let lent = |map: &Map<Counted>| Term::of(map.get(b"long").unwrap().lend().unwrap());
+    let (snapshot, own) = (map.clone(), lent(&map));
+    drop(lent(&snapshot));
+    drop(map);
+    let mut map = snapshot;
+    assert_eq!((bytes(&mut map), own.shows(), living()), (7, &long[..], 2));
+    assert_eq!((bytes(&mut map), living()), (8, 2), "the copy is nobody else's");
+    // The expiry is no part of what was lent.
+    let other = lent(&map);
+    assert!(map.restamp(b"long", Some(2)));
+    assert_eq!((map.get(b"long").unwrap().stamp(), living()), (Some(2), 2));
+    assert!(map.remove(b"long"));
+    drop(map);
+    assert_eq!((own.shows(), other.shows()[0], living()), (&long[..], 8, 2));
+    drop((own, other));
+    assert_eq!(living(), 0);
 }

@@ -71,7 +71,7 @@ impl Visit for One {
             Kind::Stream => Partial::Stream(Box::default()),
             Kind::Other => Partial::Whole(Value::Other),
         });
-        Want::Elements
+        Want::Repeated
     }
 
     fn element(&mut self, element: Element<'_>) {

@@ -50,7 +50,8 @@ pub trait Visit {
     /// any case. An aggregate without elements is not told. A module's value has no elements here.
     ///
     /// The compact encodings have no member or field twice, and sorted sets in them are in order. The others are told as
-    /// they stand: who keeps the elements sees a name that comes twice, see [`Visit::end_key`].
+    /// they stand: who keeps the elements sees a name that comes twice, see [`Visit::end_key`]; so may it do with all of them,
+    /// see [`Want::Repeated`].
     fn key(&mut self, header: &KeyHeader<'_>) -> Want;
 
     /// One element of the key begun last.
@@ -84,6 +85,8 @@ pub struct KeyHeader<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     Elements,
+    /// With members and fields that come twice, even in a compact encoding: the visitor sees for itself.
+    Repeated,
     Skip,
 }
 

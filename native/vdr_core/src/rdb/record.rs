@@ -94,7 +94,7 @@ impl Record {
 
     /// One part of a stream. A stream without entries is a key like any other, so it is told at its first part.
     pub fn stream_part(&mut self, part: Option<Part<'_>>, visit: &mut impl Visit) -> Result<(), Fault> {
-        let wanted = self.announce(visit) == Want::Elements;
+        let wanted = self.announce(visit) != Want::Skip;
         match part {
             None => Ok(()),
             Some(Part::Node { master, listpack }) => {
@@ -117,7 +117,7 @@ impl Record {
     }
 
     pub fn text(&mut self, raw: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             let [room, _] = &mut self.rooms;
             let text = raw.text(room)?;
             self.budget.spend(text.as_bytes().len())?;
@@ -174,7 +174,7 @@ impl Record {
     }
 
     fn item(&mut self, item: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             let [room, _] = &mut self.rooms;
             let item = item.text(room)?;
             self.budget.spend(item.as_bytes().len())?;
@@ -185,7 +185,7 @@ impl Record {
 
     fn member(&mut self, member: Raw<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
         let score = not_nan(score)?;
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             let [room, _] = &mut self.rooms;
             let member = member.text(room)?;
             self.budget.spend(member.as_bytes().len())?;
@@ -195,7 +195,7 @@ impl Record {
     }
 
     fn field(&mut self, name: Raw<'_>, value: Raw<'_>, expiry: Expiry, visit: &mut impl Visit) -> Result<(), Fault> {
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             let [first, second] = &mut self.rooms;
             let (name, value) = (name.text(first)?, value.text(second)?);
             self.budget.spend(name.as_bytes().len())?;
@@ -244,7 +244,7 @@ impl Record {
         match of {
             PackedOf::List | PackedOf::Integers => self.piece(first, visit),
             PackedOf::Set => {
-                self.distinct.add(first.text().as_bytes());
+                self.name(first.text().as_bytes(), visit);
                 self.piece(first, visit)
             }
             PackedOf::Hash => self.packed_field(first, next()?, Expiry::NEVER, visit),
@@ -256,6 +256,13 @@ impl Record {
         }
     }
 
+    /// Remembers what may not come twice, unless the visitor does.
+    fn name(&mut self, name: &[u8], visit: &mut impl Visit) {
+        if self.announce(visit) != Want::Repeated {
+            self.distinct.add(name);
+        }
+    }
+
     fn packed_field(
         &mut self,
         name: Piece<'_>,
@@ -264,8 +271,8 @@ impl Record {
         visit: &mut impl Visit,
     ) -> Result<(), Fault> {
         let (name, value) = (name.text(), value.text());
-        self.distinct.add(name.as_bytes());
-        if self.announce(visit) == Want::Elements {
+        self.name(name.as_bytes(), visit);
+        if self.announce(visit) != Want::Skip {
             self.budget.spend(name.as_bytes().len())?;
             self.budget.spend(value.as_bytes().len())?;
             visit.element(Element::Field { name: name.as_bytes(), value: value.as_bytes(), expiry });
@@ -275,9 +282,9 @@ impl Record {
 
     fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
         let member = member.text();
-        self.distinct.add(member.as_bytes());
+        self.name(member.as_bytes(), visit);
         self.in_order.next(score, member.as_bytes())?;
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             self.budget.spend(member.as_bytes().len())?;
             visit.element(Element::Member { member: member.as_bytes(), score });
         }
@@ -285,7 +292,7 @@ impl Record {
     }
 
     fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
-        if self.announce(visit) == Want::Elements {
+        if self.announce(visit) != Want::Skip {
             let item = piece.text();
             self.budget.spend(item.as_bytes().len())?;
             visit.element(Element::Item(item.as_bytes()));

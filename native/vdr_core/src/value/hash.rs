@@ -301,7 +301,7 @@ impl HashBuilder {
 
     pub fn build(mut self) -> Hash {
         let Some(mut fields) = self.large else {
-            self.small.sort(|a, b| Packed::name(a).cmp(Packed::name(b)));
+            self.small.sort_names(|entry| Packed::name(entry));
             return Hash(Repr::Small(self.small.take()));
         };
         fields.sort_by(|a, b| a.0.cmp(&b.0));

@@ -135,7 +135,7 @@ impl SetBuilder {
 
     pub fn build(mut self) -> Set {
         let Some(mut members) = self.large else {
-            self.small.sort(<[u8]>::cmp);
+            self.small.sort_names(|member| member);
             return Set(Repr::Small(self.small.take()));
         };
         members.sort_unstable();

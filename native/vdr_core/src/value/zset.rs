@@ -404,7 +404,7 @@ impl ZSetBuilder {
 
     pub fn build(mut self) -> ZSet {
         let Some(mut members) = self.large else {
-            self.small.sort(|a, b| unpacked(a).0.cmp(unpacked(b).0));
+            self.small.sort_names(|entry| unpacked(entry).0);
             self.small.sort(by_score);
             return ZSet(Repr::Small(self.small.take()));
         };

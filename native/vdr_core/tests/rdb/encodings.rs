@@ -150,7 +150,7 @@ fn a_duplicate_in_a_compact_encoding_is_refused() {
 }
 
 #[test]
-fn a_duplicate_in_any_other_encoding_is_refused_by_who_keeps_the_elements() {
+fn a_duplicate_in_any_encoding_is_refused_by_who_keeps_the_elements() {
     let time = |at_ms: i64| at_ms.to_le_bytes().to_vec();
     let score = |score: f64| score.to_le_bytes().to_vec();
     for (magic, type_byte, value) in [
@@ -160,6 +160,10 @@ fn a_duplicate_in_any_other_encoding_is_refused_by_who_keeps_the_elements() {
         (REDIS, 5, [vec![2], string(b"m"), score(1.0), string(b"m"), score(2.0)].concat()),
         ("REDIS0012", 24, [time(9), vec![2, 0], strings(&["f", "v"]), vec![0], strings(&["f", "w"])].concat()),
         (VALKEY, 22, [vec![2], strings(&["f", "v"]), time(-1), strings(&["f", "w"]), time(-1)].concat()),
+        (REDIS, 20, string(&listpack(&["a", "b", "a"]))),
+        (REDIS, 16, string(&listpack(&["f", "v", "g", "v", "f", "w"]))),
+        (REDIS, 17, string(&listpack(&["m", "1", "m", "2"]))),
+        (REDIS, 9, string(&zipmap(&[("f", "v"), ("f", "w")]))),
     ] {
         let error = Loader::new().feed(&file(magic, &record(type_byte, "k", &value)), &mut Builder::new()).unwrap_err();
         let text = error.to_string();

@@ -27,6 +27,7 @@ const SNAPSHOT_EVERY: u64 = 10_000;
 const SNAPSHOTS_HELD: usize = 10;
 
 fn main() -> Result<(), String> {
+    reaper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury));
     mirror.install(loaded(), 0);

@@ -58,6 +58,10 @@ impl Spare {
 
     /// Answers one that is to go.
     fn put(&mut self, size: usize, object: *mut u8) -> Option<*mut u8> {
+        if self.objects.is_empty() {
+            // Who has a job tidies up after it.
+            reaper::bury(());
+        }
         self.objects.push_back((size, AtomicPtr::new(object)));
         self.bytes = self.bytes.saturating_add(size);
         self.excess()
@@ -91,8 +95,6 @@ pub fn open(env: Env<'_>) -> bool {
     // SAFETY: the VM aligns objects to eight bytes, leaves their contents alone, and frees an object when nothing refers to it. It
     // makes and releases them on any thread.
     unsafe { Home { alloc, free, taken }.settle() };
-    // Starts the thread that gives up what is spare.
-    reaper::bury(());
     true
 }
 
@@ -109,7 +111,7 @@ fn alloc(bytes: usize) -> *mut u8 {
     unsafe { enif_alloc_resource(TYPE.load(Ordering::Acquire), size) }.cast()
 }
 
-/// Gives to the VM what is spare. To be called now and then.
+/// Gives to the VM what is spare. The reaper calls it when there was something.
 pub fn give_up_spare() {
     let spare = std::mem::replace(&mut *SPARE.lock(), Spare::NONE);
     for (_, object) in spare.objects {

@@ -26,5 +26,9 @@ mod watcher;
 rustler::init!("Elixir.Vdr.Native", load = load);
 
 fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
+    reaper::tidy_by(|| {
+        allocator::give_back();
+        home::give_up_spare();
+    });
     home::open(env) && read::index_rows(env)
 }

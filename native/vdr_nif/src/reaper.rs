@@ -1,8 +1,7 @@
 //! Where large things go to be freed: a thread of our own, so that no scheduler of the BEAM walks millions of nodes.
 
-use crate::{allocator, home};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
@@ -10,16 +9,24 @@ use std::time::{Duration, Instant};
 /// then, so that the last one to hold a snapshot is the reaper.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// So long without a job, and the memory that is cached for this thread goes back.
+/// So long without a job, and it is time to tidy up.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// How often what is kept to be used again is given up.
-const TICK: Duration = Duration::from_secs(1);
+/// And so long with jobs all the time.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// A job, and when it came.
 type Due = (Instant, Box<dyn FnOnce() + Send>);
 
+/// What there is to do after freeing: memory that is kept to be used again has been kept long enough.
+static TIDY: OnceLock<fn()> = OnceLock::new();
+
 static REAPER: OnceLock<Option<Sender<Due>>> = OnceLock::new();
+
+/// Has this done now and then, when there were jobs. To be called once.
+pub fn tidy_by(tidy: fn()) {
+    let _only = TIDY.set(tidy);
+}
 
 /// Does `job` later, elsewhere. Never blocks.
 pub fn run(job: impl FnOnce() + Send + 'static) {
@@ -40,25 +47,23 @@ pub fn bury<T: Send + 'static>(remains: T) {
 }
 
 fn work(jobs: &Receiver<Due>) {
-    let (mut busy, mut given_up) = (false, Instant::now());
-    loop {
-        match jobs.recv_timeout(if busy { IDLE } else { TICK }) {
-            Ok((since, job)) => {
-                thread::sleep(GRACE.saturating_sub(since.elapsed()));
-                job();
-                busy = true;
+    while let Ok(first) = jobs.recv() {
+        let (mut next, mut tidied) = (Some(first), Instant::now());
+        while let Some((since, job)) = next {
+            thread::sleep(GRACE.saturating_sub(since.elapsed()));
+            job();
+            if tidied.elapsed() >= BUSY {
+                tidy();
+                tidied = Instant::now();
             }
-            Err(RecvTimeoutError::Timeout) => {
-                if busy {
-                    allocator::give_back();
-                }
-                busy = false;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
+            next = jobs.recv_timeout(IDLE).ok();
         }
-        if given_up.elapsed() >= TICK {
-            home::give_up_spare();
-            given_up = Instant::now();
-        }
+        tidy();
+    }
+}
+
+fn tidy() {
+    if let Some(tidy) = TIDY.get() {
+        tidy();
     }
 }

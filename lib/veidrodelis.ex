@@ -27,8 +27,8 @@ defmodule Veidrodelis do
 
   The keys of a database are kept in order from the first call that asks for it: `keys/3`, `first/3`, `last/3`, `next/4`, `prev/4` or
   `stream_keys/3`, in scripts and on snapshots too. That call is O(n log n), some 0.3 s for a million keys; it holds up neither other
-  reads nor the stream. From then on such calls are O(log n + what they answer), a new key costs two to three times as much as before, and
-  each takes some 30 bytes more.
+  reads nor the stream. From then on, until the database is emptied, such calls are O(log n + what they answer), a new key costs two to
+  three times as much as before, and each takes some 30 bytes more.
   """
 
   alias Vdr.{Events, Instance, Instances, Native, Options, Read, Script, Snapshot}

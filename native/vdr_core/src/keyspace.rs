@@ -141,12 +141,6 @@ impl Db {
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(EntryRef::new)
     }
-
-    /// Keys that another database has and this one has not; where both are versions of one, it costs what changed between them.
-    fn missing<'d>(&'d self, other: &'d Db) -> impl Iterator<Item = &'d [u8]> {
-        let written = other.entries.unshared(&self.entries).map(|item| EntryRef::new(item).key());
-        written.filter(|key| self.get(key).is_none())
-    }
 }
 
 /// All databases of one server.

@@ -6,7 +6,7 @@ use crate::rdb::Server;
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// The whole keyspace at one replication offset. Nothing changes it.
 #[derive(Clone, Default)]
@@ -36,6 +36,8 @@ pub struct Live {
 
 /// How often a reader catches up with the publisher: each time there is less to catch up with.
 const CATCH_UPS: usize = 4;
+/// With no more than so many entries: beyond them it is as good to begin anew.
+const READER_CHANGES_MAX: usize = 2_000_000;
 
 impl Live {
     pub fn new() -> Self {
@@ -63,13 +65,17 @@ impl Live {
             if Arc::ptr_eq(&now, &latest) {
                 break;
             }
-            if !now.keyspace.take_order(&latest.keyspace) {
-                return;
-            }
+            now.keyspace.take_order(&latest.keyspace, READER_CHANGES_MAX);
             latest = now;
         }
         *ordered = Some(latest);
-        self.has_ordered.store(true, Ordering::Release);
+        drop(ordered);
+        self.has_ordered.store(true, Ordering::SeqCst);
+        // The end of the instance, which clears first and looks for this then, may have come between.
+        fence(Ordering::SeqCst);
+        if self.current.load().is_none() {
+            drop(self.take_ordered());
+        }
     }
 
     /// For the publisher: a snapshot whose order is to be kept, if there is a new one.
@@ -80,7 +86,7 @@ impl Live {
         }
         // Whoever holds it is about to offer another.
         let mut ordered = self.ordered.try_lock()?;
-        self.has_ordered.store(false, Ordering::Relaxed);
+        self.has_ordered.store(false, Ordering::SeqCst);
         ordered.take()
     }
 
@@ -93,6 +99,9 @@ impl Live {
     /// Takes away what is published: the end of an instance.
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
     pub fn clear(&self) -> Option<Arc<Snapshot>> {
-        self.current.swap(None)
+        let last = self.current.swap(None);
+        // See `offer_order`.
+        fence(Ordering::SeqCst);
+        last
     }
 }

@@ -109,6 +109,9 @@ pub struct Shared {
     pub status: Arc<Status>,
 }
 
+/// An order of keys that a reader has made is taken over when no more entries than so many were written since, some milliseconds' work.
+const ORDER_CHANGES_MAX: usize = 10_000;
+
 /// Takes snapshots that are no longer current; readers may still hold them.
 pub type Reap = Box<dyn Fn(Arc<Snapshot>) + Send>;
 
@@ -253,6 +256,8 @@ impl Mirror {
         self.published_offset = None;
         self.published_unlinked = None;
         self.guard_since = None;
+        // Of the data before, if there is one: it would be kept for nothing.
+        self.take_order();
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.offset.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
@@ -287,7 +292,7 @@ impl Mirror {
     fn take_order(&mut self) {
         let Some(ordered) = self.shared.live.take_ordered() else { return };
         if let Some(applier) = &self.applier {
-            applier.keyspace().take_order(&ordered.keyspace);
+            applier.keyspace().take_order(&ordered.keyspace, ORDER_CHANGES_MAX);
         }
         (self.reap)(ordered);
     }
@@ -577,6 +582,19 @@ mod tests {
         shared.live.offer_order(asked.clone());
         mirror.close();
         assert_eq!(Arc::strong_count(&asked), 1);
+        // Nor is it kept when it comes too late.
+        shared.live.offer_order(asked.clone());
+        assert_eq!(Arc::strong_count(&asked), 1);
+    }
+
+    #[test]
+    fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
+        let (mut mirror, shared) = mirror();
+        let asked = shared.live.snapshot().unwrap();
+        asked.keyspace.db(0).rank(b"a").unwrap();
+        shared.live.offer_order(asked.clone());
+        mirror.install(loaded(&[("b", "0")]), 0);
+        assert_eq!((Arc::strong_count(&asked), shared.live.snapshot().unwrap().keyspace.ordered()), (1, 1));
     }
 
     #[test]

@@ -37,10 +37,12 @@ static SPARE: Mutex<Spare> = Mutex::new(Spare::NONE);
 struct Spare {
     objects: VecDeque<(usize, AtomicPtr<u8>)>,
     bytes: usize,
+    /// The reaper will give them up.
+    told: bool,
 }
 
 impl Spare {
-    const NONE: Spare = Spare { objects: VecDeque::new(), bytes: 0 };
+    const NONE: Spare = Spare { objects: VecDeque::new(), bytes: 0, told: false };
     /// What the end of a version gives back at once, a few times.
     const BYTES_MAX: usize = 1 << 20;
     /// To fill a longer one takes longer than to make it.
@@ -58,7 +60,7 @@ impl Spare {
 
     /// Answers one that is to go.
     fn put(&mut self, size: usize, object: *mut u8) -> Option<*mut u8> {
-        if self.objects.is_empty() {
+        if !std::mem::replace(&mut self.told, true) {
             // Who has a job tidies up after it.
             reaper::bury(());
         }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// From this length on bytes live at home. Shorter strings are packed in items, which have their own; shorter elements are copied by
 /// who reads them, and come and go quicker than they would at home.
-const HOME_BYTES_MIN: usize = 4096;
+const SHARED_HOME_BYTES_MIN: usize = 4096;
 
 #[repr(C)]
 struct Head {
@@ -67,7 +67,7 @@ unsafe impl Sync for SharedBytes {}
 impl SharedBytes {
     pub fn new(bytes: &[u8]) -> Self {
         let bytes = bytes.get(..LEN_MAX).unwrap_or(bytes);
-        let at_home = if bytes.len() < HOME_BYTES_MIN { None } else { home::alloc(HEAD + bytes.len()) };
+        let at_home = if bytes.len() < SHARED_HOME_BYTES_MIN { None } else { home::alloc(HEAD + bytes.len()) };
         let head = at_home.unwrap_or_else(|| own_memory(bytes.len())).cast::<Head>();
         // SAFETY: the memory is for a head and so many bytes behind it, aligned for a head, and nobody else's yet.
         unsafe {
@@ -176,7 +176,7 @@ mod tests {
     use std::sync::{Arc, mpsc};
     use std::thread;
 
-    const LONG: usize = HOME_BYTES_MIN;
+    const LONG: usize = SHARED_HOME_BYTES_MIN;
 
     #[test]
     fn every_length_is_kept_and_given_back() {

@@ -36,7 +36,8 @@ impl Db {
                 Some((Blob::new(entry.key()), change))
             })
             .collect();
-        changes.extend(new.missing(self).map(|key| (Blob::new(key), Change::Removed)));
+        let before = self.entries.unshared(&new.entries).map(|item| EntryRef::new(item).key());
+        changes.extend(before.filter(|key| new.get(key).is_none()).map(|key| (Blob::new(key), Change::Removed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
     }

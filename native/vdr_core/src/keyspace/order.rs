@@ -1,9 +1,10 @@
 //! The keys of a database in byte order: what cursors and ranges of keys stand on.
 //!
 //! Nobody keeps it until somebody asks. The first who does puts the keys of the version in order that he reads, which is work for all of
-//! them; other versions are brought up to date from that one, by what changed. A version that is made from one in order keeps the order.
+//! them; other versions are brought up to date from that one, by what changed. A version that is made from one in order keeps the order,
+//! until the database is emptied.
 
-use super::{Db, Keyspace};
+use super::{Db, EntryRef, Keyspace};
 use crate::blob::Blob;
 use crate::tree::{Bytes, Range, Tree};
 
@@ -31,17 +32,34 @@ impl Db {
         })
     }
 
-    /// The order that another version has, brought up to date: O(changes log n) between two versions of one database.
-    fn order_after(&self, other: &Db) -> Option<Tree<Blob, ()>> {
+    /// The order that another version has, brought up to date; none when more than so many entries were written between the two.
+    fn order_after(&self, other: &Db, most: usize) -> Option<Tree<Blob, ()>> {
         let mut order = other.order.get()?.clone();
-        for key in other.missing(self) {
+        let (new, gone) = (missing(other, self, most)?, missing(self, other, most)?);
+        for key in new {
             order.insert(Blob::new(key), ());
         }
-        for key in self.missing(other) {
+        for key in gone {
             order.remove(Bytes(key));
         }
         Some(order)
     }
+}
+
+/// The keys of one version that are not in another, if so many entries at most are to be looked at. Of databases that are no versions of
+/// one, those are all.
+fn missing<'d>(here: &'d Db, there: &'d Db, most: usize) -> Option<Vec<&'d [u8]>> {
+    let mut keys = Vec::new();
+    for (looked_at, item) in there.entries.unshared(&here.entries).enumerate() {
+        if looked_at >= most {
+            return None;
+        }
+        let key = EntryRef::new(item).key();
+        if here.get(key).is_none() {
+            keys.push(key);
+        }
+    }
+    Some(keys)
 }
 
 impl Keyspace {
@@ -50,18 +68,16 @@ impl Keyspace {
         self.dbs.values().filter(|db| db.is_ordered()).count()
     }
 
-    /// Takes over what order there is in another version and not in this one; `false` when there is none. The order is no data: this
-    /// version is still what it was.
-    pub fn take_order(&self, other: &Keyspace) -> bool {
-        let mut taken = false;
+    /// Takes over what order there is in another version and not in this one, where no more than so many entries were written between the
+    /// two. The order is no data: this version is still what it was.
+    pub fn take_order(&self, other: &Keyspace, most: usize) {
         for (index, there) in other.dbs.iter().filter(|(_, db)| db.is_ordered()) {
             let Some(here) = self.dbs.get(index).filter(|db| !db.is_ordered()) else { continue };
-            if let Some(order) = here.order_after(there) {
+            if let Some(order) = here.order_after(there, most) {
                 // Where somebody else was quicker, it is the same order.
-                taken |= here.order.set(order).is_ok();
+                let _same = here.order.set(order);
             }
         }
-        taken
     }
 
     /// Puts those databases in order that another keyspace has in order.
@@ -127,18 +143,36 @@ mod tests {
             mirror.run(&["set k 1"]);
             let asked = mirror.keyspace.clone();
             written(&mut rng, &mut mirror, 100);
-            mirror.run(&["set new 1"]);
-            assert!(!mirror.keyspace.take_order(&asked));
+            mirror.run(&["set new 1", "set newer 1"]);
+            mirror.keyspace.take_order(&asked, usize::MAX);
             keys(asked.db(0));
             let later = mirror.keyspace.clone();
             written(&mut rng, &mut mirror, 100);
             mirror.run(&["del new"]);
-            assert!(later.take_order(&asked) && !later.take_order(&asked));
-            assert!(mirror.keyspace.take_order(&later));
+            later.take_order(&asked, 1);
+            assert_eq!(later.ordered(), 0, "seed {seed}");
+            later.take_order(&asked, usize::MAX);
+            mirror.keyspace.take_order(&later, usize::MAX);
+            assert_eq!((later.ordered(), mirror.keyspace.ordered()), (1, 1));
             for keyspace in [&asked, &later, &mirror.keyspace] {
                 assert_eq!(keys(keyspace.db(0)), stored(keyspace.db(0)), "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_version_of_the_same_database_takes_no_order_from_it() {
+        let (mut one, mut other) = (Mirror::new(), Mirror::new());
+        for n in 0..50 {
+            one.run(&[&format!("set a{n} 1")]);
+            other.run(&[&format!("set b{n} 1")]);
+        }
+        keys(one.keyspace.db(0));
+        other.keyspace.take_order(&one.keyspace, 40);
+        assert_eq!(other.keyspace.ordered(), 0);
+        // Nor does an emptied one.
+        one.run(&["flushdb", "set a 1"]);
+        assert_eq!((one.keyspace.ordered(), keys(one.keyspace.db(0))), (0, vec!["a".into()]));
     }
 
     #[test]

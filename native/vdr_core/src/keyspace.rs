@@ -141,6 +141,11 @@ impl Db {
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(EntryRef::new)
     }
+
+    /// The entries that may not be those of another database; where both are versions of one, that costs what changed between them.
+    fn unshared<'d>(&'d self, other: &'d Db) -> impl Iterator<Item = EntryRef<'d>> {
+        self.entries.unshared(&other.entries).map(EntryRef::new)
+    }
 }
 
 /// All databases of one server.

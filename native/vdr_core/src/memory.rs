@@ -55,7 +55,7 @@ fn database(db: &Db) -> u64 {
 fn of_value(value: ValueRef<'_>) -> u64 {
     match value {
         ValueRef::String(StringRef::Shared(blob)) => blob.heap_bytes() as u64,
-        ValueRef::String(StringRef::Packed(_)) | ValueRef::Other => 0,
+        ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other => 0,
         ValueRef::List(list) => of_list(list),
         ValueRef::Set(set) => {
             of_pack(set.pack(), || elements(set.len(), SET_ELEMENT_BYTES, |at| set.at(at).map(beside)))
@@ -90,7 +90,7 @@ fn of_list(list: &List) -> u64 {
 /// What a string takes beside the handle to it.
 fn beside(string: StringRef<'_>) -> usize {
     match string {
-        StringRef::Packed(_) => 0,
+        StringRef::Packed(_) | StringRef::Long(_) => 0,
         StringRef::Shared(blob) => blob.heap_bytes(),
     }
 }

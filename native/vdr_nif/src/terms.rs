@@ -347,6 +347,7 @@ fn shown<'a>(env: Env<'a>, loan: Option<Loan<'_>>, bytes: &[u8]) -> Term<'a> {
 fn string<'a>(env: Env<'a>, string: StringRef<'_>) -> Term<'a> {
     match string {
         StringRef::Packed(bytes) => binary(env, bytes),
+        StringRef::Long(value) => shown(env, value.lend(), value.as_bytes()),
         StringRef::Shared(value) => blob(env, value),
     }
 }

@@ -36,6 +36,7 @@ impl<'s> Reply<'s> {
     pub fn string(string: StringRef<'s>) -> Self {
         match string {
             StringRef::Packed(bytes) => Reply::Slice(bytes),
+            StringRef::Long(long) => Reply::Long(long),
             StringRef::Shared(blob) => Reply::Blob(blob),
         }
     }

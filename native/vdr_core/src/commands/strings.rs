@@ -20,21 +20,12 @@ pub const READS: &[Read] = &[
 ];
 
 fn get<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    whole(view, args.bytes()?)
-}
-
-fn whole<'s>(view: View<'s>, key: &[u8]) -> Result<Reply<'s>, ReadError> {
-    let Some(entry) = view.entry(key) else { return Ok(Reply::Nil) };
-    match (entry.long(), entry.value()) {
-        (Some(long), _) => Ok(Reply::Long(long)),
-        (None, ValueRef::String(string)) => Ok(Reply::string(string)),
-        _ => Err(ReadError::WrongType),
-    }
+    Ok(Reply::string_or_nil(view.string(args.bytes()?)?))
 }
 
 /// A key of another type is nil, as on the server.
 fn mget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let values = args.byte_list()?.into_iter().map(|key| whole(view, key).unwrap_or(Reply::Nil));
+    let values = args.byte_list()?.into_iter().map(|key| Reply::string_or_nil(view.string(key).ok().flatten()));
     Ok(Reply::List(values.collect()))
 }
 
@@ -53,7 +44,7 @@ fn getrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadEr
     };
     let bytes = value.as_bytes();
     let part = span(start, stop, bytes.len()).and_then(|(from, to)| bytes.get(from..to)).unwrap_or_default();
-    if part.len() == bytes.len() { whole(view, key) } else { Ok(Reply::Slice(part)) }
+    Ok(if part.len() == bytes.len() { Reply::string(value) } else { Reply::Slice(part) })
 }
 
 fn range_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {

@@ -25,8 +25,8 @@ impl Change {
 impl Db {
     /// What happened to the keys on the way to `new`, in key order. Keys past their time count until they are deleted.
     pub fn diff(&self, new: &Db) -> Vec<(Blob, Change)> {
-        let written = new.entries.unshared(&self.entries).map(EntryRef::new);
-        let mut changes: Vec<(Blob, Change)> = written
+        let mut changes: Vec<(Blob, Change)> = new
+            .unshared(self)
             .filter_map(|entry| {
                 let change = match self.get(entry.key()) {
                     None => Change::Added,
@@ -36,8 +36,8 @@ impl Db {
                 Some((Blob::new(entry.key()), change))
             })
             .collect();
-        let before = self.entries.unshared(&new.entries).map(|item| EntryRef::new(item).key());
-        changes.extend(before.filter(|key| new.get(key).is_none()).map(|key| (Blob::new(key), Change::Removed)));
+        let removed = self.unshared(new).filter(|entry| new.get(entry.key()).is_none());
+        changes.extend(removed.map(|entry| (Blob::new(entry.key()), Change::Removed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
     }

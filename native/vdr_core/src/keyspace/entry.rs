@@ -64,19 +64,12 @@ impl<'s> EntryRef<'s> {
 
     pub fn value(self) -> ValueRef<'s> {
         match self.0.payload() {
-            Payload::Packed(bytes) => ValueRef::String(StringRef::Packed(bytes)),
-            Payload::Value(value) => value.as_ref(),
-        }
-    }
-
-    /// The bytes that lie beside the key, when they are so many that a reader may keep them.
-    pub fn long(self) -> Option<LongRef<'s>> {
-        match self.0.payload() {
             Payload::Packed(bytes) if bytes.len() >= HOME_BYTES_MIN => {
                 self.0.prefetch_loan();
-                Some(LongRef(self.0))
+                ValueRef::String(StringRef::Long(LongRef(self.0)))
             }
-            _ => None,
+            Payload::Packed(bytes) => ValueRef::String(StringRef::Packed(bytes)),
+            Payload::Value(value) => value.as_ref(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! them; other versions are brought up to date from that one, by what changed. A version that is made from one in order keeps the order,
 //! until the database is emptied.
 
-use super::{Db, EntryRef, Keyspace};
+use super::{Db, Keyspace};
 use crate::blob::Blob;
 use crate::tree::{Bytes, Range, Tree};
 
@@ -50,13 +50,12 @@ impl Db {
 /// one, those are all.
 fn missing<'d>(here: &'d Db, there: &'d Db, most: usize) -> Option<Vec<&'d [u8]>> {
     let mut keys = Vec::new();
-    for (looked_at, item) in there.entries.unshared(&here.entries).enumerate() {
+    for (looked_at, entry) in there.unshared(here).enumerate() {
         if looked_at >= most {
             return None;
         }
-        let key = EntryRef::new(item).key();
-        if here.get(key).is_none() {
-            keys.push(key);
+        if here.get(entry.key()).is_none() {
+            keys.push(entry.key());
         }
     }
     Some(keys)

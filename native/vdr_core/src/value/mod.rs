@@ -15,6 +15,7 @@ pub use stream::Stream;
 pub use zset::{Score, ZSet, ZSetBuilder};
 
 use crate::blob::Blob;
+use crate::keyspace::LongRef;
 use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -87,6 +88,8 @@ impl Value {
 #[derive(Clone, Copy, Debug)]
 pub enum StringRef<'s> {
     Packed(&'s [u8]),
+    /// Beside its key, and long enough to be lent.
+    Long(LongRef<'s>),
     Shared(&'s Blob),
 }
 
@@ -94,14 +97,15 @@ impl<'s> StringRef<'s> {
     pub fn as_bytes(self) -> &'s [u8] {
         match self {
             StringRef::Packed(bytes) => bytes,
+            StringRef::Long(long) => long.as_bytes(),
             StringRef::Shared(blob) => blob.as_bytes(),
         }
     }
 
     pub fn to_blob(self) -> Blob {
         match self {
-            StringRef::Packed(bytes) => Blob::new(bytes),
             StringRef::Shared(blob) => blob.clone(),
+            StringRef::Packed(_) | StringRef::Long(_) => Blob::new(self.as_bytes()),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
 //! limits of that encoding other than the default, no score of -0 at all). `hll-sparse-max-bytes` keeps its default: a
 //! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
-//! fails after it has added some, and is not sent). CONTRIBUTING.md tells of each. Nor is
+//! fails after it has added some, and is not sent). HSETEX on a key that is named as one of its words: a Valkey 9.1 takes the
+//! key for that word. CONTRIBUTING.md tells of each. Nor is
 //! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so.
 //!
 //! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
@@ -98,6 +99,14 @@ fn breaks_hll(command: &Command) -> bool {
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
 }
 
+/// Whether an HSETEX has a word of its own where its key stands: see the module.
+fn mistakes_its_key(command: &Command) -> bool {
+    let word = |key: &Vec<u8>| {
+        ["nx", "xx", "fnx", "fxx", "fields"].iter().any(|word| key.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    command[0].eq_ignore_ascii_case(b"hsetex") && command.get(1).is_some_and(word)
+}
+
 /// Whether a function finds no key or no argument to hand on: see the module.
 fn misses_arguments(command: &Command) -> bool {
     let calls = command[0].eq_ignore_ascii_case(b"fcall");
@@ -166,7 +175,10 @@ impl Generator {
         loop {
             let command = self.sound_command();
             let command = if self.chance(12) { self.spoiled(command) } else { command };
-            if !breaks_hll(&command) && (self.abilities.missing_arguments || !misses_arguments(&command)) {
+            let left_out = breaks_hll(&command)
+                || mistakes_its_key(&command)
+                || !self.abilities.missing_arguments && misses_arguments(&command);
+            if !left_out {
                 return command;
             }
         }
@@ -282,6 +294,18 @@ mod tests {
             (&["GET", "k"], false),
         ] {
             assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
+        }
+    }
+    #[test]
+    fn a_key_is_mistaken_for_a_word_by_its_name() {
+        for (words, mistaken) in [
+            (&["HSETEX", "fnx", "XX", "FIELDS", "1", "f", "v"][..], true),
+            (&["hsetex", "FIELDS", "2", "f", "v", "g", "w"], true),
+            (&["HSETEX", "h", "XX", "FIELDS", "1", "NX", "FIELDS"], false),
+            (&["HSET", "NX", "f", "v"], false),
+            (&["HSETEX"], false),
+        ] {
+            assert_eq!(mistakes_its_key(&command(words)), mistaken, "{words:?}");
         }
     }
 }

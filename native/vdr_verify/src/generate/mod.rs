@@ -10,7 +10,9 @@
 //! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
 //! fails after it has added some, and is not sent). HSETEX on a key that is named as one of its words: a Valkey 9.1 takes the
 //! key for that word. CONTRIBUTING.md tells of each. Nor is
-//! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so.
+//! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so. What lets a group
+//! count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out for a server whose replicas
+//! count no further than that: it does itself.
 //!
 //! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
 //! which a Redis 8.0 dies in the next FUNCTION FLUSH.
@@ -87,6 +89,8 @@ pub struct Abilities {
     pub negative_zero: bool,
     /// Whether a function may hand a missing key or argument on: see the module.
     pub missing_arguments: bool,
+    /// Whether a group may have read more than there ever was: see the module.
+    pub entries_miscounted: bool,
 }
 
 /// How many databases a server of ours has.
@@ -97,6 +101,13 @@ fn breaks_hll(command: &Command) -> bool {
     let partial = ["setbit", "bitfield", "setrange", "append"].iter();
     let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Whether a group may count more entries after it than there ever were: see the module.
+fn miscounts_entries(command: &Command) -> bool {
+    let is = |word: &Vec<u8>, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let counts = command.windows(2).any(|pair| is(&pair[0], "entriesread") && pair[1] != b"0" && pair[1] != b"-1");
+    counts || is(&command[0], "xsetid") && command.iter().any(|word| is(word, "entriesadded"))
 }
 
 /// Whether an HSETEX has a word of its own where its key stands: see the module.
@@ -177,7 +188,8 @@ impl Generator {
             let command = if self.chance(12) { self.spoiled(command) } else { command };
             let left_out = breaks_hll(&command)
                 || mistakes_its_key(&command)
-                || !self.abilities.missing_arguments && misses_arguments(&command);
+                || !self.abilities.missing_arguments && misses_arguments(&command)
+                || !self.abilities.entries_miscounted && miscounts_entries(&command);
             if !left_out {
                 return command;
             }
@@ -306,6 +318,18 @@ mod tests {
             (&["HSETEX"], false),
         ] {
             assert_eq!(mistakes_its_key(&command(words)), mistaken, "{words:?}");
+        }
+    }
+    #[test]
+    fn entries_are_miscounted_by_what_says_how_many_there_were() {
+        for (words, miscounts) in [
+            (&["xgroup", "SetId", "s", "g", "5-0", "ENTRIESREAD", "3"][..], true),
+            (&["XGROUP", "CREATE", "s", "g", "5-0", "entriesread", "0"], false),
+            (&["XGROUP", "CREATE", "s", "g", "5-0", "MKSTREAM", "ENTRIESREAD", "-1"], false),
+            (&["XSETID", "s", "5-0", "ENTRIESADDED", "7", "MAXDELETEDID", "1-0"], true),
+            (&["XSETID", "s", "5-0"], false),
+        ] {
+            assert_eq!(miscounts_entries(&command(words)), miscounts, "{words:?}");
         }
     }
 }

@@ -6,7 +6,8 @@
 //! ranges by member of a sorted set of several scores (unspecified, and random in a skiplist),
 //! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
-//! limits of that encoding other than the default, no score of -0 at all). `hll-sparse-max-bytes` keeps its default: a
+//! limits of that encoding other than the default, no score of -0 at all), nor, where a score may be -0, a ZADD with XX of a long member
+//! (newer primaries change the encoding and do not say so). `hll-sparse-max-bytes` keeps its default: a
 //! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
 //! fails after it has added some, and is not sent). HSETEX on a key that is named as one of its words: a Valkey 9.1 takes the
 //! key for that word. CONTRIBUTING.md tells of each. Nor is
@@ -93,6 +94,9 @@ pub struct Abilities {
     pub entries_miscounted: bool,
 }
 
+/// The default of `zset-max-listpack-value`.
+const LISTPACK_MEMBER_BYTES_MAX: usize = 64;
+
 /// How many databases a server of ours has.
 pub const DATABASES: u32 = 40;
 
@@ -101,6 +105,13 @@ fn breaks_hll(command: &Command) -> bool {
     let partial = ["setbit", "bitfield", "setrange", "append"].iter();
     let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Whether a ZADD may make a skiplist of a listpack, in which -0 stays, and add nothing, so that no replica hears of it: newer servers
+/// do that for a long member.
+fn converts_unheard(command: &Command) -> bool {
+    let xx = command.iter().any(|word| word.eq_ignore_ascii_case(b"xx"));
+    xx && command[0].eq_ignore_ascii_case(b"zadd") && command.iter().any(|word| word.len() > LISTPACK_MEMBER_BYTES_MAX)
 }
 
 /// Whether a group may count more entries after it than there ever were: see the module.
@@ -188,6 +199,7 @@ impl Generator {
             let command = if self.chance(12) { self.spoiled(command) } else { command };
             let left_out = breaks_hll(&command)
                 || mistakes_its_key(&command)
+                || self.abilities.negative_zero && converts_unheard(&command)
                 || !self.abilities.missing_arguments && misses_arguments(&command)
                 || !self.abilities.entries_miscounted && miscounts_entries(&command);
             if !left_out {
@@ -330,6 +342,18 @@ mod tests {
             (&["XSETID", "s", "5-0"], false),
         ] {
             assert_eq!(miscounts_entries(&command(words)), miscounts, "{words:?}");
+        }
+    }
+    #[test]
+    fn a_zadd_converts_unheard_when_it_may_leave_a_long_member_out() {
+        let long = "m".repeat(65);
+        for (words, unheard) in [
+            (&["zadd", "z", "xx", "1", &long][..], true),
+            (&["ZADD", "z", "1", &long], false),
+            (&["ZADD", "z", "XX", "1", &long[1..]], false),
+            (&["SET", "xx", &long], false),
+        ] {
+            assert_eq!(converts_unheard(&command(words)), unheard, "{words:?}");
         }
     }
 }

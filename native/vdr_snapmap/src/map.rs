@@ -71,6 +71,9 @@ const DEPTH_MAX: usize = (u64::BITS / DIGIT_BITS) as usize + 1;
 const SMALL: usize = LEAF_MAX / 4;
 const JOINED_MAX: usize = LEAF_MAX * 3 / 4;
 
+/// Room for what the first change of a map retires: the nodes on its way, and an item.
+const RETIRED_AT_ONCE: usize = 8;
+
 /// See the module.
 pub struct Map<V, S = RandomState> {
     root: Option<Node>,
@@ -230,7 +233,8 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
             unsafe { part.free() };
         }
         let (line, hasher) = (self.line.clone(), self.hasher.clone());
-        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), unlinked: self.unlinked, hasher }
+        let retired = Vec::with_capacity(RETIRED_AT_ONCE);
+        Map { root: self.root, len: self.len, generation, line, retired, unlinked: self.unlinked, hasher }
     }
 }
 

@@ -251,7 +251,10 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     /// As [`Map::prefetch_leaf`], for the entry itself. Reads the leaf: to be asked for a while after that.
     pub fn prefetch_item(&self, key: &[u8]) {
-        let hash = self.hash(key);
+        self.prefetch_items(self.hash(key));
+    }
+
+    fn prefetch_items(&self, hash: u64) {
         let Some(leaf) = self.leaf(hash) else { return };
         // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
         unsafe {
@@ -473,8 +476,13 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     /// Makes every node on the way to a hash this generation's own.
     fn own_way(&mut self, hash: u64) -> Option<Way> {
         let mut nodes = [None; DEPTH_MAX];
-        let (mut node, mut depth, mut shift) = (self.own(self.root?), 0, ROOT_SHIFT);
+        let root = self.root?;
+        let (mut node, mut depth, mut shift) = (self.own(root), 0, ROOT_SHIFT);
         self.root = Some(node);
+        if node != root {
+            // The first change since a fork copies every node on its way: meanwhile the item's memory can come.
+            self.prefetch_items(hash);
+        }
         // SAFETY: each node in turn is this generation's own, so that only this map reaches it and may write to it.
         unsafe {
             while !node.is_leaf() {

@@ -26,7 +26,7 @@ demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
 test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, a minute each of verify, of chaos, of each fuzzer and sanitizer
-	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60}
+	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60} SEED=$${VERIFY_SEED:-1}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@bin/fuzz $${FUZZ_SECONDS:-60}
 	@bin/sanitize quick

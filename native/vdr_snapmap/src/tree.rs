@@ -15,8 +15,8 @@
 //! one is a version of a [`Line`], as [`crate::map`] is, and sound for the same six reasons, which are not repeated here.
 //! What differs:
 //!
-//! * The parts are nodes only. Entries belong to their leaf, separators to their inner node: the copy of a node clones
-//!   them, and freeing a node drops them. Only the addresses of children are copied as they are.
+//! * The parts are nodes only. Entries belong to their leaf: the copy of a node clones them, and freeing a node drops them; the
+//!   separators of an inner node are shared by a count. Only the addresses of children are copied as they are.
 //! * Freeing a node therefore frees nothing below it.
 
 mod diff;
@@ -28,7 +28,7 @@ pub use key::{Bytes, Key, Probe, by};
 
 use crate::line::{FIRST, Line, Retired};
 use crate::prefetch::prefetch;
-use node::{Child, FILL, Inner, Leaf, MAX, MIN};
+use node::{Child, FILL, Inner, Leaf, MAX, MIN, Separated};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl<K: Key, V: Clone> Pen<'_, K, V> {
         }
     }
 
-    fn child(&self, below: Below<K, V>) -> Option<Child<K, V>> {
+    fn child(&self, below: Below<K, V>) -> Option<Separated<K, V>> {
         child(self.generation, below)
     }
 }
@@ -480,10 +480,10 @@ impl<K: Key, V: Clone> Large<K, V> {
         // SAFETY: this is the newest tree, and reaches its root.
         let node = unsafe { pen.own(root) };
         let (old, split) = node.insert(&mut pen, key, value);
-        let first = node.first().cloned();
+        let first = node.below.first().cloned();
         if let (Some(right), Some(first)) = (split, first) {
-            let left = Child { first, count: len + 1 - right.count, node: *root };
-            if let Some(above) = Inner::new(vec![left, right]) {
+            let left = Child { count: len + 1 - right.1.count, node: *root };
+            if let Some(above) = Inner::new([(first, left), right]) {
                 *root = At::new(pen.generation, Below::Inner(above));
             }
         }
@@ -511,12 +511,12 @@ impl<K: Key, V: Clone> Large<K, V> {
 }
 
 /// Puts levels of inner nodes over a row of leaves, which are new, until one node is left.
-fn large<K: Key, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
+fn large<K: Key, V>(mut row: Vec<Separated<K, V>>) -> Repr<K, V> {
     while row.len() > 1 {
         let mut above = Vec::with_capacity(row.len() / FILL + 1);
         let mut below = row.into_iter().peekable();
         while below.peek().is_some() {
-            let mut children: Vec<Child<K, V>> = below.by_ref().take(FILL).collect();
+            let mut children: Vec<_> = below.by_ref().take(FILL).collect();
             // A lone child would break the rule that inner nodes have two or more.
             if below.len() == 1 {
                 children.extend(below.next());
@@ -525,20 +525,29 @@ fn large<K: Key, V>(mut row: Vec<Child<K, V>>) -> Repr<K, V> {
         }
         row = above;
     }
-    let Some(Child { count: len, node: root, .. }) = row.pop() else { return Repr::Empty };
+    let Some((_, Child { count: len, node: root })) = row.pop() else { return Repr::Empty };
     let line = Arc::new(Line::default());
     Repr::Large(Box::new(Large { root, len, generation: FIRST, line, retired: Vec::new() }))
 }
 
-/// A new node as a child.
-fn child<K: Key, V>(born: u64, below: Below<K, V>) -> Option<Child<K, V>> {
-    let (first, count) = match &below {
-        Below::Leaf(entries) => (entries.first()?.0.clone(), entries.len()),
-        Below::Inner(children) => {
-            (children.first()?.first.clone(), children.iter().map(|child| child.count).sum::<usize>())
-        }
+/// A new node as a child, behind its separator.
+fn child<K: Key, V>(born: u64, below: Below<K, V>) -> Option<Separated<K, V>> {
+    let first = below.first()?.clone();
+    let count = match &below {
+        Below::Leaf(entries) => entries.len(),
+        Below::Inner(children) => children.iter().map(|child| child.count).sum::<usize>(),
     };
-    Some(Child { first, count, node: At::new(born, below) })
+    Some((first, Child { count, node: At::new(born, below) }))
+}
+
+impl<K, V> Below<K, V> {
+    /// A lower bound of its keys.
+    fn first(&self) -> Option<&K> {
+        match self {
+            Below::Leaf(entries) => entries.first().map(|(key, _)| key),
+            Below::Inner(inner) => inner.separators().first(),
+        }
+    }
 }
 
 impl<K: Key, V: Clone> Node<K, V> {
@@ -549,29 +558,22 @@ impl<K: Key, V: Clone> Node<K, V> {
         }
     }
 
-    fn first(&self) -> Option<&K> {
-        match &self.below {
-            Below::Leaf(entries) => entries.first().map(|(key, _)| key),
-            Below::Inner(children) => children.first().map(|child| &child.first),
-        }
-    }
-
     /// Puts an entry below this node: what it replaced, and the right half when the node had to be split.
-    fn insert(&mut self, pen: &mut Pen<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Child<K, V>>) {
+    fn insert(&mut self, pen: &mut Pen<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Separated<K, V>>) {
         match &mut self.below {
             Below::Leaf(leaf) => {
                 let (old, right) = leaf.insert(key, value);
                 (old, right.and_then(|right| pen.child(Below::Leaf(right))))
             }
             Below::Inner(inner) => {
+                inner.lower(&key);
                 let at = inner.place(&&key);
-                inner.lower(at, &key);
                 let Some(below) = inner.child_mut(at) else { return (None, None) };
                 // SAFETY: this node is the newest tree's own, and so is what it reaches by it.
                 let (old, right) = unsafe { pen.own(&mut below.node) }.insert(pen, key, value);
                 below.count += usize::from(old.is_none());
                 let Some(right) = right else { return (old, None) };
-                below.count -= right.count;
+                below.count -= right.1.count;
                 let right = inner.insert(at + 1, right);
                 (old, right.and_then(|right| pen.child(Below::Inner(right))))
             }

@@ -14,6 +14,7 @@ use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::thread;
+use vdr_core::commands::Rules;
 use vdr_core::digest::Dialect;
 use vdr_core::only::Only;
 use vdr_testkit::{Binary, Client, Command, Reply, Server};
@@ -129,7 +130,8 @@ impl Run {
 
     pub fn abilities(&mut self, negative_zero: bool) -> io::Result<Abilities> {
         let missing_arguments = self.server.kind != "redis" || !self.server.version.starts_with("8.0.");
-        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, missing_arguments })
+        let entries_miscounted = !Rules::of(&self.server.kind, &self.server.version).entries_read_capped;
+        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, missing_arguments, entries_miscounted })
     }
 
     fn has_field_expiry(&mut self) -> io::Result<bool> {

@@ -105,8 +105,8 @@ struct Walk<'t, K, V>(Vec<Level<'t, K, V>>);
 
 enum Level<'t, K, V> {
     Root(Stand<'t, K, V>),
-    /// Nodes of a height.
-    Children(&'t [Child<K, V>], usize),
+    /// Nodes of a height, and their separators.
+    Children(&'t [Child<K, V>], &'t [K], usize),
     Entries(&'t [(K, V)]),
 }
 
@@ -180,12 +180,12 @@ impl<'t, K, V> Walk<'t, K, V> {
         loop {
             match self.0.last()? {
                 Level::Root(stand) => return Some(Head::Node(*stand)),
-                Level::Children([child, ..], height) => {
-                    let first = Some(&child.first);
-                    return Some(Head::Node(Stand { place: Place::Node(child.node), first, height: *height }));
+                Level::Children([child, ..], separators, height) => {
+                    let (place, first) = (Place::Node(child.node), separators.first());
+                    return Some(Head::Node(Stand { place, first, height: *height }));
                 }
                 Level::Entries([entry, ..]) => return Some(Head::Entry(entry)),
-                Level::Children([], _) | Level::Entries([]) => self.0.pop(),
+                Level::Children([], ..) | Level::Entries([]) => self.0.pop(),
             };
         }
     }
@@ -193,7 +193,10 @@ impl<'t, K, V> Walk<'t, K, V> {
     /// Goes past what comes next, unopened.
     fn step(&mut self) {
         match self.0.last_mut() {
-            Some(Level::Children(children, _)) => *children = children.get(1..).unwrap_or_default(),
+            Some(Level::Children(children, separators, _)) => {
+                *children = children.get(1..).unwrap_or_default();
+                *separators = separators.get(1..).unwrap_or_default();
+            }
             Some(Level::Entries(entries)) => *entries = entries.get(1..).unwrap_or_default(),
             Some(Level::Root(_)) => {
                 self.0.pop();
@@ -211,7 +214,7 @@ impl<'t, K, V> Walk<'t, K, V> {
             // SAFETY: the tree that reaches the node is borrowed for 't.
             Place::Node(at) => match unsafe { &at.read().below } {
                 Below::Leaf(entries) => Level::Entries(entries),
-                Below::Inner(children) => Level::Children(children, stand.height.saturating_sub(1)),
+                Below::Inner(inner) => Level::Children(inner, inner.separators(), stand.height.saturating_sub(1)),
             },
         });
     }

@@ -7,6 +7,7 @@ use crate::prefetch::prefetch;
 use std::cmp::Ordering;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Most entries of a leaf, and most children of an inner node.
 pub(super) const MAX: usize = 32;
@@ -119,26 +120,44 @@ impl<K: Key, V> Leaf<K, V> {
 }
 
 pub(super) struct Child<K, V> {
-    /// A lower bound of its keys, and above everything before it.
-    pub first: K,
     pub count: usize,
     pub node: At<K, V>,
 }
 
-impl<K: Clone, V> Clone for Child<K, V> {
+impl<K, V> Clone for Child<K, V> {
     fn clone(&self) -> Self {
-        Child { first: self.first.clone(), ..*self }
+        *self
     }
 }
 
-#[derive(Clone)]
+impl<K, V> Copy for Child<K, V> {}
+
+/// A child behind its separator.
+pub(super) type Separated<K, V> = (K, Child<K, V>);
+
+/// The copy of an inner node costs little more than the addresses of its children: it shares what leads to them, which changes only
+/// when children come and go.
 pub(super) struct Inner<K, V> {
-    /// The first bytes of one separator, as many as all of them share.
-    like: K,
-    skip: usize,
-    /// Apart, so that a leaf, which is stored in the same place as an inner node, is not as large.
-    heads: Box<[u64; ROOM]>,
+    index: Arc<Index<K>>,
     children: Vec<Child<K, V>>,
+}
+
+/// Which child leads to a key.
+#[derive(Clone)]
+struct Index<K> {
+    /// The first separator, whose first bytes all of them share,
+    like: K,
+    /// so many.
+    skip: usize,
+    heads: [u64; ROOM],
+    /// Of each child a lower bound of its keys, and above everything before it.
+    separators: Vec<K>,
+}
+
+impl<K, V> Clone for Inner<K, V> {
+    fn clone(&self) -> Self {
+        Inner { index: self.index.clone(), children: self.children.clone() }
+    }
 }
 
 impl<K, V> Deref for Inner<K, V> {
@@ -148,83 +167,108 @@ impl<K, V> Deref for Inner<K, V> {
     }
 }
 
-impl<K: Key, V> Inner<K, V> {
-    /// From children in key order; none when there are none.
-    pub fn new(children: Vec<Child<K, V>>) -> Option<Self> {
-        let like = children.first()?.first.clone();
-        let mut inner = Inner { like, skip: 0, heads: Box::new([0; ROOM]), children };
-        inner.index();
-        Some(inner)
+impl<K, V> Inner<K, V> {
+    pub fn separators(&self) -> &[K] {
+        &self.index.separators
     }
 
-    /// To be called when the separators have changed.
-    fn index(&mut self) {
-        if let (Some(first), Some(last)) = (self.children.first(), self.children.last()) {
-            self.skip = first.first.shared(&last.first);
-            self.like = first.first.clone();
-        }
-        for (head, child) in self.heads.iter_mut().zip(&self.children) {
-            *head = child.first.head(self.skip);
-        }
-    }
-
-    /// The child in which a key is, if it is anywhere: the last whose lower bound is not above it.
-    pub fn place(&self, probe: &impl Probe<K>) -> usize {
-        let is_not_above = |child: &Child<K, V>| probe.order(&child.first).is_le();
-        let not_above = match probe.head(&self.like, self.skip) {
-            Head::Unknown => self.children.partition_point(is_not_above),
-            Head::Beside(Ordering::Less) => self.children.len(),
-            Head::Beside(_) => 0,
-            Head::At(sought) => {
-                let heads = self.heads.get(..self.children.len()).unwrap_or(self.heads.as_slice());
-                let less = heads.iter().filter(|head| **head < sought).count();
-                let alike = heads.iter().filter(|head| **head == sought).count();
-                let alike = self.children.get(less..less + alike).unwrap_or_default();
-                less + alike.partition_point(is_not_above)
-            }
-        };
-        not_above.saturating_sub(1)
-    }
-
-    /// To change what is below it. Its lower bound stays: that is [`Inner::lower`]'s.
+    /// To change what is below it.
     pub fn child_mut(&mut self, at: usize) -> Option<&mut Child<K, V>> {
         self.children.get_mut(at)
-    }
-
-    /// Makes a key that is about to be put below a child its lower bound when it is less.
-    pub fn lower(&mut self, at: usize, key: &K) {
-        if let Some(child) = self.children.get_mut(at)
-            && *key < child.first
-        {
-            child.first = key.clone();
-            self.index();
-        }
-    }
-
-    /// Puts a child; the right half when there were too many.
-    pub fn insert(&mut self, at: usize, child: Child<K, V>) -> Option<Self> {
-        make_room(&mut self.children);
-        self.children.insert(at, child);
-        let right = split_at(self.children.len(), at).and_then(|at| Inner::new(split_off(&mut self.children, at)));
-        self.index();
-        right
-    }
-
-    pub fn remove(&mut self, at: usize) -> Child<K, V> {
-        let child = self.children.remove(at);
-        self.index();
-        child
     }
 
     #[cfg(test)]
     pub fn spare(&self) -> usize {
         self.children.capacity() - self.children.len()
     }
+}
+
+impl<K: Key, V> Inner<K, V> {
+    /// From children in key order, each behind its separator; none when there are none.
+    pub fn new(children: impl IntoIterator<Item = Separated<K, V>>) -> Option<Self> {
+        let (separators, children) = children.into_iter().unzip();
+        Some(Inner { index: Arc::new(Index::new(separators)?), children })
+    }
+
+    /// The child in which a key is, if it is anywhere.
+    pub fn place(&self, probe: &impl Probe<K>) -> usize {
+        self.index.place(probe)
+    }
+
+    /// Makes a key that is about to be put below this node its lower bound when it is less.
+    pub fn lower(&mut self, key: &K) {
+        if *key < self.index.like {
+            self.reindex(|separators| separators.iter_mut().take(1).for_each(|lowest| *lowest = key.clone()));
+        }
+    }
+
+    /// Puts a child; the right half when there were too many.
+    pub fn insert(&mut self, at: usize, (separator, child): Separated<K, V>) -> Option<Self> {
+        make_room(&mut self.children);
+        self.children.insert(at, child);
+        let split = split_at(self.children.len(), at);
+        let mut right = Vec::new();
+        self.reindex(|separators| {
+            make_room(separators);
+            separators.insert(at, separator);
+            right = split.map(|at| split_off(separators, at)).unwrap_or_default();
+        });
+        let children = split.map(|at| split_off(&mut self.children, at))?;
+        Some(Inner { index: Arc::new(Index::new(right)?), children })
+    }
+
+    pub fn remove(&mut self, at: usize) -> Child<K, V> {
+        self.reindex(|separators| drop(separators.remove(at)));
+        self.children.remove(at)
+    }
 
     /// Adds what stands behind it.
-    pub fn append(&mut self, right: &[Child<K, V>]) {
-        self.children.extend_from_slice(right);
-        self.index();
+    pub fn append(&mut self, right: &Self) {
+        self.children.extend_from_slice(&right.children);
+        self.reindex(|separators| separators.extend_from_slice(right.separators()));
+    }
+
+    fn reindex(&mut self, change: impl FnOnce(&mut Vec<K>)) {
+        let index = Arc::make_mut(&mut self.index);
+        change(&mut index.separators);
+        index.number();
+    }
+}
+
+impl<K: Key> Index<K> {
+    fn new(separators: Vec<K>) -> Option<Self> {
+        let mut index = Index { like: separators.first()?.clone(), skip: 0, heads: [0; ROOM], separators };
+        index.number();
+        Some(index)
+    }
+
+    /// To be called when the separators have changed.
+    fn number(&mut self) {
+        if let (Some(first), Some(last)) = (self.separators.first(), self.separators.last()) {
+            self.skip = first.shared(last);
+            self.like = first.clone();
+        }
+        for (head, separator) in self.heads.iter_mut().zip(&self.separators) {
+            *head = separator.head(self.skip);
+        }
+    }
+
+    /// The last whose lower bound is not above what is sought.
+    fn place(&self, probe: &impl Probe<K>) -> usize {
+        let is_not_above = |separator: &K| probe.order(separator).is_le();
+        let not_above = match probe.head(&self.like, self.skip) {
+            Head::Unknown => self.separators.partition_point(is_not_above),
+            Head::Beside(Ordering::Less) => self.separators.len(),
+            Head::Beside(_) => 0,
+            Head::At(sought) => {
+                let heads = self.heads.get(..self.separators.len()).unwrap_or(self.heads.as_slice());
+                let less = heads.iter().filter(|head| **head < sought).count();
+                let alike = heads.iter().filter(|head| **head == sought).count();
+                let alike = self.separators.get(less..less + alike).unwrap_or_default();
+                less + alike.partition_point(is_not_above)
+            }
+        };
+        not_above.saturating_sub(1)
     }
 }
 

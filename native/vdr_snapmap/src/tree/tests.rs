@@ -18,15 +18,16 @@ fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize
         }
         Below::Inner(children) => {
             assert!((1..=MAX).contains(&children.len()));
+            let separators = children.separators();
+            assert_eq!(separators.len(), children.len());
             let mut depths = Vec::new();
             for (at, child) in children.iter().enumerate() {
                 // SAFETY: the tree, which is borrowed, reaches the node.
                 let below = unsafe { child.node.read() };
-                let (depth, count) = check(below, Some(child.first), node.born);
+                let (depth, count) = check(below, Some(separators[at]), node.born);
                 assert_eq!(count, child.count);
                 depths.push(depth);
-                let next = children.get(at + 1).map(|next| next.first);
-                assert!(next.is_none_or(|next| last(below) < next));
+                assert!(separators.get(at + 1).is_none_or(|next| last(below) < *next));
             }
             assert!(depths.windows(2).all(|pair| pair[0] == pair[1]));
             (depths[0] + 1, children.iter().map(|child| child.count).sum())

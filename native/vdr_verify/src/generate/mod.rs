@@ -8,8 +8,11 @@
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
 //! limits of that encoding other than the default, no score of -0 at all). `hll-sparse-max-bytes` keeps its default: a
 //! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
-//! fails after it has added some, and is not sent). CONTRIBUTING.md tells of each. Nor is
-//! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so.
+//! fails after it has added some, and is not sent). HSETEX on a key that is named as one of its words: a Valkey 9.1 takes the
+//! key for that word. CONTRIBUTING.md tells of each. Nor is
+//! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so. What lets a group
+//! count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out for a server whose replicas
+//! count no further than that: it does itself.
 //!
 //! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
 //! which a Redis 8.0 dies in the next FUNCTION FLUSH.
@@ -86,6 +89,8 @@ pub struct Abilities {
     pub negative_zero: bool,
     /// Whether a function may hand a missing key or argument on: see the module.
     pub missing_arguments: bool,
+    /// Whether a group may have read more than there ever was: see the module.
+    pub entries_miscounted: bool,
 }
 
 /// How many databases a server of ours has.
@@ -96,6 +101,21 @@ fn breaks_hll(command: &Command) -> bool {
     let partial = ["setbit", "bitfield", "setrange", "append"].iter();
     let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Whether a group may count more entries after it than there ever were: see the module.
+fn miscounts_entries(command: &Command) -> bool {
+    let is = |word: &Vec<u8>, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let counts = command.windows(2).any(|pair| is(&pair[0], "entriesread") && pair[1] != b"0" && pair[1] != b"-1");
+    counts || is(&command[0], "xsetid") && command.iter().any(|word| is(word, "entriesadded"))
+}
+
+/// Whether an HSETEX has a word of its own where its key stands: see the module.
+fn mistakes_its_key(command: &Command) -> bool {
+    let word = |key: &Vec<u8>| {
+        ["nx", "xx", "fnx", "fxx", "fields"].iter().any(|word| key.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    command[0].eq_ignore_ascii_case(b"hsetex") && command.get(1).is_some_and(word)
 }
 
 /// Whether a function finds no key or no argument to hand on: see the module.
@@ -166,7 +186,11 @@ impl Generator {
         loop {
             let command = self.sound_command();
             let command = if self.chance(12) { self.spoiled(command) } else { command };
-            if !breaks_hll(&command) && (self.abilities.missing_arguments || !misses_arguments(&command)) {
+            let left_out = breaks_hll(&command)
+                || mistakes_its_key(&command)
+                || !self.abilities.missing_arguments && misses_arguments(&command)
+                || !self.abilities.entries_miscounted && miscounts_entries(&command);
+            if !left_out {
                 return command;
             }
         }
@@ -282,6 +306,30 @@ mod tests {
             (&["GET", "k"], false),
         ] {
             assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
+        }
+    }
+    #[test]
+    fn a_key_is_mistaken_for_a_word_by_its_name() {
+        for (words, mistaken) in [
+            (&["HSETEX", "fnx", "XX", "FIELDS", "1", "f", "v"][..], true),
+            (&["hsetex", "FIELDS", "2", "f", "v", "g", "w"], true),
+            (&["HSETEX", "h", "XX", "FIELDS", "1", "NX", "FIELDS"], false),
+            (&["HSET", "NX", "f", "v"], false),
+            (&["HSETEX"], false),
+        ] {
+            assert_eq!(mistakes_its_key(&command(words)), mistaken, "{words:?}");
+        }
+    }
+    #[test]
+    fn entries_are_miscounted_by_what_says_how_many_there_were() {
+        for (words, miscounts) in [
+            (&["xgroup", "SetId", "s", "g", "5-0", "ENTRIESREAD", "3"][..], true),
+            (&["XGROUP", "CREATE", "s", "g", "5-0", "entriesread", "0"], false),
+            (&["XGROUP", "CREATE", "s", "g", "5-0", "MKSTREAM", "ENTRIESREAD", "-1"], false),
+            (&["XSETID", "s", "5-0", "ENTRIESADDED", "7", "MAXDELETEDID", "1-0"], true),
+            (&["XSETID", "s", "5-0"], false),
+        ] {
+            assert_eq!(miscounts_entries(&command(words)), miscounts, "{words:?}");
         }
     }
 }

@@ -255,6 +255,8 @@ fn times_need_a_hash_and_whole_arguments() {
         "HSETEX h PXAT FIELDS 1 a 1",
         "HSETEX h GT FIELDS 1 a 1",
         "HSETEX h FIELDS 1 a",
+        // A Valkey 9.1 means `FIELDS` by it, or a key that it left out.
+        "HSETEX FIELDS 2 a 1 b 2",
     ] {
         m.fails(command, ApplyError::BadArguments);
     }

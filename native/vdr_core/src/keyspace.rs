@@ -67,10 +67,13 @@ impl Db {
     }
 
     /// Asks for the memory of keys that are about to be read or written: all of them at once, where one after the other
-    /// would wait for each.
+    /// would wait for each. Of a single one no more than the leaf: to ask for the entry would be to wait for that, and whoever writes has
+    /// other things to do until it is there.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
         keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
-        keys.for_each(|key| self.entries.prefetch_item(key));
+        if keys.clone().nth(1).is_some() {
+            keys.for_each(|key| self.entries.prefetch_item(key));
+        }
     }
 
     /// The entry as stored, even past its time: what commands of the stream work on.

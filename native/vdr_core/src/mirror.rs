@@ -397,7 +397,9 @@ impl Mirror {
         let mut told: Vec<Delivery> = self.pending.drain(..visible).flat_map(|(_, deliveries)| deliveries).collect();
         if std::mem::take(&mut self.init_due) {
             told = self.shared.watches.init(offset);
-        } else if let Some(new) = self.shared.live.snapshot() {
+        } else if !self.shared.watches.is_empty()
+            && let Some(new) = self.shared.live.snapshot()
+        {
             told.extend(self.shared.watches.settle(old, &new, &told));
         }
         for (watcher, event) in &told {

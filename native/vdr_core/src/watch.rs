@@ -149,9 +149,6 @@ impl Watches {
     /// To be called after each publication: watches added since the last one whose key changed meanwhile, and that `told`
     /// does not reach anyway, get an Init.
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
-        if self.is_empty() {
-            return Vec::new();
-        }
         let mut table = self.table.lock();
         let mut late = Vec::new();
         for (place, owner) in std::mem::take(&mut table.fresh) {

@@ -91,7 +91,7 @@ impl<T> Line<T> {
     /// freed.
     pub fn retire(&self, retired: &mut Vec<Retired<T>>) -> Vec<T> {
         let mut state = self.state.lock();
-        state.pending.append(retired);
+        append(&mut state.pending, retired);
         if state.versions.len() > 1 { Vec::new() } else { state.put_away() }
     }
 
@@ -120,7 +120,7 @@ impl<T> Line<T> {
         };
         if at + 1 < state.versions.len() {
             let mut free = state.remove_older(at);
-            free.append(&mut state.put_away());
+            append(&mut free, &mut state.put_away());
             return Ended { free, last: false };
         }
         let retired = std::mem::take(&mut state.pending);
@@ -153,13 +153,15 @@ impl<T> Line<T> {
 impl<T> State<T> {
     /// Sorts what is pending into bags; answers what no older version reaches.
     fn put_away(&mut self) -> Vec<T> {
-        let older = self.versions.len().saturating_sub(1);
+        let pending = std::mem::take(&mut self.pending);
+        let Some(last) = self.versions.len().checked_sub(2) else {
+            return pending.into_iter().map(|retired| retired.part).collect();
+        };
         let mut free = Vec::new();
-        for Retired { born, part } in std::mem::take(&mut self.pending) {
+        for Retired { born, part } in pending {
             let first = self.versions.partition_point(|version| version.generation < born);
             let first = self.versions.get(first).map(|version| version.generation);
-            let last = older.checked_sub(1).and_then(|last| self.versions.get_mut(last));
-            match (first, last) {
+            match (first, self.versions.get_mut(last)) {
                 (Some(first), Some(last)) if first <= last.generation => last.bag(first).push(part),
                 _ => free.push(part),
             }
@@ -171,14 +173,14 @@ impl<T> State<T> {
     fn remove_older(&mut self, at: usize) -> Vec<T> {
         let Some(ended) = self.versions.remove(at) else { return Vec::new() };
         let mut free = Vec::new();
-        for (label, parts) in ended.bags {
+        for (label, mut parts) in ended.bags {
             // Labelled anew, so that the bags of a version that lives long do not become many.
             let first = self.versions.partition_point(|version| version.generation < label);
             let label = self.versions.get(first).map(|version| version.generation);
             let before = at.checked_sub(1).and_then(|before| self.versions.get_mut(before));
             match (label, before) {
-                (Some(label), Some(before)) if first < at => append(before.bag(label), parts),
-                _ => append(&mut free, parts),
+                (Some(label), Some(before)) if first < at => append(before.bag(label), &mut parts),
+                _ => append(&mut free, &mut parts),
             }
         }
         free
@@ -191,12 +193,12 @@ impl<T> Version<T> {
     }
 }
 
-/// Appends the smaller to the larger: what waits long is not moved again and again.
-fn append<T>(parts: &mut Vec<T>, mut others: Vec<T>) {
+/// Appends the smaller to the larger: what waits long is not moved again and again, and what comes first is not moved at all.
+fn append<T>(parts: &mut Vec<T>, others: &mut Vec<T>) {
     if parts.len() < others.len() {
-        std::mem::swap(parts, &mut others);
+        std::mem::swap(parts, others);
     }
-    parts.append(&mut others);
+    parts.append(others);
 }
 
 #[cfg(all(test, not(loom)))]

@@ -71,6 +71,9 @@ const DEPTH_MAX: usize = (u64::BITS / DIGIT_BITS) as usize + 1;
 const SMALL: usize = LEAF_MAX / 4;
 const JOINED_MAX: usize = LEAF_MAX * 3 / 4;
 
+/// Room for what the first change of a map retires: the nodes on its way, and an item.
+const RETIRED_AT_ONCE: usize = 8;
+
 /// See the module.
 pub struct Map<V, S = RandomState> {
     root: Option<Node>,
@@ -230,7 +233,8 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
             unsafe { part.free() };
         }
         let (line, hasher) = (self.line.clone(), self.hasher.clone());
-        Map { root: self.root, len: self.len, generation, line, retired: Vec::new(), unlinked: self.unlinked, hasher }
+        let retired = Vec::with_capacity(RETIRED_AT_ONCE);
+        Map { root: self.root, len: self.len, generation, line, retired, unlinked: self.unlinked, hasher }
     }
 }
 
@@ -247,7 +251,10 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     /// As [`Map::prefetch_leaf`], for the entry itself. Reads the leaf: to be asked for a while after that.
     pub fn prefetch_item(&self, key: &[u8]) {
-        let hash = self.hash(key);
+        self.prefetch_items(self.hash(key));
+    }
+
+    fn prefetch_items(&self, hash: u64) {
         let Some(leaf) = self.leaf(hash) else { return };
         // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
         unsafe {
@@ -469,8 +476,13 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     /// Makes every node on the way to a hash this generation's own.
     fn own_way(&mut self, hash: u64) -> Option<Way> {
         let mut nodes = [None; DEPTH_MAX];
-        let (mut node, mut depth, mut shift) = (self.own(self.root?), 0, ROOT_SHIFT);
+        let root = self.root?;
+        let (mut node, mut depth, mut shift) = (self.own(root), 0, ROOT_SHIFT);
         self.root = Some(node);
+        if node != root {
+            // The first change since a fork copies every node on its way: meanwhile the item's memory can come.
+            self.prefetch_items(hash);
+        }
         // SAFETY: each node in turn is this generation's own, so that only this map reaches it and may write to it.
         unsafe {
             while !node.is_leaf() {

@@ -67,8 +67,8 @@ impl Db {
     }
 
     /// Asks for the memory of keys that are about to be read or written: all of them at once, where one after the other
-    /// would wait for each. Of a single one no more than the leaf: to ask for the entry would be to wait for that, and whoever writes has
-    /// other things to do until it is there.
+    /// would wait for each. Of a single one no more than the leaf: to ask for its entry would be to wait for the leaf, and whoever
+    /// writes has other things to do until that is there.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
         keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
         if keys.clone().nth(1).is_some() {

@@ -146,7 +146,8 @@ impl Watches {
             .collect()
     }
 
-    /// To be called after each publication: watches added since the last one whose key changed meanwhile, and that `told`
+    /// To be called after each publication while anybody watches (who begins to after that was asked has seen what was published, and stays
+    /// fresh for the next one): watches added since the last one whose key changed meanwhile, and that `told`
     /// does not reach anyway, get an Init.
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
         let mut table = self.table.lock();

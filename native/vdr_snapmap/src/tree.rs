@@ -3,12 +3,13 @@
 //! Every inner node knows how many entries stand below each child, so an entry is found by key or by rank (its position
 //! in key order) in O(log n). Every range, cursor and rank query of the API comes down to an interval of ranks.
 //!
-//! Leaves stand at one depth; `first` of a child is a lower bound of its keys and above everything before it.
+//! Leaves stand at one depth. The separator of a child is a lower bound of its keys and above everything before it; copies of an
+//! inner node share its separators.
 //!
 //! ```text
-//!            [ first | count | node ][ first | count | node ] ...
-//!               /                        \
-//!     [ (k, v) (k, v) ... ]        [ (k, v) ... ]
+//!     [ count | node ][ count | node ] ...  ->  [ separator ][ separator ] ...
+//!                /               \
+//!     [ (k, v) (k, v) ... ]   [ (k, v) ... ]
 //! ```
 //!
 //! A tree that fits into one leaf is just that, shared by a count until it changes: most aggregates are small. A larger

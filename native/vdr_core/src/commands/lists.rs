@@ -186,6 +186,8 @@ fn linsert(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 fn lset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     let (key, at, element) = (words.bytes()?, words.int()?, words.bytes()?);
     words.finish()?;
+    // Newer servers look at the lower half only, where older ones refuse.
+    let at = i64::from(at as i32);
     apply.list(key, |list| {
         must_exist(list)?;
         let done = index(at, list.len()).is_some_and(|at| list.set(at, element));

@@ -136,7 +136,7 @@ impl<K, V> Copy for Child<K, V> {}
 pub(super) type Separated<K, V> = (K, Child<K, V>);
 
 /// The copy of an inner node costs little more than the addresses of its children: it shares what leads to them, which changes only
-/// when children come and go.
+/// when children come and go, or a key comes that is less than all.
 pub(super) struct Inner<K, V> {
     index: Arc<Index<K>>,
     children: Vec<Child<K, V>>,
@@ -145,9 +145,9 @@ pub(super) struct Inner<K, V> {
 /// Which child leads to a key.
 #[derive(Clone)]
 struct Index<K> {
-    /// The first separator, whose first bytes all of them share,
+    /// The first separator.
     like: K,
-    /// so many.
+    /// How many of its first bytes all separators share.
     skip: usize,
     heads: [u64; ROOM],
     /// Of each child a lower bound of its keys, and above everything before it.
@@ -179,7 +179,8 @@ impl<K, V> Inner<K, V> {
 
     #[cfg(test)]
     pub fn spare(&self) -> usize {
-        self.children.capacity() - self.children.len()
+        let of_separators = self.index.separators.capacity() - self.index.separators.len();
+        of_separators.max(self.children.capacity() - self.children.len())
     }
 }
 

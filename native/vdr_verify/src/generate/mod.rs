@@ -6,14 +6,13 @@
 //! ranges by member of a sorted set of several scores (unspecified, and random in a skiplist),
 //! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
 //! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
-//! limits of that encoding other than the default, no score of -0 at all), nor, where a score may be -0, a ZADD with XX of a long member
-//! (newer primaries change the encoding and do not say so). `hll-sparse-max-bytes` keeps its default: a
-//! replica with another one diverges by design. Bytes written into a HyperLogLog (a PFADD that then meets what is broken
-//! fails after it has added some, and is not sent). HSETEX on a key that is named as one of its words: a Valkey 9.1 takes the
-//! key for that word. CONTRIBUTING.md tells of each. Nor is
-//! XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does not say so. What lets a group
-//! count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out for a server whose replicas
-//! count no further than that: it does itself.
+//! limits of that encoding other than the default, no score of -0 at all). Where a score may be -0, so is a ZADD or GEOADD with XX
+//! of what no listpack holds (newer primaries change the encoding and do not say so). `hll-sparse-max-bytes` keeps its default: a
+//! replica with another one diverges by design. No bytes are written into a HyperLogLog (a PFADD that then meets what is broken
+//! fails after it has added some, and is not sent), and no HSETEX goes to a key that is named as one of its words (a Valkey 9.1
+//! takes the key for that word). Nor is XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does
+//! not say so. What lets a group count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out
+//! for a server whose replicas count no further, while the primary does. CONTRIBUTING.md tells of each.
 //!
 //! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
 //! which a Redis 8.0 dies in the next FUNCTION FLUSH.
@@ -94,8 +93,9 @@ pub struct Abilities {
     pub entries_miscounted: bool,
 }
 
-/// The default of `zset-max-listpack-value`.
+/// The defaults of `zset-max-listpack-value` and `zset-max-listpack-entries`.
 const LISTPACK_MEMBER_BYTES_MAX: usize = 64;
+const LISTPACK_MEMBERS_MAX: usize = 128;
 
 /// How many databases a server of ours has.
 pub const DATABASES: u32 = 40;
@@ -107,11 +107,13 @@ fn breaks_hll(command: &Command) -> bool {
     names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Whether a ZADD may make a skiplist of a listpack, in which -0 stays, and add nothing, so that no replica hears of it: newer servers
-/// do that for a long member.
+/// Whether a ZADD, or a GEOADD, which is one, may make a skiplist of a listpack, in which -0 stays, and add nothing, so that no
+/// replica hears of it: newer servers do that for a long member, and for many.
 fn converts_unheard(command: &Command) -> bool {
+    let adds = ["zadd", "geoadd"].iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()));
     let xx = command.iter().any(|word| word.eq_ignore_ascii_case(b"xx"));
-    xx && command[0].eq_ignore_ascii_case(b"zadd") && command.iter().any(|word| word.len() > LISTPACK_MEMBER_BYTES_MAX)
+    let is_long = |word: &Vec<u8>| word.len() > LISTPACK_MEMBER_BYTES_MAX;
+    adds && xx && (command.len() > 2 * LISTPACK_MEMBERS_MAX || command.iter().any(is_long))
 }
 
 /// Whether a group may count more entries after it than there ever were: see the module.
@@ -320,6 +322,7 @@ mod tests {
             assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
         }
     }
+
     #[test]
     fn a_key_is_mistaken_for_a_word_by_its_name() {
         for (words, mistaken) in [
@@ -332,6 +335,7 @@ mod tests {
             assert_eq!(mistakes_its_key(&command(words)), mistaken, "{words:?}");
         }
     }
+
     #[test]
     fn entries_are_miscounted_by_what_says_how_many_there_were() {
         for (words, miscounts) in [
@@ -344,11 +348,15 @@ mod tests {
             assert_eq!(miscounts_entries(&command(words)), miscounts, "{words:?}");
         }
     }
+
     #[test]
-    fn a_zadd_converts_unheard_when_it_may_leave_a_long_member_out() {
-        let long = "m".repeat(65);
+    fn a_zadd_converts_unheard_when_it_may_leave_out_what_no_listpack_holds() {
+        let (long, many) = ("m".repeat(65), [&["ZADD", "z", "XX"][..], &["1", "m"].repeat(129)].concat());
         for (words, unheard) in [
             (&["zadd", "z", "xx", "1", &long][..], true),
+            (&["GEOADD", "g", "XX", "1", "1", &long], true),
+            (&many, true),
+            (&many[..9], false),
             (&["ZADD", "z", "1", &long], false),
             (&["ZADD", "z", "XX", "1", &long[1..]], false),
             (&["SET", "xx", &long], false),

@@ -145,7 +145,10 @@ impl Generator {
     fn xsetid(&mut self, key: Vec<u8>) -> Command {
         let mut command = cmd!["XSETID", key, self.stream_id()];
         if self.chance(2) {
-            command.extend(cmd!["ENTRIESADDED", self.rng.u32(0..200).to_string(), "MAXDELETEDID", self.stream_id()]);
+            command.extend(cmd!["ENTRIESADDED", self.rng.u32(0..200).to_string()]);
+        }
+        if self.chance(2) {
+            command.extend(cmd!["MAXDELETEDID", self.stream_id()]);
         }
         command
     }

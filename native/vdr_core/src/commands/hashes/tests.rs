@@ -255,7 +255,7 @@ fn times_need_a_hash_and_whole_arguments() {
         "HSETEX h PXAT FIELDS 1 a 1",
         "HSETEX h GT FIELDS 1 a 1",
         "HSETEX h FIELDS 1 a",
-        // A Valkey 9.1 means `FIELDS` by it, or a key that it left out.
+        // A Valkey 9.1 sends this for a write to `FIELDS`, and for one to a key named `NX`, which it leaves out.
         "HSETEX FIELDS 2 a 1 b 2",
     ] {
         m.fails(command, ApplyError::BadArguments);

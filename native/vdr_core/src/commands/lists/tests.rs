@@ -80,7 +80,10 @@ fn linsert_stands_by_the_first_pivot() {
 fn lset_overwrites_what_is_there() {
     let mut m = mirror(&["RPUSH l a b c", "LSET l 0 x", "LSET l -1 z"]);
     assert_eq!(m.ask("lrange l 0 -1"), "[x b z]");
+    m.run(&["LSET l 4294967297 y", "LSET l -4294967295 w"]);
+    assert_eq!(m.ask("lrange l 0 -1"), "[x w z]");
     m.fails("LSET l 3 x", ApplyError::OutOfRange);
+    m.fails("LSET l 2147483648 x", ApplyError::OutOfRange);
     m.fails("LSET l -4 x", ApplyError::OutOfRange);
     m.fails("LSET nokey 0 x", ApplyError::Missing);
 }

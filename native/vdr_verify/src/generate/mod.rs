@@ -12,7 +12,8 @@
 //! fails after it has added some, and is not sent), and no HSETEX goes to a key that is named as one of its words (a Valkey 9.1
 //! takes the key for that word). Nor is XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does
 //! not say so. What lets a group count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out
-//! for a server whose replicas count no further, while the primary does. CONTRIBUTING.md tells of each.
+//! for a server whose replicas count no further, while the primary does. `MINID ~` comes without ACKED and DELREF: with them the
+//! primary deletes more than it says. CONTRIBUTING.md tells of each.
 //!
 //! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
 //! which a Redis 8.0 dies in the next FUNCTION FLUSH.
@@ -116,6 +117,12 @@ fn converts_unheard(command: &Command) -> bool {
     adds && xx && (command.len() > 2 * LISTPACK_MEMBERS_MAX || command.iter().any(is_long))
 }
 
+/// Whether the primary may trim a stream further than it says: see the module.
+fn trims_unsaid(command: &Command) -> bool {
+    let has = |name: &str| command.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    has("minid") && has("~") && (has("acked") || has("delref"))
+}
+
 /// Whether a group may count more entries after it than there ever were: see the module.
 fn miscounts_entries(command: &Command) -> bool {
     let is = |word: &Vec<u8>, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -201,6 +208,7 @@ impl Generator {
             let command = if self.chance(12) { self.spoiled(command) } else { command };
             let left_out = breaks_hll(&command)
                 || mistakes_its_key(&command)
+                || trims_unsaid(&command)
                 || self.abilities.negative_zero && converts_unheard(&command)
                 || !self.abilities.missing_arguments && misses_arguments(&command)
                 || !self.abilities.entries_miscounted && miscounts_entries(&command);
@@ -320,6 +328,19 @@ mod tests {
             (&["GET", "k"], false),
         ] {
             assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn trims_are_unsaid_that_are_about_and_look_at_references() {
+        for (words, unsaid) in [
+            (&["XADD", "s", "DELREF", "MINID", "~", "5", "*", "f", "v"][..], true),
+            (&["xtrim", "s", "minid", "~", "5", "acked"], true),
+            (&["XTRIM", "s", "MINID", "=", "5", "ACKED"], false),
+            (&["XTRIM", "s", "MAXLEN", "~", "5", "DELREF"], false),
+            (&["XTRIM", "s", "MINID", "~", "5", "KEEPREF"], false),
+        ] {
+            assert_eq!(trims_unsaid(&command(words)), unsaid, "{words:?}");
         }
     }
 

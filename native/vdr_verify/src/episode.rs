@@ -129,9 +129,9 @@ impl Run {
     }
 
     pub fn abilities(&mut self, negative_zero: bool) -> io::Result<Abilities> {
-        let missing_arguments = self.server.kind != "redis" || !self.server.version.starts_with("8.0.");
+        let redis_8_0 = self.server.kind == "redis" && self.server.version.starts_with("8.0.");
         let entries_miscounted = !Rules::of(&self.server.kind, &self.server.version).entries_read_capped;
-        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, missing_arguments, entries_miscounted })
+        Ok(Abilities { field_expiry: self.has_field_expiry()?, negative_zero, redis_8_0, entries_miscounted })
     }
 
     fn has_field_expiry(&mut self) -> io::Result<bool> {

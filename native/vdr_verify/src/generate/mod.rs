@@ -21,11 +21,13 @@
 mod collections;
 mod hostile;
 mod keyspace;
+mod left_out;
 mod streams;
 mod strings;
 mod zsets;
 
 use fastrand::Rng;
+use left_out::left_out;
 use vdr_testkit::{Command, command};
 
 /// What is sent as one.
@@ -94,60 +96,8 @@ pub struct Abilities {
     pub entries_miscounted: bool,
 }
 
-/// The defaults of `zset-max-listpack-value` and `zset-max-listpack-entries`.
-const LISTPACK_MEMBER_BYTES_MAX: usize = 64;
-const LISTPACK_MEMBERS_MAX: usize = 128;
-
 /// How many databases a server of ours has.
 pub const DATABASES: u32 = 40;
-
-/// Whether a command writes into the bytes of a HyperLogLog: see the module.
-fn breaks_hll(command: &Command) -> bool {
-    let partial = ["setbit", "bitfield", "setrange", "append"].iter();
-    let names_hll = command.iter().skip(1).any(|word| word.starts_with(b"hll:"));
-    names_hll && partial.into_iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
-}
-
-/// Whether a ZADD, or a GEOADD, which is one, may make a skiplist of a listpack, in which -0 stays, and add nothing, so that no
-/// replica hears of it: newer servers do that for a long member, and for many.
-fn converts_unheard(command: &Command) -> bool {
-    let adds = ["zadd", "geoadd"].iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()));
-    let xx = command.iter().any(|word| word.eq_ignore_ascii_case(b"xx"));
-    let is_long = |word: &Vec<u8>| word.len() > LISTPACK_MEMBER_BYTES_MAX;
-    adds && xx && (command.len() > 2 * LISTPACK_MEMBERS_MAX || command.iter().any(is_long))
-}
-
-/// Whether the primary may send on a write that takes the time off a field that keeps it: see the module.
-fn forgets_expiry(command: &Command) -> bool {
-    command[0].eq_ignore_ascii_case(b"hincrbyfloat")
-}
-
-/// Whether the primary may trim a stream further than it says: see the module.
-fn trims_unsaid(command: &Command) -> bool {
-    let has = |name: &str| command.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-    has("minid") && has("~") && (has("acked") || has("delref"))
-}
-
-/// Whether a group may count more entries after it than there ever were: see the module.
-fn miscounts_entries(command: &Command) -> bool {
-    let is = |word: &Vec<u8>, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let counts = command.windows(2).any(|pair| is(&pair[0], "entriesread") && pair[1] != b"0" && pair[1] != b"-1");
-    counts || is(&command[0], "xsetid") && command.iter().any(|word| is(word, "entriesadded"))
-}
-
-/// Whether an HSETEX has a word of its own where its key stands: see the module.
-fn mistakes_its_key(command: &Command) -> bool {
-    let word = |key: &Vec<u8>| {
-        ["nx", "xx", "fnx", "fxx", "fields"].iter().any(|word| key.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    command[0].eq_ignore_ascii_case(b"hsetex") && command.get(1).is_some_and(word)
-}
-
-/// Whether a function finds no key or no argument to hand on: see the module.
-fn misses_arguments(command: &Command) -> bool {
-    let calls = command[0].eq_ignore_ascii_case(b"fcall");
-    calls && (command.len() < keyspace::CALL_WORDS || command[2] == b"0")
-}
 
 impl Generator {
     pub fn new(seed: u64, abilities: Abilities) -> Self {
@@ -211,13 +161,7 @@ impl Generator {
         loop {
             let command = self.sound_command();
             let command = if self.chance(12) { self.spoiled(command) } else { command };
-            let left_out = breaks_hll(&command)
-                || mistakes_its_key(&command)
-                || trims_unsaid(&command)
-                || self.abilities.negative_zero && converts_unheard(&command)
-                || self.abilities.redis_8_0 && (misses_arguments(&command) || forgets_expiry(&command))
-                || !self.abilities.entries_miscounted && miscounts_entries(&command);
-            if !left_out {
+            if !left_out(&command, &self.abilities) {
                 return command;
             }
         }
@@ -316,78 +260,4 @@ macro_rules! cmd {
     ($($part:expr),+ $(,)?) => {
         vec![$(<[u8]>::to_vec(::std::convert::AsRef::<[u8]>::as_ref(&$part))),+]
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_function_that_gets_its_key_and_argument_misses_nothing() {
-        for (words, misses) in [
-            (&["FCALL", "put", "1", "k", "v"][..], false),
-            (&["FCALL", "put", "1", "1", "k", "v"], false),
-            (&["FCALL", "put", "1", "k"], true),
-            (&["fcall", "put", "0", "k", "v"], true),
-            (&["FCALL"], true),
-            (&["GET", "k"], false),
-        ] {
-            assert_eq!(misses_arguments(&command(words)), misses, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn trims_are_unsaid_that_are_about_and_look_at_references() {
-        for (words, unsaid) in [
-            (&["XADD", "s", "DELREF", "MINID", "~", "5", "*", "f", "v"][..], true),
-            (&["xtrim", "s", "minid", "~", "5", "acked"], true),
-            (&["XTRIM", "s", "MINID", "=", "5", "ACKED"], false),
-            (&["XTRIM", "s", "MAXLEN", "~", "5", "DELREF"], false),
-            (&["XTRIM", "s", "MINID", "~", "5", "KEEPREF"], false),
-        ] {
-            assert_eq!(trims_unsaid(&command(words)), unsaid, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_mistaken_for_a_word_by_its_name() {
-        for (words, mistaken) in [
-            (&["HSETEX", "fnx", "XX", "FIELDS", "1", "f", "v"][..], true),
-            (&["hsetex", "FIELDS", "2", "f", "v", "g", "w"], true),
-            (&["HSETEX", "h", "XX", "FIELDS", "1", "NX", "FIELDS"], false),
-            (&["HSET", "NX", "f", "v"], false),
-            (&["HSETEX"], false),
-        ] {
-            assert_eq!(mistakes_its_key(&command(words)), mistaken, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn entries_are_miscounted_by_what_says_how_many_there_were() {
-        for (words, miscounts) in [
-            (&["xgroup", "SetId", "s", "g", "5-0", "ENTRIESREAD", "3"][..], true),
-            (&["XGROUP", "CREATE", "s", "g", "5-0", "entriesread", "0"], false),
-            (&["XGROUP", "CREATE", "s", "g", "5-0", "MKSTREAM", "ENTRIESREAD", "-1"], false),
-            (&["XSETID", "s", "5-0", "ENTRIESADDED", "7", "MAXDELETEDID", "1-0"], true),
-            (&["XSETID", "s", "5-0"], false),
-        ] {
-            assert_eq!(miscounts_entries(&command(words)), miscounts, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn a_zadd_converts_unheard_when_it_may_leave_out_what_no_listpack_holds() {
-        let (long, many) = ("m".repeat(65), [&["ZADD", "z", "XX"][..], &["1", "m"].repeat(129)].concat());
-        for (words, unheard) in [
-            (&["zadd", "z", "xx", "1", &long][..], true),
-            (&["GEOADD", "g", "XX", "1", "1", &long], true),
-            (&many, true),
-            (&many[..9], false),
-            (&["ZADD", "z", "1", &long], false),
-            (&["ZADD", "z", "XX", "1", &long[1..]], false),
-            (&["SET", "xx", &long], false),
-        ] {
-            assert_eq!(converts_unheard(&command(words)), unheard, "{words:?}");
-        }
-    }
 }

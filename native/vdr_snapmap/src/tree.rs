@@ -481,8 +481,9 @@ impl<K: Key, V: Clone> Large<K, V> {
         // SAFETY: this is the newest tree, and reaches its root.
         let node = unsafe { pen.own(root) };
         let (old, split) = node.insert(&mut pen, key, value);
-        let first = node.below.first().cloned();
-        if let (Some(right), Some(first)) = (split, first) {
+        if let Some(right) = split
+            && let Some(first) = node.below.first().cloned()
+        {
             let left = Child { count: len + 1 - right.1.count, node: *root };
             if let Some(above) = Inner::new([(first, left), right]) {
                 *root = At::new(pen.generation, Below::Inner(above));

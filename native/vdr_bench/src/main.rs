@@ -57,7 +57,7 @@ fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) ->
             since_snapshot = 0;
             held.extend(shared.live.snapshot());
             if held.len() > SNAPSHOTS_HELD {
-                reaper::bury(held.pop_front());
+                held.pop_front().into_iter().for_each(reaper::release);
             }
         }
     }

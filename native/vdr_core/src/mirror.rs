@@ -26,7 +26,11 @@ pub const GUARD_WINDOW_MAX_BYTES: u64 = 256 << 20;
 /// How many commands are understood before the first of them is applied: more than memory can fetch at once.
 const COMMANDS_AHEAD: usize = 16;
 
-/// Up to how many elements the writer frees itself, when nobody reads the state that it has just replaced: memory that it has in its
+/// About how many commands are shown together at most, however many came at once, unless the primary wants more of them to be. What
+/// they replace is given back when they are shown, and is still in the cache for the next ones: of some thousands it would not be.
+const COMMANDS_SHOWN: u64 = 256;
+
+/// Up to how many elements the writer frees itself, when nobody reads the state that it has replaced: memory that it has in its
 /// cache, for the next writes. Whatever may be more is for the reaper.
 const UNLINKED_MAX: u64 = 4096;
 
@@ -134,6 +138,8 @@ pub struct Mirror {
     published_offset: Option<u64>,
     /// [`Keyspace::unlinked`] of what is published; none when that is not of one origin with what we apply to.
     published_unlinked: Option<u64>,
+    /// Versions that were shown until just now, little to free each, oldest first: the writer ends them as soon as nobody reads them.
+    replaced: Vec<Arc<Snapshot>>,
     /// The guard window that is open: since when, and the offset at which it opened.
     guard_since: Option<(i64, u64)>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
@@ -157,6 +163,7 @@ impl Mirror {
             init_due: false,
             published_offset: None,
             published_unlinked: None,
+            replaced: Vec::new(),
             guard_since: None,
             applying: false,
             on_unknown: OnUnknown::default(),
@@ -265,26 +272,30 @@ impl Mirror {
         self.publish(now_ms);
     }
 
-    /// Applies the whole commands at the front of `input`, takes them off it, and publishes. Answers whether the primary
-    /// wants to hear our offset now.
+    /// Applies the whole commands at the front of `input` and takes them off it, publishing on the way and at the end. Answers
+    /// whether the primary wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
-        let (mut at, mut ack_wanted) = (0, false);
-        self.applying = true;
+        let (mut at, mut ack_wanted, mut more) = (0, false, true);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         self.take_order();
-        let result = self.apply_all(input, &mut at, &mut ack_wanted, now_ms);
-        self.applying = false;
-        input.advance(at);
-        if let Err(fault) = result {
-            // Our data is no longer the primary's, or we lost our place: only a full sync helps.
-            self.applier = None;
-            self.pending.clear();
-            return Err(fault);
+        while more {
+            self.applying = true;
+            let applied = self.apply_some(input, &mut at, &mut ack_wanted, now_ms);
+            self.applying = false;
+            more = applied.inspect_err(|_| {
+                // Our data is no longer the primary's, or we lost our place: only a full sync helps.
+                self.applier = None;
+                self.pending.clear();
+                input.advance(at);
+                self.bury_replaced();
+            })?;
+            self.show(now_ms);
         }
-        self.publish(now_ms);
+        input.advance(at);
+        self.bury_replaced();
         Ok(ack_wanted)
     }
 
@@ -324,12 +335,14 @@ impl Mirror {
         self.shared.live.clear().into_iter().chain(self.shared.live.take_ordered()).for_each(&self.reap);
     }
 
-    fn apply_all(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
+    /// Applies commands until they are enough to be shown, or all: `false` then.
+    fn apply_some(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<bool, Fault> {
         let Some(applier) = &mut self.applier else {
             return Err(Fault { code: "protocol", detail: "a command before any full sync".to_owned() });
         };
         let status = &self.shared.status;
         let mut ahead = Ahead::default();
+        let enough = applier.applied().saturating_add(COMMANDS_SHOWN);
         loop {
             let error = ahead.look(&mut self.decoder, input, *at);
             applier.prefetch(ahead.keys());
@@ -356,17 +369,23 @@ impl Mirror {
                 }
             }
             error.map_or(Ok(()), |error| Err(Fault { code: "protocol", detail: error.to_string() }))?;
-            if ahead.is_empty() {
+            if ahead.is_empty() || applier.applied() >= enough {
                 break;
             }
         }
         status.offset.store(applier.resume_offset(), Ordering::Relaxed);
         status.commands_applied.store(applier.applied(), Ordering::Relaxed);
-        Ok(())
+        Ok(!ahead.is_empty())
     }
 
     /// Shows the newest state that may be seen, then tells those whom it concerns.
     fn publish(&mut self, now_ms: i64) {
+        self.show(now_ms);
+        self.bury_replaced();
+    }
+
+    /// As [`Mirror::publish`], for who calls [`Mirror::bury_replaced`] in the end.
+    fn show(&mut self, now_ms: i64) {
         let Some(applier) = &mut self.applier else { return };
         watch_guard(applier, &mut self.guard_since, &self.shared.status, now_ms);
         let Some((keyspace, offset)) = applier.visible() else { return };
@@ -385,11 +404,18 @@ impl Mirror {
         let is_light = before.is_some_and(|before| unlinked.wrapping_sub(before) <= UNLINKED_MAX);
         let old = self.shared.live.publish(snapshot);
         self.notify(old.as_deref(), offset);
-        let Some(old) = old else { return };
-        match if is_light { Arc::try_unwrap(old) } else { Err(old) } {
-            Ok(light) => drop(light),
-            Err(old) => (self.reap)(old),
+        match old {
+            Some(old) if !is_light => (self.reap)(old),
+            old => self.replaced.extend(old),
         }
+        // One that a reader was still at when it was replaced is mostly free by the next time.
+        let unread = |old| Arc::try_unwrap(old).err();
+        self.replaced = std::mem::take(&mut self.replaced).into_iter().filter_map(unread).collect();
+    }
+
+    /// Leaves what somebody still reads to the reaper.
+    fn bury_replaced(&mut self) {
+        self.replaced.drain(..).for_each(&self.reap);
     }
 
     fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
@@ -610,6 +636,70 @@ mod tests {
         assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (0, Some("1")));
         feed(&mut mirror, &["EXEC"]).unwrap();
         assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("2")));
+    }
+
+    #[test]
+    fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
+        /// What is shown when somebody is woken: its offset, and whether `last` is in it.
+        struct Seen(Shared, Mutex<Vec<(u64, bool)>>);
+        impl Watcher for Seen {
+            fn notify(&self, _: &Event) {
+                let offset = self.0.live.load().as_deref().map_or(0, |snapshot| snapshot.offset);
+                self.1.lock().push((offset, get(&self.0, "last").is_some()));
+            }
+        }
+        let many: Vec<String> = (0..COMMANDS_SHOWN * 3).map(|n| format!("SET k{n} 1")).collect();
+        let many = || many.iter().map(String::as_str);
+        let (mut mirror, shared) = mirror();
+        let seen = Arc::new(Seen(shared.clone(), Mutex::default()));
+        shared.watches.add(0, b"a", 1, seen.clone()).unwrap();
+        let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
+        feed(&mut mirror, &parts).unwrap();
+        let end = shared.status.offset.load(Ordering::Relaxed);
+        let shown = std::mem::take(&mut *seen.1.lock());
+        assert!(matches!(shown[..], [(first, false), (second, true)] if first < second && second == end), "{shown:?}");
+
+        feed(&mut mirror, &["DEL last"]).unwrap();
+        let unit: Vec<&str> = ["MULTI", "SET a 3"].into_iter().chain(many()).chain(["SET last 1", "EXEC"]).collect();
+        feed(&mut mirror, &unit).unwrap();
+        assert_eq!(*seen.1.lock(), [(shared.status.offset.load(Ordering::Relaxed), true)]);
+        // Where a command contradicts the data, what was shown before it stays.
+        let broken: Vec<&str> = ["SET a 4"].into_iter().chain(many()).chain(["INCRBY last x", "SET a 5"]).collect();
+        assert_eq!(feed(&mut mirror, &broken).err().unwrap().code, "diverged");
+        assert_eq!(get(&shared, "a").as_deref(), Some("4"));
+    }
+
+    #[test]
+    fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_then_to_the_writer() {
+        /// Holds what is shown at the first event until the second.
+        struct Holder(Shared, Mutex<Option<Arc<Snapshot>>>);
+        impl Watcher for Holder {
+            fn notify(&self, _: &Event) {
+                let mut held = self.1.lock();
+                *held = if held.is_some() { None } else { self.0.live.snapshot() };
+            }
+        }
+        let (shared, reaped) = (Shared::default(), Arc::new(AtomicU64::new(0)));
+        let count = reaped.clone();
+        let reap = move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut mirror = Mirror::new(shared.clone(), None, Box::new(reap));
+        mirror.install(loaded(&[("a", "0")]), 0);
+        shared.watches.add(0, b"a", 1, Arc::new(Holder(shared.clone(), Mutex::default()))).unwrap();
+        let keys: Vec<String> = (0..COMMANDS_SHOWN).map(|n| format!("SET k{n} 1")).collect();
+        let keys = || keys.iter().map(String::as_str);
+        let touches = |times: usize| -> Vec<&str> {
+            std::iter::repeat_with(|| ["SET a 1"].into_iter().chain(keys()))
+                .take(times)
+                .flatten()
+                .chain(keys())
+                .collect()
+        };
+        feed(&mut mirror, &touches(2)).unwrap();
+        assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (0, 0));
+        feed(&mut mirror, &touches(1)).unwrap();
+        assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (1, 0));
     }
 
     #[test]

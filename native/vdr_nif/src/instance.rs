@@ -51,7 +51,7 @@ fn ready(source: SourceRef) -> bool {
 fn memory_bytes(source: SourceRef) -> u64 {
     let data = source.store().and_then(|store| store.live().snapshot());
     let bytes = data.as_ref().map_or(0, |snapshot| vdr_core::memory::estimate(&snapshot.keyspace));
-    reaper::bury(data);
+    data.into_iter().for_each(reaper::release);
     bytes
 }
 

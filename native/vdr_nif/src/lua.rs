@@ -136,7 +136,7 @@ fn lua_start<'a>(
             return caller.forget();
         }
         let answer = source.keeping_order(&snapshot, || home.run(|env| run(saved.load(env), subject, limits)));
-        reaper::bury(snapshot);
+        reaper::release(snapshot);
         *done.answer.lock() = Some(answer);
         caller.answer(|env| atoms::done().to_term(env));
     });

@@ -1,7 +1,7 @@
 //! Where large things go to be freed: a thread of our own, so that no scheduler of the BEAM walks millions of nodes.
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,13 @@ pub fn run(job: impl FnOnce() + Send + 'static) {
 /// Frees `remains` later, elsewhere.
 pub fn bury<T: Send + 'static>(remains: T) {
     run(move || drop(remains));
+}
+
+/// Lets go of what others may hold too, and buries it when nobody does. Who was one of several keeps none of it waiting.
+pub fn release<T: Send + 'static>(shared: Arc<T>) {
+    if let Some(last) = Arc::into_inner(shared) {
+        bury(last);
+    }
 }
 
 fn work(jobs: &Receiver<Due>) {

@@ -56,7 +56,7 @@ impl Source {
         }
         let snapshot = self.keep()?;
         let answer = self.keeping_order(&snapshot, || read(&snapshot));
-        reaper::bury(snapshot);
+        reaper::release(snapshot);
         Some(answer)
     }
 
@@ -141,7 +141,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.list.remove(self.number);
-        reaper::bury(self.snapshot.take());
+        self.snapshot.take().into_iter().for_each(reaper::release);
     }
 }
 

@@ -70,7 +70,7 @@ fn diff_new<'a>(env: Env<'a>, old: SourceRef, new: SourceRef, db: Term<'a>) -> T
     let Some(before) = old.keep() else { return nothing(env, &old) };
     let Some(after) = new.keep() else { return nothing(env, &new) };
     let changes = before.keyspace.db(db).diff(after.keyspace.db(db));
-    reaper::bury((before, after));
+    [before, after].into_iter().for_each(reaper::release);
     (atom::ok(), ResourceArc::new(Changes(Mutex::new(changes.into_iter())))).encode(env)
 }
 

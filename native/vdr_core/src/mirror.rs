@@ -641,17 +641,18 @@ mod tests {
     #[test]
     fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
         /// What is shown when somebody is woken: its offset, and whether `last` is in it.
-        struct Seen(Shared, Mutex<Vec<(u64, bool)>>);
+        struct Seen(Arc<Live>, Mutex<Vec<(u64, bool)>>);
         impl Watcher for Seen {
             fn notify(&self, _: &Event) {
-                let offset = self.0.live.load().as_deref().map_or(0, |snapshot| snapshot.offset);
-                self.1.lock().push((offset, get(&self.0, "last").is_some()));
+                let shown = self.0.snapshot().unwrap();
+                let last = shown.view(0, 0).string(b"last").unwrap().is_some();
+                self.1.lock().push((shown.offset, last));
             }
         }
         let many: Vec<String> = (0..COMMANDS_SHOWN * 3).map(|n| format!("SET k{n} 1")).collect();
         let many = || many.iter().map(String::as_str);
         let (mut mirror, shared) = mirror();
-        let seen = Arc::new(Seen(shared.clone(), Mutex::default()));
+        let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
         shared.watches.add(0, b"a", 1, seen.clone()).unwrap();
         let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
         feed(&mut mirror, &parts).unwrap();
@@ -672,11 +673,11 @@ mod tests {
     #[test]
     fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_then_to_the_writer() {
         /// Holds what is shown at the first event until the second.
-        struct Holder(Shared, Mutex<Option<Arc<Snapshot>>>);
+        struct Holder(Arc<Live>, Mutex<Option<Arc<Snapshot>>>);
         impl Watcher for Holder {
             fn notify(&self, _: &Event) {
                 let mut held = self.1.lock();
-                *held = if held.is_some() { None } else { self.0.live.snapshot() };
+                *held = if held.is_some() { None } else { self.0.snapshot() };
             }
         }
         let (shared, reaped) = (Shared::default(), Arc::new(AtomicU64::new(0)));
@@ -686,7 +687,7 @@ mod tests {
         };
         let mut mirror = Mirror::new(shared.clone(), None, Box::new(reap));
         mirror.install(loaded(&[("a", "0")]), 0);
-        shared.watches.add(0, b"a", 1, Arc::new(Holder(shared.clone(), Mutex::default()))).unwrap();
+        shared.watches.add(0, b"a", 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
         let keys: Vec<String> = (0..COMMANDS_SHOWN).map(|n| format!("SET k{n} 1")).collect();
         let keys = || keys.iter().map(String::as_str);
         let touches = |times: usize| -> Vec<&str> {

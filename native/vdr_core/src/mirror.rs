@@ -275,28 +275,21 @@ impl Mirror {
     /// Applies the whole commands at the front of `input` and takes them off it, publishing on the way and at the end. Answers
     /// whether the primary wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
-        let (mut at, mut ack_wanted, mut more) = (0, false, true);
+        let (mut at, mut ack_wanted) = (0, false);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         self.take_order();
-        while more {
-            self.applying = true;
-            let applied = self.apply_some(input, &mut at, &mut ack_wanted, now_ms);
-            self.applying = false;
-            more = applied.inspect_err(|_| {
-                // Our data is no longer the primary's, or we lost our place: only a full sync helps.
-                self.applier = None;
-                self.pending.clear();
-                input.advance(at);
-                self.bury_replaced();
-            })?;
-            self.show(now_ms);
-        }
+        let result = self.apply_and_show(input, &mut at, &mut ack_wanted, now_ms);
         input.advance(at);
         self.bury_replaced();
-        Ok(ack_wanted)
+        if result.is_err() {
+            // Our data is no longer the primary's, or we lost our place: only a full sync helps.
+            self.applier = None;
+            self.pending.clear();
+        }
+        result.map(|()| ack_wanted)
     }
 
     /// Keeps the order of keys that a reader has made from now on.
@@ -333,6 +326,18 @@ impl Mirror {
         self.applier = None;
         self.pending.clear();
         self.shared.live.clear().into_iter().chain(self.shared.live.take_ordered()).for_each(&self.reap);
+    }
+
+    fn apply_and_show(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
+        let mut more = true;
+        while more {
+            self.applying = true;
+            let applied = self.apply_some(input, at, ack, now_ms);
+            self.applying = false;
+            more = applied?;
+            self.show(now_ms);
+        }
+        Ok(())
     }
 
     /// Applies commands until they are enough to be shown, or all: `false` then.

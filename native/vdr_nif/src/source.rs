@@ -84,7 +84,7 @@ impl Source {
         }
     }
 
-    /// The state of now, to keep for a while. Whoever drops it on a scheduler does so at once, or gives it to the reaper.
+    /// The state of now, to keep for a while. Whoever drops it on a scheduler does so at once, or by [`reaper::release`].
     pub fn keep(&self) -> Option<Arc<Snapshot>> {
         match self {
             Source::Live(store) => store.live().snapshot(),

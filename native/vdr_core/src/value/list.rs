@@ -107,6 +107,15 @@ enum Place {
     Back(usize),
 }
 
+impl Place {
+    /// Which of the elements there.
+    fn within(self) -> usize {
+        match self {
+            Place::Front(at) | Place::Chunk(_, at) | Place::Back(at) => at,
+        }
+    }
+}
+
 impl List {
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -129,11 +138,10 @@ impl List {
     fn chunk(&self, index: usize) -> Option<(ChunkRef<'_>, usize)> {
         match &self.0 {
             Repr::Small(pack) => Some((ChunkRef::Packed(pack), 0)),
-            Repr::Large(large) => Some(match large.place(index)? {
-                Place::Front(_) => (ChunkRef::Packed(&large.front), 0),
-                Place::Chunk(key, at) => (large.chunks.get(&key)?.as_ref(), index - at),
-                Place::Back(at) => (ChunkRef::Packed(&large.back), index - at),
-            }),
+            Repr::Large(large) => {
+                let (place, chunk) = large.find(index)?;
+                Some((chunk, index - place.within()))
+            }
         }
     }
 
@@ -293,15 +301,19 @@ fn part(pack: &Pack, from: usize, to: usize) -> Pack {
 
 impl Large {
     fn place(&self, index: usize) -> Option<Place> {
+        self.find(index).map(|(place, _)| place)
+    }
+
+    fn find(&self, index: usize) -> Option<(Place, ChunkRef<'_>)> {
         let back = self.len - self.back.len();
         if index < self.front.len() {
-            Some(Place::Front(index))
+            Some((Place::Front(index), ChunkRef::Packed(&self.front)))
         } else if index >= back {
-            (index < self.len).then_some(Place::Back(index - back))
+            (index < self.len).then_some((Place::Back(index - back), ChunkRef::Packed(&self.back)))
         } else {
             let position = self.position(index);
-            let (key, _) = self.chunks.get_prev(&position)?;
-            Some(Place::Chunk(*key, (position - key) as usize))
+            let (key, chunk) = self.chunks.get_prev(&position)?;
+            Some((Place::Chunk(*key, (position - key) as usize), chunk.as_ref()))
         }
     }
 

@@ -152,13 +152,21 @@ impl Watches {
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
         let mut table = self.table.lock();
         let mut late = Vec::new();
-        for (place, owner) in std::mem::take(&mut table.fresh) {
-            let entries = table.by_key.get_mut(&place).map(Vec::as_mut_slice).unwrap_or_default();
-            let Some(entry) = entries.iter_mut().find(|entry| entry.owner == owner && entry.fresh) else { continue };
-            entry.fresh = false;
-            let told = told.iter().any(|(watcher, _)| Arc::ptr_eq(watcher, &entry.watcher));
-            if !told && old.is_some_and(|old| changed(old, new, &place)) {
-                late.push((entry.watcher.clone(), Event::Init { offset: new.offset }));
+        // A look at all of `told` for each watch, or at all who watch a key for each of them, would hold up who watches for seconds.
+        let at = |watcher: &Arc<dyn Watcher>| Arc::as_ptr(watcher).cast::<()>();
+        let mut fresh: Vec<Key> = std::mem::take(&mut table.fresh).into_iter().map(|(place, _)| place).collect();
+        fresh.sort_unstable();
+        fresh.dedup();
+        let told: HashSet<*const (), foldhash::fast::RandomState> =
+            told.iter().filter(|_| !fresh.is_empty()).map(|(watcher, _)| at(watcher)).collect();
+        for place in fresh {
+            let Some(entries) = table.by_key.get_mut(&place) else { continue };
+            let changed = old.is_some_and(|old| changed(old, new, &place));
+            for entry in entries.iter_mut().filter(|entry| entry.fresh) {
+                entry.fresh = false;
+                if changed && !told.contains(&at(&entry.watcher)) {
+                    late.push((entry.watcher.clone(), Event::Init { offset: new.offset }));
+                }
             }
         }
         late

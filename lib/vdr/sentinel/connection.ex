@@ -21,7 +21,7 @@ defmodule Vdr.Sentinel.Connection do
     transport = if connect.ssl, do: :ssl, else: :gen_tcp
 
     with :ok <- started(transport),
-         {:ok, socket} <- transport.connect(peer(host), port, options(connect), connect.timeout) do
+         {:ok, socket} <- connected(transport, host, port, connect) do
       authenticate(%__MODULE__{transport: transport, socket: socket, timeout_ms: connect.timeout}, connect)
     else
       {:error, reason} -> unreachable(reason)
@@ -74,6 +74,14 @@ defmodule Vdr.Sentinel.Connection do
       {:ok, _started} -> :ok
       {:error, {app, _reason}} -> {:error, {:not_started, app}}
     end
+  end
+
+  # What is no host's name (one with a blank at its end, say), or no option of a socket, ends who asks for it. The name may be
+  # what a Sentinel said, and the options hold secrets.
+  defp connected(transport, host, port, connect) do
+    transport.connect(peer(host), port, options(connect), connect.timeout)
+  catch
+    _kind, _reason -> {:error, {:unreachable, "its name is none, or :connect_opts are wrong"}}
   end
 
   # An address in its own form is what a certificate's addresses are compared with, and nothing is sent as its name.

@@ -103,6 +103,8 @@ defmodule Vdr.OptionsTest do
     assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
     assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
     assert message.([initial: {"id", -1}] ++ needed) =~ ":initial"
+    assert message.([initial: {"id", 0x7FFFFFFFFFFFFFFF}] ++ needed) =~ ":initial"
+    assert message.([initial: {"id", 1, 0x100000000}] ++ needed) =~ ":initial"
     assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
     assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
   end

@@ -208,29 +208,39 @@ pub struct Pack(Arc<[u8]>);
 impl Pack {
     /// Entries as they come; `None` when they are too many or too long for `max` bytes.
     pub fn from_entries<'e>(entries: impl Iterator<Item = &'e [u8]> + Clone, max: usize) -> Option<Self> {
+        Pack::laid_out(entries, max, &mut Vec::new())
+    }
+
+    /// As [`Pack::from_entries`]. It is laid out in `desk`, which is at hand, and its own memory, which is not, is written at once.
+    fn laid_out<'e>(entries: impl Iterator<Item = &'e [u8]> + Clone, max: usize, desk: &mut Vec<u8>) -> Option<Self> {
         let form = entries.clone().fold(Form::default(), |form, entry| form.with(entry.len()));
         if form.count == 0 {
             return Some(Pack::default());
         }
-        let mut pack = Pack::with_room(form.size(), max)?;
-        let buffer = Arc::get_mut(&mut pack.0)?;
-        let mut end = form.base();
+        let room = Pack::room(form.size(), max)?.len();
+        desk.clear();
+        desk.reserve_exact(room);
+        desk.resize(form.base(), 0);
         for (at, entry) in entries.enumerate() {
-            form.put_length(buffer, at, entry.len());
-            put(buffer, end, entry);
-            end += entry.len();
+            form.put_length(desk, at, entry.len());
+            desk.extend_from_slice(entry);
         }
-        form.put_head(buffer, 0);
-        Some(pack)
+        form.put_head(desk, 0);
+        desk.resize(room, 0);
+        Some(Pack(Arc::from(desk.as_slice())))
+    }
+
+    fn with_room(needed: usize, max: usize) -> Option<Self> {
+        Pack::room(needed, max).map(|room| Pack(Arc::from(room)))
     }
 
     /// Room for so many bytes and what the allocator gives beside them; `None` beyond `max`.
-    fn with_room(needed: usize, max: usize) -> Option<Self> {
+    fn room(needed: usize, max: usize) -> Option<&'static [u8]> {
         if needed > max {
             return None;
         }
         let room = allocated(needed + COUNTS) - COUNTS;
-        Some(Pack(Arc::from(ZEROES.get(..room).or(ZEROES.get(..needed))?)))
+        ZEROES.get(..room).or(ZEROES.get(..needed))
     }
 
     fn view(&self) -> View<'_> {
@@ -473,6 +483,7 @@ pub struct Gather {
     form: Form,
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    desk: Vec<u8>,
 }
 
 /// Where an entry is, and the first bytes that tell its name from others.
@@ -503,7 +514,13 @@ impl Gather {
             self.bytes.reserve_exact(PACK_BYTES_MAX);
             self.spans.reserve_exact(SPANS);
         }
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        for part in parts {
+            match part {
+                // Most heads are one byte: for that nothing is called.
+                [byte] => self.bytes.push(*byte),
+                _ => self.bytes.extend_from_slice(part),
+            }
+        }
         self.spans.push(Span { head: 0, start: self.form.bytes as u16, end: form.bytes as u16 });
         self.form = form;
         true
@@ -544,7 +561,8 @@ impl Gather {
 
     /// The pack, and nothing left here.
     pub fn take(&mut self) -> Pack {
-        let pack = Pack::from_entries(self.iter(), PACK_BYTES_MAX).unwrap_or_default();
+        let entries = self.spans.iter().map(|span| span.of(&self.bytes));
+        let pack = Pack::laid_out(entries, PACK_BYTES_MAX, &mut self.desk).unwrap_or_default();
         self.form = Form::default();
         self.bytes.clear();
         self.spans.clear();

@@ -486,12 +486,13 @@ pub struct Gather {
     desk: Vec<u8>,
 }
 
-/// Where an entry is, and the first bytes that tell its name from others.
+/// Where an entry is, the how manieth it came, and the first bytes that tell its name from others.
 #[derive(Clone, Copy)]
 struct Span {
     head: u64,
     start: u16,
     end: u16,
+    at: u16,
 }
 
 impl Span {
@@ -500,8 +501,18 @@ impl Span {
     }
 }
 
-/// Room for the entries of most packs: it is asked for once for each of those that a full sync brings.
+/// Room for the entries of most packs.
 const SPANS: usize = 64;
+
+/// What put the names of other packs in order: of some kinds of objects the last one's, each the places from which its names came.
+#[derive(Default)]
+pub struct Orders {
+    kinds: [Vec<u16>; KINDS],
+    sorted: Vec<Span>,
+}
+
+/// Kinds that come in turns are told apart by how many names they have.
+const KINDS: usize = 16;
 
 impl Gather {
     /// `false` when it would be longer than `max` with this entry: then it is not taken.
@@ -521,7 +532,8 @@ impl Gather {
                 _ => self.bytes.extend_from_slice(part),
             }
         }
-        self.spans.push(Span { head: 0, start: self.form.bytes as u16, end: form.bytes as u16 });
+        let at = self.spans.len() as u16;
+        self.spans.push(Span { head: 0, start: self.form.bytes as u16, end: form.bytes as u16, at });
         self.form = form;
         true
     }
@@ -553,6 +565,27 @@ impl Gather {
         spans.dedup_by(|a, b| order(a, b) == Ordering::Equal);
     }
 
+    /// As [`Gather::sort_names`], and what put others in order is tried first: objects of one kind are written with the same
+    /// names in the same sequence.
+    pub fn sort_names_alike(&mut self, orders: &mut Orders, name: impl Fn(&[u8]) -> &[u8]) {
+        let count = self.spans.len();
+        let Some(places) = orders.kinds.get_mut(count % KINDS) else { return };
+        let tried = places.iter().filter_map(|at| self.spans.get(usize::from(*at)));
+        let names = tried.clone().map(|span| name(span.of(&self.bytes)));
+        // No place is there twice, so as many in order are all that there are, none of them twice.
+        if places.len() == count && names.is_sorted_by(|a, b| a < b) {
+            orders.sorted.clear();
+            orders.sorted.extend(tried);
+            std::mem::swap(&mut self.spans, &mut orders.sorted);
+            return;
+        }
+        self.sort_names(name);
+        if self.spans.len() == count {
+            places.clear();
+            places.extend(self.spans.iter().map(|span| span.at));
+        }
+    }
+
     /// Puts the entries in order, of which no two are equal.
     pub fn sort(&mut self, order: impl Fn(&[u8], &[u8]) -> Ordering) {
         let bytes = &self.bytes;
@@ -563,10 +596,14 @@ impl Gather {
     pub fn take(&mut self) -> Pack {
         let entries = self.spans.iter().map(|span| span.of(&self.bytes));
         let pack = Pack::laid_out(entries, PACK_BYTES_MAX, &mut self.desk).unwrap_or_default();
+        self.clear();
+        pack
+    }
+
+    pub fn clear(&mut self) {
         self.form = Form::default();
         self.bytes.clear();
         self.spans.clear();
-        pack
     }
 }
 

@@ -486,7 +486,7 @@ pub struct Gather {
     desk: Vec<u8>,
 }
 
-/// Where an entry is, the how manieth it came, and the first bytes that tell its name from others.
+/// Where an entry is, its number among those that came, and the first bytes that tell its name from others.
 #[derive(Clone, Copy)]
 struct Span {
     head: u64,

@@ -71,11 +71,44 @@ defmodule Vdr.OptionsTest do
   end
 
   test "a wrong URL is refused without showing its password" do
-    for url <- ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] do
+    for url <-
+          ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] ++
+            ["redis://u:1#secret@h", "redis://u:1?secret@h", "redis://u:1/secret@h", "redis://:se/secret@h"] do
       message = message(id: :a, url: url)
       assert message =~ ":url takes"
       refute message =~ "secret"
     end
+  end
+
+  test "a URL holds nothing that would be dropped in silence" do
+    assert message(id: :a, url: "redis://h?db=2") =~ ":url takes no ? and no #"
+    assert message(id: :a, url: "unix:///run/a#b") =~ ":url takes no ? and no #"
+
+    for address <- ["h:abc", "h:", "u:p@h:6379x", "[::1]:x"] do
+      assert message(id: :a, url: "redis://" <> address) =~ ":url takes a number as the port"
+    end
+
+    for {url, expected} <- [
+          {"redis://u:p%23%3F%2F@h", {"h", 6379}},
+          {"redis://u:p:q@h:7/", {"h", 7}},
+          {"redis://u:p@@[::1]", {"::1", 6379}},
+          {"valkey://[::1]:7000", {"::1", 7000}}
+        ] do
+      options = Options.validate!(id: :a, url: url)
+      assert {options.host, options.port} == expected
+    end
+
+    assert Options.validate!(id: :a, url: "unix:///run/a:b").socket == "/run/a:b"
+  end
+
+  test "any term is an id" do
+    for id <- [nil, false, %{}, self()] do
+      assert Options.validate!(id: id, name: :registered).id == id
+    end
+  end
+
+  test "a host is text" do
+    assert message(id: :a, host: <<255>>) =~ ":host takes a string"
   end
 
   test "a username needs a password" do
@@ -111,6 +144,7 @@ defmodule Vdr.OptionsTest do
     assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
     assert Options.validate!(id: :a).only == nil
     assert message(id: :a, only: [dbs: [-1]]) == ":dbs in :only takes a list of database numbers, got: [-1]"
+    assert message(id: :a, only: [dbs: [0, 0x100000000]]) =~ ":dbs in :only takes a list of database numbers"
     assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes in :only takes a list of strings"
     assert message(id: :a, only: [prefixes: []]) =~ ":prefixes in :only"
     assert message(id: :a, only: [types: [:json]]) =~ ":types in :only takes a list of :string"

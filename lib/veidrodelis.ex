@@ -201,7 +201,7 @@ defmodule Veidrodelis do
   script may allocate (64 MB). See the guide on Lua.
   """
   @spec read_tx(source, db, binary | Script.t(), keyword) ::
-          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready}
+          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready | :stale}
   def read_tx(source, db, script, opts), do: Script.run(source, db, script, opts)
 
   @doc group: "Snapshots and transactions"
@@ -278,7 +278,7 @@ defmodule Veidrodelis do
       {:ok, "d2ab4820c1be0580ea28efbfe8bfa1dc05bb802a"}
   """
   @spec digest(source) ::
-          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+          {:ok, String.t()} | {:error, :not_found | :not_ready | :stale | {:not_comparable, keys :: pos_integer}}
   def digest(source) do
     case Read.source(source) do
       nil -> {:error, :not_found}
@@ -295,7 +295,7 @@ defmodule Veidrodelis do
       {:ok, "62f55a532623cf6c3d81081db480b6fd8461eb3f"}
   """
   @spec digest_value(source, db, key) ::
-          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+          {:ok, String.t()} | {:error, :not_found | :not_ready | :stale | {:not_comparable, keys :: pos_integer}}
   def digest_value(source, db, key) do
     with native when native != nil <- Read.source(source),
          {:error, :bad_argument} <- Native.digest_value(native, db, key) do

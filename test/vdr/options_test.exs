@@ -135,7 +135,11 @@ defmodule Vdr.OptionsTest do
     assert message.(Keyword.delete(needed, :callback_opts)) =~ ":callback_opts"
     assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
     assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
-    assert message.([initial: {"id", -1}] ++ needed) =~ ":initial"
+
+    for position <- [{"id", -1}, {"id", 0x10000000000000000}, {"id", 0, 0x100000000}] do
+      assert message.([initial: position] ++ needed) =~ ":initial takes"
+    end
+
     assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
     assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
   end

@@ -216,7 +216,11 @@ defmodule Vdr.OptionsTest do
     sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
     assert message(id: :a, sentinel: []) == ":sentinel needs :sentinels"
     assert message(id: :a, sentinel: Keyword.delete(sentinel, :group)) == ":sentinel needs :group"
-    assert message(id: :a, sentinel: [sentinels: [], group: "g"]) =~ ":sentinels in :sentinel"
+
+    for sentinels <- [[], [[host: "", port: 1]], [[host: <<255>>, port: 1]], [[host: "h", port: 0]]] do
+      assert message(id: :a, sentinel: [sentinels: sentinels, group: "g"]) =~ ":sentinels in :sentinel"
+    end
+
     assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
     assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
     assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"

@@ -154,7 +154,9 @@ impl Db {
 /// All databases of one server.
 #[derive(Clone, Default)]
 pub struct Keyspace {
-    dbs: BTreeMap<u32, Arc<Db>>,
+    /// Database 0, where most servers have all their keys: to clone it is to count one reference.
+    first: Arc<Db>,
+    others: BTreeMap<u32, Arc<Db>>,
     /// Of databases that are gone.
     unlinked: u64,
 }
@@ -163,39 +165,52 @@ static EMPTY_DB: LazyLock<Db> = LazyLock::new(Db::default);
 
 impl Keyspace {
     pub fn db(&self, index: u32) -> &Db {
-        self.dbs.get(&index).map_or(&EMPTY_DB, |db| db)
+        let db = if index == 0 { Some(&self.first) } else { self.others.get(&index) };
+        db.map_or(&EMPTY_DB, |db| db)
     }
 
     /// The database to change; it comes to be when it was not.
     pub fn db_mut(&mut self, index: u32) -> &mut Db {
-        Arc::make_mut(self.dbs.entry(index).or_default())
+        Arc::make_mut(self.slot(index))
+    }
+
+    fn slot(&mut self, index: u32) -> &mut Arc<Db> {
+        if index == 0 { &mut self.first } else { self.others.entry(index).or_default() }
     }
 
     pub fn put_db(&mut self, index: u32, db: Db) {
         self.clear_db(index);
-        self.dbs.insert(index, Arc::new(db));
+        *self.slot(index) = Arc::new(db);
     }
 
     /// Databases with keys in them, in ascending order.
     pub fn dbs(&self) -> impl Iterator<Item = (u32, &Db)> {
-        self.dbs.iter().filter(|(_, db)| !db.is_empty()).map(|(index, db)| (*index, db.as_ref()))
+        self.all().filter(|(_, db)| !db.is_empty())
+    }
+
+    fn all(&self) -> impl Iterator<Item = (u32, &Db)> {
+        let others = self.others.iter().map(|(index, db)| (*index, db.as_ref()));
+        std::iter::once((0, self.first.as_ref())).chain(others)
     }
 
     pub fn swap(&mut self, a: u32, b: u32) {
-        let (db_a, db_b) = (self.dbs.remove(&a), self.dbs.remove(&b));
-        self.dbs.extend(db_b.map(|db| (a, db)));
-        self.dbs.extend(db_a.map(|db| (b, db)));
+        if a != b {
+            let db_a = std::mem::take(self.slot(a));
+            *self.slot(a) = std::mem::replace(self.slot(b), db_a);
+        }
     }
 
     pub fn clear_db(&mut self, index: u32) {
-        if let Some(db) = self.dbs.remove(&index) {
+        let gone = if index == 0 { Some(std::mem::take(&mut self.first)) } else { self.others.remove(&index) };
+        if let Some(db) = gone {
             // Nobody counts its elements now: it may be any number.
             self.unlinked = self.unlinked.wrapping_add(db.entries.unlinked()).wrapping_add(u64::from(u32::MAX));
         }
     }
 
     pub fn clear(&mut self) {
-        while let Some(index) = self.dbs.keys().next().copied() {
+        self.clear_db(0);
+        while let Some(index) = self.others.keys().next().copied() {
             self.clear_db(index);
         }
     }
@@ -203,7 +218,7 @@ impl Keyspace {
     /// How many elements, of values that were taken out or replaced, this keyspace has left behind since it began: what there may be to
     /// free with an older one. The difference between two tells; when it is no small number it may be any.
     pub fn unlinked(&self) -> u64 {
-        self.dbs.values().fold(self.unlinked, |sum, db| sum.wrapping_add(db.entries.unlinked()))
+        self.all().fold(self.unlinked, |sum, (_, db)| sum.wrapping_add(db.entries.unlinked()))
     }
 
     /// What a reader sees of one database at a time.
@@ -312,6 +327,24 @@ impl<'s> View<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn databases_change_places() {
+        for (a, b) in [(0, 3), (3, 0), (2, 5), (0, 0), (3, 3)] {
+            let mut keyspace = Keyspace::default();
+            for index in [0, 3, 5] {
+                keyspace.db_mut(index).insert_string(b"key", &[index as u8], Expiry::NEVER);
+            }
+            let before = keyspace.clone();
+            keyspace.swap(a, b);
+            let held = |keyspace: &Keyspace, index| Some(keyspace.view(index, 0).string(b"key").unwrap()?.to_vec());
+            for (index, was) in [(a, b), (b, a)] {
+                assert_eq!(held(&keyspace, index), held(&before, was));
+            }
+            let numbers: Vec<u32> = keyspace.dbs().map(|(index, _)| index).collect();
+            assert_eq!((numbers.len(), numbers.is_sorted()), (3, true));
+        }
+    }
 
     #[test]
     fn every_millisecond_that_a_server_takes_is_a_time() {

@@ -64,14 +64,17 @@ fn missing<'d>(here: &'d Db, there: &'d Db, most: usize) -> Option<Vec<&'d [u8]>
 impl Keyspace {
     /// How many databases are in order.
     pub fn ordered(&self) -> usize {
-        self.dbs.values().filter(|db| db.is_ordered()).count()
+        self.all().filter(|(_, db)| db.is_ordered()).count()
     }
 
     /// Takes over what order there is in another version and not in this one, where no more than so many entries were written between the
     /// two. The order is no data: this version is still what it was.
     pub fn take_order(&self, other: &Keyspace, most: usize) {
-        for (index, there) in other.dbs.iter().filter(|(_, db)| db.is_ordered()) {
-            let Some(here) = self.dbs.get(index).filter(|db| !db.is_ordered()) else { continue };
+        for (index, there) in other.all().filter(|(_, db)| db.is_ordered()) {
+            let here = self.db(index);
+            if here.is_empty() || here.is_ordered() {
+                continue;
+            }
             if let Some(order) = here.order_after(there, most) {
                 // Where somebody else was quicker, it is the same order.
                 let _same = here.order.set(order);
@@ -81,8 +84,8 @@ impl Keyspace {
 
     /// Puts those databases in order that another keyspace has in order.
     pub fn order_as(&self, other: &Keyspace) {
-        for (index, _) in other.dbs.iter().filter(|(_, db)| db.is_ordered()) {
-            self.db(*index).order();
+        for (index, _) in other.all().filter(|(_, db)| db.is_ordered()) {
+            self.db(index).order();
         }
     }
 }

@@ -114,8 +114,8 @@ defmodule Vdr.RedisStream.Replica do
 
   def position?({id, offset, db}),
     do:
-      is_binary(id) and String.valid?(id) and id != "" and is_integer(offset) and offset >= 0 and is_integer(db) and
-        db >= 0
+      is_binary(id) and String.valid?(id) and id != "" and is_integer(offset) and offset in 0..0xFFFFFFFFFFFFFFFF and
+        is_integer(db) and db in 0..0xFFFFFFFF
 
   def position?(_other), do: false
 

@@ -44,12 +44,13 @@ struct Entry {
 
 type Key = (u32, Blob);
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type Set<T> = HashSet<T, foldhash::fast::RandomState>;
 
 #[derive(Default)]
 struct Table {
     by_key: Map<Key, Vec<Entry>>,
-    by_owner: Map<Owner, Vec<Key>>,
-    fresh: HashSet<(Key, Owner), foldhash::fast::RandomState>,
+    by_owner: Map<Owner, Set<Key>>,
+    fresh: Set<(Key, Owner)>,
 }
 
 /// An event and who gets it.
@@ -84,7 +85,7 @@ impl Watches {
             return Err(WatchError::AlreadyRegistered);
         }
         entries.push(Entry { owner, watcher, fresh: true });
-        table.by_owner.entry(owner).or_default().push(place.clone());
+        table.by_owner.entry(owner).or_default().insert(place.clone());
         table.fresh.insert((place, owner));
         self.count.fetch_add(1, Ordering::SeqCst);
         Ok(())
@@ -97,7 +98,7 @@ impl Watches {
             return Err(WatchError::NotFound);
         }
         if let Some(places) = table.by_owner.get_mut(&owner) {
-            places.retain(|other| *other != place);
+            places.remove(&place);
             if places.is_empty() {
                 table.by_owner.remove(&owner);
             }
@@ -184,5 +185,29 @@ fn changed(old: &Snapshot, new: &Snapshot, (db, key): &Key) -> bool {
         (None, None) => false,
         (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn notify(&self, _event: &Event) {}
+    }
+
+    /// Where each looked at all others this would take minutes.
+    #[test]
+    fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
+        let (watches, nobody) = (Watches::new(), Arc::new(Nobody));
+        let keys: Vec<String> = (0..100_000).map(|n| format!("key:{n}")).collect();
+        keys.iter().for_each(|key| watches.add(0, key.as_bytes(), 1, nobody.clone()).unwrap());
+        let begun = std::time::Instant::now();
+        keys.iter().rev().for_each(|key| watches.remove(0, key.as_bytes(), 1).unwrap());
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        assert!(watches.is_empty());
+        assert_eq!(watches.remove(0, b"key:1", 1), Err(WatchError::NotFound));
     }
 }

@@ -149,30 +149,30 @@ impl Watches {
             out.extend(entries.iter().map(|entry| (entry.watcher.clone(), event(db, key.cloned()))));
         };
         // One message for each watch, however many keys of the prefix a write touches: each message has the whole command in it.
-        let mut prefixes: Map<&Place, Option<Blob>> = Map::default();
+        let mut prefixes: Map<(u32, &[u8]), Touched<'_>> = Map::default();
         touches(&mut |touch| match touch {
             Touch::Key { db, key } => {
                 let name = Blob::new(key);
                 if let Some(entries) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
                     tell(entries, db, Some(&name));
                 }
-                for place in table.prefixes(db, key) {
-                    let one = prefixes.entry(place).or_insert_with(|| Some(name.clone()));
+                for (prefix, entries) in table.prefixes(db, key) {
+                    let (_, one) = prefixes.entry((db, prefix)).or_insert_with(|| (entries, Some(name.clone())));
                     *one = one.take().filter(|other| *other == name);
                 }
             }
             Touch::Db(_) | Touch::All => {
                 let of = |db: u32| matches!(touch, Touch::All) || matches!(touch, Touch::Db(other) if other == db);
-                for (place, entries) in table.by_place.iter().filter(|((db, _), _)| of(*db)) {
-                    match &place.1 {
-                        Watched::Key(key) => tell(entries, place.0, Some(key)),
-                        Watched::Prefix(_) => drop(prefixes.insert(place, None)),
+                for ((db, watched), entries) in table.by_place.iter().filter(|((db, _), _)| of(*db)) {
+                    match watched {
+                        Watched::Key(key) => tell(entries, *db, Some(key)),
+                        Watched::Prefix(prefix) => drop(prefixes.insert((*db, prefix), (entries, None))),
                     }
                 }
             }
         });
-        for (place, key) in prefixes {
-            tell(table.by_place.get(place).map(Vec::as_slice).unwrap_or_default(), place.0, key.as_ref());
+        for ((db, _), (entries, key)) in prefixes {
+            tell(entries, db, key.as_ref());
         }
         out
     }
@@ -213,6 +213,9 @@ impl Watches {
     }
 }
 
+/// Who watches a prefix, and which of its keys a write touches: none is named when it is several.
+type Touched<'t> = (&'t [Entry], Option<Blob>);
+
 impl Watched<&[u8]> {
     fn to_owned(self) -> Watched<Blob> {
         match self {
@@ -223,12 +226,15 @@ impl Watched<&[u8]> {
 }
 
 impl Table {
-    /// The watched prefixes that a key begins with.
-    fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = &Place> {
+    /// The watched prefixes that a key begins with, and who watches them.
+    fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = (&[u8], &[Entry])> {
         let lens = self.prefix_lens.range(..=key.len());
         lens.filter_map(move |(len, _)| {
-            let prefix = Watched::Prefix(Blob::new(key.get(..*len)?));
-            self.by_place.get_key_value(&(db, prefix)).map(|(place, _)| place)
+            let place = (db, Watched::Prefix(key.get(..*len)?).to_owned());
+            match self.by_place.get_key_value(&place)? {
+                ((_, Watched::Prefix(prefix)), entries) => Some((prefix.as_bytes(), entries.as_slice())),
+                _ => None,
+            }
         })
     }
 

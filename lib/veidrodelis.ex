@@ -201,7 +201,7 @@ defmodule Veidrodelis do
   script may allocate (64 MB). See the guide on Lua.
   """
   @spec read_tx(source, db, binary | Script.t(), keyword) ::
-          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready}
+          {:ok, term} | {:error, {:lua, atom, String.t()} | :not_found | :not_ready | :stale}
   def read_tx(source, db, script, opts), do: Script.run(source, db, script, opts)
 
   @doc group: "Snapshots and transactions"
@@ -278,7 +278,7 @@ defmodule Veidrodelis do
       {:ok, "d2ab4820c1be0580ea28efbfe8bfa1dc05bb802a"}
   """
   @spec digest(source) ::
-          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+          {:ok, String.t()} | {:error, :not_found | :not_ready | :stale | {:not_comparable, keys :: pos_integer}}
   def digest(source) do
     case Read.source(source) do
       nil -> {:error, :not_found}
@@ -295,7 +295,7 @@ defmodule Veidrodelis do
       {:ok, "62f55a532623cf6c3d81081db480b6fd8461eb3f"}
   """
   @spec digest_value(source, db, key) ::
-          {:ok, String.t()} | {:error, :not_found | :not_ready | {:not_comparable, keys :: pos_integer}}
+          {:ok, String.t()} | {:error, :not_found | :not_ready | :stale | {:not_comparable, keys :: pos_integer}}
   def digest_value(source, db, key) do
     with native when native != nil <- Read.source(source),
          {:error, :bad_argument} <- Native.digest_value(native, db, key) do
@@ -332,12 +332,27 @@ defmodule Veidrodelis do
   end of the process or the instance. A process watches one key once: `{:error, :already_registered}` the second time.
   """
   @spec watch(id, db, key, ref :: term) :: :ok | {:error, :not_found | :already_registered}
-  def watch(id, db, key, ref), do: Vdr.Watch.add(id, db, key, ref)
+  def watch(id, db, key, ref), do: Vdr.Watch.add(id, db, {:key, key}, ref)
+
+  @doc group: "Watches"
+  @doc """
+  As `watch/4`, of every key of the database that begins with `prefix`, of all of them when it is `""`.
+
+  A write is told once, however many of these keys it touches: the `key` of the update is `nil` where it touched several. A process watches
+  one prefix once, and may watch a key of it besides: then it is told twice.
+  """
+  @spec watch_prefix(id, db, prefix :: binary, ref :: term) :: :ok | {:error, :not_found | :already_registered}
+  def watch_prefix(id, db, prefix, ref), do: Vdr.Watch.add(id, db, {:prefix, prefix}, ref)
 
   @doc group: "Watches"
   @doc "Ends a watch of the calling process. `{:error, :not_found}` when there is none."
   @spec unwatch(id, db, key) :: :ok | {:error, :not_found}
-  def unwatch(id, db, key), do: Vdr.Watch.remove(id, db, key)
+  def unwatch(id, db, key), do: Vdr.Watch.remove(id, db, {:key, key})
+
+  @doc group: "Watches"
+  @doc "Ends a watch of a prefix. `{:error, :not_found}` when the calling process has none of it."
+  @spec unwatch_prefix(id, db, prefix :: binary) :: :ok | {:error, :not_found}
+  def unwatch_prefix(id, db, prefix), do: Vdr.Watch.remove(id, db, {:prefix, prefix})
 
   @doc group: "Strings"
   @doc "The value at `key`, `nil` when there is none. O(1); values of 512 bytes or more are not copied."
@@ -435,7 +450,7 @@ defmodule Veidrodelis do
   def smismember(source, db, key, members), do: Read.call(source, db, :smismember, [key, members])
 
   @doc group: "Sets"
-  @doc "Up to `count` different random members; a negative `count` asks for exactly that many, with repeats. O(|count|)."
+  @doc "Up to `count` different random members; a negative `count` asks for exactly that many, 1,048,576 at most, with repeats. O(|count|)."
   @spec srandmember(source, db, key, count :: integer) :: answer([binary])
   def srandmember(source, db, key, count), do: Read.call(source, db, :srandmember, [key, count])
 
@@ -521,7 +536,7 @@ defmodule Veidrodelis do
   def hstrlen(source, db, key, field), do: Read.call(source, db, :hstrlen, [key, field])
 
   @doc group: "Hashes"
-  @doc "Up to `count` different random fields, with their values unless told otherwise; a negative `count` asks for exactly that many, with repeats. O(|count|)."
+  @doc "Up to `count` different random fields, with their values unless told otherwise; a negative `count` asks for exactly that many, 1,048,576 at most, with repeats. O(|count|)."
   @spec hrandfield(source, db, key, count :: integer) :: answer([{binary, binary}] | [binary])
   @spec hrandfield(source, db, key, count :: integer, with_values :: boolean) :: answer([{binary, binary}] | [binary])
   def hrandfield(source, db, key, count, with_values \\ true),
@@ -669,7 +684,8 @@ defmodule Veidrodelis do
   @doc """
   The entries after the id `after_id`, at most `count` of them when it is not `nil`. O(log n + entries returned).
 
-  `"0-0"` stands before all entries; whoever goes on with the last id that it got meets every entry once.
+  `"0-0"` stands before all entries; whoever goes on with the last id that it got meets every entry once. A `count` of 0 is none,
+  where the server's `COUNT 0` is all.
   """
   @spec xread(source, db, key, after_id :: stream_id) :: answer([stream_entry])
   @spec xread(source, db, key, after_id :: stream_id, count :: non_neg_integer | nil) :: answer([stream_entry])

@@ -14,12 +14,14 @@ defmodule Vdr.Backoff do
   @spec new(non_neg_integer, non_neg_integer) :: t
   def new(first_ms, max_ms), do: %__MODULE__{first_ms: first_ms, max_ms: max_ms}
 
-  @doc "The next delay: between three quarters and the whole of what doubling gives."
+  @doc "The next delay: between three quarters and the whole of what doubling gives. None is only the first; nothing doubled stays nothing."
   @spec next(t) :: {delay_ms :: non_neg_integer, t}
   def next(%__MODULE__{} = backoff) do
-    doubled = backoff.first_ms * Integer.pow(2, min(backoff.failures, @max_doublings))
-    {jitter(min(doubled, backoff.max_ms)), %{backoff | failures: backoff.failures + 1}}
+    {jitter(min(doubled(backoff), backoff.max_ms)), %{backoff | failures: backoff.failures + 1}}
   end
+
+  defp doubled(%{failures: 0, first_ms: first_ms}), do: first_ms
+  defp doubled(%{failures: n, first_ms: first_ms}), do: max(first_ms, 1) * Integer.pow(2, min(n, @max_doublings))
 
   @doc "The delay after a refusal that trying again soon cannot help."
   @spec slow(t) :: {delay_ms :: non_neg_integer, t}

@@ -32,9 +32,19 @@ defmodule Vdr.Instances do
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
 
+  # The longest time of a timer of the VM.
+  @longest_ms 4_294_967_295
+
   @doc "Waits until the instance can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout), do: call({:await_ready, id, timeout})
+  # Checked here, since a timer that cannot be set would be the end of the process that all instances share.
+  def await_ready(id, timeout) when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
+    do: call({:await_ready, id, timeout})
+
+  def await_ready(_id, timeout) do
+    raise ArgumentError,
+          "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; got: #{inspect(timeout)}"
+  end
 
   @doc "The instance can be read: those who wait are told."
   @impl Owner

@@ -5,6 +5,7 @@ defmodule Vdr.Options do
 
   @port 1..65_535
   @ms 0..2_147_483_647
+  @db 0..0xFFFFFFFF
 
   # Options by name: what they take, their default, what they are for. An option that has no default is `nil` then. One
   # that is `for:` a mirror or a replica is not for the other.
@@ -158,9 +159,13 @@ defmodule Vdr.Options do
     defaults
     |> Keyword.merge(given)
     |> Keyword.update!(:only, &only/1)
-    |> Keyword.update!(:id, &(&1 || given[:name] || given[:callback_module]))
+    |> identify(owner)
     |> then(&struct!(__MODULE__, &1))
   end
+
+  # Of a mirror any term is an id, `false` and `nil` as well.
+  defp identify(options, :mirror), do: options
+  defp identify(options, :replica), do: Keyword.put(options, :id, options[:name] || options[:callback_module])
 
   defp schema(owner), do: Enum.filter(@schema, fn {_name, spec} -> Keyword.get(spec, :for, owner) == owner end)
 
@@ -259,7 +264,8 @@ defmodule Vdr.Options do
   end
 
   defp check!(name, :string, value) do
-    unless is_binary(value) and value != "", do: refuse(name, "a string that is not empty", inspect(value))
+    unless is_binary(value) and value != "" and String.valid?(value),
+      do: refuse(name, "a string that is not empty", inspect(value))
   end
 
   defp check!(_name, :password, nil), do: :ok
@@ -323,7 +329,7 @@ defmodule Vdr.Options do
   defp check!(name, :sentinel, value), do: Vdr.Options.Sentinel.check!(name, value)
 
   defp check_only!(name, :dbs, value) do
-    unless list_of?(value, &(is_integer(&1) and &1 >= 0)),
+    unless list_of?(value, &(is_integer(&1) and &1 in @db)),
       do: refuse(name, "a list of database numbers", inspect(value))
   end
 
@@ -355,8 +361,20 @@ defmodule Vdr.Options do
   defp expand_url(options) do
     case Keyword.pop(options, :url) do
       {nil, options} -> options
-      {url, options} -> Keyword.merge(options, from_url(URI.parse(url), options))
+      {url, options} -> Keyword.merge(options, from_url(parse_url(url), options))
     end
+  end
+
+  # What `URI.parse/1` would drop in silence: a password that is not encoded is cut in two at the first of these, and its
+  # beginning is taken for the host and the port. What is wrong is not shown, since it may be of the password.
+  defp parse_url(url) do
+    if String.contains?(url, ["?", "#"]),
+      do: refuse(":url", "no ? and no #, which are %3F and %23 in a password", "one")
+
+    address = url |> String.split("//", parts: 2) |> List.last() |> String.split("/") |> hd()
+    host = address |> String.split("@") |> List.last()
+    if host =~ ~r/:(?!\d+$)[^\]]*$/, do: refuse(":url", "a number as the port behind the host", "something else")
+    URI.parse(url)
   end
 
   defp from_url(%URI{scheme: "unix"} = uri, options) do
@@ -369,7 +387,9 @@ defmodule Vdr.Options do
     unless is_map_key(@schemes, scheme), do: refuse(":url", @schemes_known, "the scheme #{inspect(scheme)}")
 
     if uri.host in [nil, ""], do: refuse(":url", "a URL with a host", "one without")
-    unless uri.path in [nil, "", "/"], do: refuse(":url", "no database, since all are mirrored", inspect(uri.path))
+
+    unless uri.path in [nil, "", "/"],
+      do: refuse(":url", "no database, since all are mirrored, and %2F for a / in a password", "a path behind the host")
 
     url =
       [host: uri.host, ssl: Map.fetch!(@schemes, scheme)] ++ if(uri.port, do: [port: uri.port], else: []) ++ user(uri)

@@ -13,6 +13,11 @@ defmodule Vdr.Live.StaleTest do
       Veidrodelis.hget(id, 0, "h", "f"),
       Veidrodelis.strlen(id, 0, "k"),
       Veidrodelis.read_tx(id, 0, [{:get, "k"}]),
+      Veidrodelis.read_tx(id, 0, "return ts.get('k')"),
+      # Not on the caller's scheduler.
+      Veidrodelis.read_tx(id, 0, "return pcall(ts.get, 'k')"),
+      Veidrodelis.scan(id, 0, 0),
+      Veidrodelis.digest(id),
       Veidrodelis.snapshot(id)
     ]
   end

@@ -13,6 +13,12 @@ defmodule Vdr.BackoffTest do
     assert delays |> Enum.drop(4) |> Enum.uniq() |> length() > 1
   end
 
+  test "a first delay of none is no endless rush" do
+    {delays, _} = Enum.map_reduce(1..20, Backoff.new(0, 1000), fn _, backoff -> Backoff.next(backoff) end)
+    assert hd(delays) == 0
+    assert Enum.all?(Enum.drop(delays, 10), &(&1 >= 750))
+  end
+
   test "a refusal waits for the longest delay and does not count" do
     {delay, backoff} = Backoff.slow(Backoff.new(100, 1000))
     assert delay in 750..1000

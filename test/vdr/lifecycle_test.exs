@@ -89,6 +89,19 @@ defmodule Vdr.LifecycleTest do
     assert Veidrodelis.await_ready(id, 0) == {:error, :timeout}
   end
 
+  test "a time that is none is the caller's mistake alone", %{id: id, port: port} do
+    start!(id: id, port: port)
+    shared = Process.whereis(Vdr.Instances)
+    waiting = Task.async(fn -> Veidrodelis.await_ready(id, 200) end)
+
+    for timeout <- [-1, 5000.0, "5000", nil, 4_294_967_296] do
+      assert_raise ArgumentError, ~r/takes a timeout in ms/, fn -> Veidrodelis.await_ready(id, timeout) end
+    end
+
+    assert Task.await(waiting) == {:error, :timeout}
+    assert Process.whereis(Vdr.Instances) == shared
+  end
+
   test "await_ready answers when the instance ends", %{id: id, port: port} do
     start!(id: id, port: port)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)

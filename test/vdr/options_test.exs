@@ -71,11 +71,44 @@ defmodule Vdr.OptionsTest do
   end
 
   test "a wrong URL is refused without showing its password" do
-    for url <- ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] do
+    for url <-
+          ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] ++
+            ["redis://u:1#secret@h", "redis://u:1?secret@h", "redis://u:1/secret@h", "redis://:se/secret@h"] do
       message = message(id: :a, url: url)
       assert message =~ ":url takes"
       refute message =~ "secret"
     end
+  end
+
+  test "a URL holds nothing that would be dropped in silence" do
+    assert message(id: :a, url: "redis://h?db=2") =~ ":url takes no ? and no #"
+    assert message(id: :a, url: "unix:///run/a#b") =~ ":url takes no ? and no #"
+
+    for address <- ["h:abc", "h:", "u:p@h:6379x", "[::1]:x"] do
+      assert message(id: :a, url: "redis://" <> address) =~ ":url takes a number as the port"
+    end
+
+    for {url, expected} <- [
+          {"redis://u:p%23%3F%2F@h", {"h", 6379}},
+          {"redis://u:p:q@h:7/", {"h", 7}},
+          {"redis://u:p@@[::1]", {"::1", 6379}},
+          {"valkey://[::1]:7000", {"::1", 7000}}
+        ] do
+      options = Options.validate!(id: :a, url: url)
+      assert {options.host, options.port} == expected
+    end
+
+    assert Options.validate!(id: :a, url: "unix:///run/a:b").socket == "/run/a:b"
+  end
+
+  test "any term is an id" do
+    for id <- [nil, false, %{}, self()] do
+      assert Options.validate!(id: id, name: :registered).id == id
+    end
+  end
+
+  test "a host is text" do
+    assert message(id: :a, host: <<255>>) =~ ":host takes a string"
   end
 
   test "a username needs a password" do
@@ -102,9 +135,11 @@ defmodule Vdr.OptionsTest do
     assert message.(Keyword.delete(needed, :callback_opts)) =~ ":callback_opts"
     assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
     assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
-    assert message.([initial: {"id", -1}] ++ needed) =~ ":initial"
-    assert message.([initial: {"id", 0x7FFFFFFFFFFFFFFF}] ++ needed) =~ ":initial"
-    assert message.([initial: {"id", 1, 0x100000000}] ++ needed) =~ ":initial"
+
+    for position <- [{"id", -1}, {"id", 0x7FFFFFFFFFFFFFFF}, {"id", 0, 0x100000000}] do
+      assert message.([initial: position] ++ needed) =~ ":initial takes"
+    end
+
     assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
     assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
   end
@@ -113,6 +148,7 @@ defmodule Vdr.OptionsTest do
     assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
     assert Options.validate!(id: :a).only == nil
     assert message(id: :a, only: [dbs: [-1]]) == ":dbs in :only takes a list of database numbers, got: [-1]"
+    assert message(id: :a, only: [dbs: [0, 0x100000000]]) =~ ":dbs in :only takes a list of database numbers"
     assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes in :only takes a list of strings"
     assert message(id: :a, only: [prefixes: []]) =~ ":prefixes in :only"
     assert message(id: :a, only: [types: [:json]]) =~ ":types in :only takes a list of :string"
@@ -180,7 +216,11 @@ defmodule Vdr.OptionsTest do
     sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
     assert message(id: :a, sentinel: []) == ":sentinel needs :sentinels"
     assert message(id: :a, sentinel: Keyword.delete(sentinel, :group)) == ":sentinel needs :group"
-    assert message(id: :a, sentinel: [sentinels: [], group: "g"]) =~ ":sentinels in :sentinel"
+
+    for sentinels <- [[], [[host: "", port: 1]], [[host: <<255>>, port: 1]], [[host: "h", port: 0]]] do
+      assert message(id: :a, sentinel: [sentinels: sentinels, group: "g"]) =~ ":sentinels in :sentinel"
+    end
+
     assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
     assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
     assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"

@@ -26,6 +26,28 @@ defmodule Vdr.SentinelTest do
     end
   end
 
+  describe "a connection" do
+    test "to what is no address, or by what are no options, is an error and no crash" do
+      connect = sentinel([1]).connect
+
+      for host <- ["no host", "", <<255>>, "a\0b", String.duplicate("a", 300)] do
+        assert {:error, {:unreachable, _text}} = Connection.open({host, 1}, connect)
+      end
+
+      for wrong <- [%{socket_opts: [:bogus]}, %{socket_opts: 5}, %{ssl: true, ssl_opts: [certfile: 5]}] do
+        assert {:error, {:unreachable, _text}} = Connection.open({"127.0.0.1", 1}, Map.merge(connect, wrong))
+      end
+    end
+
+    test "reads bytes, whatever the options of its socket say" do
+      connect = %{sentinel([1]).connect | socket_opts: [:list, active: true, packet: :line, nodelay: false]}
+      port = FakeServer.primary!(fn _command -> "$3\r\na\nb\r\n" end)
+      assert {:ok, connection} = Connection.open({"127.0.0.1", port}, connect)
+      assert {:ok, "a\nb", connection} = Connection.command(connection, ["PING"])
+      assert Connection.close(connection) == :ok
+    end
+  end
+
   defp sentinel(ports, opts \\ []) do
     sentinels = for port <- ports, do: [host: "127.0.0.1", port: port]
     {sentinel, _server} = Vdr.Options.Sentinel.new!([sentinels: sentinels, group: "g"] ++ opts)
@@ -82,17 +104,6 @@ defmodule Vdr.SentinelTest do
   test "an address that is none is passed over" do
     sentinel = sentinel([saying(70_000), saying(0), saying(8)])
     assert {:ok, {"h", 8}, _order} = Vdr.Sentinel.find(sentinel, sentinel.sentinels)
-  end
-
-  test "a Sentinel whose name is none is one that cannot be reached" do
-    for host <- ["sentinel1\n", "", "a b", "é", <<255>>] do
-      sentinel = %{sentinel([1]) | sentinels: [{host, 1}, {"127.0.0.1", saying(7)}]}
-      assert {:ok, {"h", 7}, _order} = Vdr.Sentinel.find(sentinel, sentinel.sentinels)
-      assert {:error, :no_sentinel_reachable, _detail, :soon} = Vdr.Sentinel.find(sentinel, [{host, 1}])
-    end
-
-    wrong = sentinel([1], connect_opts: [socket_opts: [:inet7]])
-    assert {:error, :no_sentinel_reachable, _detail, :soon} = Vdr.Sentinel.find(wrong, wrong.sentinels)
   end
 
   test "the Sentinel that is listened to is asked for a sign of life once a second, however often it was another" do

@@ -109,7 +109,7 @@ defmodule Vdr.Options.Sentinel do
   defp takes?(:keyword, value), do: Keyword.keyword?(value)
   defp takes?(:tls, _checked), do: true
   defp takes?(:list, value), do: is_list(value)
-  defp takes?(:string, value), do: is_binary(value) and value != ""
+  defp takes?(:string, value), do: is_binary(value) and value != "" and String.valid?(value)
   defp takes?(:password, {m, f, a}), do: is_atom(m) and is_atom(f) and is_list(a)
   defp takes?(:password, value), do: value == nil or (is_binary(value) and value != "")
 
@@ -122,7 +122,6 @@ defmodule Vdr.Options.Sentinel do
   defp takes(:password), do: "a string that is not empty, or {module, function, arguments}"
 
   defp address?(address) do
-    Keyword.keyword?(address) and is_binary(address[:host]) and is_integer(address[:port]) and
-      address[:port] in 1..65_535
+    Keyword.keyword?(address) and takes?(:string, address[:host]) and takes?(:port, address[:port])
   end
 end

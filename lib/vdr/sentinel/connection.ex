@@ -21,7 +21,7 @@ defmodule Vdr.Sentinel.Connection do
     transport = if connect.ssl, do: :ssl, else: :gen_tcp
 
     with :ok <- started(transport),
-         {:ok, socket} <- connected(transport, host, port, connect) do
+         {:ok, socket} <- connect(transport, host, port, connect) do
       authenticate(%__MODULE__{transport: transport, socket: socket, timeout_ms: connect.timeout}, connect)
     else
       {:error, reason} -> unreachable(reason)
@@ -76,12 +76,11 @@ defmodule Vdr.Sentinel.Connection do
     end
   end
 
-  # What is no host's name (one with a blank at its end, say), or no option of a socket, ends who asks for it. The name may be
-  # what a Sentinel said, and the options hold secrets.
-  defp connected(transport, host, port, connect) do
+  # What is no host or no option raises or exits in there; a host may have come from another Sentinel.
+  defp connect(transport, host, port, connect) do
     transport.connect(peer(host), port, options(connect), connect.timeout)
   catch
-    _kind, _reason -> {:error, {:unreachable, "its name is none, or :connect_opts are wrong"}}
+    _kind, _reason -> {:error, :badarg}
   end
 
   # An address in its own form is what a certificate's addresses are compared with, and nothing is sent as its name.
@@ -93,8 +92,8 @@ defmodule Vdr.Sentinel.Connection do
   end
 
   defp options(connect) do
-    base = [:binary, active: false, packet: :raw, nodelay: true, keepalive: true]
-    own = base ++ connect.socket_opts
+    # The last of two counts, and the form in which data comes is ours to say.
+    own = [nodelay: true, keepalive: true] ++ connect.socket_opts ++ [:binary, active: false, packet: :raw]
     if connect.ssl, do: own ++ tls(connect.ssl_opts), else: own
   end
 

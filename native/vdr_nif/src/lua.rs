@@ -4,7 +4,6 @@ use crate::pool;
 use crate::read::ELEMENTS_MAX;
 use crate::reaper;
 use crate::source::{SourceRef, now_ms};
-use crate::store::Store;
 use crate::terms::{self, ArgList};
 use crate::watcher::Recipient;
 use parking_lot::Mutex;
@@ -20,7 +19,7 @@ use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 const QUICK_ARGUMENTS_MAX: usize = 100;
 
 mod atoms {
-    rustler::atoms! { dirty, done, long, not_found, not_ready, no_thread, panicked }
+    rustler::atoms! { dirty, done, long, not_found, no_thread, panicked }
 }
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
@@ -74,12 +73,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What [`lua_attempt`] answers when there is nothing to read.
-fn nothing<'a>(env: Env<'a>, source: &SourceRef) -> Term<'a> {
-    let closed = source.store().is_some_and(Store::is_closed);
-    env.error_tuple(if closed { atoms::not_found() } else { atoms::not_ready() })
-}
-
 /// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for here, ask [`lua_start`]. A script is what [`lua_load`] made
 /// or its source.
 #[rustler::nif]
@@ -102,7 +95,7 @@ fn lua_attempt<'a>(
     let Some(script) = script.filter(|_| arguments <= QUICK_ARGUMENTS_MAX) else {
         return Ok(atoms::long().to_term(env));
     };
-    let Some(snapshot) = source.keep() else { return Ok(nothing(env, &source)) };
+    let Some(snapshot) = source.keep() else { return Ok(env.error_tuple(source.unreadable())) };
     let subject = Subject { snapshot, db, now_ms: now_ms(), abandoned: None };
     Ok(match ENGINE.attempt(&script, subject, &call.keys, &call.args, call.limits) {
         Some(answer) => terms::script_answer(env, &answer),
@@ -124,7 +117,7 @@ fn lua_start<'a>(
     (pid, tag): (LocalPid, Term<'a>),
 ) -> NifResult<Term<'a>> {
     let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
-    let Some(snapshot) = source.keep() else { return Ok(nothing(env, &source)) };
+    let Some(snapshot) = source.keep() else { return Ok(env.error_tuple(source.unreadable())) };
     let done = Arc::new(Run::default());
     let subject = Subject { snapshot: snapshot.clone(), db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
     let home = OwnedEnv::new();

@@ -51,9 +51,6 @@ impl Source {
 
     /// As [`Source::read`], for what takes its time: the state may be replaced meanwhile, and is freed by the reaper then.
     pub fn read_long<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
-        if self.store().is_some_and(Store::is_stale) {
-            return None;
-        }
         let snapshot = self.keep()?;
         let answer = self.keeping_order(&snapshot, || read(&snapshot));
         reaper::release(snapshot);
@@ -84,9 +81,10 @@ impl Source {
         }
     }
 
-    /// The state of now, to keep for a while. Whoever drops it on a scheduler does so at once, or by [`reaper::release`].
+    /// As [`Source::read`], to keep for a while. Whoever drops it on a scheduler does so at once, or by [`reaper::release`].
     pub fn keep(&self) -> Option<Arc<Snapshot>> {
         match self {
+            Source::Live(store) if store.is_stale() => None,
             Source::Live(store) => store.live().snapshot(),
             Source::Fixed(held) => held.snapshot.clone(),
             Source::Handler(_) => None,

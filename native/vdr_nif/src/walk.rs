@@ -2,7 +2,6 @@
 
 use crate::reaper;
 use crate::source::{SourceRef, now_ms};
-use crate::store::Store;
 use crate::terms;
 use parking_lot::Mutex;
 use rustler::types::atom;
@@ -12,10 +11,6 @@ use vdr_core::blob::Blob;
 use vdr_core::commands::{ReadError, Wanted, walk};
 use vdr_core::keyspace::Change;
 use vdr_core::value::Kind;
-
-mod atoms {
-    rustler::atoms! { not_found, not_ready }
-}
 
 /// What [`diff_next`] hands out at most, since it runs on a normal scheduler.
 const PORTION_MAX: usize = 1000;
@@ -39,16 +34,11 @@ fn walk_keys<'a>(
     let after = after.as_ref().map(Binary::as_slice);
     let portion = source
         .read_long(|snapshot| terms::portion(env, &walk(snapshot.view(db, now_ms()), after, &wanted, count.max(1))));
-    Ok(portion.unwrap_or_else(|| nothing(env, &source)))
+    Ok(portion.unwrap_or_else(|| env.error_tuple(source.unreadable())))
 }
 
 fn kind_of<'a>(env: Env<'a>, kind: Term<'a>) -> NifResult<Kind> {
     KINDS.iter().copied().find(|known| terms::word(env, known.name()) == kind).ok_or(rustler::Error::BadArg)
-}
-
-fn nothing<'a>(env: Env<'a>, source: &SourceRef) -> Term<'a> {
-    let closed = source.store().is_some_and(Store::is_closed);
-    env.error_tuple(if closed { atoms::not_found() } else { atoms::not_ready() })
 }
 
 /// What is left to tell of a difference.
@@ -67,8 +57,8 @@ impl Drop for Changes {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn diff_new<'a>(env: Env<'a>, old: SourceRef, new: SourceRef, db: Term<'a>) -> Term<'a> {
     let Ok(db) = terms::db(db) else { return terms::answer(env, Err(ReadError::BadArgument)) };
-    let Some(before) = old.keep() else { return nothing(env, &old) };
-    let Some(after) = new.keep() else { return nothing(env, &new) };
+    let Some(before) = old.keep() else { return env.error_tuple(old.unreadable()) };
+    let Some(after) = new.keep() else { return env.error_tuple(new.unreadable()) };
     let changes = before.keyspace.db(db).diff(after.keyspace.db(db));
     [before, after].into_iter().for_each(reaper::release);
     (atom::ok(), ResourceArc::new(Changes(Mutex::new(changes.into_iter())))).encode(env)

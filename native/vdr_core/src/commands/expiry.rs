@@ -29,16 +29,16 @@ fn pexpiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
 }
 
 fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -> Result<Reply<'s>, ReadError> {
-    Ok(match view.entry(args.bytes()?).map(|entry| entry.expiry().get()) {
-        None => Reply::Nil,
-        Some(None) => Reply::Word("infinity"),
-        Some(Some(at_ms)) => Reply::Int(of(at_ms, view.now_ms())),
-    })
+    let Some(expiry) = view.db.get(args.bytes()?).map(|entry| entry.expiry()) else { return Ok(Reply::Nil) };
+    let Some(at_ms) = expiry.get() else { return Ok(Reply::Word("infinity")) };
+    // The clock is asked once: by a second look the key's last millisecond may be over, and what is left is less than none.
+    let now_ms = view.now_ms();
+    Ok(if expiry.is_past(now_ms) { Reply::Nil } else { Reply::Int(of(at_ms, now_ms)) })
 }
 
 /// The server rounds half a second up.
 fn rounded_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 /// The flags NX, XX, GT, LT held on the primary, so they are left out.
@@ -119,8 +119,10 @@ pub(super) fn after(count: i64, unit_ms: i64, base_ms: i64) -> Result<Expiry, Ap
 
 #[cfg(test)]
 mod tests {
+    use super::super::Arg;
     use super::super::harness::Mirror;
     use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
     fn times_are_told_in_seconds_and_milliseconds() {
@@ -143,6 +145,20 @@ mod tests {
         assert_eq!(mirror.ask("pttl a"), "0");
         mirror.now_ms = 1_002_501;
         assert_eq!(mirror.ask("pttl a"), "nil");
+        mirror.run(&["set last 1 pxat 9223372036854775807"]);
+        assert_eq!(mirror.ask("expiretime last"), "9223372036854776");
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_meanwhile_leaves_no_time_below_zero() {
+        static CLOCK: AtomicI64 = AtomicI64::new(0);
+        let mirror = Mirror::after(&["set a 1 pxat 1002500"]);
+        let clock: fn() -> i64 = || CLOCK.fetch_add(1, Ordering::Relaxed);
+        for (time_ms, expected) in [(1_002_499, Reply::Int(1)), (1_002_500, Reply::Int(0)), (1_002_501, Reply::Nil)] {
+            CLOCK.store(time_ms, Ordering::Relaxed);
+            let view = mirror.keyspace.view(0, clock);
+            assert_eq!(super::super::read("pttl").unwrap().call(view, &[Arg::Bytes(b"a")]), Ok(expected), "{time_ms}");
+        }
     }
 
     #[test]

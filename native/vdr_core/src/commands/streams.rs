@@ -29,7 +29,7 @@ pub const READS: &[Read] = &[
         run: xrevrange,
     },
     Read { name: "xread", args: &["key", "after_id", "?count"], cost: Cost::Elements(read_len), run: xread },
-    Read { name: "xinfo_stream", args: &["key"], cost: Cost::Point, run: info::xinfo_stream },
+    Read { name: "xinfo_stream", args: &["key"], cost: Cost::Elements(info::stream_len), run: info::xinfo_stream },
     Read { name: "xinfo_groups", args: &["key"], cost: Cost::Elements(info::groups_len), run: info::xinfo_groups },
     Read { name: "xpending", args: &["key", "group"], cost: Cost::Elements(info::pending_len), run: info::xpending },
 ];
@@ -74,21 +74,35 @@ fn count(args: &mut Args<'_>) -> Result<usize, ReadError> {
 
 type Parse = fn(&mut Args<'_>) -> Result<Wanted, ReadError>;
 
-fn wanted_len(view: View<'_>, args: &mut Args<'_>, parse: Parse) -> Option<usize> {
+/// Entries whose fields are counted before they are read: more are a large call whatever they hold.
+const ENTRIES_MEASURED: usize = 256;
+
+/// An entry is as much as its fields, of which one may have any number.
+fn wanted_len(view: View<'_>, args: &mut Args<'_>, parse: Parse, reverse: bool) -> Option<usize> {
     let stream = view.stream(args.bytes().ok()?).ok()??;
-    Some(parse(args).ok()?.len(stream))
+    let wanted = parse(args).ok()?;
+    let len = wanted.len(stream);
+    if len > ENTRIES_MEASURED {
+        return Some(len);
+    }
+    let range = stream.range(wanted.from, wanted.to);
+    Some(if reverse { fields_of(range.rev().take(len)) } else { fields_of(range.take(len)) })
+}
+
+fn fields_of<'s>(entries: impl Iterator<Item = (&'s Id, &'s Fields)>) -> usize {
+    entries.map(|(_, fields)| fields.len().max(1)).sum()
 }
 
 fn range_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    wanted_len(view, args, Wanted::range)
+    wanted_len(view, args, Wanted::range, false)
 }
 
 fn revrange_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    wanted_len(view, args, Wanted::reversed)
+    wanted_len(view, args, Wanted::reversed, true)
 }
 
 fn read_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    wanted_len(view, args, Wanted::after)
+    wanted_len(view, args, Wanted::after, false)
 }
 
 /// An entry: its id, and its fields with their values in their order.

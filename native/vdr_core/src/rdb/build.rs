@@ -15,27 +15,20 @@ const VERSION_BYTES_MAX: usize = 64;
 
 /// Builds the value told last.
 #[derive(Default)]
-pub struct One(Option<Partial>);
+pub struct One {
+    partial: Option<Partial>,
+    /// What there are many small ones of is built in the same room.
+    set: SetBuilder,
+    hash: HashBuilder,
+}
 
 enum Partial {
     Whole(Value),
     List(ListBuilder),
-    Set(SetBuilder),
-    Hash(HashBuilder),
+    Set,
+    Hash,
     ZSet(ZSetBuilder),
     Stream(Box<Streaming>),
-}
-
-impl Partial {
-    /// How many elements were told, of a kind that has none twice.
-    fn elements(&self) -> Option<usize> {
-        match self {
-            Partial::Set(members) => Some(members.told()),
-            Partial::Hash(fields) => Some(fields.told()),
-            Partial::ZSet(members) => Some(members.told()),
-            Partial::Whole(_) | Partial::List(_) | Partial::Stream(_) => None,
-        }
-    }
 }
 
 impl One {
@@ -45,15 +38,15 @@ impl One {
     }
 
     fn take(&mut self) -> Result<Option<Value>, Fault> {
-        let Some(partial) = self.0.take() else { return Ok(None) };
-        let told = partial.elements();
-        let value: Value = match partial {
-            Partial::Whole(value) => value,
-            Partial::List(elements) => elements.build().into(),
-            Partial::Set(members) => members.build().into(),
-            Partial::Hash(fields) => fields.build().into(),
-            Partial::ZSet(members) => members.build().into(),
-            Partial::Stream(stream) => stream.build().into(),
+        let Some(partial) = self.partial.take() else { return Ok(None) };
+        // How many elements were told, of a kind that has none twice.
+        let (told, value): (Option<usize>, Value) = match partial {
+            Partial::Whole(value) => (None, value),
+            Partial::List(elements) => (None, elements.build().into()),
+            Partial::Set => (Some(self.set.told()), self.set.build().into()),
+            Partial::Hash => (Some(self.hash.told()), self.hash.build().into()),
+            Partial::ZSet(members) => (Some(members.told()), members.build().into()),
+            Partial::Stream(stream) => (None, stream.build().into()),
         };
         let repeated = told.is_some_and(|told| told != value.as_ref().len());
         if repeated { Err(Fault::Corrupt("duplicate member or field")) } else { Ok(Some(value)) }
@@ -62,11 +55,15 @@ impl One {
 
 impl Visit for One {
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        self.0 = Some(match header.kind {
+        // What was told of a key that did not end is not part of this one.
+        if self.partial.is_some() {
+            *self = One::default();
+        }
+        self.partial = Some(match header.kind {
             Kind::String => Partial::Whole(Value::String(Blob::default())),
             Kind::List => Partial::List(ListBuilder::default()),
-            Kind::Set => Partial::Set(SetBuilder::default()),
-            Kind::Hash => Partial::Hash(HashBuilder::default()),
+            Kind::Set => Partial::Set,
+            Kind::Hash => Partial::Hash,
             Kind::ZSet => Partial::ZSet(ZSetBuilder::new(header.packed)),
             Kind::Stream => Partial::Stream(Box::default()),
             Kind::Other => Partial::Whole(Value::Other),
@@ -75,11 +72,11 @@ impl Visit for One {
     }
 
     fn element(&mut self, element: Element<'_>) {
-        match (self.0.as_mut(), element) {
+        match (self.partial.as_mut(), element) {
             (Some(Partial::Whole(value)), Element::String(bytes)) => *value = Blob::new(bytes).into(),
             (Some(Partial::List(elements)), Element::Item(item)) => elements.push(item),
-            (Some(Partial::Set(members)), Element::Item(item)) => members.push(item),
-            (Some(Partial::Hash(fields)), Element::Field { name, value, expiry }) => fields.push(name, value, expiry),
+            (Some(Partial::Set), Element::Item(item)) => self.set.push(item),
+            (Some(Partial::Hash), Element::Field { name, value, expiry }) => self.hash.push(name, value, expiry),
             (Some(Partial::ZSet(members)), Element::Member { member, score }) => {
                 if let Some(score) = Score::new(score) {
                     members.push(member, score);
@@ -92,7 +89,7 @@ impl Visit for One {
     }
 
     fn stream_part(&mut self, part: Part<'_>) -> Result<(), Fault> {
-        match self.0.as_mut() {
+        match self.partial.as_mut() {
             Some(Partial::Stream(stream)) => stream.part(part),
             _ => Ok(()),
         }
@@ -206,4 +203,48 @@ pub fn note_aux(seen: &mut Seen, name: &[u8], value: &[u8]) {
 fn server(name: &'static str, version: &[u8]) -> Server {
     let version = version.get(..VERSION_BYTES_MAX).unwrap_or(version);
     Server { name, version: String::from_utf8_lossy(version).into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn tell(one: &mut One, kind: Kind, names: &[u8]) {
+        one.key(&KeyHeader { db: 0, key: b"k", kind, expiry: Expiry::NEVER, packed: true });
+        for name in names.chunks(1) {
+            one.element(match kind {
+                Kind::Hash => Element::Field { name, value: name, expiry: Expiry::NEVER },
+                _ => Element::Item(name),
+            });
+        }
+    }
+
+    proptest! {
+        /// Sets and hashes in turns, with names that come twice, and with keys that do not end.
+        #[test]
+        fn what_was_told_of_a_key_is_in_no_other(
+            keys in proptest::collection::vec((any::<bool>(), proptest::collection::vec(b'a'..b'h', 1..6), 0u8..5), 1..40),
+        ) {
+            let mut one = One::default();
+            for (is_hash, names, end) in keys {
+                tell(&mut one, if is_hash { Kind::Hash } else { Kind::Set }, &names);
+                if end == 0 {
+                    continue;
+                }
+                let model: BTreeSet<&[u8]> = names.chunks(1).collect();
+                let told = match one.take() {
+                    Ok(Some(Value::Hash(hash))) => Some(hash.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()),
+                    Ok(Some(Value::Set(set))) => Some(set.iter().map(|name| name.to_vec()).collect()),
+                    Ok(_) => panic!("neither a set nor a hash"),
+                    Err(fault) => {
+                        prop_assert_eq!(fault, Fault::Corrupt("duplicate member or field"));
+                        None
+                    }
+                };
+                prop_assert_eq!(told, (model.len() == names.len()).then(|| model.into_iter().map(<[u8]>::to_vec).collect()));
+            }
+        }
+    }
 }

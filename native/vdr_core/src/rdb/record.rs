@@ -240,7 +240,11 @@ impl Record {
         rest: &mut Pieces<'_>,
         visit: &mut impl Visit,
     ) -> Result<(), Fault> {
-        let mut next = || rest.next().unwrap_or(Err(Fault::Corrupt("a member or field without its other half")));
+        // Taken apart: what `unwrap_or` moves whole, right after it was written in pieces, the processor waits for.
+        let mut next = || match rest.next() {
+            Some(piece) => Ok(piece?),
+            None => Err(Fault::Corrupt("a member or field without its other half")),
+        };
         match of {
             PackedOf::List | PackedOf::Integers => self.piece(first, visit),
             PackedOf::Set => {

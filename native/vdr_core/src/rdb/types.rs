@@ -121,7 +121,9 @@ const fn packed(form: PackedForm, of: PackedOf) -> Layout {
     Layout::Packed(Packing { form, of, led: false })
 }
 
-/// Kind and layout of a type byte.
+/// Kind and layout of a type byte. Inlined, as it is asked once for each key: an answer in memory, written in pieces and read whole,
+/// the processor waits for.
+#[inline(always)]
 pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Fault> {
     let redis = dialect == Dialect::Redis;
     Ok(match byte {

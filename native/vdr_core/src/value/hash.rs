@@ -8,7 +8,7 @@
 
 use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{Gather, Orders, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::keyspace::Expiry;
 use crate::tree::{Bytes, Tree};
@@ -274,11 +274,13 @@ impl Hash {
     }
 }
 
-/// A hash on its way, field by field in any order. Of equal names the last one counts.
+/// A hash on its way, field by field in any order. Of equal names the last one counts. Then another: hashes that are built one
+/// behind the other share the room, and those of the same fields what puts them in order.
 #[derive(Default)]
 pub struct HashBuilder {
     told: usize,
     small: Gather,
+    orders: Orders,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<(Blob, Kept)>>,
 }
@@ -299,11 +301,14 @@ impl HashBuilder {
         large.push((Blob::new(name), Kept { value: Blob::new(value), expiry }));
     }
 
-    pub fn build(mut self) -> Hash {
-        let Some(mut fields) = self.large else {
-            self.small.sort_names(|entry| Packed::name(entry));
+    /// The hash, and nothing left here.
+    pub fn build(&mut self) -> Hash {
+        self.told = 0;
+        let Some(mut fields) = self.large.take() else {
+            self.small.sort_names_alike(&mut self.orders, |entry| Packed::name(entry));
             return Hash(Repr::Small(self.small.take()));
         };
+        self.small.clear();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         fields.reverse();
         fields.dedup_by(|a, b| a.0 == b.0);
@@ -395,6 +400,49 @@ mod tests {
             let again: Hash = told().map(|(name, _, expiry)| (name, &name[..], expiry)).chain(told().rev().map(|(name, value, expiry)| (name, &value[..], expiry))).collect();
             assert_is(&again, &model);
             prop_assert!(again.equals(&hash) && hash.equals(&again));
+        }
+
+        /// Hashes as an application writes them, one behind the other: with the names of the first in its sequence, and with some of
+        /// them, or in another sequence, or with one of them twice.
+        #[test]
+        fn hashes_built_one_behind_the_other_have_nothing_of_each_other(
+            names in proptest::sample::subsequence((0u8..40).collect::<Vec<_>>(), 1..40).prop_shuffle(),
+            hashes in proptest::collection::vec((0u8..8, any::<proptest::sample::Index>(), any::<proptest::sample::Index>()), 1..30),
+        ) {
+            let names: Vec<_> = names.iter().map(|name| format!("field:{name}").into_bytes()).collect();
+            let mut builder = HashBuilder::default();
+            for (number, (change, a, b)) in hashes.into_iter().enumerate() {
+                let (mut names, mut long) = (names.clone(), 0);
+                let (a, b) = (a.index(names.len()), b.index(names.len()));
+                match change {
+                    0 => names.swap(a, b),
+                    1 => names.truncate(a),
+                    2 => names[a] = names[b].clone(),
+                    3 => names.push(names[a].clone()),
+                    4 => names[a].push(b'0'),
+                    5 => long = PACK_BYTES_MAX,
+                    _ => {}
+                }
+                let mut model = Model::new();
+                for (at, name) in names.iter().enumerate() {
+                    let expiry = Expiry::of((at == b && change == 6).then_some(number as i64));
+                    let value = format!("{number}:{at}:{}", "v".repeat(if at == a { long } else { 0 })).into_bytes();
+                    builder.push(name, &value, expiry);
+                    model.insert(name.clone(), (value, expiry));
+                }
+                prop_assert_eq!(builder.told(), names.len());
+                assert_is(&builder.build(), &model);
+            }
+        }
+    }
+
+    /// Seventeen and one are looked up at the same place: an order of fewer fields than came is no order.
+    #[test]
+    fn what_put_a_name_that_came_twice_in_order_is_not_tried_again() {
+        let mut builder = HashBuilder::default();
+        for times in [17, 1] {
+            (0..times).for_each(|_| builder.push(b"name", b"value", Expiry::NEVER));
+            assert_is(&builder.build(), &Model::from([(b"name".to_vec(), (b"value".to_vec(), Expiry::NEVER))]));
         }
     }
 }

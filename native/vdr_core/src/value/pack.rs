@@ -208,29 +208,39 @@ pub struct Pack(Arc<[u8]>);
 impl Pack {
     /// Entries as they come; `None` when they are too many or too long for `max` bytes.
     pub fn from_entries<'e>(entries: impl Iterator<Item = &'e [u8]> + Clone, max: usize) -> Option<Self> {
+        Pack::laid_out(entries, max, &mut Vec::new())
+    }
+
+    /// As [`Pack::from_entries`]. It is laid out in `desk`, which is at hand, and its own memory, which is not, is written at once.
+    fn laid_out<'e>(entries: impl Iterator<Item = &'e [u8]> + Clone, max: usize, desk: &mut Vec<u8>) -> Option<Self> {
         let form = entries.clone().fold(Form::default(), |form, entry| form.with(entry.len()));
         if form.count == 0 {
             return Some(Pack::default());
         }
-        let mut pack = Pack::with_room(form.size(), max)?;
-        let buffer = Arc::get_mut(&mut pack.0)?;
-        let mut end = form.base();
+        let room = Pack::room(form.size(), max)?.len();
+        desk.clear();
+        desk.reserve_exact(room);
+        desk.resize(form.base(), 0);
         for (at, entry) in entries.enumerate() {
-            form.put_length(buffer, at, entry.len());
-            put(buffer, end, entry);
-            end += entry.len();
+            form.put_length(desk, at, entry.len());
+            desk.extend_from_slice(entry);
         }
-        form.put_head(buffer, 0);
-        Some(pack)
+        form.put_head(desk, 0);
+        desk.resize(room, 0);
+        Some(Pack(Arc::from(desk.as_slice())))
+    }
+
+    fn with_room(needed: usize, max: usize) -> Option<Self> {
+        Pack::room(needed, max).map(|room| Pack(Arc::from(room)))
     }
 
     /// Room for so many bytes and what the allocator gives beside them; `None` beyond `max`.
-    fn with_room(needed: usize, max: usize) -> Option<Self> {
+    fn room(needed: usize, max: usize) -> Option<&'static [u8]> {
         if needed > max {
             return None;
         }
         let room = allocated(needed + COUNTS) - COUNTS;
-        Some(Pack(Arc::from(ZEROES.get(..room).or(ZEROES.get(..needed))?)))
+        ZEROES.get(..room).or(ZEROES.get(..needed))
     }
 
     fn view(&self) -> View<'_> {
@@ -473,14 +483,16 @@ pub struct Gather {
     form: Form,
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    desk: Vec<u8>,
 }
 
-/// Where an entry is, and the first bytes that tell its name from others.
+/// Where an entry is, its number among those that came, and the first bytes that tell its name from others.
 #[derive(Clone, Copy)]
 struct Span {
     head: u64,
     start: u16,
     end: u16,
+    at: u16,
 }
 
 impl Span {
@@ -489,8 +501,18 @@ impl Span {
     }
 }
 
-/// Room for the entries of most packs: it is asked for once for each of those that a full sync brings.
+/// Room for the entries of most packs.
 const SPANS: usize = 64;
+
+/// What put the names of other packs in order: of some kinds of objects the last one's, each the places from which its names came.
+#[derive(Default)]
+pub struct Orders {
+    kinds: [Vec<u16>; KINDS],
+    sorted: Vec<Span>,
+}
+
+/// Kinds that come in turns are told apart by how many names they have.
+const KINDS: usize = 16;
 
 impl Gather {
     /// `false` when it would be longer than `max` with this entry: then it is not taken.
@@ -503,8 +525,15 @@ impl Gather {
             self.bytes.reserve_exact(PACK_BYTES_MAX);
             self.spans.reserve_exact(SPANS);
         }
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.spans.push(Span { head: 0, start: self.form.bytes as u16, end: form.bytes as u16 });
+        for part in parts {
+            match part {
+                // Most heads are one byte: for that nothing is called.
+                [byte] => self.bytes.push(*byte),
+                _ => self.bytes.extend_from_slice(part),
+            }
+        }
+        let at = self.spans.len() as u16;
+        self.spans.push(Span { head: 0, start: self.form.bytes as u16, end: form.bytes as u16, at });
         self.form = form;
         true
     }
@@ -536,6 +565,27 @@ impl Gather {
         spans.dedup_by(|a, b| order(a, b) == Ordering::Equal);
     }
 
+    /// As [`Gather::sort_names`], and what put others in order is tried first: objects of one kind are written with the same
+    /// names in the same sequence.
+    pub fn sort_names_alike(&mut self, orders: &mut Orders, name: impl Fn(&[u8]) -> &[u8]) {
+        let count = self.spans.len();
+        let Some(places) = orders.kinds.get_mut(count % KINDS) else { return };
+        let tried = places.iter().filter_map(|at| self.spans.get(usize::from(*at)));
+        let names = tried.clone().map(|span| name(span.of(&self.bytes)));
+        // No place is there twice, so as many in order are all that there are, none of them twice.
+        if places.len() == count && names.is_sorted_by(|a, b| a < b) {
+            orders.sorted.clear();
+            orders.sorted.extend(tried);
+            std::mem::swap(&mut self.spans, &mut orders.sorted);
+            return;
+        }
+        self.sort_names(name);
+        if self.spans.len() == count {
+            places.clear();
+            places.extend(self.spans.iter().map(|span| span.at));
+        }
+    }
+
     /// Puts the entries in order, of which no two are equal.
     pub fn sort(&mut self, order: impl Fn(&[u8], &[u8]) -> Ordering) {
         let bytes = &self.bytes;
@@ -544,11 +594,16 @@ impl Gather {
 
     /// The pack, and nothing left here.
     pub fn take(&mut self) -> Pack {
-        let pack = Pack::from_entries(self.iter(), PACK_BYTES_MAX).unwrap_or_default();
+        let entries = self.spans.iter().map(|span| span.of(&self.bytes));
+        let pack = Pack::laid_out(entries, PACK_BYTES_MAX, &mut self.desk).unwrap_or_default();
+        self.clear();
+        pack
+    }
+
+    pub fn clear(&mut self) {
         self.form = Form::default();
         self.bytes.clear();
         self.spans.clear();
-        pack
     }
 }
 

@@ -133,11 +133,14 @@ impl SetBuilder {
         self.large.get_or_insert_with(|| small.iter().map(Blob::new).collect()).push(Blob::new(member));
     }
 
-    pub fn build(mut self) -> Set {
-        let Some(mut members) = self.large else {
+    /// The set, and nothing left here.
+    pub fn build(&mut self) -> Set {
+        self.told = 0;
+        let Some(mut members) = self.large.take() else {
             self.small.sort_names(|member| member);
             return Set(Repr::Small(self.small.take()));
         };
+        self.small.clear();
         members.sort_unstable();
         members.dedup();
         Set(Repr::Large(Arc::new(Tree::from_sorted(members.into_iter().map(|member| (member, ()))))))
@@ -178,8 +181,11 @@ mod tests {
                     prop_assert_eq!(set.insert(&member), model.insert(member));
                 }
             }
-            let again: Set = model.iter().rev().chain(&model).collect();
+            let mut builder = SetBuilder::default();
+            model.iter().rev().chain(&model).for_each(|member| builder.push(member));
+            let again = builder.build();
             prop_assert!(again.equals(&set) && set.equals(&again));
+            prop_assert!(builder.build().is_empty());
             for (set, model) in [(set, model)].into_iter().chain(shared) {
                 prop_assert!(set.iter().map(StringRef::as_bytes).eq(model.iter().map(Vec::as_slice)));
                 prop_assert!(set.iter().rev().map(StringRef::as_bytes).eq(model.iter().rev().map(Vec::as_slice)));

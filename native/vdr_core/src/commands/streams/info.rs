@@ -1,11 +1,17 @@
 //! What a stream says of itself, by the server's words with underscores.
 
 use super::super::{Args, ReadError, Reply};
-use super::{entry, id_reply};
+use super::{entry, fields_of, id_reply};
 use crate::blob::Blob;
 use crate::keyspace::View;
 use crate::value::Stream;
 use crate::value::stream::{Fields, Group, Id};
+
+/// Its first and its last entry are part of what it says.
+pub fn stream_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let stream = view.stream(args.bytes().ok()?).ok()??;
+    Some(fields_of(stream.first().into_iter().chain(stream.last())))
+}
 
 /// `XINFO STREAM` without what only the server's way of keeping streams knows (radix trees); nil when there is no key.
 pub fn xinfo_stream<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -17,7 +23,7 @@ pub fn xinfo_stream<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>
         ("max_deleted_entry_id", id_reply(stream.max_deleted_id)),
         ("entries_added", counter(stream.entries_added)),
         ("recorded_first_entry_id", id_reply(stream.first_id())),
-        ("groups", Reply::int(stream.groups().count())),
+        ("groups", Reply::int(stream.groups().size_hint().0)),
         ("first_entry", edge(stream.first())),
         ("last_entry", edge(stream.last())),
     ]))

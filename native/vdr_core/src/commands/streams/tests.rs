@@ -58,9 +58,26 @@ fn entries_are_read_in_order_of_their_ids() {
     ] {
         assert_eq!(mirror.ask(command), answer, "{command}");
     }
-    assert_eq!(mirror.elements("xrange s - +"), 4);
-    assert_eq!(mirror.elements("xrevrange s + 2-0"), 3);
-    assert_eq!(mirror.elements("xread s 0-0 2"), 2);
+}
+
+#[test]
+fn an_entry_costs_what_its_fields_do() {
+    let mut mirror = stream(3);
+    mirror.run(&["XADD s 4 a 1 a 2", "XADD wide 1-0 f v", &format!("XADD wide 2-0{}", " f v".repeat(5_000))]);
+    for (command, elements) in [
+        ("xrange s - +", 5),
+        ("xrevrange s + 2-0 2", 3),
+        ("xread s 0-0 2", 2),
+        ("xread s 0-0 0", 0),
+        ("xrange wide - + 1", 1),
+        ("xrevrange wide + - 1", 5_000),
+        ("xread wide 1-0", 5_000),
+        ("xinfo_stream wide", 5_001),
+        ("xinfo_stream missing", 1),
+    ] {
+        assert_eq!(mirror.elements(command), elements, "{command}");
+    }
+    assert_eq!(stream(1_000).elements("xrange s - +"), 1_000);
 }
 
 #[test]

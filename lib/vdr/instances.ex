@@ -108,7 +108,11 @@ defmodule Vdr.Instances do
     Process.flag(:trap_exit, true)
 
     owners =
-      for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{}, do: {Process.monitor(pid), {id, pid}}
+      for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{} do
+        # The table is a new one when the application was stopped meanwhile: then nobody knows whose data it is.
+        :ets.insert_new(__MODULE__, {id, Owner.new_report(), nil})
+        {Process.monitor(pid), {id, pid}}
+      end
 
     {:ok, %{owners: owners, waiting: %{}, refusals: %{}}}
   end
@@ -154,6 +158,9 @@ defmodule Vdr.Instances do
     end
   end
 
+  # All instances share this process: nobody's mistake shall end it.
+  def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_call}, state}
+
   @impl GenServer
   def handle_cast({:ready, id}, state), do: {:noreply, state |> forget_refusal(id) |> answer(id, :ok)}
   def handle_cast({:refused, id, nil}, state), do: {:noreply, forget_refusal(state, id)}
@@ -162,6 +169,8 @@ defmodule Vdr.Instances do
     # Data that was there before can still be read, whoever refuses us now.
     {:noreply, answer(put_in(state.refusals[id], reason), id, {:error, reason})}
   end
+
+  def handle_cast(_other, state), do: {:noreply, state}
 
   @impl GenServer
   def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
@@ -176,7 +185,9 @@ defmodule Vdr.Instances do
   def handle_info({:await_timeout, id, from}, state) do
     {expired, still} = state.waiting |> Map.get(id, []) |> Enum.split_with(&(&1 == from))
     Enum.each(expired, &GenServer.reply(&1, {:error, :timeout}))
-    {:noreply, put_in(state.waiting[id], still)}
+    # Most often it was answered long ago, and the instance may be gone by now.
+    waiting = if still == [], do: Map.delete(state.waiting, id), else: %{state.waiting | id => still}
+    {:noreply, %{state | waiting: waiting}}
   end
 
   def handle_info(_message, state), do: {:noreply, state}

@@ -136,7 +136,7 @@ defmodule Vdr.OptionsTest do
     assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
     assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
 
-    for position <- [{"id", -1}, {"id", 0x10000000000000000}, {"id", 0, 0x100000000}] do
+    for position <- [{"id", -1}, {"id", 0x7FFFFFFFFFFFFFFF}, {"id", 0, 0x100000000}] do
       assert message.([initial: position] ++ needed) =~ ":initial takes"
     end
 

@@ -105,4 +105,62 @@ defmodule Vdr.SentinelTest do
     sentinel = sentinel([saying(70_000), saying(0), saying(8)])
     assert {:ok, {"h", 8}, _order} = Vdr.Sentinel.find(sentinel, sentinel.sentinels)
   end
+
+  test "the Sentinel that is listened to is asked for a sign of life once a second, however often it was another" do
+    test = self()
+
+    port =
+      FakeServer.start!(fn socket ->
+        :inet.setopts(socket, active: true)
+        subscription(socket, test)
+      end)
+
+    options =
+      Vdr.Options.validate!(id: make_ref(), sentinel: [sentinels: [[host: "127.0.0.1", port: port]], group: "g"])
+
+    start_supervised!({Vdr.Sentinel.Listener, {{Vdr.Instances, options.id}, options}})
+
+    for _ <- 1..5 do
+      assert_receive {:subscribed, subscription}, 5000
+      Process.sleep(50)
+      send(subscription, :hang_up)
+    end
+
+    assert_receive {:subscribed, _subscription}, 5000
+    assert pings(System.monotonic_time(:millisecond) + 2500, 0) in 1..3
+  end
+
+  defp pings(deadline, count) do
+    receive do
+      :ping -> pings(deadline, count + 1)
+    after
+      max(deadline - System.monotonic_time(:millisecond), 0) -> count
+    end
+  end
+
+  defp subscription(socket, test) do
+    receive do
+      {:tcp, _socket, bytes} ->
+        cond do
+          bytes =~ "SUBSCRIBE" ->
+            :gen_tcp.send(socket, "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n")
+            send(test, {:subscribed, self()})
+
+          bytes =~ "PING" ->
+            :gen_tcp.send(socket, "*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+            send(test, :ping)
+
+          true ->
+            :gen_tcp.send(socket, "*-1\r\n")
+        end
+
+        subscription(socket, test)
+
+      {:tcp_closed, _socket} ->
+        :ok
+
+      :hang_up ->
+        :ok
+    end
+  end
 end

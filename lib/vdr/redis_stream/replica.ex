@@ -48,6 +48,9 @@ defmodule Vdr.RedisStream.Replica do
 
   @type replica_state :: Veidrodelis.replication_state()
 
+  # What is asked for is the byte behind it, as a signed number of 64 bits.
+  @offset_max 0x7FFFFFFFFFFFFFFE
+
   @doc """
   Starts a replica, linked to the caller, and answers once the callback's `init/1` is done; connecting goes on in the background. A wrong
   option raises `ArgumentError`.
@@ -112,10 +115,9 @@ defmodule Vdr.RedisStream.Replica do
   @spec position?(term) :: boolean
   def position?({id, offset}), do: position?({id, offset, 0})
 
+  # An offset for which a server has no number would be refused for ever, and not answered by a full sync.
   def position?({id, offset, db}),
-    do:
-      is_binary(id) and String.valid?(id) and id != "" and is_integer(offset) and offset in 0..0xFFFFFFFFFFFFFFFF and
-        is_integer(db) and db in 0..0xFFFFFFFF
+    do: is_binary(id) and String.valid?(id) and id != "" and offset in 0..@offset_max and db in 0..0xFFFFFFFF
 
   def position?(_other), do: false
 

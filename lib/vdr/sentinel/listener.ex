@@ -30,6 +30,7 @@ defmodule Vdr.Sentinel.Listener do
       sentinel: sentinel,
       sentinels: sentinel.sentinels,
       connection: nil,
+      ping: nil,
       missed: 0,
       polled_at: nil
     }
@@ -43,14 +44,13 @@ defmodule Vdr.Sentinel.Listener do
   @impl GenServer
   def handle_info(:subscribe, state), do: {:noreply, subscribe(state, length(state.sentinels))}
 
-  def handle_info(:ping, %{connection: nil} = state), do: {:noreply, state}
-  def handle_info(:ping, %{missed: @missed_max} = state), do: {:noreply, lost(state)}
+  # The clock of a connection that is gone is none of those that match: two would ask twice as often, for ever.
+  def handle_info({:timeout, clock, :ping}, %{ping: clock, missed: @missed_max} = state), do: {:noreply, lost(state)}
 
-  def handle_info(:ping, state) do
+  def handle_info({:timeout, clock, :ping}, %{ping: clock} = state) do
     case Connection.send_command(state.connection, ["PING"]) do
       :ok ->
-        Process.send_after(self(), :ping, @ping_ms)
-        {:noreply, poll_when_due(%{state | missed: state.missed + 1})}
+        {:noreply, poll_when_due(%{state | ping: clock(), missed: state.missed + 1})}
 
       {:error, _reason} ->
         {:noreply, lost(state)}
@@ -82,9 +82,8 @@ defmodule Vdr.Sentinel.Listener do
   defp subscribe(%{sentinels: [first | rest]} = state, tries) do
     case subscribed(first, state.sentinel.connect) do
       {:ok, connection} ->
-        Process.send_after(self(), :ping, @ping_ms)
         # What was said before is told now.
-        poll(%{state | connection: connection, missed: 0})
+        poll(%{state | connection: connection, ping: clock(), missed: 0})
 
       {:error, _reason} ->
         subscribe(%{state | sentinels: rest ++ [first]}, tries - 1)
@@ -106,8 +105,10 @@ defmodule Vdr.Sentinel.Listener do
 
   defp lost(%{sentinels: [first | rest]} = state) do
     Connection.close(state.connection)
-    subscribe(%{state | connection: nil, sentinels: rest ++ [first]}, length(state.sentinels))
+    subscribe(%{state | connection: nil, ping: nil, sentinels: rest ++ [first]}, length(state.sentinels))
   end
+
+  defp clock, do: :erlang.start_timer(@ping_ms, self(), :ping)
 
   defp heard(["message", @channel, text], %{sentinel: %{group: group}} = state) when is_binary(text) do
     with [^group, _old_host, _old_port, host, port] <- String.split(text, " "),

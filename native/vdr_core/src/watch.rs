@@ -196,16 +196,21 @@ impl Watches {
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
         let mut table = self.table.lock();
         let mut late = Vec::new();
+        // A look at all of `told` for each watch would hold up whoever watches, for a minute with some hundred thousand of them.
+        let at = |watcher: &Arc<dyn Watcher>| Arc::as_ptr(watcher).cast::<()>();
+        let mut keys: Map<*const (), Set<&[u8]>> = Map::default();
+        for (watcher, event) in told.iter().filter(|_| !table.fresh.is_empty()) {
+            if let Event::Update { key: Some(key), .. } = event {
+                keys.entry(at(watcher)).or_default().insert(key.as_bytes());
+            }
+        }
+        let none = Set::default();
         for (place, owner) in std::mem::take(&mut table.fresh) {
             let entries = table.by_place.get_mut(&place).map(Vec::as_mut_slice).unwrap_or_default();
             let Some(entry) = entries.iter_mut().find(|entry| entry.owner == owner && entry.fresh) else { continue };
             entry.fresh = false;
-            let keys =
-                told.iter().filter(|(watcher, _)| Arc::ptr_eq(watcher, &entry.watcher)).filter_map(|(_, event)| {
-                    let Event::Update { key, .. } = event else { return None };
-                    key.as_ref().map(Blob::as_bytes)
-                });
-            if old.is_some_and(|old| changed(old, new, &place, &keys.collect())) {
+            let keys = keys.get(&at(&entry.watcher)).unwrap_or(&none);
+            if old.is_some_and(|old| changed(old, new, &place, keys)) {
                 late.push((entry.watcher.clone(), Event::Init { offset: new.offset }));
             }
         }

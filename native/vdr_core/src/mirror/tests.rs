@@ -189,6 +189,18 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     assert_eq!((on_a.take().len(), on_b.take().len()), (0, 0));
 }
 
+/// Where each new watch looked at all that are told this would take minutes.
+#[test]
+fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
+    let (mut mirror, shared) = mirror();
+    let watches: Vec<(String, Arc<Log>)> = (0..200_000).map(|n| (format!("key:{n}"), Arc::default())).collect();
+    watches.iter().for_each(|(key, log)| shared.watches.add(0, Watched::Key(key.as_bytes()), 1, log.clone()).unwrap());
+    let begun = std::time::Instant::now();
+    feed(&mut mirror, &["FLUSHALL"]).unwrap();
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert!(watches.iter().all(|(_, log)| log.take().len() == 1));
+}
+
 #[test]
 fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
     let (mut mirror, shared) = mirror();

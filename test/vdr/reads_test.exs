@@ -201,6 +201,31 @@ defmodule Vdr.ReadsTest do
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k2", 1}, 2)) == :dirty
     end
 
+    test "a float is no index or count, in a function or a list; a whole number of Lua is one", %{snapshot: snapshot} do
+      for {name, args} <- [
+            lindex: ["l", 1.0],
+            lrange: ["l", 0.0, 1],
+            getbit: ["s", 1.0],
+            first: [1.0],
+            sfirst: ["set", 1.0]
+          ] do
+        assert_raise ArgumentError, fn -> apply(Veidrodelis, name, [snapshot, 0 | args]) end
+        operation = List.to_tuple([name | args])
+        assert Veidrodelis.read_tx(snapshot, 0, [operation]) == {:ok, [error: {:bad_command, operation}]}
+      end
+
+      assert Veidrodelis.zcount(snapshot, 0, "none", 0.0, 1.0) == {:ok, 0}
+      one = Veidrodelis.lindex(snapshot, 0, "l", 1)
+      assert {:ok, "" <> _element} = one
+
+      for number <- ["1", "1.0", "3 / 3", "2 ^ 0", "tonumber('1.0')"] do
+        assert Veidrodelis.read_tx(snapshot, 0, "return ts.lindex('l', #{number})") == one
+      end
+
+      half = "return ts.lindex('l', 0.5)"
+      assert Veidrodelis.read_tx(snapshot, 0, half) == {:error, {:lua, :runtime, "script:1: bad_argument"}}
+    end
+
     test "a transaction that is no list is refused", %{snapshot: snapshot} do
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, {:get, "s"}) end
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, [{:get, "s"} | :tail]) end

@@ -109,36 +109,27 @@ defmodule Veidrodelis do
   @doc group: "Lifecycle"
   @doc """
   Waits until the first full sync is visible: `:ok`, `{:error, :timeout}`, `{:error, :not_found}`, or `{:error, reason}` when
-  the server refuses for a reason that waiting does not mend, a wrong password say. `timeout` is in ms, or `:infinity`.
+  the server refuses for a reason that waiting does not mend, a wrong password say. `timeout` is in ms, or `:infinity`. The
+  instance is given by its id or its pid.
   """
-  @spec await_ready(id) :: :ok | {:error, term}
-  @spec await_ready(id, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout \\ 5000), do: Instances.await_ready(id, timeout)
+  @spec await_ready(id | pid) :: :ok | {:error, term}
+  @spec await_ready(id | pid, timeout) :: :ok | {:error, term}
+  def await_ready(pid_or_id, timeout \\ 5000), do: Instances.await_ready(pid_or_id, timeout)
 
   @doc group: "Lifecycle"
   @doc "Where the link is, of an instance given by its id or its pid."
   @spec get_replication_state(id | pid) :: replication_state | {:error, :not_found}
-  def get_replication_state(pid_or_id) do
-    case Instances.id(pid_or_id) do
-      {:ok, id} -> Vdr.Info.state(id)
-      :error -> {:error, :not_found}
-    end
-  end
+  def get_replication_state(pid_or_id), do: Vdr.Info.state(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc "The host and port of the connected server, of an instance given by its id or its pid."
   @spec get_connected_to(id | pid) ::
           {:ok, {String.t(), :inet.port_number()}} | {:error, :not_connected | :not_found}
-  def get_connected_to(pid_or_id) do
-    case Instances.id(pid_or_id) do
-      {:ok, id} -> Vdr.Info.connected_to(id)
-      :error -> {:error, :not_found}
-    end
-  end
+  def get_connected_to(pid_or_id), do: Vdr.Info.connected_to(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc """
-  What is known of an instance, as one map. No process is called.
+  What is known of an instance, given by its id or its pid, as one map. No process is called, but to find the id of a pid.
 
     * `state` - as `get_replication_state/1`; `ready` - whether it can be read; `stale` - whether what is read may be behind,
       since no link is streaming; `stale_ms` - for how long
@@ -161,8 +152,8 @@ defmodule Veidrodelis do
       of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
   """
-  @spec info(id) :: map | {:error, :not_found}
-  def info(id), do: Vdr.Info.of(id)
+  @spec info(id | pid) :: map | {:error, :not_found}
+  def info(pid_or_id), do: Vdr.Info.of(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc """

@@ -87,7 +87,12 @@ defmodule Veidrodelis do
   end
 
   @doc group: "Lifecycle"
-  @doc "Stops an instance, given by its id or its pid. Memory is given back in the background."
+  @doc """
+  Stops an instance, given by its id or its pid. Memory is given back in the background.
+
+  An instance that stands in a supervisor as `:permanent`, which `child_spec/1` makes it, is started again by that one: there it is
+  `Supervisor.terminate_child/2` that ends it.
+  """
   @spec stop(id | pid) :: :ok
   def stop(pid_or_id) do
     with {:ok, id} <- Instances.id(pid_or_id), {_store, pid} <- Instances.find(id) do
@@ -683,7 +688,8 @@ defmodule Veidrodelis do
 
   Of each the server's `XINFO GROUPS`, its words with underscores: `name`, `consumers`, `pending`, `last_delivered_id`, and
   `entries_read` and `lag`, which are `nil` where they are not known. A server does not tell its replicas of a consumer that has not
-  got an entry yet, and one before 7.4 not of `entries_read`.
+  got an entry yet, and one before 7.4 not of `entries_read`. `lag` is reckoned as Redis 8 does, whatever the server: an older Redis and
+  Valkey may tell another, or none, after `XSETID` or where entries were deleted.
   """
   @spec xinfo_groups(source, db, key) :: answer([map])
   def xinfo_groups(source, db, key), do: Read.call(source, db, :xinfo_groups, [key])
@@ -734,14 +740,19 @@ defmodule Veidrodelis do
   def dbsize(source, db), do: Read.call(source, db, :dbsize, [])
 
   @doc group: "Keys and databases"
-  @doc "The keys that match the glob `pattern`, in byte order. O(log n + keys that begin as the pattern does). The first such call [takes longer](#module-keys-in-order)."
+  @doc """
+  The keys that match the glob `pattern`, in byte order. O(log n + keys that begin as the pattern does). The first such call
+  [takes longer](#module-keys-in-order).
+
+  A range such as `[a-z]` goes by byte order, also beyond ASCII, where servers differ: those on x86 put bytes from 128 on before all others.
+  """
   @spec keys(source, db, pattern :: binary) :: answer([key])
   def keys(source, db, pattern), do: Read.call(source, db, :keys, [pattern])
 
   @doc group: "Keys and databases"
   @doc """
   Keys a portion at a time: begin with cursor 0 and go on with the one that comes back until that is 0 again. Options: `:match`
-  (a glob), `:count` (how many keys to look at, a hint), `:type`. A key that is there all the time comes exactly once, even over
+  (a glob as in `keys/3`), `:count` (how many keys to look at, a hint), `:type`. A key that is there all the time comes exactly once, even over
   changing data. O(keys of the database) a call: who walks many keys is better served by `first/3` and `next/4`.
   """
   @spec scan(source, db, cursor :: non_neg_integer) :: answer({cursor :: non_neg_integer, [key]})

@@ -328,12 +328,27 @@ defmodule Veidrodelis do
   end of the process or the instance. A process watches one key once: `{:error, :already_registered}` the second time.
   """
   @spec watch(id, db, key, ref :: term) :: :ok | {:error, :not_found | :already_registered}
-  def watch(id, db, key, ref), do: Vdr.Watch.add(id, db, key, ref)
+  def watch(id, db, key, ref), do: Vdr.Watch.add(id, db, {:key, key}, ref)
+
+  @doc group: "Watches"
+  @doc """
+  As `watch/4`, of every key of the database that begins with `prefix`, of all of them when it is `""`.
+
+  A write is told once, however many of these keys it touches: the `key` of the update is `nil` where it touched several. A process watches
+  one prefix once, and may watch a key of it besides: then it is told twice.
+  """
+  @spec watch_prefix(id, db, prefix :: binary, ref :: term) :: :ok | {:error, :not_found | :already_registered}
+  def watch_prefix(id, db, prefix, ref), do: Vdr.Watch.add(id, db, {:prefix, prefix}, ref)
 
   @doc group: "Watches"
   @doc "Ends a watch of the calling process. `{:error, :not_found}` when there is none."
   @spec unwatch(id, db, key) :: :ok | {:error, :not_found}
-  def unwatch(id, db, key), do: Vdr.Watch.remove(id, db, key)
+  def unwatch(id, db, key), do: Vdr.Watch.remove(id, db, {:key, key})
+
+  @doc group: "Watches"
+  @doc "Ends a watch of a prefix. `{:error, :not_found}` when the calling process has none of it."
+  @spec unwatch_prefix(id, db, prefix :: binary) :: :ok | {:error, :not_found}
+  def unwatch_prefix(id, db, prefix), do: Vdr.Watch.remove(id, db, {:prefix, prefix})
 
   @doc group: "Strings"
   @doc "The value at `key`, `nil` when there is none. O(1); values of 512 bytes or more are not copied."

@@ -31,8 +31,8 @@ defmodule Vdr.Native do
   def status(_store), do: missing()
   def memory_bytes(_store), do: missing()
   def snapshot(_store), do: missing()
-  def watch(_store, _db, _key, _ref, _pid), do: missing()
-  def unwatch(_store, _db, _key, _pid), do: missing()
+  def watch(_store, _db, _watched, _ref, _pid), do: missing()
+  def unwatch(_store, _db, _watched, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
 

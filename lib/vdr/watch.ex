@@ -4,27 +4,31 @@ defmodule Vdr.Watch do
 
   alias Vdr.{Instances, Native}
 
-  @spec add(term, term, term, term) :: :ok | {:error, :not_found | :already_registered}
-  def add(id, db, key, ref) do
+  @type watched :: {:key | :prefix, term}
+
+  @spec add(term, term, watched, term) :: :ok | {:error, :not_found | :already_registered}
+  def add(id, db, watched, ref) do
     case Instances.find(id) do
-      {store, _pid} -> store |> Native.watch(db, key, ref, self()) |> checked("watch", "(id, db, key, ref)", db, key)
+      {store, _pid} -> store |> Native.watch(db, watched, ref, self()) |> checked("watch", ", ref", db, watched)
       nil -> {:error, :not_found}
     end
   end
 
-  @spec remove(term, term, term) :: :ok | {:error, :not_found}
-  def remove(id, db, key) do
+  @spec remove(term, term, watched) :: :ok | {:error, :not_found}
+  def remove(id, db, watched) do
     case Instances.find(id) do
-      {store, _pid} -> store |> Native.unwatch(db, key, self()) |> checked("unwatch", "(id, db, key)", db, key)
+      {store, _pid} -> store |> Native.unwatch(db, watched, self()) |> checked("unwatch", "", db, watched)
       nil -> {:error, :not_found}
     end
   end
 
-  defp checked({:error, :bad_argument}, name, takes, db, key) do
+  defp checked({:error, :bad_argument}, name, more, db, {what, given}) do
+    suffix = if what == :prefix, do: "_prefix", else: ""
+
     raise ArgumentError,
-          "Veidrodelis.#{name} takes #{takes}, db a number from 0 and key a binary; " <>
-            "got db #{inspect(db)} and key #{inspect(key, limit: 10, printable_limit: 100)}"
+          "Veidrodelis.#{name}#{suffix} takes (id, db, #{what}#{more}), db a number from 0 and #{what} a binary; " <>
+            "got db #{inspect(db)} and #{what} #{inspect(given, limit: 10, printable_limit: 100)}"
   end
 
-  defp checked(answer, _name, _takes, _db, _key), do: answer
+  defp checked(answer, _name, _more, _db, _watched), do: answer
 end

@@ -514,17 +514,11 @@ fn unknown(status: &Status, applier: &Applier, name: &[u8], policy: OnUnknown) -
 
 /// Who must hear of one command, once it is visible. The tuple is made once for all of them.
 fn deliveries(watches: &Watches, row: &commands::Write, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
     let tuple: std::cell::OnceCell<Arc<Tuple>> = std::cell::OnceCell::new();
-    let event = |(db, key): &(u32, crate::blob::Blob)| Event::Update {
-        command: tuple.get_or_init(|| Arc::new(commands::tuple(args))).clone(),
-        db: *db,
-        key: key.clone(),
-        offset,
-    };
+    let command = || tuple.get_or_init(|| Arc::new(commands::tuple(args))).clone();
+    let event = |db, key| Event::Update { command: command(), db, key, offset };
     let rest = args.get(1..).unwrap_or_default();
-    commands::touched(row, db, rest, &mut |touch| watches.touched(touch, &event, &mut deliveries));
-    deliveries
+    watches.told(|tell| commands::touched(row, db, rest, tell), &event)
 }
 
 #[cfg(test)]

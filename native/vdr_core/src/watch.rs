@@ -7,15 +7,15 @@ use crate::blob::Blob;
 use crate::commands::{Touch, Tuple};
 use crate::live::Snapshot;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a watcher is told, always after it is visible.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A write touched the key.
-    Update { command: Arc<Tuple>, db: u32, key: Blob, offset: u64 },
+    /// A write touched the key, or one of a watched prefix: none is named where it touched several.
+    Update { command: Arc<Tuple>, db: u32, key: Option<Blob>, offset: u64 },
     /// Whatever was known before may be stale: a full sync became visible.
     Init { offset: u64 },
 }
@@ -35,6 +35,14 @@ pub enum WatchError {
     NotFound,
 }
 
+/// What is watched of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Watched<B> {
+    Key(B),
+    /// All keys that begin so.
+    Prefix(B),
+}
+
 #[derive(Clone)]
 struct Entry {
     owner: Owner,
@@ -42,15 +50,17 @@ struct Entry {
     fresh: bool,
 }
 
-type Key = (u32, Blob);
+type Place = (u32, Watched<Blob>);
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type Set<T> = HashSet<T, foldhash::fast::RandomState>;
 
 #[derive(Default)]
 struct Table {
-    by_key: Map<Key, Vec<Entry>>,
-    by_owner: Map<Owner, Set<Key>>,
-    fresh: Set<(Key, Owner)>,
+    by_place: Map<Place, Vec<Entry>>,
+    by_owner: Map<Owner, Set<Place>>,
+    fresh: Set<(Place, Owner)>,
+    /// How long the watched prefixes are, and how many of that length: for each length a key is looked up once.
+    prefix_lens: BTreeMap<usize, usize>,
 }
 
 /// An event and who gets it.
@@ -76,24 +86,33 @@ impl Watches {
         self.len() == 0
     }
 
-    /// Adds a watch on a key. One owner watches one key once.
-    pub fn add(&self, db: u32, key: &[u8], owner: Owner, watcher: Arc<dyn Watcher>) -> Result<(), WatchError> {
+    /// Adds a watch. One owner watches one key once, and one prefix once.
+    pub fn add(
+        &self,
+        db: u32,
+        watched: Watched<&[u8]>,
+        owner: Owner,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<(), WatchError> {
         let mut table = self.table.lock();
-        let place = (db, Blob::new(key));
-        let entries = table.by_key.entry(place.clone()).or_default();
+        let place = (db, watched.to_owned());
+        let entries = table.by_place.entry(place.clone()).or_default();
         if entries.iter().any(|entry| entry.owner == owner) {
             return Err(WatchError::AlreadyRegistered);
         }
         entries.push(Entry { owner, watcher, fresh: true });
+        if let (Watched::Prefix(prefix), 1) = (watched, entries.len()) {
+            *table.prefix_lens.entry(prefix.len()).or_default() += 1;
+        }
         table.by_owner.entry(owner).or_default().insert(place.clone());
         table.fresh.insert((place, owner));
         self.count.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    pub fn remove(&self, db: u32, key: &[u8], owner: Owner) -> Result<(), WatchError> {
+    pub fn remove(&self, db: u32, watched: Watched<&[u8]>, owner: Owner) -> Result<(), WatchError> {
         let mut table = self.table.lock();
-        let place = (db, Blob::new(key));
+        let place = (db, watched.to_owned());
         if !table.drop_entry(&place, owner) {
             return Err(WatchError::NotFound);
         }
@@ -117,28 +136,52 @@ impl Watches {
         }
     }
 
-    /// Collects who must hear of a write, for delivery once it is visible. `event` makes the event for one key.
-    pub fn touched(&self, touch: Touch<'_>, event: &dyn Fn(&Key) -> Event, out: &mut Vec<Delivery>) {
+    /// Who must hear of one write, once it is visible. `touches` tells what it touches; `event` makes the event of one key, or of several that
+    /// a watched prefix stands for.
+    pub fn told(
+        &self,
+        touches: impl FnOnce(&mut dyn FnMut(Touch<'_>)),
+        event: &dyn Fn(u32, Option<Blob>) -> Event,
+    ) -> Vec<Delivery> {
         let table = self.table.lock();
-        let mut tell = |place: &Key, entries: &[Entry]| {
-            out.extend(entries.iter().map(|entry| (entry.watcher.clone(), event(place))));
+        let mut out = Vec::new();
+        let mut tell = |entries: &[Entry], db, key: Option<&Blob>| {
+            out.extend(entries.iter().map(|entry| (entry.watcher.clone(), event(db, key.cloned()))));
         };
-        match touch {
+        // One message for each watch, however many keys of the prefix a write touches: each message has the whole command in it.
+        let mut prefixes: Map<&Place, Option<Blob>> = Map::default();
+        touches(&mut |touch| match touch {
             Touch::Key { db, key } => {
-                if let Some((place, entries)) = table.by_key.get_key_value(&(db, Blob::new(key))) {
-                    tell(place, entries);
+                let name = Blob::new(key);
+                if let Some(entries) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
+                    tell(entries, db, Some(&name));
+                }
+                for place in table.prefixes(db, key) {
+                    let one = prefixes.entry(place).or_insert_with(|| Some(name.clone()));
+                    *one = one.take().filter(|other| *other == name);
                 }
             }
-            Touch::Db(db) => table.by_key.iter().filter(|((of, _), _)| *of == db).for_each(|(p, e)| tell(p, e)),
-            Touch::All => table.by_key.iter().for_each(|(place, entries)| tell(place, entries)),
+            Touch::Db(_) | Touch::All => {
+                let of = |db: u32| matches!(touch, Touch::All) || matches!(touch, Touch::Db(other) if other == db);
+                for (place, entries) in table.by_place.iter().filter(|((db, _), _)| of(*db)) {
+                    match &place.1 {
+                        Watched::Key(key) => tell(entries, place.0, Some(key)),
+                        Watched::Prefix(_) => drop(prefixes.insert(place, None)),
+                    }
+                }
+            }
+        });
+        for (place, key) in prefixes {
+            tell(table.by_place.get(place).map(Vec::as_slice).unwrap_or_default(), place.0, key.as_ref());
         }
+        out
     }
 
     /// Every watcher, with an Init: a full sync became visible.
     pub fn init(&self, offset: u64) -> Vec<Delivery> {
         let mut table = self.table.lock();
         table.fresh.clear();
-        let entries = table.by_key.values_mut().flatten();
+        let entries = table.by_place.values_mut().flatten();
         entries
             .map(|entry| {
                 entry.fresh = false;
@@ -148,17 +191,21 @@ impl Watches {
     }
 
     /// To be called after each publication while anybody watches (who begins to after that was asked has seen what was published, and stays
-    /// fresh for the next one): watches added since the last one whose key changed meanwhile, and that `told`
-    /// does not reach anyway, get an Init.
+    /// fresh for the next one): watches added since the last one get an Init when a key of theirs changed meanwhile of which `told` does
+    /// not tell them anyway.
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
         let mut table = self.table.lock();
         let mut late = Vec::new();
         for (place, owner) in std::mem::take(&mut table.fresh) {
-            let entries = table.by_key.get_mut(&place).map(Vec::as_mut_slice).unwrap_or_default();
+            let entries = table.by_place.get_mut(&place).map(Vec::as_mut_slice).unwrap_or_default();
             let Some(entry) = entries.iter_mut().find(|entry| entry.owner == owner && entry.fresh) else { continue };
             entry.fresh = false;
-            let told = told.iter().any(|(watcher, _)| Arc::ptr_eq(watcher, &entry.watcher));
-            if !told && old.is_some_and(|old| changed(old, new, &place)) {
+            let keys =
+                told.iter().filter(|(watcher, _)| Arc::ptr_eq(watcher, &entry.watcher)).filter_map(|(_, event)| {
+                    let Event::Update { key, .. } = event else { return None };
+                    key.as_ref().map(Blob::as_bytes)
+                });
+            if old.is_some_and(|old| changed(old, new, &place, &keys.collect())) {
                 late.push((entry.watcher.clone(), Event::Init { offset: new.offset }));
             }
         }
@@ -166,25 +213,65 @@ impl Watches {
     }
 }
 
+impl Watched<&[u8]> {
+    fn to_owned(self) -> Watched<Blob> {
+        match self {
+            Watched::Key(key) => Watched::Key(Blob::new(key)),
+            Watched::Prefix(prefix) => Watched::Prefix(Blob::new(prefix)),
+        }
+    }
+}
+
 impl Table {
-    fn drop_entry(&mut self, place: &Key, owner: Owner) -> bool {
+    /// The watched prefixes that a key begins with.
+    fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = &Place> {
+        let lens = self.prefix_lens.range(..=key.len());
+        lens.filter_map(move |(len, _)| {
+            let prefix = Watched::Prefix(Blob::new(key.get(..*len)?));
+            self.by_place.get_key_value(&(db, prefix)).map(|(place, _)| place)
+        })
+    }
+
+    fn drop_entry(&mut self, place: &Place, owner: Owner) -> bool {
         self.fresh.remove(&(place.clone(), owner));
-        let Some(entries) = self.by_key.get_mut(place) else { return false };
+        let Some(entries) = self.by_place.get_mut(place) else { return false };
         let before = entries.len();
         entries.retain(|entry| entry.owner != owner);
         let found = entries.len() < before;
         if entries.is_empty() {
-            self.by_key.remove(place);
+            self.by_place.remove(place);
+            self.forget_len(&place.1);
         }
         found
     }
+
+    fn forget_len(&mut self, watched: &Watched<Blob>) {
+        let Watched::Prefix(prefix) = watched else { return };
+        if let Some(count) = self.prefix_lens.get_mut(&prefix.len()) {
+            *count -= 1;
+            if *count == 0 {
+                self.prefix_lens.remove(&prefix.len());
+            }
+        }
+    }
 }
 
-fn changed(old: &Snapshot, new: &Snapshot, (db, key): &Key) -> bool {
-    match (old.keyspace.db(*db).get(key), new.keyspace.db(*db).get(key)) {
-        (None, None) => false,
-        (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
-        _ => true,
+/// How many entries are compared to tell whether one of a prefix has changed; where more have, it may be.
+const COMPARED_MAX: usize = 10_000;
+
+/// Whether what is watched has changed, other than in the keys that are told of.
+fn changed(old: &Snapshot, new: &Snapshot, (db, watched): &Place, told: &Set<&[u8]>) -> bool {
+    let (old, new) = (old.keyspace.db(*db), new.keyspace.db(*db));
+    match watched {
+        Watched::Key(key) if told.contains(key.as_bytes()) => false,
+        Watched::Key(key) => match (old.get(key), new.get(key)) {
+            (None, None) => false,
+            (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
+            _ => true,
+        },
+        Watched::Prefix(prefix) => {
+            old.may_differ(new, COMPARED_MAX, |key| key.starts_with(prefix) && !told.contains(key))
+        }
     }
 }
 
@@ -203,11 +290,11 @@ mod tests {
     fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
         let (watches, nobody) = (Watches::new(), Arc::new(Nobody));
         let keys: Vec<String> = (0..100_000).map(|n| format!("key:{n}")).collect();
-        keys.iter().for_each(|key| watches.add(0, key.as_bytes(), 1, nobody.clone()).unwrap());
+        keys.iter().for_each(|key| watches.add(0, Watched::Key(key.as_bytes()), 1, nobody.clone()).unwrap());
         let begun = std::time::Instant::now();
-        keys.iter().rev().for_each(|key| watches.remove(0, key.as_bytes(), 1).unwrap());
+        keys.iter().rev().for_each(|key| watches.remove(0, Watched::Key(key.as_bytes()), 1).unwrap());
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
         assert!(watches.is_empty());
-        assert_eq!(watches.remove(0, b"key:1", 1), Err(WatchError::NotFound));
+        assert_eq!(watches.remove(0, Watched::Key(b"key:1"), 1), Err(WatchError::NotFound));
     }
 }

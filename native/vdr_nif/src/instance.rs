@@ -74,12 +74,12 @@ fn watch<'a>(
     env: Env<'a>,
     source: SourceRef,
     db: Term<'a>,
-    key: Term<'a>,
+    watched: Term<'a>,
     tag: Term<'a>,
     pid: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let (store, local): (_, LocalPid) = (store(&source)?, pid.decode()?);
-    let Ok(place) = terms::place(db, key) else { return Ok(env.error_tuple(atoms::bad_argument())) };
+    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
     let monitor = || source.monitor(Some(env), &local);
     Ok(match store.watch(place, pid, Recipient::new(local, tag), monitor) {
         Ok(()) => atom::ok().to_term(env),
@@ -88,9 +88,9 @@ fn watch<'a>(
 }
 
 #[rustler::nif]
-fn unwatch<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>, pid: Term<'a>) -> NifResult<Term<'a>> {
+fn unwatch<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, watched: Term<'a>, pid: Term<'a>) -> NifResult<Term<'a>> {
     let store = store(&source)?;
-    let Ok(place) = terms::place(db, key) else { return Ok(env.error_tuple(atoms::bad_argument())) };
+    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
     Ok(match store.unwatch(place, pid) {
         Ok(monitor) => {
             monitor.map(|monitor| source.demonitor(Some(env), &monitor));

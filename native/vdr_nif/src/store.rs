@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vdr_core::live::Live;
 use vdr_core::mirror::{Mirror, Shared};
 use vdr_core::only::Only;
-use vdr_core::watch::WatchError;
+use vdr_core::watch::{WatchError, Watched};
 use vdr_link::Endpoint;
 
 /// What the instance's resource holds.
@@ -99,7 +99,7 @@ impl Store {
 
     pub fn watch(
         &self,
-        place: (u32, &[u8]),
+        place: (u32, Watched<&[u8]>),
         pid: Term<'_>,
         recipient: Recipient,
         monitor: impl FnOnce() -> Option<Monitor>,
@@ -110,7 +110,7 @@ impl Store {
         self.inner.processes.lock().watch(&self.inner.shared.watches, place, pid, recipient, monitor)
     }
 
-    pub fn unwatch(&self, place: (u32, &[u8]), pid: Term<'_>) -> Result<Option<Monitor>, WatchError> {
+    pub fn unwatch(&self, place: (u32, Watched<&[u8]>), pid: Term<'_>) -> Result<Option<Monitor>, WatchError> {
         self.inner.processes.lock().unwatch(&self.inner.shared.watches, place, pid)
     }
 

@@ -26,7 +26,7 @@ use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
 use vdr_core::keyspace::Change;
 use vdr_core::rdb::{Group, RdbError, Survey};
 use vdr_core::value::StringRef;
-use vdr_core::watch::Event;
+use vdr_core::watch::{Event, Watched};
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
 use vdr_snapmap::Loan;
@@ -361,12 +361,19 @@ pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), Re
     Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
 }
 
+/// A database, and what is watched of it: `{:key, key}` or `{:prefix, prefix}`.
+pub fn watched<'a>(db_term: Term<'a>, watched: Term<'a>) -> Result<(u32, Watched<&'a [u8]>), ReadError> {
+    let (what, name): (Atom, Term<'a>) = watched.decode().map_err(bad)?;
+    let (db, name) = place(db_term, name)?;
+    Ok((db, if what == words::prefix() { Watched::Prefix(name) } else { Watched::Key(name) }))
+}
+
 /// What a watcher receives behind its reference.
 pub fn event<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
     match event {
         Event::Update { command, db, key, offset } => {
-            let event = UpdateEvent { command: tuple(env, command), db: *db, key: blob(env, key), offset: *offset };
-            event.encode(env)
+            let key = key.as_ref().map_or_else(|| atom::nil().to_term(env), |key| blob(env, key));
+            UpdateEvent { command: tuple(env, command), db: *db, key, offset: *offset }.encode(env)
         }
         Event::Init { offset } => InitEvent { offset: *offset }.encode(env),
     }
@@ -525,7 +532,7 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
 }
 
 mod words {
-    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua, unknown_command }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, lua, unknown_command, prefix }
 }
 
 /// `{code, %{offset: bytes, key: key | nil, detail: text}}`.

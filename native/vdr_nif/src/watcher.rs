@@ -8,7 +8,7 @@ use rustler::{Encoder, Env, LocalPid, Monitor, OwnedEnv, Term};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use vdr_core::watch::{Event, Owner, WatchError, Watcher, Watches};
+use vdr_core::watch::{Event, Owner, WatchError, Watched, Watcher, Watches};
 
 thread_local! {
     /// Messages are made here: one environment for each thread that sends, used again and again.
@@ -67,20 +67,20 @@ impl Processes {
     pub fn watch(
         &mut self,
         watches: &Watches,
-        (db, key): (u32, &[u8]),
+        (db, watched): (u32, Watched<&[u8]>),
         pid: Term<'_>,
         recipient: Recipient,
         monitor: impl FnOnce() -> Option<Monitor>,
     ) -> Result<(), WatchError> {
         let known = self.by_pid.get_mut(&pid.as_c_arg());
         if let Some(process) = known {
-            watches.add(db, key, process.owner, Arc::new(recipient))?;
+            watches.add(db, watched, process.owner, Arc::new(recipient))?;
             process.watches += 1;
             return Ok(());
         }
         let monitor = monitor().ok_or(WatchError::NotFound)?;
         self.last += 1;
-        watches.add(db, key, self.last, Arc::new(recipient))?;
+        watches.add(db, watched, self.last, Arc::new(recipient))?;
         self.by_pid.insert(pid.as_c_arg(), Process { owner: self.last, watches: 1, monitor });
         Ok(())
     }
@@ -89,11 +89,11 @@ impl Processes {
     pub fn unwatch(
         &mut self,
         watches: &Watches,
-        (db, key): (u32, &[u8]),
+        (db, watched): (u32, Watched<&[u8]>),
         pid: Term<'_>,
     ) -> Result<Option<Monitor>, WatchError> {
         let process = self.by_pid.get_mut(&pid.as_c_arg()).ok_or(WatchError::NotFound)?;
-        watches.remove(db, key, process.owner)?;
+        watches.remove(db, watched, process.owner)?;
         process.watches -= 1;
         if process.watches > 0 {
             return Ok(None);

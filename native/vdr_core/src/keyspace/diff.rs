@@ -43,6 +43,14 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Whether one of these keys may be another in `new`: judged by so many entries that may be, and surely when there are more.
+    pub fn may_differ(&self, new: &Db, most: usize, of_these: impl Fn(&[u8]) -> bool) -> bool {
+        let mut entries = new.unshared(self).chain(self.unshared(new));
+        entries.by_ref().take(most).any(|entry| of_these(entry.key())) || entries.next().is_some()
+    }
+}
+
 fn differ(old: EntryRef<'_>, new: EntryRef<'_>) -> bool {
     old.expiry() != new.expiry() || !old.value().equals(&new.value())
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::blob::Blob;
 use crate::keyspace::Entry;
 use crate::resp;
-use crate::watch::Watcher;
+use crate::watch::{Watched, Watcher};
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
@@ -10,8 +10,11 @@ struct Log(Mutex<Vec<String>>);
 impl Watcher for Log {
     fn notify(&self, event: &Event) {
         self.0.lock().push(match event {
-            Event::Update { command, key, offset, .. } => format!("{} {:?} {offset}", command.name, key),
-            Event::Init { offset } => format!("init {offset}"),
+            Event::Update { command, db, key, .. } => {
+                let key = key.as_ref().map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
+                format!("{} {db} {key}", command.name)
+            }
+            Event::Init { .. } => "init".to_owned(),
         });
     }
 }
@@ -103,7 +106,7 @@ fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
 fn a_watcher_hears_of_a_write_once_it_is_visible() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, b"a", 1, log.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["SET a 1", "SET b 1"]).unwrap();
     assert_eq!(log.take().len(), 1);
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
@@ -127,7 +130,7 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     let many = || many.iter().map(String::as_str);
     let (mut mirror, shared) = mirror();
     let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
-    shared.watches.add(0, b"a", 1, seen.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
     let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
     feed(&mut mirror, &parts).unwrap();
     let end = shared.status.offset.load(Ordering::Relaxed);
@@ -161,7 +164,7 @@ fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_the
     };
     let mut mirror = Mirror::new(shared.clone(), None, Box::new(reap));
     mirror.install(loaded(&[("a", "0")]), 0);
-    shared.watches.add(0, b"a", 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
     let keys: Vec<String> = (0..COMMANDS_SHOWN).map(|n| format!("SET k{n} 1")).collect();
     let keys = || keys.iter().map(String::as_str);
     let touches = |times: usize| -> Vec<&str> {
@@ -178,8 +181,8 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     let (mut mirror, shared) = mirror();
     feed(&mut mirror, &["MULTI", "SET a 2", "SET c 2"]).unwrap();
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, b"a", 1, on_a.clone()).unwrap();
-    shared.watches.add(0, b"b", 1, on_b.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
     feed(&mut mirror, &["EXEC"]).unwrap();
     assert_eq!((on_a.take().len(), on_b.take().len()), (1, 0));
     feed(&mut mirror, &["SET c 3"]).unwrap();
@@ -187,13 +190,76 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
 }
 
 #[test]
+fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
+    let (mut mirror, shared) = mirror();
+    let (user, all) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    shared.watches.add(0, Watched::Prefix(b""), 1, all.clone()).unwrap();
+    assert_eq!(
+        shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()),
+        Err(crate::watch::WatchError::AlreadyRegistered)
+    );
+    shared.watches.add(0, Watched::Key(b"user:"), 1, user.clone()).unwrap();
+    shared.watches.add(1, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    for (commands, to_user, to_all) in [
+        (&["SET user:1 a"][..], &["set 0 user:1"][..], &["set 0 user:1"][..]),
+        (&["SET user 1", "SET use 1"], &[], &["set 0 user", "set 0 use"]),
+        (&["MSET user:1 b user:2 b x 1"], &["mset 0 -"], &["mset 0 -"]),
+        (&["MSET x 2 user:2 c"], &["mset 0 user:2"], &["mset 0 -"]),
+        (&["SET user: 1"], &["set 0 user:", "set 0 user:"], &["set 0 user:"]),
+        (&["RENAME user:1 other"], &["rename 0 user:1"], &["rename 0 -"]),
+        (&["MULTI", "SELECT 1", "SET user:1 x", "EXEC", "SELECT 0"], &["set 1 user:1"], &[]),
+        (&["SWAPDB 0 1"], &["swapdb 0 -", "swapdb 0 user:", "swapdb 1 -"], &["swapdb 0 -"]),
+        (&["FLUSHALL"], &["flushall 0 -", "flushall 0 user:", "flushall 1 -"], &["flushall 0 -"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        let mut heard = user.take();
+        heard.sort();
+        assert_eq!(heard, to_user, "{commands:?}");
+        assert_eq!(all.take(), to_all, "{commands:?}");
+    }
+    shared.watches.remove(0, Watched::Prefix(b"user:"), 1).unwrap();
+    feed(&mut mirror, &["SET user:1 a"]).unwrap();
+    assert_eq!((user.take().len(), all.take().len()), (0, 1));
+    shared.watches.remove_owner(1);
+    feed(&mut mirror, &["SET user:1 b", "SET user: b"]).unwrap();
+    assert_eq!((user.take().len(), all.take().len(), shared.watches.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init() {
+    let (mut mirror, shared) = mirror();
+    let at_once = |shared: &Shared, prefix: &str| {
+        let log = Arc::new(Log::default());
+        shared.watches.add(0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
+        log
+    };
+    feed(&mut mirror, &["SET ab 1", "SET b 1", "SET gone 1"]).unwrap();
+    feed(&mut mirror, &["MULTI", "SET aa 2", "SET b 2", "DEL gone"]).unwrap();
+    let logs = ["a", "b", "c", "gone", ""].map(|prefix| at_once(&shared, prefix));
+    // Of aa and b, which were written before, the update of ab says nothing.
+    feed(&mut mirror, &["SET ab 3", "EXEC"]).unwrap();
+    let heard: Vec<String> = logs.iter().map(|log| log.take().join(", ")).collect();
+    assert_eq!(heard, ["set 0 ab, init", "init", "", "init", "set 0 ab, init"]);
+    feed(&mut mirror, &["SET b 3"]).unwrap();
+    assert_eq!(logs.map(|log| log.take().len()), [0, 1, 0, 0, 1]);
+    // More have changed than are compared.
+    let many: Vec<String> = (0..10_001).map(|n| format!("SET k{n} 1")).collect();
+    let unit: Vec<&str> = ["MULTI"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    feed(&mut mirror, &unit).unwrap();
+    let log = at_once(&shared, "none of them");
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!(log.take(), ["init"]);
+}
+
+#[test]
 fn a_full_sync_sends_one_init_to_each_watch() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, b"a", 1, log.clone()).unwrap();
-    shared.watches.add(0, b"zz", 1, log.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
     mirror.install(loaded(&[("a", "9")]), 0);
-    assert_eq!(log.take(), ["init 0", "init 0"]);
+    assert_eq!(log.take(), ["init", "init"]);
     assert_eq!(get(&shared, "a").as_deref(), Some("9"));
 }
 
@@ -224,7 +290,7 @@ fn a_command_that_no_row_knows_is_counted_and_ends_the_link_when_that_is_wanted(
 fn a_cut_off_multi_is_forgotten_with_its_events() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, b"a", 1, log.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
     let before = mirror.position().unwrap();
     mirror.ended();

@@ -87,7 +87,12 @@ defmodule Veidrodelis do
   end
 
   @doc group: "Lifecycle"
-  @doc "Stops an instance, given by its id or its pid. Memory is given back in the background."
+  @doc """
+  Stops an instance, given by its id or its pid. Memory is given back in the background.
+
+  An instance that stands in a supervisor as `:permanent`, which `child_spec/1` makes it, is started again by that one: there it is
+  `Supervisor.terminate_child/2` that ends it.
+  """
   @spec stop(id | pid) :: :ok
   def stop(pid_or_id) do
     with {:ok, id} <- Instances.id(pid_or_id), {_store, pid} <- Instances.find(id) do
@@ -109,36 +114,27 @@ defmodule Veidrodelis do
   @doc group: "Lifecycle"
   @doc """
   Waits until the first full sync is visible: `:ok`, `{:error, :timeout}`, `{:error, :not_found}`, or `{:error, reason}` when
-  the server refuses for a reason that waiting does not mend, a wrong password say. `timeout` is in ms, or `:infinity`.
+  the server refuses for a reason that waiting does not mend, a wrong password say. `timeout` is in ms, or `:infinity`. The
+  instance is given by its id or its pid.
   """
-  @spec await_ready(id) :: :ok | {:error, term}
-  @spec await_ready(id, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout \\ 5000), do: Instances.await_ready(id, timeout)
+  @spec await_ready(id | pid) :: :ok | {:error, term}
+  @spec await_ready(id | pid, timeout) :: :ok | {:error, term}
+  def await_ready(pid_or_id, timeout \\ 5000), do: Instances.await_ready(pid_or_id, timeout)
 
   @doc group: "Lifecycle"
   @doc "Where the link is, of an instance given by its id or its pid."
   @spec get_replication_state(id | pid) :: replication_state | {:error, :not_found}
-  def get_replication_state(pid_or_id) do
-    case Instances.id(pid_or_id) do
-      {:ok, id} -> Vdr.Info.state(id)
-      :error -> {:error, :not_found}
-    end
-  end
+  def get_replication_state(pid_or_id), do: Vdr.Info.state(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc "The host and port of the connected server, of an instance given by its id or its pid."
   @spec get_connected_to(id | pid) ::
           {:ok, {String.t(), :inet.port_number()}} | {:error, :not_connected | :not_found}
-  def get_connected_to(pid_or_id) do
-    case Instances.id(pid_or_id) do
-      {:ok, id} -> Vdr.Info.connected_to(id)
-      :error -> {:error, :not_found}
-    end
-  end
+  def get_connected_to(pid_or_id), do: Vdr.Info.connected_to(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc """
-  What is known of an instance, as one map. No process is called.
+  What is known of an instance, given by its id or its pid, as one map. No process is called, but to find the id of a pid.
 
     * `state` - as `get_replication_state/1`; `ready` - whether it can be read; `stale` - whether what is read may be behind,
       since no link is streaming; `stale_ms` - for how long
@@ -161,8 +157,8 @@ defmodule Veidrodelis do
       of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
   """
-  @spec info(id) :: map | {:error, :not_found}
-  def info(id), do: Vdr.Info.of(id)
+  @spec info(id | pid) :: map | {:error, :not_found}
+  def info(pid_or_id), do: Vdr.Info.of(pid_or_id)
 
   @doc group: "Lifecycle"
   @doc """
@@ -707,7 +703,8 @@ defmodule Veidrodelis do
 
   Of each the server's `XINFO GROUPS`, its words with underscores: `name`, `consumers`, `pending`, `last_delivered_id`, and
   `entries_read` and `lag`, which are `nil` where they are not known. A server does not tell its replicas of a consumer that has not
-  got an entry yet, and one before 7.4 not of `entries_read`.
+  got an entry yet, and one before 7.4 not of `entries_read`. `lag` is reckoned as Redis 8 does, whatever the server: an older Redis and
+  Valkey may tell another, or none, after `XSETID` or where entries were deleted.
   """
   @spec xinfo_groups(source, db, key) :: answer([map])
   def xinfo_groups(source, db, key), do: Read.call(source, db, :xinfo_groups, [key])
@@ -758,14 +755,19 @@ defmodule Veidrodelis do
   def dbsize(source, db), do: Read.call(source, db, :dbsize, [])
 
   @doc group: "Keys and databases"
-  @doc "The keys that match the glob `pattern`, in byte order. O(log n + keys that begin as the pattern does). The first such call [takes longer](#module-keys-in-order)."
+  @doc """
+  The keys that match the glob `pattern`, in byte order. O(log n + keys that begin as the pattern does). The first such call
+  [takes longer](#module-keys-in-order).
+
+  A range such as `[a-z]` goes by byte order, also beyond ASCII, where servers differ: those on x86 put bytes from 128 on before all others.
+  """
   @spec keys(source, db, pattern :: binary) :: answer([key])
   def keys(source, db, pattern), do: Read.call(source, db, :keys, [pattern])
 
   @doc group: "Keys and databases"
   @doc """
   Keys a portion at a time: begin with cursor 0 and go on with the one that comes back until that is 0 again. Options: `:match`
-  (a glob), `:count` (how many keys to look at, a hint), `:type`. A key that is there all the time comes exactly once, even over
+  (a glob as in `keys/3`), `:count` (how many keys to look at, a hint), `:type`. A key that is there all the time comes exactly once, even over
   changing data. O(keys of the database) a call: who walks many keys is better served by `first/3` and `next/4`.
   """
   @spec scan(source, db, cursor :: non_neg_integer) :: answer({cursor :: non_neg_integer, [key]})

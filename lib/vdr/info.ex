@@ -5,28 +5,27 @@ defmodule Vdr.Info do
   alias Vdr.{Instances, Native}
 
   @spec of(term) :: map | {:error, :not_found}
-  def of(id) do
-    case Instances.find(id) do
-      nil -> {:error, :not_found}
-      {store, _pid} -> id |> brief(store) |> Map.put(:memory_bytes, Native.memory_bytes(store))
+  def of(pid_or_id) do
+    with {:ok, id, store} <- found(pid_or_id), do: Map.put(brief(id, store), :memory_bytes, Native.memory_bytes(store))
+  end
+
+  defp found(pid_or_id) do
+    with {:ok, id} <- Instances.id(pid_or_id), {store, _pid} <- Instances.find(id) do
+      {:ok, id, store}
+    else
+      _gone -> {:error, :not_found}
     end
   end
 
   defp brief(id, store), do: together(Native.status(store), Instances.report(id))
-
-  defp brief(id) do
-    case Instances.find(id) do
-      nil -> {:error, :not_found}
-      {store, _pid} -> brief(id, store)
-    end
-  end
+  defp brief(pid_or_id), do: with({:ok, id, store} <- found(pid_or_id), do: brief(id, store))
 
   @spec state(term) :: Veidrodelis.replication_state() | {:error, :not_found}
-  def state(id), do: with(%{state: state} <- brief(id), do: state)
+  def state(pid_or_id), do: with(%{state: state} <- brief(pid_or_id), do: state)
 
   @spec connected_to(term) :: {:ok, {String.t(), non_neg_integer}} | {:error, :not_connected | :not_found}
-  def connected_to(id) do
-    case brief(id) do
+  def connected_to(pid_or_id) do
+    case brief(pid_or_id) do
       %{connected: true, primary: primary} -> {:ok, primary}
       %{connected: false} -> {:error, :not_connected}
       error -> error

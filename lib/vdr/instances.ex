@@ -35,13 +35,18 @@ defmodule Vdr.Instances do
   # The longest time of a timer of the VM.
   @longest_ms 4_294_967_295
 
-  @doc "Waits until the instance can be read."
+  @doc "Waits until the instance, given by its id or its supervisor's pid, can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
   # Checked here, since a timer that cannot be set would be the end of the process that all instances share.
-  def await_ready(id, timeout) when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
-    do: call({:await_ready, id, timeout})
+  def await_ready(pid_or_id, timeout)
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms) do
+    case id(pid_or_id) do
+      {:ok, id} -> call({:await_ready, id, timeout})
+      :error -> {:error, :not_found}
+    end
+  end
 
-  def await_ready(_id, timeout) do
+  def await_ready(_pid_or_id, timeout) do
     raise ArgumentError,
           "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; got: #{inspect(timeout)}"
   end

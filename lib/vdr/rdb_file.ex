@@ -17,9 +17,16 @@ defmodule Vdr.RdbFile do
   def survey(path, progress), do: read(path, :survey, progress)
 
   defp read(path, purpose, progress) do
-    path = IO.chardata_to_string(path)
+    with {:ok, file, total} <- Native.rdb_open(checked(path), purpose), do: step(file, total, progress)
+  end
 
-    with {:ok, file, total} <- Native.rdb_open(path, purpose), do: step(file, total, progress)
+  defp checked(path) when is_binary(path), do: path
+
+  defp checked(path) do
+    IO.chardata_to_string(path)
+  rescue
+    _no_text ->
+      reraise ArgumentError, "a path of a snapshot file is a string or chardata; got: #{inspect(path)}", __STACKTRACE__
   end
 
   defp step(file, total, progress) do

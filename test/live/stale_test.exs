@@ -25,6 +25,76 @@ defmodule Vdr.Live.StaleTest do
   defp refused?(id), do: Enum.all?(answers(id), &(&1 == {:error, :stale}))
   defp read?(id), do: Enum.all?(answers(id), &match?({:ok, _value}, &1))
 
+  # What reads no instance, and so is not refused.
+  @reads_none [lua_load: 2, load_rdb: 1]
+
+  # Of what is no row of the command table: the calls, with an id.
+  defp calls(:read_tx, 3, id),
+    do: [[id, 0, [get: "none"]], [id, 0, "return ts.get('none')"], [id, 0, loaded("ts.get('none')")]]
+
+  defp calls(:read_tx, 4, id),
+    do: [[id, 0, "return ts.scan(0)", [keys: ["none"]]], [id, 0, loaded("pcall(ts.scan, 0)"), []]]
+
+  defp calls(:stream_keys, arity, id), do: [Enum.take([id, 0, [chunk: 1]], arity)]
+  defp calls(:diff, 3, id), do: [[id, id, 0]]
+  defp calls(:digest_value, 3, id), do: [[id, 0, "none"]]
+  defp calls(name, 1, id) when name in [:snapshot, :digest], do: [[id]]
+
+  # Those of a row: of a key that is not there, by what its arguments are called.
+  defp calls(name, arity, id) do
+    {^name, arguments} = List.keyfind!(Vdr.Native.commands(), name, 0)
+    arguments = Enum.map(arguments, &argument(name, String.trim_leading(&1, "?")))
+    [[id, 0 | Enum.take(arguments, arity - 2)]]
+  end
+
+  defp argument(:xrevrange, bound) when bound in ["start", "stop"], do: if(bound == "start", do: "-", else: "+")
+  defp argument(:xrange, bound) when bound in ["start", "stop"], do: if(bound == "start", do: "-", else: "+")
+
+  defp argument(name, bound) when name in [:zlexcount, :zrangebylex],
+    do: %{"key" => "none", "min" => "-", "max" => "+"}[bound]
+
+  defp argument(_name, list) when list in ["keys", "members", "fields"], do: ["none"]
+  defp argument(_name, flag) when flag in ["with_scores", "with_values"], do: true
+  defp argument(_name, "unit"), do: :byte
+  defp argument(_name, "options"), do: []
+  defp argument(_name, "cursor"), do: 0
+  defp argument(_name, "after_id"), do: "0"
+  defp argument(_name, text) when text in ["key", "field", "member", "element", "pattern", "group"], do: "none"
+  defp argument(_name, _number), do: 1
+
+  defp loaded(expression) do
+    {:ok, script} = Vdr.Snapshot.from_commands([]) |> elem(1) |> Veidrodelis.lua_load("return " <> expression)
+    script
+  end
+
+  # Every function of the library that reads data, by what its documentation groups it under.
+  defp all_reads do
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)
+    groups = for {{:function, name, _arity}, _, _, _, %{group: group}} <- docs, into: %{}, do: {name, group}
+    functions = Veidrodelis.__info__(:functions)
+    assert Enum.all?(functions, fn {name, _arity} -> is_map_key(groups, name) end)
+    Enum.reject(functions -- @reads_none, fn {name, _arity} -> groups[name] in ["Lifecycle", "Watches"] end)
+  end
+
+  defp answer(name, arguments) when name in [:stream_keys, :diff] do
+    {:ok, Enum.to_list(apply(Veidrodelis, name, arguments))}
+  rescue
+    error in Veidrodelis.Error -> {:error, error.reason}
+  end
+
+  defp answer(name, arguments), do: apply(Veidrodelis, name, arguments)
+
+  test "there is no way to data that stale reads do not close" do
+    server = Server.start!()
+    id = Mirror.start!(server, stale_reads: :deny)
+    reads = for {name, arity} <- all_reads(), arguments <- calls(name, arity, id), do: {name, arguments}
+    assert length(reads) > length(Vdr.Native.commands())
+    for {name, arguments} = read <- reads, do: assert({^read, {:ok, _}} = {read, answer(name, arguments)})
+    Server.kill(server)
+    Mirror.eventually("it is stale", fn -> Veidrodelis.get(id, 0, "none") == {:error, :stale} end)
+    for {name, arguments} = read <- reads, do: assert({read, answer(name, arguments)} == {read, {:error, :stale}})
+  end
+
   live_test "denied reads are refused while no link streams, and only then", %{server: server, redis: redis},
     mirror: false do
     Redix.command!(redis, ["SET", "k", "v"])

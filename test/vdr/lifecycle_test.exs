@@ -102,6 +102,22 @@ defmodule Vdr.LifecycleTest do
     assert Process.whereis(Vdr.Instances) == shared
   end
 
+  test "a pid stands for its instance wherever an id does", %{id: id, port: port} do
+    pid = start!(id: id, port: port, reconnect: false)
+    assert Veidrodelis.await_ready(pid) == {:error, :connection_refused}
+    eventually(fn -> Veidrodelis.get_replication_state(pid) == :stopped end)
+    assert %{state: :stopped, attempts: 1, memory_bytes: _} = Veidrodelis.info(pid)
+    assert Veidrodelis.get_connected_to(pid) == {:error, :not_connected}
+    :ok = stop_supervised({Veidrodelis, id})
+
+    for gone <- [pid, self(), id] do
+      assert Veidrodelis.await_ready(gone) == {:error, :not_found}
+      assert Veidrodelis.info(gone) == {:error, :not_found}
+      assert Veidrodelis.get_replication_state(gone) == {:error, :not_found}
+      assert Veidrodelis.get_connected_to(gone) == {:error, :not_found}
+    end
+  end
+
   test "await_ready answers when the instance ends", %{id: id, port: port} do
     start!(id: id, port: port)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)

@@ -112,6 +112,14 @@ defmodule Vdr.RdbFileTest do
     assert Veidrodelis.load_rdb("no/such/file") == {:error, :enoent}
     assert Veidrodelis.load_rdb("nul\0byte") == {:error, :enoent}
     assert Veidrodelis.load_rdb("test") == {:error, :eisdir}
+    assert Veidrodelis.load_rdb([~c"no/such", "/file"]) == {:error, :enoent}
+
+    for no_path <- [nil, :file, 1, %{}, [nil], [~c"a" | :b]] do
+      assert_raise ArgumentError, ~r/a path of a snapshot file is a string.*got: /, fn ->
+        Veidrodelis.load_rdb(no_path)
+      end
+    end
+
     assert Veidrodelis.load_rdb("/dev/null") == {:error, :not_a_file}
     assert {:error, {:rdb_bad_magic, %{offset: _, key: nil}}} = Veidrodelis.load_rdb("mix.exs")
 

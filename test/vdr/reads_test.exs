@@ -174,6 +174,58 @@ defmodule Vdr.ReadsTest do
       assert length(list) == 601
     end
 
+    test "reads that touch nothing are work where there are many of them", %{snapshot: snapshot} do
+      native = Vdr.Read.source(snapshot)
+      none = for n <- 1..300, do: "none:#{n}"
+      assert Vdr.Native.read_tx(native, 0, List.duplicate({:lrange, "l", 5, 4}, 300)) == :dirty
+
+      for name <- [:sunion, :sinter, :sdiff, :sintercard],
+          do: assert(Vdr.Native.read(native, 0, name, [none]) == :dirty)
+    end
+
+    test "keys past their time that a cursor passes over are work, alone and together" do
+      past = for n <- 1..999, do: ["SET", "k#{n}", "", "PXAT", "1"]
+      {:ok, %{native: native} = snapshot} = Vdr.Snapshot.from_commands([["SET", "z", ""] | past])
+      assert Veidrodelis.last(snapshot, 0, 1) == {:ok, ["z"]}
+      assert Vdr.Native.read(native, 0, :last, [1]) == {:ok, ["z"]}
+
+      for {name, args} <- [first: [1], last: [2], next: ["k", 1], prev: ["z", 1]] do
+        assert Vdr.Native.read(native, 0, name, args) == :dirty
+        assert Vdr.Native.read_tx(native, 0, [List.to_tuple([name | args])]) == :dirty
+      end
+
+      assert Veidrodelis.first(snapshot, 0, 1) == {:ok, ["z"]}
+      assert Veidrodelis.prev(snapshot, 0, "z", 1) == {:ok, []}
+      # Each is small, the list is not.
+      assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k16", 1}, 2)) == {:ok, [ok: [], ok: []]}
+      assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k2", 1}, 2)) == :dirty
+    end
+
+    test "a float is no index or count, in a function or a list; a whole number of Lua is one", %{snapshot: snapshot} do
+      for {name, args} <- [
+            lindex: ["l", 1.0],
+            lrange: ["l", 0.0, 1],
+            getbit: ["s", 1.0],
+            first: [1.0],
+            sfirst: ["set", 1.0]
+          ] do
+        assert_raise ArgumentError, fn -> apply(Veidrodelis, name, [snapshot, 0 | args]) end
+        operation = List.to_tuple([name | args])
+        assert Veidrodelis.read_tx(snapshot, 0, [operation]) == {:ok, [error: {:bad_command, operation}]}
+      end
+
+      assert Veidrodelis.zcount(snapshot, 0, "none", 0.0, 1.0) == {:ok, 0}
+      one = Veidrodelis.lindex(snapshot, 0, "l", 1)
+      assert {:ok, "" <> _element} = one
+
+      for number <- ["1", "1.0", "3 / 3", "2 ^ 0", "tonumber('1.0')"] do
+        assert Veidrodelis.read_tx(snapshot, 0, "return ts.lindex('l', #{number})") == one
+      end
+
+      half = "return ts.lindex('l', 0.5)"
+      assert Veidrodelis.read_tx(snapshot, 0, half) == {:error, {:lua, :runtime, "script:1: bad_argument"}}
+    end
+
     test "a transaction that is no list is refused", %{snapshot: snapshot} do
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, {:get, "s"}) end
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, [{:get, "s"} | :tail]) end

@@ -53,6 +53,20 @@ defmodule Vdr.ReplicaTest do
     assert {Replica.get_offset(replica), Replica.get_position(replica)} == {0, nil}
   end
 
+  defmodule Nonsense do
+    def init(answer), do: answer
+    def handle_commands(_commands, state), do: {:ok, state}
+  end
+
+  test "an init/1 that answers nonsense is told as that of every other callback is" do
+    Process.flag(:trap_exit, true)
+
+    for answer <- [:what, {:ok, 1, :more}, {:ok, 1, []}, {:noreply, 1}] do
+      options = [host: "127.0.0.1", port: 1, callback_module: Nonsense, callback_opts: answer, reconnect: false]
+      assert Replica.start_link(options) == {:error, {:bad_return_value, {Nonsense, :init, answer}}}
+    end
+  end
+
   def password_of_a_slow_vault(test) do
     send(test, {:asked, self()})
     receive(do: (:answer -> "secret"))

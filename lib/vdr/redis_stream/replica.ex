@@ -158,6 +158,7 @@ defmodule Vdr.RedisStream.Replica do
       {:ok, callback, initial: nil} -> attach(options, callback, nil)
       {:ok, callback, initial: position} -> attach(options, callback, checked(position, module))
       {:error, reason} -> {:stop, reason}
+      other -> {:stop, {:bad_return_value, {module, :init, other}}}
     end
   end
 

@@ -159,11 +159,12 @@ impl<'a> Operation<'a> {
         Operation { term, call }
     }
 
+    /// One at least: what touches nothing has an answer all the same.
     fn elements(&self, view: View<'_>) -> usize {
         let of_call = |(row, args): &(&Read, ArgList<'_>)| {
             if row.orders_keys(view) { usize::MAX } else { row.elements(view, args) }
         };
-        self.call.as_ref().map_or(1, of_call)
+        self.call.as_ref().map_or(1, of_call).max(1)
     }
 
     fn answer(&self, env: Env<'a>, view: View<'_>) -> Term<'a> {
@@ -197,11 +198,15 @@ fn call_all<'a>(
     let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());
-        let elements = || operations.iter().fold(0usize, |sum, each| sum.saturating_add(each.elements(view)));
-        if elements_max.is_some_and(|max| elements() > max) {
+        if elements_max.is_some_and(|max| exceed(&operations, view, max)) {
             return atoms::dirty().to_term(env);
         }
         let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();
         (atom::ok(), answers).encode(env)
     })
+}
+
+/// Whether all operations together touch more than `max` elements. Those behind the one that makes it so are not estimated: that is work too.
+fn exceed(operations: &[Operation<'_>], view: View<'_>, max: usize) -> bool {
+    operations.iter().try_fold(max, |left, each| left.checked_sub(each.elements(view))).is_none()
 }

@@ -68,11 +68,10 @@ impl<'a> Args<'a> {
         Ok(all)
     }
 
-    /// An integer; a float without a fraction counts as one, since Lua does not tell them apart.
+    /// An integer. A number of Lua without a fraction comes as one.
     pub fn int(&mut self) -> Result<i64, ReadError> {
         match self.value()? {
             Arg::Int(int) => Ok(*int),
-            Arg::Float(float) if float.fract() == 0.0 && float.abs() < 9.0e15 => Ok(*float as i64),
             _ => Err(ReadError::BadArgument),
         }
     }

@@ -1,4 +1,5 @@
-//! Glob patterns by exactly the server's rules, its oddities included.
+//! Glob patterns by the server's rules, its oddities included, but for one that depends on its machine: the bytes of `[a-z]` are compared
+//! without a sign, as where C's `char` has none (ARM). On x86 they have one there, and bytes from 0x80 on stand before all others.
 //!
 //! `?` is any byte, `*` any run of bytes, `[abc]` `[a-z]` `[^a]` one byte of a class, `\x` the byte `x`. A class without its
 //! `]` ends with the pattern. Unlike the server's recursive matcher this one looks back only to the last `*`, so that no

@@ -1,6 +1,8 @@
 //! Keys whatever they hold: presence, type, order, removal, renaming and copying.
 
-use super::{Apply, ApplyError, Args, Cost, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written};
+use super::{
+    Apply, ApplyError, Args, Cost, MEASURED_MAX, Part, Read, ReadError, Reply, Touch, Touches, Words, Write, Written,
+};
 use crate::blob::Blob;
 use crate::keyspace::{EntryRef, View};
 
@@ -8,10 +10,30 @@ pub const READS: &[Read] = &[
     Read { name: "exists", args: &["key"], cost: Cost::Point, run: exists },
     Read { name: "type", args: &["key"], cost: Cost::Point, run: kind },
     Read { name: "dbsize", args: &[], cost: Cost::Point, run: dbsize },
-    Read { name: "first", args: &["count"], cost: Cost::Keys(count_first), run: first },
-    Read { name: "last", args: &["count"], cost: Cost::Keys(count_first), run: last },
-    Read { name: "next", args: &["key", "count"], cost: Cost::Keys(count_second), run: next },
-    Read { name: "prev", args: &["key", "count"], cost: Cost::Keys(count_second), run: prev },
+    Read {
+        name: "first",
+        args: &["count"],
+        cost: Cost::Keys(|view, args| cost(view, from_first(view, args))),
+        run: first,
+    },
+    Read {
+        name: "last",
+        args: &["count"],
+        cost: Cost::Keys(|view, args| cost(view, from_last(view, args))),
+        run: last,
+    },
+    Read {
+        name: "next",
+        args: &["key", "count"],
+        cost: Cost::Keys(|view, args| cost(view, after(view, args))),
+        run: next,
+    },
+    Read {
+        name: "prev",
+        args: &["key", "count"],
+        cost: Cost::Keys(|view, args| cost(view, before(view, args))),
+        run: prev,
+    },
 ];
 
 fn exists<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -27,43 +49,79 @@ fn dbsize<'s>(view: View<'s>, _args: &mut Args<'_>) -> Result<Reply<'s>, ReadErr
     Ok(Reply::int(view.db.len()))
 }
 
+/// Where a cursor goes: over the keys with ranks `from..to`, in byte order or against it, until it has found `count` whose time has not passed.
+struct Cursor {
+    from: usize,
+    to: usize,
+    down: bool,
+    count: usize,
+}
+
+impl Cursor {
+    fn answer(self, view: View<'_>) -> Reply<'_> {
+        let live = self.keys(view).filter(|key| view.entry(key).is_some());
+        if self.down { Reply::blobs(live.rev().take(self.count)) } else { Reply::blobs(live.take(self.count)) }
+    }
+
+    fn keys<'s>(&self, view: View<'s>) -> impl DoubleEndedIterator<Item = &'s Blob> + use<'s> {
+        view.db.keys(self.from, self.to).map(|(key, ())| key)
+    }
+}
+
+fn from_first(view: View<'_>, args: &mut Args<'_>) -> Result<Cursor, ReadError> {
+    Ok(Cursor { from: 0, to: view.db.len(), down: false, count: args.count()? })
+}
+
+fn from_last(view: View<'_>, args: &mut Args<'_>) -> Result<Cursor, ReadError> {
+    Ok(Cursor { down: true, ..from_first(view, args)? })
+}
+
+fn after(view: View<'_>, args: &mut Args<'_>) -> Result<Cursor, ReadError> {
+    let from = view.db.rank(args.bytes()?).map_or_else(|rank| rank, |rank| rank + 1);
+    Ok(Cursor { from, ..from_first(view, args)? })
+}
+
+fn before(view: View<'_>, args: &mut Args<'_>) -> Result<Cursor, ReadError> {
+    let to = view.db.rank(args.bytes()?).unwrap_or_else(|rank| rank);
+    Ok(Cursor { to, ..from_last(view, args)? })
+}
+
+/// A cursor looks at keys past their time, too, of which any number may stand in its way.
+fn cost(view: View<'_>, cursor: Result<Cursor, ReadError>) -> Option<usize> {
+    let cursor = cursor.ok()?;
+    let most = cursor.count.min(cursor.to.saturating_sub(cursor.from));
+    if most > MEASURED_MAX {
+        return Some(most);
+    }
+    let live = cursor.keys(view).map(|key| view.entry(key).is_some());
+    Some(if cursor.down { looked_at(live.rev(), most) } else { looked_at(live, most) })
+}
+
+/// How many are looked at until `count` live ones are found, if that is not too many to be told.
+fn looked_at(keys: impl Iterator<Item = bool>, count: usize) -> usize {
+    let mut live = 0;
+    let on_the_way = keys.take_while(|is_live| {
+        let goes_on = live < count;
+        live += usize::from(*is_live);
+        goes_on
+    });
+    on_the_way.take(MEASURED_MAX + 1).count()
+}
+
 fn first<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::blobs(live_keys(view, 0, view.db.len()).take(args.count()?)))
+    Ok(from_first(view, args)?.answer(view))
 }
 
 fn last<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(last_of(view, view.db.len(), args.count()?))
+    Ok(from_last(view, args)?.answer(view))
 }
 
 fn next<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count) = (args.bytes()?, args.count()?);
-    let from = view.db.rank(key).map_or_else(|rank| rank, |rank| rank + 1);
-    Ok(Reply::blobs(live_keys(view, from, view.db.len()).take(count)))
+    Ok(after(view, args)?.answer(view))
 }
 
 fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count) = (args.bytes()?, args.count()?);
-    let to = view.db.rank(key).unwrap_or_else(|rank| rank);
-    Ok(last_of(view, to, count))
-}
-
-/// The `count` live keys that stand last before rank `to`, the nearest to it first, as the other cursors have it.
-fn last_of(view: View<'_>, to: usize, count: usize) -> Reply<'_> {
-    Reply::blobs(live_keys(view, 0, to).rev().take(count))
-}
-
-/// Keys with ranks `from..to` whose time has not passed, in byte order.
-fn live_keys<'s>(view: View<'s>, from: usize, to: usize) -> impl DoubleEndedIterator<Item = &'s Blob> {
-    view.db.keys(from, to).map(|(key, ())| key).filter(move |key| view.entry(key).is_some())
-}
-
-fn count_first(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.count().ok().map(|count| count.min(view.db.len()))
-}
-
-fn count_second(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    count_first(view, args)
+    Ok(before(view, args)?.answer(view))
 }
 
 pub const WRITES: &[Write] = &[
@@ -169,6 +227,37 @@ mod tests {
             ("first -1", "BadArgument"),
         ] {
             assert_eq!(mirror.ask(command), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_costs_the_keys_that_it_passes_over_as_far_as_that_is_told() {
+        let mut mirror = Mirror::new();
+        for key in 1000..2000 {
+            // The last of each hundred stays.
+            let expiry = if key % 100 == 99 { "" } else { " pxat 1" };
+            mirror.run(&[&format!("set k{key} 1{expiry}")]);
+        }
+        for (command, elements) in [
+            ("first 0", 0),
+            ("first 1", 100),
+            ("first 2", 200),
+            ("first 3", MEASURED_MAX + 1),
+            ("first 300", 300),
+            ("first 5000", 1000),
+            ("last 1", 1),
+            ("last 2", 101),
+            ("last 9", MEASURED_MAX + 1),
+            ("next k1098 1", 1),
+            ("next k1099 1", 100),
+            ("next k1990 5", 9),
+            ("next k1999 5", 0),
+            ("prev k1150 1", 51),
+            ("prev k1099 1", 99),
+            ("prev k1000 1", 0),
+            ("first -1", 1),
+        ] {
+            assert_eq!(mirror.elements(command), elements, "{command}");
         }
     }
 

@@ -106,6 +106,9 @@ pub enum Cost {
     Keys(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
 }
 
+/// What an estimate may look at itself before it gives up: a read that touches more is a large one, however much more it is.
+const MEASURED_MAX: usize = 256;
+
 /// Why a read has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {

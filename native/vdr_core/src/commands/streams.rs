@@ -13,7 +13,7 @@ mod writes;
 
 pub use options::skip_add_options;
 
-use super::{Apply, Args, Cost, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
+use super::{Apply, Args, Cost, MEASURED_MAX, Part, Read, ReadError, Reply, Touches, Words, Write, Written};
 use crate::keyspace::View;
 use crate::value::Stream;
 use crate::value::stream::{Fields, Id};
@@ -74,15 +74,12 @@ fn count(args: &mut Args<'_>) -> Result<usize, ReadError> {
 
 type Parse = fn(&mut Args<'_>) -> Result<Wanted, ReadError>;
 
-/// Entries whose fields are counted before they are read: more are a large call whatever they hold.
-const ENTRIES_MEASURED: usize = 256;
-
 /// An entry is as much as its fields, of which one may have any number.
 fn wanted_len(view: View<'_>, args: &mut Args<'_>, parse: Parse, reverse: bool) -> Option<usize> {
     let stream = view.stream(args.bytes().ok()?).ok()??;
     let wanted = parse(args).ok()?;
     let len = wanted.len(stream);
-    if len > ENTRIES_MEASURED {
+    if len > MEASURED_MAX {
         return Some(len);
     }
     let range = stream.range(wanted.from, wanted.to);

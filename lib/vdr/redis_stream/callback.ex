@@ -51,7 +51,11 @@ defmodule Vdr.RedisStream.Callback do
   @doc "Any other message to the replica's process, `{:EXIT, pid, reason}` of processes linked to it included."
   @callback handle_info(state, message :: term) :: {:noreply, state} | {:error, term}
 
-  @doc "The replica ends, for whatever reason. What goes wrong in here is logged."
+  @doc """
+  The replica ends, for whatever reason. What goes wrong in here is logged.
+
+  Only who is killed is not asked: a supervisor does that when `c:handle_commands/2` has not returned within the `:shutdown` of the child (5 s).
+  """
   @callback handle_destroy(state) :: term
 
   @optional_callbacks handle_replication_start: 1,

@@ -162,8 +162,8 @@ impl Watches {
                 }
             }
             Touch::Db(_) | Touch::All => {
-                let of = |db: u32| matches!(touch, Touch::All) || matches!(touch, Touch::Db(other) if other == db);
-                for ((db, watched), entries) in table.by_place.iter().filter(|((db, _), _)| of(*db)) {
+                let is_touched = |db: u32| matches!(touch, Touch::All) || touch == Touch::Db(db);
+                for ((db, watched), entries) in table.by_place.iter().filter(|((db, _), _)| is_touched(*db)) {
                     match watched {
                         Watched::Key(key) => tell(entries, *db, Some(key)),
                         Watched::Prefix(prefix) => drop(prefixes.insert((*db, prefix), (entries, None))),
@@ -196,10 +196,13 @@ impl Watches {
     pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
         let mut table = self.table.lock();
         let mut late = Vec::new();
+        if table.fresh.is_empty() {
+            return late;
+        }
         // A look at all of `told` for each watch would hold up whoever watches, for a minute with some hundred thousand of them.
         let at = |watcher: &Arc<dyn Watcher>| Arc::as_ptr(watcher).cast::<()>();
         let mut keys: Map<*const (), Set<&[u8]>> = Map::default();
-        for (watcher, event) in told.iter().filter(|_| !table.fresh.is_empty()) {
+        for (watcher, event) in told {
             if let Event::Update { key: Some(key), .. } = event {
                 keys.entry(at(watcher)).or_default().insert(key.as_bytes());
             }

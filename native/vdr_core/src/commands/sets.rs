@@ -54,26 +54,26 @@ fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(args.count().ok()?.min(len))
 }
 
-/// A set that is not there has to be looked for all the same: callers count one as one member at least.
+/// One that is not there counts as one member: it has to be looked for all the same.
 fn lens(view: View<'_>, args: &mut Args<'_>) -> Option<Vec<usize>> {
     let sets = sets(view, args).ok()?;
-    Some(sets.into_iter().map(|set| set.map_or(0, Set::len)).collect())
+    Some(sets.into_iter().map(|set| set.map_or(1, Set::len)).collect())
 }
 
 fn sum_of_lens(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    Some(lens(view, args)?.into_iter().fold(0, |sum, len| sum.saturating_add(len.max(1))))
+    Some(lens(view, args)?.into_iter().fold(0, usize::saturating_add))
 }
 
 /// An intersection looks each member of its smallest set up in the others.
 fn least_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let lens = lens(view, args)?;
-    Some(lens.iter().min()?.max(&1).saturating_mul(lens.len()))
+    Some(lens.iter().min()?.saturating_mul(lens.len()))
 }
 
 /// A difference looks each member of its first set up in the others.
 fn first_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let lens = lens(view, args)?;
-    Some(lens.first()?.max(&1).saturating_mul(lens.len()))
+    Some(lens.first()?.saturating_mul(lens.len()))
 }
 
 /// What `pick` takes from a set; nothing from a missing one.

@@ -23,7 +23,7 @@ pub fn xinfo_stream<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>
         ("max_deleted_entry_id", id_reply(stream.max_deleted_id)),
         ("entries_added", counter(stream.entries_added)),
         ("recorded_first_entry_id", id_reply(stream.first_id())),
-        ("groups", Reply::int(stream.groups().size_hint().0)),
+        ("groups", Reply::int(stream.groups().len())),
         ("first_entry", edge(stream.first())),
         ("last_entry", edge(stream.last())),
     ]))

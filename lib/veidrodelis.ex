@@ -155,7 +155,8 @@ defmodule Veidrodelis do
       former, or all data of before
     * `memory_bytes` - what the data takes, an estimate: from all keys up to 20,000 in a database and as many of more, and 16 elements
       of each aggregate. A few keys that are far larger than the others may be missed; what held snapshots keep alive is not in it
-    * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does
+    * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does. Both
+      follow `stale` and `connected` by a moment
   """
   @spec info(id | pid) :: map | {:error, :not_found}
   def info(pid_or_id), do: Vdr.Info.of(pid_or_id)

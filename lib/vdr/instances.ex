@@ -19,6 +19,9 @@ defmodule Vdr.Instances do
   @tries 50
   @try_ms 10
 
+  # The longest time of a timer of the VM.
+  @longest_ms 4_294_967_295
+
   @behaviour Vdr.Link.Owner
 
   @spec start_link(term) :: GenServer.on_start()
@@ -31,9 +34,6 @@ defmodule Vdr.Instances do
   @doc "Makes the caller the owner of `id`: with the store of an owner of the same identity that was killed, or a new one."
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
-
-  # The longest time of a timer of the VM.
-  @longest_ms 4_294_967_295
 
   @doc "Waits until the instance, given by its id or its supervisor's pid, can be read."
   @spec await_ready(term, timeout) :: :ok | {:error, term}
@@ -180,19 +180,17 @@ defmodule Vdr.Instances do
   @impl GenServer
   def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
     case Map.pop(state.owners, monitor) do
-      {nil, _owners} -> {:noreply, state}
+      # Perhaps of who waited: nobody is left to be answered.
+      {nil, _owners} -> {:noreply, %{state | waiting: Map.delete(state.waiting, monitor)}}
       {{id, pid}, owners} -> {:noreply, abandoned(reason, id, pid, %{state | owners: owners})}
     end
   end
 
   def handle_info({:orphan_timeout, id, pid}, state), do: {:noreply, release_from(pid, id, state)}
 
-  def handle_info({:await_timeout, id, from}, state) do
-    {expired, still} = state.waiting |> Map.get(id, []) |> Enum.split_with(&(&1 == from))
-    Enum.each(expired, &GenServer.reply(&1, {:error, :timeout}))
-    # Most often it was answered long ago, and the instance may be gone by now.
-    waiting = if still == [], do: Map.delete(state.waiting, id), else: %{state.waiting | id => still}
-    {:noreply, %{state | waiting: waiting}}
+  def handle_info({:await_timeout, monitor}, state) do
+    {expired, others} = Map.split(state.waiting, [monitor])
+    {:noreply, told(state, expired, others, {:error, :timeout})}
   end
 
   def handle_info(_message, state), do: {:noreply, state}
@@ -234,14 +232,23 @@ defmodule Vdr.Instances do
     state |> forget_refusal(id) |> answer(id, {:error, :not_found})
   end
 
-  defp wait(state, id, from, timeout) do
-    if timeout != :infinity, do: Process.send_after(self(), {:await_timeout, id, from}, timeout)
-    put_in(state.waiting[id], [from | Map.get(state.waiting, id, [])])
+  defp wait(state, id, {pid, _tag} = from, timeout) do
+    monitor = Process.monitor(pid)
+    if timeout != :infinity, do: Process.send_after(self(), {:await_timeout, monitor}, timeout)
+    put_in(state.waiting[monitor], {id, from})
   end
 
   defp answer(state, id, answer) do
-    {waiting, others} = Map.pop(state.waiting, id, [])
-    Enum.each(waiting, &GenServer.reply(&1, answer))
+    {waiting, others} = Enum.split_with(state.waiting, &match?({_monitor, {^id, _from}}, &1))
+    told(state, waiting, Map.new(others), answer)
+  end
+
+  defp told(state, waiting, others, answer) do
+    for {monitor, {_id, from}} <- waiting do
+      Process.demonitor(monitor, [:flush])
+      GenServer.reply(from, answer)
+    end
+
     %{state | waiting: others}
   end
 

@@ -42,6 +42,15 @@ defmodule Vdr.InstancesTest do
     assert :sys.get_state(Vdr.Instances).waiting == %{}
   end
 
+  test "nothing is kept of who was killed while it waited" do
+    {:ok, pid} = Veidrodelis.start_link(id: :waited_for, host: "127.0.0.1", port: 1)
+    waiting = spawn(fn -> Veidrodelis.await_ready(:waited_for, :infinity) end)
+    wait_for(fn -> :sys.get_state(Vdr.Instances).waiting != %{} end)
+    Process.exit(waiting, :kill)
+    wait_for(fn -> :sys.get_state(Vdr.Instances).waiting == %{} end)
+    assert Veidrodelis.stop(pid) == :ok
+  end
+
   test "an instance that was killed while the application was stopped leaves its id to the next" do
     Process.flag(:trap_exit, true)
     {:ok, pid} = Veidrodelis.start_link(id: :left_over, host: "127.0.0.1", port: 1)

@@ -43,20 +43,15 @@ pub enum Watched<B> {
     Prefix(B),
 }
 
-#[derive(Clone)]
-struct Entry {
-    owner: Owner,
-    watcher: Arc<dyn Watcher>,
-    fresh: bool,
-}
-
 type Place = (u32, Watched<Blob>);
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type Set<T> = HashSet<T, foldhash::fast::RandomState>;
+/// Who watches one place: as many as the node has processes.
+type Watchers = Map<Owner, Arc<dyn Watcher>>;
 
 #[derive(Default)]
 struct Table {
-    by_place: Map<Place, Vec<Entry>>,
+    by_place: Map<Place, Watchers>,
     by_owner: Map<Owner, Set<Place>>,
     fresh: Set<(Place, Owner)>,
     /// How long the watched prefixes are, and how many of that length: for each length a key is looked up once.
@@ -96,12 +91,12 @@ impl Watches {
     ) -> Result<(), WatchError> {
         let mut table = self.table.lock();
         let place = (db, watched.to_owned());
-        let entries = table.by_place.entry(place.clone()).or_default();
-        if entries.iter().any(|entry| entry.owner == owner) {
+        let watchers = table.by_place.entry(place.clone()).or_default();
+        if watchers.contains_key(&owner) {
             return Err(WatchError::AlreadyRegistered);
         }
-        entries.push(Entry { owner, watcher, fresh: true });
-        if let (Watched::Prefix(prefix), 1) = (watched, entries.len()) {
+        watchers.insert(owner, watcher);
+        if let (Watched::Prefix(prefix), 1) = (watched, watchers.len()) {
             *table.prefix_lens.entry(prefix.len()).or_default() += 1;
         }
         table.by_owner.entry(owner).or_default().insert(place.clone());
@@ -113,7 +108,7 @@ impl Watches {
     pub fn remove(&self, db: u32, watched: Watched<&[u8]>, owner: Owner) -> Result<(), WatchError> {
         let mut table = self.table.lock();
         let place = (db, watched.to_owned());
-        if !table.drop_entry(&place, owner) {
+        if !table.forget(&place, owner) {
             return Err(WatchError::NotFound);
         }
         if let Some(places) = table.by_owner.get_mut(&owner) {
@@ -130,7 +125,7 @@ impl Watches {
     pub fn remove_owner(&self, owner: Owner) {
         let mut table = self.table.lock();
         for place in table.by_owner.remove(&owner).unwrap_or_default() {
-            if table.drop_entry(&place, owner) {
+            if table.forget(&place, owner) {
                 self.count.fetch_sub(1, Ordering::SeqCst);
             }
         }
@@ -145,34 +140,34 @@ impl Watches {
     ) -> Vec<Delivery> {
         let table = self.table.lock();
         let mut out = Vec::new();
-        let mut tell = |entries: &[Entry], db, key: Option<&Blob>| {
-            out.extend(entries.iter().map(|entry| (entry.watcher.clone(), event(db, key.cloned()))));
+        let mut tell = |watchers: &Watchers, db, key: Option<&Blob>| {
+            out.extend(watchers.values().map(|watcher| (watcher.clone(), event(db, key.cloned()))));
         };
         // One message for each watch, however many keys of the prefix a write touches: each message has the whole command in it.
         let mut prefixes: Map<(u32, &[u8]), Touched<'_>> = Map::default();
         touches(&mut |touch| match touch {
             Touch::Key { db, key } => {
                 let name = Blob::new(key);
-                if let Some(entries) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
-                    tell(entries, db, Some(&name));
+                if let Some(watchers) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
+                    tell(watchers, db, Some(&name));
                 }
-                for (prefix, entries) in table.prefixes(db, key) {
-                    let (_, one) = prefixes.entry((db, prefix)).or_insert_with(|| (entries, Some(name.clone())));
+                for (prefix, watchers) in table.prefixes(db, key) {
+                    let (_, one) = prefixes.entry((db, prefix)).or_insert_with(|| (watchers, Some(name.clone())));
                     *one = one.take().filter(|other| *other == name);
                 }
             }
             Touch::Db(_) | Touch::All => {
                 let is_touched = |db: u32| matches!(touch, Touch::All) || touch == Touch::Db(db);
-                for ((db, watched), entries) in table.by_place.iter().filter(|((db, _), _)| is_touched(*db)) {
+                for ((db, watched), watchers) in table.by_place.iter().filter(|((db, _), _)| is_touched(*db)) {
                     match watched {
-                        Watched::Key(key) => tell(entries, *db, Some(key)),
-                        Watched::Prefix(prefix) => drop(prefixes.insert((*db, prefix), (entries, None))),
+                        Watched::Key(key) => tell(watchers, *db, Some(key)),
+                        Watched::Prefix(prefix) => drop(prefixes.insert((*db, prefix), (watchers, None))),
                     }
                 }
             }
         });
-        for ((db, _), (entries, key)) in prefixes {
-            tell(entries, db, key.as_ref());
+        for ((db, _), (watchers, key)) in prefixes {
+            tell(watchers, db, key.as_ref());
         }
         out
     }
@@ -181,13 +176,8 @@ impl Watches {
     pub fn init(&self, offset: u64) -> Vec<Delivery> {
         let mut table = self.table.lock();
         table.fresh.clear();
-        let entries = table.by_place.values_mut().flatten();
-        entries
-            .map(|entry| {
-                entry.fresh = false;
-                (entry.watcher.clone(), Event::Init { offset })
-            })
-            .collect()
+        let watchers = table.by_place.values().flat_map(Map::values);
+        watchers.map(|watcher| (watcher.clone(), Event::Init { offset })).collect()
     }
 
     /// To be called after each publication while anybody watches (who begins to after that was asked has seen what was published, and stays
@@ -209,12 +199,10 @@ impl Watches {
         }
         let none = Set::default();
         for (place, owner) in std::mem::take(&mut table.fresh) {
-            let entries = table.by_place.get_mut(&place).map(Vec::as_mut_slice).unwrap_or_default();
-            let Some(entry) = entries.iter_mut().find(|entry| entry.owner == owner && entry.fresh) else { continue };
-            entry.fresh = false;
-            let keys = keys.get(&at(&entry.watcher)).unwrap_or(&none);
+            let Some(watcher) = table.by_place.get(&place).and_then(|watchers| watchers.get(&owner)) else { continue };
+            let keys = keys.get(&at(watcher)).unwrap_or(&none);
             if old.is_some_and(|old| changed(old, new, &place, keys)) {
-                late.push((entry.watcher.clone(), Event::Init { offset: new.offset }));
+                late.push((watcher.clone(), Event::Init { offset: new.offset }));
             }
         }
         late
@@ -222,7 +210,7 @@ impl Watches {
 }
 
 /// Who watches a prefix, and which of its keys a write touches: none is named when it is several.
-type Touched<'t> = (&'t [Entry], Option<Blob>);
+type Touched<'t> = (&'t Watchers, Option<Blob>);
 
 impl Watched<&[u8]> {
     fn to_owned(self) -> Watched<Blob> {
@@ -235,24 +223,22 @@ impl Watched<&[u8]> {
 
 impl Table {
     /// The watched prefixes that a key begins with, and who watches them.
-    fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = (&[u8], &[Entry])> {
+    fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = (&[u8], &Watchers)> {
         let lens = self.prefix_lens.range(..=key.len());
         lens.filter_map(move |(len, _)| {
             let place = (db, Watched::Prefix(key.get(..*len)?).to_owned());
             match self.by_place.get_key_value(&place)? {
-                ((_, Watched::Prefix(prefix)), entries) => Some((prefix.as_bytes(), entries.as_slice())),
+                ((_, Watched::Prefix(prefix)), watchers) => Some((prefix.as_bytes(), watchers)),
                 _ => None,
             }
         })
     }
 
-    fn drop_entry(&mut self, place: &Place, owner: Owner) -> bool {
+    fn forget(&mut self, place: &Place, owner: Owner) -> bool {
         self.fresh.remove(&(place.clone(), owner));
-        let Some(entries) = self.by_place.get_mut(place) else { return false };
-        let before = entries.len();
-        entries.retain(|entry| entry.owner != owner);
-        let found = entries.len() < before;
-        if entries.is_empty() {
+        let Some(watchers) = self.by_place.get_mut(place) else { return false };
+        let found = watchers.remove(&owner).is_some();
+        if watchers.is_empty() {
             self.by_place.remove(place);
             self.forget_len(&place.1);
         }
@@ -300,6 +286,17 @@ mod tests {
     }
 
     /// Where each looked at all others this would take minutes.
+    #[test]
+    fn one_watcher_of_many_comes_and_goes_without_a_look_at_the_others() {
+        let (watches, nobody) = (Watches::new(), Arc::new(Nobody));
+        let (owners, begun) = (0..100_000, std::time::Instant::now());
+        owners.clone().for_each(|owner| watches.add(0, Watched::Key(b"key"), owner, nobody.clone()).unwrap());
+        assert_eq!(watches.add(0, Watched::Key(b"key"), 7, nobody), Err(WatchError::AlreadyRegistered));
+        owners.rev().for_each(|owner| watches.remove_owner(owner));
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+        assert!(watches.is_empty());
+    }
+
     #[test]
     fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
         let (watches, nobody) = (Watches::new(), Arc::new(Nobody));

@@ -2,7 +2,6 @@
 //! which keeps it.
 
 use crate::seat::Seat;
-use crate::source::now_ms;
 use crate::store::Inner;
 use crate::terms;
 use crate::watcher::Recipient;
@@ -27,6 +26,7 @@ pub enum StaleReads {
 
 const NEVER: i64 = i64::MAX;
 const ALWAYS: i64 = i64::MIN;
+const NOT_YET: i64 = i64::MIN;
 
 /// How the link stands, for those who ask.
 pub struct Standing {
@@ -35,7 +35,7 @@ pub struct Standing {
     stale_reads: StaleReads,
     /// From when on reads are refused, by the clock that nobody sets. It is all that a read looks at.
     refuse_at_ms: AtomicI64,
-    /// When something came last, and when a link streamed last; 0 is never.
+    /// When something came last, and when a link streamed last, by the same clock, or [`NOT_YET`].
     last_message_ms: AtomicI64,
     last_streaming_ms: AtomicI64,
 }
@@ -48,8 +48,8 @@ impl Standing {
             role: Mutex::new(None),
             stale_reads,
             refuse_at_ms: AtomicI64::new(refuse_at_ms),
-            last_message_ms: AtomicI64::new(0),
-            last_streaming_ms: AtomicI64::new(0),
+            last_message_ms: AtomicI64::new(NOT_YET),
+            last_streaming_ms: AtomicI64::new(NOT_YET),
         }
     }
 
@@ -75,7 +75,7 @@ impl Standing {
 
     /// Something came. While a snapshot file comes, what is read does not get any fresher.
     fn heard(&self) {
-        self.last_message_ms.store(now_ms(), Ordering::Relaxed);
+        self.last_message_ms.store(steady_ms(), Ordering::Relaxed);
         if self.may_refuse() && *self.state.lock() == Some(LinkState::Streaming) {
             self.fresh();
         }
@@ -96,19 +96,19 @@ impl Standing {
     }
 
     /// How long ago something came.
-    pub fn silent_ms(&self, now_ms: i64) -> Option<i64> {
-        since(&self.last_message_ms, now_ms)
+    pub fn silent_ms(&self) -> Option<i64> {
+        since(&self.last_message_ms)
     }
 
     /// How long ago the last stream ended.
-    pub fn stale_ms(&self, now_ms: i64) -> Option<i64> {
-        since(&self.last_streaming_ms, now_ms)
+    pub fn stale_ms(&self) -> Option<i64> {
+        since(&self.last_streaming_ms)
     }
 
     fn set(&self, state: Option<LinkState>) {
         let mut current = self.state.lock();
         if *current == Some(LinkState::Streaming) {
-            self.last_streaming_ms.store(now_ms(), Ordering::Relaxed);
+            self.last_streaming_ms.store(steady_ms(), Ordering::Relaxed);
         }
         match state {
             Some(LinkState::Streaming) => self.fresh(),
@@ -131,10 +131,10 @@ fn steady_ms() -> i64 {
     i64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER)
 }
 
-fn since(at_ms: &AtomicI64, now_ms: i64) -> Option<i64> {
+fn since(at_ms: &AtomicI64) -> Option<i64> {
     match at_ms.load(Ordering::Relaxed) {
-        0 => None,
-        at_ms => Some(now_ms.saturating_sub(at_ms).max(0)),
+        NOT_YET => None,
+        at_ms => Some(steady_ms().saturating_sub(at_ms).max(0)),
     }
 }
 

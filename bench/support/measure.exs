@@ -155,7 +155,7 @@ defmodule Vdr.Bench.Measure do
   """
   def resident_mirror(server, mirrors \\ 1) do
     paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths})
+    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
     call = fn module, function, args -> :peer.call(vm, module, function, args, 300_000) end
     {:ok, _} = call.(:application, :ensure_all_started, [:veidrodelis])
     call.(Logger, :configure, [[level: :error]])

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// How long a guard-key window may hold writes back before they are shown anyway.
 pub const GUARD_WINDOW_MAX_MS: i64 = 60_000;
@@ -29,6 +30,9 @@ const COMMANDS_AHEAD: usize = 16;
 /// About how many commands are shown together at most, however many came at once, unless the primary wants more of them to be. What
 /// they replace is given back when they are shown, and is still in the cache for the next ones: of some thousands it would not be.
 const COMMANDS_SHOWN: u64 = 256;
+
+/// For how long commands are applied before they are shown, however few they are: some are as dear as a million others.
+const SHOWN_AFTER: Duration = Duration::from_millis(1);
 
 /// Up to how many elements the writer frees itself, when nobody reads the state that it has replaced: memory that it has in its
 /// cache, for the next writes. Whatever may be more is for the reaper.
@@ -119,10 +123,14 @@ const ORDER_CHANGES_MAX: usize = 10_000;
 /// Takes snapshots that are no longer current; readers may still hold them.
 pub type Reap = Box<dyn Fn(Arc<Snapshot>) + Send>;
 
+/// Tells times that can be compared with each other.
+pub type Clock = fn() -> Duration;
+
 /// See the module.
 pub struct Mirror {
     shared: Shared,
     reap: Reap,
+    clock: Clock,
     guard_key: Option<Vec<u8>>,
     only: Option<Arc<Only>>,
     decoder: Decoder,
@@ -144,6 +152,8 @@ pub struct Mirror {
     guard_since: Option<(i64, u64)>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
     applying: bool,
+    /// The commands that came last took longer than what is shown at once may take: the next is applied alone.
+    dear: bool,
     on_unknown: OnUnknown,
 }
 
@@ -152,6 +162,7 @@ impl Mirror {
         Mirror {
             shared,
             reap,
+            clock: || Duration::ZERO,
             guard_key,
             only: None,
             decoder: Decoder::new(),
@@ -166,6 +177,7 @@ impl Mirror {
             replaced: Vec::new(),
             guard_since: None,
             applying: false,
+            dear: false,
             on_unknown: OnUnknown::default(),
         }
     }
@@ -173,6 +185,12 @@ impl Mirror {
     /// Mirrors only what the filter keeps, and the guard key. To be called before any link.
     pub fn only(mut self, only: Only) -> Self {
         self.only = Some(Arc::new(only.always(self.guard_key.clone())));
+        self
+    }
+
+    /// With a clock, dear commands are not shown later for having come together. Without one, time stands still.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -348,8 +366,10 @@ impl Mirror {
         let status = &self.shared.status;
         let mut ahead = Ahead::default();
         let enough = applier.applied().saturating_add(COMMANDS_SHOWN);
+        let begun = (self.clock)();
+        let mut now = begun;
         loop {
-            let error = ahead.look(&mut self.decoder, input, *at);
+            let error = ahead.look(&mut self.decoder, input, *at, if self.dear { 1 } else { COMMANDS_AHEAD });
             applier.prefetch(ahead.keys());
             for (args, frame) in ahead.commands() {
                 *at += frame.skipped + frame.len;
@@ -374,7 +394,9 @@ impl Mirror {
                 }
             }
             error.map_or(Ok(()), |error| Err(Fault { code: "protocol", detail: error.to_string() }))?;
-            if ahead.is_empty() || applier.applied() >= enough {
+            let since = std::mem::replace(&mut now, (self.clock)());
+            self.dear = now.saturating_sub(since) >= SHOWN_AFTER;
+            if ahead.is_empty() || applier.applied() >= enough || now.saturating_sub(begun) >= SHOWN_AFTER {
                 break;
             }
         }
@@ -448,11 +470,11 @@ struct Ahead<'i> {
 }
 
 impl<'i> Ahead<'i> {
-    /// Takes the next commands of the input, and what is wrong behind them.
-    fn look(&mut self, decoder: &mut Decoder, input: &'i [u8], mut at: usize) -> Option<ProtocolError> {
+    /// Takes so many of the next commands of the input, and what is wrong behind them.
+    fn look(&mut self, decoder: &mut Decoder, input: &'i [u8], mut at: usize, most: usize) -> Option<ProtocolError> {
         self.args.clear();
         self.frames.clear();
-        while self.frames.len() < COMMANDS_AHEAD {
+        while self.frames.len() < most {
             let rest = input.get(at..).unwrap_or_default();
             match decoder.decode(rest) {
                 Ok(Some(frame)) => {

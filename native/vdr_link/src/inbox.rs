@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use tokio::io::{AsyncReadExt, ReadHalf};
 
-/// The most that one turn brings: what the sink makes visible together, and how long it holds the thread.
+/// The most that one turn brings, which is how long it holds the thread.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES_MIN: usize = 64 << 10;

@@ -59,7 +59,7 @@ fn attempt(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError
     }
 }
 
-/// An attempt that a busy machine did not hold up: one that was is not made again for a while. Under a sanitizer most are.
+/// An attempt that a busy machine did not hold up: one that was is not made again for a while.
 fn attempt_in_time(engine: &Engine, source: &str) -> Option<Result<LuaValue, ScriptError>> {
     let begun = Instant::now();
     let attempts = std::iter::repeat_with(|| attempt(engine, source));

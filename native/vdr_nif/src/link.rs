@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vdr_core::mirror::{Mirror, OnUnknown};
 use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
 
@@ -125,10 +125,14 @@ impl Default for Standing {
     }
 }
 
-/// Milliseconds that no clock setting moves.
-fn steady_ms() -> i64 {
+/// Time that no clock setting moves.
+pub fn steady() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    i64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER)
+    START.elapsed()
+}
+
+fn steady_ms() -> i64 {
+    i64::try_from(steady().as_millis()).unwrap_or(NEVER)
 }
 
 fn since(at_ms: &AtomicI64) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! One instance: its mirror, who reads it, who watches it, and the link that feeds it.
 
-use crate::link::StaleReads;
+use crate::link::{StaleReads, steady};
 use crate::reaper;
 use crate::seat::Seat;
 use crate::source::{Held, Holdings};
@@ -37,7 +37,7 @@ impl Store {
     /// everything.
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Only>) -> Self {
         let shared = Shared::default();
-        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury));
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury)).clock(steady);
         if let Some(only) = only {
             mirror = mirror.only(only);
         }

@@ -193,14 +193,52 @@ pub fn read(name: &str) -> Option<&'static Read> {
 
 /// The row of a write by its name, in any case.
 pub fn write(name: &[u8]) -> Option<&'static Write> {
-    static ROWS: LazyLock<HashMap<&[u8], &Write, foldhash::fast::RandomState>> =
-        LazyLock::new(|| writes().map(|row| (row.name.as_bytes(), row)).collect());
-    // No name of the table is longer; the buffer spares an allocation per command.
-    let mut lower = [0u8; 32];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    ROWS.get(&*lower).copied()
+    static ROWS: LazyLock<Rows> = LazyLock::new(Rows::new);
+    ROWS.get(name)
+}
+
+/// The writes by a hash that no two of them share: one look and one comparison tell which it is.
+struct Rows {
+    seed: u64,
+    slots: Box<[Option<&'static Write>]>,
+}
+
+impl Rows {
+    /// So many that a seed which keeps all names apart is found within some hundred tries.
+    const SLOTS_LOG2: u32 = 11;
+
+    fn new() -> Self {
+        let next =
+            |seed: &u64| Some(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        let seeds = std::iter::successors(Some(1), next);
+        let with = |seed| {
+            let mut slots = vec![None; 1 << Self::SLOTS_LOG2];
+            for row in writes() {
+                let slot = slots.get_mut(Self::slot(row.name.as_bytes(), seed))?;
+                if slot.replace(row).is_some() {
+                    return None;
+                }
+            }
+            Some(Rows { seed, slots: slots.into() })
+        };
+        seeds.take(100_000).find_map(with).unwrap_or(Rows { seed: 0, slots: Box::default() })
+    }
+
+    /// By its length, its first eight bytes and its last eight, in either case.
+    fn slot(name: &[u8], seed: u64) -> usize {
+        const LOWER: u64 = 0x2020_2020_2020_2020;
+        let (head, tail) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+        };
+        let word = (head | LOWER) ^ (tail | LOWER).rotate_left(29) ^ name.len() as u64;
+        (word.wrapping_mul(seed) >> (64 - Self::SLOTS_LOG2)) as usize
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&'static Write> {
+        let row = *self.slots.get(Self::slot(name, self.seed))?;
+        row.filter(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
 }
 
 #[cfg(test)]

@@ -403,3 +403,37 @@ fn the_writer_frees_what_is_little_and_read_by_nobody() {
     mirror.install(loaded(&[("a", "0")]), 0);
     assert_eq!(buried.load(Ordering::Relaxed), 1, "a full sync replaces everything");
 }
+
+/// Each look at the clock is a millisecond later than the last.
+fn late() -> Duration {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    Duration::from_millis(LOOKS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Notes how far what can be read is when it hears of a write.
+struct Reader(Shared, Mutex<Vec<Option<String>>>);
+
+impl Watcher for Reader {
+    fn notify(&self, _event: &Event) {
+        self.1.lock().push(get(&self.0, "k"));
+    }
+}
+
+#[test]
+fn dear_commands_are_shown_one_by_one_though_they_come_together() {
+    let seen = |clock: Option<Clock>| {
+        let (mut mirror, shared) = mirror();
+        if let Some(clock) = clock {
+            mirror = mirror.clock(clock);
+        }
+        let reader = Arc::new(Reader(shared.clone(), Mutex::default()));
+        shared.watches.add(0, Watched::Key(b"k"), 1, reader.clone()).unwrap();
+        let writes: Vec<String> = (0..32).map(|n| format!("SET k {n}")).collect();
+        feed(&mut mirror, &writes.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let seen = reader.1.lock().clone();
+        seen.into_iter().map(|value| value.unwrap().parse().unwrap()).collect::<Vec<usize>>()
+    };
+    assert_eq!(seen(None), vec![31; 32]);
+    // How dear they are is known behind the first sixteen.
+    assert_eq!(seen(Some(late)), [vec![15; 16], (16..32).collect()].concat());
+}

@@ -25,7 +25,7 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, a minute each of verify, of chaos, of each fuzzer and sanitizer
+test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, loom, a minute each of verify, of chaos, of each fuzzer and sanitizer
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60} SEED=$${VERIFY_SEED:-1}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@bin/fuzz $${FUZZ_SECONDS:-60}
@@ -51,7 +51,7 @@ chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds
 fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
 	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
 
-sanitize: setup ## the Rust tests under AddressSanitizer, ThreadSanitizer, Miri and loom, where a nightly compiler is present
+sanitize: setup ## the Rust tests under loom, and where a nightly compiler is present under AddressSanitizer, ThreadSanitizer and Miri
 	@bin/sanitize
 
 bench: setup ## the numbers, written to bench/results/: ONLY=name runs one

@@ -1,7 +1,9 @@
 defmodule Vdr.Live.SchedulersTest do
   # No call holds a normal scheduler for a millisecond, whatever it is asked for. Each is made in a process of its own, between two
-  # yields, so that the time for which that process is scheduled is the call's. The system takes processors away on its own account
-  # too: a call is too long when it is so nearly every time.
+  # yields, so that the time for which that process is scheduled is the call's. That is time by the clock: when the system takes the
+  # processor away meanwhile, it counts too. What a call has to do is the same each time, and a short one is seldom met by the
+  # system, however busy the machine is: so a call is too long when it is so more often than not. It is made again and again until
+  # one of the two leads: too long by five calls, or not by three. Of 27 calls that are long three times in four, 26 are found out.
   use ExUnit.Case, async: false
 
   alias Vdr.Test.{Mirror, Server}
@@ -10,8 +12,8 @@ defmodule Vdr.Live.SchedulersTest do
   @moduletag timeout: 300_000
 
   @most_ms 1
-  @times 10
-  @times_other 3
+  @lead_long 5
+  @lead_short 3
   @told_ms 20
   @count 100_000
   # One, the most that stays on a normal scheduler, more, and all.
@@ -55,6 +57,17 @@ defmodule Vdr.Live.SchedulersTest do
     [one, other] = for _ <- 1..2, do: :binary.copy("v", 100_000_000)
     assert long?(fn -> one == other end)
     refute long?(fn -> :ok end)
+
+    # Not each time: three times in four is too often, once in four may be the system's.
+    calls = :counters.new(1, [])
+
+    now_and_then = fn long_ones ->
+      :counters.add(calls, 1, 1)
+      if rem(:counters.get(calls, 1), 4) < long_ones, do: one == other
+    end
+
+    assert long?(fn -> now_and_then.(3) end)
+    refute long?(fn -> now_and_then.(1) end)
   end
 
   test "reads of one element, of many and of all", %{id: id} do
@@ -79,14 +92,15 @@ defmodule Vdr.Live.SchedulersTest do
         end
       end
 
-      long? = fn ->
+      held? = fn ->
         id = Mirror.start!(server)
         held? = held?(fn -> {:ok, [_ | _]} = call.(id) end)
         :ok = Veidrodelis.stop(id)
         held?
       end
 
-      refute Enum.all?(1..@times_other, fn _ -> long?.() end), "#{name} #{how}"
+      # Two that were not, since each takes a full sync.
+      refute mostly?(held?, @lead_long, 2), "#{name} #{how}"
     end
   end
 
@@ -235,10 +249,15 @@ defmodule Vdr.Live.SchedulersTest do
 
   # ---- how it is seen
 
-  defp long?(call), do: long?(call, @times, @times_other)
-  defp long?(_call, 0, _other), do: true
-  defp long?(_call, _times, 0), do: false
-  defp long?(call, times, other), do: long?(call, times - 1, if(held?(call), do: other, else: other - 1))
+  defp long?(call), do: mostly?(fn -> held?(call) end, @lead_long, @lead_short)
+
+  # Whether what is asked is true more often than not: which of the two is ahead first by what is left to it.
+  defp mostly?(_asked, 0, _left_false), do: true
+  defp mostly?(_asked, _left_true, 0), do: false
+
+  defp mostly?(asked, left_true, left_false) do
+    if asked.(), do: mostly?(asked, left_true - 1, left_false + 1), else: mostly?(asked, left_true + 1, left_false - 1)
+  end
 
   defp held?(call) do
     test = self()

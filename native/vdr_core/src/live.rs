@@ -61,7 +61,12 @@ impl Live {
         let Some(mut ordered) = self.ordered.try_lock() else { return };
         let mut latest = snapshot;
         for _ in 0..CATCH_UPS {
-            let Some(now) = self.snapshot() else { return };
+            let Some(now) = self.snapshot() else {
+                // The end of the instance: what was offered before could not be taken while we were here.
+                let before = ordered.take();
+                drop(ordered);
+                return drop(before);
+            };
             if Arc::ptr_eq(&now, &latest) {
                 break;
             }
@@ -103,5 +108,24 @@ impl Live {
         // See `offer_order`.
         fence(Ordering::SeqCst);
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_instance_that_has_ended_is_kept_by_who_offers_its_order() {
+        let live = Live::new();
+        drop(live.publish(Snapshot::default()));
+        let first = live.snapshot().unwrap();
+        live.offer_order(first.clone());
+        assert_eq!(Arc::strong_count(&first), 3, "the published one, the offered one, ours");
+        // The end, which finds the slot held by the second.
+        drop(live.clear());
+        live.offer_order(Arc::default());
+        assert_eq!(Arc::strong_count(&first), 1);
+        assert!(live.take_ordered().is_none());
     }
 }

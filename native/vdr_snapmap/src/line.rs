@@ -286,7 +286,7 @@ mod tests {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test --release -p vdr_snapmap loom`.
+/// `RUSTFLAGS="--cfg loom" cargo test -p vdr_snapmap loom`.
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
@@ -294,26 +294,134 @@ mod loom_tests {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// A part's memory: reading it while it is freed, or after, is what loom finds.
-    type Memory = Arc<[UnsafeCell<bool>; 3]>;
+    /// A part's memory: reading it while it is made or freed, before or after, is what loom finds.
+    type Memory = Arc<[UnsafeCell<Part>; 3]>;
+
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Part {
+        Unmade,
+        Made,
+        Freed,
+    }
+
+    fn memory() -> Memory {
+        Arc::new([Part::Unmade; 3].map(UnsafeCell::new))
+    }
+
+    fn make(memory: &Memory, part: usize) {
+        // SAFETY: loom checks that nobody reads or writes meanwhile.
+        memory[part].with_mut(|part| assert_eq!(unsafe { std::mem::replace(&mut *part, Part::Made) }, Part::Unmade));
+    }
 
     fn read(memory: &Memory, part: usize) {
         // SAFETY: loom checks that nobody writes meanwhile.
-        memory[part].with(|freed| assert!(unsafe { !*freed }, "read after it was freed"));
+        memory[part].with(|part| assert_eq!(unsafe { *part }, Part::Made));
     }
 
     fn free(memory: &Memory, parts: Vec<usize>) {
         for part in parts {
             // SAFETY: loom checks that nobody reads or writes meanwhile.
-            memory[part].with_mut(|freed| assert!(unsafe { !std::mem::replace(&mut *freed, true) }, "freed twice"));
+            memory[part].with_mut(|part| assert_eq!(unsafe { std::mem::replace(&mut *part, Part::Freed) }, Part::Made));
         }
+    }
+
+    fn assert_all_freed(memory: &Memory) {
+        // SAFETY: loom checks that nobody writes meanwhile.
+        (0..3).for_each(|part| memory[part].with(|part| assert_eq!(unsafe { *part }, Part::Freed)));
+    }
+
+    /// A version as it is published: whoever is the last to let go of it ends it and frees what that leaves.
+    struct Version {
+        line: Arc<Line<usize>>,
+        memory: Memory,
+        generation: u64,
+        /// What it reaches.
+        part: usize,
+    }
+
+    impl Version {
+        fn read(&self) {
+            read(&self.memory, self.part);
+        }
+
+        /// The newest version, about to be published: answers the generation that is written to from now on.
+        fn fork(&self) -> u64 {
+            let (next, freed) = self.line.fork(self.generation).unwrap();
+            free(&self.memory, freed);
+            next
+        }
+    }
+
+    impl Drop for Version {
+        fn drop(&mut self) {
+            let ended = self.line.end(self.generation, |_| vec![]);
+            free(&self.memory, ended.free);
+            if ended.last {
+                free(&self.memory, vec![self.part]);
+            }
+        }
+    }
+
+    /// What readers find. In earnest it is an `ArcSwap`, which is trusted to do what this does: loom does not know it.
+    struct Published(loom::sync::Mutex<Arc<Version>>);
+
+    impl Published {
+        fn load(&self) -> Arc<Version> {
+            self.0.lock().unwrap().clone()
+        }
+
+        fn swap(&self, version: Version) -> Arc<Version> {
+            std::mem::replace(&mut *self.0.lock().unwrap(), Arc::new(version))
+        }
+    }
+
+    /// The writer makes the second version, publishes it and lets go of the first, then goes on to the third, while `readers`
+    /// take whichever they find, as often as it says, read it and let go.
+    fn readers_find_what_is_published(readers: &[usize]) {
+        let memory = memory();
+        let line = Arc::new(Line::default());
+        let version = |generation, part| Version { line: line.clone(), memory: memory.clone(), generation, part };
+        make(&memory, 0);
+        let first = version(1, 0);
+        let two = first.fork();
+        let published = Arc::new(Published(loom::sync::Mutex::new(Arc::new(first))));
+        let readers = readers.iter().map(|times| {
+            let (published, times) = (published.clone(), *times);
+            thread::spawn(move || (0..times).for_each(|_| published.load().read()))
+        });
+        let readers: Vec<_> = readers.collect();
+        // The second version replaces part 0 by part 1.
+        make(&memory, 1);
+        free(&memory, line.retire(&mut vec![Retired { born: 1, part: 0 }]));
+        let second = version(two, 1);
+        let three = second.fork();
+        drop(published.swap(second));
+        // The third version replaces part 1 by part 2.
+        make(&memory, 2);
+        free(&memory, line.retire(&mut vec![Retired { born: two, part: 1 }]));
+        let third = version(three, 2);
+        third.read();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        drop((published, third));
+        assert_all_freed(&memory);
+    }
+
+    #[test]
+    fn loom_a_reader_finds_a_whole_version_while_the_next_is_published() {
+        loom::model(|| readers_find_what_is_published(&[2]));
+    }
+
+    #[test]
+    fn loom_the_last_of_several_readers_frees_what_the_writer_replaced() {
+        loom::model(|| readers_find_what_is_published(&[1, 1]));
     }
 
     /// The writer publishes twice, replacing a part each time, while the readers of both older versions let go.
     #[test]
     fn loom_nothing_is_freed_while_a_version_that_reaches_it_lives() {
         loom::model(|| {
-            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let memory = memory();
+            (0..3).for_each(|part| make(&memory, part));
             let line = Arc::new(Line::default());
             let (two, _) = line.fork(1).unwrap();
             // The second version replaces part 0 by part 1.
@@ -340,7 +448,7 @@ mod loom_tests {
             let ended = line.end(four, |_| vec![]);
             assert!(ended.last && ended.free.is_empty());
             free(&memory, vec![2]);
-            (0..3).for_each(|part| memory[part].with(|freed| assert!(unsafe { *freed })));
+            assert_all_freed(&memory);
         });
     }
 
@@ -348,7 +456,8 @@ mod loom_tests {
     #[test]
     fn loom_a_checkpoint_changes_only_after_the_branch_has_been_walked() {
         loom::model(|| {
-            let memory: Memory = Arc::new([UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)]);
+            let memory = memory();
+            (0..3).for_each(|part| make(&memory, part));
             let line = Arc::new(Line::default());
             let (two, _) = line.fork(1).unwrap();
             let branch = {

@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Cpu do
   @moduledoc false
-  # What applying a command costs in time of a processor: the threads of the native library against the whole process of a real
-  # replica. Both follow the same primary at the same time, and `redis-benchmark` writes in a process of its own. A mix it cannot
+  # What applying a command costs in time of a processor: the threads of the native library and its allocator against the whole process of
+  # a real replica. Both follow the same primary at the same time, and `redis-benchmark` writes in a process of its own. A mix it cannot
   # write: that comes ready-made from this VM, whose own threads do not count.
   alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Test.Server}
@@ -76,6 +76,7 @@ defmodule Vdr.Bench.Cpu do
       {"ZADD on 1M members", 1_000_000, [["ZADD", "zset", "__rand_int__", "member:__rand_int__"]]},
       {"SADD on 100k sets", 100_000, [["SADD", "set:__rand_int__", "member:__rand_int__"]]},
       {"INCR on 100k keys", 100_000, [["INCR", "count:__rand_int__"]]},
+      # A queue: both ends of each list change.
       {"LPUSH and RPOP", 1_000, [["LPUSH", "list:__rand_int__", "element"], ["RPOP", "list:__rand_int__"]]}
     ]
   end

@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Growth do
   @moduledoc false
   # What a read, an applied SET and a key cost from ten thousand keys to ten million, each beside ETS, a real replica and the server.
-  alias Vdr.Bench.{CpuTime, Measure, Plot}
+  alias Vdr.Bench.{CpuTime, Measure, Plot, Report}
   alias Vdr.{Paint, Test.Server}
 
   @sizes [10_000, 100_000, 1_000_000, 10_000_000]
@@ -9,15 +9,16 @@ defmodule Vdr.Bench.Growth do
   @writes 200_000
   @batch 1_000
   @turns 5
-  # Beside what a VM has resident, fewer keys are not to be seen.
+  @memory_turns 3
+  # Beside what a VM has resident, fewer keys are not to be seen: so many mirrors are made of fewer.
   @memory_from 100_000
+  @mirrors 20
   @prefix "user:name"
   @bytes 32
 
   def run do
     Paint.title("Growth: the same with more and more keys")
     steps = for size <- @sizes, do: {size, step(size)}
-    plot(steps)
     Enum.flat_map(steps, &rows/1) ++ Enum.map([{:get, 3.0}, {:apply, nil}, {:memory, nil}], &growth(&1, steps))
   end
 
@@ -27,15 +28,15 @@ defmodule Vdr.Bench.Growth do
     # No client could send ten million in a time that anybody waits for. It is not replicated: the full sync brings it.
     Redix.command!(redis, ["DEBUG", "POPULATE", size, @prefix, @bytes])
     their_bytes = Measure.used_memory(redis) - empty
-    {resident, _told} = Measure.resident_mirror(server)
-    memory = {resident / size, their_bytes / size}
+    mirrors = if size < @memory_from, do: @mirrors, else: 1
+    resident = for _ <- 1..@memory_turns, do: server |> Measure.resident_mirror(mirrors) |> elem(0)
+    memory = {Measure.median(resident) / size, their_bytes / size}
     Measure.mirror(server, :bench)
     get = get(size)
     apply = applied(server, redis, size)
     Veidrodelis.stop(:bench)
     GenServer.stop(server)
-    step = %{get: get, apply: apply}
-    if size < @memory_from, do: step, else: Map.put(step, :memory, memory)
+    %{get: get, apply: apply, memory: memory}
   end
 
   defp get(size) do
@@ -49,7 +50,7 @@ defmodule Vdr.Bench.Growth do
     pair
   end
 
-  # Time of a processor: of the native library's threads, and of a replica's whole process.
+  # Time of a processor: of the threads of the native library and its allocator, and of a replica's whole process.
   defp applied(server, redis, size) do
     {replica, their_redis} = Measure.replica_of(server)
     pid = Server.info(replica).pid
@@ -81,24 +82,25 @@ defmodule Vdr.Bench.Growth do
   ]
 
   defp rows({size, step}) do
-    for {kind, name, unit, _ours, whose} <- @kinds, {ours, theirs} <- List.wrap(step[kind]) do
+    for {kind, name, unit, _ours, whose} <- @kinds do
+      {ours, theirs} = step[kind]
       text = "#{round(ours)} #{unit}, #{whose} #{round(theirs)}: #{Float.round(ours / theirs, 2)} of it"
-      Measure.figure("#{name} at #{short(size)} keys", ours, theirs, unit, ours / theirs, nil, text)
+      Measure.figure(at(name, size), ours, theirs, unit, ours / theirs, nil, text)
     end
   end
 
   # The largest beside the smallest.
   defp growth({kind, aim}, steps) do
     {^kind, name, unit, _ours, _whose} = List.keyfind(@kinds, kind, 0)
-    [{few, first} | _] = measured = Enum.filter(steps, fn {_size, step} -> Map.has_key?(step, kind) end)
-    {many, last} = List.last(measured)
+    [{few, first} | _] = steps
+    {many, last} = List.last(steps)
     {{ours, their_last}, {theirs, their_first}} = {last[kind], first[kind]}
 
     text =
       "#{Float.round(ours / theirs, 2)} times, where what it is compared with takes #{Float.round(their_last / their_first, 2)} times"
 
     Measure.figure(
-      "#{name} at #{short(many)} keys, against #{short(few)}",
+      "#{at(name, many)}, against #{short(few)}",
       ours,
       theirs,
       unit,
@@ -111,15 +113,19 @@ defmodule Vdr.Bench.Growth do
   defp short(size) when size >= 1_000_000, do: "#{div(size, 1_000_000)}M"
   defp short(size), do: "#{div(size, 1_000)}k"
 
-  defp plot(steps) do
+  defp at(name, size), do: "#{name} at #{short(size)} keys"
+
+  @doc "Draws what was measured last."
+  def plot do
+    by_name = Map.new(Report.read(), &{&1.figure, &1})
+
     series =
-      for {kind, name, unit, ours, theirs} <- @kinds, {who, dashed, at} <- [{ours, false, 0}, {theirs, true, 1}] do
-        points = for {size, %{^kind => pair}} <- steps, do: {size, elem(pair, at)}
+      for {kind, name, unit, ours, theirs} <- @kinds,
+          {who, dashed, side} <- [{ours, false, :ours}, {theirs, true, :theirs}] do
+        points = for size <- @sizes, figure = by_name[at(name, size)], do: {size, figure[side]}
         %{name: "#{name}, #{unit}: #{who}", group: kind, dashed: dashed, points: points}
       end
 
-    path = Path.join([__DIR__, "results", "growth.svg"])
-    Plot.write(path, "Growth with the number of keys", Plot.powers("keys", @sizes, &short/1), "", series)
-    Paint.note("plotted in #{Path.relative_to_cwd(path)}")
+    Plot.write("growth.svg", "Growth with the number of keys", Plot.powers("keys", @sizes, &short/1), "", series)
   end
 end

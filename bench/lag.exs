@@ -1,16 +1,22 @@
 defmodule Vdr.Bench.Lag do
   @moduledoc false
-  # How long after the primary has acknowledged a write is it visible here, at 1k, 10k and 100k writes a second?
+  # How long after the primary has acknowledged a write is it visible here, at 1k, 10k and 100k writes a second, and at as many as the
+  # primary and the sender can give?
   #
   # A probe sets a key, waits for the acknowledgement, and then for the watch on that key, which speaks once the write can be
   # read. Nothing polls: a process that reads in a loop takes a processor away from those whom it waits for. So the wake-up of
   # a process is part of the figure. What was visible before the acknowledgement had come counts as 0. One VM's clock is read for both.
   # The same is measured of a real replica, by its keyspace notifications, which are what a watch is there.
-  alias Vdr.Bench.{Load, Measure, Plot}
+  alias Vdr.Bench.{Load, Measure, Plot, Report}
   alias Vdr.{Paint, Test.Server}
 
-  @rates [1_000, 10_000, 100_000]
-  @seconds 5
+  # A name, the writes a second, and how many seconds of them.
+  @full {"full load", 1_000_000, 2}
+  @loads [{"1k writes/s", 1_000, 5}, {"10k writes/s", 10_000, 5}, {"100k writes/s", 100_000, 5}, @full]
+  # Where there is an aim.
+  @aimed "100k writes/s"
+  @points "lag.json"
+  @percents [0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9]
   @turns 3
   @probe_every_ms 2
   @keys 10_000
@@ -21,35 +27,35 @@ defmodule Vdr.Bench.Lag do
     Paint.title("Lag: from acknowledged to visible")
     {server, _redis} = Measure.empty_server()
     {:ok, replica} = Server.start_link(config: [{"notify-keyspace-events", "K$"}])
-    lags = for rate <- @rates, do: {rate, turns(rate, server, replica)}
+    measured = for {name, _rate, _seconds} = load <- @loads, do: {name, turns(load, server, replica)}
     GenServer.stop(replica)
     GenServer.stop(server)
 
-    plot(lags)
+    Report.save(@points, Enum.flat_map(measured, fn {name, pair} -> points(name, pair) end))
     Paint.note("load of the machine: #{load_average()}")
-    Enum.flat_map(lags, fn {rate, {ours, theirs}} -> figures(rate, ours, theirs) end)
+    Enum.flat_map(measured, fn {name, pair} -> figures(name, pair) end)
   end
 
   # The turn with the median p99 counts.
-  defp turns(rate, server, replica) do
-    pairs = for _ <- 1..@turns, do: {mirror(rate, server), replica(rate, server, replica)}
+  defp turns(load, server, replica) do
+    pairs = for _ <- 1..@turns, do: {mirror(load, server), replica(load, server, replica)}
     {pairs |> Enum.map(&elem(&1, 0)) |> middle(), pairs |> Enum.map(&elem(&1, 1)) |> middle()}
   end
 
-  defp middle(lags), do: lags |> Enum.sort_by(&Measure.percentile(&1, 99)) |> Enum.at(div(@turns, 2))
+  defp middle(turns), do: turns |> Enum.sort_by(&Measure.percentile(&1.lags, 99)) |> Enum.at(div(@turns, 2))
 
-  defp mirror(rate, server) do
+  defp mirror(load, server) do
     Measure.mirror(server, :bench)
-    lags = at_rate(server, rate, &mirror_probe/0)
+    lags = under(load, server, &mirror_probe/0)
     Veidrodelis.stop(:bench)
     lags
   end
 
-  defp replica(rate, server, replica) do
+  defp replica(load, server, replica) do
     redis = Server.connect!(replica)
     Redix.command!(redis, ["REPLICAOF", "127.0.0.1", Server.port(server)])
     Measure.until(fn -> Redix.command!(redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
-    lags = at_rate(server, rate, fn -> replica_probe(replica) end)
+    lags = under(load, server, fn -> replica_probe(replica) end)
     Redix.command!(redis, ["REPLICAOF", "NO", "ONE"])
     Redix.stop(redis)
     lags
@@ -64,66 +70,90 @@ defmodule Vdr.Bench.Lag do
 
   # ---- what is told
 
-  defp figures(rate, ours, theirs) do
-    writes = "#{div(rate, 1000)}k writes/s"
-
+  defp figures(name, {ours, theirs} = pair) do
     rows =
-      for {name, percent} <- [p50: 50, p99: 99, max: 100] do
-        {a, b} = {Measure.percentile(ours, percent), Measure.percentile(theirs, percent)}
-        figure("lag at #{writes}, #{name}", a, b, nil, "#{us(a)}, a replica #{us(b)}")
+      for {percentile, percent} <- [p50: 50, p99: 99, max: 100] do
+        {a, b} = both(pair, percent)
+        figure("lag at #{name}, #{percentile}", a, b, nil, "#{us(a)}, a replica #{us(b)}")
       end
 
-    p99 = Measure.percentile(ours, 99)
-
-    if rate == List.last(@rates),
-      do: rows ++ [figure("lag at #{writes}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")],
-      else: rows
+    rows ++ more(name, ours, theirs)
   end
 
+  defp more(@aimed, ours, _theirs) do
+    p99 = Measure.percentile(ours.lags, 99)
+    [figure("lag at #{@aimed}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")]
+  end
+
+  # What was reached is what the lag is of.
+  defp more(name, %{rate: ours}, %{rate: theirs}) when name == elem(@full, 0) do
+    text = "#{Paint.number(round(ours))} writes a second, beside a replica #{Paint.number(round(theirs))}"
+    [Measure.figure("lag at #{name}: the rate", ours, theirs, "writes/s", theirs / ours, nil, text)]
+  end
+
+  defp more(_name, _ours, _theirs), do: []
+
+  defp both({ours, theirs}, percent),
+    do: {Measure.percentile(ours.lags, percent), Measure.percentile(theirs.lags, percent)}
+
   # A lag of nothing has no ratio to another: a microsecond is what the clock tells apart.
+  defp ratio(ours, theirs), do: max(ours, 1) / max(theirs, 1)
+
   defp figure(name, ours, theirs, aim, text),
-    do: Measure.figure(name, ours, theirs, "µs", max(ours, 1) / max(theirs, 1), aim, text)
+    do: Measure.figure(name, ours, theirs, "µs", ratio(ours, theirs), aim, text)
 
   defp us(us), do: Paint.time(us * 1000)
 
-  defp plot(lags) do
+  defp points(name, pair) do
+    for percent <- @percents do
+      {ours, theirs} = both(pair, percent)
+      Measure.row(point(name, percent), ours, theirs, "µs", ratio(ours, theirs), nil)
+    end
+  end
+
+  defp point(name, percent), do: "lag at #{name}, p#{percent}"
+
+  @doc "Draws what was measured last."
+  def plot do
+    by_name = Map.new(Report.read(@points), &{&1.figure, &1})
+
     series =
-      for {who, dashed, at} <- [{"mirror", false, 0}, {"replica", true, 1}], {rate, pair} <- lags do
-        sorted = elem(pair, at)
-
-        points =
-          for percent <- [0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9],
-              do: {percent, Measure.percentile(sorted, percent)}
-
-        %{name: "#{who}, #{div(rate, 1000)}k writes/s", group: rate, dashed: dashed, points: points}
+      for {who, dashed, side} <- [{"mirror", false, :ours}, {"replica", true, :theirs}],
+          {name, _rate, _seconds} <- @loads do
+        points = for percent <- @percents, figure = by_name[point(name, percent)], do: {percent, figure[side]}
+        %{name: "#{who}, #{name}", group: name, dashed: dashed, points: points}
       end
 
-    path = Path.join([__DIR__, "results", "lag.svg"])
-    File.mkdir_p!(Path.dirname(path))
-    Plot.write(path, "Lag from acknowledged to visible, #{Server.any().name}", Plot.percentiles(), "µs", series)
-    Paint.note("plotted in #{Path.relative_to_cwd(path)}")
+    Plot.write("lag.svg", "Lag from acknowledged to visible", Plot.percentiles(), "µs", series)
   end
 
   # ---- how it is measured
 
-  # Sorted lags in microseconds. The probes come in addition to the rate.
-  defp at_rate(server, rate, probe) do
+  # Sorted lags in microseconds, and the rate that was reached. The probes come in addition to it.
+  defp under({name, rate, seconds} = asked, server, probe) do
     load = Task.async(fn -> Load.run(Server.port(server), rate, fn -> "bench:#{:rand.uniform(@keys)}" end) end)
     # Until the load is what it is to be.
     Process.sleep(500)
-    lags = Task.await(Task.async(fn -> probes(server, probe.()) end), :infinity)
+    lags = Task.await(Task.async(fn -> probes(server, seconds, probe.()) end), :infinity)
     send(load.pid, :enough)
     reached = Task.await(load, :infinity)
-    if reached < rate * 0.9, do: Paint.note("the client came to #{round(reached)} writes a second only, not to #{rate}")
-    lags |> Enum.sort() |> List.to_tuple()
+
+    if asked != @full and reached < rate * 0.9,
+      do: Paint.note("the client came to #{round(reached)} writes a second only, not to #{name}")
+
+    %{lags: lags |> Enum.sort() |> List.to_tuple(), rate: reached}
   end
 
-  defp probes(server, await) do
+  defp probes(server, seconds, await) do
     # Like a request that waits for an answer, not like one in a queue behind the load.
     Process.flag(:priority, :high)
     {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false, nodelay: true])
-    count = div(@seconds * 1000, @probe_every_ms)
-    lags = for n <- 1..count, do: probe(socket, Integer.to_string(n), await)
+    until = System.monotonic_time(:millisecond) + seconds * 1000
+
+    numbers =
+      1 |> Stream.iterate(&(&1 + 1)) |> Stream.take_while(fn _ -> System.monotonic_time(:millisecond) < until end)
+
+    lags = for n <- numbers, do: probe(socket, Integer.to_string(n), await)
     :gen_tcp.close(socket)
     lags
   end

@@ -6,8 +6,7 @@ defmodule Vdr.Bench.Lua do
   alias Vdr.{Paint, Test.Server}
 
   @members 10_000
-  @calls 100_000
-  @sampled 20_000
+  @calls 20_000
   @turns 3
 
   @leaderboard File.read!("test/fixtures/leaderboard.lua")
@@ -94,39 +93,18 @@ defmodule Vdr.Bench.Lua do
 
   defp told(name, ours, theirs, aim_ns, calls \\ @calls) do
     for _ <- 1..min(calls, 1_000), do: ours.()
-    their_calls = fn -> per_call(theirs, max(div(calls, 50), 20)) end
-    {mean, theirs_mean} = Measure.in_turns(@turns, fn -> per_call(ours, calls) end, their_calls)
-    {p50, p99} = quantiles(ours, min(calls, @sampled))
-    {their_p50, their_p99} = quantiles(theirs, min(calls, 2_000))
-    aim = if aim_ns, do: " (aim #{Paint.time(aim_ns)}: #{if p50 <= aim_ns, do: "met", else: "missed"})", else: ""
-
-    Paint.line(
-      name,
-      "#{Paint.number(round(1.0e9 / mean))} calls/s, p50 #{Paint.time(p50)}#{aim}, p99 #{Paint.time(p99)}; " <>
-        "EVAL #{Paint.number(round(1.0e9 / theirs_mean))} calls/s, p50 #{Paint.time(their_p50)}, p99 #{Paint.time(their_p99)}"
-    )
-
     # Halves of the calls, since a busy machine makes means a matter of luck.
-    text = "#{Float.round(their_p50 / p50, 1)} times as fast as EVAL"
+    their_p50 = fn -> p50(theirs, min(calls, 2_000)) end
+    {p50, their_p50} = Measure.in_turns(@turns, fn -> p50(ours, calls) end, their_p50)
+    aim = if aim_ns, do: " (aim #{Paint.time(aim_ns)}: #{if p50 <= aim_ns, do: "met", else: "missed"})", else: ""
+    text = "#{Paint.time(p50)}#{aim}, EVAL #{Paint.time(their_p50)}: #{Float.round(their_p50 / p50, 1)} times as fast"
     Measure.figure(name <> ", p50", p50, their_p50, "ns", p50 / their_p50, if(calls == @calls, do: 0.05), text)
   end
 
-  defp per_call(fun, calls) do
-    :erlang.garbage_collect()
-    started = System.monotonic_time(:nanosecond)
-    repeat(fun, calls)
-    (System.monotonic_time(:nanosecond) - started) / calls
-  end
-
-  defp repeat(_fun, 0), do: :ok
-
-  defp repeat(fun, calls) do
-    fun.()
-    repeat(fun, calls - 1)
-  end
-
   # Looking at the clock is in it, some 50 ns.
-  defp quantiles(fun, calls) do
+  defp p50(fun, calls) do
+    :erlang.garbage_collect()
+
     times =
       for _ <- 1..calls do
         started = System.monotonic_time(:nanosecond)
@@ -134,8 +112,7 @@ defmodule Vdr.Bench.Lua do
         System.monotonic_time(:nanosecond) - started
       end
 
-    sorted = times |> Enum.sort() |> List.to_tuple()
-    {Measure.percentile(sorted, 50), Measure.percentile(sorted, 99)}
+    Measure.median(times)
   end
 
   # ---- the writer beside readers

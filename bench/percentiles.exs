@@ -20,35 +20,38 @@ defmodule Vdr.Bench.Percentiles do
     for n <- 0..(Measure.count() - 1), do: :ets.insert(table, {Measure.key(n), Measure.value(n)})
     reads = [&Veidrodelis.get(:bench, 0, &1), &:ets.lookup(table, &1)]
 
-    idle = percentiles(reads)
-    load = load(server)
-    {applied, since} = {Veidrodelis.info(:bench).commands_applied, System.monotonic_time(:nanosecond)}
-    loaded = percentiles(reads)
-    took = System.monotonic_time(:nanosecond) - since
-    rate = (Veidrodelis.info(:bench).commands_applied - applied) / took * 1.0e9
-    Port.close(load)
+    turns = for _ <- 1..@turns, do: {Enum.map(reads, &once/1), loaded(server, reads)}
+    [idle, loaded] = for at <- 0..1, do: turns |> Enum.map(&elem(&1, at)) |> Enum.zip_with(&middle/1)
 
     :ets.delete(table)
     Veidrodelis.stop(:bench)
     GenServer.stop(server)
-    told(idle, loaded, rate)
+    told(idle, loaded)
   end
 
-  defp load(server) do
-    before = Veidrodelis.info(:bench).commands_applied
+  # The percentiles of each read, and how many writes a second were applied meanwhile.
+  defp loaded(server, reads) do
+    before = applied()
     load = Load.spawn(Server.port(server), @writes_per_second)
-    Measure.until(fn -> Veidrodelis.info(:bench).commands_applied > before + @writes_per_second end)
-    load
+    Measure.until(fn -> applied() > before + @writes_per_second end)
+    {before, since} = {applied(), System.monotonic_time(:nanosecond)}
+    percentiles = Enum.map(reads, &once/1)
+    rate = (applied() - before) / (System.monotonic_time(:nanosecond) - since) * 1.0e9
+    Port.close(load)
+    Measure.until(fn -> quiet?(applied()) end)
+    Enum.map(percentiles, &Map.put(&1, :rate, rate))
   end
 
-  # For each read the median of each percentile.
-  defp percentiles(reads) do
-    turns = for _ <- 1..@turns, do: Enum.map(reads, &once/1)
+  defp applied, do: Veidrodelis.info(:bench).commands_applied
 
-    for at <- 0..(length(reads) - 1), do: Map.new(@percents, fn {name, _} -> {name, middle(turns, at, name)} end)
+  defp quiet?(before) do
+    Process.sleep(300)
+    applied() == before
   end
 
-  defp middle(turns, at, name), do: turns |> Enum.map(&(&1 |> Enum.at(at) |> Map.fetch!(name))) |> Measure.median()
+  # Of several turns the median of each percentile.
+  defp middle([turn | _] = turns),
+    do: Map.new(turn, fn {name, _} -> {name, turns |> Enum.map(& &1[name]) |> Measure.median()} end)
 
   # Into counters and not into a list, so that the reader has next to no garbage to collect.
   defp once(read) do
@@ -68,8 +71,9 @@ defmodule Vdr.Bench.Percentiles do
     time(read, times, left - 1)
   end
 
-  defp told([idle, idle_ets], [loaded, loaded_ets], rate) do
+  defp told([idle, idle_ets], [loaded, loaded_ets]) do
     name = "get beside 300k writes/s"
+    rate = loaded.rate
     rate_text = "#{Paint.number(round(rate))} writes a second"
 
     rows =

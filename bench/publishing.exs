@@ -1,17 +1,15 @@
 defmodule Vdr.Bench.Publishing do
   @moduledoc false
   # What publishing costs: writes a second when each is published alone, and with snapshots held, against a thousand at a time.
+  # Those come at once, and are shown as in the library: every so many of them.
   # `native/vdr_bench` measures it on the core alone, since no client decides how much comes out of a socket at once.
   alias Vdr.Bench.Measure
   alias Vdr.Paint
 
   def run do
     Paint.title("Writes published one by one, against a thousand at a time")
-    {text, 0} = System.cmd("cargo", ~w(run --release --quiet --locked -p vdr_bench))
-    rates = text |> String.split("\n", trim: true) |> Enum.map(&String.split/1) |> Enum.group_by(&hd/1, &rate/1)
-
-    [batches, alone, batches_held, alone_held] =
-      for name <- ~w(batches alone batches-held alone-held), do: Measure.median(rates[name])
+    median = Measure.native("publishing")
+    [batches, alone, batches_held, alone_held] = for name <- ~w(batches alone batches-held alone-held), do: median[name]
 
     [
       figure("writes published one by one", alone, batches),
@@ -20,10 +18,8 @@ defmodule Vdr.Bench.Publishing do
     ]
   end
 
-  defp rate([_name, rate]), do: String.to_integer(rate)
-
   defp figure(name, ours, theirs) do
-    text = "#{Paint.number(ours)} a second, by 1,000 #{Paint.number(theirs)}"
+    text = "#{Paint.number(round(ours))} a second, by 1,000 #{Paint.number(round(theirs))}"
     Measure.figure(name, ours, theirs, "writes/s", theirs / ours, 2.0, text)
   end
 end

@@ -1,5 +1,6 @@
 # make bench [ONLY=name]: each figure is measured beside what it is compared with, in the same run, and written to
-# bench/results/latest.json and latest.md and to the table in README.md (a run of ONLY one replaces that one).
+# bench/results/latest.json and latest.md and to the table in README.md (a run of ONLY one replaces that one). The plots are drawn from the
+# result files; ONLY=plots does nothing else.
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
@@ -28,7 +29,8 @@ benches = [
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
-  failover: &Vdr.Bench.Failover.run/0
+  failover: &Vdr.Bench.Failover.run/0,
+  plots: fn -> [] end
 ]
 
 names = Enum.map(benches, &Atom.to_string(elem(&1, 0)))
@@ -44,5 +46,8 @@ if chosen == [] do
   System.halt(1)
 end
 
+circumstances = Vdr.Bench.Report.circumstances()
 figures = Enum.flat_map(chosen, fn {_name, run} -> List.wrap(run.()) end)
-Vdr.Bench.Report.write(figures, Enum.map(chosen, &elem(&1, 0)), chosen == benches)
+if figures != [], do: Vdr.Bench.Report.write(figures, Enum.map(chosen, &elem(&1, 0)), chosen == benches, circumstances)
+Vdr.Bench.Growth.plot()
+Vdr.Bench.Lag.plot()

@@ -2,9 +2,16 @@ defmodule Vdr.Bench.CpuTime do
   @moduledoc false
   # Nanoseconds on a processor, as Linux counts them for each thread.
 
-  @doc "What the threads of the native library have taken since, `since` being an earlier `library/0`."
+  # Its own threads, and the background threads of its allocator, which nothing else brings into the VM. On the schedulers, which do not
+  # count, nothing of it runs while a bench counts: applying, publishing and freeing go on elsewhere; `info/1` is the bench's own asking.
+  @ours ["vdr", "jemalloc"]
+
+  @doc "What the threads of the native library and of its allocator have taken since, `since` being an earlier `library/0`."
   def library(since), do: spent(library(), since)
-  def library, do: threads("self", &match?({:ok, "vdr" <> _}, File.read(Path.join(&1, "comm"))))
+  def library, do: threads("self", &ours?(File.read(Path.join(&1, "comm"))))
+
+  defp ours?({:ok, name}), do: String.starts_with?(name, @ours)
+  defp ours?({:error, _gone}), do: false
 
   @doc "The same of a whole process."
   def process(pid, since), do: spent(process(pid), since)

@@ -4,6 +4,8 @@ defmodule Vdr.Bench.Load do
   alias Vdr.Bench.Measure
 
   @tick_ms 1
+  # So that who cannot keep the rate hears that it is enough.
+  @ticks_at_once 100
 
   @doc "Writes until the process is told `:enough`; answers how many writes a second there were."
   def run(port, rate, key) do
@@ -22,7 +24,7 @@ defmodule Vdr.Bench.Load do
 
   # Who is late sends what is due at once.
   defp tick(socket, batches, started, sent) do
-    due = div(System.monotonic_time(:millisecond) - started, @tick_ms)
+    due = min(div(System.monotonic_time(:millisecond) - started, @tick_ms), sent + @ticks_at_once)
     for n <- sent..(due - 1)//1, do: :ok = :gen_tcp.send(socket, elem(batches, rem(n, tuple_size(batches))))
 
     receive do

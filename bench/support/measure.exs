@@ -41,6 +41,17 @@ defmodule Vdr.Bench.Measure do
     |> Enum.max()
   end
 
+  @doc "What `native/vdr_bench` measures in its rounds: the median of each name."
+  def native(what) do
+    {text, 0} = System.cmd("cargo", ~w(run --release --quiet --locked -p vdr_bench) ++ [what])
+
+    text
+    |> String.split("\n", trim: true)
+    |> Enum.map(&String.split/1)
+    |> Enum.group_by(&hd/1, fn [_name, number] -> number |> Float.parse() |> elem(0) end)
+    |> Map.new(fn {name, numbers} -> {name, median(numbers)} end)
+  end
+
   @doc "Of sorted values in a tuple."
   def percentile(sorted, 100), do: elem(sorted, tuple_size(sorted) - 1)
   def percentile(sorted, percent), do: elem(sorted, trunc(tuple_size(sorted) * percent / 100))
@@ -138,36 +149,42 @@ defmodule Vdr.Bench.Measure do
   @settle_ms 5_000
 
   @doc """
-  What the data of a mirror of this server adds to the memory that a VM has resident, and what `info/1` tells of it: in a VM of its own, where
-  nothing that was freed before lies about and hides it.
+  What the data of a mirror of this server adds to the memory that a VM has resident, and what `info/1` tells of it: in a VM of its own,
+  where nothing that was freed before lies about and hides it. Of little data many mirrors are made, so that it is seen beside what a VM
+  takes and gives back of its own accord.
   """
-  def resident_mirror(server) do
+  def resident_mirror(server, mirrors \\ 1) do
     paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths})
+    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
     call = fn module, function, args -> :peer.call(vm, module, function, args, 300_000) end
     {:ok, _} = call.(:application, :ensure_all_started, [:veidrodelis])
     call.(Logger, :configure, [[level: :error]])
     pid = call.(:os, :getpid, [])
 
-    start = fn server, id ->
-      # Each call is made by a process of its own, which is soon gone.
-      {:ok, _pid} = call.(:supervisor, :start_child, [:kernel_safe_sup, Veidrodelis.child_spec(options(server, id))])
-      :ok = call.(Veidrodelis, :await_ready, [id, 120_000])
+    start = fn server ->
+      for id <- 1..mirrors do
+        # Each call is made by a process of its own, which is soon gone. What is stopped is not to be started again.
+        child = Map.put(Veidrodelis.child_spec(options(server, id)), :restart, :temporary)
+        {:ok, _pid} = call.(:supervisor, :start_child, [:kernel_safe_sup, child])
+        :ok = call.(Veidrodelis, :await_ready, [id, 120_000])
+      end
     end
+
+    stop = fn -> for id <- 1..mirrors, do: :ok = call.(Veidrodelis, :stop, [id]) end
 
     # What a mirror takes without data is not the data's, on the server's side neither. Twice: the first loads code, and stops.
     {empty, _redis} = empty_server()
-    start.(empty, :first)
-    :ok = call.(Veidrodelis, :stop, [:first])
-    start.(empty, :empty)
+    start.(empty)
+    stop.()
+    start.(empty)
     before = settled(pid)
-    :ok = call.(Veidrodelis, :stop, [:empty])
+    stop.()
     GenServer.stop(empty)
-    start.(server, :bench)
+    start.(server)
     resident = settled(pid) - before
-    told = call.(Veidrodelis, :info, [:bench]).memory_bytes
+    told = call.(Veidrodelis, :info, [1]).memory_bytes
     :peer.stop(vm)
-    {resident, told}
+    {resident / mirrors, told}
   end
 
   # What was needed besides goes back.
@@ -188,7 +205,8 @@ defmodule Vdr.Bench.Measure do
   def caught_up(redis, their_redis) do
     offset = offset(redis, "master_repl_offset")
 
-    until(fn -> Veidrodelis.info(:bench).offset >= offset and offset(their_redis, "slave_repl_offset") >= offset end)
+    # Rarely: an answer takes some of the time of a processor that is measured.
+    until(20, fn -> Veidrodelis.info(:bench).offset >= offset and offset(their_redis, "slave_repl_offset") >= offset end)
   end
 
   def offset(redis, field) do
@@ -209,18 +227,23 @@ defmodule Vdr.Bench.Measure do
     :ok
   end
 
-  @doc "Waits, without a pause longer than a millisecond, until the condition holds."
-  def until(condition) do
+  @doc "Waits until the condition holds, and asks every so many milliseconds."
+  def until(every_ms \\ 1, condition) do
     unless condition.() do
       receive do
       after
-        1 -> until(condition)
+        every_ms -> until(every_ms, condition)
       end
     end
   end
 
+  @doc "A line of a result file, which is told."
   def figure(name, ours, theirs, unit, ratio, aim, text) do
     Vdr.Paint.line(name, text)
+    row(name, ours, theirs, unit, ratio, aim)
+  end
+
+  def row(name, ours, theirs, unit, ratio, aim) do
     %{figure: name, ours: round3(ours), theirs: round3(theirs), unit: unit, ratio: round3(ratio), aim: aim}
   end
 

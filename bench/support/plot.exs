@@ -2,6 +2,7 @@ defmodule Vdr.Bench.Plot do
   @moduledoc false
   # Lines as an SVG file, both axes logarithmic.
 
+  @results Path.expand("../results", __DIR__)
   @width 860
   @height 480
   @left 80
@@ -26,23 +27,28 @@ defmodule Vdr.Bench.Plot do
   end
 
   @doc """
-  What goes to the right is one of the two above. Each series is `%{name, group, dashed, points: [{to the right, up}]}`; series of one
-  group share a colour.
+  Writes it among the results, if there is anything to draw. What goes to the right is one of the two above. Each series is
+  `%{name, group, dashed, points: [{to the right, up}]}`; series of one group share a colour.
   """
-  def write(path, title, right, unit, series) do
+  def write(name, title, right, unit, series) do
+    path = Path.join(@results, name)
+    if Enum.any?(series, &(&1.points != [])), do: File.write!(path, drawn(title, right, unit, series))
+  end
+
+  defp drawn(title, right, unit, series) do
     values = for %{points: points} <- series, {_right, value} <- points, do: max(value, 1)
     span = {floor(:math.log10(Enum.min(values))), ceil(:math.log10(Enum.max(values)))}
     groups = series |> Enum.map(& &1.group) |> Enum.uniq()
     lines = for {one, row} <- Enum.with_index(series), do: line(one, row, groups, right, span)
 
-    File.write!(path, [
+    [
       ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{@width} #{@height}" font-family="sans-serif" font-size="13">\n),
       ~s(<rect width="100%" height="100%" fill="white"/>\n),
       text(@left, 28, title, ~s(font-size="16" font-weight="bold")),
       grid(right, span, unit),
       lines,
       "</svg>\n"
-    ])
+    ]
   end
 
   defp grid(right, {low, high} = span, unit) do

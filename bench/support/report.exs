@@ -3,10 +3,11 @@ defmodule Vdr.Bench.Report do
   # The figures as JSON for programs and as a table for people, with what they were measured on.
 
   @results Path.expand("../results", __DIR__)
-  @json Path.join(@results, "latest.json")
+  @latest "latest.json"
+  @json Path.join(@results, @latest)
   @table Path.join(@results, "latest.md")
   @readme Path.expand("../../README.md", __DIR__)
-  @fields ~w(figure ours theirs unit ratio aim)a
+  @fields ~w(figure ours theirs unit ratio aim commit date)a
   @head "| figure | ours | theirs | unit | ratio | aim |\n|---|--:|--:|---|--:|---|\n"
 
   # What README.md shows, of what there is.
@@ -26,23 +27,39 @@ defmodule Vdr.Bench.Report do
     "lag at 100k writes/s, p99"
   ]
 
-  @doc "Writes the figures of a run. Those of a part replace the ones of their names, and the others stay."
-  def write(figures, names, complete?) do
-    File.mkdir_p!(@results)
+  @doc "What is measured, and on what. To be asked before anything is measured: results that were written change what `git` says."
+  def circumstances do
+    [
+      date: Date.to_iso8601(Date.utc_today()),
+      commit: output("git", ~w(describe --always --dirty)),
+      machine: "#{cpu()}, #{System.schedulers_online()} schedulers, #{:erlang.system_info(:system_architecture)}",
+      "Elixir, OTP": "#{System.version()}, #{System.otp_release()}",
+      Rust: output("rustc", ["--version"]),
+      server: Vdr.Test.Server.any().name
+    ]
+  end
+
+  @doc "Writes the figures of a run. Those of a part replace the ones of their names, and the others stay, each with the run that it is of."
+  def write(figures, names, complete?, circumstances) do
+    figures = Enum.map(figures, &Map.merge(&1, run(circumstances)))
     all = if complete?, do: figures, else: merge(read(), figures)
-    File.write!(@json, [json(all), "\n"])
-
-    File.write!(
-      @table,
-      markdown(all, if(complete?, do: "all of it", else: Enum.join(names, ", ") <> "; the rest is of runs before"))
-    )
-
+    what = if complete?, do: "all of it", else: Enum.join(names, ", ")
+    save(@latest, all)
+    File.write!(@table, markdown(all, what, circumstances))
     File.write!(@readme, with_table(File.read!(@readme), all))
 
     IO.puts(
       "\n#{@head}#{rows(figures)}\nwritten to #{Enum.map_join([@json, @table, @readme], ", ", &Path.relative_to_cwd/1)}"
     )
   end
+
+  @doc "Figures as a file among the results."
+  def save(name, figures) do
+    File.mkdir_p!(@results)
+    File.write!(Path.join(@results, name), [json(figures), "\n"])
+  end
+
+  defp run(circumstances), do: Map.new(Keyword.take(circumstances, [:commit, :date]))
 
   defp merge(before, figures) do
     new = Map.new(figures, &{&1.figure, &1})
@@ -51,8 +68,8 @@ defmodule Vdr.Bench.Report do
   end
 
   @doc "The newest figures, as they were written."
-  def read do
-    case File.read(@json) do
+  def read(name \\ @latest) do
+    case File.read(Path.join(@results, name)) do
       {:ok, text} -> for line <- String.split(text, "\n"), "{" <> _ <- [String.trim(line)], do: figure(line)
       {:error, :enoent} -> []
     end
@@ -66,14 +83,22 @@ defmodule Vdr.Bench.Report do
     Regex.replace(~r/<!-- bench -->.*<!-- \/bench -->/s, readme, IO.iodata_to_binary(table))
   end
 
-  defp markdown(figures, run) do
+  defp markdown(figures, what, circumstances) do
     [
       "# Benchmarks\n\n",
-      for({what, value} <- [{"run", run} | circumstances()], do: "- #{what}: #{value}\n"),
+      for({name, value} <- [{"run", what} | circumstances], do: "- #{name}: #{value}\n"),
       "\nThe ratio is our cost over theirs, both measured in one run; the aim is the highest ratio that will do.\n\n",
       @head,
-      rows(figures)
+      rows(figures),
+      for({run, names} <- before(figures, run(circumstances)), do: "\nOf #{run}: #{Enum.join(names, "; ")}.\n")
     ]
+  end
+
+  # The figures of other runs, by run.
+  defp before(figures, newest) do
+    figures
+    |> Enum.reject(&(Map.take(&1, [:commit, :date]) == newest))
+    |> Enum.group_by(&"#{&1.commit || "unknown"} of #{&1.date || "an unknown day"}", & &1.figure)
   end
 
   defp rows(figures) do
@@ -98,17 +123,6 @@ defmodule Vdr.Bench.Report do
   defp number(value) when value >= 1_000, do: Vdr.Paint.number(round(value))
   defp number(value), do: "#{Float.round(value * 1.0, 2)}"
 
-  defp circumstances do
-    [
-      {"date", Date.to_iso8601(Date.utc_today())},
-      {"commit", output("git", ~w(describe --always --dirty))},
-      {"machine", "#{cpu()}, #{System.schedulers_online()} schedulers, #{:erlang.system_info(:system_architecture)}"},
-      {"Elixir, OTP", "#{System.version()}, #{System.otp_release()}"},
-      {"Rust", output("rustc", ["--version"])},
-      {"server", Vdr.Test.Server.any().name}
-    ]
-  end
-
   defp cpu do
     with {:ok, text} <- File.read("/proc/cpuinfo"), [_, name] <- Regex.run(~r/model name\s*: (.*)/, text) do
       name
@@ -129,7 +143,7 @@ defmodule Vdr.Bench.Report do
   defp json(list) when is_list(list), do: ["[\n  ", list |> Enum.map(&json/1) |> Enum.intersperse(",\n  "), "\n]"]
 
   defp json(%{} = map) do
-    fields = for key <- @fields, do: [?", Atom.to_string(key), ~s(": ), json(map[key])]
+    fields = for key <- @fields, is_map_key(map, key), do: [?", Atom.to_string(key), ~s(": ), json(map[key])]
     ["{", Enum.intersperse(fields, ", "), "}"]
   end
 
@@ -137,11 +151,13 @@ defmodule Vdr.Bench.Report do
   defp json(number) when is_number(number), do: to_string(number)
   defp json(text) when is_binary(text), do: [?", String.replace(text, ["\\", "\""], &("\\" <> &1)), ?"]
 
-  # A figure stands on a line of its own.
+  # A figure stands on a line of its own. The oldest do not say what run they are of.
   defp figure(line) do
     for field <- @fields, into: %{} do
-      [_, value] = Regex.run(~r/"#{field}": ("(?:[^"\\]|\\.)*"|[^,}]*)/, line)
-      {field, value(value)}
+      case Regex.run(~r/"#{field}": ("(?:[^"\\]|\\.)*"|[^,}]*)/, line) do
+        [_, value] -> {field, value(value)}
+        nil -> {field, nil}
+      end
     end
   end
 

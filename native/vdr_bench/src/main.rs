@@ -1,14 +1,22 @@
-//! How many writes a second does a mirror take when it publishes a thousand at a time, when it publishes each alone, and when
-//! snapshots are held besides? A socket hands out what has come, so that no client can decide that. One line for each, in rounds:
-//! `name writes-per-second`. `make bench` runs it.
+//! `publishing`: how many writes a second does a mirror take when a thousand come at a time (which it shows 256 at a time), when it
+//! publishes each alone, and when snapshots are held besides? A socket hands out what has come, so that no client can decide that.
+//!
+//! `two-threads`: how many nanoseconds does it take to pin a snapshot, in one thread and in two at once, and how many a loop that
+//! stays in the registers, which is what two of the machine's processors have to give? Of two the time is halved: it is what one
+//! turn costs of the time in which both did all of theirs.
+//!
+//! One line for each, in rounds: `name number`. `make bench` runs it.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::env;
+use std::hint::black_box;
+use std::sync::{Arc, Barrier, LazyLock};
+use std::thread;
 use std::time::Instant;
 use vdr_core::blob::Blob;
 use vdr_core::keyspace::{Entry, Keyspace};
-use vdr_core::live::Snapshot;
+use vdr_core::live::{Live, Snapshot};
 use vdr_core::mirror::{Fault, Loaded, Mirror, Shared};
 use vdr_core::resp;
 
@@ -25,11 +33,25 @@ const BATCH: usize = 1_000;
 /// One is taken every so many writes, and as many are held.
 const SNAPSHOT_EVERY: u64 = 10_000;
 const SNAPSHOTS_HELD: usize = 10;
+/// Some tenths of a second each.
+const PINS: u32 = 5_000_000;
+const LOOPS: u32 = 50_000_000;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn main() -> Result<(), String> {
+    match env::args().nth(1).as_deref() {
+        Some("publishing") => publishing(),
+        Some("two-threads") => two_threads(),
+        _ => Err("one of: publishing, two-threads".into()),
+    }
+}
+
+fn publishing() -> Result<(), String> {
     reaper::tidy_by(allocator::give_back);
     let shared = Shared::default();
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury));
+    // To look at the clock is part of the price.
+    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
@@ -40,6 +62,50 @@ fn main() -> Result<(), String> {
         println!("alone-held {}", rate(&mut mirror, &shared, &commands, true)?);
     }
     Ok(())
+}
+
+fn two_threads() -> Result<(), String> {
+    let live = Live::new();
+    drop(live.publish(Snapshot::default()));
+    // As `Source::read` of the NIF does it.
+    let pin = || {
+        for _ in 0..PINS {
+            black_box(live.load().as_deref().map(|snapshot| snapshot.offset));
+        }
+    };
+    let spin = || {
+        black_box((0..LOOPS).fold(black_box(1), |state, _| scrambled(state)));
+    };
+    for _ in 0..ROUNDS {
+        for (threads, many) in [(1, "one"), (2, "two")] {
+            println!("pin-{many} {:.3}", per_turn(threads, PINS, &pin));
+            println!("loop-{many} {:.3}", per_turn(threads, LOOPS, &spin));
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds of the time in which so many threads did all of these turns, each.
+fn per_turn(threads: u32, turns: u32, work: &(dyn Fn() + Sync)) -> f64 {
+    let ready = Barrier::new(threads as usize);
+    let timed = || {
+        ready.wait();
+        let started = Instant::now();
+        work();
+        started.elapsed().as_nanos() as f64
+    };
+    let took = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(timed)).collect();
+        others.into_iter().filter_map(|other| other.join().ok()).fold(timed(), f64::max)
+    });
+    took / f64::from(turns) / f64::from(threads)
+}
+
+/// Of which each needs the one before: xorshift.
+fn scrambled(state: u64) -> u64 {
+    let state = state ^ (state << 13);
+    let state = state ^ (state >> 7);
+    state ^ (state << 17)
 }
 
 /// Writes a second, each piece of the stream published by itself.

@@ -14,7 +14,7 @@ defmodule Vdr.Live.MemoryTest do
   @slack 0.2
   @estimate_off 0.1
   # How often everything is written over.
-  @rounds 3
+  @rounds 2
 
   setup do
     server = Server.start!(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
@@ -153,7 +153,7 @@ defmodule Vdr.Live.MemoryTest do
   # half more: an allocation for each, whose size changes with every field that is written.
   defp written_over do
     [
-      {"strings", @estimate_off, &each(&1, "redis.call('SET', member, string.rep('v', n * #{&2 + 7} % 307))", 2)},
+      {"strings", @estimate_off, &each(&1, "redis.call('SET', member, string.rep('v', n * #{&2 + 7} % 307))", 4)},
       {"small hashes", 0.6, &each(&1, small("'field:' .. f, string.rep('v', (n + f) * #{&2 + 7} % 41)"), 10)}
     ]
   end

@@ -8,7 +8,7 @@ defmodule Vdr.Bench.Report do
   @table Path.join(@results, "latest.md")
   @readme Path.expand("../../README.md", __DIR__)
   @fields ~w(figure ours theirs unit ratio aim commit date)a
-  @head "| figure | ours | theirs | unit | ratio | aim |\n|---|--:|--:|---|--:|---|\n"
+  @columns ["figure", "ours", "theirs", "unit", "ratio", "aim"]
 
   # What README.md shows, of what there is.
   @telling [
@@ -49,7 +49,7 @@ defmodule Vdr.Bench.Report do
     File.write!(@readme, with_table(File.read!(@readme), all))
 
     IO.puts(
-      "\n#{@head}#{rows(figures)}\nwritten to #{Enum.map_join([@json, @table, @readme], ", ", &Path.relative_to_cwd/1)}"
+      "\n#{table(figures, @columns, &cells/1)}\nwritten to #{Enum.map_join([@json, @table, @readme], ", ", &Path.relative_to_cwd/1)}"
     )
   end
 
@@ -79,7 +79,7 @@ defmodule Vdr.Bench.Report do
   def with_table(readme, figures) do
     by_name = Map.new(figures, &{&1.figure, &1})
     telling = for name <- @telling, figure = by_name[name], do: figure
-    table = ["<!-- bench -->\n", @head, rows(telling), "<!-- /bench -->"]
+    table = ["<!-- bench -->\n", table(telling, @columns, &cells/1), "<!-- /bench -->"]
     Regex.replace(~r/<!-- bench -->.*<!-- \/bench -->/s, readme, IO.iodata_to_binary(table))
   end
 
@@ -88,32 +88,21 @@ defmodule Vdr.Bench.Report do
       "# Benchmarks\n\n",
       for({name, value} <- [{"run", what} | circumstances], do: "- #{name}: #{value}\n"),
       "\nThe ratio is our cost over theirs, both measured in one run; the aim is the highest ratio that will do.\n\n",
-      @head,
-      rows(figures),
-      for({run, names} <- before(figures, run(circumstances)), do: "\nOf #{run}: #{Enum.join(names, "; ")}.\n")
+      table(figures, @columns ++ ["measured on"], &(cells(&1) ++ ["#{&1.commit}, #{&1.date}"]))
     ]
   end
 
-  # The figures of other runs, by run.
-  defp before(figures, newest) do
-    figures
-    |> Enum.reject(&(Map.take(&1, [:commit, :date]) == newest))
-    |> Enum.group_by(&"#{&1.commit || "unknown"} of #{&1.date || "an unknown day"}", & &1.figure)
+  # Numbers stand on the right.
+  defp table(figures, columns, cells) do
+    lines = for column <- columns, do: if(column in ["ours", "theirs", "ratio"], do: "--:", else: "---")
+    rows = for figure <- figures, do: line(cells.(figure), " ")
+    [line(columns, " "), line(lines, "") | rows]
   end
 
-  defp rows(figures) do
-    for figure <- figures do
-      cells = [
-        figure.figure,
-        number(figure.ours),
-        number(figure.theirs),
-        figure.unit,
-        "#{figure.ratio}",
-        verdict(figure)
-      ]
+  defp line(cells, pad), do: ["|", pad, Enum.intersperse(cells, [pad, "|", pad]), pad, "|\n"]
 
-      ["| ", Enum.intersperse(cells, " | "), " |\n"]
-    end
+  defp cells(figure) do
+    [figure.figure, number(figure.ours), number(figure.theirs), figure.unit, "#{figure.ratio}", verdict(figure)]
   end
 
   defp verdict(%{aim: nil}), do: "none"

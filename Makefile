@@ -25,10 +25,10 @@ servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
 demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, loom, a minute each of verify, of chaos, of each fuzzer and sanitizer
+test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, loom, a minute each of verify, of chaos and of sanitizers, half of each fuzzer
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60} SEED=$${VERIFY_SEED:-1}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
-	@bin/fuzz $${FUZZ_SECONDS:-60}
+	@bin/fuzz $${FUZZ_SECONDS:-30}
 	@bin/sanitize quick
 	@printf '\nmake test: everything passed, on %s\n' "$$(bin/list-servers | paste -sd, | sed 's/,/, /g')"
 

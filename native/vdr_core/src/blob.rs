@@ -3,14 +3,13 @@
 //! Most of them are short, so up to [`INLINE`] bytes live in the handle itself; longer ones are shared. A clone never
 //! copies a long value, and a reader may lend it to whoever counts references at its home, which copies nothing either.
 
-use crate::memory::taken;
 use crate::tree::{Key, key};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use vdr_snapmap::{Loan, SharedBytes};
+use vdr_snapmap::{Loan, Memory, SharedBytes};
 
 /// Longest content kept inside the handle.
 pub const INLINE: usize = 22;
@@ -65,11 +64,11 @@ impl Blob {
         }
     }
 
-    /// Bytes that it takes of the heap beyond the handle, with all that is around them.
-    pub fn heap_bytes(&self) -> usize {
+    /// What it takes beyond the handle, with all that is around it.
+    pub fn memory(&self) -> Option<Memory> {
         match &self.0 {
-            Repr::Inline(..) => 0,
-            Repr::Shared(bytes) => taken(bytes.memory()),
+            Repr::Inline(..) => None,
+            Repr::Shared(bytes) => Some(bytes.memory()),
         }
     }
 }
@@ -180,7 +179,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len as u8).collect();
             assert_eq!(Blob::new(&bytes).as_bytes(), &bytes[..]);
             assert_eq!(Blob::from(bytes.clone()).as_bytes(), &bytes[..]);
-            assert_eq!(Blob::new(&bytes).heap_bytes() > 0, len > INLINE);
+            assert_eq!(Blob::new(&bytes).memory().is_some(), len > INLINE);
         }
     }
 

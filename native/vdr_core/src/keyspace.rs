@@ -5,18 +5,22 @@
 
 mod diff;
 mod entry;
+mod heavy;
 mod order;
 
 pub use diff::Change;
 pub use entry::{Entry, EntryRef, LongRef, PACKED_BYTES_MAX};
+pub use heavy::is_heavy;
 
 use crate::blob::Blob;
 use crate::commands::ReadError;
 use crate::tree::{Bytes, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
+use heavy::{HEAVY_BYTES, Heavy};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
-use vdr_snapmap::{Map, PayloadMut};
+use vdr_snapmap::PayloadMut;
+use vdr_snapmap::map::{Iter, Map};
 
 /// An absolute time in Unix milliseconds, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +58,7 @@ pub struct Db {
     entries: Map<Value>,
     /// The keys in byte order, from the first time that somebody asks for it: to keep it takes twice the time that a new key takes else.
     order: OnceLock<Tree<Blob, ()>>,
+    heavy: Heavy,
 }
 
 impl Db {
@@ -105,13 +110,20 @@ impl Db {
 
     /// `true` when the key is new.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
+        let heavy = is_heavy(entry.value.as_ref());
         let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
+        if heavy {
+            self.note_heavy(key);
+        }
         self.keep_order(key, new)
     }
 
     /// As [`Db::insert`], for a string, which is copied.
     pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
         let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
+        if bytes.len() >= HEAVY_BYTES {
+            self.note_heavy(key);
+        }
         self.keep_order(key, new)
     }
 
@@ -142,7 +154,11 @@ impl Db {
 
     /// Every entry, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        self.entries.iter().map(EntryRef::new)
+        self.entries().map(EntryRef::new)
+    }
+
+    pub fn entries(&self) -> Iter<'_, Value> {
+        self.entries.iter()
     }
 
     /// The entries that may not be those of another database; where both are versions of one, that costs what changed between them.

@@ -17,13 +17,15 @@ pub struct Inbox {
     reader: ReadHalf<BoxedWire>,
     pub input: BytesMut,
     read_bytes: usize,
+    /// Nothing has come since somebody began to wait.
+    in_vain: bool,
     /// Came behind bytes that were handed on first.
     failed: Option<io::Error>,
 }
 
 impl Inbox {
     pub fn new(reader: ReadHalf<BoxedWire>) -> Self {
-        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, failed: None }
+        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, in_vain: false, failed: None }
     }
 
     /// Waits for bytes, then takes all that is there. Zero: the peer closed. Nothing is lost when the future is dropped.
@@ -33,7 +35,9 @@ impl Inbox {
         }
         self.give_back();
         self.input.reserve(self.read_bytes);
+        self.in_vain = true;
         let mut total = self.reader.read_buf(&mut self.input).await?;
+        self.in_vain = false;
         let mut last = total;
         while last > 0 && total < BATCH_BYTES_MAX {
             if self.input.capacity() == self.input.len() {
@@ -62,9 +66,11 @@ impl Inbox {
         .await
     }
 
-    /// After one large command the buffer need not stay large for the rest of the link's life.
+    /// After one large command, or a full sync, the buffer need not stay large for the rest of the link's life: at most it takes two
+    /// batches, and where nothing came until the wait was broken off, which a link does once a second, hardly any.
     fn give_back(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > BATCH_BYTES_MAX.saturating_mul(2) {
+        let most = if self.in_vain { READ_BYTES_MIN } else { BATCH_BYTES_MAX };
+        if self.input.is_empty() && self.input.capacity() > most.saturating_mul(2) {
             self.input = BytesMut::new();
             self.read_bytes = READ_BYTES_MIN;
         }

@@ -58,18 +58,30 @@ impl<'s> Loan<'s> {
     }
 }
 
-/// An allocation.
+/// What the counts of an `Arc` take in front of what is counted.
+pub const COUNTS: usize = 2 * size_of::<usize>();
+
+/// What an allocation of Rust's takes: its allocator has four sizes between a power of two and the next, multiples of 16 among the
+/// small ones.
+pub fn allocated(bytes: usize) -> usize {
+    let step = if bytes <= 128 { 16 } else { bytes.next_power_of_two() / 8 };
+    bytes.checked_next_multiple_of(step).unwrap_or(bytes)
+}
+
+/// Where an allocation is, and how many bytes it takes there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Memory {
-    /// What it was asked to hold.
-    pub bytes: usize,
-    /// What it takes at home, if it lives there.
-    pub at_home: Option<usize>,
+pub enum Memory {
+    Allocated(usize),
+    AtHome(usize),
 }
 
 impl Memory {
+    /// Of an allocation that was asked to hold so many bytes.
     pub(crate) fn of(bytes: usize, at_home: bool) -> Self {
-        Memory { bytes, at_home: HOME.get().filter(|_| at_home).map(|home| (home.taken)(bytes)) }
+        match HOME.get().filter(|_| at_home) {
+            Some(home) => Memory::AtHome((home.taken)(bytes)),
+            None => Memory::Allocated(allocated(bytes)),
+        }
     }
 }
 

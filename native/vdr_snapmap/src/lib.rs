@@ -17,7 +17,7 @@ mod sync;
 mod testing;
 pub mod tree;
 
-pub use home::{Home, Loan, Memory};
+pub use home::{COUNTS, Home, Loan, Memory, allocated};
 pub use item::{HOME_BYTES_MIN, Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
 pub use map::{Map, Weigh};
 pub use shared::SharedBytes;

@@ -147,11 +147,12 @@ impl<V, S> Map<V, S> {
 
     /// Every entry, in no particular order.
     pub fn iter(&self) -> Iter<'_, V> {
-        Iter {
-            way: self.root.map(|root| (root, 0)).into_iter().collect(),
-            left: self.len,
-            map: std::marker::PhantomData,
+        let mut iter = Iter { way: Vec::new(), left: self.len, nodes_taken: 0, map: std::marker::PhantomData };
+        if let Some(root) = self.root {
+            // SAFETY: this map reaches its root, and is borrowed for as long as the iterator lives.
+            unsafe { iter.enter(root) };
         }
+        iter
     }
 
     /// Parts born after a generation, outermost first.
@@ -735,7 +736,23 @@ fn spread(born: u64, items: &[(u64, Raw)], range: (u32, u32), shift: u32, childr
 pub struct Iter<'m, V> {
     way: Vec<(Node, usize)>,
     left: usize,
+    nodes_taken: usize,
     map: std::marker::PhantomData<&'m V>,
+}
+
+impl<V> Iter<'_, V> {
+    /// # Safety
+    /// The map, which is borrowed for as long as the iterator lives, reaches the node.
+    unsafe fn enter(&mut self, node: Node) {
+        // SAFETY: what a map reaches is allocated.
+        self.nodes_taken = self.nodes_taken.saturating_add(unsafe { node.taken() });
+        self.way.push((node, 0));
+    }
+
+    /// Bytes that the nodes take which the iterator has come to so far.
+    pub fn nodes_taken(&self) -> usize {
+        self.nodes_taken
+    }
 }
 
 impl<'m, V> Iterator for Iter<'m, V> {
@@ -756,7 +773,7 @@ impl<'m, V> Iterator for Iter<'m, V> {
                     self.left -= 1;
                     return Some(Item::new(At::from_raw(raw)));
                 }
-                self.way.push((Node::from_raw(raw), 0));
+                self.enter(Node::from_raw(raw));
             }
         }
     }

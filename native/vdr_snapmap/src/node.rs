@@ -11,6 +11,7 @@
 //! Bit `i` of `bits` is set where a child begins that stands for the six-bit digits from `i` to the next set bit. Bit 0
 //! is set in every inner node, and as many bits as it has children.
 
+use crate::home::allocated;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -70,6 +71,15 @@ impl Node {
         // SAFETY: freshly allocated, large enough for a head and aligned for it.
         unsafe { raw.cast::<Head>().write(Head { born, bits, len: 0, cap: cap as u32 }) };
         Node(if bits == 0 { raw.map_addr(|address| address | LEAF) } else { raw })
+    }
+
+    /// What it takes of the allocator.
+    ///
+    /// # Safety
+    /// The node is allocated.
+    pub unsafe fn taken(self) -> usize {
+        // SAFETY: a node begins with its head.
+        allocated(layout(self.is_leaf(), unsafe { (*self.head()).cap as usize }).size())
     }
 
     pub fn from_raw(raw: Raw) -> Node {

@@ -172,6 +172,7 @@ impl fmt::Debug for SharedBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::home::allocated;
     use crate::home::testing::{Term, living, settle, taken};
     use std::sync::{Arc, mpsc};
     use std::thread;
@@ -186,11 +187,9 @@ mod tests {
             let shared = SharedBytes::new(&bytes);
             assert_eq!(shared.as_slice(), bytes);
             assert_eq!(living(), isize::from(len >= LONG));
-            let at_home = (len >= LONG).then(|| taken(HEAD + len));
-            assert_eq!(
-                (shared.memory(), shared.lend().is_some()),
-                (Memory { bytes: HEAD + len, at_home }, len >= LONG)
-            );
+            let memory =
+                if len >= LONG { Memory::AtHome(taken(HEAD + len)) } else { Memory::Allocated(allocated(HEAD + len)) };
+            assert_eq!((shared.memory(), shared.lend().is_some()), (memory, len >= LONG));
             let other = shared.clone();
             drop(shared);
             assert_eq!(other.as_slice(), bytes);

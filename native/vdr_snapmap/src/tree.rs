@@ -27,6 +27,7 @@ mod node;
 pub use diff::{Diff, Difference};
 pub use key::{Bytes, Key, Probe, by};
 
+use crate::home::{COUNTS, allocated};
 use crate::line::{FIRST, Line, Retired};
 use crate::prefetch::prefetch;
 use node::{Child, FILL, Inner, Leaf, MAX, MIN, Separated};
@@ -335,6 +336,33 @@ impl<K: Key, V: Clone> Tree<K, V> {
         }
     }
 
+    /// The bytes of the tree's own, what leads to the entry among them, that fall on the entry at a rank: of each node on the way to it
+    /// the same part as on the others below. O(log n).
+    pub fn part(&self, rank: usize) -> Option<f64> {
+        let leaf_part =
+            |leaf: &Leaf<K, V>, around: usize| (allocated(around) + leaf.taken()) as f64 / leaf.len().max(1) as f64;
+        let mut node = match &self.0 {
+            Repr::Empty => return None,
+            // Counts of references stand in front of it.
+            Repr::Small(leaf) => return (rank < leaf.len()).then(|| leaf_part(leaf, size_of::<Leaf<K, V>>() + COUNTS)),
+            // SAFETY: this tree, which is borrowed, reaches its root.
+            Repr::Large(large) => unsafe { large.root.read() },
+        };
+        let (mut at, mut below, mut part) = (rank, self.len(), 0.0);
+        loop {
+            match &node.below {
+                Below::Leaf(leaf) => return (at < leaf.len()).then(|| part + leaf_part(leaf, size_of::<Node<K, V>>())),
+                Below::Inner(inner) => {
+                    part += (allocated(size_of::<Node<K, V>>()) + inner.taken()) as f64 / below.max(1) as f64;
+                    let child = child_at(inner, &mut at)?;
+                    below = child.count;
+                    // SAFETY: this tree reaches the children of what it reaches.
+                    node = unsafe { child.node.read() };
+                }
+            }
+        }
+    }
+
     /// The leaf with the entry at a rank, and where in it.
     fn locate(&self, rank: usize) -> Option<(&[(K, V)], usize)> {
         let mut at = rank;
@@ -348,11 +376,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
             match &node.below {
                 Below::Leaf(entries) => return (at < entries.len()).then_some((entries, at)),
                 Below::Inner(children) => {
-                    let child = children.iter().find(|child| {
-                        let here = at < child.count;
-                        at -= if here { 0 } else { child.count };
-                        here
-                    })?;
+                    let child = child_at(children, &mut at)?;
                     // SAFETY: this tree reaches the children of what it reaches.
                     node = unsafe { child.node.read() };
                 }
@@ -510,6 +534,16 @@ impl<K: Key, V: Clone> Large<K, V> {
         self.settle();
         Some(taken)
     }
+}
+
+/// The child with the entry at a rank, which is made the rank within it.
+fn child_at<K, V>(inner: &Inner<K, V>, rank: &mut usize) -> Option<Child<K, V>> {
+    let child = inner.iter().find(|child| {
+        let here = *rank < child.count;
+        *rank -= if here { 0 } else { child.count };
+        here
+    });
+    child.copied()
 }
 
 /// Puts levels of inner nodes over a row of leaves, which are new, until one node is left.

@@ -218,10 +218,14 @@ impl Apply<'_> {
         if self.get(key).is_none() {
             return Err(ApplyError::Missing);
         }
-        match self.db().aggregate_mut(key) {
-            Some(Value::Stream(stream)) => change(Arc::make_mut(stream)),
-            _ => Err(ApplyError::WrongType),
-        }
+        let db = self.db();
+        let Some(Value::Stream(stream)) = db.aggregate_mut(key) else { return Err(ApplyError::WrongType) };
+        let stream = Arc::make_mut(stream);
+        let before = stream.len();
+        change(stream)?;
+        let now = stream.len();
+        db.has_grown(key, before, now);
+        Ok(())
     }
 
     /// Changes a stream; a missing key starts empty. An empty one stays.
@@ -243,10 +247,13 @@ impl Apply<'_> {
     ) -> Written {
         let db = self.keyspace.db_mut(self.db);
         if let Some(value) = db.aggregate_mut(key) {
+            let before = value.as_ref().len();
             change(value)?;
+            let now = value.as_ref().len();
             if value.is_empty() {
                 db.remove(key);
             }
+            db.has_grown(key, before, now);
             return Ok(());
         }
         if db.get(key).is_some() {

@@ -50,7 +50,7 @@ pub(super) fn put_string(bytes: &[u8]) -> Put<'_, Value> {
 pub struct EntryRef<'s>(Item<'s, Value>);
 
 impl<'s> EntryRef<'s> {
-    pub(super) fn new(item: Item<'s, Value>) -> Self {
+    pub fn new(item: Item<'s, Value>) -> Self {
         EntryRef(item)
     }
 

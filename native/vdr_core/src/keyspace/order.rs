@@ -14,6 +14,11 @@ impl Db {
         self.order.get().is_some()
     }
 
+    /// The keys in order, if they are kept.
+    pub fn in_order(&self) -> Option<&Tree<Blob, ()>> {
+        self.order.get()
+    }
+
     /// Position of a key in byte order, or where it would stand.
     pub fn rank(&self, key: &[u8]) -> Result<usize, usize> {
         self.order().find(Bytes(key))

@@ -1,7 +1,9 @@
 //! The two forms of an aggregate, and an iterator over either.
 
 use super::pack::Pack;
+use crate::memory::Taken;
 use std::sync::Arc;
+use vdr_snapmap::COUNTS;
 
 #[derive(Clone, Debug)]
 pub enum Repr<L> {
@@ -23,6 +25,14 @@ impl<L> Repr<L> {
             Repr::Small(pack) => Some(pack),
             Repr::Large(_) => None,
         }
+    }
+
+    /// What the handle leads to, apart from elements: of a small one that is all.
+    pub fn around(&self) -> Taken {
+        Taken::allocated(match self {
+            Repr::Small(pack) => pack.heap_bytes(),
+            Repr::Large(_) => size_of::<L>() + COUNTS,
+        })
     }
 
     /// Whether both are the very same in memory, large ones also where `inside` says so.

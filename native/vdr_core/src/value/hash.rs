@@ -11,6 +11,7 @@ use super::either::{self, Either};
 use super::pack::{Gather, Orders, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::keyspace::Expiry;
+use crate::memory::{self, Taken};
 use crate::tree::{Bytes, Tree};
 use std::sync::Arc;
 
@@ -234,6 +235,18 @@ impl Hash {
 
     pub fn at(&self, rank: usize) -> Option<(StringRef<'_>, Field<'_>)> {
         self.range(rank, rank.saturating_add(1)).next()
+    }
+
+    /// See [`memory`].
+    pub fn around(&self) -> Taken {
+        self.0.around()
+    }
+
+    /// See [`memory`]. None of a small one.
+    pub fn part(&self, rank: usize) -> Option<Taken> {
+        let Repr::Large(large) = &self.0 else { return None };
+        let (name, kept) = large.fields.at(rank)?;
+        Some(memory::part(&large.fields, rank)? + Taken::of(name) + Taken::of(&kept.value))
     }
 
     /// Fields with ranks `from..to` (clipped), in byte order, those past their time included.

@@ -14,8 +14,9 @@
 
 use super::StringRef;
 use super::either;
-use super::pack::{self, Gather, PACK_BYTES_MAX, Pack, allocated};
+use super::pack::{self, Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
+use crate::memory::Taken;
 use im::OrdMap;
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ const ELEMENT_BYTES_MAX: usize = 1000;
 const CHUNK_BYTES_MIN: usize = CHUNK_BYTES_MAX / 4;
 /// How many elements are taken out one by one, rather than by building what stays anew.
 const SINGLE_MAX: usize = 8;
+
+/// What a chunk's position and handle take in the map of chunks, with what its node leaves empty.
+const CHUNK_PLACE_BYTES: usize = 48;
 
 #[derive(Clone, Debug, Default)]
 pub struct List(Repr);
@@ -145,18 +149,23 @@ impl List {
         }
     }
 
-    /// What the chunk that the element at an index is in takes of the heap, and how many elements share it.
-    pub fn share(&self, index: usize) -> Option<(usize, usize)> {
-        let (chunk, _) = self.chunk(index)?;
-        Some(match chunk {
-            ChunkRef::Packed(pack) => (allocated(pack.heap_bytes()), pack.len()),
-            ChunkRef::Alone(blob) => (blob.heap_bytes(), 1),
-        })
+    /// See [`memory`].
+    ///
+    /// [`memory`]: crate::memory
+    pub fn around(&self) -> Taken {
+        self.0.around()
     }
 
-    /// Whether all elements are in one allocation.
-    pub fn is_small(&self) -> bool {
-        self.0.pack().is_some()
+    /// See [`memory`]: the element's part of its chunk. None of a small one.
+    ///
+    /// [`memory`]: crate::memory
+    pub fn part(&self, index: usize) -> Option<Taken> {
+        let Repr::Large(_) = &self.0 else { return None };
+        let (chunk, elements) = match self.chunk(index)?.0 {
+            ChunkRef::Packed(pack) => (Taken::allocated(pack.heap_bytes()), pack.len()),
+            ChunkRef::Alone(blob) => (Taken::of(blob), 1),
+        };
+        Some((chunk + Taken::allocated(CHUNK_PLACE_BYTES)) * (1.0 / elements.max(1) as f64))
     }
 
     /// Overwrites an element; `false` when there is none at `index`.

@@ -15,12 +15,11 @@
 use crate::tree::key;
 use std::cmp::Ordering;
 use std::sync::Arc;
+use vdr_snapmap::{COUNTS, allocated};
 
 /// The longest pack, its table included. Measured, a copy of that much costs less than two nodes of a tree.
 pub const PACK_BYTES_MAX: usize = 4096 - COUNTS;
 
-/// The reference counts in front of what an [`Arc`] holds.
-const COUNTS: usize = 16;
 /// An end, and a length in the table of a wide pack.
 const WORD: usize = size_of::<u16>();
 /// The end of each so many entries is kept.
@@ -31,13 +30,6 @@ const NARROW_MAX: usize = u8::MAX as usize;
 const FILLED_MIN: usize = 2;
 
 static ZEROES: [u8; PACK_BYTES_MAX] = [0; PACK_BYTES_MAX];
-
-/// What an allocation takes: the allocator has four sizes between a power of two and the next, multiples of 16 among the
-/// small ones.
-pub fn allocated(bytes: usize) -> usize {
-    let step = if bytes <= 128 { 16 } else { bytes.next_power_of_two() / 8 };
-    bytes.checked_next_multiple_of(step).unwrap_or(bytes)
-}
 
 /// What a pack is apart from its contents.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

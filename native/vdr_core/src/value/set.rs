@@ -4,6 +4,7 @@ use super::StringRef;
 use super::either::{self, Either};
 use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
+use crate::memory::{self, Taken};
 use crate::tree::{Bytes, Tree};
 use std::sync::Arc;
 
@@ -71,6 +72,19 @@ impl Set {
         match &self.0 {
             Repr::Small(pack) => pack.get(rank).map(StringRef::Packed),
             Repr::Large(tree) => tree.at(rank).map(|(member, ())| StringRef::Shared(member)),
+        }
+    }
+
+    /// See [`memory`].
+    pub fn around(&self) -> Taken {
+        self.0.around()
+    }
+
+    /// See [`memory`]. None of a small one.
+    pub fn part(&self, rank: usize) -> Option<Taken> {
+        match &self.0 {
+            Repr::Small(_) => None,
+            Repr::Large(tree) => Some(memory::part(tree, rank)? + Taken::of(tree.at(rank)?.0)),
         }
     }
 

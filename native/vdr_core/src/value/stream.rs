@@ -9,9 +9,11 @@ mod group;
 pub use group::{Consumer, Group, Pending};
 
 use crate::blob::Blob;
+use crate::memory::{self, Taken};
 use crate::tree::{Bytes, Key, Range, Tree, key};
 use std::fmt;
 use std::sync::Arc;
+use vdr_snapmap::COUNTS;
 
 /// An entry's id: milliseconds and, within one, a sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +109,14 @@ impl Stream {
     /// The entry at a rank.
     pub fn at(&self, rank: usize) -> Option<(&Id, &Fields)> {
         self.entries.at(rank)
+    }
+
+    /// See [`memory`]: the entry, and what leads to it.
+    pub fn part(&self, rank: usize) -> Option<Taken> {
+        let (_, fields) = self.entries.at(rank)?;
+        let pairs = Taken::allocated(COUNTS + size_of_val(&**fields));
+        let words = fields.iter().flat_map(|(name, value)| [name, value]).map(Taken::of);
+        Some(words.fold(memory::part(&self.entries, rank)? + pairs, |sum, word| sum + word))
     }
 
     /// The id of the first entry, 0-0 of none: the server keeps no other account of it either.

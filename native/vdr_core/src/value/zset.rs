@@ -4,6 +4,7 @@ use super::StringRef;
 use super::either::{self, Either};
 use super::pack::{Gather, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
+use crate::memory::{self, Taken};
 use crate::tree::key::{self, Head};
 use crate::tree::{Bytes, Key, Probe, Tree, by};
 use std::cmp::Ordering;
@@ -315,6 +316,18 @@ impl ZSet {
 
     pub fn at(&self, rank: usize) -> Option<(StringRef<'_>, Score)> {
         self.range(rank, rank.saturating_add(1)).next()
+    }
+
+    /// See [`memory`].
+    pub fn around(&self) -> Taken {
+        self.0.around()
+    }
+
+    /// See [`memory`]: what falls on one member in the one order, and on another one in the other order. None of a small one.
+    pub fn part(&self, rank: usize) -> Option<Taken> {
+        let Repr::Large(large) = &self.0 else { return None };
+        let member = Taken::of(large.scores.at(rank)?.0);
+        Some(memory::part(&large.scores, rank)? + memory::part(&large.order, rank)? + member)
     }
 
     /// Members with ranks `from..to` (clipped) in (score, member) order.

@@ -380,3 +380,22 @@ fn what_was_lent_of_an_entry_never_changes() {
     drop((own, other));
     assert_eq!(living(), 0);
 }
+
+#[test]
+fn an_iterator_knows_the_nodes_that_it_has_come_to() {
+    let living = Arc::default();
+    for count in [0, 1, 16, 17, 3000] {
+        let map = filled(count, &living);
+        let nodes = map.born_after(0).into_iter().filter_map(|part| match part {
+            // SAFETY: the map reaches the node.
+            Part::Node(node) => Some(unsafe { node.taken() }),
+            Part::Item(_) => None,
+        });
+        let all: usize = nodes.sum();
+        let mut iter = map.iter();
+        iter.by_ref().take(usize::from(count) / 2).for_each(drop);
+        assert!(iter.nodes_taken() <= all);
+        iter.by_ref().for_each(drop);
+        assert_eq!(iter.nodes_taken(), all);
+    }
+}

@@ -3,6 +3,7 @@
 
 use super::At;
 use super::key::{Head, Key, Probe};
+use crate::home::{COUNTS, allocated};
 use crate::prefetch::prefetch;
 use std::cmp::Ordering;
 use std::ops::Deref;
@@ -46,6 +47,11 @@ impl<K: Key, V> Leaf<K, V> {
         for (tag, (key, _)) in self.tags.iter_mut().zip(&self.entries).skip(at) {
             *tag = key.tag();
         }
+    }
+
+    /// What its entries take of the allocator.
+    pub fn taken(&self) -> usize {
+        allocated(self.entries.capacity() * size_of::<(K, V)>())
     }
 
     /// Where the entry is that is sought.
@@ -170,6 +176,13 @@ impl<K, V> Deref for Inner<K, V> {
 impl<K, V> Inner<K, V> {
     pub fn separators(&self) -> &[K] {
         &self.index.separators
+    }
+
+    /// What its children and what leads to them take of the allocator. Copies share the latter, which is not told here.
+    pub fn taken(&self) -> usize {
+        let separators = self.index.separators.capacity() * size_of::<K>();
+        let index = size_of::<Index<K>>() + COUNTS;
+        allocated(self.children.capacity() * size_of::<Child<K, V>>()) + allocated(index) + allocated(separators)
     }
 
     /// To change what is below it.

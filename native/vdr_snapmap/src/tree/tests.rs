@@ -276,3 +276,38 @@ fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
         assert!(spare <= 8, "{spare}");
     }
 }
+
+/// What a subtree takes, node by node.
+fn taken(node: &Node<u32, u32>) -> usize {
+    let around = allocated(size_of::<Node<u32, u32>>());
+    around
+        + match &node.below {
+            Below::Leaf(leaf) => leaf.taken(),
+            Below::Inner(inner) => {
+                // SAFETY: the tree, which is borrowed, reaches the nodes.
+                let below = |child: &Child<u32, u32>| taken(unsafe { child.node.read() });
+                inner.taken() + inner.iter().map(below).sum::<usize>()
+            }
+        }
+}
+
+#[test]
+fn the_parts_of_all_entries_are_the_nodes() {
+    let mut rng = Rng(5);
+    let mut tree = Tree::from_sorted((0..2000_u32).map(|n| (n * 2, n)));
+    for _ in 0..5 {
+        for _ in 0..400 {
+            tree.insert(rng.below(4000) as u32, 0);
+            tree.remove(&(rng.below(4000) as u32));
+        }
+        let parts: f64 = (0..tree.len()).map(|rank| tree.part(rank).unwrap()).sum();
+        assert_eq!(tree.part(tree.len()), None);
+        let Repr::Large(large) = &tree.0 else { panic!("it is large") };
+        // SAFETY: the tree, which is borrowed, reaches its root.
+        assert_eq!(parts.round() as usize, taken(unsafe { large.root.read() }));
+    }
+    let small = Tree::from_sorted((0..10_u32).map(|n| (n, n)));
+    let parts: f64 = (0..10).map(|rank| small.part(rank).unwrap()).sum();
+    let leaf = allocated(COUNTS + size_of::<Leaf<u32, u32>>()) + allocated(10 * size_of::<(u32, u32)>());
+    assert_eq!((parts.round() as usize, small.part(10)), (leaf, None));
+}

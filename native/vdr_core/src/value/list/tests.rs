@@ -129,12 +129,12 @@ fn numbers(len: usize) -> List {
 #[test]
 fn what_grew_is_small_again_when_it_has_shrunk() {
     let mut list = numbers(10_000);
-    assert!(!list.is_small());
+    assert!(list.0.pack().is_none());
     list.keep(5_000, 5_010);
-    assert!(list.is_small());
+    assert!(list.0.pack().is_some());
     let mut list = numbers(2_000);
     (0..1_990).for_each(|at| assert!(if at % 2 == 0 { list.pop_front() } else { list.pop_back() }));
-    assert!(list.is_small());
+    assert!(list.0.pack().is_some());
 }
 
 /// A long element stands alone, and a clone of the list has it as well.

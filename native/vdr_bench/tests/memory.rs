@@ -133,6 +133,10 @@ fn what_is_told_is_what_is_taken() {
         });
     }
 
+    near("one that is far larger than others that are large", |all| {
+        (0..3000).for_each(|n| put(all, format!("document:{n}"), Blob::new(&vec![b'v'; (1 << 16) + n])));
+        put(all, "document:1000:index", zset(shuffled.iter().copied()));
+    });
     near("a few that are far larger than most", |all| {
         (0..100_000).for_each(|n| put(all, format!("key:{n}"), Blob::new(&[b'v'; 20])));
         put(all, "a leaderboard", zset(shuffled.iter().copied()));

@@ -2,8 +2,9 @@
 //!
 //! Of many keys the first [`KEYS_MAX`] are looked at in the order of their hashes, which has to do with nothing else, and of an aggregate some
 //! elements that lie evenly in it; what leads to an element is told by its part of each node on the way, so that nodes count as full as
-//! they are. Keys that are far larger than others are known one by one ([`crate::keyspace::Heavy`]), since none of them may be among those
-//! that are looked at. What snapshots held elsewhere keep alive is not in it, nor are the gaps that an allocator leaves.
+//! they are. Keys of far more elements than others, and the longest strings, are known one by one ([`is_heavy`]), since none of them may be
+//! among those that are looked at; an aggregate of few elements that are very long is not known so. What snapshots held elsewhere keep
+//! alive is not in it, nor are the gaps that an allocator leaves.
 
 use crate::blob::Blob;
 use crate::keyspace::{Db, EntryRef, Keyspace, is_heavy};
@@ -12,13 +13,14 @@ use crate::value::{Stream, StringRef, ValueRef};
 use std::ops::{Add, Mul};
 use vdr_snapmap::{COUNTS, Memory, allocated};
 
-/// Looked at in a database.
+/// Looked at in a database, and as many that are known to be far larger than others.
 pub const KEYS_MAX: usize = 20_000;
-/// As many of those that are known to be far larger than others.
-pub const HEAVY_KEYS_MAX: usize = 1000;
-/// Looked at in an aggregate, and in one of the latter.
+/// Looked at in an aggregate.
 pub const ELEMENTS_MAX: usize = 16;
-pub const HEAVY_ELEMENTS_MAX: usize = 128;
+/// Looked at in all aggregates of a database that are known to be large, at best; no less than in another one.
+const HEAVY_ELEMENTS_MAX: usize = 100_000;
+/// Looked at in the largest aggregate, and in the order of the keys.
+const ELEMENTS_OF_ONE_MAX: usize = 1000;
 
 /// An entry that waits for its acknowledgement, twice: in its group and at its consumer.
 const STREAM_PENDING_BYTES: f64 = 108.0;
@@ -81,7 +83,8 @@ pub fn part<K: Key, V: Clone>(tree: &Tree<K, V>, rank: usize) -> Option<Taken> {
 
 fn database(db: &Db) -> Taken {
     let heavy: Vec<EntryRef<'_>> = db.heavy().collect();
-    let of_heavy = |at| Some(entry(*heavy.get(at)?, HEAVY_ELEMENTS_MAX));
+    let elements = (HEAVY_ELEMENTS_MAX / heavy.len().max(1)).clamp(ELEMENTS_MAX, ELEMENTS_OF_ONE_MAX);
+    let of_heavy = |at| Some(entry(*heavy.get(at)?, elements));
     let (mut others, mut sum) = (0, Taken::NOTHING);
     let mut entries = db.entries();
     for other in entries.by_ref().map(EntryRef::new).take(KEYS_MAX).filter(|entry| !is_heavy(entry.value())) {
@@ -90,11 +93,11 @@ fn database(db: &Db) -> Taken {
     }
     let looked_at = db.len() - entries.len();
     let nodes = Taken { allocated: entries.nodes_taken() as f64, ..Taken::NOTHING };
-    let ordered = sampled(db.in_order().map_or(0, Tree::len), ELEMENTS_MAX, |rank| {
+    let ordered = sampled(db.in_order().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
         let order = db.in_order()?;
         Some(part(order, rank)? + Taken::of(order.at(rank)?.0))
     });
-    sampled(heavy.len(), HEAVY_KEYS_MAX, of_heavy)
+    sampled(heavy.len(), KEYS_MAX, of_heavy)
         + scaled(sum, db.len().saturating_sub(heavy.len()), others)
         + scaled(nodes, db.len(), looked_at)
         + ordered

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, ReadHalf};
 
 /// The most that one turn brings, which is how long it holds the thread.
@@ -13,19 +14,22 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES_MIN: usize = 64 << 10;
 
+/// After so long the buffer goes back.
+const QUIET: Duration = Duration::from_millis(500);
+
 pub struct Inbox {
     reader: ReadHalf<BoxedWire>,
     pub input: BytesMut,
     read_bytes: usize,
-    /// Nothing has come since somebody began to wait.
-    in_vain: bool,
+    /// Since when nothing has come.
+    quiet_since: Option<Instant>,
     /// Came behind bytes that were handed on first.
     failed: Option<io::Error>,
 }
 
 impl Inbox {
     pub fn new(reader: ReadHalf<BoxedWire>) -> Self {
-        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, in_vain: false, failed: None }
+        Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, quiet_since: None, failed: None }
     }
 
     /// Waits for bytes, then takes all that is there. Zero: the peer closed. Nothing is lost when the future is dropped.
@@ -35,9 +39,9 @@ impl Inbox {
         }
         self.give_back();
         self.input.reserve(self.read_bytes);
-        self.in_vain = true;
+        self.quiet_since.get_or_insert_with(Instant::now);
         let mut total = self.reader.read_buf(&mut self.input).await?;
-        self.in_vain = false;
+        self.quiet_since = None;
         let mut last = total;
         while last > 0 && total < BATCH_BYTES_MAX {
             if self.input.capacity() == self.input.len() {
@@ -66,13 +70,51 @@ impl Inbox {
         .await
     }
 
-    /// After one large command, or a full sync, the buffer need not stay large for the rest of the link's life: at most it takes two
-    /// batches, and where nothing came until the wait was broken off, which a link does once a second, hardly any.
+    /// After one large command the buffer need not stay large for the rest of the link's life, nor after a full sync where nothing comes:
+    /// who waits for bytes does so anew at least whenever the link sends its offset, by default each second.
     fn give_back(&mut self) {
-        let most = if self.in_vain { READ_BYTES_MIN } else { BATCH_BYTES_MAX };
+        let is_quiet = self.quiet_since.is_some_and(|since| since.elapsed() >= QUIET);
+        let most = if is_quiet { READ_BYTES_MIN } else { BATCH_BYTES_MAX };
         if self.input.is_empty() && self.input.capacity() > most.saturating_mul(2) {
             self.input = BytesMut::new();
             self.read_bytes = READ_BYTES_MIN;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::timeout;
+
+    /// A wait that is broken off.
+    async fn wait(inbox: &mut Inbox) {
+        assert!(timeout(Duration::from_millis(20), inbox.fill()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_buffer_of_a_quiet_link_goes_back_and_nothing_that_came_is_lost() {
+        let (near, mut far) = tokio::io::duplex(4 << 20);
+        let mut inbox = Inbox::new(tokio::io::split(Box::new(near) as BoxedWire).0);
+        for rest in [0, 1] {
+            far.write_all(&vec![b'x'; 3 << 20]).await.unwrap();
+            for _ in 0..3 {
+                inbox.fill().await.unwrap();
+            }
+            let _applied = inbox.input.split_to(inbox.input.len() - rest);
+            drop(_applied);
+            wait(&mut inbox).await;
+            assert!(inbox.input.capacity() > 2 * READ_BYTES_MIN, "not at once");
+            tokio::time::sleep(QUIET).await;
+            wait(&mut inbox).await;
+            assert_eq!(inbox.input.len(), rest);
+            if rest == 0 {
+                assert!(inbox.input.capacity() <= 2 * READ_BYTES_MIN, "{}", inbox.input.capacity());
+            }
+        }
+        far.write_all(b"y").await.unwrap();
+        assert_eq!(inbox.fill().await.unwrap(), 1);
+        assert_eq!(&inbox.input[..], b"xy");
     }
 }

@@ -56,12 +56,16 @@ fn memory_bytes(source: SourceRef) -> u64 {
     (taken.allocated * in_use_for_each() + taken.at_home) as u64
 }
 
+/// As if so much more were given out without a gap: pages of which the allocator has just begun to give out are no gaps of little data.
+const ITS_OWN_BYTES: f64 = 16e6;
+
 /// How much the allocator keeps in use for each byte that it has given out, in pages: the gaps between allocations are in it, what was
 /// given back and is about to go to the system is not. The whole of the VM's, however many mirrors it has. Takes locks: not for often.
 fn in_use_for_each() -> f64 {
     let known = || -> Result<f64, tikv_jemalloc_ctl::Error> {
         epoch::advance()?;
-        Ok(stats::active::read()? as f64 / stats::allocated::read()?.max(1) as f64)
+        let in_pages = |bytes: usize| bytes as f64 + ITS_OWN_BYTES;
+        Ok(in_pages(stats::active::read()?) / in_pages(stats::allocated::read()?))
     };
     known().unwrap_or(1.0).max(1.0)
 }

@@ -1,7 +1,7 @@
-//! The keys that are far larger than most: a sample of keys would miss them, and with them most of the memory.
+//! The keys of far more elements than most, and the longest strings: a sample of keys would miss them, and with them most of the memory.
 //!
-//! A key is noted when it becomes heavy and not struck out when it ceases to be: whoever asks looks again. Once in a while, when there
-//! are twice as many as there were, all are looked at.
+//! A key is noted when it becomes heavy and not struck out when it ceases to be: whoever asks looks again. When there are more than twice
+//! as many as were found heavy the last time, all are looked at, which the writer pays once for each time that it noted as many.
 
 use super::{Db, EntryRef};
 use crate::blob::Blob;
@@ -41,7 +41,11 @@ impl Db {
 
     /// A heavy value has been put.
     pub(super) fn note_heavy(&mut self, key: &[u8]) {
-        if self.heavy.keys.insert(Blob::new(key)).is_none() && self.heavy.keys.len() >= self.heavy.sweep_at {
+        if self.heavy.keys.contains(key) {
+            return;
+        }
+        self.heavy.keys.insert(Blob::new(key));
+        if self.heavy.keys.len() >= self.heavy.sweep_at {
             let keys: OrdSet<Blob> = self.heavy().map(|entry| Blob::new(entry.key())).collect();
             self.heavy = Heavy { sweep_at: SWEPT_AT + 2 * keys.len(), keys };
         }
@@ -89,7 +93,11 @@ mod tests {
             for _ in 0..300 {
                 let (key, other) = (rng.below(4), rng.below(4));
                 let (from, count) = (rng.below(HEAVY_ELEMENTS), 1 + rng.below(HEAVY_ELEMENTS / 2));
-                let command = match rng.below(12) {
+                let command = match rng.below(16) {
+                    12 => format!("setbit string{key} {} 1", rng.below(16 * HEAVY_BYTES)),
+                    13 => format!("zunionstore zadd{key} 2 zadd{key} zadd{other}"),
+                    14 => format!("sort sadd{key} store rpush{other}"),
+                    15 => format!("xadd xadd{key} {from}-{count} a b"),
                     0 => adding("sadd", key, from, count),
                     1 => adding("hset", key, from, count),
                     2 => adding("zadd", key, from, count),

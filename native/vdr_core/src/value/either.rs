@@ -20,6 +20,7 @@ impl<L> Default for Repr<L> {
 
 impl<L> Repr<L> {
     /// The one allocation of a small one.
+    #[cfg(test)]
     pub fn pack(&self) -> Option<&Pack> {
         match self {
             Repr::Small(pack) => Some(pack),

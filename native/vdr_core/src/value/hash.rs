@@ -280,11 +280,6 @@ impl Hash {
     pub fn same(&self, other: &Hash) -> bool {
         self.0.same(&other.0, |a, b| a.fields.same(&b.fields))
     }
-
-    /// The one allocation of a small hash.
-    pub fn pack(&self) -> Option<&Pack> {
-        self.0.pack()
-    }
 }
 
 /// A hash on its way, field by field in any order. Of equal names the last one counts. Then another: hashes that are built one

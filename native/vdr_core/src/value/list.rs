@@ -30,7 +30,7 @@ const CHUNK_BYTES_MIN: usize = CHUNK_BYTES_MAX / 4;
 const SINGLE_MAX: usize = 8;
 
 /// What a chunk's position and handle take in the map of chunks, with what its node leaves empty.
-const CHUNK_PLACE_BYTES: usize = 48;
+const CHUNK_PLACE: Taken = Taken { allocated: 48.0, at_home: 0.0 };
 
 #[derive(Clone, Debug, Default)]
 pub struct List(Repr);
@@ -165,7 +165,7 @@ impl List {
             ChunkRef::Packed(pack) => (Taken::allocated(pack.heap_bytes()), pack.len()),
             ChunkRef::Alone(blob) => (Taken::of(blob), 1),
         };
-        Some((chunk + Taken::allocated(CHUNK_PLACE_BYTES)) * (1.0 / elements.max(1) as f64))
+        Some((chunk + CHUNK_PLACE) * (1.0 / elements.max(1) as f64))
     }
 
     /// Overwrites an element; `false` when there is none at `index`.

@@ -116,11 +116,6 @@ impl Set {
     pub fn same(&self, other: &Set) -> bool {
         self.0.same(&other.0, Tree::same)
     }
-
-    /// The one allocation of a small set.
-    pub fn pack(&self) -> Option<&Pack> {
-        self.0.pack()
-    }
 }
 
 /// A set on its way, member by member in any order.

@@ -347,11 +347,6 @@ impl ZSet {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (StringRef<'_>, Score)> + ExactSizeIterator + Clone {
         self.range(0, self.len())
     }
-
-    /// The one allocation of a small sorted set.
-    pub fn pack(&self) -> Option<&Pack> {
-        self.0.pack()
-    }
 }
 
 /// Where a member stands: by score, and by name among equals.

@@ -65,7 +65,7 @@ lint: setup ## formatting and warnings of both languages
 
 docs: setup ## docs/commands.md from the command table, and the Rust side's documentation into target/doc
 	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_core --test commands_doc
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## everything that was built (unpacked servers stay)
 	rm -rf _build priv/native target

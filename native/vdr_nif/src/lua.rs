@@ -24,7 +24,7 @@ mod atoms {
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
 
-/// A compiled script. Nothing but [`lua_load`] makes one, so no bytecode comes from outside.
+/// A compiled script. Nothing but `lua_load` makes one, so no bytecode comes from outside.
 struct Loaded(Arc<Script>);
 
 #[rustler::resource_impl]
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for here, ask [`lua_start`]. A script is what [`lua_load`] made
+/// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for here, ask `lua_start`. A script is what `lua_load` made
 /// or its source.
 #[rustler::nif]
 fn lua_attempt<'a>(

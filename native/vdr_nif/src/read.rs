@@ -91,7 +91,7 @@ fn now(row: &Read) -> Now {
     }
 }
 
-/// Entries of their own for what users call most: they answer what [`read`] answers, without a list and a look-up by name, and a
+/// Entries of their own for what users call most: they answer what `read` answers, without a list and a look-up by name, and a
 /// quarter faster so.
 macro_rules! entries {
     ($($name:ident($($arg:ident),*);)*) => {$(

@@ -12,7 +12,7 @@ use vdr_core::commands::{ReadError, Wanted, walk};
 use vdr_core::keyspace::Change;
 use vdr_core::value::Kind;
 
-/// What [`diff_next`] hands out at most, since it runs on a normal scheduler.
+/// What `diff_next` hands out at most, since it runs on a normal scheduler.
 const PORTION_MAX: usize = 1000;
 
 const KINDS: &[Kind] = &[Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream, Kind::Other];

@@ -2,7 +2,7 @@
 //!
 //! [`Map`] is a hash table, [`Tree`] is ordered and counted; [`SharedBytes`] are long byte strings in them. A map is a value: `clone` is
 //! O(1) and gives a snapshot that nothing changes, to be held for as long as one likes, sent to any thread, dropped in any order. What makes it quicker than a map of reference-counted nodes is that copying a
-//! node does not touch its children: nodes are owned by *generation*, see [`line`] for what may be freed when, and
+//! node does not touch its children: nodes are owned by *generation*, see [`mod@line`] for what may be freed when, and
 //! [`map`] for the structure and the proof of its safety.
 
 pub mod home;

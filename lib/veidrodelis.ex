@@ -154,8 +154,9 @@ defmodule Veidrodelis do
       sync has replaced all data since. What they pin is at most what was overwritten or deleted since: some multiple of the
       former, or all data of before
     * `memory_bytes` - what the data takes, an estimate within some 10 % of the memory that it makes resident, the gaps that the allocator
-      leaves included: from all keys of 4,096 elements or 64 KB, all others up to 20,000 in a database and as many of more, and some
-      elements of each aggregate. What held snapshots keep alive is not in it. It takes some milliseconds of a dirty scheduler
+      leaves included: from all aggregates of 4,096 elements, all strings of 64 KB, of other keys 20,000 in a database, and some elements
+      of each aggregate. Those of few elements that are very long may be missed among more keys; what held snapshots keep alive is not
+      in it. It takes some milliseconds of a dirty scheduler
     * `last_error` - why the last link ended, `{code, detail}`, or nil; `link` - what the process that keeps the link does. Both
       follow `stale` and `connected` by a moment
   """

@@ -1,6 +1,6 @@
 //! What a keyspace is told to take, against what the allocator has given out for it.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(test)]
 
 use fastrand::Rng;
 use std::hint::black_box;

@@ -16,7 +16,7 @@ use crate::blob::Blob;
 use crate::commands::ReadError;
 use crate::tree::{Bytes, Tree};
 use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
-use heavy::{HEAVY_BYTES, Heavy};
+use heavy::Heavy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 use vdr_snapmap::PayloadMut;
@@ -121,7 +121,7 @@ impl Db {
     /// As [`Db::insert`], for a string, which is copied.
     pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
         let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
-        if bytes.len() >= HEAVY_BYTES {
+        if is_heavy(ValueRef::String(StringRef::Packed(bytes))) {
             self.note_heavy(key);
         }
         self.keep_order(key, new)

@@ -9,8 +9,8 @@ use crate::value::ValueRef;
 use im::OrdSet;
 
 /// Elements of an aggregate, or bytes of a string.
-pub const HEAVY_ELEMENTS: usize = 4096;
-pub const HEAVY_BYTES: usize = 1 << 16;
+const HEAVY_ELEMENTS: usize = 4096;
+const HEAVY_BYTES: usize = 1 << 16;
 
 const SWEPT_AT: usize = 64;
 

@@ -11,7 +11,7 @@ use crate::tree::{Bytes, Range, Tree};
 impl Db {
     /// Whether the order is there. Else whoever asks for it waits until it is: O(n log n), and not for a scheduler of the BEAM.
     pub fn is_ordered(&self) -> bool {
-        self.order.get().is_some()
+        self.in_order().is_some()
     }
 
     /// The keys in order, if they are kept.

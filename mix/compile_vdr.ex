@@ -51,7 +51,7 @@ defmodule Mix.Tasks.Compile.Vdr do
     @sources
     |> Enum.flat_map(&Path.wildcard(Path.join(@root, &1), match_dot: true))
     |> Enum.reject(&String.starts_with?(&1, Path.join(@root, "native/fuzz/")))
-    |> Enum.map(&[&1, File.read!(&1)])
+    |> Enum.map(&[Path.relative_to(&1, @root), File.read!(&1)])
     |> List.insert_at(0, inspect(environment()))
     |> :erlang.md5()
     |> Base.encode16(case: :lower)

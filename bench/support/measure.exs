@@ -2,7 +2,7 @@ defmodule Vdr.Bench.Measure do
   @moduledoc false
   # How the benches measure: the two sides take turns, so that whatever else the machine does hits both; of each the median
   # counts.
-  alias Vdr.Test.{Resources, Server}
+  alias Vdr.Test.{Server, Vm}
 
   @turns 7
 
@@ -139,12 +139,10 @@ defmodule Vdr.Bench.Measure do
   end
 
   def mirror(server, id) do
-    {:ok, pid} = Veidrodelis.start_link(options(server, id))
+    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
     :ok = Veidrodelis.await_ready(id, 120_000)
     pid
   end
-
-  defp options(server, id), do: [id: id, host: "127.0.0.1", port: Server.port(server)]
 
   @settle_ms 5_000
 
@@ -154,43 +152,29 @@ defmodule Vdr.Bench.Measure do
   takes and gives back of its own accord.
   """
   def resident_mirror(server, mirrors \\ 1) do
-    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, vm, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
-    call = fn module, function, args -> :peer.call(vm, module, function, args, 300_000) end
-    {:ok, _} = call.(:application, :ensure_all_started, [:veidrodelis])
-    call.(Logger, :configure, [[level: :error]])
-    pid = call.(:os, :getpid, [])
-
-    start = fn server ->
-      for id <- 1..mirrors do
-        # Each call is made by a process of its own, which is soon gone. What is stopped is not to be started again.
-        child = Map.put(Veidrodelis.child_spec(options(server, id)), :restart, :temporary)
-        {:ok, _pid} = call.(:supervisor, :start_child, [:kernel_safe_sup, child])
-        :ok = call.(Veidrodelis, :await_ready, [id, 120_000])
-      end
-    end
-
-    stop = fn -> for id <- 1..mirrors, do: :ok = call.(Veidrodelis, :stop, [id]) end
+    vm = Vm.start!()
+    start = fn server -> for id <- 1..mirrors, do: Vm.start_mirror(vm, id, server) end
+    stop = fn -> for id <- 1..mirrors, do: Vm.stop_mirror(vm, id) end
 
     # What a mirror takes without data is not the data's, on the server's side neither. Twice: the first loads code, and stops.
     {empty, _redis} = empty_server()
     start.(empty)
     stop.()
     start.(empty)
-    before = settled(pid)
+    before = settled(vm)
     stop.()
     GenServer.stop(empty)
     start.(server)
-    resident = settled(pid) - before
-    told = call.(Veidrodelis, :info, [1]).memory_bytes
-    :peer.stop(vm)
+    resident = settled(vm) - before
+    told = Vm.info(vm, 1).memory_bytes
+    Vm.stop(vm)
     {resident / mirrors, told}
   end
 
   # What was needed besides goes back.
-  defp settled(pid) do
+  defp settled(vm) do
     Process.sleep(@settle_ms)
-    Resources.resident(pid)
+    Vm.resident(vm)
   end
 
   @doc "A real server that follows this one, and a connection to it."

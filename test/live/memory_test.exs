@@ -2,7 +2,7 @@ defmodule Vdr.Live.MemoryTest do
   # Resident memory follows the data, down too, and `memory_bytes` tells it. Not beside other tests: large data takes its time.
   use ExUnit.Case, async: false
 
-  alias Vdr.Test.{Mirror, Resources, Server}
+  alias Vdr.Test.{Mirror, Server, Vm}
 
   @moduletag capture_log: true
   @moduletag timeout: 600_000
@@ -19,27 +19,9 @@ defmodule Vdr.Live.MemoryTest do
     {:ok, server: server, redis: Server.connect!(server)}
   end
 
-  # A VM of its own, where nothing that other tests have freed lies about: what it calls functions with, and its process.
-  defp vm! do
-    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, vm, _node} = :peer.start(%{connection: :standard_io, args: paths, wait_boot: 60_000})
-    on_exit(fn -> :peer.stop(vm) end)
-    call = fn module, function, args -> :peer.call(vm, module, function, args, 120_000) end
-    {:ok, _started} = call.(:application, :ensure_all_started, [:veidrodelis])
-    :ok = call.(Logger, :configure, [[level: :error]])
-    %{call: call, pid: call.(:os, :getpid, [])}
-  end
-
-  # Each call is made by a process of its own, which is soon gone. What is stopped is not to be started again.
-  defp start(vm, server) do
-    spec = Veidrodelis.child_spec(id: :memory, host: "127.0.0.1", port: Server.port(server))
-    {:ok, _pid} = vm.call.(:supervisor, :start_child, [:kernel_safe_sup, Map.put(spec, :restart, :temporary)])
-    :ok = vm.call.(Veidrodelis, :await_ready, [:memory, 60_000])
-  end
-
-  defp stop(vm), do: :ok = vm.call.(Veidrodelis, :stop, [:memory])
-
-  defp info(vm), do: vm.call.(Veidrodelis, :info, [:memory])
+  defp start(vm, server), do: Vm.start_mirror(vm, :memory, server)
+  defp stop(vm), do: Vm.stop_mirror(vm, :memory)
+  defp info(vm), do: Vm.info(vm, :memory)
 
   defp caught_up(vm, redis) do
     [_, offset] = Regex.run(~r/master_repl_offset:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
@@ -47,26 +29,24 @@ defmodule Vdr.Live.MemoryTest do
     Mirror.eventually("offset #{offset}", fn -> info(vm).offset end, fn -> info(vm).offset >= offset end)
   end
 
-  defp resident(vm), do: Resources.resident(vm.pid)
-
   # Once the allocators have given back what was of use before: it has not become less for a while, twice over.
-  defp at_rest(vm), do: at_rest(vm, resident(vm), 0)
+  defp at_rest(vm), do: at_rest(vm, Vm.resident(vm), 0)
   defp at_rest(_vm, last, 2), do: last
 
   defp at_rest(vm, last, calm) do
     Process.sleep(3_000)
-    now = resident(vm)
+    now = Vm.resident(vm)
     at_rest(vm, now, if(last - now > 1_000_000, do: 0, else: calm + 1))
   end
 
   # The allocator gives back what it has not needed for some seconds.
   defp settled(vm, above, most) do
-    grown = fn -> resident(vm) - above end
+    grown = fn -> Vm.resident(vm) - above end
     Mirror.eventually("#{most} bytes above #{above}", grown, fn -> grown.() <= most end)
   end
 
   test "it comes back after a full sync, FLUSHALL and stop", %{server: server, redis: redis} do
-    vm = vm!()
+    vm = Vm.start!()
     # What is started once and stays.
     start(vm, server)
     stop(vm)
@@ -92,7 +72,7 @@ defmodule Vdr.Live.MemoryTest do
 
     Redix.command!(redis, ["DEBUG", "POPULATE", @keys, "key", 100])
     start(vm, server)
-    assert resident(vm) - before > needed / 2
+    assert Vm.resident(vm) - before > needed / 2
     stop(vm)
     settled(vm, before, round(needed * @slack))
   end
@@ -122,7 +102,7 @@ defmodule Vdr.Live.MemoryTest do
   end
 
   defp measured_once(server, redis, write) do
-    vm = vm!()
+    vm = Vm.start!()
     # What a mirror takes without data is not the data's.
     empty = Server.start!()
     start(vm, empty)
@@ -133,7 +113,7 @@ defmodule Vdr.Live.MemoryTest do
     caught_up(vm, redis)
     told = info(vm).memory_bytes
     truth = at_rest(vm) - before
-    stop(vm)
+    Vm.stop(vm)
     {told, truth}
   end
 

@@ -1,0 +1,36 @@
+defmodule Vdr.Test.Vm do
+  @moduledoc false
+  # A VM of its own with mirrors in it: nothing that others have freed lies about there, and hides what data takes.
+
+  alias Vdr.Test.{Resources, Server}
+
+  defstruct [:peer, :pid]
+
+  # Ends with the process that starts it.
+  def start! do
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
+    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
+    vm = %__MODULE__{peer: peer}
+    {:ok, _started} = call(vm, :application, :ensure_all_started, [:veidrodelis])
+    :ok = call(vm, Logger, :configure, [[level: :error]])
+    %{vm | pid: call(vm, :os, :getpid, [])}
+  end
+
+  def stop(vm), do: :peer.stop(vm.peer)
+
+  # Each call is made by a process of its own, which is soon gone.
+  def call(vm, module, function, args), do: :peer.call(vm.peer, module, function, args, 300_000)
+
+  # Returns when it can be read. What is stopped is not to be started again.
+  def start_mirror(vm, id, server) do
+    spec = Veidrodelis.child_spec(id: id, host: "127.0.0.1", port: Server.port(server))
+    {:ok, _pid} = call(vm, :supervisor, :start_child, [:kernel_safe_sup, Map.put(spec, :restart, :temporary)])
+    :ok = call(vm, Veidrodelis, :await_ready, [id, 120_000])
+  end
+
+  def stop_mirror(vm, id), do: :ok = call(vm, Veidrodelis, :stop, [id])
+
+  def info(vm, id), do: call(vm, Veidrodelis, :info, [id])
+
+  def resident(vm), do: Resources.resident(vm.pid)
+end

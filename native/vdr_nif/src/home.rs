@@ -96,7 +96,7 @@ pub fn open(env: Env<'_>) -> bool {
     TYPE.store(opened.cast_mut(), Ordering::Release);
     // SAFETY: the VM aligns objects to eight bytes, leaves their contents alone, and frees an object when nothing refers to it. It
     // makes and releases them on any thread.
-    unsafe { Home { alloc, free, taken }.settle() };
+    unsafe { Home { alloc, free, taken }.install() };
     true
 }
 

@@ -1,11 +1,14 @@
-//! What the tests of both structures share: values that are counted while they live, and programs over versions.
+//! Shared by the tests of both structures: values that count themselves, and random programs over
+//! versions.
+
+pub mod host;
 
 use crate::map::Weigh;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// A value that is counted while it lives.
+/// A value that counts itself as living until it is dropped.
 pub struct Counted {
     pub value: u32,
     living: Arc<AtomicIsize>,
@@ -55,9 +58,9 @@ pub enum Step {
     Remove(u16),
     RemoveMany(u16),
     Get(u16),
-    /// Clone the version at this place among the living.
+    /// Clone the living version at this index.
     Clone(usize),
-    /// Go on with the version at this place.
+    /// Continue with the version at this index.
     Select(usize),
     Drop(usize),
 }
@@ -77,7 +80,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..if cfg!(miri) { 80 } else { 400 })
 }
 
-/// How much a structure holds, at most, before a program begins.
+/// The most entries that a structure has before a program begins.
 pub const START: u16 = if cfg!(miri) { 100 } else { 400 };
 
 pub fn cases() -> ProptestConfig {

@@ -1,45 +1,48 @@
-//! The memory of one node: its layout, and the raw reads and writes that [`crate::map`] is made of.
+//! Memory layout of a trie node, and the raw reads and writes that [`crate::map`] is built on.
 //!
 //! ```text
-//! leaf    born | bits = 0 | len | cap | tag .. tag, padded | slot .. slot (items)       cap of each, len of them set
+//! leaf    born | bits = 0 | len | cap | tag .. tag, padded | slot .. slot (items)       `cap` of each, `len` are set
 //! inner   born | bits     | len | cap |                      slot .. slot (children)
 //! ```
 //!
-//! The tags come first so that head and tags mostly share a cache line. The lowest bit of a node's address is set for a leaf: who
-//! comes to one need not wait for its memory to know that it has arrived.
+//! The tags come first so that header and tags mostly share a cache line. The lowest bit of a
+//! node's address is set for a leaf, so that a look-up knows that it has arrived before the leaf's
+//! memory is there.
 //!
-//! Bit `i` of `bits` is set where a child begins that stands for the six-bit digits from `i` to the next set bit. Bit 0
-//! is set in every inner node, and as many bits as it has children.
+//! A child stands for a range of six-bit digits. Bit `i` of `bits` is set where a child's range
+//! begins, and the range ends before the next set bit. Bit 0 is set in every inner node, and there
+//! are as many set bits as children.
 
-use crate::home::allocated;
+use crate::host_alloc::allocated;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-/// Slots of a leaf that is not at the greatest depth, and so the most items that share it.
+/// The most items in a leaf that is not at the greatest depth.
 pub const LEAF_MAX: usize = 16;
-/// Capacities are multiples of it: a leaf grows in steps.
+/// Capacities are multiples of this.
 const STEP: usize = 4;
 
 #[repr(C)]
-struct Head {
+struct Header {
     born: u64,
     bits: u64,
     len: u32,
     cap: u32,
 }
 
-const HEAD: usize = size_of::<Head>();
+const HEADER: usize = size_of::<Header>();
 const SLOT: usize = size_of::<Raw>();
-/// In an address: heads are aligned, so that this bit is free.
+/// The bit of an address that marks a leaf. It is free because headers are aligned.
 const LEAF: usize = 1;
-const _: () = assert!(align_of::<Head>() > LEAF);
+const _: () = assert!(align_of::<Header>() > LEAF);
 
-/// An untyped address: of a child in an inner node's slot, of an item in a leaf's.
+/// An untyped address: of a child in an inner node, of an item in a leaf.
 pub type Raw = NonNull<u8>;
 
-/// A node's address, and whether it is a leaf. Copying it says nothing of who owns the node: see [`crate::map`].
+/// The address of a node, tagged as leaf or inner node, without ownership: see [`crate::version`].
 ///
-/// Every unsafe method asks that the node is allocated; those that write, that nobody else can reach it meanwhile.
+/// Every unsafe method requires that the node is allocated. Methods that write also require that
+/// nobody else can reach it meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Node(Raw);
 
@@ -47,39 +50,39 @@ fn round_up(len: usize) -> usize {
     len.max(1).next_multiple_of(STEP)
 }
 
-/// What the tags take, so that the slots are aligned behind them.
+/// The bytes of the tags, padded so that the slots behind them are aligned.
 fn tags_bytes(leaf: bool, cap: usize) -> usize {
     if leaf { cap.next_multiple_of(SLOT) } else { 0 }
 }
 
 fn layout(leaf: bool, cap: usize) -> Layout {
-    let bytes = HEAD + tags_bytes(leaf, cap) + cap * SLOT;
+    let bytes = HEADER + tags_bytes(leaf, cap) + cap * SLOT;
     // Far below isize::MAX since cap items exist.
-    Layout::from_size_align(bytes, align_of::<Head>()).unwrap_or(Layout::new::<Head>())
+    Layout::from_size_align(bytes, align_of::<Header>()).unwrap_or(Layout::new::<Header>())
 }
 
 impl Node {
-    /// What a full leaf takes.
-    pub const LEAF_BYTES: usize = HEAD + LEAF_MAX + LEAF_MAX * SLOT;
+    /// The bytes of a full leaf.
+    pub const LEAF_BYTES: usize = HEADER + LEAF_MAX + LEAF_MAX * SLOT;
 
-    /// An empty leaf (`bits` = 0) or inner node with room for `len` slots or more.
+    /// An empty leaf (`bits` = 0) or inner node with room for at least `len` slots.
     pub fn new(born: u64, bits: u64, len: usize) -> Node {
         let cap = round_up(len);
         let layout = layout(bits == 0, cap);
         // SAFETY: the layout is never empty.
         let Some(raw) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        // SAFETY: freshly allocated, large enough for a head and aligned for it.
-        unsafe { raw.cast::<Head>().write(Head { born, bits, len: 0, cap: cap as u32 }) };
+        // SAFETY: freshly allocated, large enough for a header and aligned for it.
+        unsafe { raw.cast::<Header>().write(Header { born, bits, len: 0, cap: cap as u32 }) };
         Node(if bits == 0 { raw.map_addr(|address| address | LEAF) } else { raw })
     }
 
-    /// What it takes of the allocator.
+    /// The bytes that it takes of the allocator.
     ///
     /// # Safety
     /// The node is allocated.
-    pub unsafe fn taken(self) -> usize {
-        // SAFETY: a node begins with its head.
-        allocated(layout(self.is_leaf(), unsafe { (*self.head()).cap as usize }).size())
+    pub unsafe fn allocated_bytes(self) -> usize {
+        // SAFETY: a node begins with its header.
+        allocated(layout(self.is_leaf(), unsafe { (*self.header()).cap as usize }).size())
     }
 
     pub fn from_raw(raw: Raw) -> Node {
@@ -90,27 +93,27 @@ impl Node {
         self.0
     }
 
-    /// Where its memory begins.
+    /// The address of its memory, without the mark.
     fn start(self) -> *mut u8 {
         self.0.as_ptr().map_addr(|address| address & !LEAF)
     }
 
-    fn head(self) -> *mut Head {
+    fn header(self) -> *mut Header {
         self.start().cast()
     }
 
     /// # Safety
     /// The node is allocated.
     pub unsafe fn born(self) -> u64 {
-        // SAFETY: a node begins with its head.
-        unsafe { (*self.head()).born }
+        // SAFETY: a node begins with its header.
+        unsafe { (*self.header()).born }
     }
 
     /// # Safety
     /// The node is allocated.
     pub unsafe fn bits(self) -> u64 {
-        // SAFETY: a node begins with its head.
-        unsafe { (*self.head()).bits }
+        // SAFETY: a node begins with its header.
+        unsafe { (*self.header()).bits }
     }
 
     pub fn is_leaf(self) -> bool {
@@ -120,32 +123,33 @@ impl Node {
     /// # Safety
     /// The node is allocated.
     pub unsafe fn len(self) -> usize {
-        // SAFETY: a node begins with its head.
-        unsafe { (*self.head()).len as usize }
+        // SAFETY: a node begins with its header.
+        unsafe { (*self.header()).len as usize }
     }
 
     /// # Safety
     /// The node is allocated.
     pub unsafe fn is_full(self) -> bool {
-        // SAFETY: a node begins with its head.
-        unsafe { (*self.head()).len == (*self.head()).cap }
+        // SAFETY: a node begins with its header.
+        unsafe { (*self.header()).len == (*self.header()).cap }
     }
 
     /// # Safety
     /// The node is allocated.
     unsafe fn slots(self) -> *mut Raw {
-        // SAFETY: a node begins with its head, and has room for as many tags and slots as its capacity says.
+        // SAFETY: a node begins with its header, and has room for as many tags and slots as its
+        // capacity says.
         unsafe {
-            let tags = tags_bytes(self.is_leaf(), (*self.head()).cap as usize);
-            self.start().add(HEAD + tags).cast()
+            let tags = tags_bytes(self.is_leaf(), (*self.header()).cap as usize);
+            self.start().add(HEADER + tags).cast()
         }
     }
 
     fn tags(self) -> *mut u8 {
-        self.start().wrapping_add(HEAD)
+        self.start().wrapping_add(HEADER)
     }
 
-    /// Where a slot is.
+    /// The address of a slot.
     ///
     /// # Safety
     /// The node is allocated and `at` below its length.
@@ -192,11 +196,11 @@ impl Node {
             let len = self.len();
             self.slots().add(len).write(item);
             self.tags().add(len).write(tag);
-            (*self.head()).len += 1;
+            (*self.header()).len += 1;
         }
     }
 
-    /// Takes an item out of a leaf; the last one takes its place.
+    /// Takes an item out of a leaf. The last item takes its place.
     ///
     /// # Safety
     /// The node is an allocated leaf, `at` below its length, and nobody else can reach it.
@@ -206,11 +210,11 @@ impl Node {
             let last = self.len() - 1;
             self.slots().add(at).write(self.slot(last));
             self.tags().add(at).write(self.tag(last));
-            (*self.head()).len -= 1;
+            (*self.header()).len -= 1;
         }
     }
 
-    /// The child for a digit below 64, as an index.
+    /// The index of the child for a digit below 64.
     ///
     /// # Safety
     /// The node is an allocated inner node.
@@ -219,7 +223,7 @@ impl Node {
         unsafe { (self.bits() << (63 - digit)).count_ones() as usize - 1 }
     }
 
-    /// The digits that the child at an index stands for: from one to before the other.
+    /// The range of digits that the child at an index stands for; the end is exclusive.
     ///
     /// # Safety
     /// The node is an allocated inner node, `at` below its length.
@@ -234,13 +238,13 @@ impl Node {
         (from, bits.trailing_zeros())
     }
 
-    /// A copy born in another generation, with room for `more` further slots. The bytes of the slots are copied, not
-    /// what they lead to.
+    /// A shallow copy that is born in another generation, with room for `more` further slots.
     ///
     /// # Safety
     /// The node is allocated.
     pub unsafe fn copy(self, born: u64, more: usize) -> Node {
-        // SAFETY: the copy has at least as many slots, and tags when it is a leaf; it is a different allocation.
+        // SAFETY: the copy has at least as many slots, and tags when it is a leaf; it is a
+        // different allocation.
         unsafe {
             let len = self.len();
             let copy = Node::new(born, self.bits(), len + more);
@@ -248,7 +252,7 @@ impl Node {
             if self.is_leaf() {
                 self.tags().copy_to_nonoverlapping(copy.tags(), len);
             }
-            (*copy.head()).len = len as u32;
+            (*copy.header()).len = len as u32;
             copy
         }
     }
@@ -261,16 +265,17 @@ impl Node {
         // SAFETY: every node has room for a slot.
         unsafe {
             self.slots().write(child);
-            (*self.head()).len = 1;
+            (*self.header()).len = 1;
         }
     }
 
-    /// Puts children in the place of the one at an index: each with the first digit that it stands for. The node must
-    /// have the room.
+    /// Replaces the child at an index by several, each with the first digit that it stands for. The
+    /// node must have room for them.
     ///
     /// # Safety
-    /// The node is an allocated inner node with `cap >= len - 1 + children.len()`, `at` below its length, and nobody
-    /// else can reach it. `children` is not empty, ascends, and begins with the digit of the child that it replaces.
+    /// The node is an allocated inner node with `cap >= len - 1 + children.len()`, `at` below its
+    /// length, and nobody else can reach it. `children` is not empty, ascends, and begins with the
+    /// digit of the replaced child.
     pub unsafe fn replace_child(self, at: usize, children: &[(u32, Raw)]) {
         // SAFETY: source and destination of the move are within cap, by the room asked for.
         unsafe {
@@ -279,33 +284,34 @@ impl Node {
             slots.add(at + 1).copy_to(slots.add(at + children.len()), behind);
             for (index, (digit, child)) in children.iter().enumerate() {
                 slots.add(at + index).write(*child);
-                (*self.head()).bits |= 1 << digit;
+                (*self.header()).bits |= 1 << digit;
             }
-            (*self.head()).len = (at + children.len() + behind) as u32;
+            (*self.header()).len = (at + children.len() + behind) as u32;
         }
     }
 
-    /// Takes the child behind the one at an index away; that one stands for its digits from then on.
+    /// Removes the child behind the one at an index. The child at the index takes over its digits.
     ///
     /// # Safety
-    /// The node is an allocated inner node, `at + 1` below its length, and nobody else can reach it.
+    /// The node is an allocated inner node, `at + 1` below its length, and nobody else can reach
+    /// it.
     pub unsafe fn remove_child_behind(self, at: usize) {
         // SAFETY: the move stays below len.
         unsafe {
             let (digit, _) = self.digits(at + 1);
             let slots = self.slots();
             slots.add(at + 2).copy_to(slots.add(at + 1), self.len() - at - 2);
-            (*self.head()).bits &= !(1 << digit);
-            (*self.head()).len -= 1;
+            (*self.header()).bits &= !(1 << digit);
+            (*self.header()).len -= 1;
         }
     }
 
-    /// Gives the memory of the node back, but nothing that its slots lead to.
+    /// Frees the node, but nothing that its slots lead to.
     ///
     /// # Safety
     /// The node is allocated, nobody can reach it, and it is not used again.
     pub unsafe fn free(self) {
         // SAFETY: allocated with this layout, by `new`.
-        unsafe { dealloc(self.start(), layout(self.is_leaf(), (*self.head()).cap as usize)) }
+        unsafe { dealloc(self.start(), layout(self.is_leaf(), (*self.header()).cap as usize)) }
     }
 }

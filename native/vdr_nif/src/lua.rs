@@ -89,7 +89,7 @@ fn lua_attempt<'a>(
     let arguments = keys.list_length()?.saturating_add(argv.list_length()?);
     let script = match script.decode::<ResourceArc<Loaded>>() {
         Ok(loaded) => Some(loaded.0.clone()),
-        Err(_) => ENGINE.known(script.decode::<Binary<'a>>()?.as_slice()),
+        Err(_) => ENGINE.cached(script.decode::<Binary<'a>>()?.as_slice()),
     };
     let Ok(call) = Call::new(keys, argv, limits) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
     let Some(script) = script.filter(|_| arguments <= QUICK_ARGUMENTS_MAX) else {

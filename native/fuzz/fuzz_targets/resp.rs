@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vdr_core::resp::Decoder;
+use vdr_replica::resp::Decoder;
 
 /// Every frame's arguments; none after an error.
 fn frames(input: &[u8], piece: usize) -> (Vec<Vec<Vec<u8>>>, bool) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use vdr_core::live::Snapshot;
+use vdr_replica::live::Snapshot;
 
 /// The limits of one call.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vdr_core::commands::Arg;
+use vdr_commands::Arg;
 
 /// Idle interpreters kept for the next calls; each holds about half a megabyte.
 const IDLE_MAX: usize = 64;

@@ -29,7 +29,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, Table, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
-use vdr_core::commands::Arg;
+use vdr_commands::Arg;
 
 /// Twice the depth of the deepest nesting in a debug build. Only touched pages cost memory.
 const STACK_BYTES: usize = 4 << 20;

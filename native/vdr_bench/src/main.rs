@@ -23,8 +23,8 @@ use vdr_replica::resp;
 // The library's own allocator, and where what is no longer published goes.
 #[path = "../../vdr_nif/src/allocator.rs"]
 mod allocator;
-#[path = "../../vdr_nif/src/reaper.rs"]
-mod reaper;
+#[path = "../../vdr_nif/src/dropper.rs"]
+mod dropper;
 
 const ROUNDS: usize = 5;
 const KEYS: u64 = 1_000_000;
@@ -48,10 +48,10 @@ fn main() -> Result<(), String> {
 }
 
 fn publishing() -> Result<(), String> {
-    reaper::tidy_by(allocator::give_back);
+    dropper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     // To look at the clock is part of the price.
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).clock(|| START.elapsed());
+    let mut mirror = Mirror::new(shared.clone(), None, Box::new(dropper::drop_replaced)).clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
@@ -123,7 +123,7 @@ fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) ->
             since_snapshot = 0;
             held.extend(shared.live.snapshot());
             if held.len() > SNAPSHOTS_HELD {
-                held.pop_front().into_iter().for_each(reaper::release);
+                held.pop_front().into_iter().for_each(dropper::release);
             }
         }
     }

@@ -1,13 +1,11 @@
-//! What a handler, or a mirror of a part of the data, is told before it starts, and how a handler stands.
+//! The filter of a mirror or handler, and the position that a handler starts from.
 
-use super::word;
-use crate::handler::Handler;
-use rustler::{Atom, Binary, Encoder, Env, NifMap, NifResult, Term};
+use rustler::{Atom, Binary, NifMap, NifResult, Term};
 use vdr_data::value::Kind;
 use vdr_replica::batch::Place;
 use vdr_replica::filter::Only;
 
-/// What is kept of the data, as the options tell it.
+/// The part of the data to keep, from the options.
 #[derive(NifMap)]
 #[rustler(decode)]
 struct OnlyTerm<'a> {
@@ -32,12 +30,4 @@ pub fn only(term: Term<'_>) -> NifResult<Option<Only>> {
 pub fn initial(term: Term<'_>) -> NifResult<Option<(String, Place)>> {
     let initial: Option<(String, u64, u32)> = term.decode()?;
     Ok(initial.map(|(replication_id, offset, db)| (replication_id, Place { offset, db })))
-}
-
-pub fn handler_status<'a>(env: Env<'a>, handler: &Handler) -> Term<'a> {
-    let inner = handler.inner();
-    let state = inner.seat.standing.state().map(|state| word(env, state.as_str()));
-    let id = inner.replication_id();
-    let position = inner.position().map(|(id, place)| (id.to_string(), place.offset, place.db));
-    (state, id.map(|id| id.to_string()), position).encode(env)
 }

@@ -1,46 +1,12 @@
-//! Watching processes: who they are, and how they are told.
+//! Watching processes.
 
+use crate::recipient::Recipient;
 use crate::terms;
-use parking_lot::Mutex;
-use rustler::env::SavedTerm;
 use rustler::sys::ErlNifTerm;
-use rustler::{Encoder, Env, LocalPid, Monitor, OwnedEnv, Term};
-use std::cell::RefCell;
+use rustler::{Monitor, Term};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vdr_replica::watch::{Event, Owner, WatchError, Watched, Watcher, Watches};
-
-thread_local! {
-    /// Messages are made here: one environment for each thread that sends, used again and again.
-    static MESSAGES: RefCell<OwnedEnv> = RefCell::new(OwnedEnv::new());
-}
-
-/// A process and a term of its own by which it knows our messages: `{tag, payload}`.
-pub struct Recipient {
-    pid: LocalPid,
-    /// The term and where it lives, which is not for two threads at once.
-    tag: Mutex<(OwnedEnv, SavedTerm)>,
-}
-
-impl Recipient {
-    pub fn new(pid: LocalPid, tag: Term<'_>) -> Self {
-        let home = OwnedEnv::new();
-        let tag = home.run(|env| home.save(tag.in_env(env)));
-        Recipient { pid, tag: Mutex::new((home, tag)) }
-    }
-
-    /// Sends `{tag, payload}`. Only for threads that are not the VM's own, where sending is something else.
-    pub fn send(&self, payload: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
-        MESSAGES.with_borrow_mut(|messages| {
-            // An error is that the process is gone; its monitor tells us so.
-            let _gone = messages.send_and_clear(&self.pid, |env| {
-                let home = self.tag.lock();
-                let tag = home.0.run(|env_of_tag| home.1.load(env_of_tag).in_env(env));
-                (tag, payload(env)).encode(env)
-            });
-        });
-    }
-}
 
 impl Watcher for Recipient {
     fn notify(&self, event: &Event) {
@@ -55,7 +21,7 @@ struct Process {
     monitor: Monitor,
 }
 
-/// The watching processes of one instance, by their pids: a local pid is a number to us.
+/// The watching processes of one instance, by pid: the term of a local pid is a number.
 #[derive(Default)]
 pub struct Processes {
     last: Owner,
@@ -63,7 +29,8 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Adds a watch; `monitor` is asked for the first one of a process, and has no answer when the process is gone.
+    /// Adds a watch. Calls `monitor` for the first watch of a process; its answer is `None` when
+    /// the process is gone.
     pub fn watch(
         &mut self,
         watches: &Watches,
@@ -85,7 +52,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Removes a watch; answers the monitor of a process that watches nothing any more.
+    /// Removes a watch. Answers the monitor when it was the last watch of the process.
     pub fn unwatch(
         &mut self,
         watches: &Watches,
@@ -101,7 +68,7 @@ impl Processes {
         Ok(self.by_pid.remove(&pid.as_c_arg()).map(|process| process.monitor))
     }
 
-    /// Forgets a process that is gone, if this was its monitor: its watches are left to be removed.
+    /// Forgets a process that is gone, if this was its monitor. The caller removes its watches.
     pub fn gone(&mut self, pid: Term<'_>, monitor: Monitor) -> Option<Owner> {
         let ours = self.by_pid.get(&pid.as_c_arg())?.monitor == monitor;
         if ours { self.by_pid.remove(&pid.as_c_arg()).map(|process| process.owner) } else { None }

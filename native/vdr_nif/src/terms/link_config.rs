@@ -1,4 +1,5 @@
-//! What `Vdr.Link` knows of a link before it starts. Elixir has checked it: what does not decode is a bug.
+//! The configuration of a link, from `Vdr.Link`. Elixir has validated it, so a term that does not
+//! decode is a bug.
 
 use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
 use std::time::Duration;
@@ -14,7 +15,7 @@ struct Config<'a> {
     label: String,
     host: String,
     port: u16,
-    /// In the place of host and port.
+    /// Instead of host and port.
     socket: Option<String>,
     tls: Option<Tls<'a>>,
     username: Option<String>,
@@ -39,7 +40,7 @@ struct Tls<'a> {
     versions: VersionsTerm,
 }
 
-/// Whether the server is asked for its role, and which one it must have.
+/// Whether to ask the server for its role, and the role that it must have.
 #[derive(NifUnitEnum)]
 #[rustler(decode)]
 enum RoleTerm {
@@ -72,7 +73,7 @@ enum VersionsTerm {
     Tls13,
 }
 
-/// What the mirror that the link feeds is to do.
+/// What the link's mirror does about unknown commands.
 pub fn on_unknown(term: Term<'_>) -> NifResult<OnUnknown> {
     let config: Config<'_> = term.decode()?;
     Ok(if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue })

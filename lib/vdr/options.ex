@@ -10,7 +10,7 @@ defmodule Vdr.Options do
   # Options by name: what they take, their default, what they are for. An option that has no default is `nil` then. One
   # that is `for:` a mirror or a replica is not for the other.
   @schema [
-    id: [for: :mirror, type: :any, required: true, doc: "names the instance in every other call"],
+    id: [for: :mirror, type: :any, default: Veidrodelis, doc: "names the instance in every other call; any term"],
     name: [type: :name, doc: "registers the process that is started, as `GenServer` does"],
     host: [type: :string, default: "localhost", doc: "the server's host name or address"],
     port: [type: {:integer, @port}, default: 6379, doc: "the server's port"],

@@ -6,7 +6,7 @@ defmodule Vdr.Script do
   bytecode never leaves the native library, which accepts no bytecode from outside.
   """
 
-  alias Vdr.{Native, Read}
+  alias Vdr.{Native, Read, Schema}
 
   @enforce_keys [:native]
   defstruct [:native]
@@ -17,8 +17,15 @@ defmodule Vdr.Script do
   @type option ::
           {:keys, [binary]} | {:args, list} | {:timeout, pos_integer} | {:memory, pos_integer}
 
-  @options [keys: [], args: [], timeout: 5000, memory: 64 * 1024 * 1024]
   @largest 2_147_483_647
+  @timeout_ms 5000
+  @memory 64 * 1024 * 1024
+  @options [
+    keys: [type: {:list, :binary}, default: [], doc: "what the script finds as `KEYS`"],
+    args: [type: {:list, :any}, default: [], doc: "what the script finds as `ARGV`"],
+    timeout: [type: {:integer, 1..@largest}, default: @timeout_ms, doc: "how long the script may run, in ms"],
+    memory: [type: {:integer, 1..@largest}, default: @memory, doc: "how many bytes the script may allocate"]
+  ]
 
   @doc false
   @spec load(Veidrodelis.source(), binary) :: {:ok, t} | {:error, :no_instance | error}
@@ -90,25 +97,12 @@ defmodule Vdr.Script do
 
   defp check(answer, _db, _args), do: answer
 
-  defp options!([]), do: {[], [], {@options[:timeout], @options[:memory]}}
+  defp options!([]), do: {[], [], {@timeout_ms, @memory}}
 
   defp options!(opts) do
-    unless Keyword.keyword?(opts), do: refuse("options as a keyword list", opts)
-
-    for {name, _value} <- opts, not Keyword.has_key?(@options, name) do
-      refuse("the options :keys, :args, :timeout and :memory", name)
-    end
-
-    opts = Keyword.merge(@options, opts)
-    unless binaries?(opts[:keys]), do: refuse(":keys as a list of binaries", opts[:keys])
-    unless proper?(opts[:args]), do: refuse(":args as a list", opts[:args])
-    unless opts[:timeout] in 1..@largest, do: refuse(":timeout in ms from 1 to #{@largest}", opts[:timeout])
-    unless opts[:memory] in 1..@largest, do: refuse(":memory in bytes from 1 to #{@largest}", opts[:memory])
+    opts = Schema.validate!(opts, @options, "Veidrodelis.read_tx")
     {opts[:keys], opts[:args], {opts[:timeout], opts[:memory]}}
   end
-
-  defp proper?(list), do: is_list(list) and List.improper?(list) == false
-  defp binaries?(list), do: proper?(list) and Enum.all?(list, &is_binary/1)
 
   defp refuse(takes, got) do
     raise ArgumentError,

@@ -40,8 +40,8 @@ defmodule Veidrodelis do
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["ZADD", "z", "1", "a", "2", "b"]])
       iex> Veidrodelis.zrange(snapshot, 0, "z", 0, -1)
       {:ok, [{"a", 1.0}, {"b", 2.0}]}
-      iex> Veidrodelis.zrange!(snapshot, 0, "z", 0, -1, with_scores: false)
-      ["a", "b"]
+      iex> Veidrodelis.zrank!(snapshot, 0, "z", "b")
+      1
       iex> Veidrodelis.get(snapshot, 0, "z")
       {:error, :wrong_type}
 
@@ -111,29 +111,7 @@ defmodule Veidrodelis do
           | :stopped
 
   @typedoc "See `start_link/1`."
-  @type option ::
-          {:id, id}
-          | {:name, GenServer.name()}
-          | {:host, String.t()}
-          | {:port, :inet.port_number()}
-          | {:url, String.t()}
-          | {:socket, Path.t()}
-          | {:sentinel, keyword}
-          | {:username, String.t()}
-          | {:password, String.t() | {module, atom, list}}
-          | {:ssl, boolean}
-          | {:ssl_opts, keyword}
-          | {:timeout, pos_integer}
-          | {:read_timeout, pos_integer}
-          | {:stale_reads, :allow | {:max_ms, pos_integer} | :deny}
-          | {:reconnect, boolean}
-          | {:reconnect_delay_ms, non_neg_integer}
-          | {:max_reconnect_delay_ms, non_neg_integer}
-          | {:ack_interval_ms, pos_integer}
-          | {:ack, :truthful | :lagging}
-          | {:guard_key, String.t() | false}
-          | {:on_unknown_command, :continue | :stop}
-          | {:only, [dbs: [db], prefixes: [binary], types: [kind]] | nil}
+  @type option :: unquote(Options.type(:mirror))
 
   @typedoc "See `info/1`."
   @type info :: %{
@@ -260,6 +238,8 @@ defmodule Veidrodelis do
   server refuses for a reason that waiting does not cure, such as a wrong password. `timeout` is
   in ms, or `:infinity`.
   """
+  @spec await_ready() :: :ok | {:error, Veidrodelis.Error.reason()}
+  @spec await_ready(instance) :: :ok | {:error, Veidrodelis.Error.reason()}
   @spec await_ready(instance, timeout) :: :ok | {:error, Veidrodelis.Error.reason()}
   def await_ready(instance \\ __MODULE__, timeout \\ @await_ready_ms) do
     Instances.check_timeout!(timeout)
@@ -271,6 +251,7 @@ defmodule Veidrodelis do
   Whether the instance can be read now. For health checks: it is cheap, and `false` without an
   instance.
   """
+  @spec ready?() :: boolean
   @spec ready?(instance) :: boolean
   def ready?(instance \\ __MODULE__) do
     case Handle.fetch(instance, :ready?) do
@@ -286,6 +267,7 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc "The state of the link."
+  @spec replication_state() :: replication_state | {:error, :no_instance}
   @spec replication_state(instance) :: replication_state | {:error, :no_instance}
   def replication_state(instance \\ __MODULE__) do
     with %{state: state} <- Info.of(instance, :replication_state), do: state
@@ -293,6 +275,7 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc "The host and port of the connected server."
+  @spec connected_to() :: {:ok, address} | {:error, :not_connected | :no_instance}
   @spec connected_to(instance) :: {:ok, address} | {:error, :not_connected | :no_instance}
   def connected_to(instance \\ __MODULE__) do
     case Info.of(instance, :connected_to) do
@@ -302,12 +285,14 @@ defmodule Veidrodelis do
     end
   end
 
-  @doc false
+  @doc group: "Observation"
+  @doc "The old name of `replication_state/1`."
   @deprecated "Use replication_state/1 instead"
   @spec get_replication_state(instance) :: replication_state | {:error, :no_instance}
   def get_replication_state(instance), do: replication_state(instance)
 
-  @doc false
+  @doc group: "Observation"
+  @doc "The old name of `connected_to/1`."
   @deprecated "Use connected_to/1 instead"
   @spec get_connected_to(instance) :: {:ok, address} | {:error, :not_connected | :no_instance}
   def get_connected_to(instance), do: connected_to(instance)
@@ -352,6 +337,7 @@ defmodule Veidrodelis do
       more keys than that. It leaves out what held snapshots keep alive. It takes some
       milliseconds of a dirty scheduler
   """
+  @spec info() :: info | {:error, :no_instance}
   @spec info(instance) :: info | {:error, :no_instance}
   def info(instance \\ __MODULE__), do: Info.of(instance, :info)
 
@@ -391,11 +377,13 @@ defmodule Veidrodelis do
   The same events go to the log, and to `:telemetry` where it is installed, as
   `[:veidrodelis, :link, event]` with `:id` among the details.
   """
+  @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok
   def subscribe(instance \\ __MODULE__), do: instance |> Handle.id(:subscribe) |> Events.subscribe()
 
   @doc group: "Observation"
   @doc "Ends the subscription of the calling process."
+  @spec unsubscribe() :: :ok
   @spec unsubscribe(instance) :: :ok
   def unsubscribe(instance \\ __MODULE__), do: instance |> Handle.id(:unsubscribe) |> Events.unsubscribe()
 
@@ -468,6 +456,7 @@ defmodule Veidrodelis do
   @doc """
   An immutable view of the whole keyspace, which reads take in the place of the instance. O(1).
   """
+  @spec snapshot() :: {:ok, Snapshot.t()} | {:error, :no_instance | :not_ready | :stale}
   @spec snapshot(instance) :: {:ok, Snapshot.t()} | {:error, :no_instance | :not_ready | :stale}
   def snapshot(instance \\ __MODULE__), do: Read.snapshot(instance)
 
@@ -476,6 +465,7 @@ defmodule Veidrodelis do
   As `snapshot/1`, but returns the snapshot itself, and raises `Veidrodelis.Error` where there is
   none.
   """
+  @spec snapshot!() :: Snapshot.t()
   @spec snapshot!(instance) :: Snapshot.t()
   def snapshot!(instance \\ __MODULE__), do: instance |> snapshot() |> Read.value!()
 
@@ -491,6 +481,7 @@ defmodule Veidrodelis do
 
       :mirror |> Veidrodelis.stream_keys(0, prefix: "user:", type: :hash) |> Enum.count()
   """
+  @spec stream_keys(source, db) :: Enumerable.t()
   @spec stream_keys(source, db, prefix: binary, match: binary, type: kind, chunk: pos_integer) :: Enumerable.t()
   def stream_keys(source, db, opts \\ []), do: Vdr.Keys.stream(source, db, opts)
 

@@ -1,5 +1,5 @@
 defmodule Vdr.Live.StaleTest do
-  # What `:stale_reads` refuses and when, and what subscribers hear of it.
+  # What `:stale_reads` refuses and when, and which events subscribers receive.
   use Vdr.Test.LiveCase, async: true
 
   setup do
@@ -25,10 +25,10 @@ defmodule Vdr.Live.StaleTest do
   defp refused?(id), do: Enum.all?(answers(id), &(&1 == {:error, :stale}))
   defp read?(id), do: Enum.all?(answers(id), &match?({:ok, _value}, &1))
 
-  # These read no instance, or not the one of a test, so they are not refused.
+  # Functions that read no instance, or not the one of the test, and so are not refused.
   @reads_none [lua_load: 2, load_rdb: 1, snapshot: 0, snapshot!: 0]
 
-  # Of what is no row of the command table: the calls, with an id.
+  # Functions without a row in the command table: calls of them, with an id.
   defp calls(:read_tx, 3, id),
     do: [[id, 0, [get: "none"]], [id, 0, "return ts.get('none')"], [id, 0, loaded("ts.get('none')")]]
 
@@ -40,7 +40,7 @@ defmodule Vdr.Live.StaleTest do
   defp calls(:digest_value, 3, id), do: [[id, 0, "none"]]
   defp calls(name, 1, id) when name in [:snapshot, :digest], do: [[id]]
 
-  # A row: a key that is not there, by the names of the arguments.
+  # Functions with a row: a call for a missing key, with arguments by their names.
   defp calls(name, arity, id) do
     if bang?(name), do: calls(read(name), arity, id), else: calls_of_row(name, arity, id)
   end
@@ -74,13 +74,16 @@ defmodule Vdr.Live.StaleTest do
     script
   end
 
-  # Every function of the library that reads data, by what its documentation groups it under.
+  # Every function of the library that reads data, by its documentation group.
   defp all_reads do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)
     groups = for {{:function, name, _arity}, _, _, _, %{group: group}} <- docs, into: %{}, do: {name, group}
     functions = Veidrodelis.__info__(:functions)
     assert Enum.all?(functions, fn {name, _arity} -> is_map_key(groups, name) end)
-    Enum.reject(functions -- @reads_none, fn {name, _arity} -> groups[name] in ["Lifecycle", "Observation", "Watches"] end)
+
+    Enum.reject(functions -- @reads_none, fn {name, _arity} ->
+      groups[name] in ["Lifecycle", "Observation", "Watches"]
+    end)
   end
 
   defp answer(name, arguments) when name in [:stream_keys, :diff] do
@@ -141,7 +144,7 @@ defmodule Vdr.Live.StaleTest do
     assert read?(id)
     Mirror.eventually("a server that hangs makes the data stale", fn -> refused?(id) end)
     assert %{state: :streaming, last_message_ms_ago: ms} = Veidrodelis.info(id)
-    # Another clock than the bound's, and both are rounded.
+    # It is another clock than the bound's, and both are rounded.
     assert ms >= 2490
     Server.resume(server)
     Mirror.eventually("it is fresh again", fn -> read?(id) end)

@@ -110,7 +110,7 @@ defmodule Vdr.HandleTest do
     name = :"name of a subscribed instance"
     pid = start!(id: id, name: name, reconnect_delay_ms: 10, max_reconnect_delay_ms: 10)
     for handle <- [pid, name, id], do: :ok = Veidrodelis.subscribe(handle)
-    assert_receive {:veidrodelis, ^id, :connecting, %{}}
+    assert_receive {:veidrodelis, ^id, :connecting, %{}}, 5_000
     :ok = Veidrodelis.unsubscribe(name)
   end
 

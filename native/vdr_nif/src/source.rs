@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vdr_replica::live::{Live, Snapshot};
 
 mod atoms {
-    rustler::atoms! { not_found, not_ready, stale }
+    rustler::atoms! { no_instance, not_ready, stale }
 }
 
 pub enum Source {
@@ -75,7 +75,7 @@ impl Source {
     pub fn unreadable(&self) -> Atom {
         match self {
             // The reader looked the store up a moment before the instance ended.
-            Source::Live(store) if store.is_closed() => atoms::not_found(),
+            Source::Live(store) if store.is_closed() => atoms::no_instance(),
             Source::Live(store) if store.inner().slot.status.freshness().may_refuse() && store.has_data() => {
                 atoms::stale()
             }

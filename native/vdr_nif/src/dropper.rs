@@ -257,7 +257,9 @@ mod tests {
         assert_eq!(dropped_by(&receive).as_deref(), Some("vdr_dropper"));
         // A job that takes until we say so.
         let (go_on, told) = channel::<()>();
-        dropper.push(once(move || drop(told.recv())));
+        dropper.push(once(move || {
+            let _told = told.recv();
+        }));
         thread::sleep(Duration::from_millis(200));
         let (shared, own) = (Arc::new(Reports(send.clone())), Arc::new(Reports(send)));
         dropper.drop_replaced(shared.clone());

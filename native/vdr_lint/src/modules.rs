@@ -36,7 +36,10 @@ pub fn read(root: &Path) -> Result<Vec<File>, String> {
             let place = child.iter().fold(folder.to_path_buf(), |place, name| place.join(name));
             let candidates = [place.with_extension("rs"), place.join("mod.rs")];
             let found = candidates.into_iter().find(|candidate| candidate.is_file());
-            waiting.push((found.ok_or_else(|| format!("{}: no file of the module {}", path.display(), child.join("::")))?, child));
+            waiting.push((
+                found.ok_or_else(|| format!("{}: no file of the module {}", path.display(), child.join("::")))?,
+                child,
+            ));
         }
         files.push(File { path, module, lines: source.lines, source });
     }

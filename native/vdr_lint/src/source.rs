@@ -83,7 +83,7 @@ fn tree(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>>) -
         if !is_word(text) {
             // A star, or the generics of a path: what stands before them is the path.
             paths.push(path);
-            return at;
+            return at + usize::from(text == "*");
         }
         path.push(text.to_owned());
         at += 1;
@@ -98,12 +98,21 @@ fn tree(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>>) -
 /// The branches of a tree, in braces.
 fn branches(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>>) -> usize {
     let mut at = 1;
-    while at < tokens.len() && text_at(tokens, at) != "}" {
-        let read = tree(tokens.get(at..).unwrap_or_default(), prefix, paths);
-        // Commas, and whatever is not part of a path.
-        at += read.max(1);
+    loop {
+        match text_at(tokens, at) {
+            "" | "}" => return at + 1,
+            // The name that an import gets here is not part of its path.
+            "as" => at += 2,
+            "*" => {
+                paths.push(prefix.to_vec());
+                at += 1;
+            }
+            text if text == "{" || is_word(text) => {
+                at += tree(tokens.get(at..).unwrap_or_default(), prefix, paths).max(1);
+            }
+            _ => at += 1,
+        }
     }
-    at + 1
 }
 
 /// How many tokens belong to what the first one opens, the one that closes it included.
@@ -204,9 +213,15 @@ mod tests {
     #[test]
     fn imports_are_read_whatever_their_form() {
         assert_eq!(paths("use crate::a::b;"), ["crate::a::b"]);
-        assert_eq!(paths("pub use super::a::{b, c::{self, d}, e::*};"), ["super::a::b", "super::a::c::self", "super::a::c::d", "super::a::e"]);
+        assert_eq!(
+            paths("pub use super::a::{b, c::{self, d}, e::*};"),
+            ["super::a::b", "super::a::c::self", "super::a::c::d", "super::a::e"]
+        );
         assert_eq!(paths("use crate::{\n a::b as c,\n d,\n};"), ["crate::a::b", "crate::d"]);
-        assert_eq!(paths("fn f() -> crate::a::T<crate::b::U> { x.c::<D>(); e::f::<G>(1) }"), ["crate::a::T", "crate::b::U", "e::f"]);
+        assert_eq!(
+            paths("fn f() -> crate::a::T<crate::b::U> { x.c::<D>(); e::f::<G>(1) }"),
+            ["crate::a::T", "crate::b::U", "e::f"]
+        );
         assert_eq!(paths("pub(super) fn f(x: self::T) {} pub(in crate::a) struct S;"), ["self::T", "crate::a"]);
     }
 
@@ -214,18 +229,24 @@ mod tests {
     fn what_is_for_tests_alone_is_left_out() {
         let source = "use crate::a::A;\n#[cfg(test)]\nuse crate::b::{B, C};\nfn f() {\n #[cfg(test)]\n let x = crate::c::C { y: 1 };\n crate::d::d()\n}\n#[cfg(test)]\n#[expect(dead_code)]\nmod tests {\n use crate::e;\n}\n";
         assert_eq!(paths(source), ["crate::a::A", "crate::d::d"]);
-        assert_eq!(parse(source).lines, 5);
-        assert_eq!(paths("#[cfg(all(test, unix))] const fn f() { crate::a::b() } #[cfg(not(test))] use crate::c::d;"), ["crate::c::d"]);
+        assert_eq!(parse(source).lines, 4);
+        assert_eq!(
+            paths("#[cfg(all(test, unix))] const fn f() { crate::a::b() } #[cfg(not(test))] use crate::c::d;"),
+            ["crate::c::d"]
+        );
         assert_eq!(paths("#![cfg(test)]\nuse crate::a;"), [""; 0]);
         assert_eq!(parse("#[cfg(test)]\nmod tests;\nmod a;").children, [["a"]]);
     }
 
     #[test]
     fn modules_are_read_with_what_is_around_them() {
-        let source = parse("mod a; mod b { use super::x::Y; mod c; fn f() { if d {} } } mod e; #[path = \"../f.rs\"] mod f; use crate::g::H;");
+        let source = parse(
+            "mod a; mod b { use super::x::Y; mod c; fn f() { if d {} } } mod e; #[path = \"../f.rs\"] mod f; use crate::g::H;",
+        );
         assert_eq!(source.children, [vec!["a"], vec!["b", "c"], vec!["e"]]);
         assert_eq!(source.inline, [["b"]]);
-        let within: Vec<_> = source.paths.iter().map(|named| (named.segments.join("::"), named.within.clone())).collect();
+        let within: Vec<_> =
+            source.paths.iter().map(|named| (named.segments.join("::"), named.within.clone())).collect();
         assert_eq!(within, [("super::x::Y".to_owned(), vec!["b".to_owned()]), ("crate::g::H".to_owned(), vec![])]);
     }
 }

@@ -54,6 +54,8 @@ pub fn parse(text: &str) -> Source {
             [first, ":", ":"] if is_word(first) => {
                 let mut paths = Vec::new();
                 read = at + tree(rest, &[], &mut paths);
+                // A method with its generics, `x.f::<T>()`, names no module.
+                paths.retain(|path| path.len() > 1 || ["crate", "self", "super"].contains(&first));
                 let named = |segments| Named { segments, within: names(&within), line: token.line };
                 source.paths.extend(paths.into_iter().map(named));
             }

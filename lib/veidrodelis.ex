@@ -31,7 +31,7 @@ defmodule Veidrodelis do
   three times as much as before, and each takes some 30 bytes more.
   """
 
-  alias Vdr.{Events, Instance, Instances, Native, Options, Read, Script, Snapshot}
+  alias Vdr.{Instance, Instances, Native, Options, Read, Script, Snapshot}
 
   @typedoc "Names an instance: any term."
   @type id :: term
@@ -119,7 +119,7 @@ defmodule Veidrodelis do
   """
   @spec await_ready(id | pid) :: :ok | {:error, term}
   @spec await_ready(id | pid, timeout) :: :ok | {:error, term}
-  def await_ready(pid_or_id, timeout \\ 5000), do: Instances.await_ready(pid_or_id, timeout)
+  def await_ready(pid_or_id, timeout \\ 60_000), do: Instances.await_ready(pid_or_id, timeout)
 
   @doc group: "Lifecycle"
   @doc "Where the link is, of an instance given by its id or its pid."
@@ -181,12 +181,12 @@ defmodule Veidrodelis do
   The same goes to `:telemetry`, when the host has it, as `[:veidrodelis, :link, event]` with `:id` among the details, and to the log.
   """
   @spec subscribe(id) :: :ok
-  def subscribe(id), do: Events.subscribe(id)
+  def subscribe(id), do: Vdr.Subscriptions.subscribe(id)
 
   @doc group: "Lifecycle"
   @doc "Ends the subscription of the calling process."
   @spec unsubscribe(id) :: :ok
-  def unsubscribe(id), do: Events.unsubscribe(id)
+  def unsubscribe(id), do: Vdr.Subscriptions.unsubscribe(id)
 
   @doc group: "Snapshots and transactions"
   @doc """

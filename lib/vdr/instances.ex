@@ -21,9 +21,6 @@ defmodule Vdr.Instances do
   @tries 50
   @try_ms 10
 
-  # The longest timer of the VM.
-  @longest_ms 4_294_967_295
-
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
@@ -46,17 +43,6 @@ defmodule Vdr.Instances do
     end
   end
 
-  @doc "The id of an instance, which may be given by its supervisor's pid."
-  @spec id(term) :: {:ok, term} | :error
-  # A pid may be an id, as every term.
-  def id(pid_or_id) do
-    cond do
-      find(pid_or_id) -> {:ok, pid_or_id}
-      is_pid(pid_or_id) -> id_of(pid_or_id)
-      true -> :error
-    end
-  end
-
   @doc "The ids of all instances."
   @spec list() :: [term]
   def list, do: for({{Veidrodelis, id}, {_store, _pid}} <- :persistent_term.get(), do: id)
@@ -64,28 +50,6 @@ defmodule Vdr.Instances do
   @doc "How the link of an instance stands."
   @spec report(term) :: map
   def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid])
-
-  @doc "Raises `ArgumentError` unless the VM has a timer for this time."
-  @spec check_timeout!(timeout) :: :ok
-  def check_timeout!(timeout)
-      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
-      do: :ok
-
-  def check_timeout!(timeout) do
-    raise ArgumentError,
-          "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; got: #{inspect(timeout)}"
-  end
-
-  @doc "Waits until the instance, given by its id or its supervisor's pid, can be read."
-  @spec await_ready(term, timeout) :: :ok | {:error, term}
-  def await_ready(pid_or_id, timeout) do
-    check_timeout!(timeout)
-
-    case id(pid_or_id) do
-      {:ok, id} -> Vdr.Readiness.await(id, timeout)
-      :error -> {:error, :not_found}
-    end
-  end
 
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok

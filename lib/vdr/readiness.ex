@@ -8,13 +8,28 @@ defmodule Vdr.Readiness do
   # How soon a process that is being restarted is asked again.
   @again_ms 10
 
+  # The longest timer of the VM.
+  @longest_ms 4_294_967_295
+
+  @doc "Raises `ArgumentError` unless the VM has a timer for this time."
+  @spec check_timeout!(timeout) :: :ok
+  def check_timeout!(timeout)
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
+      do: :ok
+
+  def check_timeout!(timeout) do
+    raise ArgumentError,
+          "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; " <>
+            "got: #{inspect(timeout)}"
+  end
+
   @spec await(id :: term, timeout) :: :ok | {:error, term}
   def await(id, :infinity), do: await_until(id, :infinity)
   def await(id, timeout), do: await_until(id, now() + timeout)
 
   defp await_until(id, deadline) do
     case Instances.find(id) do
-      nil -> {:error, :not_found}
+      nil -> {:error, :no_instance}
       {store, _supervisor} -> if Native.ready(store), do: :ok, else: ask(id, deadline)
     end
   end

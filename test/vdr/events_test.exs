@@ -226,7 +226,7 @@ defmodule Vdr.EventsTest do
     assert_receive {:EXIT, ^pid, {:link_ended, :connection_refused}}, 5000
     {:ok, pid} = Veidrodelis.start_link(options)
     assert Veidrodelis.await_ready(id, 5000) == {:error, :connection_refused}
-    Mirror.eventually("it is stopped", fn -> Veidrodelis.get_replication_state(id) == :stopped end)
+    Mirror.eventually("it is stopped", fn -> Veidrodelis.replication_state(id) == :stopped end)
     assert Process.alive?(pid)
     :ok = Veidrodelis.stop(pid)
   end

@@ -31,7 +31,7 @@ defmodule Vdr.InstancesTest do
     assert {:error, {:already_started, ^pid}} = Veidrodelis.start_link(id: :survivor, port: 1)
     assert %{ready: false} = Veidrodelis.info(:survivor)
     assert Veidrodelis.stop(pid) == :ok
-    assert Veidrodelis.get(:survivor, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.get(:survivor, 0, "a") == {:error, :no_instance}
   end
 
   test "nobody's odd message ends a shared process" do
@@ -145,10 +145,10 @@ defmodule Vdr.InstancesTest do
       :ok = Application.stop(:veidrodelis)
 
       for instance <- [:left_over, pid] do
-        assert Veidrodelis.get(instance, 0, "a") == {:error, :not_found}
-        assert Veidrodelis.info(instance) == {:error, :not_found}
-        assert Veidrodelis.await_ready(instance, 10) == {:error, :not_found}
-        assert Veidrodelis.get_replication_state(instance) == {:error, :not_found}
+        assert Veidrodelis.get(instance, 0, "a") == {:error, :no_instance}
+        assert Veidrodelis.info(instance) == {:error, :no_instance}
+        assert Veidrodelis.await_ready(instance, 10) == {:error, :no_instance}
+        assert Veidrodelis.replication_state(instance) == {:error, :no_instance}
       end
 
       # The store is closed.
@@ -163,7 +163,7 @@ defmodule Vdr.InstancesTest do
       Process.flag(:trap_exit, true)
       :ok = Application.start(:veidrodelis)
       assert_receive {:EXIT, ^pid, {:link_ended, :application_restarted}}, 5000
-      assert Veidrodelis.get(:left_over, 0, "a") == {:error, :not_found}
+      assert Veidrodelis.get(:left_over, 0, "a") == {:error, :no_instance}
       Mirror.eventually("the handler reports again", fn -> Vdr.Reports.exists?({:handler, handler}) end)
       :ok = Replica.stop(handler)
     end

@@ -121,7 +121,7 @@ impl Handler {
 impl Drop for Handler {
     fn drop(&mut self) {
         // The link holds what it feeds, so nothing but this ends it.
-        self.inner.seat.unlink();
+        self.inner.slot.unlink();
     }
 }
 

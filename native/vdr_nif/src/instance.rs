@@ -157,7 +157,7 @@ fn link_start<'a>(
             before.map(|monitor| source.demonitor(Some(env), &monitor));
             // If the process died before the link was kept, its monitor found no link to end.
             if !pid.is_alive(env) {
-                seat.down(&monitor);
+                slot.down(&monitor);
             }
             if source.store().is_some_and(Store::is_closed) {
                 slot.unlink();

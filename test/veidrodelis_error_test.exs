@@ -13,7 +13,8 @@ defmodule Veidrodelis.ErrorTest do
     end
   end
 
-  # What reads, watches and callers get; the rest is why a link ended, which an operator looks up.
+  # Reasons of reads, watches and callers. All others are ends of a link, which an operator looks
+  # up.
   @not_of_links ~w(already_registered bad_argument no_instance not_found not_ready process_gone stale stopped superseded wrong_type)a
   @of_sentinel ~w(no_sentinel_reachable sentinel_refused unknown_group no_usable_replica bad_host_map)a
 

@@ -7,7 +7,7 @@ defmodule Vdr.RdbFileTest do
   @fixtures "native/vdr_rdb/tests/rdb"
   @shared System.get_env("VDR_SHARED_RDB") || "../shared/rdb"
 
-  # Folder and file, and what `DEBUG DIGEST` of a server shows that has loaded it.
+  # A folder, a file, and the `DEBUG DIGEST` of a server that has loaded the file.
   @digests %{
     "redis/corrupt_empty_keys" => "0000000000000000000000000000000000000000",
     "redis/encodings" => "e9abcce40e69c9faa766aba4e264e823edff741d",
@@ -95,7 +95,7 @@ defmodule Vdr.RdbFileTest do
     if File.dir?(@shared) do
       for {name, digest} <- @digests do
         assert {:ok, snapshot} = Veidrodelis.load_rdb(Path.join(@shared, name <> ".rdb"))
-        # Files that hold a module's value have no digest of ours.
+        # Files with a module's value have no digest.
         case Veidrodelis.digest(snapshot) do
           {:error, {:not_comparable, keys}} -> assert keys > 0, name
           answer -> assert answer == {:ok, digest}, name

@@ -10,7 +10,7 @@ defmodule Vdr.ReadsTest do
   doctest Veidrodelis
   doctest Vdr.Snapshot
 
-  # Functions of the facade with a source and a database in front that are no reads.
+  # Functions of the facade with a source and a database as first arguments that are not reads.
   @others [digest_value: 3, read_tx: 3, read_tx: 4, read_tx!: 3, read_tx!: 4, stream_keys: 3]
 
   defp documented do
@@ -91,7 +91,7 @@ defmodule Vdr.ReadsTest do
 
   test "every read of the facade tells what it costs" do
     for {name, args} <- Vdr.Native.commands(), {^name, arity, _, doc} <- documented() do
-      # A variant refers to the one that says it.
+      # A variant refers to the function that states the cost.
       assert doc =~ "O(", "#{name}/#{arity} of #{inspect(args)} says nothing of its cost"
     end
   end
@@ -237,7 +237,7 @@ defmodule Vdr.ReadsTest do
 
       assert Veidrodelis.first(snapshot, 0, 1) == {:ok, ["z"]}
       assert Veidrodelis.prev(snapshot, 0, "z", 1) == {:ok, []}
-      # Each is small, the list is not.
+      # Each operation is small, but the list is not.
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k16", 1}, 2)) == {:ok, [ok: [], ok: []]}
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k2", 1}, 2)) == :dirty
     end

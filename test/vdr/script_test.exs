@@ -1,5 +1,6 @@
 defmodule Vdr.ScriptTest do
-  # Scripts at the border: options, results, errors, and where they run. What the engine allows is tested beside it.
+  # Scripts at the border to Elixir: options, results, errors, and the thread on which they run. The
+  # engine's own tests are beside the engine.
   use ExUnit.Case, async: true
 
   alias Vdr.{Snapshot, Test.Mirror}
@@ -26,7 +27,8 @@ defmodule Vdr.ScriptTest do
   end
 
   test "large tables come whole from a thread that is no scheduler", %{snapshot: snapshot} do
-    # The VM makes a map of more than 32 keys in another way, with what only its schedulers have.
+    # The VM builds a map of more than 32 keys in another way, with a structure that only schedulers
+    # have.
     for prefix <- ["", "pcall(error) "], size <- [32, 33, 200, 5_000] do
       source =
         "#{prefix}local all = {} for n = 1, #{size} do all['k' .. n] = {n, {[tostring(n)] = 'v'}} end return {all, all}"
@@ -35,7 +37,7 @@ defmodule Vdr.ScriptTest do
       assert run(snapshot, source) == {:ok, [all, all]}
     end
 
-    # Keys that are large themselves.
+    # Large keys.
     long = fn n -> String.duplicate("k", 100_000) <> to_string(n) end
     source = "local all = {} for n = 1, 50 do all[string.rep('k', 100000) .. n] = n end return all"
     assert run(snapshot, source) == {:ok, Map.new(1..50, &{long.(&1), &1})}
@@ -113,7 +115,7 @@ defmodule Vdr.ScriptTest do
 
     Process.sleep(50)
     for pid <- killed, do: Process.exit(pid, :kill)
-    # The threads are free again: this one is none for a quick attempt.
+    # The threads are free again: this script cannot finish in a quick attempt.
     assert run(snapshot, "return pcall(ts.get, 'a')", timeout: 5000) == {:ok, true}
     Mirror.eventually("a script runs", fn -> run(snapshot, "pcall(error) return 1") == {:ok, 1} end)
   end

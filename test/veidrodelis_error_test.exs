@@ -27,7 +27,7 @@ defmodule Veidrodelis.ErrorTest do
     end
   end
 
-  test "an unknown reason is shown as it is" do
+  test "an unknown reason is inspected" do
     assert Exception.message(%Veidrodelis.Error{reason: {:odd, 1}}) == "{:odd, 1}"
   end
 
@@ -42,7 +42,7 @@ defmodule Veidrodelis.ErrorTest do
     assert Exception.message(%Veidrodelis.Error{reason: {:bad_command, {:nope}}}) =~ "not a read"
   end
 
-  test "it is raised by its reason" do
+  test "raise takes a reason" do
     assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, reason: :not_ready end
     assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, :not_ready end
   end

@@ -68,7 +68,7 @@ defmodule Vdr.Live.ExamplesTest do
     task
   end
 
-  live_test "a watch tells of a write", %{redis: rdx, id: id} do
+  live_test "a watch reports a write", %{redis: rdx, id: id} do
     Redix.command!(rdx, ["SET", "user:123:name", "Alice"])
     Mirror.settle(id, rdx)
 

@@ -56,7 +56,7 @@ impl Live {
 
     /// For the reader that has put the keys of a snapshot in order: from now on the publisher keeps that order. What was written
     /// meanwhile is made up for here, in the reader's time, all but the last of it.
-    pub fn offer_order(&self, snapshot: Arc<Snapshot>) {
+    pub fn offer_key_index(&self, snapshot: Arc<Snapshot>) {
         // One of several will do.
         let Some(mut ordered) = self.ordered.try_lock() else { return };
         let mut latest = snapshot;
@@ -79,13 +79,13 @@ impl Live {
         // The end of the instance, which clears first and looks for this then, may have come between.
         fence(Ordering::SeqCst);
         if self.current.load().is_none() {
-            drop(self.take_ordered());
+            drop(self.take_key_index());
         }
     }
 
     /// For the publisher: a snapshot whose order is to be kept, if there is a new one.
     #[must_use = "it may be large: it is for the reaper to drop"]
-    pub fn take_ordered(&self) -> Option<Arc<Snapshot>> {
+    pub fn take_key_index(&self) -> Option<Arc<Snapshot>> {
         if !self.has_ordered.load(Ordering::Acquire) {
             return None;
         }
@@ -105,7 +105,7 @@ impl Live {
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
     pub fn clear(&self) -> Option<Arc<Snapshot>> {
         let last = self.current.swap(None);
-        // See `offer_order`.
+        // See `offer_key_index`.
         fence(Ordering::SeqCst);
         last
     }
@@ -120,12 +120,12 @@ mod tests {
         let live = Live::new();
         drop(live.publish(Snapshot::default()));
         let first = live.snapshot().unwrap();
-        live.offer_order(first.clone());
+        live.offer_key_index(first.clone());
         assert_eq!(Arc::strong_count(&first), 3, "the published one, the offered one, ours");
         // The end, which finds the slot held by the second.
         drop(live.clear());
-        live.offer_order(Arc::default());
+        live.offer_key_index(Arc::default());
         assert_eq!(Arc::strong_count(&first), 1);
-        assert!(live.take_ordered().is_none());
+        assert!(live.take_key_index().is_none());
     }
 }

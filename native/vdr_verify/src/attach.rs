@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_replica::handshake::Position;
 use vdr_replica::live::Snapshot;
 use vdr_replica::mirror::{Mirror, Shared};
@@ -30,7 +30,7 @@ pub struct Attached {
 impl Attached {
     /// `framewise` publishes after each command, so that every offset can be asked for, and holds what the stream makes of a
     /// part against the whole; otherwise batches are as they come. `wrong` is what the mirror does wrong on purpose.
-    pub fn new(port: u16, framewise: bool, only: &Only, wrong: Option<Wrong>) -> io::Result<Self> {
+    pub fn new(port: u16, framewise: bool, only: &Filter, wrong: Option<Wrong>) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
         let filtered = framewise.then(|| Filtered::new(only.clone()));

@@ -7,7 +7,7 @@
 mod plan;
 mod visit;
 
-pub use plan::Plan;
+pub use plan::FilteredWrite;
 pub use visit::Filtered;
 
 use vdr_commands::{Touch, Write};
@@ -15,7 +15,7 @@ use vdr_data::value::Kind;
 
 /// See the module. `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Only {
+pub struct Filter {
     dbs: Option<Vec<u32>>,
     prefixes: Option<Vec<Vec<u8>>>,
     kinds: Option<Vec<Kind>>,
@@ -23,14 +23,14 @@ pub struct Only {
     always: Option<Vec<u8>>,
 }
 
-impl Only {
+impl Filter {
     pub fn new(dbs: Option<Vec<u32>>, prefixes: Option<Vec<Vec<u8>>>, kinds: Option<Vec<Kind>>) -> Self {
-        Only { dbs, prefixes, kinds, always: None }
+        Filter { dbs, prefixes, kinds, always: None }
     }
 
     /// Keeps this key, too.
     pub fn always(self, key: Option<Vec<u8>>) -> Self {
-        Only { always: key, ..self }
+        Filter { always: key, ..self }
     }
 
     /// Whether a key with such a value is kept.
@@ -85,28 +85,30 @@ impl Only {
 mod tests {
     use super::*;
 
-    fn wants(only: &Only, db: u32, command: &str) -> bool {
-        only.wants(db, &command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    fn wants(filter: &Filter, db: u32, command: &str) -> bool {
+        filter.wants(db, &command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_handler_hears_of_what_may_change_a_key_that_it_keeps() {
-        let only = Only::new(Some(vec![0, 2]), Some(vec![b"u:".to_vec()]), Some(vec![Kind::Hash]));
+        let filter = Filter::new(Some(vec![0, 2]), Some(vec![b"u:".to_vec()]), Some(vec![Kind::Hash]));
         for wanted in
             ["HSET u:1 f v", "DEL x u:1", "SET u:1 v", "RENAME x u:1", "FLUSHALL", "MOVE u:1 5", "X.UNKNOWN a"]
         {
-            assert!(wants(&only, 0, wanted), "{wanted}");
+            assert!(wants(&filter, 0, wanted), "{wanted}");
         }
         for unwanted in ["HSET x f v", "LPUSH u:1 v", "DEL x y", "COPY u:1 x", "INCR u:1"] {
-            assert!(!wants(&only, 0, unwanted), "{unwanted}");
+            assert!(!wants(&filter, 0, unwanted), "{unwanted}");
         }
-        assert!(!wants(&only, 1, "HSET u:1 f v") && !wants(&only, 1, "FLUSHDB") && !wants(&only, 1, "X.UNKNOWN a"));
-        assert!(wants(&only, 1, "SWAPDB 1 2") && wants(&only, 1, "COPY u:1 u:2 DB 2"));
+        assert!(
+            !wants(&filter, 1, "HSET u:1 f v") && !wants(&filter, 1, "FLUSHDB") && !wants(&filter, 1, "X.UNKNOWN a")
+        );
+        assert!(wants(&filter, 1, "SWAPDB 1 2") && wants(&filter, 1, "COPY u:1 u:2 DB 2"));
     }
 
     #[test]
     fn the_guard_key_is_kept_whatever_it_is() {
-        let only = Only::new(Some(vec![]), None, Some(vec![])).always(Some(b"guard".to_vec()));
-        assert!(only.keeps(3, b"guard", Kind::String) && !only.keeps(3, b"other", Kind::String));
+        let filter = Filter::new(Some(vec![]), None, Some(vec![])).always(Some(b"guard".to_vec()));
+        assert!(filter.keeps(3, b"guard", Kind::String) && !filter.keeps(3, b"other", Kind::String));
     }
 }

@@ -8,14 +8,14 @@
 //! reads what we have not, changes a key of ours    -> Missing  RENAME outside ours: only a full sync tells
 //! ```
 
-use super::Only;
+use super::Filter;
 use vdr_commands::{Part, Touch, Words, Write};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::Kind;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum FilteredWrite {
     Pass,
     Run,
     Strip,
@@ -53,41 +53,41 @@ struct Reach {
     whole: bool,
 }
 
-impl Only {
+impl Filter {
     /// How to apply a write. `args` are without its name.
-    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> Plan {
+    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> FilteredWrite {
         let reach = self.reach(row, db, args);
         if reach.whole {
             return self.of_whole(row, args);
         }
         if !reach.ours {
             // A command that touches nothing at all is for its row to judge.
-            return if reach.others { Plan::Pass } else { Plan::Run };
+            return if reach.others { FilteredWrite::Pass } else { FilteredWrite::Run };
         }
         if self.drops_kind_of(row) {
             // One that chooses among keys leaves those that it does not choose as they are, of whatever type.
             return match FIRST_OF.contains(&row.name) {
-                true => Plan::Pass,
-                false if reach.guard => Plan::Strip,
-                false => Plan::Drop,
+                true => FilteredWrite::Pass,
+                false if reach.guard => FilteredWrite::Strip,
+                false => FilteredWrite::Drop,
             };
         }
-        let run = if reach.others || self.kinds.is_some() { Plan::Strip } else { Plan::Run };
+        let run = if reach.others || self.kinds.is_some() { FilteredWrite::Strip } else { FilteredWrite::Run };
         let name = row.name;
         if self.kinds.is_some() && EXPIRY_STAYS.contains(&name) && leaves_expiry(args) {
             // Of what it replaces, the expiry is needed and the type is unknown.
-            if self.lacks_one(row, db, args, keyspace) { Plan::Missing } else { run }
+            if self.lacks_one(row, db, args, keyspace) { FilteredWrite::Missing } else { run }
         } else if EACH_BY_ITSELF.contains(&name) {
             run
         } else if FROM_TO.contains(&name) {
             self.transfer(row, db, args, keyspace, run)
         } else if FIRST_OF.contains(&name) {
-            if reach.others { Plan::Missing } else { run }
+            if reach.others { FilteredWrite::Missing } else { run }
         } else if EXPIRY.contains(&name) {
             let there = args.first().is_some_and(|key| keyspace.db(db).get(key).is_some());
-            if there || self.kinds.is_none() { run } else { Plan::Pass }
+            if there || self.kinds.is_none() { run } else { FilteredWrite::Pass }
         } else if self.reads_elsewhere(row, db, args, keyspace) {
-            Plan::Missing
+            FilteredWrite::Missing
         } else {
             run
         }
@@ -116,27 +116,27 @@ impl Only {
     }
 
     /// Flushing is the same for a part. Swapping a database that is kept with one that is not brings what we have not.
-    fn of_whole(&self, row: &Write, args: &[&[u8]]) -> Plan {
+    fn of_whole(&self, row: &Write, args: &[&[u8]]) -> FilteredWrite {
         if row.name != "swapdb" {
-            return Plan::Run;
+            return FilteredWrite::Run;
         }
         let mut words = Words::new(args);
         let mut kept = || words.int().ok().and_then(|index| u32::try_from(index).ok()).map(|db| self.has_db(db));
         match (kept(), kept()) {
-            (Some(false), Some(false)) => Plan::Pass,
-            (Some(a), Some(b)) if a != b => Plan::Missing,
-            _ => Plan::Run,
+            (Some(false), Some(false)) => FilteredWrite::Pass,
+            (Some(a), Some(b)) if a != b => FilteredWrite::Missing,
+            _ => FilteredWrite::Run,
         }
     }
 
-    fn transfer(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: Plan) -> Plan {
-        let Some(from) = args.first() else { return Plan::Run };
+    fn transfer(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: FilteredWrite) -> FilteredWrite {
+        let Some(from) = args.first() else { return FilteredWrite::Run };
         if self.is_always(from) || self.has_place(db, from) {
             // What is missing here has a type that is not kept, and so has what it becomes.
             let gone = self.kinds.is_some() && keyspace.db(db).get(from).is_none();
-            return if gone { Plan::Drop } else { run };
+            return if gone { FilteredWrite::Drop } else { run };
         }
-        if row.name == "smove" { Plan::Join } else { Plan::Missing }
+        if row.name == "smove" { FilteredWrite::Join } else { FilteredWrite::Missing }
     }
 
     /// Whether a command reads a key that we may not have.

@@ -15,22 +15,17 @@
 //! A key that SWAPDB or MOVE carries into another database is gone from its own and opens nothing there. What happens to a
 //! window inside of a MULTI counts from its EXEC on.
 
-use crate::filter::{Only, Plan};
-use std::collections::BTreeMap;
+use crate::filter::{Filter, FilteredWrite};
 use std::fmt;
 use std::sync::Arc;
 use vdr_commands::{Apply, ApplyError, Rules, Touch, Words, Write};
 use vdr_data::keyspace::Keyspace;
 
-/// Most names of unknown commands that are counted one by one; further ones are counted together.
-pub const MAX_UNKNOWN_NAMES: usize = 128;
 /// Longest name of an unknown command that is kept.
-const MAX_UNKNOWN_NAME_BYTES: usize = 64;
-/// The name under which unknown commands beyond [`MAX_UNKNOWN_NAMES`] are counted.
-const OTHER_UNKNOWN: &str = "...";
+const UNKNOWN_NAME_CHARS_MAX: usize = 64;
 
 /// How much idle talk is asked for once more from another server: so little that any backlog has it.
-pub const STEP_BACK_MAX_BYTES: u64 = 64 << 10;
+pub const KEEPALIVE_REWIND_MAX_BYTES: u64 = 64 << 10;
 
 /// Traffic of the stream that changes no data that we keep.
 const PASSED_OVER: &[&[u8]] = &[
@@ -58,7 +53,7 @@ pub enum Applied {
     Control,
     /// The primary wants to hear our offset now.
     AckWanted,
-    /// No row knows it. Counted in [`Applier::unknown`].
+    /// No row knows it.
     Unknown,
 }
 
@@ -114,9 +109,8 @@ pub struct Applier {
     multi: Option<Multi>,
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
-    only: Option<Arc<Only>>,
+    filter: Option<Arc<Filter>>,
     rules: Rules,
-    unknown: BTreeMap<String, u64>,
     applied: u64,
 }
 
@@ -126,7 +120,7 @@ pub fn is_passed_over(name: &[u8]) -> bool {
 }
 
 /// Whether a command leaves everything as it was, which database is selected included.
-fn is_idle_talk(name: &[u8]) -> bool {
+fn is_keepalive(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"replconf") || is_passed_over(name)
 }
 
@@ -146,9 +140,8 @@ impl Applier {
             multi: None,
             guard: None,
             guard_key,
-            only: None,
+            filter: None,
             rules: Rules::default(),
-            unknown: BTreeMap::new(),
             applied: 0,
         };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
@@ -158,8 +151,8 @@ impl Applier {
     }
 
     /// Applies only what the filter keeps; `keyspace` holds no more.
-    pub fn only(self, only: Option<Arc<Only>>) -> Self {
-        Applier { only, ..self }
+    pub fn with_filter(self, filter: Option<Arc<Filter>>) -> Self {
+        Applier { filter, ..self }
     }
 
     /// Applies commands as this primary does.
@@ -172,7 +165,7 @@ impl Applier {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
         let (applied, idle) = match vdr_commands::write(name) {
             Some(row) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
-            None => (self.control(name, rest), self.multi.is_none() && is_idle_talk(name)),
+            None => (self.control(name, rest), self.multi.is_none() && is_keepalive(name)),
         };
         self.offset += len as u64;
         if !idle {
@@ -232,15 +225,11 @@ impl Applier {
     }
 
     /// Goes back to the offset at which everything was as it is now: behind it came idle talk alone. Not further than
-    /// [`STEP_BACK_MAX_BYTES`]. To be called between two links.
-    pub fn step_back(&mut self) {
-        if self.multi.is_none() && self.offset.saturating_sub(self.changed) <= STEP_BACK_MAX_BYTES {
+    /// [`KEEPALIVE_REWIND_MAX_BYTES`]. To be called between two links.
+    pub fn rewind_keepalives(&mut self) {
+        if self.multi.is_none() && self.offset.saturating_sub(self.changed) <= KEEPALIVE_REWIND_MAX_BYTES {
             self.offset = self.changed;
         }
-    }
-
-    pub fn unknown(&self) -> &BTreeMap<String, u64> {
-        &self.unknown
     }
 
     /// Writes applied so far.
@@ -283,39 +272,39 @@ impl Applier {
     }
 
     fn run(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
-        let only = self.only.clone();
-        let plan = only.as_ref().map_or(Plan::Run, |only| only.plan(row, self.db, args, &self.keyspace));
+        let filter = self.filter.clone();
+        let plan = filter.as_ref().map_or(FilteredWrite::Run, |filter| filter.plan(row, self.db, args, &self.keyspace));
         let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms, rules: self.rules };
         match plan {
-            Plan::Pass => return Ok(()),
-            Plan::Missing => return Err(ApplyError::NotMirrored),
-            Plan::Run => return (row.run)(&mut apply, &mut Words::new(args)),
-            Plan::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
+            FilteredWrite::Pass => return Ok(()),
+            FilteredWrite::Missing => return Err(ApplyError::NotMirrored),
+            FilteredWrite::Run => return (row.run)(&mut apply, &mut Words::new(args)),
+            FilteredWrite::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
                 // A store of nothing, which removed a destination of a type that we do not keep.
                 Err(ApplyError::Missing) if vdr_commands::replaces(row) => {}
                 result => result?,
             },
-            Plan::Join => {
+            FilteredWrite::Join => {
                 let [_source, destination, member] = args else { return Err(ApplyError::BadArguments) };
                 return apply.set(destination, |set| {
                     set.insert(member);
                     Ok(())
                 });
             }
-            Plan::Drop => {}
+            FilteredWrite::Drop => {}
         }
-        self.strip(row, args, plan == Plan::Drop);
+        self.strip(row, args, plan == FilteredWrite::Drop);
         Ok(())
     }
 
     /// Removes what a write touched and the filter does not keep; with `all`, whatever it touched.
     fn strip(&mut self, row: &Write, args: &[&[u8]], all: bool) {
-        let Some(only) = &self.only else { return };
+        let Some(filter) = &self.filter else { return };
         let keyspace = &mut self.keyspace;
         vdr_commands::touched(row, self.db, args, &mut |touch| {
             let Touch::Key { db, key } = touch else { return };
             let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
-            if kind.is_some_and(|kind| all || !only.keeps(db, key, kind)) {
+            if kind.is_some_and(|kind| all || !filter.keeps(db, key, kind)) {
                 keyspace.db_mut(db).remove(key);
             }
         });
@@ -350,16 +339,9 @@ impl Applier {
             let getack = args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"));
             return Ok(if getack { Applied::AckWanted } else { Applied::Control });
         } else if !is_passed_over(name) {
-            self.count_unknown(name);
             return Ok(Applied::Unknown);
         }
         Ok(Applied::Control)
-    }
-
-    fn count_unknown(&mut self, name: &[u8]) {
-        let name = unknown_name(name);
-        let full = self.unknown.len() >= MAX_UNKNOWN_NAMES && !self.unknown.contains_key(&name);
-        *self.unknown.entry(if full { OTHER_UNKNOWN.to_owned() } else { name }).or_default() += 1;
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -382,7 +364,7 @@ impl Applier {
 
 /// The name of an unknown command as it is counted and told.
 pub fn unknown_name(name: &[u8]) -> String {
-    let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
+    let name: String = String::from_utf8_lossy(name).chars().take(UNKNOWN_NAME_CHARS_MAX).collect();
     name.to_ascii_lowercase()
 }
 

@@ -8,7 +8,7 @@ use vdr_data::keyspace::{Db, Keyspace};
 use vdr_data::value::stream::Group;
 use vdr_data::value::{Kind, Stream, ValueRef};
 use vdr_rdb::{Builder, Loader, Visit};
-use vdr_replica::batch::Chunks;
+use vdr_replica::batch::SnapshotBatcher;
 use vdr_replica::stream::Applier;
 
 /// `false`: the file cannot be read.
@@ -18,7 +18,7 @@ fn load(bytes: &[u8], visit: &mut impl Visit) -> bool {
 }
 
 fn by_commands(bytes: &[u8]) -> Keyspace {
-    let (mut chunks, mut applier) = (Chunks::new(0), Applier::new(Keyspace::default(), 0, 0, None));
+    let (mut chunks, mut applier) = (SnapshotBatcher::new(0), Applier::new(Keyspace::default(), 0, 0, None));
     assert!(load(bytes, &mut chunks));
     let batch = chunks.batch();
     for command in batch.commands() {

@@ -1,8 +1,10 @@
 defmodule Vdr.Live.GuardTest do
-  # The rules of the guard key, as real servers replicate the commands: docs/transactions.md has them as a table.
+  # The rules of the guard key, as real servers replicate the commands. docs/transactions.md has
+  # them as a table.
   use Vdr.Test.LiveCase, async: true
 
-  # A mirror without a guard key tells when the stream has come so far; both get the same stream, so we wait for the other's offset.
+  # A mirror without a guard key shows how far the stream has come. Both mirrors get the same
+  # stream, so the tests wait for the other's offset.
   setup context do
     case context do
       %{server: server} ->
@@ -112,7 +114,7 @@ defmodule Vdr.Live.GuardTest do
     late = {:test, System.unique_integer([:positive])}
     run(context, [["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
     start_supervised!({Veidrodelis, id: late, host: "127.0.0.1", port: context.port})
-    Mirror.eventually("the late mirror streams", fn -> Veidrodelis.get_replication_state(late) == :streaming end)
+    Mirror.eventually("the late mirror streams", fn -> Veidrodelis.replication_state(late) == :streaming end)
     assert Veidrodelis.get(late, 0, "k") == {:error, :not_ready}
     Redix.command!(context.redis, ["DEL", "__vdr_tx"])
     assert :ok = Veidrodelis.await_ready(late)
@@ -122,13 +124,13 @@ defmodule Vdr.Live.GuardTest do
   live_test "a second full sync inside of a window leaves the old data visible until it closes", context do
     run(context, [["SET", "k", "old"], ["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
     syncs = Veidrodelis.info(context.id).full_syncs
-    # Another replication id and a lost backlog: nothing but a full sync helps.
+    # Another replication id and a lost backlog: only a full sync helps.
     Redix.command!(context.redis, ["DEBUG", "CHANGE-REPL-ID"])
     Redix.command!(context.redis, ["CLIENT", "KILL", "TYPE", "replica"])
     again = fn -> Veidrodelis.info(context.id).full_syncs > syncs end
 
     Mirror.eventually("another full sync", fn ->
-      again.() and Veidrodelis.get_replication_state(context.id) == :streaming
+      again.() and Veidrodelis.replication_state(context.id) == :streaming
     end)
 
     assert seen(context) == {:ok, "old"}

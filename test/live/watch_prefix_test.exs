@@ -1,5 +1,5 @@
 defmodule Vdr.Live.WatchPrefixTest do
-  # Watches of whatever begins alike, on real servers.
+  # Watches of key prefixes, on real servers.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.WatchEvent.{Init, Update}
@@ -44,20 +44,23 @@ defmodule Vdr.Live.WatchPrefixTest do
     Server.restart(server)
     assert_receive {:ref, %Init{}}, 10_000
 
-    assert_raise ArgumentError, ~r/Veidrodelis.watch_prefix takes \(id, db, prefix, ref\).* got db -1/, fn ->
+    assert_raise ArgumentError, ~r/Veidrodelis.watch_prefix takes \(instance, db, prefix, ref\).* got db -1/, fn ->
       Veidrodelis.watch_prefix(id, -1, "a", :ref)
     end
 
-    assert_raise ArgumentError, ~r/Veidrodelis.unwatch_prefix takes \(id, db, prefix\).* got db 0 and prefix :a/, fn ->
-      Veidrodelis.unwatch_prefix(id, 0, :a)
-    end
+    assert_raise ArgumentError,
+                 ~r/Veidrodelis.unwatch_prefix takes \(instance, db, prefix\).* got db 0 and prefix :a/,
+                 fn ->
+                   Veidrodelis.unwatch_prefix(id, 0, :a)
+                 end
 
-    assert Veidrodelis.watch_prefix({:no, :such}, 0, "a", :ref) == {:error, :not_found}
+    assert Veidrodelis.watch_prefix({:no, :such}, 0, "a", :ref) == {:error, :no_instance}
   end
 
   @writes 400
 
-  # A process that reads again only what it is told of ends with what is there: one message too few, and it does not.
+  # A process that reads again only what its messages name must end with the current data. One
+  # missing message, and it does not.
   live_test "who reads only what is told of misses nothing", %{redis: redis, id: id} do
     seed = String.to_integer(System.get_env("SEED", "#{:rand.uniform(1_000_000)}"))
     :rand.seed(:exsss, seed)

@@ -47,7 +47,7 @@ defmodule Vdr.ContradictionTest do
     capture_log(fn ->
       id = {:test, System.unique_integer([:positive])}
       start_supervised!({Veidrodelis, id: id, host: "127.0.0.1", port: port, on_unknown_command: :stop})
-      Mirror.eventually("the link stops", fn -> Veidrodelis.get_replication_state(id) == :stopped end)
+      Mirror.eventually("the link stops", fn -> Veidrodelis.replication_state(id) == :stopped end)
       assert %{last_error: {:unknown_command, "frob"}} = Veidrodelis.info(id)
       assert Veidrodelis.get(id, 0, "user:1:name") == {:ok, "Alice"}
     end)
@@ -55,7 +55,7 @@ defmodule Vdr.ContradictionTest do
     error = %Veidrodelis.Error{reason: {:unknown_command, "frob"}}
     assert Exception.message(error) =~ "frob"
 
-    assert_raise ArgumentError, ~r/:on_unknown_command takes :continue or :stop/, fn ->
+    assert_raise ArgumentError, ~r/:on_unknown_command of Veidrodelis takes :continue or :stop/, fn ->
       Veidrodelis.start_link(id: :a, on_unknown_command: :explode)
     end
   end

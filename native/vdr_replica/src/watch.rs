@@ -1,7 +1,8 @@
 //! The watch registry: which writes affect which watchers.
 //!
-//! A watch may be added while writes are applied but not yet published. It must not miss them: it counts as *new*, and at
-//! the next publication what it watches is compared in the old and the new snapshot (see [`Watches::notify_new_watches`]).
+//! A watch may be added while writes are applied but not yet published. It must not miss them: it
+//! counts as *new*, and at the next publication what it watches is compared in the old and the new
+//! snapshot (see [`Watches::notify_new_watches`]).
 
 use crate::live::Snapshot;
 use parking_lot::Mutex;
@@ -14,7 +15,8 @@ use vdr_data::blob::Blob;
 /// What a watcher is notified of, always after it is visible.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A write affected the watched key, or keys of a watched prefix. `key` is `None` when it affected several.
+    /// A write affected the watched key, or keys of a watched prefix. `key` is `None` when it
+    /// affected several.
     Update { command: Arc<Tuple>, db: u32, key: Option<Blob>, offset: u64 },
     /// Whatever the watcher knew may be stale: a full sync became visible, or events were dropped.
     Init { offset: u64 },
@@ -133,8 +135,9 @@ impl Watches {
         }
     }
 
-    /// Collects the notifications for one write, to be sent once it is published. `touches` enumerates the affected keys;
-    /// `event` builds the message, without a key when a prefix watch matched several.
+    /// Collects the notifications for one write, to be sent once it is published. `touches`
+    /// enumerates the affected keys; `event` builds the message, without a key when a prefix watch
+    /// matched several.
     pub fn affected_watchers(
         &self,
         touches: impl FnOnce(&mut dyn FnMut(Touch<'_>)),
@@ -145,7 +148,8 @@ impl Watches {
         let mut notify = |watchers: &Watchers, db, key: Option<&Blob>| {
             out.extend(watchers.values().map(|watcher| (watcher.clone(), event(db, key.cloned()))));
         };
-        // One message for each watch, however many keys of the prefix a write affects: each message carries the whole command.
+        // One message for each watch, however many keys of the prefix a write affects: each message
+        // carries the whole command.
         let mut prefixes: Map<(u32, &[u8]), AffectedPrefix<'_>> = Map::default();
         touches(&mut |touch| match touch {
             Touch::Key { db, key } => {
@@ -182,9 +186,9 @@ impl Watches {
         watchers.map(|watcher| (watcher.clone(), Event::Init { offset })).collect()
     }
 
-    /// An Init for each new watch whose keys changed in this publication without an event of it in `deliveries`. To be
-    /// called after each publication while there are watches. A watch that is added later has seen what was published,
-    /// and stays new for the next publication.
+    /// An Init for each new watch whose keys changed in this publication without an event of it in
+    /// `deliveries`. To be called after each publication while there are watches. A watch that is
+    /// added later has seen what was published, and stays new for the next publication.
     pub fn notify_new_watches(&self, old: Option<&Snapshot>, new: &Snapshot, deliveries: &[Delivery]) -> Vec<Delivery> {
         let Some(old) = old else {
             self.table.lock().new.clear();
@@ -194,7 +198,8 @@ impl Watches {
         if watches.is_empty() {
             return Vec::new();
         }
-        // From here on without the lock: to compare takes time, and schedulers wait for the lock to add watches.
+        // From here on without the lock: to compare takes time, and schedulers wait for the lock to
+        // add watches.
         let events = EventKeys::of(deliveries);
         let is_stale =
             |(target, watcher): &(Target, Arc<dyn Watcher>)| changed(old, new, target, events.of_watcher(watcher));
@@ -206,8 +211,8 @@ impl Watches {
 /// The watchers of a prefix, and the one key of it that a write affects, if it is only one.
 type AffectedPrefix<'t> = (&'t Watchers, Option<Blob>);
 
-/// The keys that events name, by the watcher's address. A look at all events for each new watch would take a minute with
-/// some hundred thousand of both.
+/// The keys that events name, by the watcher's address. A look at all events for each new watch
+/// would take a minute with some hundred thousand of both.
 struct EventKeys<'d> {
     by_watcher: Map<usize, Set<&'d [u8]>>,
     none: Set<&'d [u8]>,
@@ -287,8 +292,8 @@ impl Table {
     }
 }
 
-/// How many entries are compared to find out whether a key of a prefix has changed. If more entries have changed, one of
-/// them may be of the prefix.
+/// How many entries are compared to find out whether a key of a prefix has changed. If more entries
+/// have changed, one of them may be of the prefix.
 const COMPARED_MAX: usize = 10_000;
 
 /// Whether the target has changed, other than in the keys that events name.
@@ -317,7 +322,8 @@ mod tests {
         fn notify(&self, _event: &Event) {}
     }
 
-    /// Where each looked at all others this would take minutes. Miri takes as long for what does not.
+    /// Where each looked at all others this would take minutes. Miri takes as long for what does
+    /// not.
     const MANY: u64 = if cfg!(miri) { 100 } else { 100_000 };
 
     #[test]

@@ -1,4 +1,5 @@
-//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes it anew.
+//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes
+//! it anew.
 
 #[cfg(test)]
 mod tests {

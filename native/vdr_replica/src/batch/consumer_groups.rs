@@ -8,8 +8,9 @@
 //! XCLAIM k g c 0 id TIME ms RETRYCOUNT n JUSTID FORCE
 //! ```
 //!
-//! No command carries the time at which a consumer was last seen, nor what Redis 8.6 keeps about idempotent producers. A
-//! pending entry that was deleted from the stream is written as the others are; servers since 7.0 pass over it.
+//! No command carries the time at which a consumer was last seen, nor what Redis 8.6 keeps about
+//! idempotent producers. A pending entry that was deleted from the stream is written as the others
+//! are; servers since 7.0 pass over it.
 
 use vdr_rdb::Fault;
 use vdr_rdb::stream::{Part, Totals, Unowned};
@@ -17,7 +18,8 @@ use vdr_rdb::stream::{Part, Totals, Unowned};
 /// Takes the arguments of a command, its name first.
 pub type Emit<'a> = dyn FnMut(&[&[u8]]) + 'a;
 
-/// The state that the parts of a consumer group share. At most one group's pending entries are held.
+/// The state that the parts of a consumer group share. At most one group's pending entries are
+/// held.
 #[derive(Default)]
 pub struct Groups {
     group: Vec<u8>,

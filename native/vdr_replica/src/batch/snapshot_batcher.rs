@@ -1,4 +1,5 @@
-//! A full sync as batches of commands: each key becomes the writes that would make it, a large key many of them.
+//! A full sync as batches of commands: each key becomes the writes that would make it, a large key
+//! many of them.
 //!
 //! ```text
 //! list    RPUSH k e1 .. en   RPUSH k ..                              PEXPIREAT k ms

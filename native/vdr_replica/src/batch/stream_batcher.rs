@@ -1,7 +1,9 @@
-//! The stream as batches of commands: filtered, and each with its database, its offset and its transaction.
+//! The stream as batches of commands: filtered, and each with its database, its offset and its
+//! transaction.
 //!
-//! A MULTI is held back until its EXEC has come, so that its commands are in one batch. A MULTI beyond
-//! [`UNIT_BYTES_MAX`] or [`UNIT_COMMANDS_MAX`] is passed on in pieces, whose commands still carry its name.
+//! A MULTI is held back until its EXEC has come, so that its commands are in one batch. A MULTI
+//! beyond [`UNIT_BYTES_MAX`] or [`UNIT_COMMANDS_MAX`] is passed on in pieces, whose commands still
+//! carry its name.
 
 use super::Batch;
 use crate::filter::Filter;

@@ -1,8 +1,9 @@
-//! A part of the data instead of all of it: some databases, keys of some prefixes, values of some types.
+//! The filter: a mirror may keep only some databases, keys of some prefixes, values of some types.
 //!
-//! What is left out is never built: a key of a full sync is stepped over, a write to it is not run. The difficulty is
-//! a write that reads a key which is left out and changes one which is not; [`plan`] knows them, and where the result
-//! cannot be had from what is there, the answer is a full sync, never a wrong value.
+//! A key that the filter leaves out is never built: a full sync skips it, and a write to it is not
+//! run. The difficulty is a write that reads a key that is left out and changes a key that is kept.
+//! [`plan`] knows these writes. Where the result does not follow from the kept keys, the answer is
+//! a full sync, never a wrong value.
 
 mod plan;
 mod visit;
@@ -13,13 +14,13 @@ pub use visit::Filtered;
 use vdr_commands::{Touch, Write};
 use vdr_data::value::Kind;
 
-/// See the module. `None` is no limit.
+/// What is kept; see the module. `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     dbs: Option<Vec<u32>>,
     prefixes: Option<Vec<Vec<u8>>>,
     kinds: Option<Vec<Kind>>,
-    /// A key that stays, wherever it is and whatever it holds: the guard key.
+    /// A key that is kept in every database and with every type: the guard key.
     always: Option<Vec<u8>>,
 }
 
@@ -28,18 +29,18 @@ impl Filter {
         Filter { dbs, prefixes, kinds, always: None }
     }
 
-    /// Keeps this key, too.
+    /// Keeps this key as well.
     pub fn always(self, key: Option<Vec<u8>>) -> Self {
         Filter { always: key, ..self }
     }
 
-    /// Whether a key with such a value is kept.
+    /// Whether a key with a value of this type is kept.
     pub fn keeps(&self, db: u32, key: &[u8], kind: Kind) -> bool {
         self.is_always(key) || self.has_place(db, key) && self.has_kind(kind)
     }
 
-    /// Whether a handler hears of a command. It does when the command may change a key that it keeps, be it by replacing
-    /// it with a value of a type that it does not keep.
+    /// Whether a handler gets a command. It does if the command may change a key that is kept, even
+    /// if only by replacing it with a value of a type that is not kept.
     pub fn wants(&self, db: u32, args: &[&[u8]]) -> bool {
         let Some((name, args)) = args.split_first() else { return false };
         let Some(row) = vdr_commands::write(name) else { return self.has_db(db) };

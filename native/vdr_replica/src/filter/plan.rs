@@ -40,7 +40,8 @@ const SETS_AS_SOURCES: &[&str] = &["zunionstore", "zinterstore", "zdiffstore"];
 /// Commands that change a key's expiry and do nothing when there is no such key.
 const EXPIRY: &[&str] = &["pexpireat", "expireat", "pexpire", "expire", "persist", "getex"];
 
-/// Commands that put a string in the place of anything, with a word that leaves the expiry of what was there.
+/// Commands that put a string in the place of anything, with a word that leaves the expiry of what
+/// was there.
 const EXPIRY_STAYS: &[&str] = &["set", "msetex"];
 
 /// What a command touches of the kept and of the rest.
@@ -65,7 +66,8 @@ impl Filter {
             return if reach.others { FilteredWrite::Pass } else { FilteredWrite::Run };
         }
         if self.drops_kind_of(row) {
-            // One that chooses among keys leaves those that it does not choose as they are, of whatever type.
+            // One that chooses among keys leaves those that it does not choose as they are, of
+            // whatever type.
             return match FIRST_OF.contains(&row.name) {
                 true => FilteredWrite::Pass,
                 false if reach.guard => FilteredWrite::Strip,
@@ -115,7 +117,8 @@ impl Filter {
         reach
     }
 
-    /// Flushing is the same for a part. Swapping a database that is kept with one that is not brings what we have not.
+    /// Flushing is the same for a part. Swapping a database that is kept with one that is not
+    /// brings what we have not.
     fn of_whole(&self, row: &Write, args: &[&[u8]]) -> FilteredWrite {
         if row.name != "swapdb" {
             return FilteredWrite::Run;

@@ -1,10 +1,10 @@
-//! What is told of a file, without what is left out.
+//! The filter as an adapter around any visitor of a snapshot file.
 
 use super::Filter;
 use std::sync::Arc;
 use vdr_rdb::{Element, Fault, KeyHeader, Visit, Want, stream};
 
-/// A visitor that is told only of the keys that a filter keeps.
+/// A visitor that passes on only the keys that a filter keeps.
 pub struct Filtered<V> {
     pub visit: V,
     filter: Option<Arc<Filter>>,
@@ -12,7 +12,7 @@ pub struct Filtered<V> {
 }
 
 impl<V> Filtered<V> {
-    /// Without a filter everything is told.
+    /// Without a filter everything is passed on.
     pub fn new(filter: Option<Arc<Filter>>, visit: V) -> Self {
         Filtered { visit, filter, skipped: false }
     }

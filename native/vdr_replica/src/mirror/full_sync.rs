@@ -1,5 +1,5 @@
-//! A full sync under way: the snapshot file is decoded into a keyspace of its own. Readers keep the data of before until
-//! the file is whole.
+//! A full sync under way: the snapshot file is decoded into a keyspace of its own. Readers keep the
+//! data of before until the file is whole.
 
 use super::fault::Fault;
 use crate::filter::{Filter, Filtered};

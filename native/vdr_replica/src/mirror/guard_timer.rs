@@ -1,4 +1,5 @@
-//! The time limit and the size limit of a guard window: beyond either, what it holds back is shown anyway.
+//! The time limit and the size limit of a guard window: beyond either, what it holds back is shown
+//! anyway.
 
 use super::status::Status;
 use crate::stream::Applier;
@@ -31,8 +32,8 @@ impl GuardTimer {
         status.guard_window_since_ms.store(0, Ordering::Relaxed);
     }
 
-    /// Notices a window that has opened or closed, and closes one that reached a limit. `now` is the steady clock's time,
-    /// `now_ms` the wall clock's, for the operator.
+    /// Notices a window that has opened or closed, and closes one that reached a limit. `now` is
+    /// the steady clock's time, `now_ms` the wall clock's, for the operator.
     pub(super) fn check(&mut self, applier: &mut Applier, status: &Status, now: Duration, now_ms: i64) {
         let offset = applier.guard_window();
         if self.open.map(|window| window.offset) != offset {

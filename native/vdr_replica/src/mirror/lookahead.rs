@@ -1,5 +1,5 @@
-//! Look-ahead: a few commands are decoded before the first of them is executed, so that their keys can be prefetched and
-//! the cache misses overlap.
+//! Look-ahead: a few commands are decoded before the first of them is executed, so that their keys
+//! can be prefetched and the cache misses overlap.
 
 use crate::resp::{Decoder, Frame, ProtocolError};
 
@@ -12,7 +12,8 @@ pub(super) struct Lookahead<'i> {
 }
 
 impl<'i> Lookahead<'i> {
-    /// Decodes at most `max` commands of the input from `at` on. Answers the protocol error behind them, if there is one.
+    /// Decodes at most `max` commands of the input from `at` on. Answers the protocol error behind
+    /// them, if there is one.
     pub(super) fn fill(
         &mut self,
         decoder: &mut Decoder,
@@ -50,7 +51,8 @@ impl<'i> Lookahead<'i> {
         })
     }
 
-    /// The first argument of each command: nearly always a key. A wrong guess costs a little time and nothing else.
+    /// The first argument of each command: nearly always a key. A wrong guess costs a little time
+    /// and nothing else.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'i [u8]> + Clone {
         self.commands().filter_map(|(args, _)| args.get(1).copied())
     }

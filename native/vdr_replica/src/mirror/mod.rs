@@ -1,7 +1,7 @@
 //! One instance's whole data path: bytes of a link in, snapshots and watch events out.
 //!
-//! A mirror outlives its links. What it has applied stays when a link ends, and [`Mirror::position`] tells the next link
-//! where to resume.
+//! A mirror outlives its links. What it has applied stays when a link ends, and
+//! [`Mirror::position`] tells the next link where to resume.
 //!
 //! The modules stand in reading order: each uses those above it.
 
@@ -35,19 +35,19 @@ use std::time::Duration;
 use vdr_commands::{Rules, Tuple};
 use vdr_rdb::{Progress, Seen, Server};
 
-/// Commands decoded ahead of execution so that their keys' cache lines can be prefetched; more than a core's outstanding
-/// misses.
+/// Commands decoded ahead of execution so that their keys' cache lines can be prefetched; more than
+/// a core's outstanding misses.
 const LOOKAHEAD: usize = 16;
 
-/// Soft cap on commands per published snapshot (a MULTI may exceed it). Small enough that what one publish frees is still
-/// in cache when the next one allocates.
+/// Soft cap on commands per published snapshot (a MULTI may exceed it). Small enough that what one
+/// publish frees is still in cache when the next one allocates.
 const COMMANDS_PER_SNAPSHOT: u64 = 256;
 
 /// Publish at least this often while commands are slow, however few have run.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A key index that a reader has built is adopted when at most this many entries were written since: some milliseconds'
-/// work.
+/// A key index that a reader has built is adopted when at most this many entries were written
+/// since: some milliseconds' work.
 const INDEX_CHANGES_MAX: usize = 10_000;
 
 /// What to do about a command that no row knows.
@@ -85,9 +85,11 @@ pub struct Mirror {
     replication_id: Arc<str>,
     server: Option<Arc<Server>>,
     guard_timer: GuardTimer,
-    /// Commands are being applied. Still true when the link has ended: a panic left one of them half applied.
+    /// Commands are being applied. Still true when the link has ended: a panic left one of them
+    /// half applied.
     applying: bool,
-    /// The last commands took longer than [`PUBLISH_INTERVAL`], so the next one is decoded and applied alone.
+    /// The last commands took longer than [`PUBLISH_INTERVAL`], so the next one is decoded and
+    /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
 }
@@ -118,8 +120,8 @@ impl Mirror {
         self
     }
 
-    /// With a clock, slow commands do not delay the publication of those before them, and guard windows have a time limit.
-    /// Without one, time stands still.
+    /// With a clock, slow commands do not delay the publication of those before them, and guard
+    /// windows have a time limit. Without one, time stands still.
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -130,13 +132,15 @@ impl Mirror {
         self.on_unknown = policy;
     }
 
-    /// Where a partial resync can resume: replication id, and the last byte that need not be sent again.
+    /// Where a partial resync can resume: replication id, and the last byte that need not be sent
+    /// again.
     pub fn position(&self) -> Option<(Arc<str>, u64)> {
         self.applier.as_ref().map(|applier| (self.replication_id.clone(), applier.resume_offset()))
     }
 
-    /// Call before linking to a different server. It may never have received the trailing PINGs and GETACKs that we
-    /// counted (in a planned failover it never has), so resume from the offset of the last effective command.
+    /// Call before linking to a different server. It may never have received the trailing PINGs and
+    /// GETACKs that we counted (in a planned failover it never has), so resume from the offset of
+    /// the last effective command.
     pub fn change_server(&mut self) {
         if let Some(applier) = &mut self.applier {
             applier.rewind_keepalives();
@@ -211,8 +215,8 @@ impl Mirror {
         self.tick(now_ms);
     }
 
-    /// Applies the whole commands at the front of `input` and takes them off it, publishing on the way and at the end.
-    /// Answers whether the primary wants to hear our offset now.
+    /// Applies the whole commands at the front of `input` and takes them off it, publishing on the
+    /// way and at the end. Answers whether the primary wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
         if let Some(applier) = &self.applier {
@@ -252,8 +256,8 @@ impl Mirror {
         }
     }
 
-    /// Publishes what a guard window held back for too long, and notifies whom a panic kept from being notified. To be
-    /// called now and then while nothing comes.
+    /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
+    /// being notified. To be called now and then while nothing comes.
     pub fn tick(&mut self, now_ms: i64) {
         self.publish(now_ms);
         self.publisher.defer_replaced();
@@ -340,7 +344,8 @@ impl Mirror {
         Ok(!ahead.is_empty())
     }
 
-    /// Publishes the newest state that readers may see. The caller calls [`Publisher::defer_replaced`] in the end.
+    /// Publishes the newest state that readers may see. The caller calls
+    /// [`Publisher::defer_replaced`] in the end.
     fn publish(&mut self, now_ms: i64) {
         let Some(applier) = &mut self.applier else { return };
         self.guard_timer.check(applier, &self.shared.status, (self.clock)(), now_ms);
@@ -358,7 +363,8 @@ impl Mirror {
     }
 }
 
-/// The events of one command, to be sent once it is visible. The tuple is made once for all of them.
+/// The events of one command, to be sent once it is visible. The tuple is made once for all of
+/// them.
 fn deliveries(watches: &Watches, row: &vdr_commands::Write, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
     let tuple: std::cell::OnceCell<Arc<Tuple>> = std::cell::OnceCell::new();
     let command = || tuple.get_or_init(|| Arc::new(vdr_commands::tuple(args))).clone();

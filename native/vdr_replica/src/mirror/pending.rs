@@ -1,5 +1,6 @@
-//! Watch events of writes that are applied but not visible yet. A MULTI or a guard window may hold back any number of
-//! them, so they are bounded: beyond the bound the events are dropped, and each watcher concerned gets one Init instead.
+//! Watch events of writes that are applied but not visible yet. A MULTI or a guard window may hold
+//! back any number of them, so they are bounded: beyond the bound the events are dropped, and each
+//! watcher concerned gets one Init instead.
 
 use crate::watch::{Delivery, Event, Watcher, address};
 use std::collections::{HashMap, VecDeque};
@@ -87,7 +88,8 @@ impl Pending {
             self.events -= write.deliveries.len();
             self.bytes -= write.bytes;
         }
-        // Its watchers still get their Init: which of them heard of a write before `offset` is not known.
+        // Its watchers still get their Init: which of them heard of a write before `offset` is not
+        // known.
         if let Some(dropped) = &mut self.dropped {
             dropped.offset = dropped.offset.min(offset);
         }

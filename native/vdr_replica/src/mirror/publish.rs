@@ -1,5 +1,5 @@
-//! Publishing: a snapshot is swapped in for readers, then the watchers of what became visible are notified. A watcher that
-//! is woken reads at least the state that its event is about.
+//! Publishing: a snapshot is swapped in for readers, then the watchers of what became visible are
+//! notified. A watcher that is woken reads at least the state that its event is about.
 
 use super::full_sync::FullSync;
 use super::pending::Pending;
@@ -8,8 +8,8 @@ use crate::stream::Applier;
 use crate::watch::{Delivery, Watches};
 use std::sync::Arc;
 
-/// If at most this many elements were replaced and no reader holds the old snapshot, the writer frees it inline, for
-/// cache locality; otherwise the dropper does.
+/// If at most this many elements were replaced and no reader holds the old snapshot, the writer
+/// frees it inline, for cache locality; otherwise the dropper does.
 pub(super) const UNLINKED_MAX: u64 = 4096;
 
 /// What may be large and is to be freed elsewhere than on the writer's thread.
@@ -31,14 +31,15 @@ pub(super) struct Publisher {
     watches: Arc<Watches>,
     defer_drop: DeferDrop,
     pub(super) pending: Pending,
-    /// Every watcher needs an Init at the next publication: a full sync is to become visible, or the notifying of the last
-    /// publication was broken off by a panic.
+    /// Every watcher needs an Init at the next publication: a full sync is to become visible, or
+    /// the notifying of the last publication was broken off by a panic.
     init_due: bool,
     published_offset: Option<u64>,
-    /// [`Keyspace::unlinked`](vdr_data::keyspace::Keyspace::unlinked) of the published snapshot; `None` when the next one
-    /// is no version of it.
+    /// [`Keyspace::unlinked`](vdr_data::keyspace::Keyspace::unlinked) of the published snapshot;
+    /// `None` when the next one is no version of it.
     published_unlinked: Option<u64>,
-    /// Replaced snapshots that are cheap to free, oldest first. The writer frees each as soon as no reader holds it.
+    /// Replaced snapshots that are cheap to free, oldest first. The writer frees each as soon as no
+    /// reader holds it.
     replaced: Vec<Arc<Snapshot>>,
 }
 
@@ -73,8 +74,8 @@ impl Publisher {
         self.init_due || self.published_offset != Some(offset)
     }
 
-    /// Publishes a snapshot and notifies the watchers of what it shows. The caller calls [`Publisher::defer_replaced`] in
-    /// the end.
+    /// Publishes a snapshot and notifies the watchers of what it shows. The caller calls
+    /// [`Publisher::defer_replaced`] in the end.
     pub(super) fn publish(&mut self, snapshot: Snapshot) {
         let (offset, unlinked) = (snapshot.offset, snapshot.keyspace.unlinked());
         self.published_offset = Some(offset);
@@ -86,7 +87,8 @@ impl Publisher {
             Some(old) if !is_cheap => self.defer_drop(Garbage::Snapshot(old)),
             old => self.replaced.extend(old),
         }
-        // A reader that still held a snapshot when it was replaced has mostly let go of it by the next publication.
+        // A reader that still held a snapshot when it was replaced has mostly let go of it by the
+        // next publication.
         let held = |old| Arc::try_unwrap(old).err();
         self.replaced = std::mem::take(&mut self.replaced).into_iter().filter_map(held).collect();
     }
@@ -102,7 +104,8 @@ impl Publisher {
     }
 
     fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
-        // Set until all are notified: a panic on the way loses the rest of these events, and Init stands for them.
+        // Set until all are notified: a panic on the way loses the rest of these events, and Init
+        // stands for them.
         let init_due = std::mem::replace(&mut self.init_due, true);
         let mut deliveries: Vec<Delivery> = self.pending.take_visible(offset);
         if init_due {

@@ -407,7 +407,8 @@ fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() 
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
 }
 
-/// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to the reaper.
+/// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to
+/// the reaper.
 #[test]
 fn the_writer_frees_what_is_little_and_read_by_nobody() {
     let buried = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,5 @@
-//! A full sync as commands: applied one after the other, they make the keyspace that the file holds.
+//! A full sync as commands: applied one after the other, they make the keyspace that the file
+//! holds.
 
 use crate::files::{files, own_files, shared_folder};
 use std::collections::BTreeMap;
@@ -36,8 +37,8 @@ fn group(group: &Group) -> String {
     format!("{} {:?} {pending:?} {consumers:?}", group.last_id, group.entries_read)
 }
 
-/// What of a stream its digest does not cover, but for the times that no command says; an entry that is gone waits for
-/// nobody any more.
+/// What of a stream its digest does not cover, but for the times that no command says; an entry
+/// that is gone waits for nobody any more.
 fn beside_entries(mut stream: Stream) -> String {
     let names: Vec<_> = stream.groups().map(|(name, _)| name.clone()).collect();
     for name in &names {

@@ -1,5 +1,6 @@
-//! Random programs on a keyspace that holds everything and on one that holds a part: what the part shows must be what the
-//! whole shows of it, after each command, or the part must have asked for a full sync.
+//! Random programs on a keyspace that holds everything and on one that holds a part: what the part
+//! shows must be what the whole shows of it, after each command, or the part must have asked for a
+//! full sync.
 
 use super::*;
 use crate::stream::Applier;

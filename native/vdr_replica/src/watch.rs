@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vdr_commands::{Touch, Tuple};
+use vdr_commands::{Affected, Tuple};
 use vdr_data::blob::Blob;
 
 /// What a watcher is notified of, always after it is visible.
@@ -140,7 +140,7 @@ impl Watches {
     /// matched several.
     pub fn affected_watchers(
         &self,
-        touches: impl FnOnce(&mut dyn FnMut(Touch<'_>)),
+        touches: impl FnOnce(&mut dyn FnMut(Affected<'_>)),
         event: &dyn Fn(u32, Option<Blob>) -> Event,
     ) -> Vec<Delivery> {
         let table = self.table.lock();
@@ -152,7 +152,7 @@ impl Watches {
         // carries the whole command.
         let mut prefixes: Map<(u32, &[u8]), AffectedPrefix<'_>> = Map::default();
         touches(&mut |touch| match touch {
-            Touch::Key { db, key } => {
+            Affected::Key { db, key } => {
                 let name = Blob::new(key);
                 if let Some(watchers) = table.by_target.get(&(db, Watched::Key(name.clone()))) {
                     notify(watchers, db, Some(&name));
@@ -162,8 +162,8 @@ impl Watches {
                     *one = one.take().filter(|other| *other == name);
                 }
             }
-            Touch::Db(_) | Touch::All => {
-                let is_touched = |db: u32| matches!(touch, Touch::All) || touch == Touch::Db(db);
+            Affected::Db(_) | Affected::All => {
+                let is_touched = |db: u32| matches!(touch, Affected::All) || touch == Affected::Db(db);
                 for ((db, watched), watchers) in table.by_target.iter().filter(|((db, _), _)| is_touched(*db)) {
                     match watched {
                         Watched::Key(key) => notify(watchers, *db, Some(key)),

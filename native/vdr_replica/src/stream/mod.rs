@@ -21,7 +21,7 @@
 use crate::filter::{Filter, FilteredWrite};
 use std::fmt;
 use std::sync::Arc;
-use vdr_commands::{Apply, ApplyError, Rules, Touch, Words, Write};
+use vdr_commands::{Affected, AffectedKeys, Apply, ApplyError, ArgCursor, Command, Effect, Role, Rules, Write};
 use vdr_data::keyspace::Keyspace;
 
 /// Longest name of an unknown command that is kept.
@@ -30,23 +30,6 @@ const UNKNOWN_NAME_CHARS_MAX: usize = 64;
 /// How far we may rewind over keepalives when switching servers; small enough to be inside any
 /// backlog.
 pub const KEEPALIVE_REWIND_MAX_BYTES: u64 = 64 << 10;
-
-/// Commands of the stream that change no data that we keep.
-const PASSED_OVER: &[&[u8]] = &[
-    b"ping",
-    b"publish",
-    b"spublish",
-    b"function",
-    b"script",
-    b"opinfo",
-    b"wait",
-    b"asking",
-    b"readonly",
-    b"pfselftest",
-];
-
-/// The write that moves a key into another database, which does not count as setting it there.
-const CARRIES_AWAY: &str = "move";
 
 /// The kind of a command that was applied.
 #[derive(Clone, Copy)]
@@ -119,19 +102,9 @@ pub struct Applier {
     applied: u64,
 }
 
-/// Whether a command changes no data that we keep.
-pub fn is_passed_over(name: &[u8]) -> bool {
-    PASSED_OVER.iter().any(|word| name.eq_ignore_ascii_case(word))
-}
-
-/// Whether a command changes neither the data nor the selected database.
-fn is_keepalive(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"replconf") || is_passed_over(name)
-}
-
 /// The database that SELECT with these arguments selects.
 pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
-    u32::try_from(Words::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
+    u32::try_from(ArgCursor::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
 }
 
 impl Applier {
@@ -168,9 +141,12 @@ impl Applier {
     /// Applies one command of `len` bytes.
     pub fn command(&mut self, args: &[&[u8]], len: usize, now_ms: i64) -> Result<Applied, Divergence> {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
-        let (applied, idle) = match vdr_commands::write(name) {
-            Some(row) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
-            None => (self.control(name, rest), self.multi.is_none() && is_keepalive(name)),
+        let (applied, idle) = match vdr_commands::command(name) {
+            Some(Command::Write(row)) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
+            Some(Command::Control(row)) => {
+                (self.control(row.role, rest), self.multi.is_none() && row.role.is_keepalive())
+            }
+            None => (Ok(Applied::Unknown), false),
         };
         self.offset += len as u64;
         if !idle {
@@ -284,11 +260,10 @@ impl Applier {
         match plan {
             FilteredWrite::Pass => return Ok(()),
             FilteredWrite::Missing => return Err(ApplyError::NotMirrored),
-            FilteredWrite::Run => return (row.run)(&mut apply, &mut Words::new(args)),
-            FilteredWrite::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
-                // A STORE with an empty result, which removed a destination of a type that we do
-                // not keep.
-                Err(ApplyError::Missing) if vdr_commands::replaces(row) => {}
+            FilteredWrite::Run => return (row.run)(&mut apply, &mut ArgCursor::new(args)),
+            FilteredWrite::Strip => match (row.run)(&mut apply, &mut ArgCursor::new(args)) {
+                // A STORE with an empty result removed a destination of a type that is not kept.
+                Err(ApplyError::Missing) if row.effect.replaces() => {}
                 result => result?,
             },
             FilteredWrite::Join => {
@@ -309,8 +284,8 @@ impl Applier {
     fn strip(&mut self, row: &Write, args: &[&[u8]], all: bool) {
         let Some(filter) = &self.filter else { return };
         let keyspace = &mut self.keyspace;
-        vdr_commands::touched(row, self.db, args, &mut |touch| {
-            let Touch::Key { db, key } = touch else { return };
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| {
+            let Affected::Key { db, key } = touch else { return };
             let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
             if kind.is_some_and(|kind| all || !filter.keeps(db, key, kind)) {
                 keyspace.db_mut(db).remove(key);
@@ -322,9 +297,12 @@ impl Applier {
     /// key.
     fn guard(&mut self, row: &Write, args: &[&[u8]], before: Option<Checkpoint>) {
         let mut dbs = self.guard.as_ref().map(|window| window.dbs.clone()).unwrap_or_default();
-        if row.name != CARRIES_AWAY {
-            vdr_commands::touched(row, self.db, args, &mut |touch| match touch {
-                Touch::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => dbs.push(db),
+        // A key that is moved into another database is not set there.
+        if row.effect != Effect::MovesToDatabase {
+            vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match touch {
+                Affected::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => {
+                    dbs.push(db)
+                }
                 _ => {}
             });
         }
@@ -336,19 +314,13 @@ impl Applier {
         };
     }
 
-    fn control(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Applied, ApplyError> {
-        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
-        if is(b"select") {
-            self.db = selected(args)?;
-        } else if is(b"multi") {
-            self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() });
-        } else if is(b"exec") {
-            self.multi = None;
-        } else if is(b"replconf") {
-            let getack = args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"));
-            return Ok(if getack { Applied::AckWanted } else { Applied::Control });
-        } else if !is_passed_over(name) {
-            return Ok(Applied::Unknown);
+    fn control(&mut self, role: Role, args: &[&[u8]]) -> Result<Applied, ApplyError> {
+        match role {
+            Role::Select => self.db = selected(args)?,
+            Role::Multi => self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() }),
+            Role::Exec => self.multi = None,
+            Role::Replconf if is_getack(args) => return Ok(Applied::AckWanted),
+            Role::Replconf | Role::Ping | Role::Ignored => {}
         }
         Ok(Applied::Control)
     }
@@ -361,7 +333,7 @@ impl Applier {
     /// only.
     fn may_touch_guard(&self, row: &Write, args: &[&[u8]]) -> bool {
         let Some(guard_key) = &self.guard_key else { return false };
-        let whole = self.guard.is_some() && matches!(row.touches, vdr_commands::Touches::Special(_));
+        let whole = self.guard.is_some() && matches!(row.affected, AffectedKeys::Special(_));
         whole || args.contains(&guard_key.as_slice())
     }
 
@@ -378,10 +350,9 @@ pub fn unknown_name(name: &[u8]) -> String {
     name.to_ascii_lowercase()
 }
 
-/// Names of the commands that change no data that we keep.
-pub fn passed_over() -> impl Iterator<Item = &'static [u8]> {
-    const OWN: &[&[u8]] = &[b"select", b"multi", b"exec", b"replconf"];
-    OWN.iter().chain(PASSED_OVER).copied()
+/// Whether a REPLCONF with these arguments asks for the replica's offset.
+pub fn is_getack(args: &[&[u8]]) -> bool {
+    args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"))
 }
 
 fn shorten(args: &[&[u8]]) -> String {

@@ -19,7 +19,7 @@ use std::time::Instant;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
-use vdr_replica::mirror::{Fault, Loaded, Mirror, Shared};
+use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
 use vdr_replica::resp;
 
 // The library's own allocator, and its dropper thread for replaced states.
@@ -53,7 +53,9 @@ fn publishing() -> Result<(), String> {
     dropper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     // Reading the clock is part of the price.
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(dropper::drop_replaced)).clock(|| START.elapsed());
+    let mut mirror =
+        Mirror::new(shared.clone(), None, Box::new(|garbage| dropper::drop_replaced(garbage, Garbage::drop_unheld)))
+            .with_clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();

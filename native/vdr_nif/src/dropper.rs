@@ -73,13 +73,13 @@ pub fn release<T: Send + 'static>(shared: Arc<T>) {
     }
 }
 
-/// For a writer: drops a value that it has replaced, later. While the dropper is behind, a value
-/// that nobody else holds is dropped here and now, so that a writer cannot produce garbage faster
-/// than it is freed.
-pub fn drop_replaced<T: Send + Sync + 'static>(replaced: Arc<T>) {
+/// For a writer: drops what it has replaced, later. While the dropper is behind, `drop_unheld` drops
+/// it here and now, unless a reader holds it. So a writer cannot produce garbage faster than it is
+/// freed.
+pub fn drop_replaced<G: Send + 'static>(garbage: G, drop_unheld: impl FnOnce(G) -> Result<(), G>) {
     match &*DROPPER {
-        Some(dropper) => dropper.drop_replaced(replaced),
-        None => drop(replaced),
+        Some(dropper) => dropper.drop_replaced(garbage, drop_unheld),
+        None => drop(garbage),
     }
 }
 
@@ -121,12 +121,12 @@ impl Dropper {
         oldest.is_some_and(|since| since.elapsed() >= self.behind)
     }
 
-    fn drop_replaced<T: Send + Sync + 'static>(&self, replaced: Arc<T>) {
-        let replaced = if self.is_behind() { Arc::try_unwrap(replaced) } else { Err(replaced) };
-        if let Err(shared) = replaced {
-            let mut shared = Some(shared);
+    fn drop_replaced<G: Send + 'static>(&self, garbage: G, drop_unheld: impl FnOnce(G) -> Result<(), G>) {
+        let garbage = if self.is_behind() { drop_unheld(garbage) } else { Err(garbage) };
+        if let Err(held) = garbage {
+            let mut held = Some(held);
             self.push(Box::new(move || {
-                drop(shared.take());
+                drop(held.take());
                 true
             }));
         }
@@ -253,7 +253,9 @@ mod tests {
     fn a_writer_frees_by_itself_while_the_dropper_is_behind_and_only_then() {
         let (dropper, (send, receive)) = (Dropper::start(Duration::from_millis(50)).unwrap(), channel());
         let dropped_by = |receive: &std::sync::mpsc::Receiver<_>| receive.recv_timeout(PATIENCE).unwrap();
-        dropper.drop_replaced(Arc::new(Reports(send.clone())));
+        let drop_replaced =
+            |shared: Arc<Reports>| dropper.drop_replaced(shared, |shared| Arc::try_unwrap(shared).map(drop));
+        drop_replaced(Arc::new(Reports(send.clone())));
         assert_eq!(dropped_by(&receive).as_deref(), Some("vdr_dropper"));
         // A job that takes until we say so.
         let (go_on, told) = channel::<()>();
@@ -262,8 +264,8 @@ mod tests {
         }));
         thread::sleep(Duration::from_millis(200));
         let (shared, own) = (Arc::new(Reports(send.clone())), Arc::new(Reports(send)));
-        dropper.drop_replaced(shared.clone());
-        dropper.drop_replaced(own);
+        drop_replaced(shared.clone());
+        drop_replaced(own);
         assert_eq!(dropped_by(&receive), thread::current().name().map(str::to_owned));
         // A reader holds the other one, so it was left to the dropper.
         drop(shared);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A batch that was sent is handled, or the process is gone and this handler with it. So the next
-//! link continues behind the last sent batch, and no batch comes twice. Only batches that the
+//! link continues behind the last sent batch, and no batch comes twice. Filter batches that the
 //! process has handled are acknowledged to the primary.
 
 use crate::link_slot::LinkSlot;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use vdr_link::{Position, RdbStep, Sink, SinkError, StreamStep};
 use vdr_rdb::{Loader, Progress};
-use vdr_replica::batch::{Chunks, Follower, Place};
-use vdr_replica::filter::{Filtered, Only};
+use vdr_replica::batch::{ResumePoint, SnapshotBatcher, StreamBatcher};
+use vdr_replica::filter::{Filter, Filtered};
 use vdr_replica::mirror::Fault;
 
 /// Batches in flight: one that the process works on, and the next. `vdr_replica::batch` bounds the
@@ -41,7 +41,7 @@ pub struct Handler {
 pub struct Inner {
     pub slot: Arc<LinkSlot>,
     recipient: Recipient,
-    only: Option<Arc<Only>>,
+    only: Option<Arc<Filter>>,
     inbound: Mutex<Inbound>,
     in_flight: Mutex<InFlight>,
     capacity: Notify,
@@ -53,12 +53,12 @@ struct Inbound {
     replication_id: Arc<str>,
     sync: Option<Load>,
     /// `None` before the first full sync and during one.
-    follower: Option<Follower>,
+    follower: Option<StreamBatcher>,
 }
 
 struct Load {
     loader: Loader,
-    chunks: Filtered<Chunks>,
+    chunks: Filtered<SnapshotBatcher>,
     offset: u64,
 }
 
@@ -67,21 +67,21 @@ struct Load {
 struct InFlight {
     last: u64,
     /// Each unacknowledged batch, with the place behind it; `None` within a full sync.
-    batches: VecDeque<(u64, Option<Place>)>,
-    handled: Option<Place>,
+    batches: VecDeque<(u64, Option<ResumePoint>)>,
+    handled: Option<ResumePoint>,
     /// A copy of the inbound state's, for schedulers: the inbound lock may be held for long.
     replication_id: Arc<str>,
 }
 
 impl Handler {
     /// `initial` is the position at which an earlier incarnation of the process ended.
-    pub fn new(recipient: Recipient, only: Option<Only>, initial: Option<(String, Place)>) -> Self {
+    pub fn new(recipient: Recipient, only: Option<Filter>, initial: Option<(String, ResumePoint)>) -> Self {
         let (only, mut inbound) = (only.map(Arc::new), Inbound::default());
         let mut in_flight = InFlight { handled: initial.as_ref().map(|(_, place)| *place), ..InFlight::default() };
         if let Some((replication_id, place)) = initial {
             inbound.replication_id = Arc::from(replication_id);
             in_flight.replication_id = inbound.replication_id.clone();
-            inbound.follower = Some(Follower::new(place, only.clone()));
+            inbound.follower = Some(StreamBatcher::new(place, only.clone()));
         }
         let (slot, capacity) = (Arc::default(), Notify::new());
         let (inbound, in_flight) = (Mutex::new(inbound), Mutex::new(in_flight));
@@ -128,7 +128,7 @@ impl Drop for Handler {
 impl Inner {
     /// The replication id and the place up to which everything is handled. `None` within a full
     /// sync.
-    fn position(&self) -> Option<(Arc<str>, Place)> {
+    fn position(&self) -> Option<(Arc<str>, ResumePoint)> {
         let in_flight = self.in_flight.lock();
         Some((in_flight.replication_id.clone(), in_flight.handled?))
     }
@@ -142,7 +142,7 @@ impl Inner {
     }
 
     /// Everything up to `place` was sent before, or needed no message.
-    fn advance(&self, place: Place) {
+    fn advance(&self, place: ResumePoint) {
         let mut in_flight = self.in_flight.lock();
         match in_flight.batches.back_mut() {
             Some((_, behind)) => *behind = Some(place),
@@ -157,7 +157,7 @@ impl Inner {
         in_flight.batches.iter_mut().for_each(|(_, place)| *place = None);
     }
 
-    fn send_batch(&self, place: Option<Place>, message: &terms::Commands<'_>) {
+    fn send_batch(&self, place: Option<ResumePoint>, message: &terms::Commands<'_>) {
         let number = {
             let mut in_flight = self.in_flight.lock();
             in_flight.last += 1;
@@ -229,8 +229,8 @@ impl Inbound {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = Place { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
-        self.follower = Some(Follower::new(place, inner.only.clone()));
+        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
+        self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
         inner.advance(place);
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Inbound {
                 return Err(SinkError::soon("protocol", error.to_string()));
             }
         };
-        let place = follower.place();
+        let place = follower.resume_point();
         let batch = follower.batch();
         if batch.is_empty() {
             inner.advance(place);
@@ -269,7 +269,7 @@ impl Sink for HandlerFeed {
         self.inbound(|_, inbound| {
             // The previous link may not have had time to do this.
             inbound.cut();
-            let offset = inbound.follower.as_ref()?.place().offset;
+            let offset = inbound.follower.as_ref()?.resume_point().offset;
             Some(Position { replication_id: inbound.replication_id.to_string(), offset })
         })?
     }
@@ -282,7 +282,7 @@ impl Sink for HandlerFeed {
         self.inbound(|inner, inbound| {
             inbound.set_replication_id(inner, replication_id);
             inbound.follower = None;
-            let chunks = Filtered::new(inner.only.clone(), Chunks::new(offset));
+            let chunks = Filtered::new(inner.only.clone(), SnapshotBatcher::new(offset));
             inbound.sync = Some(Load { loader: Loader::new(), chunks, offset });
             inner.forget_position();
             inner.recipient.send(terms::replication_start);

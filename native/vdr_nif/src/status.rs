@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use vdr_link::{LinkState, Role};
 use vdr_rdb::Server;
-use vdr_replica::batch::Place;
+use vdr_replica::batch::ResumePoint;
 
 /// The state of an instance, as `info/1` shows it.
 pub struct StoreStatus {
@@ -41,5 +41,5 @@ pub struct HandlerStatus {
     pub state: Option<LinkState>,
     pub replication_id: Option<Arc<str>>,
     /// The replication id and place up to which everything is handled; `None` within a full sync.
-    pub position: Option<(Arc<str>, Place)>,
+    pub position: Option<(Arc<str>, ResumePoint)>,
 }

@@ -13,9 +13,9 @@ use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vdr_link::{Endpoint, LinkState, now_ms};
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
-use vdr_replica::mirror::{Mirror, Shared};
+use vdr_replica::mirror::{Garbage, Mirror, Shared};
 use vdr_replica::watch::{WatchError, Watched};
 
 /// The content of an instance's resource.
@@ -35,14 +35,18 @@ pub struct Inner {
     closed: AtomicBool,
 }
 
+fn defer_drop(garbage: Garbage) {
+    dropper::drop_replaced(garbage, Garbage::drop_unheld);
+}
+
 impl Store {
     /// Writes between the guard key's setting and removal become visible together. `only`: the
     /// filter, if not everything is mirrored.
-    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Only>) -> Self {
+    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
-        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(dropper::drop_replaced)).clock(steady);
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
         if let Some(only) = only {
-            mirror = mirror.only(only);
+            mirror = mirror.with_filter(only);
         }
         let inner = Inner {
             shared,

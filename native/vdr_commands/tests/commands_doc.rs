@@ -1,11 +1,11 @@
-//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes it anew.
+//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes
+//! it anew.
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
     use std::path::{Path, PathBuf};
-    use vdr_replica::stream;
 
     /// Sent as other commands, which are mirrored: what the server did, not what it was asked.
     const SENT_AS_OTHERS: &[(&str, &str)] = &[
@@ -27,14 +27,16 @@ mod tests {
     ];
 
     const HEAD: &str = "# Commands of the stream\n\n\
-        What the library does with each command that a primary may send to its replicas, by server version. Made from the \
-        command table by `make docs`, and from what `COMMAND` of each server flags as a write (`docs/commands/`).\n\n\
+        What the library does with each command that a primary may send to its replicas, by server version. `make docs` \
+        generates this page from the command table, and from the write commands that `COMMAND` lists on each server \
+        (`docs/commands/`).\n\n\
         - **mirrored**: applied to the mirror's data\n\
-        - **as ...**: never sent; the primary sends these instead, and they are mirrored\n\
-        - **passed over**: changes no data that the mirror keeps\n\
-        - **unknown**: counted in `Veidrodelis.info/1`, logged once per name; with `on_unknown_command: :stop` it ends the link\n\
+        - **as ...**: never sent; the primary sends these commands instead, and they are mirrored\n\
+        - **ignored**: changes no data that the mirror keeps\n\
+        - **unknown**: counted in `Veidrodelis.info/1`, and logged once per name; with `on_unknown_command: :stop` it ends \
+        the link\n\
         - **-**: the server has no such command\n\n\
-        Commands of modules are unknown, whatever the version.\n\n";
+        Commands of modules are unknown in every version.\n\n";
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -58,8 +60,8 @@ mod tests {
             format!("as {others}")
         } else if vdr_commands::write(name.as_bytes()).is_some() {
             "mirrored".to_owned()
-        } else if stream::passed_over().any(|word| word == name.as_bytes()) {
-            "passed over".to_owned()
+        } else if vdr_commands::control(name.as_bytes()).is_some() {
+            "ignored".to_owned()
         } else {
             "unknown".to_owned()
         }
@@ -69,7 +71,7 @@ mod tests {
         let servers = servers();
         let mut names: BTreeSet<String> = servers.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
         names.extend(vdr_commands::writes().map(|row| row.name.to_owned()));
-        names.extend(stream::passed_over().map(|name| String::from_utf8_lossy(name).into_owned()));
+        names.extend(vdr_commands::controls().map(|row| row.name.to_owned()));
         let mut text = HEAD.to_owned();
         let columns: String = servers.iter().map(|(name, _)| format!(" {name} |")).collect();
         writeln!(text, "| command | other versions |{columns}\n|---|---|{}", "---|".repeat(servers.len())).unwrap();

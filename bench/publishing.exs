@@ -11,12 +11,22 @@ defmodule Vdr.Bench.Publishing do
     Paint.title("Writes published one by one, against a thousand at a time")
     median = Measure.native("publishing")
     [batches, alone, batches_held, alone_held] = for name <- ~w(batches alone batches-held alone-held), do: median[name]
+    [beside_64, beside_256] = for name <- ~w(alone-beside-64 alone-beside-256), do: median[name]
 
     [
       figure("writes published one by one", alone, batches),
       figure("writes published by 1,000 with snapshots held", batches_held, batches),
-      figure("writes published one by one with snapshots held", alone_held, batches)
+      figure("writes published one by one with snapshots held", alone_held, batches),
+      beside(64, beside_64, alone),
+      beside(256, beside_256, alone)
     ]
+  end
+
+  # Threads that have read before and are idle now, as the schedulers of a large machine.
+  defp beside(threads, ours, theirs) do
+    text = "#{Paint.number(round(ours))} a second, beside none #{Paint.number(round(theirs))}"
+    name = "writes published one by one beside #{threads} threads that have read"
+    Measure.figure(name, ours, theirs, "writes/s", theirs / ours, 1.1, text)
   end
 
   defp figure(name, ours, theirs) do

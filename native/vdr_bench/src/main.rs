@@ -64,8 +64,31 @@ fn publishing() -> Result<(), String> {
         println!("alone {}", rate(&mut mirror, &shared, &commands, false)?);
         println!("batches-held {}", rate(&mut mirror, &shared, &batches, true)?);
         println!("alone-held {}", rate(&mut mirror, &shared, &commands, true)?);
+        for readers in [64, 256] {
+            let beside =
+                beside_threads_that_have_read(readers, &shared.live, || rate(&mut mirror, &shared, &commands, false));
+            println!("alone-beside-{readers} {}", beside?);
+        }
     }
     Ok(())
+}
+
+/// Does work while so many other threads live that have read, and read no more: as schedulers do.
+fn beside_threads_that_have_read<T>(readers: usize, live: &Live, work: impl FnOnce() -> T) -> T {
+    let (ready, done) = (Barrier::new(readers + 1), Barrier::new(readers + 1));
+    thread::scope(|scope| {
+        for _ in 0..readers {
+            scope.spawn(|| {
+                black_box(live.load().get().map(|snapshot| snapshot.offset));
+                ready.wait();
+                done.wait();
+            });
+        }
+        ready.wait();
+        let result = work();
+        done.wait();
+        result
+    })
 }
 
 fn two_threads() -> Result<(), String> {
@@ -74,7 +97,7 @@ fn two_threads() -> Result<(), String> {
     // As in `Source::read` of the NIF.
     let pin = || {
         for _ in 0..PINS {
-            black_box(live.load().as_deref().map(|snapshot| snapshot.offset));
+            black_box(live.load().get().map(|snapshot| snapshot.offset));
         }
     };
     let spin = || {

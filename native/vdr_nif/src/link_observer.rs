@@ -100,7 +100,7 @@ impl MirrorEvents {
     }
 
     fn send_ready(&mut self) {
-        if !self.sent_ready && self.inner.shared.live.load().is_some() {
+        if !self.sent_ready && self.inner.shared.live.load().get().is_some() {
             self.sent_ready = true;
             // A process that reads upon this message must not be refused.
             if self.is_current() {

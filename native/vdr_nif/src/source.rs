@@ -41,7 +41,7 @@ impl Source {
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         match self {
             Source::Live(store) if store.is_stale() => None,
-            Source::Live(store) => store.live().load().as_deref().map(read),
+            Source::Live(store) => store.live().load().get().map(read),
             Source::Fixed(held) => held.snapshot().map(|snapshot| read(snapshot)),
             Source::Handler(_) => None,
         }

@@ -73,7 +73,7 @@ impl Store {
     }
 
     pub fn has_data(&self) -> bool {
-        self.live().load().is_some()
+        self.live().load().get().is_some()
     }
 
     /// Whether the data is too old to be read, by the instance's `stale_reads`.
@@ -93,7 +93,8 @@ impl Store {
     pub fn status(&self) -> StoreStatus {
         let (inner, now_ms) = (&*self.inner, now_ms());
         let (status, state) = (&inner.shared.status, inner.slot.status.state());
-        let snapshot = self.live().load();
+        let loaded = self.live().load();
+        let snapshot = loaded.get();
         let (snapshots_held, oldest) = inner.snapshots.oldest();
         let guard_since_ms = status.guard_window_since_ms.load(Ordering::Relaxed);
         let (offset, full_syncs) = (status.offset.load(Ordering::Relaxed), status.full_syncs.load(Ordering::Relaxed));
@@ -122,7 +123,7 @@ impl Store {
             guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
             unknown_commands: unknown,
             keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
-            server: snapshot.as_ref().and_then(|all| all.server.clone()),
+            server: snapshot.and_then(|all| all.server.clone()),
             watches: inner.shared.watches.len(),
             snapshots_held,
             snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),

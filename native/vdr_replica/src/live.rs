@@ -1,12 +1,12 @@
 //! The published snapshot behind an atomic pointer. There is one publisher and any number of
 //! readers, and neither waits for the other.
 
-use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use vdr_data::keyspace::{Keyspace, Now, View};
 use vdr_rdb::Server;
+use vdr_snapmap::published::{Loaded, Published, Replaced};
 
 /// The whole keyspace at one replication offset, immutable.
 #[derive(Clone, Default)]
@@ -28,7 +28,7 @@ impl Snapshot {
 /// The published snapshot; `None` before the first full sync.
 #[derive(Default)]
 pub struct Live {
-    current: ArcSwapOption<Snapshot>,
+    current: Published<Snapshot>,
     /// A snapshot with a key index that a reader has built, until the publisher adopts the index.
     ordered: Mutex<Option<Arc<Snapshot>>>,
     has_ordered: AtomicBool,
@@ -47,7 +47,7 @@ impl Live {
 
     /// The snapshot for one quick read, without touching its reference count. Hold it only as long
     /// as the read takes.
-    pub fn load(&self) -> Guard<Option<Arc<Snapshot>>> {
+    pub fn load(&self) -> Loaded<'_, Snapshot> {
         self.current.load()
     }
 
@@ -83,7 +83,7 @@ impl Live {
         // The instance may have ended meanwhile: it clears `current` first and takes the offer
         // then.
         fence(Ordering::SeqCst);
-        if self.current.load().is_none() {
+        if self.current.load().get().is_none() {
             drop(self.take_key_index());
         }
     }
@@ -102,13 +102,13 @@ impl Live {
 
     /// Publishes a snapshot. Answers the one before, which readers may still hold.
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
-    pub fn publish(&self, snapshot: Snapshot) -> Option<Arc<Snapshot>> {
+    pub fn publish(&self, snapshot: Snapshot) -> Option<Replaced<Snapshot>> {
         self.current.swap(Some(Arc::new(snapshot)))
     }
 
     /// Ends the instance: nothing is published any more. Answers the last snapshot.
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
-    pub fn clear(&self) -> Option<Arc<Snapshot>> {
+    pub fn clear(&self) -> Option<Replaced<Snapshot>> {
         let last = self.current.swap(None);
         // See `offer_key_index`.
         fence(Ordering::SeqCst);

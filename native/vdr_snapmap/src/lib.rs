@@ -16,6 +16,8 @@
 mod prefetch;
 mod sync;
 
+pub mod published;
+
 pub mod host_alloc;
 pub mod shared_bytes;
 

@@ -1,10 +1,10 @@
-//! The synchronisation primitives of [`crate::version_chain`]; loom's when loom explores the
+//! The synchronisation primitives of [`crate::version_chain`] and [`crate::published`]; loom's when loom explores the
 //! interleavings.
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU64, Ordering};
+pub use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
-pub use std::sync::atomic::{AtomicU64, Ordering};
+pub use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
 #[cfg(not(loom))]
 pub use parking_lot::Mutex;

@@ -34,6 +34,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vdr_commands::{Rules, Tuple};
 use vdr_rdb::{Progress, Seen, Server};
+use vdr_snapmap::published::Replaced;
 
 /// Commands decoded ahead of execution so that their keys' cache lines can be prefetched; more than
 /// a core's outstanding misses.
@@ -194,7 +195,8 @@ impl Mirror {
 
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
-        if let Some(before) = self.shared.live.load().as_deref() {
+        // Kept and not pinned: ordering keys takes long.
+        if let Some(before) = self.shared.live.snapshot() {
             loaded.keyspace.order_as(&before.keyspace);
         }
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
@@ -240,7 +242,7 @@ impl Mirror {
         if let Some(applier) = &self.applier {
             applier.keyspace().take_order(&indexed.keyspace, INDEX_CHANGES_MAX);
         }
-        self.publisher.defer_drop(Garbage::Snapshot(indexed));
+        self.publisher.defer_drop(Garbage::Snapshot(Replaced::unread(indexed)));
     }
 
     /// The link is over. What was half received is forgotten.
@@ -267,7 +269,8 @@ impl Mirror {
     pub fn close(&mut self) {
         self.drop_full_sync();
         self.drop_applier();
-        let published = self.shared.live.clear().into_iter().chain(self.shared.live.take_key_index());
+        let indexed = self.shared.live.take_key_index().map(Replaced::unread);
+        let published = self.shared.live.clear().into_iter().chain(indexed);
         published.for_each(|snapshot| self.publisher.defer_drop(Garbage::Snapshot(snapshot)));
     }
 

@@ -7,6 +7,7 @@ use crate::live::{Live, Snapshot};
 use crate::stream::Applier;
 use crate::watch::{Delivery, Watches};
 use std::sync::Arc;
+use vdr_snapmap::published::Replaced;
 
 /// If at most this many elements were replaced and no reader holds the old snapshot, the writer
 /// frees it inline, for cache locality; otherwise the dropper does.
@@ -15,7 +16,7 @@ pub(super) const UNLINKED_MAX: u64 = 4096;
 /// What may be large and is to be freed elsewhere than on the writer's thread.
 pub enum Garbage {
     /// No longer current; readers may still hold it.
-    Snapshot(Arc<Snapshot>),
+    Snapshot(Replaced<Snapshot>),
     /// A full sync that was broken off.
     FullSync(Box<FullSync>),
     /// What commands were applied to until a full sync or a divergence.
@@ -26,7 +27,7 @@ impl Garbage {
     /// Frees it on this thread, unless a reader still holds it.
     pub fn drop_unheld(self) -> Result<(), Garbage> {
         match self {
-            Garbage::Snapshot(snapshot) => Arc::try_unwrap(snapshot).map(drop).map_err(Garbage::Snapshot),
+            Garbage::Snapshot(snapshot) => snapshot.drop_unheld().map_err(Garbage::Snapshot),
             Garbage::FullSync(_) | Garbage::Applier(_) => Ok(()),
         }
     }
@@ -50,7 +51,7 @@ pub(super) struct Publisher {
     published_unlinked: Option<u64>,
     /// Replaced snapshots that are cheap to free, oldest first. The writer frees each as soon as no
     /// reader holds it.
-    replaced: Vec<Arc<Snapshot>>,
+    replaced: Vec<Replaced<Snapshot>>,
 }
 
 impl Publisher {
@@ -99,7 +100,7 @@ impl Publisher {
         }
         // A reader that still held a snapshot when it was replaced has mostly let go of it by the
         // next publication.
-        let held = |old| Arc::try_unwrap(old).err();
+        let held = |old: Replaced<Snapshot>| old.drop_unheld().err();
         self.replaced = std::mem::take(&mut self.replaced).into_iter().filter_map(held).collect();
     }
 

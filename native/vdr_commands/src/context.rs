@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vdr_data::blob::Blob;
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::{Db, Entry, EntryRef, Keyspace};
-use vdr_data::value::{Hash, List, Set, Stream, Value, ValueRef, ZSet};
+use vdr_data::value::{Aggregate, Hash, List, Set, Stream, Value, ValueRef, ZSet};
 
 /// The data that one write works on.
 pub struct Apply<'k> {
@@ -60,52 +60,26 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Changes a list; a missing key starts empty, an empty result deletes the key.
+    /// A value with elements of this type as it is stored; `None` when there is no such key.
+    pub fn stored<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&T>, ApplyError> {
+        let Some(entry) = self.get(key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or(ApplyError::WrongType)
+    }
+
     pub fn list(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::List(list) => change(list),
-                _ => Err(ApplyError::WrongType),
-            },
-            || List::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for sets.
     pub fn set(&mut self, key: &[u8], change: impl FnOnce(&mut Set) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::Set(set) => change(set),
-                _ => Err(ApplyError::WrongType),
-            },
-            || Set::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for hashes.
     pub fn hash(&mut self, key: &[u8], change: impl FnOnce(&mut Hash) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::Hash(hash) => change(hash),
-                _ => Err(ApplyError::WrongType),
-            },
-            || Hash::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for sorted sets.
     pub fn zset(&mut self, key: &[u8], change: impl FnOnce(&mut ZSet) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::ZSet(zset) => change(zset),
-                _ => Err(ApplyError::WrongType),
-            },
-            || ZSet::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
     /// Changes a stream, which must be there: a primary has made it before it sends anything else of it.
@@ -134,18 +108,15 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn aggregate(
-        &mut self,
-        key: &[u8],
-        change: impl FnOnce(&mut Value) -> ApplyResult,
-        empty: impl FnOnce() -> Value,
-    ) -> ApplyResult {
+    /// Changes a value with elements. A missing key starts empty; an empty result deletes the key.
+    fn aggregate<T: Aggregate>(&mut self, key: &[u8], change: impl FnOnce(&mut T) -> ApplyResult) -> ApplyResult {
         let db = self.keyspace.db_mut(self.db);
         if let Some(value) = db.aggregate_mut(key) {
-            let before = value.as_ref().len();
+            let value = T::of_mut(value).ok_or(ApplyError::WrongType)?;
+            let before = value.elements();
             change(value)?;
-            let now = value.as_ref().len();
-            if value.is_empty() {
+            let now = value.elements();
+            if now == 0 {
                 db.remove(key);
             }
             db.has_grown(key, before, now);
@@ -154,11 +125,16 @@ impl Apply<'_> {
         if db.get(key).is_some() {
             return Err(ApplyError::WrongType);
         }
-        let mut value = empty();
+        let mut value = T::default();
         change(&mut value)?;
-        if !value.is_empty() {
+        if value.elements() > 0 {
             db.insert(key, Entry::new(value));
         }
         Ok(())
     }
+}
+
+/// A stored value is never empty: an empty one is the start of a missing key.
+pub fn must_exist(value: &impl Aggregate) -> ApplyResult {
+    if value.elements() == 0 { Err(ApplyError::Missing) } else { Ok(()) }
 }

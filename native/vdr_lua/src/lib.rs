@@ -4,6 +4,8 @@
 //! script left behind, or bring the VM down. The engine is Luau, since only there did every bomb that we threw stop at
 //! its limit (see `docs/decisions.md`). This crate knows nothing of the BEAM: arguments and results are plain values.
 
+#![forbid(unsafe_code)]
+
 mod engine;
 mod error;
 mod reads;

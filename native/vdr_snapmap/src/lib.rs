@@ -5,6 +5,11 @@
 //! node does not touch its children: nodes are owned by *generation*, see [`mod@line`] for what may be freed when, and
 //! [`map`] for the structure and the proof of its safety.
 
+#![allow(
+    unsafe_code,
+    reason = "nodes are owned by generation, which the borrow checker cannot see: see `map` for the proof"
+)]
+
 pub mod home;
 pub mod item;
 pub mod line;

@@ -13,9 +13,8 @@ use crate::row::Effect::{Each, StoresFrom};
 use crate::row::Part::{Bin, Bins, Float, Key, Options, Source};
 use crate::row::{Affected, Leaves, Write, row};
 use std::cmp::Ordering;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::value::Kind;
-use vdr_data::value::{Score, StringRef, ValueRef, ZSet};
+use vdr_data::value::{Score, StringRef, ZSet};
 
 const ZSET: Leaves = Leaves::Kind(Kind::ZSet);
 
@@ -125,11 +124,7 @@ fn corners(words: &mut ArgCursor<'_>) -> Result<Vec<Point>, ApplyError> {
 
 /// The sorted set to search; a missing one is empty. A handle of its own, since the search may store into the same key.
 fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<ZSet>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::ZSet(zset)) => Ok(Some(zset.clone())),
-        Some(_) => Err(ApplyError::WrongType),
-    }
+    Ok(apply.stored::<ZSet>(key)?.cloned())
 }
 
 /// Where a member is; nowhere in a missing source, but of one that is there the member must be.

@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::error::ReadError;
 use crate::ops::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
+use crate::ops::costs;
 use crate::reply::Reply;
 use crate::row::{Cost, Read};
 use std::ops::Range;
@@ -11,7 +12,7 @@ use vdr_data::value::{Score, StringRef, ZSet};
 
 pub const READS: &[Read] = &[
     Read { name: "zscore", args: &["key", "member"], cost: Cost::Point, run: zscore },
-    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(members), run: zmscore },
+    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(costs::asked), run: zmscore },
     Read { name: "zcard", args: &["key"], cost: Cost::Point, run: zcard },
     Read { name: "zcount", args: &["key", "min", "max"], cost: Cost::Point, run: zcount },
     Read { name: "zlexcount", args: &["key", "min", "max"], cost: Cost::Point, run: zlexcount },
@@ -81,11 +82,6 @@ fn zmscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadErr
 
 fn score_or_nil<'s>(zset: Option<&ZSet>, member: &[u8]) -> Reply<'s> {
     zset.and_then(|zset| zset.score(member)).map_or(Reply::Nil, |score| Reply::score(score.get()))
-}
-
-fn members(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    args.byte_list().ok().map(|members| members.len())
 }
 
 fn zcard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {

@@ -281,22 +281,18 @@ fn zrangestore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult 
     let (key, source, first, second) = (words.bytes()?, words.bytes()?, words.bytes()?, words.bytes()?);
     let options = RangeOptions::take(words)?;
     let mut stored = ZSet::default();
-    match apply.get(source).map(EntryRef::value) {
-        None => {}
-        Some(ValueRef::ZSet(zset)) => {
-            let ranks = options.ranks(zset, first, second)?;
-            // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
-            // knows beforehand how many there will be.
-            if options.by == By::Rank {
-                stored.expect(ranks.len());
-            }
-            let mut put = |(member, score): (StringRef<'_>, Score)| {
-                stored.insert(&member, score);
-            };
-            let members = zset.range(ranks.start, ranks.end);
-            if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }
+    if let Some(zset) = apply.stored::<ZSet>(source)? {
+        let ranks = options.ranks(zset, first, second)?;
+        // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it knows
+        // beforehand how many there will be.
+        if options.by == By::Rank {
+            stored.expect(ranks.len());
         }
-        Some(_) => return Err(ApplyError::WrongType),
+        let mut put = |(member, score): (StringRef<'_>, Score)| {
+            stored.insert(&member, score);
+        };
+        let members = zset.range(ranks.start, ranks.end);
+        if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }
     }
     store(apply, key, stored)
 }

@@ -7,36 +7,11 @@ use crate::reply::Reply;
 use vdr_data::keyspace::View;
 use vdr_data::value::{Field, Hash, StringRef};
 
-pub fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.hash(args.bytes().ok()?).ok()?.map(Hash::len)
-}
-
-pub fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    Some(args.byte_list().ok()?.len())
-}
-
 /// With fields that expire all of them are looked at, to draw from those that are left.
 pub fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let hash = view.hash(args.bytes().ok()?).ok()??;
     let drawn = sample::amount(args.int().ok()?, hash.len());
     Some(if hash.has_expiring_fields() { drawn.max(hash.len()) } else { drawn })
-}
-
-/// How far a cursor goes: to the end, when fields past their time may have to be passed over.
-fn reach(hash: &Hash, count: usize) -> usize {
-    if hash.has_expiring_fields() { hash.len() } else { count.min(hash.len()) }
-}
-
-pub fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let hash = view.hash(args.bytes().ok()?).ok()??;
-    Some(reach(hash, args.count().ok()?))
-}
-
-pub fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let hash = view.hash(args.bytes().ok()?).ok()??;
-    args.bytes().ok()?;
-    Some(reach(hash, args.count().ok()?))
 }
 
 /// The value of a field, unless its time has passed.

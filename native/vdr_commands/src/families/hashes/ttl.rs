@@ -6,12 +6,11 @@
 //! goes by the primary's `HDEL`.
 
 use super::writes::delete;
-use crate::context::Apply;
+use crate::context::{Apply, must_exist};
 use crate::cursor;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use vdr_data::expiry::Expiry;
-use vdr_data::value::Hash;
 
 /// From a command's time and the present one to Unix milliseconds.
 type Clock = fn(time: i64, now_ms: i64) -> Option<i64>;
@@ -103,12 +102,6 @@ fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, clock: Clock) -> App
         }
         Ok(())
     })
-}
-
-/// No stored hash is empty: an empty one is the start of a missing key. A primary sends a change of times only when the
-/// hash is there and has one of the fields; of the others it may name any.
-fn must_exist(hash: &Hash) -> ApplyResult {
-    if hash.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
 }
 
 pub fn hpersist(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {

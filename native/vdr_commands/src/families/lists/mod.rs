@@ -4,9 +4,10 @@
 //! data is not the primary's.
 
 use crate::args::Args;
-use crate::context::Apply;
+use crate::context::{Apply, must_exist};
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
+use crate::ops::costs;
 use crate::reply::Reply;
 use crate::row::AffectedKeys::{InShape, Special};
 use crate::row::Effect::{Each, Moves, PicksOne};
@@ -14,10 +15,9 @@ use crate::row::Part::{Bin, Bins, CountedSources, Int, Key, Options, Word};
 use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use std::ops::Range;
 use vdr_data::blob::Blob;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
 use vdr_data::value::Kind;
-use vdr_data::value::{List, StringRef, ValueRef};
+use vdr_data::value::{List, StringRef};
 
 #[cfg(test)]
 mod tests;
@@ -26,12 +26,8 @@ pub const READS: &[Read] = &[
     Read { name: "llen", args: &["key"], cost: Cost::Point, run: llen },
     Read { name: "lrange", args: &["key", "start", "stop"], cost: Cost::Elements(range_len), run: lrange },
     Read { name: "lindex", args: &["key", "index"], cost: Cost::Point, run: lindex },
-    Read { name: "lpos", args: &["key", "element"], cost: Cost::Elements(len), run: lpos },
+    Read { name: "lpos", args: &["key", "element"], cost: Cost::Elements(costs::len::<List>), run: lpos },
 ];
-
-fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.list(args.bytes().ok()?).ok()?.map(List::len)
-}
 
 fn range_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let list = view.list(args.bytes().ok()?).ok()??;
@@ -145,11 +141,6 @@ impl End {
         self.pop(list);
         Some(element)
     }
-}
-
-/// No stored list is empty: an empty one is the start of a missing key.
-fn must_exist(list: &List) -> ApplyResult {
-    if list.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
 }
 
 fn push(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
@@ -272,7 +263,7 @@ fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to
             Ok(())
         });
     }
-    stored(apply, destination)?;
+    apply.stored::<List>(destination)?;
     let mut moved = None;
     apply.list(source, |list| {
         moved = from.take(list);
@@ -291,17 +282,9 @@ fn lmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let count = if words.take_word("count") { words.count()? } else { 1 };
     words.finish()?;
     for key in keys {
-        if stored(apply, key)?.is_some() {
+        if apply.stored::<List>(key)?.is_some() {
             return apply.list(key, |list| take(list, end, count));
         }
     }
     Err(ApplyError::Missing)
-}
-
-fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a List>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::List(list)) => Ok(Some(list)),
-        Some(_) => Err(ApplyError::WrongType),
-    }
 }

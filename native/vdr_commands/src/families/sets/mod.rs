@@ -7,6 +7,7 @@ use crate::args::Args;
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
+use crate::ops::costs;
 use crate::ops::sample::{self, ranks};
 use crate::reply::Reply;
 use crate::row::AffectedKeys::InShape;
@@ -14,53 +15,32 @@ use crate::row::Effect::{Each, MovesMember, StoresFrom};
 use crate::row::Part::{Bin, Bins, Key, Sources};
 use crate::row::{Cost, Leaves, Read, Write, row};
 use std::iter::Peekable;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
 use vdr_data::value::Kind;
-use vdr_data::value::{Set, StringRef, ValueRef};
+use vdr_data::value::{Set, StringRef};
 
 #[cfg(test)]
 mod tests;
 
 pub const READS: &[Read] = &[
-    Read { name: "smembers", args: &["key"], cost: Cost::Elements(len), run: smembers },
+    Read { name: "smembers", args: &["key"], cost: Cost::Elements(costs::len::<Set>), run: smembers },
     Read { name: "scard", args: &["key"], cost: Cost::Point, run: scard },
     Read { name: "sismember", args: &["key", "member"], cost: Cost::Point, run: sismember },
-    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(asked), run: smismember },
+    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(costs::asked), run: smismember },
     Read { name: "srandmember", args: &["key", "count"], cost: Cost::Elements(sample_len), run: srandmember },
     Read { name: "sunion", args: &["keys"], cost: Cost::Elements(sum_of_lens), run: sunion },
     Read { name: "sinter", args: &["keys"], cost: Cost::Elements(least_len), run: sinter },
     Read { name: "sdiff", args: &["keys"], cost: Cost::Elements(first_len), run: sdiff },
     Read { name: "sintercard", args: &["keys", "?limit"], cost: Cost::Elements(least_len), run: sintercard },
-    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(edge_len), run: sfirst },
-    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(edge_len), run: slast },
-    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: snext },
-    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: sprev },
+    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Set>), run: sfirst },
+    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Set>), run: slast },
+    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(costs::step_len::<Set>), run: snext },
+    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(costs::step_len::<Set>), run: sprev },
 ];
 
-fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.set(args.bytes().ok()?).ok()?.map(Set::len)
-}
-
-fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    Some(args.byte_list().ok()?.len())
-}
-
 fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
+    let len = costs::len::<Set>(view, args)?;
     Some(sample::amount(args.int().ok()?, len))
-}
-
-fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
-    Some(args.count().ok()?.min(len))
-}
-
-fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
-    args.bytes().ok()?;
-    Some(args.count().ok()?.min(len))
 }
 
 /// One that is not there counts as one member: it has to be looked for all the same.
@@ -260,8 +240,8 @@ fn srem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
 fn smove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (source, destination, member) = (words.bytes()?, words.bytes()?, words.bytes()?);
     words.finish()?;
-    let there = stored(apply, source)?.is_some_and(|set| set.contains(member));
-    stored(apply, destination)?;
+    let there = apply.stored::<Set>(source)?.is_some_and(|set| set.contains(member));
+    apply.stored::<Set>(destination)?;
     if !there {
         return Err(ApplyError::Missing);
     }
@@ -278,16 +258,8 @@ fn smove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::Set(set)) => Ok(Some(set)),
-        Some(_) => Err(ApplyError::WrongType),
-    }
-}
-
 fn sources<'a>(apply: &'a Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
-    words.some()?.iter().map(|key| stored(apply, key)).collect()
+    words.some()?.iter().map(|key| apply.stored::<Set>(key)).collect()
 }
 
 fn sinterstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {

@@ -1,4 +1,5 @@
-//! Sorted sets: the reads. Every range becomes an interval of ranks first, which is also what it costs.
+//! Sorted sets: the reads. Every range first becomes an interval of ranks, whose length is also its
+//! cost.
 
 use crate::args::Args;
 use crate::error::ReadError;
@@ -12,7 +13,7 @@ use vdr_data::value::{Score, StringRef, ZSet};
 
 pub const READS: &[Read] = &[
     Read { name: "zscore", args: &["key", "member"], cost: Cost::Point, run: zscore },
-    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(costs::asked), run: zmscore },
+    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(costs::names), run: zmscore },
     Read { name: "zcard", args: &["key"], cost: Cost::Point, run: zcard },
     Read { name: "zcount", args: &["key", "min", "max"], cost: Cost::Point, run: zcount },
     Read { name: "zlexcount", args: &["key", "min", "max"], cost: Cost::Point, run: zlexcount },
@@ -148,7 +149,7 @@ fn zprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError
     Ok(before(view, args)?.scores_first(true))
 }
 
-/// Members of a sorted set that stand next to each other; none of a missing key.
+/// Adjacent members of a sorted set; none of a missing key.
 struct Picked<'s> {
     zset: Option<&'s ZSet>,
     ranks: Range<usize>,
@@ -177,7 +178,7 @@ impl<'s> Picked<'s> {
         }
     }
 
-    /// `{score, member}`: the order of the cursors.
+    /// `{score, member}`, as the cursors return them.
     fn scores_first(self, downward: bool) -> Reply<'s> {
         match if downward { self.downward(true) } else { self.upward(true) } {
             Reply::Pairs(mut pairs) => {

@@ -1,4 +1,4 @@
-//! What several families share.
+//! Operations that several families share.
 
 pub mod costs;
 pub mod strings;

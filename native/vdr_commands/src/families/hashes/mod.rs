@@ -1,7 +1,7 @@
-//! Hashes. What gives single fields a time to live stands in [`ttl`].
+//! Hashes. The commands on the expiry of single fields stand in [`ttl`].
 //!
-//! A field past its time is absent for every reader (`HLEN` alone counts it, as the server does), and present for every
-//! command of the stream: the primary's `HDEL` takes it away.
+//! No reader sees an expired field (only `HLEN` counts it, as the server does). A command of the
+//! stream does see it, until the primary's `HDEL` removes it.
 
 mod reads;
 mod writes;
@@ -19,7 +19,7 @@ use vdr_data::value::{Hash, Kind};
 
 pub const READS: &[Read] = &[
     Read { name: "hget", args: &["key", "field"], cost: Cost::Point, run: reads::hget },
-    Read { name: "hmget", args: &["key", "fields"], cost: Cost::Elements(costs::asked), run: reads::hmget },
+    Read { name: "hmget", args: &["key", "fields"], cost: Cost::Elements(costs::names), run: reads::hmget },
     Read { name: "hgetall", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hgetall },
     Read { name: "hkeys", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hkeys },
     Read { name: "hvals", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hvals },

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod config;
 mod end;
 mod inbox;
@@ -23,6 +24,7 @@ mod tls;
 mod transfer;
 mod transport;
 
+pub use clock::now_ms;
 pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use mirror::{Company, MirrorSink};

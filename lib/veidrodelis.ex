@@ -198,6 +198,9 @@ defmodule Veidrodelis do
     %{id: {__MODULE__, options.id}, start: {Instance, :start_link, [options]}, type: :supervisor}
   end
 
+  # An option that is `nil` counts as not given, but a URL that is missing where one is expected
+  # is a mistake.
+  defp with_url(_options, nil), do: raise(ArgumentError, "Veidrodelis takes a URL as a string, got: nil")
   defp with_url(options, url) when is_list(options), do: [{:url, url} | options]
   defp with_url(options, _url), do: options
 

@@ -40,8 +40,8 @@ defmodule Veidrodelis do
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["ZADD", "z", "1", "a", "2", "b"]])
       iex> Veidrodelis.zrange(snapshot, 0, "z", 0, -1)
       {:ok, [{"a", 1.0}, {"b", 2.0}]}
-      iex> Veidrodelis.zrank!(snapshot, 0, "z", "b")
-      1
+      iex> Veidrodelis.zrange!(snapshot, 0, "z", 0, -1, with_scores: false)
+      ["a", "b"]
       iex> Veidrodelis.get(snapshot, 0, "z")
       {:error, :wrong_type}
 

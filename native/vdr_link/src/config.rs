@@ -4,7 +4,7 @@ use crate::tls::TlsConfig;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
+use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
 
 /// Where the primary listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

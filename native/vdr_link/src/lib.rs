@@ -2,7 +2,7 @@
 //! reason. Whether there is another link, and when, is decided elsewhere.
 //!
 //! ```text
-//! transport -> handshake (vdr_core) -> transfer (the file's framing) -> sink.rdb ... -> sink.stream ... -> LinkEnd
+//! transport -> handshake (vdr_replica) -> transfer (the file's framing) -> sink.rdb ... -> sink.stream ... -> LinkEnd
 //!                                          \__ or straight to the stream after +CONTINUE
 //! ```
 //!
@@ -29,6 +29,6 @@ pub use runtime::{LinkHandle, spawn};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
 pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};
 pub use transfer::TransferError;
-pub use vdr_core::handshake::{
+pub use vdr_replica::handshake::{
     Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
 };

@@ -3,7 +3,7 @@
 use crate::end::LinkEnd;
 use std::fmt;
 use std::net::SocketAddr;
-use vdr_core::handshake::{Role, Step};
+use vdr_replica::handshake::{Role, Step};
 
 /// Where a link is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
+use vdr_replica::handshake::{Action, Handshake, Opening, Step, command};
 
 /// How often we tell the primary that we live while the file comes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);

@@ -36,7 +36,7 @@ defmodule Vdr.RedisStream.CommandFilter do
   Both filters as one: `first` is before `second` on the way to the handler, and after it on the way back. What `first` skips `second` never
   sees.
   """
-  @spec combine(t, t) :: t
+  @spec combine(t, t) :: combined
   def combine(first, second) do
     for filter <- [first, second], not filter?(filter) do
       raise ArgumentError, "CommandFilter.combine takes two filters, got: #{inspect(filter)}"

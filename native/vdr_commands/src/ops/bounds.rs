@@ -30,7 +30,7 @@ pub struct ScoreBound {
 }
 
 impl ScoreBound {
-    /// A number, `neg_inf`, `pos_inf`, `{exclusive, one of these}` or, as Lua scripts write them, the server's text.
+    /// A number, `neg_inf`, `pos_inf` or `infinity`, `{exclusive, one of these}` or, as Lua scripts write them, the server's text.
     pub fn from_arg(arg: &Arg<'_>) -> Result<Self, ReadError> {
         let (Arg::Tuple(parts) | Arg::List(parts)) = arg else { return Self::plain(arg) };
         let mut parts = Args::new(parts);
@@ -47,10 +47,16 @@ impl ScoreBound {
             Arg::Int(int) => Ok(Self::inclusive(*int as f64)),
             Arg::Float(float) if !float.is_nan() => Ok(Self::inclusive(*float)),
             Arg::Word("neg_inf") | Arg::Bytes(b"neg_inf") => Ok(Self::inclusive(f64::NEG_INFINITY)),
-            Arg::Word("pos_inf") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
+            Arg::Word("pos_inf" | "infinity") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
             Arg::Bytes(text) => Self::from_text(text).ok_or(ReadError::BadArgument),
             _ => Err(ReadError::BadArgument),
         }
+    }
+
+    /// A score as callers write it: a number, or what bounds take for an infinite one.
+    pub fn score(arg: &Arg<'_>) -> Result<f64, ReadError> {
+        let bound = Self::plain(arg)?;
+        if bound.exclusive { Err(ReadError::BadArgument) } else { Ok(bound.score) }
     }
 
     /// The server's text: a float, `(` in front when it is excluded. Bounds are laxer than scores there: nothing at

@@ -31,7 +31,7 @@ pub const READS: &[Read] = &[
     Read { name: "hstrlen", args: &["key", "field"], cost: Cost::Point, run: hstrlen },
     Read {
         name: "hrandfield",
-        args: &["key", "count", "?with_values"],
+        args: &["key", "?count", "?with_values"],
         cost: Cost::Elements(sample_len),
         run: hrandfield,
     },
@@ -53,7 +53,7 @@ fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
 /// With fields that expire all of them are looked at, to draw from those that are left.
 fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let hash = view.hash(args.bytes().ok()?).ok()??;
-    let drawn = sample::amount(args.int().ok()?, hash.len());
+    let drawn = if args.is_empty() { 1 } else { sample::amount(args.int().ok()?, hash.len()) };
     Some(if hash.has_expiring_fields() { drawn.max(hash.len()) } else { drawn })
 }
 
@@ -140,16 +140,22 @@ fn hstrlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadErr
     Ok(Reply::int(value(view, args.bytes()?, args.bytes()?)?.map_or(0, |value| value.len())))
 }
 
+/// Without a count the answer is one field, or nil.
 fn hrandfield<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count, with_values) = (args.bytes()?, args.int()?, args.flag_or(true)?);
+    let (key, alone) = (args.bytes()?, args.is_empty());
+    let count = if alone { 1 } else { args.int()? };
+    let with_values = args.flag("with_values", true)?;
     let hash = view.hash(key)?;
     let left: Option<Vec<_>> =
         hash.filter(|hash| hash.has_expiring_fields()).map(|hash| live(hash.iter(), view.now_ms()).collect());
     let len = left.as_ref().map_or(hash.map_or(0, Hash::len), Vec::len);
-    let drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
+    let mut drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
         Some(left) => left.get(rank).copied(),
         None => hash?.at(rank).map(|(name, field)| (name, field.value)),
     });
+    if alone {
+        return Ok(Reply::string_or_nil(drawn.next().map(|(name, _)| name)));
+    }
     Ok(if with_values { pairs(drawn) } else { Reply::strings(drawn.map(|(name, _)| name)) })
 }
 

@@ -57,8 +57,9 @@ sanitize: setup ## run the Rust tests under loom; with a nightly compiler, under
 bench: setup ## measure, and write the figures to bench/results/: ONLY=name runs one bench
 	@$(MIX_TEST) run bench/run.exs $(ONLY)
 
-lint: setup ## check formatting and warnings of both languages, and the width of prose
+lint: setup ## check formatting, warnings, circles of imports, the length of files, the width of prose
 	bin/check-prose-width
+	cargo run --quiet --locked -p vdr_lint -- native
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	mix format --check-formatted

@@ -5,7 +5,7 @@
 //! `HSETEX` held for the whole command, or it would not be here. A time in the past is set like any other: what it ends
 //! goes by the primary's `HDEL`.
 
-use super::delete;
+use super::writes::delete;
 use crate::context::Apply;
 use crate::cursor;
 use crate::cursor::Words;

@@ -8,7 +8,7 @@ defmodule Vdr.ReplicaTest do
   @moduletag capture_log: true
 
   defp start!(opts) do
-    defaults = [host: "127.0.0.1", callback_module: Recorder, callback_opts: %{to: self()}, reconnect: false]
+    defaults = [host: "127.0.0.1", callback_module: Recorder, callback_opts: %{to: self()}, timeout: 30_000]
     start_supervised!({Replica, Keyword.merge(defaults, opts)}, id: make_ref(), restart: :temporary)
   end
 
@@ -72,17 +72,19 @@ defmodule Vdr.ReplicaTest do
     receive(do: (:answer -> "secret"))
   end
 
-  test "its state is :init before there is a connection, and :stopped when there will be none" do
+  test "its state is :init before there is a connection, and it stops with a reason when there will be none" do
+    Process.flag(:trap_exit, true)
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
     :ok = :gen_tcp.close(socket)
-    replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]})
+    replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]}, reconnect: false)
     assert_receive {:asked, link}
     assert Replica.get_replication_state(replica) == :init
     assert Replica.connected_to(replica) == {:error, :not_connected}
+    monitor = Process.monitor(replica)
     send(link, :answer)
-    Mirror.eventually("it gave up", fn -> Replica.get_replication_state(replica) == :stopped end)
-    assert Replica.call(replica, :hello) == {:error, :not_connected}
+    assert_receive {:DOWN, ^monitor, :process, ^replica, {:link_ended, :connection_refused}}, 5000
+    assert_received {:recorded, ^replica, :destroy}
   end
 
   test "what init/1 refuses, start_link answers" do

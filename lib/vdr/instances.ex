@@ -72,9 +72,15 @@ defmodule Vdr.Instances do
   catch
     :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] ->
       cond do
-        not Reports.table?() -> exit(:veidrodelis_not_started)
-        tries > 1 -> Process.sleep(@try_ms) && call(question, tries - 1)
-        true -> exit(reason)
+        not Reports.table?() ->
+          exit(:veidrodelis_not_started)
+
+        tries > 1 ->
+          Process.sleep(@try_ms)
+          call(question, tries - 1)
+
+        true ->
+          exit(reason)
       end
   end
 

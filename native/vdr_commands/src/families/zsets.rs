@@ -451,7 +451,7 @@ mod tests {
                 .filter(|name| !name.starts_with('?'))
                 .map(|name| match *name {
                     "key" => bytes("s"),
-                    "member" => bytes("m"),
+                    "member" | "place" => bytes("m"),
                     "members" => Arg::List(vec![bytes("m")]),
                     "min" | "max" => Arg::Word("neg_inf"),
                     _ => Arg::Int(1),

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use vdr_core::mirror::{Mirror, OnUnknown};
-use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
+use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
 
 /// How old data may be that is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,12 +247,12 @@ impl Teller {
     }
 }
 
-impl Company for Teller {
+impl MirrorHooks for Teller {
     fn is_current(&self) -> bool {
         self.inner.seat.is_current(self.link)
     }
 
-    fn begins(&self, mirror: &mut Mirror) {
+    fn before_feed(&self, mirror: &mut Mirror) {
         mirror.set_on_unknown(self.on_unknown);
         let before = self.inner.followed.lock().replace(self.endpoint.clone());
         if before.as_ref() != Some(&self.endpoint) {
@@ -260,7 +260,7 @@ impl Company for Teller {
         }
     }
 
-    fn fed(&mut self) {
+    fn after_feed(&mut self) {
         self.tell_unknown();
         self.tell_given_up();
         self.tell_ready();

@@ -1,4 +1,4 @@
-# What a newcomer runs: make demo, make test. Each target installs what it needs first (bin/setup).
+# A newcomer runs make demo and make test. Each target first installs its prerequisites (bin/setup).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,26 +6,26 @@ SHELL := /bin/bash
 .PHONY: help setup servers demo test test-rust test-elixir verify chaos fuzz sanitize bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# Erlang takes file names for Latin-1 under the C locale and Elixir warns about it.
+# Under the C locale Erlang reads file names as Latin-1, and Elixir warns about it.
 export LC_ALL ?= C.UTF-8
 export LANG ?= C.UTF-8
 
-# Demo, tests and benches share one build: the test environment holds the small client that they use.
+# Demo, tests and benches share one build: the test environment has the small client that they use.
 MIX_TEST := MIX_ENV=test mix
 
-help: ## this list
+help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what a Debian or Ubuntu machine lacks (as root); elsewhere say what to install
+setup: ## install missing prerequisites on Debian or Ubuntu (as root); elsewhere print them
 	@bin/setup
 
-servers: ## unpack other Redis and Valkey versions into .servers/ for the tests
+servers: ## unpack more Redis and Valkey versions into .servers/ for the tests
 	@bin/servers
 
-demo: setup ## mirror a throw-away server, or yours: URL=redis://host:port
+demo: setup ## mirror a throw-away server, or your own: URL=redis://host:port
 	@bin/demo
 
-test: setup test-rust test-elixir ## everything: Rust and Elixir tests, live tests, loom, a minute each of verify, of chaos and of sanitizers, half of each fuzzer
+test: setup test-rust test-elixir ## all tests, loom, one minute each of verify, chaos and sanitizers, and a short fuzz
 	@$(MAKE) --no-print-directory verify SECONDS_MAX=$${VERIFY_SECONDS:-60} SEED=$${VERIFY_SEED:-1}
 	@$(MAKE) --no-print-directory chaos DURATION=$${CHAOS_SECONDS:-60}
 	@bin/fuzz $${FUZZ_SECONDS:-30}
@@ -39,33 +39,34 @@ test-elixir: setup
 	@printf 'servers under test:\n'; bin/list-servers | sed 's/^/  /'
 	$(MIX_TEST) test --warnings-as-errors $(ARGS)
 
-# SERVER is a name in .servers/, or redis-server or valkey-server for what is on PATH. WRONG=LPUSH=RPUSH plants a wrong command
-# in the mirror, to see that it is found.
-verify: setup ## random programs on real servers, digests compared: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
+# SERVER is a name in .servers/, or redis-server or valkey-server for the one on PATH.
+# WRONG=LPUSH=RPUSH plants a wrong command in the mirror, to show that verify finds it.
+verify: setup ## compare digests after random programs: SEED=n OPS=n SERVER=name SECONDS_MAX=n (default 600)
 	cargo run --release --quiet --locked -p vdr_verify -- --seconds $(or $(SECONDS_MAX),600) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(if $(SERVER),--server $(SERVER)) $(if $(WRONG),--wrong $(WRONG))
 
-chaos: setup ## a mirror under every fault that we know: SEED=n DURATION=seconds (default 600)
+chaos: setup ## run a mirror under every known fault: SEED=n DURATION=seconds (default 600)
 	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
-fuzz: setup ## cargo-fuzz on what takes bytes from a network: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
+fuzz: setup ## fuzz the decoders: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
 	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
 
-sanitize: setup ## the Rust tests under loom, and where a nightly compiler is present under AddressSanitizer, ThreadSanitizer and Miri
+sanitize: setup ## run the Rust tests under loom; with a nightly compiler, under sanitizers and Miri, too
 	@bin/sanitize
 
-bench: setup ## the numbers, written to bench/results/: ONLY=name runs one
+bench: setup ## measure, and write the figures to bench/results/: ONLY=name runs one bench
 	@$(MIX_TEST) run bench/run.exs $(ONLY)
 
-lint: setup ## formatting and warnings of both languages
+lint: setup ## check formatting and warnings of both languages, and the width of prose
+	bin/check-prose-width
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	mix format --check-formatted
 	$(MIX_TEST) compile --force --warnings-as-errors
 
-docs: setup ## docs/commands.md from the command table, and the Rust side's documentation into target/doc
+docs: setup ## write docs/commands.md from the command table, and the Rust documentation into target/doc
 	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_core --test commands_doc
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
-clean: ## everything that was built (unpacked servers stay)
+clean: ## remove everything that was built (unpacked servers stay)
 	rm -rf _build priv/native target

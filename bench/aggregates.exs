@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Aggregates do
   @moduledoc false
-  # Reads of one element of a large aggregate, against the same structure in ETS: a set table by element, and an ordered set for
-  # what goes by order.
+  # Reads of one element of a large aggregate, against the same structure in ETS: a set table keyed
+  # by element, and an ordered set for reads that depend on the order.
   alias Vdr.Bench.Measure
   alias Vdr.Paint
 
@@ -46,7 +46,7 @@ defmodule Vdr.Bench.Aggregates do
     Measure.figure(name, ours, theirs, "ns", ours / theirs, 1.0, text)
   end
 
-  # ETS cannot go by rank: it starts where the score is known.
+  # ETS has no access by rank, so the walk starts at the known score.
   defp ten(table, n), do: ten(table, :ets.next(table, {n * 1.0, ""}), 10, [])
   defp ten(_table, _key, 0, found), do: found
 

@@ -1,8 +1,9 @@
 defmodule Vdr.Bench.Cpu do
   @moduledoc false
-  # What applying a command costs in time of a processor: the threads of the native library and its allocator against the whole process of
-  # a real replica. Both follow the same primary at the same time, and `redis-benchmark` writes in a process of its own. A mix it cannot
-  # write: that comes ready-made from this VM, whose own threads do not count.
+  # The CPU time that applying a command costs: the threads of the native library and its allocator,
+  # against the whole process of a real replica. Both follow the same primary at the same time, and
+  # `redis-benchmark` writes in a process of its own. It cannot write a mix of commands. The mix
+  # comes ready-made from this VM, whose own threads do not count.
   alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Test.Server}
 
@@ -14,7 +15,7 @@ defmodule Vdr.Bench.Cpu do
   def run do
     Paint.title("CPU per applied command, against a real replica of the same primary")
     {server, redis} = Measure.filled_server()
-    # Every key that `redis-benchmark` may draw: to make new ones is a figure of its own.
+    # Creates every key that `redis-benchmark` may draw. Creating new keys is a figure of its own.
     Measure.fill(redis, Measure.count(), fn _ -> Measure.value(1) end, &"user:#{padded(&1)}")
 
     {replica, their_redis} = Measure.replica_of(server)
@@ -23,7 +24,7 @@ defmodule Vdr.Bench.Cpu do
 
     figures =
       for {name, write} <- writes(server) do
-        # Once to make the keys, as far as they are drawn.
+        # The first run creates the keys that are drawn.
         write.()
         Measure.caught_up(redis, their_redis)
         told(name, for(_ <- 1..@turns, do: turn(write, pid, fn -> Measure.caught_up(redis, their_redis) end)))
@@ -48,7 +49,7 @@ defmodule Vdr.Bench.Cpu do
     Measure.figure("CPU per command: #{name}", ours, theirs, "ns", ours / theirs, 1.0, text)
   end
 
-  # What is to be measured: a name, and what writes so many commands, answering how many.
+  # The loads to measure: a name, and a function that writes the commands and returns their number.
   defp writes(server) do
     batches = for _ <- 1..div(@mixed, @batch), do: IO.iodata_to_binary(for _ <- 1..@batch, do: Redix.pack(mixed()))
 
@@ -59,12 +60,12 @@ defmodule Vdr.Bench.Cpu do
 
     case System.find_executable("redis-benchmark") do
       nil ->
-        Paint.note("no redis-benchmark on this machine: CPU per command is measured of a mix only")
+        Paint.note("no redis-benchmark on this machine: CPU per command is measured for a mix only")
         [{"a mix", mix}]
 
       tool ->
         by_tool = fn {name, range, commands} -> {name, fn -> write(tool, server, range, commands) end} end
-        # The last makes millions of keys.
+        # The last load creates millions of keys.
         Enum.map(one_by_one(), by_tool) ++ [{"a mix", mix}, by_tool.(new_keys())]
     end
   end
@@ -83,7 +84,7 @@ defmodule Vdr.Bench.Cpu do
 
   defp new_keys, do: {"SET of new keys", 1_000_000_000, [["SET", "new:__rand_int__", Measure.value(1)]]}
 
-  # In equal parts, on the keys of the others.
+  # In equal parts, on the keys of the other loads.
   defp mixed do
     case :rand.uniform(7) do
       1 -> ["SET", Measure.key(:rand.uniform(1_000_000) - 1), Measure.value(1)]
@@ -96,7 +97,7 @@ defmodule Vdr.Bench.Cpu do
     end
   end
 
-  # As redis-benchmark writes it.
+  # In redis-benchmark's format.
   defp drawn(range), do: padded(:rand.uniform(range) - 1)
   defp padded(number), do: String.pad_leading(Integer.to_string(number), 12, "0")
 

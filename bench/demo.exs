@@ -1,5 +1,5 @@
-# What the library does, shown on a server that is started for it and thrown away, in well under a minute.
-# With URL=redis://host:port it mirrors that server instead, and only reads.
+# Shows what the library does, on a throw-away server, in well under a minute. With
+# URL=redis://host:port it mirrors that server instead, and only reads.
 
 Code.require_file("support/paint.exs", __DIR__)
 
@@ -21,7 +21,7 @@ defmodule Vdr.Demo do
     IO.puts("\ndemo: ok")
   end
 
-  # ---- a server of our own
+  # ---- our own server
 
   defp throw_away do
     Paint.title("A server")
@@ -60,7 +60,7 @@ defmodule Vdr.Demo do
     Paint.bar("filling", first, @keys, "#{Paint.number(first)} writes")
   end
 
-  # Two thirds strings, the rest shared by the other types.
+  # Two thirds are strings; the other types share the rest.
   defp write(n) when n < 200_000, do: ["SET", "user:#{n}:name", "name of user #{n}"]
   defp write(n) when rem(n, 4) == 0, do: ["HSET", "profile:#{n}", "name", "user #{n}", "visits", n, "city", "Vilnius"]
   defp write(n) when rem(n, 4) == 1, do: ["RPUSH", "events:#{n}", "login", "view:#{n}", "logout"]
@@ -70,7 +70,7 @@ defmodule Vdr.Demo do
   # ---- the mirror
 
   defp mirror(options, expected) do
-    Paint.title("A mirror of it, in this VM")
+    Paint.title("A mirror of the server, in this VM")
     memory = resident_bytes()
     started = now()
     {:ok, _pid} = Veidrodelis.start_link([id: @id, timeout: 5_000] ++ options)
@@ -82,14 +82,14 @@ defmodule Vdr.Demo do
 
     Paint.line(
       "full sync",
-      "#{Paint.number(total)} keys in #{Paint.time(took)}, #{Paint.number(round(total / took * 1.0e9))} keys a second"
+      "#{Paint.number(total)} keys in #{Paint.time(took)}, #{Paint.number(round(total / took * 1.0e9))} keys per second"
     )
 
     Paint.line("this VM grew by", Paint.bytes(max(0, resident_bytes() - memory)))
   end
 
-  # Each state is shown as it is reached, and how far the file has come. A full sync of a large server of the user's own may
-  # take minutes; a refusal does not.
+  # Shows each state when it is reached, and how much of the file has arrived. A full sync of a
+  # user's large server may take minutes; a refusal is immediate.
   defp progress(started, expected, shown) do
     info = Veidrodelis.info(@id)
     if info.state != shown, do: state(started, info.state)
@@ -108,7 +108,7 @@ defmodule Vdr.Demo do
     Paint.note("#{String.pad_leading(Paint.time(now() - started), 10)}  #{state}")
   end
 
-  # How many keys the file has is known only of our own server.
+  # Only for our own server do we know how many keys the file has.
   defp loaded(%{loading_keys: keys, loading_bytes: bytes}, expected) do
     Paint.bar("loading", keys, expected || keys, "#{Paint.number(keys)} keys, #{Paint.bytes(bytes)}")
   end
@@ -119,7 +119,7 @@ defmodule Vdr.Demo do
     System.halt(1)
   end
 
-  # ---- what can be done with it
+  # ---- what a mirror offers
 
   defp reads do
     Paint.title("Reads: no network, no process, no copy of the keyspace")
@@ -132,7 +132,7 @@ defmodule Vdr.Demo do
   end
 
   defp transaction do
-    Paint.title("Several keys at one moment")
+    Paint.title("Several keys, read from one snapshot")
     operations = [{:zcard, "board:3"}, {:zfirst, "board:3", 1}, {:hget, "profile:200000", "visits"}, {:dbsize}]
     {:ok, answers} = Veidrodelis.read_tx(@id, 0, operations)
     for {operation, answer} <- Enum.zip(operations, answers), do: show(inspect(operation), answer)
@@ -151,16 +151,16 @@ defmodule Vdr.Demo do
         Paint.line("after #{Paint.time(now() - started)}", "#{inspect(command)} at offset #{Paint.number(offset)}")
         show("and it is visible", Veidrodelis.get(@id, 0, key))
     after
-      5_000 -> raise "the watch was not told"
+      5_000 -> raise "the watch sent no message"
     end
 
     :ok = Veidrodelis.unwatch(@id, 0, key)
   end
 
-  # ---- how far behind it is, under a writer that does not pause
+  # ---- the lag under a writer that does not pause
 
   defp lag(server) do
-    Paint.title("How far behind, under a running writer")
+    Paint.title("The lag under a running writer")
     test = self()
     writer = spawn_link(fn -> write_on(Server.connect!(server), test, 0) end)
     redis = Server.connect!(server)
@@ -174,7 +174,7 @@ defmodule Vdr.Demo do
     :ok = Veidrodelis.unwatch(@id, 0, "demo:probe")
 
     [median, worst] = Enum.map([0.5, 0.99], &quantile(lags, &1))
-    Paint.line("writer", "#{Paint.number(rate)} writes a second")
+    Paint.line("writer", "#{Paint.number(rate)} writes per second")
 
     Paint.line(
       "from sending a write",
@@ -195,7 +195,7 @@ defmodule Vdr.Demo do
     receive do
       {^ref, _event} -> if Veidrodelis.get(@id, 0, "demo:probe") == {:ok, value}, do: :ok, else: seen(ref, value)
     after
-      5_000 -> raise "the write was not seen"
+      5_000 -> raise "the write did not become visible"
     end
   end
 
@@ -213,7 +213,7 @@ defmodule Vdr.Demo do
     end
   end
 
-  # ---- the same read here and over the network
+  # ---- the same read, here and over the network
 
   defp compare(redis, keys) do
     Paint.title("The same read, here and over the network")
@@ -234,18 +234,18 @@ defmodule Vdr.Demo do
     us * 1_000 / (length(keys) * rounds)
   end
 
-  # ---- a server of the user's own: nothing is written
+  # ---- the user's own server: nothing is written
 
   defp users_own(url) do
     mirror([url: url], nil)
     %{keys: counts} = Veidrodelis.info(@id)
 
-    Paint.title("What is there")
+    Paint.title("What the server holds")
     for {db, count} <- Enum.sort(counts), count > 0, do: Paint.line("db #{db}", "#{Paint.number(count)} keys")
     {db, _count} = Enum.max_by(counts, &elem(&1, 1), fn -> {0, 0} end)
     sample(db)
 
-    Paint.title("What it does, for ten seconds")
+    Paint.title("What the server does, for ten seconds")
     for _ <- 1..5, do: follow()
     stop()
   end
@@ -271,10 +271,14 @@ defmodule Vdr.Demo do
     Process.sleep(2_000)
     info = Veidrodelis.info(@id)
     applied = info.commands_applied - before.commands_applied
-    Paint.line("offset #{Paint.number(info.offset)}", "#{info.state}, #{Paint.number(div(applied, 2))} writes a second")
+
+    Paint.line(
+      "offset #{Paint.number(info.offset)}",
+      "#{info.state}, #{Paint.number(div(applied, 2))} writes per second"
+    )
   end
 
-  # ---- small things
+  # ---- helpers
 
   defp stop do
     :ok = Veidrodelis.stop(@id)
@@ -286,7 +290,7 @@ defmodule Vdr.Demo do
   defp now, do: System.monotonic_time(:nanosecond)
   defp quantile(values, q), do: values |> Enum.sort() |> Enum.at(trunc(length(values) * q))
 
-  # What the operating system gave this VM; 0 where it does not tell.
+  # The memory that the operating system has given this VM, or 0 where it does not say.
   defp resident_bytes do
     with {:ok, text} <- File.read("/proc/self/status"), [_, kb] <- Regex.run(~r/VmRSS:\s+(\d+) kB/, text) do
       String.to_integer(kb) * 1_000

@@ -1,12 +1,13 @@
 defmodule Vdr.Bench.Failover do
   @moduledoc false
-  # How long after the primary was killed does the mirror stream from the promoted one, and how long does Sentinel itself
-  # take, from the kill until the first of the three announces `+switch-master`? Two servers, three Sentinels, several failovers in turn.
+  # After the primary is killed, how long does it take until the mirror streams from the promoted
+  # one? And how long does Sentinel itself take, from the kill until the first of the three
+  # announces `+switch-master`? Two servers, three Sentinels, several failovers in a row.
   alias Vdr.Bench.Measure
   alias Vdr.{Paint, Test.Sentinels, Test.Server}
 
   @turns 7
-  # The Sentinels' own setting: it is part of both times.
+  # A setting of the Sentinels; both times include it.
   @down_after_ms 500
   @settle_ms 2_000
   @end_ms 60_000
@@ -25,7 +26,7 @@ defmodule Vdr.Bench.Failover do
     told(turns)
   end
 
-  # By the median: a vote that must be repeated is Sentinel's, and is in both.
+  # The median counts. A repeated vote is Sentinel's doing, and both times include it.
   defp told(turns) do
     [ours, first, last] = for at <- 0..2, do: turns |> Enum.map(&elem(&1, at)) |> Enum.sort() |> Enum.at(div(@turns, 2))
     partial = Enum.count(turns, &(elem(&1, 3) == :partial))
@@ -72,7 +73,7 @@ defmodule Vdr.Bench.Failover do
     end
   end
 
-  # Sentinel would do it too, eight seconds later.
+  # Sentinel would do this, too, eight seconds later.
   defp follow(killed, cluster) do
     port = Sentinels.primary_port(cluster)
     Sentinels.command!(Server.port(killed), ["REPLICAOF", "127.0.0.1", port])
@@ -82,7 +83,7 @@ defmodule Vdr.Bench.Failover do
     end)
   end
 
-  # A process for each, so that the time is that of the message's arrival.
+  # Each listener is a process of its own, so that the time is the message's arrival.
   defp follow_mirror do
     owner = self()
 

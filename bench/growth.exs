@@ -1,6 +1,7 @@
 defmodule Vdr.Bench.Growth do
   @moduledoc false
-  # What a read, an applied SET and a key cost from ten thousand keys to ten million, each beside ETS, a real replica and the server.
+  # The cost of a read, an applied SET and a key, from ten thousand keys to ten million, each beside
+  # ETS, a real replica and the server.
   alias Vdr.Bench.{CpuTime, Measure, Plot, Report}
   alias Vdr.{Paint, Test.Server}
 
@@ -10,7 +11,7 @@ defmodule Vdr.Bench.Growth do
   @batch 1_000
   @turns 5
   @memory_turns 3
-  # Beside what a VM has resident, fewer keys are not to be seen: so many mirrors are made of fewer.
+  # A VM's resident memory hides fewer keys than this, so below it we measure many mirrors at once.
   @memory_from 100_000
   @mirrors 20
   @prefix "user:name"
@@ -25,7 +26,8 @@ defmodule Vdr.Bench.Growth do
   defp step(size) do
     {server, redis} = Measure.empty_server()
     empty = Measure.used_memory(redis)
-    # No client could send ten million in a time that anybody waits for. It is not replicated: the full sync brings it.
+    # A client would take too long to send ten million keys. DEBUG POPULATE does not replicate: the
+    # full sync brings the keys.
     Redix.command!(redis, ["DEBUG", "POPULATE", size, @prefix, @bytes])
     their_bytes = Measure.used_memory(redis) - empty
     mirrors = if size < @memory_from, do: @mirrors, else: 1
@@ -50,7 +52,8 @@ defmodule Vdr.Bench.Growth do
     pair
   end
 
-  # Time of a processor: of the threads of the native library and its allocator, and of a replica's whole process.
+  # CPU time: of the threads of the native library and its allocator, and of a replica's whole
+  # process.
   defp applied(server, redis, size) do
     {replica, their_redis} = Measure.replica_of(server)
     pid = Server.info(replica).pid
@@ -70,10 +73,10 @@ defmodule Vdr.Bench.Growth do
 
   defp write(size), do: Redix.pack(["SET", key(:rand.uniform(size) - 1), Measure.value(:rand.uniform(9_999))])
 
-  # As the server names them.
+  # The server's own names.
   defp key(n), do: @prefix <> ":" <> Integer.to_string(n)
 
-  # ---- what is told
+  # ---- the report
 
   @kinds [
     {:get, "get", "ns", "mirror", ":ets.lookup"},
@@ -89,7 +92,7 @@ defmodule Vdr.Bench.Growth do
     end
   end
 
-  # The largest beside the smallest.
+  # The largest size beside the smallest.
   defp growth({kind, aim}, steps) do
     {^kind, name, unit, _ours, _whose} = List.keyfind(@kinds, kind, 0)
     [{few, first} | _] = steps
@@ -115,7 +118,7 @@ defmodule Vdr.Bench.Growth do
 
   defp at(name, size), do: "#{name} at #{short(size)} keys"
 
-  @doc "Draws what was measured last."
+  @doc "Draws the plot from the last measurements."
   def plot do
     by_name = Map.new(Report.read(), &{&1.figure, &1})
 

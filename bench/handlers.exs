@@ -14,8 +14,9 @@ end
 
 defmodule Vdr.Bench.Handlers do
   @moduledoc false
-  # How many commands a second reach a handler that only counts them, and how many a sink in Rust that does nothing with
-  # them: of the full sync, and of a stream that was waiting for us, so that the server is not what is measured.
+  # How many commands per second reach a handler that only counts them, and how many reach a sink in
+  # Rust that drops them: from a full sync, and from a stream that was already waiting, so that the
+  # server is not what we measure.
   alias Vdr.Bench.Measure
   alias Vdr.RedisStream.Replica
   alias Vdr.Test.Server
@@ -24,7 +25,8 @@ defmodule Vdr.Bench.Handlers do
   @batch 5_000
   @keys 1_000_000
   @turns 3
-  # What no command passes: the link, its decoder and its filter are at work, and no term is made.
+  # A filter that no command passes: the link, its decoder and its filter work, and no term is
+  # built.
   @nothing [prefixes: ["no key begins so"]]
 
   def run do
@@ -55,7 +57,7 @@ defmodule Vdr.Bench.Handlers do
     replica
   end
 
-  # The server makes its file before it sends it; the clock runs from the file's first byte.
+  # The server makes its file before it sends it. The clock starts with the file's first byte.
   defp full_sync(server, opts, count) do
     counter = :counters.new(1, [])
     replica = start(server, opts, counter)
@@ -69,7 +71,7 @@ defmodule Vdr.Bench.Handlers do
     took
   end
 
-  # Writes that a replica has missed: where it was, and the offset behind them.
+  # Writes that a replica has missed: the offset where it was, and the offset after the writes.
   defp backlog(server, redis) do
     counter = :counters.new(1, [])
     replica = start(server, [only: @nothing], counter)

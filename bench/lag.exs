@@ -1,19 +1,22 @@
 defmodule Vdr.Bench.Lag do
   @moduledoc false
-  # How long after the primary has acknowledged a write is it visible here, at 1k, 10k and 100k writes a second, and at as many as the
-  # primary and the sender can give?
+  # After the primary has acknowledged a write, how long does it take until the write is visible
+  # here? At 1k, 10k and 100k writes per second, and at as many as the primary and the sender
+  # manage.
   #
-  # A probe sets a key, waits for the acknowledgement, and then for the watch on that key, which speaks once the write can be
-  # read. Nothing polls: a process that reads in a loop takes a processor away from those whom it waits for. So the wake-up of
-  # a process is part of the figure. What was visible before the acknowledgement had come counts as 0. One VM's clock is read for both.
-  # The same is measured of a real replica, by its keyspace notifications, which are what a watch is there.
+  # A probe sets a key, waits for the acknowledgement, and then for the message of the watch on that
+  # key, which comes once the write is readable. Nothing polls: a process that reads in a loop would
+  # take a processor away from the processes that it waits for. So the figure includes waking up a
+  # process. A write that was visible before its acknowledgement counts as 0. Both times come from
+  # one VM's clock. A real replica is measured in the same way, by its keyspace notifications, which
+  # do there what a watch does here.
   alias Vdr.Bench.{Load, Measure, Plot, Report}
   alias Vdr.{Paint, Test.Server}
 
-  # A name, the writes a second, and how many seconds of them.
+  # A name, the writes per second, and for how many seconds.
   @full {"full load", 1_000_000, 2}
   @loads [{"1k writes/s", 1_000, 5}, {"10k writes/s", 10_000, 5}, {"100k writes/s", 100_000, 5}, @full]
-  # Where there is an aim.
+  # The load that has an aim.
   @aimed "100k writes/s"
   @points "lag.json"
   @percents [0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9]
@@ -68,7 +71,7 @@ defmodule Vdr.Bench.Lag do
     end
   end
 
-  # ---- what is told
+  # ---- the report
 
   defp figures(name, {ours, theirs} = pair) do
     rows =
@@ -85,7 +88,7 @@ defmodule Vdr.Bench.Lag do
     [figure("lag at #{@aimed}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")]
   end
 
-  # What was reached is what the lag is of.
+  # The lag belongs to the rate that was reached.
   defp more(name, %{rate: ours}, %{rate: theirs}) when name == elem(@full, 0) do
     text = "#{Paint.number(round(ours))} writes a second, beside a replica #{Paint.number(round(theirs))}"
     [Measure.figure("lag at #{name}: the rate", ours, theirs, "writes/s", theirs / ours, nil, text)]
@@ -96,7 +99,8 @@ defmodule Vdr.Bench.Lag do
   defp both({ours, theirs}, percent),
     do: {Measure.percentile(ours.lags, percent), Measure.percentile(theirs.lags, percent)}
 
-  # A lag of nothing has no ratio to another: a microsecond is what the clock tells apart.
+  # A lag of 0 has no ratio to another lag, so the clock's resolution, a microsecond, is the
+  # minimum.
   defp ratio(ours, theirs), do: max(ours, 1) / max(theirs, 1)
 
   defp figure(name, ours, theirs, aim, text),
@@ -113,7 +117,7 @@ defmodule Vdr.Bench.Lag do
 
   defp point(name, percent), do: "lag at #{name}, p#{percent}"
 
-  @doc "Draws what was measured last."
+  @doc "Draws the plot from the last measurements."
   def plot do
     by_name = Map.new(Report.read(@points), &{&1.figure, &1})
 
@@ -127,25 +131,25 @@ defmodule Vdr.Bench.Lag do
     Plot.write("lag.svg", "Lag from acknowledged to visible", Plot.percentiles(), "µs", series)
   end
 
-  # ---- how it is measured
+  # ---- the measurement
 
-  # Sorted lags in microseconds, and the rate that was reached. The probes come in addition to it.
+  # Sorted lags in microseconds, and the rate that was reached. The probes come on top of it.
   defp under({name, rate, seconds} = asked, server, probe) do
     load = Task.async(fn -> Load.run(Server.port(server), rate, fn -> "bench:#{:rand.uniform(@keys)}" end) end)
-    # Until the load is what it is to be.
+    # Waits until the load has reached its rate.
     Process.sleep(500)
     lags = Task.await(Task.async(fn -> probes(server, seconds, probe.()) end), :infinity)
     send(load.pid, :enough)
     reached = Task.await(load, :infinity)
 
     if asked != @full and reached < rate * 0.9,
-      do: Paint.note("the client came to #{round(reached)} writes a second only, not to #{name}")
+      do: Paint.note("the client reached only #{round(reached)} writes per second, not #{name}")
 
     %{lags: lags |> Enum.sort() |> List.to_tuple(), rate: reached}
   end
 
   defp probes(server, seconds, await) do
-    # Like a request that waits for an answer, not like one in a queue behind the load.
+    # Like a request that waits for an answer, not like one queued behind the load.
     Process.flag(:priority, :high)
     {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, Server.port(server), [:binary, active: false, nodelay: true])
     until = System.monotonic_time(:millisecond) + seconds * 1000
@@ -167,7 +171,7 @@ defmodule Vdr.Bench.Lag do
     (System.monotonic_time(:nanosecond) - acknowledged) / 1000
   end
 
-  # Called in the probing process; answers what waits there until a value is visible.
+  # Called in the probing process. Returns a function that waits there until a value is visible.
   defp mirror_probe do
     :ok = Veidrodelis.watch(:bench, 0, @probe, :probe)
     &await_read/1

@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Lua do
   @moduledoc false
-  # What a script costs, and a list of reads, compared with the same done by the server in EVAL over loopback; and what scripts
-  # that run flat out on another processor cost the writer.
+  # What a script and a list of reads cost, compared with EVAL on the server over loopback; and what
+  # scripts that run at full speed on another processor cost the writer.
   alias Vdr.Bench.{Measure, Primary}
   alias Vdr.{Paint, Test.Server}
 
@@ -11,7 +11,7 @@ defmodule Vdr.Bench.Lua do
 
   @leaderboard File.read!("test/fixtures/leaderboard.lua")
 
-  # The same walk, with what the server has.
+  # The same walk with the server's commands.
   @leaderboard_eval """
   local timeline = {}
   local at = 0
@@ -93,7 +93,7 @@ defmodule Vdr.Bench.Lua do
 
   defp told(name, ours, theirs, aim_ns, calls \\ @calls) do
     for _ <- 1..min(calls, 1_000), do: ours.()
-    # Halves of the calls, since a busy machine makes means a matter of luck.
+    # Medians, because on a busy machine a mean is a matter of luck.
     their_p50 = fn -> p50(theirs, min(calls, 2_000)) end
     {p50, their_p50} = Measure.in_turns(@turns, fn -> p50(ours, calls) end, their_p50)
     aim = if aim_ns, do: " (aim #{Paint.time(aim_ns)}: #{if p50 <= aim_ns, do: "met", else: "missed"})", else: ""
@@ -101,7 +101,7 @@ defmodule Vdr.Bench.Lua do
     Measure.figure(name <> ", p50", p50, their_p50, "ns", p50 / their_p50, if(calls == @calls, do: 0.05), text)
   end
 
-  # Looking at the clock is in it, some 50 ns.
+  # Includes reading the clock, about 50 ns.
   defp p50(fun, calls) do
     :erlang.garbage_collect()
 
@@ -120,9 +120,10 @@ defmodule Vdr.Bench.Lua do
   @writes 600_000
   @keys 100_000
 
-  # A primary that sends ready-made bytes takes next to no processor time: one is the writer's, one the readers'.
+  # A primary that sends ready-made bytes takes next to no CPU time, so one processor is left for
+  # the writer and one for the readers.
   def writer do
-    Paint.title("Writes applied beside scripts and reads that run flat out")
+    Paint.title("Writes applied beside scripts and reads at full speed")
 
     stream =
       IO.iodata_to_binary(

@@ -1,6 +1,7 @@
 defmodule Vdr.Bench.Memory do
   @moduledoc false
-  # What a mirror adds to the memory that the node has resident, against what the data adds to the server's `used_memory`.
+  # How much a mirror adds to the resident memory of the node, against how much the data adds to the
+  # server's `used_memory`.
   alias Vdr.Bench.Measure
   alias Vdr.Paint
 
@@ -15,7 +16,7 @@ defmodule Vdr.Bench.Memory do
     empty = Measure.used_memory(redis)
     fill.(redis)
     theirs = (Measure.used_memory(redis) - empty) / count
-    # A few MB more or less are the VM's and the allocator's.
+    # A few MB more or less come from the VM and the allocator.
     turns = for _ <- 1..3, do: Measure.resident_mirror(server)
     GenServer.stop(server)
     {resident, told} = Measure.medians(turns)

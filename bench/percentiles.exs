@@ -1,8 +1,9 @@
 defmodule Vdr.Bench.Percentiles do
   @moduledoc false
-  # How long does a read take, the slow ones included, while 300k writes a second are applied? Each read is timed by the process that
-  # reads. The writes come from another process of the operating system; it and the server take processors away from the reader, as
-  # they would from anything, which the same percentiles of `:ets.lookup` under the same load tell.
+  # How long does a read take, slow ones included, while 300k writes per second are applied? The
+  # reading process times each read. Another process of the operating system writes. That process
+  # and the server take processors away from the reader, as they would from any reader; the same
+  # percentiles of `:ets.lookup` under the same load show how much.
   alias Vdr.Bench.{Load, Measure}
   alias Vdr.{Paint, Test.Server}
 
@@ -13,7 +14,7 @@ defmodule Vdr.Bench.Percentiles do
   @percents [{"p50", 50}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}]
 
   def run do
-    Paint.title("Reads one by one, idle and while 300k writes a second are applied")
+    Paint.title("Reads one by one, idle and under 300k writes per second")
     {server, _redis} = Measure.filled_server()
     Measure.mirror(server, :bench)
     table = :ets.new(:bench, [:set, :public, read_concurrency: true])
@@ -29,7 +30,7 @@ defmodule Vdr.Bench.Percentiles do
     told(idle, loaded)
   end
 
-  # The percentiles of each read, and how many writes a second were applied meanwhile.
+  # The percentiles of each read, and how many writes per second were applied meanwhile.
   defp loaded(server, reads) do
     before = applied()
     load = Load.spawn(Server.port(server), @writes_per_second)
@@ -49,11 +50,11 @@ defmodule Vdr.Bench.Percentiles do
     applied() == before
   end
 
-  # Of several turns the median of each percentile.
+  # The median of each percentile over several turns.
   defp middle([turn | _] = turns),
     do: Map.new(turn, fn {name, _} -> {name, turns |> Enum.map(& &1[name]) |> Measure.median()} end)
 
-  # Into counters and not into a list, so that the reader has next to no garbage to collect.
+  # Counters instead of a list, so that the reader has next to no garbage to collect.
   defp once(read) do
     times = :counters.new(@reads, [])
     Task.await(Task.async(fn -> time(read, times, @reads) end), :infinity)

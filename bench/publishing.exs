@@ -1,8 +1,9 @@
 defmodule Vdr.Bench.Publishing do
   @moduledoc false
-  # What publishing costs: writes a second when each is published alone, and with snapshots held, against a thousand at a time.
-  # Those come at once, and are shown as in the library: every so many of them.
-  # `native/vdr_bench` measures it on the core alone, since no client decides how much comes out of a socket at once.
+  # The cost of publishing: writes per second when each write is published alone, and with snapshots
+  # held, against a thousand writes at a time. The thousand arrive at once, and are published in
+  # portions, as in the library. `native/vdr_bench` measures this on the core alone, because no
+  # client decides how much a read of the socket returns.
   alias Vdr.Bench.Measure
   alias Vdr.Paint
 

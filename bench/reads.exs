@@ -1,6 +1,7 @@
 defmodule Vdr.Bench.Reads do
   @moduledoc false
-  # Is a read of the mirror as cheap as one of ETS, and how much cheaper than asking the server?
+  # Is a read of the mirror as cheap as a read of ETS, and how much cheaper than a request to the
+  # server?
   alias Vdr.Bench.Measure
   alias Vdr.Paint
 
@@ -16,12 +17,12 @@ defmodule Vdr.Bench.Reads do
 
   def get_ets_two_readers do
     with_mirror_and_table(fn keys, ours, theirs ->
-      # The one reads in a process of its own, too.
+      # A single reader also runs in a process of its own.
       at_once = fn readers, read -> fn -> Measure.per_call_in(readers, keys, read) end end
       {ours_ns, theirs_ns} = Measure.in_turns(@turns, at_once.(2, ours), at_once.(2, theirs))
       beside = told("the same, two readers at once", ours_ns, theirs_ns, 1.0)
 
-      # What one call costs of the time in which two processes did all of theirs.
+      # The share of one call in the time in which two processes did all of theirs.
       shared = fn name, call, aim ->
         {two, one} = Measure.in_turns(@turns, fn -> at_once.(2, call).() / 2 end, at_once.(1, call))
         text = "#{Paint.time(two)} a call, one #{Paint.time(one)}: #{Float.round(one / two, 2)} times as many"
@@ -36,8 +37,8 @@ defmodule Vdr.Bench.Reads do
     end)
   end
 
-  # Of what two readers cost, the part that is ours, and what two of this machine's processors give to who shares nothing. The halving is
-  # done already.
+  # Of the cost of two readers, the part that the library adds; and how well two of this machine's
+  # processors scale without shared memory. The figures are halved already.
   defp native do
     median = Measure.native("two-threads")
 
@@ -51,7 +52,8 @@ defmodule Vdr.Bench.Reads do
     end
   end
 
-  # A million of 16 KB are 16 GB, and that three times: the server's, ours and ETS's. Few machines have room for that.
+  # A million values of 16 KB would take 16 GB, three times: in the server, the mirror and ETS. Few
+  # machines have that much memory.
   def get_ets_1_kb, do: get_ets_long("1M keys of 1 KB", 1_000_000, 1024, 0.7)
   def get_ets_16_kb, do: get_ets_long("50k keys of 16 KB", 50_000, 16_384, 0.6)
 
@@ -62,7 +64,7 @@ defmodule Vdr.Bench.Reads do
     Measure.fill(redis, count, fn _ -> value end)
     Measure.mirror(server, :bench)
     table = :ets.new(:bench, [:set, :public, read_concurrency: true])
-    # A binary of its own for each, as in the mirror.
+    # Each key has a binary of its own, as in the mirror.
     for n <- 0..(count - 1), do: :ets.insert(table, {Measure.key(n), :binary.copy(value)})
     keys = Measure.random_keys(100_000, count)
     {ours, theirs} = Measure.side_by_side(keys, &Veidrodelis.get(:bench, 0, &1), &:ets.lookup(table, &1))
@@ -72,7 +74,7 @@ defmodule Vdr.Bench.Reads do
     told("get, #{name}, against :ets.lookup", ours, theirs, aim)
   end
 
-  @doc "What a difference costs must follow what differs, and not what there is."
+  @doc "The cost of a difference must grow with the changes, not with the data."
   def diff do
     Paint.title("diff/3 of 1,000 changes among 1M keys, against a walk over the keys")
     {server, redis} = Measure.filled_server()
@@ -83,7 +85,7 @@ defmodule Vdr.Bench.Reads do
     Measure.until(fn -> Veidrodelis.get(:bench, 0, "bench:marker") == {:ok, "there"} end)
     {:ok, later} = Veidrodelis.snapshot(:bench)
     changes = fn _ -> Enum.count(Veidrodelis.diff(before, later, 0)) end
-    # The keys are drawn, so that a few come twice.
+    # The keys are random, so a few come twice.
     true = changes.(nil) in 990..1_001
     {ours, theirs} = Measure.side_by_side([nil], changes, fn _ -> Enum.count(Veidrodelis.stream_keys(later, 0)) end)
     Veidrodelis.stop(:bench)
@@ -119,7 +121,7 @@ defmodule Vdr.Bench.Reads do
     for n <- 0..(Measure.count() - 1), do: :ets.insert(table, {Measure.key(n), Measure.value(n)})
 
     keys = Measure.random_keys(@asked)
-    # Both answer the value or that there is none.
+    # Both return the value, or that there is none.
     figure = measure.(keys, &Veidrodelis.get(:bench, 0, &1), &:ets.lookup(table, &1))
     :ets.delete(table)
     Veidrodelis.stop(:bench)

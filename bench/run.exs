@@ -1,6 +1,7 @@
-# make bench [ONLY=name]: each figure is measured beside what it is compared with, in the same run, and written to
-# bench/results/latest.json and latest.md and to the table in README.md (a run of ONLY one replaces that one). The plots are drawn from the
-# result files; ONLY=plots does nothing else.
+# make bench [ONLY=name]: measures each figure beside what it is compared with, in the same run, and
+# writes it to bench/results/latest.json, to latest.md and to the table in README.md. A run with
+# ONLY replaces only those figures. The plots are drawn from the result files; ONLY=plots does
+# nothing else.
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
@@ -42,7 +43,7 @@ chosen =
   end
 
 if chosen == [] do
-  IO.puts(:stderr, "bench: no such figure; there are #{Enum.join(names, ", ")}")
+  IO.puts(:stderr, "bench: no such bench; choose from #{Enum.join(names, ", ")}")
   System.halt(1)
 end
 

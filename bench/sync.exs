@@ -1,8 +1,9 @@
 defmodule Vdr.Bench.Sync do
   @moduledoc false
-  # What does a full sync take, from the wish to the first read, compared with a real server that becomes a replica of the same
-  # primary? In time, of which the primary's own part, forking and writing the file, is in both, and in time of a processor: the
-  # threads of the native library and its allocator against the whole process of the replica.
+  # How long does a full sync take, from the request to the first read, compared with a real server
+  # that becomes a replica of the same primary? In wall time, where both include the primary's own
+  # part, forking and writing the file. And in CPU time: the threads of the native library and its
+  # allocator, against the whole process of the replica.
   alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Test.Server}
 
@@ -16,7 +17,7 @@ defmodule Vdr.Bench.Sync do
   defp measure(what, fill) do
     {server, redis} = Measure.empty_server()
     fill.(redis)
-    # Into an empty database without a file of its own in between, which is cheaper for it.
+    # The replica loads into an empty database without a file in between, which is cheaper for it.
     {:ok, replica} = Server.start_link(config: [{"repl-diskless-load", "on-empty-db"}])
     keys = Redix.command!(redis, ["DBSIZE"])
     turns = for _ <- 1..@turns, do: {mirror(server, keys), replica(replica, server, keys)}
@@ -56,6 +57,6 @@ defmodule Vdr.Bench.Sync do
     {took, cpu}
   end
 
-  # As it logs them: to ask it would take of its time of a processor.
+  # Reads the log, because asking the replica would take some of its CPU time.
   defp syncs(replica), do: Enum.count(Server.log(replica), &(&1 =~ "sync: Finished with success"))
 end

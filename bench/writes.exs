@@ -1,7 +1,8 @@
 defmodule Vdr.Bench.Writes do
   @moduledoc false
-  # How many writes a second arrive, from sending the first to the primary to seeing the last? First with the mirror as the only
-  # replica, then with a real server in its place: the same primary, the same writes, the same client.
+  # How many writes per second arrive, from sending the first to the primary to seeing the last?
+  # First with the mirror as the only replica, then with a real server in its place: the same
+  # primary, the same writes, the same client.
   alias Vdr.Bench.{Measure, Primary}
   alias Vdr.{Paint, Test.Server}
 
@@ -27,7 +28,7 @@ defmodule Vdr.Bench.Writes do
     figure("writes, from sending to visible", ours_rate, theirs_rate, nil, text)
   end
 
-  # Packed before the clock runs: the client must not be what is measured.
+  # Packed before the clock starts, so that the client is not what we measure.
   defp random_writes do
     :rand.seed(:exsss, 7)
     for _ <- 1..div(@writes, @batch), do: IO.iodata_to_binary(for _ <- 1..@batch, do: random_write())
@@ -59,7 +60,7 @@ defmodule Vdr.Bench.Writes do
     System.monotonic_time(:nanosecond) - started
   end
 
-  # ---- sustained: how fast is the applying itself, where the primary is not what is measured?
+  # ---- sustained: how fast is the applying itself, without the primary's own work?
 
   @passes 5
   @aim_rate 1_000_000
@@ -67,7 +68,8 @@ defmodule Vdr.Bench.Writes do
   def sustained do
     Paint.title("SETs applied in a row, 1M keys, from a primary that sends ready-made bytes")
     :rand.seed(:exsss, 7)
-    # Each in an order of its own: what came last in one is nowhere near in the next. The first pass makes the keys.
+    # Each pass has an order of its own, so that recent keys of one pass are not recent in the next.
+    # The first pass creates the keys.
     passes = for _ <- 0..@passes, do: packed(Enum.shuffle(0..(Measure.count() - 1)))
     {ours, theirs} = Measure.in_turns(@turns, fn -> sustained_mirror(passes) end, fn -> sustained_replica(passes) end)
     [ours_rate, theirs_rate] = for ns <- [ours, theirs], do: @passes * Measure.count() / ns * 1.0e9
@@ -82,7 +84,7 @@ defmodule Vdr.Bench.Writes do
   defp figure(name, ours, theirs, aim, text),
     do: Measure.figure(name, ours, theirs, "writes/s", theirs / ours, aim, text)
 
-  # Before the clock runs.
+  # Packed before the clock starts.
   defp packed(numbers) do
     for chunk <- Enum.chunk_every(numbers, 10_000), do: IO.iodata_to_binary(Enum.map(chunk, &set/1))
   end
@@ -108,7 +110,7 @@ defmodule Vdr.Bench.Writes do
 
   defp passes(listener, [first | others], offset) do
     socket = Primary.accept(listener)
-    # Each pass has as many.
+    # Each pass has the same number of bytes.
     bytes = first |> Enum.map(&byte_size/1) |> Enum.sum()
     pass(socket, first, fn -> offset.() >= bytes end)
     others = List.flatten(others)
@@ -122,7 +124,7 @@ defmodule Vdr.Bench.Writes do
 
   defp pass(socket, batches, done?) do
     Enum.each(batches, &(:ok = :gen_tcp.send(socket, &1)))
-    # Rarely: the replica answers in the time in which it applies.
+    # Asks rarely: the replica answers in the time in which it applies.
     Measure.until(20, done?)
   end
 end

@@ -1,23 +1,26 @@
 defmodule Vdr.Bench.CpuTime do
   @moduledoc false
-  # Nanoseconds on a processor, as Linux counts them for each thread.
+  # CPU time in nanoseconds, as Linux counts it for each thread.
 
-  # Its own threads, and the background threads of its allocator, which nothing else brings into the VM. On the schedulers, which do not
-  # count, nothing of it runs while a bench counts: applying, publishing and freeing go on elsewhere; `info/1` is the bench's own asking.
+  # The library's own threads, and the background threads of its allocator, which nothing else
+  # brings into the VM. Schedulers do not count: while a bench counts, the library applies,
+  # publishes and frees on its own threads, and only the bench itself calls `info/1`.
   @ours ["vdr", "jemalloc"]
 
-  @doc "What the threads of the native library and of its allocator have taken since, `since` being an earlier `library/0`."
+  @doc """
+  The CPU time of the native library's threads and its allocator's since an earlier `library/0`.
+  """
   def library(since), do: spent(library(), since)
   def library, do: threads("self", &ours?(File.read(Path.join(&1, "comm"))))
 
   defp ours?({:ok, name}), do: String.starts_with?(name, @ours)
   defp ours?({:error, _gone}), do: false
 
-  @doc "The same of a whole process."
+  @doc "The CPU time of a whole process since an earlier `process/1`."
   def process(pid, since), do: spent(process(pid), since)
   def process(pid), do: threads(pid, fn _task -> true end)
 
-  # A thread that has ended since would make the sum of all less.
+  # A plain difference of sums would be too small if a thread has ended meanwhile.
   defp spent(now, since), do: Enum.sum(for {task, ns} <- now, do: ns - Map.get(since, task, 0))
 
   defp threads(pid, of_interest?) do

@@ -1,17 +1,17 @@
 defmodule Vdr.Bench.Load do
   @moduledoc false
-  # SETs at a steady rate, in this VM or in one of their own.
+  # SETs at a steady rate, in this VM or in another one.
   alias Vdr.Bench.Measure
 
   @tick_ms 1
-  # So that who cannot keep the rate hears that it is enough.
+  # Bounds how much a late sender sends at once, so that it still receives `:enough`.
   @ticks_at_once 100
 
-  @doc "Writes until the process is told `:enough`; answers how many writes a second there were."
+  @doc "Writes until the process receives `:enough`, and returns the writes per second."
   def run(port, rate, key) do
     socket = Measure.silent_socket(port)
     per_tick = max(1, div(rate * @tick_ms, 1000))
-    # Packed before the clock runs.
+    # Packed before the clock starts.
     batches = List.to_tuple(for _ <- 1..64, do: IO.iodata_to_binary(for _ <- 1..per_tick, do: write(key.())))
     started = System.monotonic_time(:millisecond)
     sent = tick(socket, batches, started, 0)
@@ -22,7 +22,7 @@ defmodule Vdr.Bench.Load do
 
   defp write(key), do: Redix.pack(["SET", key, Measure.value(:rand.uniform(9_999))])
 
-  # Who is late sends what is due at once.
+  # A late sender sends everything that is due at once.
   defp tick(socket, batches, started, sent) do
     due = min(div(System.monotonic_time(:millisecond) - started, @tick_ms), sent + @ticks_at_once)
     for n <- sent..(due - 1)//1, do: :ok = :gen_tcp.send(socket, elem(batches, rem(n, tuple_size(batches))))
@@ -34,7 +34,10 @@ defmodule Vdr.Bench.Load do
     end
   end
 
-  @doc "The same on the million keys in an operating system's process of its own, until the answered port is closed."
+  @doc """
+  The same on the million keys, in another process of the operating system, until the returned port
+  is closed.
+  """
   def spawn(port, rate) do
     code = "Vdr.Bench.Load.until_eof(#{port}, #{rate})"
     files = for name <- ~w(paint measure load), argument <- ["-r", Path.join(__DIR__, "#{name}.exs")], do: argument

@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Measure do
   @moduledoc false
-  # How the benches measure: the two sides take turns, so that whatever else the machine does hits both; of each the median
-  # counts.
+  # How the benches measure: the two sides take turns, so that other work on the machine affects
+  # both; the median of each side counts.
   alias Vdr.Test.{Server, Vm}
 
   @turns 7
@@ -10,7 +10,7 @@ defmodule Vdr.Bench.Measure do
   def side_by_side(keys, ours, theirs, turns \\ @turns),
     do: in_turns(turns, fn -> per_call(keys, ours) end, fn -> per_call(keys, theirs) end)
 
-  @doc "The medians of what two functions measure in turns."
+  @doc "The medians of two functions that measure in turns."
   def in_turns(turns, ours, theirs), do: medians(for _ <- 1..turns, do: {ours.(), theirs.()})
 
   @doc "The median of each side of some pairs."
@@ -18,7 +18,7 @@ defmodule Vdr.Bench.Measure do
 
   def median(values), do: values |> Enum.sort() |> Enum.at(div(length(values), 2))
 
-  # The cost of walking the list and of calling a closure is in both sides alike.
+  # Both sides include the cost of walking the list and of calling a closure.
   def per_call(keys, read) do
     :erlang.garbage_collect()
     started = System.monotonic_time(:nanosecond)
@@ -41,7 +41,7 @@ defmodule Vdr.Bench.Measure do
     |> Enum.max()
   end
 
-  @doc "What `native/vdr_bench` measures in its rounds: the median of each name."
+  @doc "The medians of `native/vdr_bench`'s rounds, by name."
   def native(what) do
     {text, 0} = System.cmd("cargo", ~w(run --release --quiet --locked -p vdr_bench) ++ [what])
 
@@ -52,11 +52,11 @@ defmodule Vdr.Bench.Measure do
     |> Map.new(fn {name, numbers} -> {name, median(numbers)} end)
   end
 
-  @doc "Of sorted values in a tuple."
+  @doc "A percentile of sorted values in a tuple."
   def percentile(sorted, 100), do: elem(sorted, tuple_size(sorted) - 1)
   def percentile(sorted, percent), do: elem(sorted, trunc(tuple_size(sorted) * percent / 100))
 
-  # ---- the data: 1M keys of a usual shape with values of 32 bytes, and aggregates
+  # ---- the data: 1M keys of a common shape with values of 32 bytes, and aggregates
 
   @keys 1_000_000
   def count, do: @keys
@@ -69,7 +69,10 @@ defmodule Vdr.Bench.Measure do
     for _ <- 1..count, do: key(:rand.uniform(among) - 1)
   end
 
-  @doc "A server with the million keys, of whichever kind is at hand; Redis 7.0 where there is one, so that runs compare."
+  @doc """
+  A server with the million keys. It is Redis 7.0 where that is at hand, so that runs compare, and
+  any other server elsewhere.
+  """
   def filled_server(config \\ []) do
     {server, redis} = empty_server(config)
     fill(redis)
@@ -79,7 +82,7 @@ defmodule Vdr.Bench.Measure do
   @doc "The million keys."
   def fill(redis), do: fill(redis, @keys, &value/1)
 
-  @doc "So many of the keys, or of others, with other values."
+  @doc "Writes `count` keys with the given values and names."
   def fill(redis, count, value, key \\ &key/1) do
     0..(count - 1)
     |> Stream.chunk_every(2_000)
@@ -88,7 +91,10 @@ defmodule Vdr.Bench.Measure do
 
   def member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")
 
-  @doc "What memory and full syncs are measured with: a name, how many there are, and what makes them."
+  @doc """
+  The data sets for memory and full syncs: a name, the number of keys, and a function that writes
+  them.
+  """
   def data_sets do
     [
       {"1M strings of 32 B", @keys, &fill/1},
@@ -109,20 +115,25 @@ defmodule Vdr.Bench.Measure do
     end)
   end
 
-  @doc "One aggregate of a million elements, each from the words that it takes in the command."
+  @doc """
+  Writes one aggregate of a million elements; `words` returns each element's words in the command.
+  """
   def fill_one(redis, command, key, words) do
     0..(@keys - 1)
     |> Stream.chunk_every(1_000)
     |> Enum.each(fn numbers -> Redix.command!(redis, [command, key | Enum.flat_map(numbers, words)]) end)
   end
 
-  @doc "A server that keeps whatever a replica cannot take yet."
+  @doc "A server that buffers everything a replica cannot take yet."
   def empty_server(config \\ []) do
     {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"} | config])
     {server, Server.connect!(server)}
   end
 
-  @doc "Sends what is packed already; answers once the server has done all of it. It answers nothing to it, so that nobody need read."
+  @doc """
+  Sends packed commands and returns once the server has executed all of them. The server sends no
+  replies, so nobody has to read them.
+  """
   def send_all(server, batches) do
     socket = silent_socket(Server.port(server))
     for batch <- batches, do: :ok = :gen_tcp.send(socket, batch)
@@ -131,7 +142,7 @@ defmodule Vdr.Bench.Measure do
     :gen_tcp.close(socket)
   end
 
-  @doc "A connection on which the server answers nothing."
+  @doc "A connection on which the server sends no replies."
   def silent_socket(port) do
     {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false, nodelay: true])
     :ok = :gen_tcp.send(socket, Redix.pack(["CLIENT", "REPLY", "OFF"]))
@@ -147,16 +158,17 @@ defmodule Vdr.Bench.Measure do
   @settle_ms 5_000
 
   @doc """
-  What the data of a mirror of this server adds to the memory that a VM has resident, and what `info/1` tells of it: in a VM of its own,
-  where nothing that was freed before lies about and hides it. Of little data many mirrors are made, so that it is seen beside what a VM
-  takes and gives back of its own accord.
+  How much a mirror of this server adds to the resident memory of a VM, and how much of it `info/1`
+  reports. Measured in a VM of its own, where no memory that was freed before hides the growth. For
+  little data start many mirrors, so that the growth exceeds what a VM takes and returns by itself.
   """
   def resident_mirror(server, mirrors \\ 1) do
     vm = Vm.start!()
     start = fn server -> for id <- 1..mirrors, do: Vm.start_mirror(vm, id, server) end
     stop = fn -> for id <- 1..mirrors, do: Vm.stop_mirror(vm, id) end
 
-    # What a mirror takes without data is not the data's, on the server's side neither. Twice: the first loads code, and stops.
+    # The memory of a mirror without data is subtracted, as it is on the server's side. It starts
+    # twice, because the first start loads code.
     {empty, _redis} = empty_server()
     start.(empty)
     stop.()
@@ -171,7 +183,7 @@ defmodule Vdr.Bench.Measure do
     {resident / mirrors, told}
   end
 
-  # What was needed besides goes back.
+  # Waits until temporary memory has been returned.
   defp settled(vm) do
     Process.sleep(@settle_ms)
     Vm.resident(vm)
@@ -185,11 +197,13 @@ defmodule Vdr.Bench.Measure do
     {replica, redis}
   end
 
-  @doc "Waits until the mirror and the replica have all that the primary has taken so far."
+  @doc """
+  Waits until the mirror and the replica have every write that the primary has accepted so far.
+  """
   def caught_up(redis, their_redis) do
     offset = offset(redis, "master_repl_offset")
 
-    # Rarely: an answer takes some of the time of a processor that is measured.
+    # Asks rarely: an answer takes some of the CPU time that is measured.
     until(20, fn -> Veidrodelis.info(:bench).offset >= offset and offset(their_redis, "slave_repl_offset") >= offset end)
   end
 
@@ -198,20 +212,20 @@ defmodule Vdr.Bench.Measure do
     String.to_integer(offset)
   end
 
-  @doc "Bytes that the server says its data takes."
+  @doc "The bytes that the server reports for its data."
   def used_memory(redis) do
     [_, bytes] = Regex.run(~r/used_memory:(\d+)/, Redix.command!(redis, ["INFO", "memory"]))
     String.to_integer(bytes)
   end
 
-  @doc "A replica that says it is up has what its primary has; anything else is no sync to measure."
+  @doc "Raises unless a replica that says it is up has all of its primary's keys."
   def await_size(redis, at_least) do
     size = Redix.command!(redis, ["DBSIZE"])
     if size < at_least, do: raise("the replica has #{size} keys of #{at_least}")
     :ok
   end
 
-  @doc "Waits until the condition holds, and asks every so many milliseconds."
+  @doc "Waits until the condition holds, and checks it every `every_ms` milliseconds."
   def until(every_ms \\ 1, condition) do
     unless condition.() do
       receive do
@@ -221,7 +235,7 @@ defmodule Vdr.Bench.Measure do
     end
   end
 
-  @doc "A line of a result file, which is told."
+  @doc "Prints a figure and returns its row of the result file."
   def figure(name, ours, theirs, unit, ratio, aim, text) do
     Vdr.Paint.line(name, text)
     row(name, ours, theirs, unit, ratio, aim)

@@ -1,7 +1,7 @@
 defmodule Vdr.Paint do
   @moduledoc false
-  # Text for a terminal and for a pipe. At a terminal (`DEMO_COLUMNS` is set) there are colours and a moving bar; in a pipe
-  # the same lines come plain, the bar as one line at its end.
+  # Text for a terminal and for a pipe. A terminal (`DEMO_COLUMNS` is set) gets colours and a moving
+  # bar. A pipe gets the same lines without colours, and the bar as a line per quarter.
 
   def terminal?, do: System.get_env("DEMO_COLUMNS") != nil and System.get_env("NO_COLOR") == nil
   def columns, do: String.to_integer(System.get_env("DEMO_COLUMNS") || "80")
@@ -12,7 +12,7 @@ defmodule Vdr.Paint do
   def line(label, text), do: IO.puts(["  ", paint(pad(label), [:cyan]), text])
   def note(text), do: IO.puts(["  ", paint(text, [:faint])])
 
-  @doc "A bar that is drawn over itself at a terminal; in a pipe a line for every quarter."
+  @doc "A progress bar that a terminal redraws in place; in a pipe, a line for every quarter."
   def bar(label, done, total, text) do
     width = min(40, max(10, columns() - 60))
     filled = if total > 0, do: min(width, div(done * width, total)), else: 0
@@ -38,7 +38,7 @@ defmodule Vdr.Paint do
     n |> Integer.to_string() |> String.reverse() |> String.replace(~r/\d{3}(?=\d)/, "\\0,") |> String.reverse()
   end
 
-  @doc "Nanoseconds as a person reads them."
+  @doc "Nanoseconds in the unit that reads best."
   def time(ns) when ns < 10_000, do: "#{round(ns)} ns"
   def time(ns) when ns < 10_000_000, do: "#{Float.round(ns / 1_000, 1)} µs"
   def time(ns) when ns < 10_000_000_000, do: "#{round(ns / 1_000_000)} ms"

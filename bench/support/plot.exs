@@ -1,6 +1,6 @@
 defmodule Vdr.Bench.Plot do
   @moduledoc false
-  # Lines as an SVG file, both axes logarithmic.
+  # Line plots as SVG files. Both axes are logarithmic.
 
   @results Path.expand("../results", __DIR__)
   @width 860
@@ -11,7 +11,10 @@ defmodule Vdr.Bench.Plot do
   @bottom 60
   @colours ~w(#0b6e99 #d9730d #6940a5 #448361)
 
-  @doc "To the right each step leaves a tenth of what is left to 100 %, so that the rare slow ones, which matter, have room."
+  @doc """
+  An axis of percentiles. Each step to the right leaves a tenth of the distance to 100 %, so that
+  the rare slow reads, which matter, have room.
+  """
   def percentiles do
     ticks = [0, 50, 90, 99, 99.9, 99.99]
     last = List.last(ticks)
@@ -19,7 +22,7 @@ defmodule Vdr.Bench.Plot do
     %{name: "percentile", ticks: Enum.map(ticks, &{&1, "#{&1}"}), share: share}
   end
 
-  @doc "From the first of the marked values to the last."
+  @doc "A logarithmic axis from the first marked value to the last."
   def powers(name, ticks, label) do
     {first, last} = {hd(ticks), List.last(ticks)}
     share = fn value -> :math.log10(value / first) / :math.log10(last / first) end
@@ -27,8 +30,8 @@ defmodule Vdr.Bench.Plot do
   end
 
   @doc """
-  Writes it among the results, if there is anything to draw. What goes to the right is one of the two above. Each series is
-  `%{name, group, dashed, points: [{to the right, up}]}`; series of one group share a colour.
+  Writes a plot among the results, if there is anything to draw. `right` is one of the two axes above.
+  Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a colour.
   """
   def write(name, title, right, unit, series) do
     path = Path.join(@results, name)

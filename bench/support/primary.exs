@@ -1,9 +1,10 @@
 defmodule Vdr.Bench.Primary do
   @moduledoc false
-  # A primary without data that says what a replica waits for, and then sends ready-made bytes: it takes next to no processor time.
+  # A primary without data that answers a replica's handshake and then sends ready-made bytes, so
+  # that it takes next to no CPU time.
   import Bitwise
 
-  # An empty file that carries no checksum.
+  # An empty file without a checksum.
   @rdb "REDIS0009" <> <<0xFF, 0::64>>
 
   def listen do
@@ -12,7 +13,7 @@ defmodule Vdr.Bench.Primary do
     {listener, port}
   end
 
-  @doc "Takes a replica in, up to where its stream begins. Acknowledgements come later that nobody reads."
+  @doc "Attaches a replica, up to the start of its stream. Nobody reads its acknowledgements."
   def accept(listener) do
     {:ok, socket} = :gen_tcp.accept(listener, 10_000)
     attach(socket)

@@ -1,6 +1,7 @@
 defmodule Vdr.Bench.Report do
   @moduledoc false
-  # The figures as JSON for programs and as a table for people, with what they were measured on.
+  # The figures as JSON for programs and as a table for people, with the circumstances of their
+  # measurement.
 
   @results Path.expand("../results", __DIR__)
   @latest "latest.json"
@@ -10,7 +11,7 @@ defmodule Vdr.Bench.Report do
   @fields ~w(figure ours theirs unit ratio aim commit date)a
   @columns ["figure", "ours", "theirs", "unit", "ratio", "aim"]
 
-  # What README.md shows, of what there is.
+  # The figures that README.md shows.
   @telling [
     "get, 1M keys, against :ets.lookup",
     "get, 1M keys, against GET over loopback",
@@ -27,7 +28,10 @@ defmodule Vdr.Bench.Report do
     "lag at 100k writes/s, p99"
   ]
 
-  @doc "What is measured, and on what. To be asked before anything is measured: results that were written change what `git` says."
+  @doc """
+  The circumstances of a run. Call it before the first measurement: written results change what
+  `git` says.
+  """
   def circumstances do
     [
       date: Date.to_iso8601(Date.utc_today()),
@@ -39,7 +43,10 @@ defmodule Vdr.Bench.Report do
     ]
   end
 
-  @doc "Writes the figures of a run. Those of a part replace the ones of their names, and the others stay, each with the run that it is of."
+  @doc """
+  Writes the figures of a run. The figures of a partial run replace those of the same names; the
+  others stay, each with its own run.
+  """
   def write(figures, names, complete?, circumstances) do
     figures = Enum.map(figures, &Map.merge(&1, run(circumstances)))
     all = if complete?, do: figures, else: merge(read(), figures)
@@ -53,7 +60,7 @@ defmodule Vdr.Bench.Report do
     )
   end
 
-  @doc "Figures as a file among the results."
+  @doc "Writes figures to a file among the results."
   def save(name, figures) do
     File.mkdir_p!(@results)
     File.write!(Path.join(@results, name), [json(figures), "\n"])
@@ -67,7 +74,7 @@ defmodule Vdr.Bench.Report do
     Enum.map(before, &Map.get(new, &1.figure, &1)) ++ Enum.reject(figures, &(&1.figure in known))
   end
 
-  @doc "The newest figures, as they were written."
+  @doc "The newest figures, as written."
   def read(name \\ @latest) do
     case File.read(Path.join(@results, name)) do
       {:ok, text} -> for line <- String.split(text, "\n"), "{" <> _ <- [String.trim(line)], do: figure(line)
@@ -75,7 +82,7 @@ defmodule Vdr.Bench.Report do
     end
   end
 
-  @doc "README.md's text with the telling ones of these figures in the place of its table."
+  @doc "README.md's text, with its table replaced by the most telling of these figures."
   def with_table(readme, figures) do
     by_name = Map.new(figures, &{&1.figure, &1})
     telling = for name <- @telling, figure = by_name[name], do: figure
@@ -87,12 +94,12 @@ defmodule Vdr.Bench.Report do
     [
       "# Benchmarks\n\n",
       for({name, value} <- [{"run", what} | circumstances], do: "- #{name}: #{value}\n"),
-      "\nThe ratio is our cost over theirs, both measured in one run; the aim is the highest ratio that will do.\n\n",
+      "\nThe ratio is our cost divided by theirs, both measured in one run. The aim is the highest acceptable ratio.\n\n",
       table(figures, @columns ++ ["measured on"], &(cells(&1) ++ ["#{&1.commit}, #{&1.date}"]))
     ]
   end
 
-  # Numbers stand on the right.
+  # Numbers are aligned to the right.
   defp table(figures, columns, cells) do
     lines = for column <- columns, do: if(column in ["ours", "theirs", "ratio"], do: "--:", else: "---")
     rows = for figure <- figures, do: line(cells.(figure), " ")
@@ -127,7 +134,7 @@ defmodule Vdr.Bench.Report do
     end
   end
 
-  # ---- JSON, as much of it as there is here
+  # ---- JSON, as much of it as the figures need
 
   defp json(list) when is_list(list), do: ["[\n  ", list |> Enum.map(&json/1) |> Enum.intersperse(",\n  "), "\n]"]
 
@@ -140,7 +147,7 @@ defmodule Vdr.Bench.Report do
   defp json(number) when is_number(number), do: to_string(number)
   defp json(text) when is_binary(text), do: [?", String.replace(text, ["\\", "\""], &("\\" <> &1)), ?"]
 
-  # A figure stands on a line of its own. The oldest do not say what run they are of.
+  # Each figure is on a line of its own. The oldest figures do not name their run.
   defp figure(line) do
     for field <- @fields, into: %{} do
       case Regex.run(~r/"#{field}": ("(?:[^"\\]|\\.)*"|[^,}]*)/, line) do

@@ -2,15 +2,20 @@ defmodule Vdr.Keys do
   @moduledoc false
   # Streams over the keys of one state, a portion at a time.
 
-  alias Vdr.{Native, Read, Snapshot}
+  alias Vdr.{Native, Read, Schema, Snapshot}
 
   @kinds [:string, :list, :set, :zset, :hash, :stream, :other]
-  @options [prefix: "", match: nil, type: nil, chunk: 1000]
+  @options [
+    prefix: [type: :binary, default: "", doc: "what the keys begin with"],
+    match: [type: :binary, doc: "a glob that the keys match"],
+    type: [type: {:one_of, @kinds}, doc: "the type of the values, as `type/3` answers it"],
+    chunk: [type: {:integer, 1..100_000}, default: 1000, doc: "how many keys one call fetches"]
+  ]
 
   @spec stream(Veidrodelis.source(), Veidrodelis.db(), keyword) :: Enumerable.t()
   def stream(source, db, opts) do
     db!(db)
-    opts = options!(opts)
+    opts = Schema.validate!(opts, @options, "Veidrodelis.stream_keys")
     filter = {opts[:prefix], opts[:match], opts[:type]}
 
     Stream.resource(
@@ -68,21 +73,4 @@ defmodule Vdr.Keys do
 
   defp db!(db) when is_integer(db) and db in 0..0xFFFFFFFF, do: :ok
   defp db!(db), do: raise(ArgumentError, "db is a number from 0, got: #{inspect(db)}")
-
-  defp options!(opts) do
-    unless Keyword.keyword?(opts), do: refuse("options as a keyword list", opts)
-
-    for {name, _value} <- opts, not Keyword.has_key?(@options, name) do
-      refuse("the options :prefix, :match, :type and :chunk", name)
-    end
-
-    opts = Keyword.merge(@options, opts)
-    unless is_binary(opts[:prefix]), do: refuse(":prefix as a binary", opts[:prefix])
-    unless opts[:match] == nil or is_binary(opts[:match]), do: refuse(":match as a glob in a binary", opts[:match])
-    unless opts[:type] in [nil | @kinds], do: refuse(":type as one of #{inspect(@kinds)}", opts[:type])
-    unless opts[:chunk] in 1..100_000, do: refuse(":chunk as a number from 1 to 100000", opts[:chunk])
-    opts
-  end
-
-  defp refuse(takes, got), do: raise(ArgumentError, "stream_keys takes #{takes}, got: #{inspect(got, limit: 10)}")
 end

@@ -6,15 +6,22 @@ defmodule Vdr.Script do
   the native library, which takes none from anywhere else.
   """
 
-  alias Vdr.{Native, Read}
+  alias Vdr.{Native, Read, Schema}
 
   @enforce_keys [:native]
   defstruct [:native]
 
   @opaque t :: %__MODULE__{native: reference}
 
-  @options [keys: [], args: [], timeout: 5000, memory: 64 * 1024 * 1024]
   @largest 2_147_483_647
+  @timeout_ms 5000
+  @memory 64 * 1024 * 1024
+  @options [
+    keys: [type: {:list, :binary}, default: [], doc: "what the script finds as `KEYS`"],
+    args: [type: {:list, :any}, default: [], doc: "what the script finds as `ARGV`"],
+    timeout: [type: {:integer, 1..@largest}, default: @timeout_ms, doc: "how long the script may run, in ms"],
+    memory: [type: {:integer, 1..@largest}, default: @memory, doc: "how many bytes the script may allocate"]
+  ]
 
   @doc false
   @spec load(term, binary) :: {:ok, t} | {:error, term}
@@ -84,25 +91,12 @@ defmodule Vdr.Script do
 
   defp known(answer, _db, _args), do: answer
 
-  defp options!([]), do: {[], [], {@options[:timeout], @options[:memory]}}
+  defp options!([]), do: {[], [], {@timeout_ms, @memory}}
 
   defp options!(opts) do
-    unless Keyword.keyword?(opts), do: refuse("options as a keyword list", opts)
-
-    for {name, _value} <- opts, not Keyword.has_key?(@options, name) do
-      refuse("the options :keys, :args, :timeout and :memory", name)
-    end
-
-    opts = Keyword.merge(@options, opts)
-    unless binaries?(opts[:keys]), do: refuse(":keys as a list of binaries", opts[:keys])
-    unless proper?(opts[:args]), do: refuse(":args as a list", opts[:args])
-    unless opts[:timeout] in 1..@largest, do: refuse(":timeout in ms from 1 to #{@largest}", opts[:timeout])
-    unless opts[:memory] in 1..@largest, do: refuse(":memory in bytes from 1 to #{@largest}", opts[:memory])
+    opts = Schema.validate!(opts, @options, "Veidrodelis.read_tx")
     {opts[:keys], opts[:args], {opts[:timeout], opts[:memory]}}
   end
-
-  defp proper?(list), do: is_list(list) and List.improper?(list) == false
-  defp binaries?(list), do: proper?(list) and Enum.all?(list, &is_binary/1)
 
   defp refuse(takes, got) do
     raise ArgumentError,

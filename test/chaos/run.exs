@@ -1,5 +1,4 @@
-# make chaos: SEED=n DURATION=seconds
-# make passes what is not given as nothing.
+# make chaos: SEED=n DURATION=seconds. make passes an option that is not given as an empty string.
 env = fn name -> with "" <- System.get_env(name, ""), do: nil end
 seed = String.to_integer(env.("SEED") || Integer.to_string(:erlang.phash2(System.os_time(), 1_000_000)))
 seconds = String.to_integer(env.("DURATION") || "600")

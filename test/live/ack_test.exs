@@ -1,5 +1,6 @@
 defmodule Vdr.Live.AckTest do
-  # What a mirror does to its primary, by the option `:ack`: each effect on a real server, both ways.
+  # What a mirror does to its primary, depending on the option `:ack`: each effect on a real server,
+  # both ways.
   use Vdr.Test.LiveCase, async: true
 
   @moduletag timeout: 180_000
@@ -53,7 +54,8 @@ defmodule Vdr.Live.AckTest do
     Mirror.settle(id, redis)
     assert Redix.command!(redis, ["FAILOVER", "TIMEOUT", 60_000]) == "OK"
 
-    # It hands over to port 70000, where nobody can be: nobody takes over, and the way back is open.
+    # The failover targets port 70000, where no server can be. Nobody takes over, and it can be
+    # aborted.
     Mirror.eventually("the failover goes on", fn -> Redix.command!(redis, ["INFO", "replication"]) end, fn ->
       Redix.command!(redis, ["INFO", "replication"]) =~ "failover-in-progress"
     end)

@@ -1,6 +1,7 @@
 defmodule Vdr.Live.AtomicityTest do
-  # Money moves between accounts at full speed while readers check that none is ever missing: in MULTI and in EVAL without
-  # any convention, and by the guard key in writes that no MULTI holds together.
+  # Money moves between accounts at full speed, and readers check that the total never changes: in
+  # MULTI and in EVAL without any convention, and with the guard key for writes that no MULTI holds
+  # together.
   use Vdr.Test.LiveCase, async: false
 
   @checking_ms 2_500
@@ -66,7 +67,7 @@ defmodule Vdr.Live.AtomicityTest do
     [["EVAL", move, 2, from(pair), to(pair), rem(n, 5)]]
   end
 
-  # Other writers' commands come in between; they are held back as well.
+  # Commands of other writers arrive in between; they are held back as well.
   defp guarded(n) do
     [
       ["SETEX", "__vdr_tx", "5", "in_progress"],

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.BackpressureTest do
-  # Ten million commands through a handler that is slower than the server. Not beside other tests: the node's memory is measured.
+  # Ten million commands go through a handler that is slower than the server. It runs alone, because
+  # it measures the node's memory.
   use ExUnit.Case, async: false
 
   alias Vdr.RedisStream.Replica
@@ -10,7 +11,7 @@ defmodule Vdr.Live.BackpressureTest do
 
   @commands 10_000_000
   @at_once 10_000
-  # Two batches of 4096 commands of some kB as terms, twice while a process collects its garbage.
+  # Two batches of 4096 commands of some kB as terms, doubled while a process collects its garbage.
   @most_bytes 100_000_000
 
   defmodule Sleeper do
@@ -28,7 +29,7 @@ defmodule Vdr.Live.BackpressureTest do
   end
 
   test "memory stays flat while ten million commands pass a callback that sleeps" do
-    # The server keeps what the handler cannot take yet, as long as it must.
+    # The server buffers everything that the handler cannot take yet.
     server = Server.start!(config: [{"client-output-buffer-limit", "replica 0 0 0"}])
     counter = :counters.new(1, [])
     options = [host: "127.0.0.1", port: Server.port(server), callback_module: Sleeper, callback_opts: counter]
@@ -45,13 +46,13 @@ defmodule Vdr.Live.BackpressureTest do
     Task.await_many([drain, feed], 60_000)
     assert :counters.get(counter, 1) == @commands
 
-    # It was one link all the time, and all of it is acknowledged.
+    # It was one link all the time, and everything is acknowledged.
     redis = Server.connect!(server)
     Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
     assert Redix.command!(redis, ["INFO", "stats"]) =~ "sync_full:1\r\nsync_partial_ok:0\r\nsync_partial_err:0"
   end
 
-  # All of the VM's process, the native library included.
+  # The memory of the VM's whole process, the native library included.
   defp memory do
     [_, kilobytes] = Regex.run(~r/VmRSS:\s+(\d+)/, File.read!("/proc/self/status"))
     String.to_integer(kilobytes) * 1024

@@ -1,5 +1,5 @@
 defmodule Vdr.Live.BadInputTest do
-  # Whatever is at the other end: a clear error, no crash, and another attempt where that can help.
+  # Whatever the other end sends: a clear error, no crash, and another attempt if that can help.
   use Vdr.Test.LiveCase, async: true
 
   defp start(port, opts \\ []) do
@@ -116,7 +116,7 @@ defmodule Vdr.Live.BadInputTest do
     Mirror.settle(id, redis)
     Server.stop(server)
 
-    # Another server takes the place, and its file is rotten.
+    # Another server takes its place and sends a damaged file.
     {:ok, listener} = :gen_tcp.listen(port, [:binary, ip: {127, 0, 0, 1}, active: false, reuseaddr: true])
     {:ok, socket} = :gen_tcp.accept(listener, 30_000)
     rotten = "+FULLRESYNC #{String.duplicate("b", 40)} 0\r\n$30\r\nREDIS0011\xFE\x00\x00\x04kept\x03bad\xFFwrongsum...."
@@ -128,7 +128,7 @@ defmodule Vdr.Live.BadInputTest do
 
   defp psync(answer), do: FakeServer.primary!(reply(answer))
 
-  # What a primary says until PSYNC; after that answer it hangs up.
+  # A primary's replies up to PSYNC. After the given answer it hangs up.
   defp reply(answer) do
     fn
       "PING" -> "+PONG\r\n"

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.ChaosTest do
-  # What looks for faults in `make chaos` finds them: each kind is planted here. (DEBUG POPULATE writes what no replica is told of.)
+  # The checks of `make chaos` find faults: this test plants each kind. (DEBUG POPULATE writes keys
+  # without telling the replicas.)
   use Vdr.Test.LiveCase, async: true
 
   import ExUnit.CaptureIO
@@ -65,7 +66,7 @@ defmodule Vdr.Live.ChaosTest do
   live_test "a watch that does not speak is found", %{id: id, server: server, redis: redis} do
     Redix.command!(redis, ["SET", Load.watched(), "something"])
     Mirror.settle(id, redis)
-    # Nobody listens, so nothing is heard.
+    # Nobody listens, so no event arrives.
     chaos = chaos(id, server)
     assert capture_io(fn -> Quiet.watches(chaos, server) end) =~ "a watch spoke last of nil"
     assert Load.get(chaos.table, :lost) > 0

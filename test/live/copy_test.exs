@@ -1,13 +1,13 @@
 defmodule Vdr.Live.CopyTest do
-  # What a handler is told is enough to make the same data anew: on a second real server, from nothing else.
+  # The commands that a handler receives are enough to rebuild the data on a second real server.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.RedisStream.Replica
 
   @moduletag timeout: 180_000
 
-  # A target that is no replica expires keys by its own clock, and a write that comes after that meets no key. So no
-  # time here is over before the test is, or it is over at once.
+  # A target that is not a replica expires keys by its own clock, and a write that arrives later
+  # finds no key. So every time here is either over at once, or longer than the test.
   @ttls_ms [600_000, 3_600_000]
 
   defp copy!(port, target, opts \\ []) do
@@ -31,7 +31,8 @@ defmodule Vdr.Live.CopyTest do
 
   defp digest(redis), do: Redix.command!(redis, ["DEBUG", "DIGEST"])
 
-  # Servers before 7.4 do not tell their replicas how much a group has read; a full sync does.
+  # Servers before 7.4 do not send how many entries a group has read in the stream; a full sync
+  # does.
   defp assert_same(redis, at_target, of_group \\ ~w(name last-delivered-id)) do
     for db <- Writes.databases() do
       for server <- [redis, at_target], do: Redix.command!(server, ["SELECT", db])
@@ -44,7 +45,7 @@ defmodule Vdr.Live.CopyTest do
     assert digest(redis) == digest(at_target)
   end
 
-  # What the digest does not cover.
+  # The parts that the digest does not cover.
   defp facts(redis, key, of_group) do
     {Redix.command!(redis, ["DEBUG", "DIGEST-VALUE", key]), Redix.command!(redis, ["PEXPIRETIME", key]),
      more(Redix.command!(redis, ["TYPE", key]), redis, key, of_group)}
@@ -66,7 +67,7 @@ defmodule Vdr.Live.CopyTest do
   defp more("hash", redis, key, _of_group) do
     fields = Enum.sort(Redix.command!(redis, ["HKEYS", key]))
 
-    # A server without the command says so on both sides.
+    # A server without the command reports that on both sides.
     case Redix.command(redis, ["HPEXPIRETIME", key, "FIELDS", length(fields) | fields]) do
       {:ok, times} -> Enum.zip(fields, times)
       {:error, _unknown} -> nil
@@ -75,7 +76,7 @@ defmodule Vdr.Live.CopyTest do
 
   defp more(_type, _redis, _key, _of_group), do: nil
 
-  # An entry that is gone and still pending is the one thing that XCLAIM does not make.
+  # A deleted entry that is still pending is the only thing that XCLAIM does not recreate.
   defp pending(redis, key, group, there) do
     for [id, consumer, _idle, deliveries] <- Redix.command!(redis, ["XPENDING", key, group, "-", "+", 1000]),
         id in there,
@@ -92,7 +93,8 @@ defmodule Vdr.Live.CopyTest do
     Redix.command!(at_target, ["SET", "leftover", 1])
     write!(redis, program(700))
 
-    # Made whatever the program did: a stream without entries, one with a group whose entries wait, a long list.
+    # Created whatever the program did: a stream without entries, one with a group and pending
+    # entries, a long list.
     Redix.pipeline!(redis, [
       ["SELECT", 2],
       ["XADD", "x:empty", "5-5", "f", "v"],
@@ -130,7 +132,7 @@ defmodule Vdr.Live.CopyTest do
       assert_same(redis, at_target)
     end
 
-    # A partial resync on the way.
+    # A partial resync in between.
     Redix.command!(redis, ["CLIENT", "KILL", "TYPE", "REPLICA"])
     write!(redis, program(300))
     settle(redis, replica)

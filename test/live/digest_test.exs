@@ -1,5 +1,5 @@
 defmodule Vdr.Live.DigestTest do
-  # The mirror's digest is the server's, at rest and at any offset of a stream under way.
+  # The mirror's digest equals the server's, at rest and at any offset of a running stream.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.Test.Values
@@ -34,7 +34,7 @@ defmodule Vdr.Live.DigestTest do
 
   live_test "the digest of one value is the server's, whatever a program made of it", %{redis: redis, id: id} do
     Writes.seed!("digest value")
-    # What has expired stays until somebody looks for it.
+    # An expired key stays until a client accesses it.
     Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
     write(redis, 500)
     keys = Redix.command!(redis, ["KEYS", "*"])
@@ -42,7 +42,8 @@ defmodule Vdr.Live.DigestTest do
     values_equal(redis, [id], 0, keys)
   end
 
-  # Several at once, by the stream and by a full sync, in two databases; past its time a key or a field stands until the server deletes it.
+  # Several values at once, by the stream and by a full sync, in two databases. A key or field past
+  # its time stays until the server deletes it.
   live_test "the digest of one value is the server's for each type and encoding", context do
     %{server: server, redis: redis, id: id} = context
     Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
@@ -72,7 +73,7 @@ defmodule Vdr.Live.DigestTest do
     assert Veidrodelis.digest_value(snapshot, 0, "string") != Veidrodelis.digest_value(id, 0, "string")
   end
 
-  # A vector set is a module's value that comes with newer servers of Redis.
+  # A vector set is a module's value that newer Redis servers bring along.
   live_test "a module's value has no digest here, and says so", %{server: server, redis: redis}, mirror: false do
     Redix.command!(redis, ["SET", "string", "hello"])
 
@@ -108,12 +109,13 @@ defmodule Vdr.Live.DigestTest do
     end
   end
 
-  # Servers go on deleting what has expired while they are asked: the pair may be of a later offset than the mirror's.
+  # Servers keep deleting expired keys during the questions, so the pair may belong to a later
+  # offset than the mirror's.
   defp equal_at_rest(redis, id) do
     Mirror.eventually("the digests are equal", fn -> {pair(redis), ours(id)} end, fn -> pair(redis) == ours(id) end)
   end
 
-  # The mirror publishes once for each read of its socket, so it does not show every offset.
+  # The mirror publishes once for each read of its socket, so not every offset is visible.
   defp under_load(redis, id) do
     {offset, theirs} = pair(redis)
 
@@ -125,7 +127,8 @@ defmodule Vdr.Live.DigestTest do
     end
   end
 
-  # With gaps: without them a mirror on a busy machine is always behind, and shows hardly an offset that somebody asked for.
+  # Writes with pauses. Without them a mirror on a busy machine always lags, and publishes hardly
+  # any of the offsets that the test asks for.
   defp write_until_told(redis) do
     write(redis, 50)
 

@@ -1,8 +1,9 @@
 defmodule Vdr.Live.EqualityTest do
-  # After random writes every key of the mirror is what the server itself answers.
+  # After random writes, every key of the mirror equals the server's own answer.
   use Vdr.Test.LiveCase, async: true
 
-  # What the servers' configuration calls the limits of the small encodings; a name that a version lacks is passed over.
+  # The configuration names for the limits of the small encodings. A name that a version lacks is
+  # skipped.
   @limits ~w(hash-max-listpack-entries set-max-intset-entries set-max-listpack-entries zset-max-listpack-entries)
 
   live_test "a full sync carries every key, in small encodings", %{server: server, redis: redis}, mirror: false do
@@ -21,7 +22,7 @@ defmodule Vdr.Live.EqualityTest do
   live_test "an empty server is a full sync as well", %{server: server, redis: redis}, mirror: false do
     id = Mirror.start!(server)
     assert {:ok, 0} = Veidrodelis.dbsize(id, 0)
-    # The marker of the comparison itself.
+    # The comparison's own marker.
     assert Compare.assert_equal(redis, id, Writes.databases()) == 1
   end
 
@@ -65,7 +66,7 @@ defmodule Vdr.Live.EqualityTest do
     Compare.assert_equal(redis, id, Writes.databases())
   end
 
-  # What random writes seldom grow to.
+  # Sizes that random writes seldom reach.
   defp big_values(redis) do
     members = for n <- 1..2_000, do: "member:#{n}"
     scored = Enum.flat_map(members, &["#{:erlang.phash2(&1) / 7}", &1])

@@ -1,11 +1,11 @@
 defmodule Vdr.Live.ExamplesTest do
-  # The examples of the documents, as they stand there but for the port.
+  # The examples of the documents, unchanged except for the port.
   use Vdr.Test.LiveCase, async: true
 
   live_test "a write is read from memory", %{port: port}, mirror: false do
     {:ok, vdr} = Veidrodelis.start_link(id: {:myid, port}, host: "localhost", port: port)
     {:ok, rdx} = Redix.start_link(host: "localhost", port: port)
-    # Unlike a reader of the documents, the test does not give the first full sync seconds to happen.
+    # A reader of the documents gives the first full sync some seconds; the test does not.
     :ok = Veidrodelis.await_ready({:myid, port})
     Redix.command!(rdx, ["SET", "user:123:name", "Alice"])
 
@@ -31,13 +31,13 @@ defmodule Vdr.Live.ExamplesTest do
     end
 
     for _ <- 1..2_000, do: read.()
-    # On a busy machine these may have been over before the writer's first write arrived.
+    # On a busy machine these reads may end before the writer's first write arrives.
     Mirror.eventually("the writer writes while we read", fn -> read.() > 1 end)
     for _ <- 1..2_000, do: read.()
     Task.shutdown(writer, :brutal_kill)
   end
 
-  # Pushes and trims, so that the list stays short enough to be read thousands of times.
+  # Pushes and trims, so that the list stays short enough for thousands of reads.
   defp race(server) do
     test = self()
 

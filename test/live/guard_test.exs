@@ -1,8 +1,10 @@
 defmodule Vdr.Live.GuardTest do
-  # The rules of the guard key, as real servers replicate the commands: docs/transactions.md has them as a table.
+  # The rules of the guard key, as real servers replicate the commands. docs/transactions.md has
+  # them as a table.
   use Vdr.Test.LiveCase, async: true
 
-  # A mirror without a guard key tells when the stream has come so far; both get the same stream, so we wait for the other's offset.
+  # A mirror without a guard key shows how far the stream has come. Both mirrors get the same
+  # stream, so the tests wait for the other's offset.
   setup context do
     case context do
       %{server: server} ->
@@ -122,7 +124,7 @@ defmodule Vdr.Live.GuardTest do
   live_test "a second full sync inside of a window leaves the old data visible until it closes", context do
     run(context, [["SET", "k", "old"], ["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
     syncs = Veidrodelis.info(context.id).full_syncs
-    # Another replication id and a lost backlog: nothing but a full sync helps.
+    # Another replication id and a lost backlog: only a full sync helps.
     Redix.command!(context.redis, ["DEBUG", "CHANGE-REPL-ID"])
     Redix.command!(context.redis, ["CLIENT", "KILL", "TYPE", "replica"])
     again = fn -> Veidrodelis.info(context.id).full_syncs > syncs end

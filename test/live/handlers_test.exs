@@ -1,4 +1,4 @@
-# The handlers of docs/handlers.md, as they stand there.
+# The handlers of docs/handlers.md, unchanged.
 guide = File.read!(Path.expand("../../docs/handlers.md", __DIR__))
 for [_, code] <- Regex.scan(~r/^```elixir\n(.*?)^```/ms, guide), do: Code.compile_string(code, "docs/handlers.md")
 
@@ -74,7 +74,7 @@ defmodule Vdr.Live.HandlersTest do
     settle(redis)
     for city <- ~w(Vilnius Riga Tallinn), do: assert(index(table, city) == {city, truth(redis, city)})
 
-    # What it cannot follow, it learns by a full sync.
+    # A full sync brings what the index cannot follow.
     Redix.pipeline!(redis, [["HSET", "draft", "city", "Riga"], ["RENAME", "draft", "user:new"]])
     Mirror.eventually("the renamed user is found", fn -> "user:new" in keys_in(table, "Riga") end)
     settle(redis)
@@ -107,7 +107,7 @@ defmodule Vdr.Live.HandlersTest do
     ])
   end
 
-  # The table is gone for a moment while the handler starts anew.
+  # The table is missing for a moment while the handler restarts.
   defp keys_in(table, city), do: if(:ets.whereis(table) != :undefined, do: CityIndex.keys_in(table, city), else: [])
   defp index(table, city), do: {city, Enum.sort(CityIndex.keys_in(table, city))}
 
@@ -138,7 +138,8 @@ defmodule Vdr.Live.HandlersTest do
     assert Redix.command!(at_target, ["GET", "leftover"]) == nil
     same!(redis, at_target)
 
-    # Killed, it is started anew by its supervisor, and goes on behind the last unit: nothing is counted twice.
+    # After a kill the supervisor restarts it, and it resumes after the last unit: nothing counts
+    # twice.
     for n <- 1..5 do
       Process.exit(first, :kill)
       Redix.pipeline!(redis, [["INCR", "n"], ["SELECT", 4], ["INCR", "n"], ["SELECT", 0], ["RPUSH", "l", n]])

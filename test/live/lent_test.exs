@@ -1,8 +1,9 @@
 defmodule Vdr.Live.LentTest do
-  # A binary that was read shows the memory of the data itself, and stays what it was whatever becomes of the data.
+  # A binary from a read points to the memory of the data itself, and keeps its content whatever
+  # happens to the data.
   use Vdr.Test.LiveCase, async: true
 
-  # Copied, beside its key and lent, lent by itself, and larger than what is used again.
+  # Copied; beside its key and exported; exported alone; and too large for reuse.
   @sizes [100, 511, 512, 1_000, 4_095, 4_096, 20_000, 100_000]
 
   live_test "what was read never changes, whatever is written", %{redis: redis, id: id} do
@@ -26,7 +27,7 @@ defmodule Vdr.Live.LentTest do
     Mirror.settle(id, redis)
     terms = for {key, _size, value, _write} <- held, do: {read(id, key), value}
 
-    # Twice: what is overwritten may be used again, what was lent not.
+    # Two rounds: overwritten memory may be reused, exported memory may not.
     for round <- 1..2 do
       for {key, size, _value, write} <- held,
           do: Redix.command(redis, write.(key, if(round == 1, do: size, else: size - 1)))
@@ -56,7 +57,7 @@ defmodule Vdr.Live.LentTest do
     assert_receive {:DOWN, ^monitor, :process, ^holder, :normal}, 5_000
   end
 
-  # By itself, among others, in a snapshot, in a part, and a part of it.
+  # Alone, among others, in a list of reads, from a snapshot, and as part of another binary.
   defp read(id, key) do
     {:ok, alone} = Veidrodelis.get(id, 0, key)
     {:ok, [among, nil]} = Veidrodelis.mget(id, 0, [key, "no such key"])

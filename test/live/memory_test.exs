@@ -1,5 +1,6 @@
 defmodule Vdr.Live.MemoryTest do
-  # Resident memory follows the data, down too, and `memory_bytes` tells it. Not beside other tests: large data takes its time.
+  # Resident memory follows the data, downwards too, and `memory_bytes` reports it. It runs alone,
+  # because large data takes time.
   use ExUnit.Case, async: false
 
   alias Vdr.Test.{Mirror, Server, Vm}
@@ -8,10 +9,10 @@ defmodule Vdr.Live.MemoryTest do
   @moduletag timeout: 600_000
 
   @keys 1_000_000
-  # What may be left, or more: of what the data needs.
+  # The share of the data's memory that may remain, or be added.
   @slack 0.2
   @estimate_off 0.1
-  # How often everything is written over.
+  # How often everything is overwritten.
   @rounds 2
 
   setup do
@@ -29,7 +30,8 @@ defmodule Vdr.Live.MemoryTest do
     Mirror.eventually("offset #{offset}", fn -> info(vm).offset end, fn -> info(vm).offset >= offset end)
   end
 
-  # Once the allocators have given back what was of use before: it has not become less for a while, twice over.
+  # Waits until the allocators have returned unused memory: until it has not shrunk for a while,
+  # twice in a row.
   defp at_rest(vm), do: at_rest(vm, Vm.resident(vm), 0)
   defp at_rest(_vm, last, 2), do: last
 
@@ -39,7 +41,7 @@ defmodule Vdr.Live.MemoryTest do
     at_rest(vm, now, if(last - now > 1_000_000, do: 0, else: calm + 1))
   end
 
-  # The allocator gives back what it has not needed for some seconds.
+  # The allocator returns memory that it has not needed for some seconds.
   defp settled(vm, above, most) do
     grown = fn -> Vm.resident(vm) - above end
     Mirror.eventually("#{most} bytes above #{above}", grown, fn -> grown.() <= most end)
@@ -47,7 +49,7 @@ defmodule Vdr.Live.MemoryTest do
 
   test "it comes back after a full sync, FLUSHALL and stop", %{server: server, redis: redis} do
     vm = Vm.start!()
-    # What is started once and stays.
+    # Things that start once and stay.
     start(vm, server)
     stop(vm)
     before = at_rest(vm)
@@ -58,7 +60,7 @@ defmodule Vdr.Live.MemoryTest do
     most = round(needed * (1 + @slack))
     settled(vm, before, most)
 
-    # Old and new data live side by side for a while.
+    # Old and new data exist side by side for a while.
     for n <- 2..3 do
       Redix.pipeline!(redis, [["DEBUG", "CHANGE-REPL-ID"], ["CLIENT", "KILL", "TYPE", "replica"]])
       Mirror.eventually("full sync #{n}", fn -> info(vm).full_syncs == n end)
@@ -77,7 +79,8 @@ defmodule Vdr.Live.MemoryTest do
     settled(vm, before, round(needed * @slack))
   end
 
-  # What the core tells is compared with what its allocator tells for many more shapes of data in native/vdr_bench/tests/memory.rs.
+  # native/vdr_bench/tests/memory.rs compares the core's estimate with its allocator's count, for
+  # many more shapes of data.
   test "memory_bytes is what the data makes resident, however it came to be", %{server: server, redis: redis} do
     for {what, fill, write} <- data() do
       Redix.command!(redis, ["FLUSHALL"])
@@ -88,7 +91,8 @@ defmodule Vdr.Live.MemoryTest do
     end
   end
 
-  # The system may have given a VM huge pages that it does not need: where that may have been, the middle one of three counts.
+  # The system may have given a VM huge pages that it does not need. In such a case the median of
+  # three counts.
   defp measured(server, redis, write) do
     first = measured_once(server, redis, write)
 
@@ -103,7 +107,7 @@ defmodule Vdr.Live.MemoryTest do
 
   defp measured_once(server, redis, write) do
     vm = Vm.start!()
-    # What a mirror takes without data is not the data's.
+    # The memory of a mirror without data is not counted as data.
     empty = Server.start!()
     start(vm, empty)
     before = at_rest(vm)
@@ -119,7 +123,7 @@ defmodule Vdr.Live.MemoryTest do
 
   defp near?({told, truth}), do: abs(told - truth) <= truth * @estimate_off
 
-  # What is told, what is there at the full sync, and what is written after it.
+  # The name, the data at the full sync, and the data that is written after it.
   defp data do
     nothing = fn _redis -> :ok end
 
@@ -134,8 +138,8 @@ defmodule Vdr.Live.MemoryTest do
     ]
   end
 
-  # Whatever was written once is written again, longer or shorter, so that it takes other places: what the allocator cannot use between
-  # them is resident, too.
+  # Overwrites everything that exists, longer or shorter, so that it needs other places. The gaps
+  # between them, which the allocator cannot use, are resident, too.
   defp write(redis, round) do
     each(redis, "redis.call('SET', 'string:' .. n, string.rep('v', n * #{round + 7} % 307))", 2)
     each(redis, small("'field:' .. f, string.rep('v', (n + f) * #{round + 7} % 41)"), 10)
@@ -152,7 +156,7 @@ defmodule Vdr.Live.MemoryTest do
     """
   end
 
-  # By the server itself, so that it leaves no garbage in the VM whose memory is measured.
+  # The server itself writes, so that no garbage arises in the VM whose memory is measured.
   defp each(redis, does, one_of \\ 1) do
     for at <- 0..(div(@keys, 1_000 * one_of) - 1) do
       script = """

@@ -1,6 +1,7 @@
 defmodule Vdr.Live.MigrateTest do
-  # Keys that go from one server to another by MIGRATE, both of them mirrored. What servers tell their replicas of it: the source DEL of
-  # what has gone, in one command (nothing with COPY); the target RESTORE of each key, with an absolute time where the key has one.
+  # MIGRATE moves keys from one server to another, and both are mirrored. Servers send this to their
+  # replicas: the source a DEL of the moved keys, in one command (nothing with COPY); the target a
+  # RESTORE of each key, with an absolute time if the key has one.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.Test.Values
@@ -24,7 +25,7 @@ defmodule Vdr.Live.MigrateTest do
       assert {key, {:ok, digest}} == {key, Veidrodelis.digest_value(target_id, 3, key)}
     end
 
-    # What a key has left is what goes along, so that it may live some milliseconds longer there.
+    # The remaining time to live moves along, so a key may live some milliseconds longer there.
     [_, at_ms, _] = Redix.pipeline!(context.target, [["SELECT", 3], ["PEXPIRETIME", "string:timed"], ["SELECT", 0]])
     assert at_ms >= Values.far_ms()
     assert {:ok, at_ms} == Veidrodelis.pexpiretime(target_id, 3, "string:timed")
@@ -39,7 +40,7 @@ defmodule Vdr.Live.MigrateTest do
     both_equal(context)
     assert {{:ok, "v"}, {:ok, "v"}} == {Veidrodelis.hget(id, 0, "b", "f"), Veidrodelis.hget(target_id, 0, "b", "f")}
 
-    # Of several keys, those that are taken go: what is refused stays.
+    # Of several keys, the accepted ones move; a refused key stays.
     Redix.command!(redis, ["SET", "c", "1"])
 
     assert {:error, %{message: "ERR Target instance replied with error: BUSYKEY" <> _}} =

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.OnlyTest do
-  # A mirror of a part of the data: what is kept is the primary's, what is not costs nothing, and nothing is ever wrong.
+  # A mirror of a part of the data: kept keys equal the primary's, other keys cost nothing, and no
+  # value is ever wrong.
   use Vdr.Test.LiveCase, async: true
 
   @moduletag timeout: 120_000
@@ -53,7 +54,7 @@ defmodule Vdr.Live.OnlyTest do
     assert {:ok, 0} = Veidrodelis.dbsize(id, 1)
   end
 
-  # Each brings a value from where we do not look, right into what we mirror.
+  # Each command brings a value from outside the kept part into it.
   sources = [
     {"RENAME", [["RENAME", "out:s", "in:d"]]},
     {"COPY", [["COPY", "out:s", "in:d"]]},

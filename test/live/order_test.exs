@@ -1,9 +1,10 @@
 defmodule Vdr.Live.OrderTest do
-  # The order of the keys comes to be while writes go on, and is theirs from then on.
+  # The key index is built while writes continue, and the writer maintains it from then on.
   use Vdr.Test.LiveCase, async: true
 
   @keys 30_000
-  # What a key takes in the order is some 30 bytes; what is told of all else follows the allocator's gaps.
+  # A key takes about 30 bytes in the index. The estimate of everything else varies with the
+  # allocator's gaps.
   @order_bytes 15..60
 
   live_test "keys in order, asked for while writes go on, are the server's", %{server: server, redis: redis, id: id} do
@@ -60,7 +61,7 @@ defmodule Vdr.Live.OrderTest do
     end
   end
 
-  # What goes on beside it adds keys and deletes them: each walk has keys in order, none twice.
+  # Writers add and delete keys meanwhile. Each walk still returns keys in order, none twice.
   defp in_order(source) do
     keys = source |> Veidrodelis.stream_keys(0, chunk: 5_000) |> Enum.to_list()
     assert keys == keys |> Enum.sort() |> Enum.dedup()

@@ -1,6 +1,7 @@
 defmodule Vdr.Live.ParityTest do
-  # Every read that the mirror has, asked with random arguments on random data, against the server's own answer: as a function
-  # and as an operation of read_tx. `reads/0` is the one table; a test holds it against the rows of the native library.
+  # Asks every read of the mirror with random arguments on random data, and compares it with the
+  # server's own answer: as a function, and as an operation of read_tx. `reads/0` is the one table;
+  # a test compares it with the rows of the native library.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.Test.Compare
@@ -26,7 +27,7 @@ defmodule Vdr.Live.ParityTest do
 
   live_test "every read answers as the server", %{server: server, redis: redis}, mirror: false do
     Writes.seed!("parity")
-    # Streams are known to be keys when a full sync brings them.
+    # A full sync brings streams as keys.
     Redix.command!(redis, ["XADD", "stream", "*", "f", "v"])
     id = Mirror.start!(server)
     fill(redis)
@@ -44,8 +45,8 @@ defmodule Vdr.Live.ParityTest do
     end
   end
 
-  # `expected` turns the server's reply into the mirror's value, or (for answers that chance or the clock has a part in) is
-  # `{:holds, fun}` with a judge of both.
+  # `expected` turns the server's reply into the mirror's value. For answers that depend on chance
+  # or the clock it is `{:holds, fun}`, and the function judges both.
   defp assert_same(name, args, _command, {:error, %Redix.Error{message: "WRONGTYPE" <> _}}, _expected, answer) do
     assert answer == {:error, :wrong_type},
            "#{name} #{inspect(args)}: the server says WRONGTYPE, the mirror #{inspect(answer)}"
@@ -65,7 +66,7 @@ defmodule Vdr.Live.ParityTest do
            "#{name} #{inspect(args)}\n  #{inspect(command)}\n  server: #{inspect(wanted)}\n  mirror: #{inspect(answer)}"
   end
 
-  # What comes in no order of its own.
+  # Answers without an order of their own.
   @unordered ~w(smembers sunion sinter sdiff hgetall hkeys hvals keys)a
   defp order(name, {:ok, list}) when is_list(list) do
     name = name |> Atom.to_string() |> String.replace_prefix("read_tx ", "") |> String.to_existing_atom()
@@ -74,7 +75,7 @@ defmodule Vdr.Live.ParityTest do
 
   defp order(_name, answer), do: answer
 
-  # ---- the table: name => a question as {arguments, the server's command, what its reply means}
+  # ---- the table: name => a question as {arguments, the server's command, the meaning of its reply}
 
   defp reads(context) do
     strings() ++ lists() ++ sets() ++ hashes() ++ sorted_sets() ++ streams() ++ keyspace() ++ key_cursors(context.keys)
@@ -212,7 +213,8 @@ defmodule Vdr.Live.ParityTest do
         end)
       end,
       xinfo_groups: fn ->
-        # What a primary before 7.4 does not tell its replicas, and counts otherwise, has its test beside the code.
+        # A primary before 7.4 counts some things otherwise and does not send them to its replicas.
+        # Tests beside the code cover them.
         judge = fn there, here ->
           there = for group <- there, do: group |> Compare.pairs() |> Map.new() |> underscored()
           Enum.map(there, &Map.drop(&1, [:entries_read, :lag])) == Enum.map(here, &Map.drop(&1, [:entries_read, :lag]))
@@ -262,7 +264,8 @@ defmodule Vdr.Live.ParityTest do
       end,
       scan: fn ->
         {match, type} = {pick(["*", "s:*", "*1*"]), pick(["string", "hash", "zset"])}
-        # One step that looks at everything is the whole answer; the walk in small steps has its own test.
+        # One step over everything returns the whole answer. The walk in small steps has its own
+        # test.
         opts = [match: match, type: String.to_atom(type), count: 10_000]
         judge = fn [_cursor, there], {_next, here} -> Enum.sort(there) == Enum.sort(here) end
         {[0, opts], ["SCAN", "0", "MATCH", match, "TYPE", type, "COUNT", 100_000], {:holds, judge}}
@@ -300,7 +303,8 @@ defmodule Vdr.Live.ParityTest do
   defp on_keys(keys, command), do: {[keys], command.(keys), &same/1}
   defp with_args(key, args, command, expected \\ &same/1), do: {[key | args], command.([key | args]), expected}
 
-  # The server has no such command: what it listed before is the truth, so any question will do.
+  # The server has no such command. The sorted list of its keys is the truth, so any question will
+  # do.
   defp edge(keys, choose) do
     n = uniform(9)
     {[n], ["PING"], fn _pong -> choose.(keys, n) end}
@@ -335,7 +339,7 @@ defmodule Vdr.Live.ParityTest do
     {[k, a, b | flag], [command, k, score_text(a), score_text(b) | scores], expected}
   end
 
-  # Equal scores, as the command asks; on others no server promises anything.
+  # Equal scores, as the command requires. Over different scores no server promises anything.
   defp by_lex(command) do
     {k, a, b} = {pick(["lex", "lex", "s:1", "none"]), lex_bound(), lex_bound()}
     {[k, a, b], [command, k, lex_text(a), lex_text(b)], &same/1}
@@ -361,7 +365,7 @@ defmodule Vdr.Live.ParityTest do
     {[k, m, n], ["ZRANGE", k, 0, -1, "WITHSCORES"], fn all -> all |> score_first() |> choose.(m) |> Enum.take(n) end}
   end
 
-  # The clock goes on between the two questions.
+  # The clock advances between the two questions.
   defp on_clock(command, tolerance) do
     judge = fn
       -1, here -> here == :infinity
@@ -372,7 +376,7 @@ defmodule Vdr.Live.ParityTest do
     on(Writes.key(), &[command, &1], {:holds, judge})
   end
 
-  # ---- what replies mean
+  # ---- the meaning of replies
 
   defp same(reply), do: reply
   defp score(nil), do: nil
@@ -388,7 +392,7 @@ defmodule Vdr.Live.ParityTest do
   defp above(list, word, by), do: Enum.filter(list, &(by.(&1) > word))
   defp below(list, word, by), do: list |> Enum.filter(&(by.(&1) < word)) |> Enum.reverse()
 
-  # A sample of n: distinct ones when n counts up, repeated ones allowed when it counts down.
+  # A sample of n: distinct elements if n is positive, repeated ones allowed if it is negative.
   defp sample?(all, found, n) when n >= 0 do
     length(found) == min(n, length(all)) and Enum.uniq(found) == found and found -- all == []
   end
@@ -434,9 +438,9 @@ defmodule Vdr.Live.ParityTest do
     end
   end
 
-  # ---- data: all types in database 0, and nothing that expires while we ask
+  # ---- data: all types in database 0, and no key that expires during the test
 
-  # Two streams with a hole in them, two groups, entries that wait and entries that wait no more.
+  # Two streams with a deleted entry, two groups, pending entries and acknowledged ones.
   defp fill_streams(redis) do
     adds = for ms <- 1..40, seq <- 1..3, do: ["XADD", "x:1", "#{ms}-#{seq}", "f", Writes.small(), "g", "#{ms}"]
 
@@ -467,7 +471,7 @@ defmodule Vdr.Live.ParityTest do
     expiry = for k <- Enum.uniq(for(_ <- 1..40, do: Writes.key())), do: ["EXPIRE", k, 1_000 + uniform(100_000)]
     Redix.pipeline!(redis, fixed)
     random |> Enum.chunk_every(100) |> Enum.each(&Redix.pipeline!(redis, &1))
-    # What was given a short life by chance ends now or lives on.
+    # Keys that got a short life by chance expire now, or live on.
     Redix.pipeline!(redis, for(k <- Compare.scan(redis), do: ["PERSIST", k]) ++ expiry)
   end
 end

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.ReconnectTest do
-  # A link ends in many ways; reads go on from the last snapshot, and the mirror comes back by itself.
+  # A link ends in many ways; reads continue from the last snapshot, and the mirror recovers by
+  # itself.
   use Vdr.Test.LiveCase, async: true
 
   live_test "reads go on while the server is gone, and it comes back", %{server: server, redis: redis, id: id} do
@@ -20,7 +21,7 @@ defmodule Vdr.Live.ReconnectTest do
     assert {:error, :not_connected} = Veidrodelis.get_connected_to(id)
     assert %{ready: true} = Veidrodelis.info(id)
 
-    # The core knows that the link has ended before the process that keeps the link tells why.
+    # The core knows that the link has ended before the link's process reports the reason.
     Mirror.eventually("why it ended is told", fn -> Veidrodelis.info(id) end, fn ->
       Veidrodelis.info(id).last_error != nil
     end)
@@ -29,7 +30,7 @@ defmodule Vdr.Live.ReconnectTest do
     redis = Server.connect!(server)
     Redix.command!(redis, ["SET", "kept", "after"])
 
-    # The server came back empty: the full sync takes the rest away, and the watch lives on.
+    # The server came back empty: the full sync removes everything else, and the watch lives on.
     assert_receive {^ref, _init_or_update}, 20_000
     Mirror.settle(id, redis)
     assert {:ok, "after"} = Veidrodelis.get(id, 0, "kept")
@@ -41,7 +42,7 @@ defmodule Vdr.Live.ReconnectTest do
   live_test "readers never fail over restarts under load", %{server: server, redis: redis, id: id} do
     Process.flag(:trap_exit, true)
     Redix.command!(redis, ["SET", "steady", "value"])
-    # Not while the child that served our full sync is still there.
+    # SAVE fails while the child process that served our full sync still runs.
     Mirror.eventually("the file is saved", fn -> Redix.command(redis, ["SAVE"]) == {:ok, "OK"} end)
     Mirror.settle(id, redis)
     reader = Task.async(fn -> read_until_told(id, 0) end)
@@ -62,7 +63,7 @@ defmodule Vdr.Live.ReconnectTest do
     assert Task.await(reader) > 0
   end
 
-  # The server loads its file again, so the key is there in every snapshot.
+  # The server loads its file again, so the key is in every snapshot.
   defp read_until_told(id, count) do
     assert {:ok, "value"} = Veidrodelis.get(id, 0, "steady")
 
@@ -97,7 +98,8 @@ defmodule Vdr.Live.ReconnectTest do
     Writes.program(500) |> Enum.chunk_every(50) |> Enum.each(&Redix.pipeline!(redis, &1))
     Mirror.settle(id, redis)
 
-    # The server adds a ping of its own every ten seconds, and expired keys their DELs: so ask until both stand still.
+    # The server adds a ping every ten seconds, and a DEL for each expired key. So ask until both
+    # offsets stand still.
     Mirror.eventually("offsets are equal", fn -> {Veidrodelis.info(id).offset, offset(redis)} end, fn ->
       Veidrodelis.info(id).offset == offset(redis)
     end)

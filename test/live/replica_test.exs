@@ -1,5 +1,6 @@
 defmodule Vdr.Live.ReplicaTest do
-  # The replication client against real servers: what a handler gets, in which order, and where it goes on.
+  # The replication client against real servers: what a handler receives, in which order, and where
+  # it resumes.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.RedisStream.{Replica, ReplicaCommand}
@@ -22,7 +23,7 @@ defmodule Vdr.Live.ReplicaTest do
     def post_handle(command), do: send(Filtered, {:handled, command.command})
   end
 
-  # As little as a handler can be.
+  # The smallest possible handler.
   defmodule Least do
     @behaviour Vdr.RedisStream.Callback
     @impl true
@@ -211,7 +212,8 @@ defmodule Vdr.Live.ReplicaTest do
     assert Enum.map(commands, &{&1.db, &1.command}) == [{7, {:set, "b", "2"}}, {0, {:set, "c", "3"}}]
     refute_received {:recorded, ^second, :replication_start}
 
-    # What init/1 says wins over the option, and a position that the server no longer has leads to a full sync.
+    # The answer of init/1 wins over the option. A position that the server no longer has leads to a
+    # full sync.
     unknown = {String.duplicate("0", 40), 1}
     third = start!(port, [initial: position], %{initial: unknown})
     Recorder.await!(third, :replication_start)
@@ -312,7 +314,7 @@ defmodule Vdr.Live.ReplicaTest do
 
   live_test "what happens to the link is told to those who subscribe, and to telemetry", %{port: port, redis: redis},
     mirror: false do
-    # As a handler would in its init/1.
+    # As a handler would do in its init/1.
     name = :"events_#{port}"
     id = {Replica, name}
     :ok = Veidrodelis.subscribe(id)
@@ -343,7 +345,7 @@ defmodule Vdr.Live.ReplicaTest do
     send(replica, :anything)
     assert Replica.call(replica, :hello) == {:error, :not_implemented}
 
-    # Without handle_info a linked process takes the replica along, as any process.
+    # Without handle_info/2 a linked process takes the replica down with it, like any process.
     monitor = Process.monitor(replica)
     Process.exit(replica, :shutdown)
     assert_receive {:DOWN, ^monitor, :process, ^replica, :shutdown}, 20_000
@@ -419,7 +421,7 @@ defmodule Vdr.Live.ReplicaTest do
       :ok
     end
 
-    # A recorder would hand all commands on to us.
+    # A recorder would pass all commands on to this process.
     sink = spawn_link(fn -> Process.sleep(:infinity) end)
     replica = start!(port, [], %{handle_commands: slow})
     :sys.replace_state(replica, fn state -> put_in(state.callback.to, sink) end)
@@ -432,7 +434,7 @@ defmodule Vdr.Live.ReplicaTest do
     for _ <- 1..200, do: :ok = :gen_tcp.send(socket, batch)
     Task.await(drain, 60_000)
     most = most_memory(replica, counter, 200_000, 0)
-    # Two batches of 4096 commands of some 2 kB as terms, and what the link holds as bytes.
+    # Two batches of 4096 commands of about 2 kB as terms, and the bytes that the link holds.
     assert most < 60_000_000, "the handler's process held #{most} bytes"
     assert Replica.get_replication_state(replica) == :streaming
     Mirror.eventually("all is acknowledged", fn -> Redix.command!(redis, ["WAIT", 1, 100]) == 1 end)
@@ -447,7 +449,7 @@ defmodule Vdr.Live.ReplicaTest do
     Redix.command!(redis, ["RPUSH", "list" | Enum.to_list(1..50_000)])
     counter = :counters.new(1, [])
 
-    # Where a list is cut into chunks depends on how the file's bytes arrive: its elements count.
+    # The chunks of a list depend on how the file's bytes arrive, so the elements are counted.
     size = fn
       {:rpush, "list", elements} -> length(elements)
       {:set, _key, _value} -> 1

@@ -1,9 +1,12 @@
 defmodule Vdr.Live.SchedulersTest do
-  # No call holds a normal scheduler for a millisecond, whatever it is asked for. Each is made in a process of its own, between two
-  # yields, so that the time for which that process is scheduled is the call's. That is time by the clock: when the system takes the
-  # processor away meanwhile, it counts too. What a call has to do is the same each time, and a short one is seldom met by the
-  # system, however busy the machine is: so a call is too long when it is so more often than not. It is made again and again until
-  # one of the two leads: too long by five calls, or not by three. Of 27 calls that are long three times in four, 26 are found out.
+  # No call blocks a normal scheduler for a millisecond, whatever its arguments. Each call runs in a
+  # process of its own, between two yields, so the process's scheduled time is the call's time. It
+  # is wall time: it includes pauses when the system takes the processor away.
+  #
+  # A call does the same work each time, and the system seldom interrupts a short call, however busy
+  # the machine is. So a call counts as too long if it is too long more often than not. It is
+  # repeated until one result leads: too long by five calls, or not by three. Of 27 calls that are
+  # too long three times in four, this finds 26.
   use ExUnit.Case, async: false
 
   alias Vdr.Test.{Mirror, Server}
@@ -16,7 +19,7 @@ defmodule Vdr.Live.SchedulersTest do
   @lead_short 3
   @told_ms 20
   @count 100_000
-  # One, the most that stays on a normal scheduler, more, and all.
+  # One element, the most that stays on a normal scheduler, more, and all.
   @sizes [1, 200, 1_000, @count]
   @big 8_000_000
 
@@ -53,12 +56,12 @@ defmodule Vdr.Live.SchedulersTest do
   end
 
   test "what is held too long is seen" do
-    # Two binaries that are equal to their end, which no system interrupts.
+    # Two equal binaries: their comparison runs to the end, and nothing interrupts it.
     [one, other] = for _ <- 1..2, do: :binary.copy("v", 100_000_000)
     assert long?(fn -> one == other end)
     refute long?(fn -> :ok end)
 
-    # Not each time: three times in four is too often, once in four may be the system's.
+    # Not each time: three times in four is too often, once in four may be the system.
     calls = :counters.new(1, [])
 
     now_and_then = fn long_ones ->
@@ -79,7 +82,7 @@ defmodule Vdr.Live.SchedulersTest do
     assert [] == for({name, args, n} <- calls, long?(fn -> apply(Veidrodelis, name, [id, 0 | args]) end), do: {name, n})
   end
 
-  # Who asks first puts all keys in order.
+  # The first reader that needs the order sorts all keys.
   test "the first that needs the order of the keys", %{server: server} do
     calls = [first: [1], last: [1], next: [key(0), 1], prev: [key(1), 1], keys: ["key:000001"]]
 
@@ -99,7 +102,7 @@ defmodule Vdr.Live.SchedulersTest do
         held?
       end
 
-      # Two that were not, since each takes a full sync.
+      # A lead of two is enough here, because each call takes a full sync.
       refute mostly?(held?, @lead_long, 2), "#{name} #{how}"
     end
   end
@@ -108,7 +111,7 @@ defmodule Vdr.Live.SchedulersTest do
     for n <- @sizes do
       operations = for at <- 0..(n - 1), do: {:get, key(at)}
       refute long?(fn -> Veidrodelis.read_tx(id, 0, operations) end), "a list of #{n}"
-      # Those that ask for much each, within one list.
+      # Reads that each return much, within one list.
       refute long?(fn -> Veidrodelis.read_tx(id, 0, for(_ <- 1..min(n, 50), do: {:lrange, "l", 0, 900})) end),
              "long ones"
 
@@ -151,7 +154,7 @@ defmodule Vdr.Live.SchedulersTest do
              :ok = Veidrodelis.await_ready(other, 20_000)
              {:ok, last} = Veidrodelis.snapshot(other)
              Process.put(:last, last)
-             # Nobody but this process reaches the data then: that it forgets it is not to be felt.
+             # Only this process can reach the data now. Dropping it must not block the scheduler.
              :ok = Veidrodelis.stop(other)
              Process.sleep(50)
              Process.delete(:last)
@@ -159,7 +162,7 @@ defmodule Vdr.Live.SchedulersTest do
            end)
   end
 
-  # ---- the reads, each with as many elements as are asked for
+  # ---- the reads, each with the given number of elements
 
   defp reads(n) do
     {last, members, at} = {n - 1, Enum.map(0..(n - 1), &member/1), member(div(@count, 2))}
@@ -247,11 +250,12 @@ defmodule Vdr.Live.SchedulersTest do
   defp key(n), do: "key:" <> String.pad_leading(Integer.to_string(n), 6, "0")
   defp member(n), do: "member:" <> String.pad_leading(Integer.to_string(n), 8, "0")
 
-  # ---- how it is seen
+  # ---- the measurement
 
   defp long?(call), do: mostly?(fn -> held?(call) end, @lead_long, @lead_short)
 
-  # Whether what is asked is true more often than not: which of the two is ahead first by what is left to it.
+  # Whether the question is true more often than not: the result that first leads by its margin
+  # wins.
   defp mostly?(_asked, 0, _left_false), do: true
   defp mostly?(_asked, _left_true, 0), do: false
 
@@ -268,7 +272,8 @@ defmodule Vdr.Live.SchedulersTest do
         call.()
         :erlang.yield()
         send(test, {:called, self()})
-        # Its end is not the call's: a process that dies with a hundred thousand binaries frees them in one go.
+        # The end of the process is not part of the call: a process that dies with a hundred
+        # thousand binaries frees them all at once.
         receive do: (:end -> :ok)
       end)
 
@@ -283,7 +288,7 @@ defmodule Vdr.Live.SchedulersTest do
     seen?
   end
 
-  # It is told by a thread of its own, a little later. Of other processes it is not asked here.
+  # The message comes from another thread, a little later. Other processes are not asked here.
   defp told?(caller, seen?) do
     receive do
       {:monitor, pid, :long_schedule, _where} -> told?(caller, seen? or pid == caller)

@@ -314,7 +314,7 @@ defmodule Vdr.Live.SentinelTest do
 
   test "the rights that the guide names are enough for a Sentinel's user" do
     guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
-    [_, rights] = Regex.run(~r/A Sentinel user needs `(.*?)`/, guide)
+    [_, rights] = Regex.run(~r/A Sentinel user needs\s+`(.*?)`/, guide)
     server = Server.start!()
 
     sentinel =

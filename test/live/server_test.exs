@@ -1,5 +1,6 @@
 defmodule Vdr.Live.ServerTest do
-  # The tests' own tools: a server that stays behind, or a comparison that sees nothing, would make all others worthless.
+  # Tests the tests' own tools: a server that is left running, or a comparison that sees nothing,
+  # would make all other tests worthless.
   use Vdr.Test.LiveCase, async: true
 
   live_test "a server dies with the process that started it", _context, mirror: false do

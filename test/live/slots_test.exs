@@ -1,6 +1,7 @@
 defmodule Vdr.Live.SlotsTest do
-  # What a mirror's acknowledgements do to slot moves, on a real cluster: two primaries, of which one has a replica of its own.
-  # Valkey sends CLUSTER SETSLOT to its replicas, and waits for the acknowledgements of all that announced a version.
+  # What a mirror's acknowledgements do to slot moves, on a real cluster of two primaries, one of
+  # which has a replica. Valkey sends CLUSTER SETSLOT to its replicas, and waits for the
+  # acknowledgements of all that announced a version.
   use ExUnit.Case, async: true
 
   alias Vdr.Test.{Mirror, Server}
@@ -8,7 +9,8 @@ defmodule Vdr.Live.SlotsTest do
   @moduletag capture_log: true
   @moduletag timeout: 180_000
 
-  # A primary that is asked for a slot; it has a replica, which is what makes Valkey wait at all.
+  # A primary that receives a slot. It has a replica, because without one Valkey does not wait at
+  # all.
   defp cluster!(binary) do
     config = [{"cluster-enabled", "yes"}, {"cluster-node-timeout", "2000"}]
     servers = for _ <- 1..3, do: Server.start!(binary: binary, config: config)
@@ -35,7 +37,7 @@ defmodule Vdr.Live.SlotsTest do
 
   defp mirror!(cluster, ack) do
     id = Mirror.start!(cluster.server, ack: ack)
-    # Whose first acknowledgement is awaited is not in line yet.
+    # A replica whose first acknowledgement is missing does not count yet.
     Mirror.eventually("the mirror is in line", fn ->
       Redix.command!(cluster.taker, ["INFO", "replication"]) =~ ~r/port=70000,state=online/
     end)
@@ -43,7 +45,7 @@ defmodule Vdr.Live.SlotsTest do
     id
   end
 
-  # To take a slot, and not to: one after the other, each with its time in ms.
+  # Starts to import a slot, then makes the slot stable again; each answer with its time in ms.
   defp setslot(cluster) do
     for words <- [["IMPORTING", id(cluster.giver)], ["STABLE"]] do
       {us, answer} = :timer.tc(fn -> Redix.command(cluster.taker, ["CLUSTER", "SETSLOT", 0 | words]) end)
@@ -51,7 +53,7 @@ defmodule Vdr.Live.SlotsTest do
     end
   end
 
-  # Public, since where no server can do it nothing here calls it.
+  # Public, because without a server that can do it nothing here calls it.
   def migrate(from, to) do
     "OK" = Redix.command!(from, ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 0, 0, "NODE", id(to)])
 

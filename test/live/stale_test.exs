@@ -1,5 +1,5 @@
 defmodule Vdr.Live.StaleTest do
-  # What `:stale_reads` refuses and when, and what subscribers hear of it.
+  # What `:stale_reads` refuses and when, and which events subscribers receive.
   use Vdr.Test.LiveCase, async: true
 
   setup do
@@ -25,10 +25,10 @@ defmodule Vdr.Live.StaleTest do
   defp refused?(id), do: Enum.all?(answers(id), &(&1 == {:error, :stale}))
   defp read?(id), do: Enum.all?(answers(id), &match?({:ok, _value}, &1))
 
-  # What reads no instance, and so is not refused.
+  # Functions that read no instance, and so are not refused.
   @reads_none [lua_load: 2, load_rdb: 1]
 
-  # Of what is no row of the command table: the calls, with an id.
+  # Functions without a row in the command table: calls of them, with an id.
   defp calls(:read_tx, 3, id),
     do: [[id, 0, [get: "none"]], [id, 0, "return ts.get('none')"], [id, 0, loaded("ts.get('none')")]]
 
@@ -40,7 +40,7 @@ defmodule Vdr.Live.StaleTest do
   defp calls(:digest_value, 3, id), do: [[id, 0, "none"]]
   defp calls(name, 1, id) when name in [:snapshot, :digest], do: [[id]]
 
-  # Those of a row: of a key that is not there, by what its arguments are called.
+  # Functions with a row: a call for a missing key, with arguments by their names.
   defp calls(name, arity, id) do
     {^name, arguments} = List.keyfind!(Vdr.Native.commands(), name, 0)
     arguments = Enum.map(arguments, &argument(name, String.trim_leading(&1, "?")))
@@ -67,7 +67,7 @@ defmodule Vdr.Live.StaleTest do
     script
   end
 
-  # Every function of the library that reads data, by what its documentation groups it under.
+  # Every function of the library that reads data, by its documentation group.
   defp all_reads do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)
     groups = for {{:function, name, _arity}, _, _, _, %{group: group}} <- docs, into: %{}, do: {name, group}
@@ -129,7 +129,7 @@ defmodule Vdr.Live.StaleTest do
     assert read?(id)
     Mirror.eventually("a server that hangs makes the data stale", fn -> refused?(id) end)
     assert %{state: :streaming, last_message_ms_ago: ms} = Veidrodelis.info(id)
-    # Another clock than the bound's, and both are rounded.
+    # It is another clock than the bound's, and both are rounded.
     assert ms >= 2490
     Server.resume(server)
     Mirror.eventually("it is fresh again", fn -> read?(id) end)

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.TransactionsTest do
-  # The examples of the documents on transactions, as they stand there but for the port; then the guides' own.
+  # The examples of the documents on transactions, unchanged except for the port; then the guides'
+  # own examples.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.Test.Guide

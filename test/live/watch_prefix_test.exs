@@ -1,5 +1,5 @@
 defmodule Vdr.Live.WatchPrefixTest do
-  # Watches of whatever begins alike, on real servers.
+  # Watches of key prefixes, on real servers.
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.WatchEvent.{Init, Update}
@@ -57,7 +57,8 @@ defmodule Vdr.Live.WatchPrefixTest do
 
   @writes 400
 
-  # A process that reads again only what it is told of ends with what is there: one message too few, and it does not.
+  # A process that reads again only what its messages name must end with the current data. One
+  # missing message, and it does not.
   live_test "who reads only what is told of misses nothing", %{redis: redis, id: id} do
     seed = String.to_integer(System.get_env("SEED", "#{:rand.uniform(1_000_000)}"))
     :rand.seed(:exsss, seed)

@@ -55,7 +55,7 @@ defmodule Vdr.ContradictionTest do
     error = %Veidrodelis.Error{reason: {:unknown_command, "frob"}}
     assert Exception.message(error) =~ "frob"
 
-    assert_raise ArgumentError, ~r/:on_unknown_command takes :continue or :stop/, fn ->
+    assert_raise ArgumentError, ~r/:on_unknown_command of Veidrodelis takes :continue or :stop/, fn ->
       Veidrodelis.start_link(id: :a, on_unknown_command: :explode)
     end
   end

@@ -22,8 +22,24 @@ defmodule Vdr.OptionsTest do
     end
   end
 
-  test "the id is required" do
-    assert message([]) =~ ":id"
+  test "an application with one mirror need not name it" do
+    assert Options.validate!([]).id == Veidrodelis
+  end
+
+  test "an option that is nil counts as not given" do
+    none = [username: nil, password: nil, url: nil, socket: nil, sentinel: nil, host: nil, ssl: nil, guard_key: nil]
+    assert inspect(Options.validate!([id: nil] ++ none)) == inspect(Options.validate!([]))
+    sentinel = [sentinels: [[host: "s", port: 1]], group: "g", host_map: nil, connect_opts: [username: nil]]
+    assert Options.validate!(sentinel: sentinel, host: nil).sentinel.role == :primary
+    assert message(sentinel: [sentinels: nil, group: "g"]) =~ "option :sentinels of :sentinel of Veidrodelis is missing"
+  end
+
+  test "an empty password is none" do
+    for options <- [[password: ""], [url: "redis://:@h"]] do
+      assert Options.password(Options.validate!(options)) == {:ok, nil}
+    end
+
+    assert message(username: "me", password: "") =~ "option :username of Veidrodelis needs :password beside it"
   end
 
   test "a misspelt option is told the nearest known name" do
@@ -32,21 +48,21 @@ defmodule Vdr.OptionsTest do
   end
 
   test "a wrong value names the option, what it takes and what it got" do
-    assert message(id: :a, port: 70_000) == ":port takes an integer from 1 to 65535, got: 70000"
+    assert message(id: :a, port: 70_000) == "option :port of Veidrodelis takes an integer from 1 to 65535, got: 70000"
     assert message(id: :a, port: "6379") =~ ~s(got: "6379")
-    assert message(id: :a, host: String.to_charlist("h")) =~ ":host takes a string"
-    assert message(id: :a, reconnect: 1) =~ ":reconnect takes true or false"
+    assert message(id: :a, host: :h) =~ ":host of Veidrodelis takes a string or charlist"
+    assert message(id: :a, reconnect: 1) =~ ":reconnect of Veidrodelis takes true or false"
     assert message(id: :a, reconnect_delay_ms: -1) =~ ":reconnect_delay_ms"
     assert message(id: :a, ack_interval_ms: 0) =~ ":ack_interval_ms"
-    assert message(id: :a, name: "x") =~ ":name takes an atom"
-    assert message(:a) =~ "keyword list"
+    assert message(id: :a, name: "x") =~ ":name of Veidrodelis takes an atom"
+    assert message(:a) == "Veidrodelis takes a keyword list, got: :a"
   end
 
   test "the guard key is a name, or none" do
     assert Options.validate!(id: :a).guard_key == "__vdr_tx"
     assert Options.validate!(id: :a, guard_key: "tx").guard_key == "tx"
     assert Options.validate!(id: :a, guard_key: false).guard_key == false
-    for wrong <- ["", nil, true, :tx], do: assert(message(id: :a, guard_key: wrong) =~ "or false")
+    for wrong <- ["", true, :tx], do: assert(message(id: :a, guard_key: wrong) =~ "or false")
   end
 
   test "delays must fit together" do
@@ -65,27 +81,37 @@ defmodule Vdr.OptionsTest do
   end
 
   test "a URL excludes what it stands for" do
-    assert message(id: :a, url: "redis://h", host: "h") == "options :url and :host exclude each other"
+    assert message(id: :a, url: "redis://h", host: "h") == "options :url and :host of Veidrodelis exclude each other"
     assert message(id: :a, url: "redis://h", port: 1) =~ ":port"
     assert message(id: :a, url: "redis://:x@h", password: "y") =~ ":password"
   end
 
   test "a wrong URL is refused without showing its password" do
     for url <-
-          ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/3", "redis://secret@h", "secret"] ++
-            ["redis://u:1#secret@h", "redis://u:1?secret@h", "redis://u:1/secret@h", "redis://:se/secret@h"] do
+          ["http://u:secret@h", "redis://u:secret@", "redis://u:secret@h/x", "redis://secret@h", "secret"] ++
+            ["redis://u:1#secret@h", "redis://u:1?secret@h", "redis://u:1/secret@h", "redis://:se/secret@h"] ++
+            ["redis://:1/2?secret@h", "redis://u:secret@h:0", "redis://secret:@h"] do
       message = message(id: :a, url: url)
-      assert message =~ ":url takes"
+      assert message =~ ~r/:url of Veidrodelis takes/
       refute message =~ "secret"
     end
   end
 
+  test "the database and the query of a URL are ignored, since a mirror holds every database" do
+    for url <- ["redis://h:7/0", "redis://h:7/15?timeout=5", "redis://u:p@h:7?db=2", "redis://h:7/?x=y"] do
+      assert %{host: "h", port: 7} = Options.validate!(url: url)
+    end
+
+    assert Options.validate!(url: "unix:///run/a:b?db=2").socket == "/run/a:b"
+  end
+
   test "a URL holds nothing that would be dropped in silence" do
-    assert message(id: :a, url: "redis://h?db=2") =~ ":url takes no ? and no #"
-    assert message(id: :a, url: "unix:///run/a#b") =~ ":url takes no ? and no #"
+    assert message(id: :a, url: "redis://h#b") =~ ":url of Veidrodelis takes no #"
+    assert message(id: :a, url: "unix:///run/a#b") =~ ":url of Veidrodelis takes no #"
+    assert message(id: :a, url: "redis://h/some/path") =~ "at most the number of a database"
 
     for address <- ["h:abc", "h:", "u:p@h:6379x", "[::1]:x"] do
-      assert message(id: :a, url: "redis://" <> address) =~ ":url takes a number as the port"
+      assert message(id: :a, url: "redis://" <> address) =~ ":url of Veidrodelis takes a number as the port"
     end
 
     for {url, expected} <- [
@@ -102,13 +128,25 @@ defmodule Vdr.OptionsTest do
   end
 
   test "any term is an id" do
-    for id <- [nil, false, %{}, self()] do
+    for id <- [false, %{}, self()] do
       assert Options.validate!(id: id, name: :registered).id == id
     end
   end
 
-  test "a host is text" do
-    assert message(id: :a, host: <<255>>) =~ ":host takes a string"
+  test "a host is text, also as Erlang writes it, or an address" do
+    assert message(id: :a, host: <<255>>) =~ ":host of Veidrodelis takes a string"
+
+    for {host, text} <- [
+          {String.to_charlist("h"), "h"},
+          {{127, 0, 0, 1}, "127.0.0.1"},
+          {{0, 0, 0, 0, 0, 0, 0, 1}, "::1"}
+        ] do
+      assert Options.validate!(host: host).host == text
+      sentinel = [sentinels: [[host: host, port: 1]], group: "g", replica_connect_opts: [host: host]]
+      assert %{sentinels: [{^text, 1}], override: {^text, nil}} = Options.validate!(sentinel: sentinel).sentinel
+    end
+
+    for wrong <- [{}, {1, 2, 3}, {256, 0, 0, 1}, [], [0], [:a], :h, 5], do: assert(message(host: wrong) =~ ":host")
   end
 
   test "a username needs a password" do
@@ -121,38 +159,43 @@ defmodule Vdr.OptionsTest do
 
   test "a replica takes the options of the link, and its own" do
     needed = [callback_module: Vdr.Test.Recorder, callback_opts: %{}]
-    options = Options.validate!([url: "redis://:x@h:7000", initial: {"abc", 5, 3}] ++ needed, :replica)
+    options = Options.validate!([url: "redis://:x@h:7000", initial: {"abc", 5, 3}] ++ needed, :handler)
     assert {options.host, options.port, options.callback_module} == {"h", 7000, Vdr.Test.Recorder}
     assert Options.password(options) == {:ok, "x"}
-    assert Options.docs(:replica) =~ "`:callback_module` (required)"
+    assert Options.docs(:handler) =~ "`:callback_module` (required)"
 
     message = fn options ->
-      Exception.message(assert_raise(ArgumentError, fn -> Options.validate!(options, :replica) end))
+      Exception.message(assert_raise(ArgumentError, fn -> Options.validate!(options, :handler) end))
     end
 
     assert message.(id: :a) =~ "unknown option :id of Vdr.RedisStream.Replica"
     assert message.([]) =~ "option :callback_module of Vdr.RedisStream.Replica is missing"
     assert message.(Keyword.delete(needed, :callback_opts)) =~ ":callback_opts"
     assert message.(callback_module: String, callback_opts: 1) =~ "a module with init/1 and handle_commands/2"
-    assert message.([initial: 5] ++ needed) =~ ":initial takes {replication_id, offset}"
+    assert message.([initial: 5] ++ needed) =~ ":initial of Vdr.RedisStream.Replica takes {replication_id, offset}"
 
     for position <- [{"id", -1}, {"id", 0x7FFFFFFFFFFFFFFF}, {"id", 0, 0x100000000}] do
-      assert message.([initial: position] ++ needed) =~ ":initial takes"
+      assert message.([initial: position] ++ needed) =~ ":initial of Vdr.RedisStream.Replica takes"
     end
 
-    assert message.([command_filter: String] ++ needed) =~ ":command_filter takes a module with pre_handle/1"
+    assert message.([command_filter: String] ++ needed) =~
+             ":command_filter of Vdr.RedisStream.Replica takes a module with pre_handle/1"
+
     assert message.([callback_modul: 1] ++ needed) =~ "did you mean :callback_module?"
   end
 
   test "a part of the data is described by what there is" do
     assert Options.validate!(id: :a, only: [types: [:hash]]).only == %{dbs: nil, prefixes: nil, types: [:hash]}
     assert Options.validate!(id: :a).only == nil
-    assert message(id: :a, only: [dbs: [-1]]) == ":dbs in :only takes a list of database numbers, got: [-1]"
-    assert message(id: :a, only: [dbs: [0, 0x100000000]]) =~ ":dbs in :only takes a list of database numbers"
-    assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes in :only takes a list of strings"
-    assert message(id: :a, only: [prefixes: []]) =~ ":prefixes in :only"
-    assert message(id: :a, only: [types: [:json]]) =~ ":types in :only takes a list of :string"
-    assert message(id: :a, only: [keys: ["a"]]) =~ ":only takes :dbs, :prefixes and :types"
+    assert message(id: :a, only: [dbs: [-1]]) =~ "option :dbs of :only of Veidrodelis takes a list"
+    assert message(id: :a, only: [dbs: [0, 0x100000000]]) =~ "each element an integer from 0"
+    assert message(id: :a, only: [prefixes: "user:"]) =~ ":prefixes of :only of Veidrodelis takes a list"
+    assert message(id: :a, only: [prefixes: []]) =~ ":prefixes of :only of Veidrodelis takes a list that is not empty"
+    assert message(id: :a, only: [types: [:json]]) =~ "each element :string or :list"
+
+    assert message(id: :a, only: [keys: ["a"]]) =~
+             "unknown option :keys of :only of Veidrodelis; known are :dbs, :prefixes, :types"
+
     assert message(id: :a, only: "user:") =~ "keyword list"
   end
 
@@ -179,17 +222,33 @@ defmodule Vdr.OptionsTest do
   test "the options of TLS are those of Erlang" do
     options = Options.validate!(id: :a, url: "valkeys://h", ssl_opts: [cacertfile: "ca.pem", versions: [:"tlsv1.3"]])
     assert options.ssl
-    tls = Options.Tls.config(options.ssl_opts)
-    assert %{verify: :peer, cacertfile: "ca.pem", versions: :tls13, server_name: nil} = tls
-    assert %{verify: :none} = Options.Tls.config(verify: :verify_none)
-    assert %{verify: :chain, server_name: nil} = Options.Tls.config(server_name_indication: :disable)
-    assert %{server_name: "other"} = Options.Tls.config(server_name_indication: String.to_charlist("other"))
 
-    assert message(id: :a, ssl: true, ssl_opts: [verfy: 1]) =~ "got: :verfy"
-    assert message(id: :a, ssl: true, ssl_opts: [verify: true]) =~ ":verify in :ssl_opts takes :verify_peer"
-    assert message(id: :a, ssl: true, ssl_opts: [certfile: "a"]) == ":certfile in :ssl_opts needs :keyfile beside it"
+    assert %{verify: :peer, cacertfile: "ca.pem", versions: :tls13, server_name: nil} =
+             Options.Tls.config(options.ssl_opts)
+
+    config = &Options.Tls.config(Options.validate!(ssl: true, ssl_opts: &1).ssl_opts)
+    assert %{verify: :none} = config.(verify: :verify_none)
+    assert %{verify: :chain, server_name: nil} = config.(server_name_indication: :disable)
+    assert %{server_name: "other"} = config.(server_name_indication: String.to_charlist("other"))
+    assert %{versions: :all} = config.(versions: [:"tlsv1.3", :"tlsv1.2"])
+    assert Options.Tls.config([]) == config.([])
+
+    assert message(id: :a, ssl: true, ssl_opts: [verfy: 1]) =~
+             "unknown option :verfy of :ssl_opts of Veidrodelis, did you mean :verify?"
+
+    assert message(id: :a, ssl: true, ssl_opts: [verify: true]) =~
+             ":verify of :ssl_opts of Veidrodelis takes :verify_peer"
+
+    assert message(id: :a, ssl: true, ssl_opts: [certfile: "a"]) =~
+             ":certfile of :ssl_opts of Veidrodelis needs :keyfile"
+
     assert message(id: :a, ssl: true, ssl_opts: [versions: [:"tlsv1.1"]]) =~ ":versions"
-    assert message(id: :a, ssl_opts: [verify: :verify_none]) == "option :ssl_opts needs ssl: true beside it"
+    assert message(id: :a, ssl: true, ssl_opts: [versions: []]) =~ ":versions of :ssl_opts of Veidrodelis takes a list"
+    assert message(ssl: true, ssl_opts: [cacertfile: "a", cacerts: ["b"]]) =~ "exclude each other"
+    refute message(id: :a, ssl: true, ssl_opts: [keyfile: {:secret, 1}]) =~ "{:secret"
+
+    assert message(id: :a, ssl_opts: [verify: :verify_none]) ==
+             "option :ssl_opts of Veidrodelis needs ssl: true beside it"
   end
 
   test "a Unix socket stands for host and port" do
@@ -197,15 +256,15 @@ defmodule Vdr.OptionsTest do
     options = Options.validate!(id: :a, url: "unix://:x@/run/my%20redis.sock")
     assert options.socket == "/run/my redis.sock"
     assert Options.password(options) == {:ok, "x"}
-    assert message(id: :a, socket: "/s", port: 1) == "options :socket and :port exclude each other"
-    assert message(id: :a, url: "unix://host/s") =~ ":url takes a path alone"
-    assert message(id: :a, url: "unix://") =~ ":url takes the path of a socket"
+    assert message(id: :a, socket: "/s", port: 1) == "options :socket and :port of Veidrodelis exclude each other"
+    assert message(id: :a, url: "unix://host/s") =~ ":url of Veidrodelis takes only a path"
+    assert message(id: :a, url: "unix://") =~ ":url of Veidrodelis takes the path of a socket"
   end
 
   test "stale reads and acknowledgements take their words" do
-    assert message(id: :a, stale_reads: :never) =~ ":stale_reads takes :allow, {:max_ms, n} or :deny"
+    assert message(id: :a, stale_reads: :never) =~ ":stale_reads of Veidrodelis takes :allow, {:max_ms, n} or :deny"
     assert message(id: :a, stale_reads: {:max_ms, 0}) =~ ":stale_reads"
-    assert message(id: :a, ack: :never) =~ ":ack takes :truthful or :lagging"
+    assert message(id: :a, ack: :never) =~ ":ack of Veidrodelis takes :truthful or :lagging"
     assert message(id: :a, read_timeout: 0) =~ ":read_timeout"
 
     assert Enum.map([:allow, {:max_ms, 5}, :deny], &Options.stale_ms(Options.validate!(id: :a, stale_reads: &1))) ==
@@ -214,18 +273,29 @@ defmodule Vdr.OptionsTest do
 
   test "the options of Sentinel are checked one by one" do
     sentinel = [sentinels: [[host: "s", port: 26_379]], group: "g"]
-    assert message(id: :a, sentinel: []) == ":sentinel needs :sentinels"
-    assert message(id: :a, sentinel: Keyword.delete(sentinel, :group)) == ":sentinel needs :group"
+    assert message(id: :a, sentinel: []) =~ "option :sentinels of :sentinel of Veidrodelis is missing"
+
+    assert message(id: :a, sentinel: Keyword.delete(sentinel, :group)) =~
+             "option :group of :sentinel of Veidrodelis is missing"
 
     for sentinels <- [[], [[host: "", port: 1]], [[host: <<255>>, port: 1]], [[host: "h", port: 0]]] do
-      assert message(id: :a, sentinel: [sentinels: sentinels, group: "g"]) =~ ":sentinels in :sentinel"
+      assert message(id: :a, sentinel: [sentinels: sentinels, group: "g"]) =~ ":sentinels of :sentinel of Veidrodelis"
     end
 
-    assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~ ":role in :sentinel takes :primary or :replica"
-    assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "got: :nodes"
-    assert message(id: :a, sentinel: sentinel, host: "h") == "options :sentinel and :host exclude each other"
-    assert message(id: :a, sentinel: sentinel, ssl_opts: []) == "options :sentinel and :ssl_opts exclude each other"
-    assert message(id: :a, sentinel: [connect_opts: [timeut: 1]] ++ sentinel) =~ "got: :timeut"
+    assert message(id: :a, sentinel: [role: :master] ++ sentinel) =~
+             ":role of :sentinel of Veidrodelis takes :primary or :replica"
+
+    assert message(id: :a, sentinel: [nodes: []] ++ sentinel) =~ "unknown option :nodes of :sentinel of Veidrodelis"
+
+    assert message(id: :a, sentinel: sentinel, host: "h") ==
+             "options :sentinel and :host of Veidrodelis exclude each other"
+
+    assert message(sentinel: sentinel, ssl_opts: []) ==
+             "options :sentinel and :ssl_opts of Veidrodelis exclude each other"
+
+    assert message(id: :a, sentinel: [connect_opts: [timeut: 1]] ++ sentinel) =~
+             "unknown option :timeut of :connect_opts of :sentinel of Veidrodelis, did you mean :timeout?"
+
     assert message(id: :a, sentinel: [replica_connect_opts: [port: 0]] ++ sentinel) =~ ":port of :replica_connect_opts"
     assert message(id: :a, sentinel: [connect_opts: [username: "u"]] ++ sentinel) =~ "needs :password"
     secret = message(id: :a, sentinel: [connect_opts: "secret"] ++ sentinel)
@@ -257,7 +327,7 @@ defmodule Vdr.OptionsTest do
 
     test "of a wrong kind is not shown" do
       message = message(id: :a, password: String.to_charlist("secret"))
-      assert message =~ ":password takes a string"
+      assert message =~ ":password of Veidrodelis takes a string"
       refute message =~ "secret"
     end
   end

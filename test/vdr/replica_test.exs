@@ -153,7 +153,7 @@ defmodule Vdr.ReplicaTest do
       Replica.start_link(callback_module: Recorder)
     end
 
-    assert_raise ArgumentError, ~r/:callback_module takes/, fn ->
+    assert_raise ArgumentError, ~r/:callback_module of Vdr.RedisStream.Replica takes/, fn ->
       Replica.start_link(callback_module: Enum, callback_opts: 1)
     end
   end

@@ -61,8 +61,8 @@ defmodule Vdr.ScriptTest do
     refused = fn fun -> Exception.message(assert_raise(ArgumentError, fun)) end
     assert refused.(fn -> run(snapshot, :script) end) =~ "what lua_load answered"
     assert refused.(fn -> run(snapshot, "return 1", key: []) end) =~ ":key"
-    assert refused.(fn -> run(snapshot, "return 1", keys: [:a]) end) =~ "binaries"
-    assert refused.(fn -> run(snapshot, "return 1", keys: ["a" | "b"]) end) =~ "binaries"
+    assert refused.(fn -> run(snapshot, "return 1", keys: [:a]) end) =~ "each element a binary"
+    assert refused.(fn -> run(snapshot, "return 1", keys: ["a" | "b"]) end) =~ "each element a binary"
     assert refused.(fn -> run(snapshot, "return 1", args: [self()]) end) =~ "args"
     assert refused.(fn -> run(snapshot, "return 1", timeout: 0) end) =~ ":timeout"
     assert refused.(fn -> run(snapshot, "return 1", memory: :much) end) =~ ":memory"

@@ -50,8 +50,7 @@ defmodule Vdr.SentinelTest do
 
   defp sentinel(ports, opts \\ []) do
     sentinels = for port <- ports, do: [host: "127.0.0.1", port: port]
-    {sentinel, _server} = Vdr.Options.Sentinel.new!([sentinels: sentinels, group: "g"] ++ opts)
-    sentinel
+    Vdr.Options.validate!(sentinel: [sentinels: sentinels, group: "g"] ++ opts).sentinel
   end
 
   defp saying(address_port) do

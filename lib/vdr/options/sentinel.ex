@@ -1,60 +1,99 @@
 defmodule Vdr.Options.Sentinel do
   @moduledoc false
-  # What the option `:sentinel` takes.
+  # The option `:sentinel`: finds the server by asking Sentinels.
 
-  import Vdr.Options, only: [hide: 1, refuse: 3]
+  alias Vdr.Schema
 
-  @names [:sentinels, :group, :role, :connect_opts, :replica_connect_opts, :host_map]
-  @timeout_ms 500
+  @port 1..65_535
   @ms 1..2_147_483_647
 
-  @connect %{
-    timeout: :ms,
-    ssl: :boolean,
-    ssl_opts: :keyword,
-    socket_opts: :list,
-    username: :string,
-    password: :password
-  }
+  @spec type() :: Schema.type()
+  def type do
+    schema = [
+      sentinels: [
+        type: {:nonempty_list, {:options, address(required: true), &nothing_together/2}},
+        required: true,
+        doc: "lists the Sentinels to ask, such as `[[host: \"sentinel1\", port: 26379]]`"
+      ],
+      group: [type: :string, required: true, doc: "names the group of servers, as Sentinel's configuration does"],
+      role: [type: {:one_of, [:primary, :replica]}, default: :primary, doc: "which server of the group to follow"],
+      connect_opts: [type: connect_type(), default: [], doc: "how to connect to a Sentinel"],
+      replica_connect_opts: [
+        type: replica_connect_type(),
+        default: [],
+        doc: "how to connect to the server that Sentinel names; `:host` and `:port` override what it says"
+      ],
+      host_map: [
+        type:
+          {:check, "a map or a function of one argument", quote(do: map() | (String.t() -> String.t())), &host_map?/1},
+        doc: "a map or a function from hosts as Sentinel names them to hosts as this node reaches them"
+      ]
+    ]
 
-  @replica_connect %{
-    host: :string,
-    port: :port,
-    timeout: :ms,
-    ssl: :boolean,
-    ssl_opts: :tls,
-    username: :string,
-    password: :password
-  }
-
-  @spec check!(String.t(), term) :: :ok
-  def check!(name, value) do
-    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", "another term")
-
-    for {sub, _value} <- value, sub not in @names do
-      refuse(name, Enum.map_join(@names, ", ", &inspect/1), inspect(sub))
-    end
-
-    for sub <- [:sentinels, :group], not Keyword.has_key?(value, sub) do
-      raise ArgumentError, "#{name} needs #{inspect(sub)}"
-    end
-
-    Enum.each(value, fn {sub, value} -> check_sub!("#{inspect(sub)} in #{name}", sub, value) end)
+    {:options, schema, &nothing_together/2}
   end
+
+  defp address(more) do
+    [
+      host: [type: :host, doc: "is the Sentinel's host name or address"] ++ more,
+      port: [type: {:integer, @port}, doc: "is the Sentinel's port"] ++ more
+    ]
+  end
+
+  defp connect_type do
+    keywords = {:check, "a keyword list", quote(do: keyword()), &Keyword.keyword?/1}
+    sockets = {:check, "a list", quote(do: list()), &is_list/1}
+
+    schema = [
+      timeout: [type: {:integer, @ms}, default: 500, doc: "how long each step may take, in ms"],
+      ssl: [type: :boolean, default: false, doc: "whether to use TLS"],
+      ssl_opts: [type: keywords, default: [], secret: true, doc: "options of Erlang's `:ssl`"],
+      socket_opts: [type: sockets, default: [], doc: "options of the socket"],
+      username: [type: :string, doc: "the ACL user"],
+      password: [type: :password, secret: true, doc: "as the password of the server"]
+    ]
+
+    {:options, schema, &check_user!/2}
+  end
+
+  defp replica_connect_type do
+    schema =
+      address(required: false) ++
+        [
+          timeout: [type: {:integer, @ms}, doc: "as the option of the server"],
+          ssl: [type: :boolean, doc: "as the option of the server"],
+          ssl_opts: [type: Vdr.Options.Tls.type(), doc: "as the option of the server"],
+          username: [type: :string, doc: "as the option of the server"],
+          password: [type: :password, secret: true, doc: "as the option of the server"]
+        ]
+
+    {:options, schema, &check_user!/2}
+  end
+
+  @doc false
+  @spec check_user!(keyword, String.t()) :: :ok
+  def check_user!(given, path), do: Schema.need!(given, :username, :password, path)
+
+  @doc false
+  @spec nothing_together(keyword, String.t()) :: :ok
+  def nothing_together(_given, _path), do: :ok
+
+  @doc false
+  @spec host_map?(term) :: boolean
+  def host_map?(value), do: is_map(value) or is_function(value, 1)
 
   @doc "The checked option, and what of it holds for the server that is found, as options of their own."
   @spec new!(keyword) :: {Vdr.Sentinel.t(), keyword}
   def new!(value) do
-    connect = Map.new(Keyword.get(value, :connect_opts, []))
-    replica = Keyword.get(value, :replica_connect_opts, [])
+    replica = for {name, given} <- value[:replica_connect_opts], given != nil, do: {name, given}
+    {_options, connect_schema, _relations} = connect_type()
 
     sentinel = %Vdr.Sentinel{
       sentinels: for(address <- value[:sentinels], do: {address[:host], address[:port]}),
       group: value[:group],
-      role: Keyword.get(value, :role, :primary),
+      role: value[:role],
       connect:
-        Map.merge(%{timeout: @timeout_ms, ssl: false, ssl_opts: [], socket_opts: [], username: nil}, connect)
-        |> Map.put(:password, hide(connect[:password])),
+        value[:connect_opts] |> Schema.fill(connect_schema) |> Map.new() |> Map.update!(:password, &Vdr.Secret.hide/1),
       host_map: host_map(value[:host_map]),
       override: {replica[:host], replica[:port]}
     }
@@ -65,63 +104,4 @@ defmodule Vdr.Options.Sentinel do
   defp host_map(nil), do: & &1
   defp host_map(%{} = map), do: &Map.get(map, &1, &1)
   defp host_map(fun), do: fun
-
-  defp check_sub!(name, :sentinels, value) do
-    unless is_list(value) and value != [] and Enum.all?(value, &address?/1),
-      do: refuse(name, "a list of [host: string, port: integer], at least one", inspect(value))
-  end
-
-  defp check_sub!(name, :group, value) do
-    unless is_binary(value) and value != "", do: refuse(name, "a string that is not empty", inspect(value))
-  end
-
-  defp check_sub!(name, :role, value) do
-    unless value in [:primary, :replica], do: refuse(name, ":primary or :replica", inspect(value))
-  end
-
-  defp check_sub!(name, :connect_opts, value), do: check_connect!(name, @connect, value)
-  defp check_sub!(name, :replica_connect_opts, value), do: check_connect!(name, @replica_connect, value)
-
-  defp check_sub!(name, :host_map, value) do
-    unless is_map(value) or is_function(value, 1),
-      do: refuse(name, "a map or a function of one argument", inspect(value))
-  end
-
-  # These hold passwords, so what was got is not shown.
-  defp check_connect!(name, known, value) do
-    unless Keyword.keyword?(value), do: refuse(name, "a keyword list", "another term")
-
-    for {sub, value} <- value do
-      unless is_map_key(known, sub),
-        do: refuse(name, known |> Map.keys() |> Enum.map_join(", ", &inspect/1), inspect(sub))
-
-      if known[sub] == :tls, do: Vdr.Options.Tls.check!("#{inspect(sub)} of #{name}", value)
-      unless takes?(known[sub], value), do: refuse("#{inspect(sub)} of #{name}", takes(known[sub]), "another term")
-    end
-
-    if value[:username] && !value[:password], do: raise(ArgumentError, ":username of #{name} needs :password beside it")
-    :ok
-  end
-
-  defp takes?(:ms, value), do: is_integer(value) and value in @ms
-  defp takes?(:port, value), do: is_integer(value) and value in 1..65_535
-  defp takes?(:boolean, value), do: is_boolean(value)
-  defp takes?(:keyword, value), do: Keyword.keyword?(value)
-  defp takes?(:tls, _checked), do: true
-  defp takes?(:list, value), do: is_list(value)
-  defp takes?(:string, value), do: is_binary(value) and value != "" and String.valid?(value)
-  defp takes?(:password, {m, f, a}), do: is_atom(m) and is_atom(f) and is_list(a)
-  defp takes?(:password, value), do: value == nil or (is_binary(value) and value != "")
-
-  defp takes(:ms), do: "an integer from 1, in ms"
-  defp takes(:port), do: "an integer from 1 to 65535"
-  defp takes(:boolean), do: "true or false"
-  defp takes(:keyword), do: "a keyword list"
-  defp takes(:list), do: "a list"
-  defp takes(:string), do: "a string that is not empty"
-  defp takes(:password), do: "a string that is not empty, or {module, function, arguments}"
-
-  defp address?(address) do
-    Keyword.keyword?(address) and takes?(:string, address[:host]) and takes?(:port, address[:port])
-  end
 end

@@ -57,11 +57,11 @@ defmodule Vdr.RedisStream.Replica do
 
   ## Options
 
-  #{Options.docs(:replica)}
+  #{Options.docs(:handler)}
   """
   @spec start_link(keyword | Options.t()) :: GenServer.on_start()
   def start_link(options) do
-    options = Options.validate!(options, :replica)
+    options = Options.validate!(options, :handler)
     GenServer.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: []))
   end
 
@@ -69,7 +69,7 @@ defmodule Vdr.RedisStream.Replica do
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
     # Validated here, so that the specification, which supervisors print, shows no password.
-    options = Options.validate!(options, :replica)
+    options = Options.validate!(options, :handler)
     %{id: {__MODULE__, options.id}, start: {__MODULE__, :start_link, [options]}}
   end
 
@@ -153,7 +153,7 @@ defmodule Vdr.RedisStream.Replica do
     # So that `handle_destroy/1` is called when the supervisor shuts us down.
     Process.flag(:trap_exit, true)
 
-    case module.init(options.callback_opts) do
+    case module.init(options.callback_opts.()) do
       {:ok, callback} -> attach(options, callback, options.initial)
       {:ok, callback, initial: nil} -> attach(options, callback, nil)
       {:ok, callback, initial: position} -> attach(options, callback, checked(position, module))

@@ -1,6 +1,8 @@
-//! Any commands at all, on one keyspace: no panic, no aggregate without elements, and a snapshot never changes.
+//! Applies any commands to one keyspace: no panic, no aggregate without elements, and a snapshot
+//! never changes.
 //!
-//! The input is lines of words. A first byte from 128 on picks a row of the table, so that names need not be guessed.
+//! The input is lines of words. A first byte from 128 on picks a row of the command table, so that
+//! the fuzzer need not guess names.
 
 #![no_main]
 
@@ -13,7 +15,8 @@ use vdr_core::keyspace::Keyspace;
 use vdr_core::value::ValueRef;
 
 const NAMES: usize = 128;
-/// Larger offsets make larger strings, as they do on a server: that is known, and not what is looked for.
+/// Larger offsets make larger strings, as they do on a server. That is known, and not what this
+/// target looks for.
 const NUMBER_MAX: u64 = 100_000;
 
 static TABLE: LazyLock<Vec<&[u8]>> = LazyLock::new(|| commands::writes().map(|row| row.name.as_bytes()).collect());
@@ -63,7 +66,7 @@ fuzz_target!(|input: &[u8]| {
             continue;
         }
         let before = applier.offset();
-        // A contradiction is an answer; what it leaves behind must still be sound.
+        // A contradiction is a valid result, but the keyspace must stay sound after it.
         let _ = applier.command(&words, 10, 1_000_000);
         assert_eq!(applier.offset(), before + 10);
         if count % 20 == 10 {

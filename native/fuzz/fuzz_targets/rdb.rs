@@ -1,4 +1,5 @@
-//! Snapshot files and payloads of RESTORE: no panic, no more memory than the budget, the same in pieces as whole.
+//! Reads snapshot files and payloads of RESTORE: no panic, no more memory than the budget, and the
+//! same result in pieces as in one.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ fn load(input: &[u8], piece: usize) -> Result<String, &'static str> {
     }
     loader.finish().map_err(|error| error.code())?;
     let keyspace = builder.into_keyspace();
-    // A value of an unknown kind has none; that is an answer, too.
+    // A value of an unknown kind has no digest; that is a valid result, too.
     let digest = digest(&keyspace, Dialect::of("redis", "8.0"), 0);
     Ok(digest.map_or_else(|unknown| format!("{unknown:?}"), |digest| digest.to_string()))
 }
@@ -26,14 +27,14 @@ fuzz_target!(|input: &[u8]| {
     let Some((piece, input)) = input.split_first() else { return };
     let whole = load(input, input.len().max(1));
     let pieces = load(input, usize::from(*piece) + 1);
-    // The budget grows with what has come, so that only it may see a difference.
+    // The budget grows with the bytes that have arrived, so only the budget may make a difference.
     if whole != Err("rdb_too_large") && pieces != Err("rdb_too_large") {
         assert_eq!(whole, pieces);
     }
     let mut survey = Survey::new(0);
     let _ = Loader::with_free_bytes(FREE_BYTES).feed(input, &mut survey);
     survey.finish();
-    // As the payload of a DUMP, its checksum "not computed".
+    // The input as a DUMP payload whose checksum is "not computed".
     let payload = [input, &[11, 0], &[0; 8]].concat();
     let _ = restore(&payload);
 });

@@ -1,11 +1,12 @@
-//! Frames of the command stream: whole or in pieces they are the same, and what they say of themselves is true.
+//! Decodes frames of the command stream: in pieces they equal the whole, and their stated lengths
+//! are right.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use vdr_core::resp::Decoder;
 
-/// Every frame's arguments; none after an error.
+/// The arguments of every frame; no frame follows an error.
 fn frames(input: &[u8], piece: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
     let (mut decoder, mut all, mut from, mut to) = (Decoder::new(), Vec::new(), 0, 0);
     loop {

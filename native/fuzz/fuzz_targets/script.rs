@@ -1,8 +1,9 @@
-//! Lua on a small keyspace: no crash, an end near the limit of time, a refusal at that of memory, and an engine and a
-//! snapshot that are afterwards as they were.
+//! Runs Lua on a small keyspace: no crash, an end near the time limit, a refusal at the memory
+//! limit, and afterwards the same engine and snapshot as before.
 //!
-//! The input is lines of commands that make the keyspace, a byte 255, and the source: as it is, or, when its first byte is
-//! above 127, each byte a word of the language, so that most of it is sound.
+//! The input is lines of commands that make the keyspace, a byte 255, and the source. If the
+//! source's first byte is above 127, each byte stands for a word of the language, so that most
+//! sources are valid; otherwise the source is used as it is.
 
 #![no_main]
 
@@ -17,16 +18,16 @@ use vdr_core::live::Snapshot;
 use vdr_lua::{Engine, Kind, Limits, LuaValue, Subject};
 
 const LIMITS: Limits = Limits { timeout: Duration::from_millis(50), memory_bytes: 4 << 20 };
-/// What a busy machine may add to that.
+/// The time that a busy machine may add to that.
 const SLACK: Duration = Duration::from_secs(5);
-/// A result takes no more than this, whatever it is made of.
+/// The upper bound of a result, whatever it consists of.
 const RESULT_BYTES_MAX: usize = 16 << 20;
 const COMMANDS_MAX: usize = 30;
 const SEPARATOR: u8 = 255;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
 
-/// What sources are made of. The reads follow it, each as `ts.name`.
+/// The words that sources are made of. The reads follow, each as `ts.name`.
 #[rustfmt::skip]
 const WORDS: &[&str] = &[
     "local", "x", "y", "t", "=", "(", ")", "{", "}", "[", "]", ",", ".", "..", "+", "-", "*", "/", "%", "^", "//", "#", "==", "~=",
@@ -57,7 +58,8 @@ fn subject(input: &[u8]) -> Subject {
     let mut applier = Applier::new(Keyspace::default(), 0, 0, None);
     for line in input.split(|byte| *byte == b'\n').take(COMMANDS_MAX) {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        // Some commands make large values of small numbers, which is not what is looked for.
+        // Some commands make large values from small numbers, which is not what this target looks
+        // for.
         if line.len() < 200 && !words.iter().any(|word| word.len() > 4 && word.iter().all(u8::is_ascii_digit)) {
             let _ = applier.command(&words, 1, 1_000_000);
         }
@@ -77,7 +79,8 @@ fn bytes(value: &LuaValue) -> usize {
     }
 }
 
-/// What it answers, near the limit of time. A machine that stands still for a while does not do so at three in a row.
+/// Returns the result, which must come near the time limit. A machine that stalls does not stall
+/// three times in a row.
 fn in_time<T>(mut run: impl FnMut() -> T) -> T {
     let mut timed = (0..3).map(|_| {
         let start = Instant::now();
@@ -109,6 +112,6 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(summary(&subject), before);
     let again = ENGINE.script(b"return ts.dbsize()").and_then(|script| ENGINE.run(&script, subject.clone(), &[], &[], LIMITS));
     let keys = i64::try_from(subject.snapshot.keyspace.db(0).len()).unwrap_or(i64::MAX);
-    // On a machine that is busy with other things any script may take too long.
+    // On a busy machine any script may take too long.
     assert!(again == Ok(LuaValue::Int(keys)) || again.is_err_and(|error| matches!(error.kind, Kind::Timeout)));
 });

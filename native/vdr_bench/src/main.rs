@@ -1,11 +1,13 @@
-//! `publishing`: how many writes a second does a mirror take when a thousand come at a time (which it shows 256 at a time), when it
-//! publishes each alone, and when snapshots are held besides? A socket hands out what has come, so that no client can decide that.
+//! `publishing`: how many writes per second does a mirror apply when a thousand arrive at a time
+//! (published 256 at a time), when it publishes each write alone, and when snapshots are held as
+//! well? No client can decide how much a read of a socket returns, so this runs on the core alone.
 //!
-//! `two-threads`: how many nanoseconds does it take to pin a snapshot, in one thread and in two at once, and how many a loop that
-//! stays in the registers, which is what two of the machine's processors have to give? Of two the time is halved: it is what one
-//! turn costs of the time in which both did all of theirs.
+//! `two-threads`: how many nanoseconds does pinning a snapshot take, in one thread and in two at
+//! once? And how many does a loop take that stays in the registers, which shows how well two of the
+//! machine's processors scale? The time of two threads is halved: it is the share of one turn in
+//! the time in which both did all of theirs.
 //!
-//! One line for each, in rounds: `name number`. `make bench` runs it.
+//! Prints one line per result, in rounds: `name number`. `make bench` runs it.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
@@ -20,7 +22,7 @@ use vdr_core::live::{Live, Snapshot};
 use vdr_core::mirror::{Fault, Loaded, Mirror, Shared};
 use vdr_core::resp;
 
-// The library's own allocator, and where what is no longer published goes.
+// The library's own allocator, and its dropper thread for replaced states.
 #[path = "../../vdr_nif/src/allocator.rs"]
 mod allocator;
 #[path = "../../vdr_nif/src/reaper.rs"]
@@ -30,7 +32,7 @@ const ROUNDS: usize = 5;
 const KEYS: u64 = 1_000_000;
 const WRITES: u64 = 500_000;
 const BATCH: usize = 1_000;
-/// One is taken every so many writes, and as many are held.
+/// Takes a snapshot every so many writes, and holds as many.
 const SNAPSHOT_EVERY: u64 = 10_000;
 const SNAPSHOTS_HELD: usize = 10;
 /// Some tenths of a second each.
@@ -50,7 +52,7 @@ fn main() -> Result<(), String> {
 fn publishing() -> Result<(), String> {
     reaper::tidy_by(allocator::give_back);
     let shared = Shared::default();
-    // To look at the clock is part of the price.
+    // Reading the clock is part of the price.
     let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
@@ -67,7 +69,7 @@ fn publishing() -> Result<(), String> {
 fn two_threads() -> Result<(), String> {
     let live = Live::new();
     drop(live.publish(Snapshot::default()));
-    // As `Source::read` of the NIF does it.
+    // As in `Source::read` of the NIF.
     let pin = || {
         for _ in 0..PINS {
             black_box(live.load().as_deref().map(|snapshot| snapshot.offset));
@@ -85,7 +87,7 @@ fn two_threads() -> Result<(), String> {
     Ok(())
 }
 
-/// Nanoseconds of the time in which so many threads did all of these turns, each.
+/// Nanoseconds per turn while this many threads each do all of these turns.
 fn per_turn(threads: u32, turns: u32, work: &(dyn Fn() + Sync)) -> f64 {
     let ready = Barrier::new(threads as usize);
     let timed = || {
@@ -101,14 +103,14 @@ fn per_turn(threads: u32, turns: u32, work: &(dyn Fn() + Sync)) -> f64 {
     took / f64::from(turns) / f64::from(threads)
 }
 
-/// Of which each needs the one before: xorshift.
+/// xorshift: each number depends on the one before.
 fn scrambled(state: u64) -> u64 {
     let state = state ^ (state << 13);
     let state = state ^ (state >> 7);
     state ^ (state << 17)
 }
 
-/// Writes a second, each piece of the stream published by itself.
+/// Writes per second, with each piece of the stream published alone.
 fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) -> Result<u64, String> {
     let mut held: VecDeque<Arc<Snapshot>> = VecDeque::new();
     let mut input = BytesMut::with_capacity(1 << 17);
@@ -138,7 +140,7 @@ fn loaded() -> Loaded {
     Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None }
 }
 
-/// A SET of a key that nothing in the order of keys foretells.
+/// A SET of a key that the order of keys does not predict.
 fn command(n: u64) -> Vec<u8> {
     let key = key(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % KEYS);
     let mut command = Vec::new();

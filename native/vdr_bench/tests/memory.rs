@@ -1,4 +1,4 @@
-//! What a keyspace is told to take, against what the allocator has given out for it.
+//! Compares the estimate of a keyspace's memory with what the allocator has given out for it.
 
 #![cfg(test)]
 
@@ -16,7 +16,7 @@ use vdr_core::value::{Hash, List, Score, Set, Stream, ZSet};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const OFF: f64 = 0.03;
-/// What threads have cached counts as given out, so that a case needs to be many times that.
+/// Memory in thread caches counts as given out, so a case must be many times larger.
 const BYTES_MIN: f64 = 1.5e7;
 
 fn given_out() -> f64 {
@@ -31,7 +31,7 @@ fn near(what: &str, fill: impl FnOnce(&mut Keyspace) + Send) {
         fill(&mut keyspace);
         keyspace
     };
-    // What a thread has cached goes back at its end.
+    // A thread returns its cached memory when it ends.
     let keyspace = thread::scope(|scope| scope.spawn(filled).join().unwrap());
     let taken = given_out() - before;
     let told = estimate(&keyspace).allocated;
@@ -87,7 +87,7 @@ fn stream(entries: u64) -> Stream {
     Stream::from_sorted((1..=entries).map(|n| (Id::new(n, 0), fields(n).into())))
 }
 
-/// One test, since all of a process share its allocator.
+/// One test, because all tests of a process share its allocator.
 #[test]
 fn what_is_told_is_what_is_taken() {
     let mut rng = Rng::with_seed(7);

@@ -1,4 +1,4 @@
-//! A small blocking client: what a test needs of RESP2.
+//! A small blocking client with the part of RESP2 that tests need.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use vdr_core::resp;
 /// A command, its name first.
 pub type Command = Vec<Vec<u8>>;
 
-/// Makes a command of words.
+/// Makes a command from words.
 pub fn command(words: &[&str]) -> Command {
     words.iter().map(|word| word.as_bytes().to_vec()).collect()
 }
@@ -57,7 +57,7 @@ impl Client {
         replies.pop().ok_or_else(|| io::Error::other("no reply"))
     }
 
-    /// Sends all, then reads a reply for each.
+    /// Sends all commands, then reads a reply for each.
     pub fn pipeline(&mut self, commands: &[Command]) -> io::Result<Vec<Reply>> {
         self.send(commands)?;
         commands.iter().map(|_| self.reply()).collect()

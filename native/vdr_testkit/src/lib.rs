@@ -1,4 +1,5 @@
-//! What tests and tools need of real servers: finding them, starting them, asking them. Knows nothing of links or mirrors.
+//! Finds, starts and queries real servers for tests and tools. It knows nothing of links or
+//! mirrors.
 
 mod client;
 mod server;

@@ -1,4 +1,4 @@
-//! Real servers to compare with: those on the PATH and those that `make servers` unpacked.
+//! Real servers to compare with: those on PATH and those that `make servers` unpacked.
 
 use crate::client::Client;
 use std::io;
@@ -18,7 +18,7 @@ pub struct Binary {
     path: PathBuf,
 }
 
-/// Every server program at hand, each version once.
+/// Every server program on this machine, each version once.
 pub fn binaries() -> Vec<Binary> {
     let on_path = ["redis-server", "valkey-server"].into_iter().filter_map(|name| {
         let path = std::env::var_os("PATH")?;
@@ -38,14 +38,14 @@ fn servers_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.servers")
 }
 
-/// A running server; it dies with this value.
+/// A running server. Dropping this value ends it.
 pub struct Server {
     child: Child,
     program: PathBuf,
     arguments: Vec<String>,
     dir: PathBuf,
     pub port: u16,
-    /// `redis` or `valkey`, and its own version.
+    /// `redis` or `valkey`; then the server's version.
     pub kind: String,
     pub version: String,
 }
@@ -70,20 +70,20 @@ impl Server {
         Ok(server)
     }
 
-    /// Kills it as it is; whatever it had not saved is lost.
+    /// Kills the server at once; what it had not saved is lost.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
     }
 
-    /// Starts it again where it was, after a shutdown or a kill.
+    /// Starts the server again with the same port and folder, after a shutdown or a kill.
     pub fn restart(&mut self) -> io::Result<()> {
         self.child.wait()?;
         self.child = spawn(&self.program, &self.arguments)?;
         self.await_start()
     }
 
-    /// Its working folder: sockets, certificates, files of its own.
+    /// The server's working folder: sockets, certificates, its own files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -92,7 +92,7 @@ impl Server {
         Client::connect(self.port)
     }
 
-    /// How it ended, if it did; it may take a moment over its last words.
+    /// How the server ended, if it did. Waits a moment for the end of its log.
     pub fn end(&mut self) -> Option<ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
@@ -133,7 +133,7 @@ impl Server {
     }
 }
 
-/// A port that is free at the moment.
+/// A port that is free right now.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

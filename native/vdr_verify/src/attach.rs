@@ -1,4 +1,4 @@
-//! A mirror attached to a server, every state of it kept by offset for a while.
+//! A mirror attached to a server. It keeps each of its recent states by offset.
 
 use crate::filtered::Filtered;
 use crate::history::History;
@@ -28,8 +28,9 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// `framewise` publishes after each command, so that every offset can be asked for, and holds what the stream makes of a
-    /// part against the whole; otherwise batches are as they come. `wrong` is what the mirror does wrong on purpose.
+    /// With `framewise` the mirror publishes after each command, so that every offset can be looked
+    /// up, and the filtered keyspace is compared with the whole one. Otherwise batches stay as they
+    /// arrive. `wrong` is the fault that the mirror commits on purpose.
     pub fn new(port: u16, framewise: bool, only: &Only, wrong: Option<Wrong>) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
@@ -48,7 +49,7 @@ impl Attached {
         Ok(attached)
     }
 
-    /// Starts a link when there is none: the same mirror goes on where it was.
+    /// Starts a link if there is none. The same mirror resumes at its offset.
     pub fn ensure_link(&mut self) -> io::Result<()> {
         if self.link.as_ref().is_some_and(|link| !link.is_over()) {
             return Ok(());
@@ -68,12 +69,12 @@ impl Attached {
         Ok(())
     }
 
-    /// What a filter made wrong, if it did.
+    /// The difference that the filter caused, if there is one.
     pub fn filter_was_wrong(&self) -> Option<String> {
         self.history.lock().filtered.as_ref()?.wrong.clone()
     }
 
-    /// The state at exactly this offset; None when it does not come in time, or was passed over.
+    /// The state at exactly this offset. None if it does not arrive in time, or was skipped.
     pub fn at(&mut self, offset: u64) -> io::Result<Option<Arc<Snapshot>>> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
@@ -90,7 +91,7 @@ impl Attached {
     }
 }
 
-/// The mirror's own sink, with a record of each command.
+/// The mirror's own sink, plus a record of each command.
 struct Recorder {
     sink: MirrorSink,
     shared: Shared,
@@ -98,7 +99,7 @@ struct Recorder {
     decoder: Decoder,
     framewise: bool,
     wrong: Option<Wrong>,
-    /// The last byte of the stream that came in a whole command.
+    /// The last byte of the stream that belongs to a whole command.
     offset: u64,
 }
 
@@ -110,13 +111,14 @@ impl Recorder {
         }
     }
 
-    /// A stream begins, or goes on, behind what is applied.
+    /// A stream begins, or resumes, after the applied offset.
     fn stream_begins(&mut self) {
         self.decoder = Decoder::new();
         self.offset = self.sink.applied();
     }
 
-    /// Notes the command that begins `from` bytes into the input, if it is whole, and answers where it ends.
+    /// Records the command that begins `from` bytes into the input, if it is whole, and returns
+    /// where it ends.
     fn next(&mut self, input: &mut BytesMut, from: usize) -> Result<Option<usize>, SinkError> {
         let rest = input.get(from..).unwrap_or_default();
         let frame = self.decoder.decode(rest).map_err(|error| SinkError::soon("protocol", error.to_string()))?;
@@ -134,7 +136,8 @@ impl Recorder {
     fn one_by_one(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let mut step = StreamStep::default();
         while let Some(end) = self.next(input, 0)? {
-            // With what is planted in it: the part is to be equal to the whole, be that wrong or right.
+            // Includes the planted fault: the filtered keyspace must equal the whole one, right or
+            // wrong.
             let args: Vec<Vec<u8>> = self.decoder.args(input).map(<[u8]>::to_vec).collect();
             step.ack_wanted |= self.sink.stream(&mut input.split_to(end))?.ack_wanted;
             self.filter(&args.iter().map(Vec::as_slice).collect::<Vec<_>>(), end);

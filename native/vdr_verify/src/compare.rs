@@ -11,7 +11,7 @@ use vdr_core::keyspace::{EntryRef, Keyspace};
 use vdr_core::value::ValueRef;
 use vdr_testkit::{Client, Command, Reply};
 
-/// A key that is not the same on both sides.
+/// A key that differs between the two sides.
 #[derive(Debug)]
 pub struct Difference {
     pub db: u32,
@@ -19,7 +19,7 @@ pub struct Difference {
     pub text: String,
 }
 
-/// Every key of a quiet server against the snapshot: presence, value, expiry, field expiry.
+/// Compares every key of a quiet server with the snapshot: presence, value, expiry, field expiry.
 pub fn differences(client: &mut Client, ours: &Keyspace, dialect: Dialect, now_ms: i64) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for db in 0..DATABASES {
@@ -89,7 +89,7 @@ fn difference(
             let ours: Vec<i64> = hash.iter().map(|(_, field)| field.expiry.get().unwrap_or(-1)).collect();
             let theirs: Vec<i64> =
                 theirs.iter().map(|reply| if let Reply::Int(ms) = reply { *ms } else { -9 }).collect();
-            // A field past its time reads as missing there.
+            // The server reports a field past its time as missing.
             let same = ours.iter().zip(&theirs).all(|(a, b)| a == b || *b == -2);
             Ok((!same).then(|| format!("field expiry: ours {ours:?}, theirs {theirs:?}")))
         }
@@ -100,11 +100,11 @@ fn difference(
     }
 }
 
-/// The server's answer to PEXPIRETIME against our entry.
+/// Compares the server's answer to PEXPIRETIME with our entry.
 fn expiry_difference(entry: Option<EntryRef<'_>>, theirs: Option<Reply>) -> Option<String> {
     let theirs = match theirs {
         Some(Reply::Int(ms)) if ms >= 0 => Some(ms),
-        // It reads as missing: past its time, though still stored.
+        // The server reports a key past its time as missing, even while it stores the key.
         Some(Reply::Int(-2)) => return None,
         _ => None,
     };

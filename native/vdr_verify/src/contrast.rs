@@ -1,13 +1,14 @@
-//! Two values, and where they begin to differ: what a person wants to see of two long lists.
+//! Two values, and the point from which they differ: for a person who compares two long lists.
 
 use crate::history::show;
 use vdr_core::value::ValueRef;
 use vdr_testkit::Reply;
 
-/// How many rows a report shows from the first that differs.
+/// How many rows a report shows, starting with the first that differs.
 const SHOWN: usize = 6;
 
-/// A value as rows of words: one element, member with score, field with value, entry each.
+/// A value as rows of words. A row is an element, a member with its score, a field with its value,
+/// or an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rows {
     kind: String,
@@ -42,7 +43,7 @@ impl Rows {
         Rows { kind: value.kind().name().to_owned(), rows }.sorted()
     }
 
-    /// What a server answered to a read of the whole value.
+    /// The server's answer to a read of the whole value.
     pub fn of_server(kind: &str, reply: Option<Reply>) -> Self {
         let items = match reply {
             Some(Reply::Array(Some(items))) => items,
@@ -79,7 +80,7 @@ impl Rows {
     }
 }
 
-/// Both values from where they begin to differ.
+/// Both values, from the point where they differ.
 pub fn contrast(ours: &Rows, theirs: &Rows) -> String {
     if ours == theirs {
         return format!("the same {} of {}", ours.kind, ours.rows.len());
@@ -90,7 +91,7 @@ pub fn contrast(ours: &Rows, theirs: &Rows) -> String {
     format!("value{place}{bytes}:\n      ours   {}\n      theirs {}", ours.from(first), theirs.from(first))
 }
 
-/// Of two long strings, the first byte that differs.
+/// The first byte that differs between two long strings.
 fn first_byte(ours: &Rows, theirs: &Rows) -> Option<usize> {
     let text = |rows: &Rows| (rows.kind == "string").then(|| rows.rows.concat().concat());
     let (ours, theirs) = (text(ours)?, text(theirs)?);

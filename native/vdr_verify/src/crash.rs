@@ -1,15 +1,16 @@
-//! What a server's log says of its death.
+//! Reads a server's log for the cause of its death.
 
-/// How a server begins to tell of a bug of its own.
+/// The first line of a server's report about its own bug.
 const BUG_REPORT: &str = "BUG REPORT START";
-/// The stack of the thread that runs commands ends with this.
+/// The end of each stack line of the thread that runs commands.
 const OWN_THREAD: &str = "(main+";
-/// An argument of the command that the server was at.
+/// An argument of the command that the server was running.
 const ARGUMENT: &str = "argv[";
-/// How many lines are shown: of each part of a bug report, or of another log.
+/// How many lines to show of each part of a bug report, or of any other log.
 const SHOWN: usize = 24;
 
-/// Of a bug report the beginning, the stack, and the command that the server was at, as far as it came; else the last lines.
+/// The start of a bug report, its stack, and the command that the server was running, as far as the
+/// log has them. Without a bug report, the last lines.
 pub fn last_words(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let shown: Vec<String> = match lines.iter().position(|line| line.contains(BUG_REPORT)) {
@@ -23,7 +24,7 @@ fn of_report(report: &[&str]) -> Vec<String> {
     let beginning = report.iter().take_while(|line| !line.is_empty());
     let stack = report.split(|line| line.is_empty()).find(|part| part.iter().any(|line| line.contains(OWN_THREAD)));
     let stack = stack.unwrap_or_default().iter().filter_map(|line| function(line));
-    // The command is told more than once.
+    // The log has the command more than once.
     let command = report.iter().skip_while(|line| !line.starts_with(ARGUMENT)).enumerate();
     let command = command.take_while(|(at, line)| line.starts_with(&format!("{ARGUMENT}{at}]"))).map(|(_, line)| line);
     let told = |line: &&str| (*line).to_owned();
@@ -31,7 +32,7 @@ fn of_report(report: &[&str]) -> Vec<String> {
     beginning.chain(stack.take(SHOWN).map(|function| format!("  in {function}"))).chain(command).collect()
 }
 
-/// Of a line of a stack, the function, which stands behind the program's path.
+/// The function in a stack line, which follows the program's path.
 fn function(line: &str) -> Option<&str> {
     let (_, behind) = line.split_once('(')?;
     let (function, _) = behind.split_once(')')?;

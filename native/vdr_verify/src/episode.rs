@@ -1,4 +1,4 @@
-//! One program on one server, with the mirror attached, restarted, cut off, and compared.
+//! Runs one program on one server, with the mirror attached, restarted, cut off, and compared.
 
 use crate::attach::Attached;
 use crate::cmd;
@@ -19,30 +19,31 @@ use vdr_core::digest::Dialect;
 use vdr_core::only::Only;
 use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
-/// Little enough that programs run into it, enough that the server can work.
+/// So little that programs reach the limit, and enough for the server to work.
 const EVICTION_HEADROOM_BYTES: u64 = 3_000_000;
 
-/// The shortest limit of a string that a server takes: hostile offsets shall not make strings of half a gigabyte.
+/// The lowest string limit that a server accepts, so that hostile offsets do not make strings of
+/// half a gigabyte.
 const STRING_BYTES_MAX: usize = 1 << 20;
 
-/// How many commands are shown that a server did not answer.
+/// How many unanswered commands a report shows.
 const UNANSWERED_SHOWN: usize = 40;
 
 fn fixed_settings() -> [String; 4] {
     ["--proto-max-bulk-len", "1mb", "--databases", &DATABASES.to_string()].map(str::to_owned)
 }
 
-/// What all episodes together did.
+/// The totals of all episodes.
 #[derive(Default)]
 pub struct Tally {
     pub commands: u64,
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub checks: u64,
-    /// Commands that went through a filter, and how many of them asked for a full sync.
+    /// Commands that went through a filter; then how many of them asked for a full sync.
     pub filtered: u64,
     pub asked_for: u64,
-    /// Servers that died of a program.
+    /// Servers that a program brought down.
     pub crashes: u64,
     pub divergences: u64,
 }
@@ -73,9 +74,9 @@ impl fmt::Display for Tally {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The mirror was not the primary.
+    /// The mirror differed from the primary.
     Divergence,
-    /// The server died: it may have bugs of its own.
+    /// The server died, perhaps of a bug of its own.
     Crash,
 }
 
@@ -88,14 +89,14 @@ impl fmt::Display for What {
     }
 }
 
-/// What is sent, and to a server and a mirror of which kind.
+/// The units to send, and the kind of server and mirror.
 pub struct Program {
     pub settings: Vec<Setting>,
     pub only: Only,
     pub units: Vec<Unit>,
 }
 
-/// What a program brought about.
+/// The result of a program that failed.
 pub struct Failure {
     pub what: What,
     pub report: String,
@@ -106,15 +107,15 @@ pub struct Episode<'a> {
     pub binary: &'a Binary,
     pub seed: u64,
     pub ops: usize,
-    /// What the mirror does wrong on purpose.
+    /// The fault that the mirror commits on purpose.
     pub wrong: Option<&'a Wrong>,
 }
 
-/// A program under way.
+/// A running program.
 pub struct Run {
     pub server: Server,
     pub client: Client,
-    /// For checks: the database that it has selected is nobody's business.
+    /// A connection for checks only. It may select any database.
     pub checker: Client,
     pub dialect: Dialect,
 }
@@ -142,7 +143,7 @@ impl Run {
             ))
     }
 
-    /// Lets the server evict: it may use little more than it uses now.
+    /// Makes the server evict: limits its memory to little more than it uses now.
     fn limit_memory(&mut self) -> io::Result<()> {
         let info = self.client.call(&["INFO", "memory"])?.text();
         let used: u64 =
@@ -155,15 +156,16 @@ impl Run {
         Ok(())
     }
 
-    /// Sends units; what fails on the server fails there and is not in the stream.
+    /// Sends units. A command that the server refuses does not reach the stream.
     pub fn send(&mut self, units: &[Unit]) -> io::Result<()> {
         send(&mut self.client, units)
     }
 
-    /// Waits until both sides are at one offset and answers whether they are equal there.
+    /// Waits until both sides are at one offset, and returns whether they are equal there.
     pub fn equal(&mut self, attached: &mut Attached) -> io::Result<Option<bool>> {
         for _ in 0..50 {
-            // Before its first replica a server counts no offsets: it may evict and still be where it was.
+            // Before its first replica a server counts no offsets, so it may evict without a change
+            // of its offset.
             let counts = attached.shared.live.snapshot().is_some();
             let proof = Proof::ask(&mut self.checker)?;
             match attached.at(proof.offset)? {
@@ -174,7 +176,8 @@ impl Run {
         Ok(None)
     }
 
-    /// Sends units while digests are asked for. Answers how many were compared, and the offset of the first that differed.
+    /// Sends units while another connection asks for digests. Returns how many digests were
+    /// compared, and the offset of the first that differed.
     fn under_load(&mut self, units: &[Unit], attached: &mut Attached) -> io::Result<(u64, Option<u64>)> {
         let (client, checker, dialect) = (&mut self.client, &mut self.checker, self.dialect);
         thread::scope(|scope| {
@@ -190,14 +193,14 @@ impl Run {
                 Ok((checks, wrong))
             };
             let compared = compare();
-            // When both fail, the writer knows what the server was at.
+            // If both fail, the writer's error is the better one: it knows the command.
             writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
             compared
         })
     }
 }
 
-/// Sends units; what fails on the server fails there and is not in the stream.
+/// Sends units. A command that the server refuses does not reach the stream.
 fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
     let mut batch: Vec<Command> = Vec::new();
     for unit in units {
@@ -205,7 +208,7 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
             Unit::Restore { from, to, options } => {
                 answered(client, &std::mem::take(&mut batch))?;
                 let dumped = client.pipeline(&[cmd!["DUMP", from]])?.pop();
-                // A server closes a connection that sends it a longer argument.
+                // A server closes a connection that sends a longer argument.
                 if let Some(Reply::Bulk(Some(payload))) = dumped.filter(is_short) {
                     let (ttl, options) = options.split_at(1);
                     let mut restore = cmd!["RESTORE", to, ttl[0], payload];
@@ -219,9 +222,9 @@ fn send(client: &mut Client, units: &[Unit]) -> io::Result<()> {
     answered(client, &batch)
 }
 
-/// Sends commands, of which each is answered; an error tells of those that were not.
+/// Sends commands that are all answered. The error lists those that were not.
 fn answered(client: &mut Client, commands: &[Command]) -> io::Result<()> {
-    // What a server answered before it died is there to be read.
+    // Replies from before the server's death can still be read.
     let sent = client.send(commands);
     for at in 0..commands.len() {
         client.reply().map_err(|error| unanswered(&error, &commands[at..]))?;
@@ -274,7 +277,7 @@ impl Episode<'_> {
         Attached::new(run.server.port, rng.bool(), only, self.wrong.cloned())
     }
 
-    /// Sends the units, and answers what was wrong after how many of them.
+    /// Sends the units. Returns the failure, and after how many units it happened.
     fn program(
         &self,
         rng: &mut Rng,
@@ -324,17 +327,17 @@ impl Episode<'_> {
         tally: &mut Tally,
     ) -> io::Result<Option<String>> {
         match rng.u32(0..11) {
-            // A new mirror: a full sync in the middle of everything.
+            // A new mirror: a full sync in the middle of the program.
             0 => {
                 note(tally, attached);
                 *attached = self.attach(rng, run, only)?;
             }
-            // Cut off: it goes on by partial resync.
+            // A cut: the mirror resumes by a partial resync.
             1 => {
                 let _ = run.checker.call(&["CLIENT", "KILL", "TYPE", "replica"])?;
                 attached.ensure_link()?;
             }
-            // Keys past their time are found by whoever looks for them, or by the server's own search.
+            // Keys past their time are found by a client's access, or by the server's own search.
             2 => {
                 let active = if rng.bool() { "1" } else { "0" };
                 run.checker.call(&["DEBUG", "SET-ACTIVE-EXPIRE", active])?;
@@ -373,7 +376,7 @@ impl Episode<'_> {
     }
 }
 
-/// The program is over by now: what it was at that offset is gone, but what differed mostly still does.
+/// The program is over by now. The state at that offset is gone, but most differences persist.
 fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::Result<String> {
     let found = lasting_differences(run, attached)?;
     let history = attached.history.lock();
@@ -381,7 +384,8 @@ fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::R
     Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{told}"))
 }
 
-/// Servers go on deleting what has expired, and evicting, while they are asked: only what stays different counts.
+/// Servers keep deleting expired keys, and evicting, during the comparison. Only lasting
+/// differences count.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for _ in 0..20 {

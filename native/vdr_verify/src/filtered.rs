@@ -1,5 +1,5 @@
-//! A filter beside the mirror: what the stream makes of a part must be that part of what it makes of the whole, after each
-//! command, unless the part asked for a full sync.
+//! A filter beside the mirror. After each command, the filtered keyspace must equal the kept part
+//! of the whole keyspace, unless the filter asked for a full sync.
 
 use crate::history::show;
 use crate::proof::now_ms;
@@ -15,13 +15,13 @@ use vdr_core::live::Snapshot;
 use vdr_core::only::Only;
 use vdr_core::value::Kind;
 
-/// After so many commands everything is compared, otherwise what they touched.
+/// Compares everything once per this many commands, and only the affected keys otherwise.
 const WHOLE_EVERY: u64 = 128;
 
 /// How many commands a report shows.
 const SHOWN: usize = 12;
 
-/// A filter of some of the keys, databases and types that programs use.
+/// Chooses some of the keys, databases and types that programs use.
 pub fn choose(rng: &mut Rng) -> Only {
     let some = |rng: &mut Rng, all: &[Kind]| all.iter().copied().filter(|_| rng.bool()).collect::<Vec<_>>();
     let all = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
@@ -34,15 +34,16 @@ pub fn choose(rng: &mut Rng) -> Only {
     Only::new(dbs, prefixes, kinds)
 }
 
-/// See the module.
+/// The filtered keyspace; see the module.
 pub struct Filtered {
     only: Arc<Only>,
-    /// None: it takes what it keeps of the whole as soon as that stands between two commands.
+    /// None until it copies its part from the whole keyspace, at the next point between two
+    /// commands.
     applier: Option<Applier>,
-    /// The database that the stream has selected, and had before the MULTI that is open.
+    /// The selected database of the stream; then the one from before the open MULTI.
     db: u32,
     before_multi: Option<u32>,
-    /// What commands have touched that cannot be seen yet; `None` is everything.
+    /// Keys that commands affected and that are not visible yet; `None` means all keys.
     touched: Option<BTreeSet<(u32, Vec<u8>)>>,
     last: VecDeque<String>,
     pub commands: u64,
@@ -65,18 +66,19 @@ impl Filtered {
         }
     }
 
-    /// The whole has begun anew.
+    /// The whole keyspace started over.
     pub fn sync(&mut self) {
         (self.applier, self.before_multi) = (None, None);
     }
 
-    /// A link goes on: a MULTI that was cut off comes again.
+    /// A link resumes: the primary sends an interrupted MULTI again.
     pub fn continued(&mut self) {
         self.db = self.before_multi.take().unwrap_or(self.db);
         self.applier.iter_mut().for_each(Applier::rewind);
     }
 
-    /// A command that the whole has applied, which may be seen as `whole` and ends at `offset`.
+    /// A command that the whole keyspace has applied. It ends at `offset`, and `whole` is the
+    /// published state.
     pub fn command(&mut self, args: &[&[u8]], len: usize, offset: u64, whole: Option<&Snapshot>) {
         let Some((name, rest)) = args.split_first() else { return };
         let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
@@ -106,7 +108,7 @@ impl Filtered {
         let Some(whole) = whole.filter(|whole| whole.offset == offset) else { return };
         match &self.applier {
             Some(applier) if applier.visible().is_some_and(|(_, at)| at == offset) => self.compare(&whole.keyspace),
-            // Within a MULTI the whole is seen as it was before.
+            // Within a MULTI the published state is the one from before it.
             None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
                 self.applier = Some(Applier::new(part, offset, self.db, None).only(Some(self.only.clone())));
@@ -173,7 +175,7 @@ fn part(whole: &Keyspace, only: &Only) -> Keyspace {
     part
 }
 
-/// Whether what is kept of a key is not what the whole has.
+/// Whether the kept part of a key differs from the whole keyspace.
 fn differs(whole: &Keyspace, part: &Keyspace, only: &Only, db: u32, key: &[u8]) -> bool {
     let kept = whole.db(db).get(key).filter(|entry| only.keeps(db, key, entry.value().kind()));
     match (kept, part.db(db).get(key)) {

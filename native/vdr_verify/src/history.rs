@@ -1,4 +1,4 @@
-//! What the mirror was at each offset, and what brought it there.
+//! The states of the mirror by offset, and the commands that led to them.
 
 use crate::filtered::Filtered;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +13,7 @@ const KEPT: usize = 20_000;
 /// How many commands a report shows.
 const SHOWN: usize = 12;
 
-/// A command of the stream: the offset behind it, and the database that was selected.
+/// A command of the stream, with the offset after it and the selected database.
 struct Entry {
     offset: u64,
     db: u32,
@@ -24,11 +24,11 @@ struct Entry {
 pub struct History {
     states: BTreeMap<u64, Arc<Snapshot>>,
     log: VecDeque<Entry>,
-    /// What the stream has selected.
+    /// The selected database of the stream.
     db: u32,
     pub commands: u64,
     pub ends: Vec<String>,
-    /// Only framewise: in a batch not every state is seen.
+    /// Only framewise: within a batch not every state is visible.
     pub filtered: Option<Filtered>,
 }
 
@@ -48,7 +48,7 @@ impl History {
         self.states.get(&offset).cloned()
     }
 
-    /// A full sync begins a new stream, and selects nothing.
+    /// A full sync starts a new stream with no selected database.
     pub fn synced(&mut self, snapshot: Option<Arc<Snapshot>>) {
         self.db = 0;
         self.states.clear();
@@ -67,8 +67,8 @@ impl History {
         }
     }
 
-    /// The last commands of the stream that may have changed a key of a database, the newest first. The key is followed
-    /// through SWAPDB.
+    /// The last commands of the stream that may have changed a key of a database, newest first.
+    /// SWAPDB is followed.
     pub fn about(&self, db: u32, key: &[u8]) -> Vec<String> {
         let (mut db, mut found) = (db, Vec::new());
         for entry in self.log.iter().rev() {
@@ -103,7 +103,7 @@ impl History {
     }
 }
 
-/// Where a database's contents were before a SWAPDB.
+/// The database that held these contents before a SWAPDB.
 fn other(args: &[&[u8]], db: u32) -> u32 {
     let number = |at: usize| std::str::from_utf8(args.get(at)?).ok()?.parse().ok();
     match (number(0), number(1)) {

@@ -1,11 +1,14 @@
-//! The differential machine: random programs on real servers, a mirror attached throughout, digests compared at exact
-//! offsets, under load and at rest.
+//! The differential machine: random programs on real servers, with a mirror attached throughout. It
+//! compares digests at exact offsets, under load and at rest.
 //!
 //! `vdr_verify [--seed N] [--ops N] [--seconds N] [--server NAME]... [--wrong NAME=NAME]`
 //!
-//! It ends with `verify: <commands> commands, <syncs> full syncs, <checks> digests, 0 divergences` and exit code 0, or shows the
-//! smallest difference, the seed, and the shortest program that it found, and exits with 1. So it does when a server crashed, after
-//! going on with other programs; the last line then counts those. `--wrong LPUSH=RPUSH` plants a wrong command in the mirror: to see that it is found.
+//! A run without a divergence ends with
+//! `verify: <commands> commands, <syncs> full syncs, <checks> digests, 0 divergences` and exit code
+//! 0. A divergence ends the run with exit code 1, after a report of the smallest difference, the
+//! seed, and the shortest program that leads to it. After a server's crash the run continues with
+//! other programs and then exits with 1; the last line counts the crashes. `--wrong LPUSH=RPUSH`
+//! plants a wrong command in the mirror, to show that the machine finds it.
 
 mod attach;
 mod compare;
@@ -30,9 +33,9 @@ use wrong::Wrong;
 
 struct Arguments {
     seed: u64,
-    /// Units of each program.
+    /// The number of units in each program.
     ops: usize,
-    /// How long to go on with ever new programs; all servers share it.
+    /// How long to keep running new programs; all servers share this time.
     time: Duration,
     servers: Vec<String>,
     wrong: Option<Wrong>,

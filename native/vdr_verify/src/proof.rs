@@ -1,4 +1,5 @@
-//! An offset and the server's digest at exactly that offset, and whether a snapshot of ours is equal to it.
+//! An offset, the server's digest at exactly that offset, and the comparison with a snapshot of
+//! ours.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,13 +13,13 @@ use vdr_testkit::{Client, Reply, command};
 pub struct Proof {
     pub offset: u64,
     digest: String,
-    /// The server looked at its clock between these two.
+    /// The server read its clock between these two times.
     asked_ms: i64,
     answered_ms: i64,
 }
 
 impl Proof {
-    /// One transaction, which leaves no trace in the stream.
+    /// Asks in one transaction, which leaves no trace in the stream.
     pub fn ask(checker: &mut Client) -> io::Result<Self> {
         let ask =
             [command(&["MULTI"]), command(&["INFO", "replication"]), command(&["DEBUG", "DIGEST"]), command(&["EXEC"])];
@@ -26,7 +27,8 @@ impl Proof {
         let replies = checker.pipeline(&ask)?;
         let answered_ms = now_ms();
         let Some(Reply::Array(Some(answers))) = replies.last() else {
-            // Out of memory, a server refuses whatever is queued: what is left to evict was not enough.
+            // A server without memory refuses to queue commands, because it has nothing left to
+            // evict.
             checker.call(&["CONFIG", "SET", "maxmemory", "0"])?;
             return Proof::ask(checker);
         };
@@ -36,7 +38,8 @@ impl Proof {
         Ok(Proof { offset, digest: digest.text(), asked_ms, answered_ms })
     }
 
-    /// Some servers leave fields past their time out of the digest: then any moment between asking and answer will do.
+    /// Some servers leave expired fields out of the digest. Then any moment between the question
+    /// and the answer is acceptable.
     pub fn holds(&self, snapshot: &Snapshot, dialect: Dialect) -> io::Result<bool> {
         for moment in self.moments(&snapshot.keyspace) {
             let ours = digest::digest(&snapshot.keyspace, dialect, moment);
@@ -48,7 +51,7 @@ impl Proof {
         Ok(false)
     }
 
-    /// The moment of asking, and each later one at which a field had just run out.
+    /// The moment of the question, and each later moment at which a field had just expired.
     fn moments(&self, keyspace: &Keyspace) -> BTreeSet<i64> {
         let mut moments = BTreeSet::from([self.asked_ms]);
         let entries = keyspace.dbs().flat_map(|(_, db)| db.iter());

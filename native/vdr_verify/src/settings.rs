@@ -1,5 +1,5 @@
-//! What a server is told before a program runs: the limits that force one encoding or the other, disk and diskless
-//! transfers, what is freed lazily, what is evicted.
+//! Settings of a server for one program: limits that force one encoding or the other, disk-based
+//! and diskless transfers, lazy freeing, eviction.
 
 use fastrand::Rng;
 use std::io;
@@ -8,7 +8,7 @@ use vdr_testkit::Client;
 /// A name and a value for CONFIG SET.
 pub type Setting = (&'static str, &'static str);
 
-/// What may be set, and to what. A server that does not know a name keeps its own ways.
+/// The settings and their values. A server that does not know a name keeps its own default.
 const CHOICES: &[(&str, &[&str])] = &[
     ("list-max-listpack-size", &["1", "5", "-1"]),
     ("list-compress-depth", &["1", "2"]),
@@ -30,7 +30,8 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("maxmemory-samples", &["1"]),
 ];
 
-/// Where sorted sets change their encoding: a score of -0 is then not comparable, so programs must know.
+/// The limits at which sorted sets change their encoding. With them a score of -0 is not
+/// comparable, so programs must know about them.
 const OF_SORTED_SETS: &[(&str, &[&str])] =
     &[("zset-max-listpack-entries", &["0", "3", "1000"]), ("zset-max-listpack-value", &["1", "10"])];
 

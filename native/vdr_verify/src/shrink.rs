@@ -1,4 +1,5 @@
-//! Makes a program short that diverges or that the server dies of: takes pieces out for as long as it still does.
+//! Shortens a program that diverges or crashes its server: removes pieces for as long as it still
+//! fails.
 
 use crate::attach::Attached;
 use crate::episode::{Failure, Program, Run, What};
@@ -12,12 +13,12 @@ use vdr_testkit::Binary;
 /// How long to look for a shorter program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When the mirror comes to the server.
+/// When the mirror attaches.
 #[derive(Clone, Copy)]
 enum Attach {
-    /// Before the program: all of it is stream.
+    /// Before the program: everything arrives by the stream.
     Before,
-    /// After it: all of it is a snapshot file.
+    /// After the program: everything arrives in a snapshot file.
     After,
 }
 
@@ -30,7 +31,8 @@ struct Shrinker<'a> {
     start: Instant,
 }
 
-/// The shortest program that was found, for people; says so when it does not happen again.
+/// The shortest failing program found, as a text for people. Says so if the failure does not
+/// repeat.
 pub fn shrink(binary: &Binary, failure: Failure, wrong: Option<&Wrong>) -> String {
     let Failure { what, program, .. } = failure;
     let ways = match what {
@@ -70,7 +72,7 @@ fn line(unit: &Unit) -> String {
     }
 }
 
-/// What a unit is made of, one by one.
+/// The parts of a unit, one by one.
 fn parts(unit: &Unit) -> Vec<Unit> {
     match unit {
         Unit::Multi(all) | Unit::Script(all) => all.iter().cloned().map(Unit::One).collect(),

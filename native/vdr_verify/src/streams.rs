@@ -1,6 +1,8 @@
-//! What a stream holds beside its entries, and no digest covers: its counters, its groups, who waits for what.
+//! Compares the parts of a stream that no digest covers: its counters, its groups, and their
+//! pending entries.
 //!
-//! Left out is what a primary does not tell its replicas: consumers that got nothing, and times when a consumer was seen.
+//! It leaves out what a primary does not send to its replicas: consumers without entries, and the
+//! times when a consumer was seen.
 
 use crate::cmd;
 use std::io;
@@ -8,8 +10,8 @@ use vdr_core::value::Stream;
 use vdr_core::value::stream::Group;
 use vdr_testkit::{Client, Reply};
 
-/// How the server's account of a stream differs from ours. `entries_read`: whether this server tells its replicas how
-/// many entries a group has read (those before 7.4 do not).
+/// The difference between the server's description of a stream and ours. `entries_read`: whether
+/// this server tells its replicas how many entries a group has read (servers before 7.4 do not).
 pub fn difference(client: &mut Client, key: &[u8], ours: &Stream, entries_read: bool) -> io::Result<Option<String>> {
     let full = client.pipeline(&[cmd!["XINFO", "STREAM", key, "FULL", "COUNT", "0"]])?.pop();
     let theirs = of_server(full.map(Reply::items).unwrap_or_default(), entries_read);
@@ -52,7 +54,7 @@ fn of_server(full: Vec<Reply>, entries_read: bool) -> String {
         let group = Record(group.items());
         let read = match group.text("entries-read") {
             _ if !entries_read => String::new(),
-            // Not known: a null in this protocol.
+            // Unknown: a null in this protocol.
             unknown if unknown.starts_with("Bulk") || unknown.starts_with("Array") => "?".to_owned(),
             known => known,
         };
@@ -73,7 +75,7 @@ fn escaped_items(reply: Reply) -> Vec<String> {
     reply.items().iter().map(escaped).collect()
 }
 
-/// Names are any bytes.
+/// Names may contain any bytes.
 fn escaped(reply: &Reply) -> String {
     match reply {
         Reply::Bulk(Some(bytes)) => bytes.escape_ascii().to_string(),

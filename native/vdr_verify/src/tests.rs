@@ -1,4 +1,5 @@
-//! The machine itself on trial: a wrong command in the mirror must be found, named, and made short.
+//! Tests the machine itself: it must find a wrong command in the mirror, name it, and shorten the
+//! program.
 
 use crate::cmd;
 use crate::episode::{Episode, Program, Run, Tally, What};
@@ -9,9 +10,11 @@ use fastrand::Rng;
 use std::time::Instant;
 use vdr_testkit::binaries;
 
-/// Sees that a mirror which takes one command for another is noticed, that the report has these parts, and that the program is
-/// made as short as this and still names the command. What a program does depends on time as well as on its seed, and a
-/// difference may be overwritten before anybody looks at rest: then it is noticed and no more, and the next one is tried.
+/// Checks that the machine notices a mirror which takes one command for another, that its report
+/// has these parts, and that the shortened program has at most this many units and still names the
+/// command. A program depends on time as well as on its seed, and a difference may be overwritten
+/// before the check at rest. The machine then notices it without a report, and the test tries the
+/// next program.
 fn must_find(wrong: &str, command: &str, parts: &[&str], units_max: usize) {
     let wrong: Wrong = wrong.parse().unwrap();
     let all = binaries();
@@ -34,7 +37,7 @@ fn must_find(wrong: &str, command: &str, parts: &[&str], units_max: usize) {
     panic!("{wrong:?}, after {:?} and {tally}: last was seen\n{seen}", started.elapsed());
 }
 
-/// How many units the shortest program has; none when it was not made short.
+/// The number of units in the shortest program; None if it was not shortened.
 fn units(short: &str) -> Option<usize> {
     short.trim_start().split(' ').next().and_then(|count| count.parse().ok())
 }
@@ -64,7 +67,7 @@ fn a_mirror_without_fault_is_equal() {
     assert!(tally.commands > 0 && tally.checks > 0 && tally.full_syncs > 0, "{tally}");
 }
 
-/// Each kind of server tells of its end in its own way.
+/// Each kind of server reports its end in its own way.
 #[test]
 fn a_server_that_dies_is_told_with_what_it_died_of_and_counts() {
     for binary in &binaries() {

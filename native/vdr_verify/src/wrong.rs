@@ -1,7 +1,8 @@
-//! A wrong implementation, planted to see that the machine finds it: the mirror takes one command for another.
+//! A planted fault, to show that the machine finds it: the mirror takes one command for another.
 //!
-//! It stands here and not in the library. The bytes of the name are changed on their way from the link to the mirror, so both
-//! names are of one length: the frame, and with it every offset, stays as it is.
+//! The fault is here and not in the library. It changes the bytes of the name on their way from the
+//! link to the mirror. Both names have the same length, so the frame, and with it every offset,
+//! stays as it is.
 
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ pub struct Wrong {
 impl FromStr for Wrong {
     type Err = String;
 
-    /// `LPUSH=RPUSH`: whoever is told to push left pushes right.
+    /// `LPUSH=RPUSH`: the mirror pushes right when the primary pushes left.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, taken_for) = text.split_once('=').unwrap_or_default();
         if name.is_empty() || name.len() != taken_for.len() {
@@ -27,7 +28,7 @@ impl FromStr for Wrong {
 impl Wrong {
     /// Changes a frame that begins at its array header.
     pub fn plant(&self, frame: &mut [u8]) {
-        // The name stands behind two lines: that of the array, that of its own length.
+        // The name follows two lines: the array's length and the name's own length.
         let lines = frame.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let Some(start) = lines.map(|(at, _)| at + 1).nth(1) else { return };
         let Some(rest) = frame.get_mut(start..) else { return };

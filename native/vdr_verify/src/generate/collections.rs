@@ -140,7 +140,7 @@ impl Generator {
         }
     }
 
-    /// A field twice with a time that is past brings a Redis 8.6 down: with a time, each comes once.
+    /// An expired time with a field twice crashes Redis 8.6, so with a time each field comes once.
     fn hsetex(&mut self, key: Vec<u8>, mut fields: Vec<Vec<u8>>) -> Command {
         let mut command = cmd!["HSETEX", key];
         if self.chance(10) {

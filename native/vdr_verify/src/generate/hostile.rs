@@ -1,11 +1,14 @@
-//! Commands as no client should send them: words missing, twice, swapped, or replaced by what tends to break parsers.
+//! Malformed commands that no client should send: words missing, repeated, swapped, or replaced by
+//! words that tend to break parsers.
 //!
-//! A server refuses most of them, and then they are not in the stream. What it accepts, the mirror must understand.
+//! A server refuses most of them, so they do not reach the stream. The mirror must understand those
+//! that the server accepts.
 
 use super::Generator;
 use vdr_testkit::Command;
 
-/// Words that parsers trip over. Left out: a negative zero (see the module above), and the words that are left out there.
+/// Words that tend to break parsers. A negative zero is left out, and so are the other words that
+/// the module above leaves out.
 const WORDS: &[&[u8]] = &[
     b"",
     b"\0",
@@ -51,16 +54,17 @@ const WORDS: &[&[u8]] = &[
     b"(1",
 ];
 
-/// These keys keep one score, see there.
+/// These keys keep one score; see there.
 const OF_ONE_SCORE: &[u8] = b"lex:";
 
-/// With a hostile timeout these would wait for ever.
+/// With a hostile timeout these would block for ever.
 const WAITING: &[&[u8]] =
     &[b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"];
 
 impl Generator {
-    /// The command with something wrong about it; those that wait stay as they are,
-    /// so do those on keys that are to keep one score, and ZRANGESTORE, whose offset must not be negative (see the module above).
+    /// The command with a fault in it. Three kinds stay as they are: commands that block, commands
+    /// on keys that must keep one score, and ZRANGESTORE, whose offset must not be negative (see
+    /// the module above).
     pub(super) fn spoiled(&mut self, mut command: Command) -> Command {
         let kept = command[0] == b"ZRANGESTORE" || command.iter().any(|word| word.starts_with(OF_ONE_SCORE));
         if kept || command.len() < 2 || WAITING.contains(&command[0].as_slice()) {

@@ -1,14 +1,14 @@
-//! Keys, expiry, databases, and commands that reach from one type into another.
+//! Keys, expiry, databases, and commands that turn one type into another.
 
 use super::{DATABASES, Generator, Kind};
 use crate::cmd;
 use vdr_testkit::Command;
 
-/// Makes a string and gives it an expiry: two effects of one call.
+/// Sets a string and its expiry: two effects of one call.
 const LIBRARY: &str = "#!lua name=verify\nredis.register_function('put', function(keys, args) \
                        redis.call('SET', keys[1], args[1]) return redis.call('EXPIRE', keys[1], 5000) end)";
 
-/// `FCALL put 1 key value`, whole.
+/// The words of a complete `FCALL put 1 key value`.
 pub(super) const CALL_WORDS: usize = 5;
 
 impl Generator {
@@ -46,7 +46,7 @@ impl Generator {
             }
             77..88 => self.sort(),
             88..91 => cmd![self.pick(&["PUBLISH", "SPUBLISH"]), "channel", self.value()],
-            // A read touches what has expired, which the primary then deletes.
+            // A read touches an expired key, and the primary then deletes it.
             91..96 => cmd!["EXISTS", key],
             96 => cmd!["FUNCTION", "LOAD", "REPLACE", LIBRARY],
             97 => cmd!["FUNCTION", "FLUSH"],
@@ -71,7 +71,8 @@ impl Generator {
     }
 
     fn sort(&mut self) -> Command {
-        // One of a sorted set that fails or finds nothing makes a skiplist of it, in which -0 stays, and no replica hears of it.
+        // A SORT of a sorted set that fails or finds nothing turns the set into a skiplist, in
+        // which -0 stays, and no replica receives it.
         let kinds = if self.abilities.negative_zero { 2 } else { 3 };
         let kind = [Kind::List, Kind::Set, Kind::ZSet][self.rng.usize(0..kinds)];
         let mut command = cmd!["SORT", self.key(kind)];
@@ -88,7 +89,7 @@ impl Generator {
         if self.chance(3) {
             command.push(b"DESC".to_vec());
         }
-        // With BY, equal keys under ALPHA stand in whatever order the sorting algorithm left them.
+        // With BY and ALPHA, the sorting algorithm decides the order of equal keys.
         if !by && self.chance(2) {
             command.push(b"ALPHA".to_vec());
         }

@@ -1,4 +1,5 @@
-//! The commands that are left out by name, whatever part of the generator made them. The module above and CONTRIBUTING.md say why.
+//! Commands that are left out by name, whichever part of the generator made them. The module above
+//! and CONTRIBUTING.md say why.
 
 use super::{Abilities, keyspace};
 use vdr_testkit::Command;
@@ -34,36 +35,38 @@ fn breaks_hll(command: &Command) -> bool {
     names_hll && is_one_of(&command[0], &["setbit", "bitfield", "setrange", "append"])
 }
 
-/// Whether an HSETEX has a word of its own where its key stands.
+/// Whether an HSETEX has one of its own words in the place of its key.
 fn mistakes_its_key(command: &Command) -> bool {
     let is_word = |key: &Vec<u8>| is_one_of(key, &["nx", "xx", "fnx", "fxx", "fields"]);
     is(&command[0], "hsetex") && command.get(1).is_some_and(is_word)
 }
 
-/// Whether the primary may trim a stream further than it says.
+/// Whether the primary may trim a stream further than it reports.
 fn trims_unsaid(command: &Command) -> bool {
     has(command, "minid") && has(command, "~") && (has(command, "acked") || has(command, "delref"))
 }
 
-/// Whether a ZADD, or a GEOADD, which is one, may make a skiplist of a listpack, in which -0 stays, and add nothing, so that no
-/// replica hears of it: newer servers do that for a long member, and for many.
+/// Whether a ZADD, or a GEOADD, which becomes one, may turn a listpack into a skiplist (in which -0
+/// stays) and add nothing, so that no replica receives it. Newer servers do that for a long member,
+/// and for many members.
 fn converts_unheard(command: &Command) -> bool {
     let is_long = |word: &Vec<u8>| word.len() > LISTPACK_MEMBER_BYTES_MAX;
     let is_much = command.len() > 2 * LISTPACK_MEMBERS_MAX || command.iter().any(is_long);
     is_one_of(&command[0], &["zadd", "geoadd"]) && has(command, "xx") && is_much
 }
 
-/// Whether a function finds no key or no argument to hand on.
+/// Whether a function finds no key or no argument to pass on.
 fn misses_arguments(command: &Command) -> bool {
     is(&command[0], "fcall") && (command.len() < keyspace::CALL_WORDS || command[2] == b"0")
 }
 
-/// Whether the primary may send on a write that takes the time off a field that keeps it.
+/// Whether the primary may send a write that removes a field's time to live, although the primary
+/// keeps it.
 fn forgets_expiry(command: &Command) -> bool {
     is(&command[0], "hincrbyfloat")
 }
 
-/// Whether a group may count more entries after it than there ever were.
+/// Whether a group may count more entries after the command than were ever added.
 fn miscounts_entries(command: &Command) -> bool {
     let counts = |pair: &[Vec<u8>]| is(&pair[0], "entriesread") && pair[1] != b"0" && pair[1] != b"-1";
     command.windows(2).any(counts) || is(&command[0], "xsetid") && has(command, "entriesadded")

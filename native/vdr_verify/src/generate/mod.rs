@@ -1,22 +1,33 @@
-//! Seeded random programs of writes: every write command with its options, on few keys so that they meet.
+//! Seeded random programs of writes: every write command with its options, on few keys so that the
+//! commands interact.
 //!
-//! What a primary does differently from its own replicas is left out by name: `BITFIELD ... OVERFLOW FAIL` on a missing
-//! key (the primary creates a key and does not say so), geo distances whose last bit hangs on the C library, `COUNT ANY`, a
-//! negative offset of ZRANGESTORE's LIMIT (what it finds in a skiplist differs by version),
-//! ranges by member of a sorted set of several scores (unspecified, and random in a skiplist),
-//! `SORT ... ALPHA BY` with equal keys (the order hangs on the sorting algorithm), and -0 as a score in a ZADD of
-//! several members (whether the sign is kept hangs on when the primary chooses the encoding, which differs by version; with
-//! limits of that encoding other than the default, no score of -0 at all). Where a score may be -0, so is a ZADD or GEOADD with XX
-//! of what no listpack holds (newer primaries change the encoding and do not say so). `hll-sparse-max-bytes` keeps its default: a
-//! replica with another one diverges by design. No bytes are written into a HyperLogLog (a PFADD that then meets what is broken
-//! fails after it has added some, and is not sent), and no HSETEX goes to a key that is named as one of its words (a Valkey 9.1
-//! takes the key for that word). Nor is XREADGROUP of what a consumer has got before sent: the primary counts the delivery and does
-//! not say so. What lets a group count more entries than there ever were (an `ENTRIESREAD` above zero, `ENTRIESADDED`) is left out
-//! for a server whose replicas count no further, while the primary does. `MINID ~` comes without ACKED and DELREF: with them the
-//! primary deletes more than it says. A Redis 8.0 gets no HINCRBYFLOAT, which it sends on as an HSET. CONTRIBUTING.md tells of each.
+//! Some things a primary does differently from its own replicas. Programs leave these out, by name:
 //!
-//! What a server dies of is left out for that server: FCALL without the key or the argument that the function hands on, of
-//! which a Redis 8.0 dies in the next FUNCTION FLUSH.
+//! - `BITFIELD ... OVERFLOW FAIL` on a missing key: the primary creates the key and does not send
+//!   the command.
+//! - Geo distances, whose last bit depends on the C library, and `COUNT ANY`.
+//! - A negative offset of ZRANGESTORE's LIMIT: its result in a skiplist differs by version.
+//! - Ranges by member of a sorted set with several scores: unspecified, and random in a skiplist.
+//! - `SORT ... ALPHA BY` with equal keys: the order depends on the sorting algorithm.
+//! - -0 as a score in a ZADD of several members: the sign depends on when the primary chooses the
+//!   encoding, which differs by version. With other limits of that encoding than the default, no
+//!   score is -0 at all. Where a score may be -0, a ZADD or GEOADD with XX of a member that no
+//!   listpack holds is left out, too: newer primaries change the encoding and do not send it.
+//! - `hll-sparse-max-bytes` other than its default: a replica with another value diverges by
+//!   design.
+//! - Writes into the bytes of a HyperLogLog: a PFADD that then meets a broken register fails after
+//!   it has added some elements, and the primary does not send it.
+//! - HSETEX on a key named like one of its words: Valkey 9.1 takes the key for that word.
+//! - XREADGROUP of entries that a consumer already received: the primary counts the delivery and
+//!   does not send it.
+//! - `ENTRIESREAD` above zero and `ENTRIESADDED`, which let a group count more entries than there
+//!   ever were: left out for servers whose replicas cap the count, while the primary does not.
+//! - `MINID ~` with ACKED or DELREF: the primary deletes more than it reports.
+//! - HINCRBYFLOAT on Redis 8.0, which sends it as an HSET.
+//!
+//! A program also leaves out what crashes its server: FCALL without the key or argument that the
+//! function passes on, after which Redis 8.0 crashes in the next FUNCTION FLUSH. CONTRIBUTING.md
+//! explains each of these.
 
 mod collections;
 mod hostile;
@@ -30,13 +41,13 @@ use fastrand::Rng;
 use left_out::left_out;
 use vdr_testkit::{Command, command};
 
-/// What is sent as one.
+/// Commands that are sent together.
 #[derive(Clone, Debug)]
 pub enum Unit {
     One(Command),
     /// MULTI ... EXEC.
     Multi(Vec<Command>),
-    /// One EVAL that runs them all.
+    /// One EVAL that runs all of them.
     Script(Vec<Command>),
     /// DUMP a key, then RESTORE it under another name.
     Restore {
@@ -46,7 +57,7 @@ pub enum Unit {
     },
 }
 
-/// What kind of values there are, for picking keys.
+/// The kinds of values, for picking keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     String,
@@ -74,7 +85,7 @@ const KINDS: [Kind; 10] = [
     Kind::Stream,
 ];
 
-/// Runs what it is given, and forgets what fails.
+/// Runs its arguments as commands, and ignores those that fail.
 const SCRIPT: &str = "local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]) local c = {} \
                       for j = 1, n do c[j] = ARGV[i + j] end redis.pcall(unpack(c)) i = i + n + 1 end";
 
@@ -83,20 +94,20 @@ pub struct Generator {
     pub abilities: Abilities,
 }
 
-/// What a server and its settings allow a program to hold.
+/// What a server and its settings allow in a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Abilities {
-    /// Field expiry commands are only worth sending to a server that has them.
+    /// Whether the server has commands for field expiry.
     pub field_expiry: bool,
     /// Whether a score may be -0, or become it.
     pub negative_zero: bool,
-    /// Whether it is a Redis 8.0, which is spared some commands: see the module.
+    /// Whether it is a Redis 8.0, for which some commands are left out: see the module.
     pub redis_8_0: bool,
-    /// Whether a group may have read more than there ever was: see the module.
+    /// Whether a group may count more entries than there ever were: see the module.
     pub entries_miscounted: bool,
 }
 
-/// How many databases a server of ours has.
+/// The number of databases of a server that we start.
 pub const DATABASES: u32 = 40;
 
 impl Generator {
@@ -113,7 +124,7 @@ impl Generator {
         }
     }
 
-    /// The commands that a unit sends, in order; `Restore` is the caller's.
+    /// The commands that a unit sends, in order. The caller handles `Restore`.
     pub fn commands(unit: &Unit) -> Vec<Command> {
         match unit {
             Unit::One(one) => vec![one.clone()],
@@ -187,11 +198,11 @@ impl Generator {
         KINDS[self.rng.usize(0..KINDS.len())]
     }
 
-    /// A key that mostly holds this kind; now and then any key at all.
+    /// A key that mostly holds this kind; sometimes any key at all.
     pub fn key(&mut self, kind: Kind) -> Vec<u8> {
         let kind = if self.rng.u8(0..40) == 0 { self.kind() } else { kind };
         let prefix = format!("{kind:?}").to_lowercase();
-        // A long name now and then, so that both forms of a key in memory are met.
+        // Sometimes a long name, so that both forms of a key in memory occur.
         let number = self.rng.u32(0..12);
         let tail = if number == 11 { ":a-name-that-does-not-fit-inline" } else { "" };
         format!("{prefix}:{number}{tail}").into_bytes()
@@ -214,7 +225,7 @@ impl Generator {
         }
     }
 
-    /// One of few words, for members and fields that meet.
+    /// One of few words, so that members and fields collide.
     pub fn word(&mut self) -> Vec<u8> {
         match self.rng.u32(0..30) {
             0 => (0..self.rng.usize(0..100)).map(|_| self.rng.u8(..)).collect(),
@@ -237,7 +248,7 @@ impl Generator {
         }
     }
 
-    /// A place in something short, from either end, sometimes beyond it.
+    /// An index into a short value, from either end, sometimes out of range.
     pub fn index(&mut self) -> String {
         match self.rng.u32(0..20) {
             0 => self.rng.i64(..).to_string(),
@@ -254,7 +265,7 @@ impl Generator {
     }
 }
 
-/// Puts words and byte strings together to a command.
+/// Makes a command from words and byte strings.
 #[macro_export]
 macro_rules! cmd {
     ($($part:expr),+ $(,)?) => {

@@ -1,7 +1,8 @@
-//! Streams and their groups. Ids are few and small so that they meet; now and then the server chooses one.
+//! Streams and their groups. Ids are few and small so that they collide; sometimes the server
+//! chooses one.
 //!
-//! XREADGROUP, XCLAIM and XAUTOCLAIM are sent as a client sends them: what the stream carries in their place is the
-//! primary's doing. Commands and options that a server does not have it refuses.
+//! XREADGROUP, XCLAIM and XAUTOCLAIM are sent as a client sends them; the primary decides what the
+//! stream carries in their place. A server refuses commands and options that it does not have.
 
 use super::{Generator, Kind};
 use crate::cmd;
@@ -9,7 +10,7 @@ use vdr_testkit::Command;
 
 impl Generator {
     pub(super) fn stream_command(&mut self) -> Command {
-        // Few of them, so that they grow.
+        // Few keys, so that the streams grow.
         let key =
             if self.chance(3) { self.key(Kind::Stream) } else { format!("stream:{}", self.rng.u32(0..3)).into_bytes() };
         match self.rng.u32(0..30) {
@@ -56,7 +57,7 @@ impl Generator {
         name.to_owned()
     }
 
-    /// An id in the range of those that are used, in one of the spellings that servers take.
+    /// An id in the range in use, in one of the spellings that servers accept.
     fn stream_id(&mut self) -> String {
         let (ms, seq) = (self.rng.u32(0..120), if self.chance(3) { self.rng.u32(0..4) } else { 0 });
         match self.rng.u32(0..40) {
@@ -85,7 +86,7 @@ impl Generator {
         }
     }
 
-    /// `MAXLEN ~ 5 LIMIT 10` and the like.
+    /// A limit such as `MAXLEN ~ 5 LIMIT 10`.
     fn threshold(&mut self, command: &mut Command) {
         let about = self.pick(&["", "=", "~", "~"]);
         if self.chance(2) {
@@ -118,7 +119,8 @@ impl Generator {
             1 => command.extend(cmd!["IDMPAUTO", "producer"]),
             _ => {}
         }
-        // The server's own clock is far above all other ids, so that it ends the use of them in this stream.
+        // The server's own clock is far above all other ids. After such an id this stream accepts
+        // no small ones.
         let id = match self.rng.u32(0..80) {
             0 => "*".to_owned(),
             1..60 => format!("{}-*", self.rng.u32(0..120)),
@@ -178,7 +180,7 @@ impl Generator {
         if self.chance(5) {
             command.extend(cmd!["NOACK"]);
         }
-        // Of newer servers: what others have not acknowledged comes along.
+        // An option of newer servers: entries that others have not acknowledged come along.
         if self.chance(6) {
             command.extend(cmd!["CLAIM", self.pick(&["0", "5"])]);
         }
@@ -210,7 +212,7 @@ impl Generator {
     }
 
     fn xautoclaim(&mut self, key: Vec<u8>) -> Command {
-        // Mostly from the start, where entries are that were trimmed or deleted while somebody had them.
+        // Mostly from the start, where pending entries were trimmed or deleted.
         let from = if self.chance(3) { self.stream_id() } else { "0-0".to_owned() };
         let mut command = cmd!["XAUTOCLAIM", key, self.group(), self.consumer(), "0", from];
         if self.chance(2) {

@@ -55,7 +55,7 @@ impl Generator {
         }
     }
 
-    /// SET with any of its options, now and then more of them than it takes.
+    /// SET with any of its options, sometimes with more of them than it accepts.
     fn set_with_options(&mut self, key: Vec<u8>, value: Vec<u8>) -> Command {
         let mut command = cmd!["SET", key, value];
         match self.rng.u32(0..6) {
@@ -77,7 +77,7 @@ impl Generator {
         command
     }
 
-    /// `IFEQ v`, `IFDNE digest` and the like: of newer servers.
+    /// Conditions of newer servers, such as `IFEQ v` and `IFDNE digest`.
     fn condition(&mut self, command: &mut Command) {
         match self.rng.u32(0..4) {
             0 => command.extend(cmd!["IFEQ", self.value()]),

@@ -1,4 +1,4 @@
-//! Sorted sets and places.
+//! Sorted sets and geographic positions.
 
 use super::{Generator, Kind};
 use crate::cmd;
@@ -64,7 +64,8 @@ impl Generator {
         let count = self.rng.usize(1..most);
         for _ in 0..count {
             let score = self.score();
-            // See the module above: the sign of a zero hangs on an encoding that each server chooses its own way.
+            // See the module above: the sign of a zero depends on an encoding that each server
+            // chooses in its own way.
             let score = if count > 1 && score == "-0" { "0".to_owned() } else { score };
             command.push(score.into_bytes());
             command.push(self.word());
@@ -72,7 +73,7 @@ impl Generator {
         command
     }
 
-    /// Sums of weighted scores, in the order of cardinality that the server takes.
+    /// Sums of weighted scores, in the server's order of cardinality.
     fn zstore(&mut self, key: Vec<u8>) -> Command {
         let mut command = cmd![self.pick(&["ZUNIONSTORE", "ZINTERSTORE"]), key];
         let mut keys = self.keys(Kind::ZSet, 4);
@@ -112,8 +113,8 @@ impl Generator {
         command
     }
 
-    /// Ranges by member, on keys of their own: where scores differ, what is in such a range is unspecified, and in a skiplist
-    /// it hangs on random numbers.
+    /// Ranges by member, on keys of their own. With several scores such a range is unspecified, and
+    /// in a skiplist it depends on random numbers.
     fn lex_command(&mut self) -> Command {
         let key = format!("lex:{}", self.rng.u32(0..4));
         match self.rng.u32(0..5) {
@@ -193,7 +194,7 @@ impl Generator {
         match self.rng.u32(0..2) {
             _ if polygon => {
                 command.extend(cmd!["BYPOLYGON", "4"]);
-                // Around a pole nothing defines what the server finds.
+                // Around a pole the server's result is undefined.
                 let west = self.rng.f64() * 240.0 - 180.0;
                 for _ in 0..4 {
                     let (east, north) = (self.rng.f64() * 120.0, self.rng.f64() * 150.0 - 75.0);
@@ -224,7 +225,8 @@ impl Generator {
         command
     }
 
-    /// COUNT without ANY takes the nearest: an order of distances, which are all different here.
+    /// COUNT without ANY takes the nearest members. Here all distances differ, so their order is
+    /// defined.
     fn geo_order(&mut self, command: &mut Command) {
         if self.chance(3) {
             command.extend(cmd![self.pick(&["ASC", "DESC"])]);

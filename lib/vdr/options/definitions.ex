@@ -1,0 +1,171 @@
+defmodule Vdr.Options.Definitions do
+  @moduledoc false
+  # The options of a mirror and of a handler, as schemas.
+
+  alias Vdr.{Options, Schema}
+  alias Vdr.RedisStream.{CommandFilter, Replica}
+
+  @ms_max 2_147_483_647
+  @db_max 0xFFFFFFFF
+  @types [:string, :list, :set, :zset, :hash, :stream, :other]
+
+  @spec mirror() :: Schema.t()
+  def mirror do
+    [id: [type: :any, default: Veidrodelis, doc: "names the instance in every other call"]] ++
+      server() ++ link() ++ mirrored()
+  end
+
+  @spec handler() :: Schema.t()
+  def handler, do: server() ++ link() ++ handled()
+
+  defp server do
+    [
+      name: [type: :name, doc: "registers the process that is started, as `GenServer` does"],
+      host: [type: :host, default: "localhost", doc: "the server's host name or address"],
+      port: [type: {:integer, 1..65_535}, default: 6379, doc: "the server's port"],
+      url: [
+        type: {:check, "a URL as a string", quote(do: String.t()), &is_binary/1},
+        secret: true,
+        doc:
+          "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port`, or `unix://user:password@/path`, " <>
+            "instead of `:host`, `:port`, `:socket`, `:username`, `:password` and `:ssl`. The number of a database and a " <>
+            "query are ignored, because a mirror holds every database"
+      ],
+      socket: [type: :text, doc: "the path of the server's Unix socket, instead of `:host` and `:port`"],
+      sentinel: [type: Options.Sentinel.type(), doc: "finds the server by Sentinel instead of `:host` and `:port`"],
+      username: [type: :string, doc: "the ACL user; servers before 6.0 have none"],
+      password: [
+        type: :password,
+        secret: true,
+        doc: "a string, or `{module, function, arguments}` that returns one at each attempt"
+      ],
+      ssl: [type: :boolean, default: false, doc: "whether to use TLS, which verifies the server's certificate"],
+      ssl_opts: [
+        type: Options.Tls.type(),
+        default: [],
+        doc: "options of TLS by the names of Erlang's `:ssl`; each link reads the files anew"
+      ]
+    ]
+  end
+
+  defp link do
+    [
+      timeout: [type: {:integer, 1..@ms_max}, default: 5000, doc: "how long connecting may take, in ms"],
+      read_timeout: [
+        type: {:integer, 1..@ms_max},
+        default: 30_000,
+        doc: "how long the server may be silent, in ms; a server with default settings sends something every 10 s"
+      ],
+      reconnect: [type: :boolean, default: true, doc: "whether to connect again after a failure"],
+      reconnect_delay_ms: [
+        type: {:integer, 0..@ms_max},
+        default: 1000,
+        doc: "the first delay before connecting again"
+      ],
+      max_reconnect_delay_ms: [
+        type: {:integer, 0..@ms_max},
+        default: 30_000,
+        doc: "the longest delay; each failure doubles the delay up to it"
+      ],
+      ack_interval_ms: [
+        type: {:integer, 1..@ms_max},
+        default: 1000,
+        doc: "how often the primary gets an acknowledgement"
+      ],
+      ack: [
+        type: {:one_of, [:truthful, :lagging]},
+        default: :truthful,
+        doc:
+          "which offset acknowledgements have. `:truthful`: the real one; SHUTDOWN does not wait for the mirror, but WAIT " <>
+            "and a FAILOVER without a target count it as a copy. `:lagging`: the other way round"
+      ],
+      on_unknown_command: [
+        type: {:one_of, [:continue, :stop]},
+        default: :continue,
+        doc:
+          "what to do with a command of the stream that the library does not know: `:continue` counts it in `info/1` and " <>
+            "logs its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
+      ],
+      only: [
+        type: only_type(),
+        doc:
+          "keeps a part of the data instead of all of it, such as `[dbs: [0], prefixes: [\"user:\"], types: [:hash]]`"
+      ]
+    ]
+  end
+
+  defp only_type do
+    schema = [
+      dbs: [type: {:nonempty_list, {:integer, 0..@db_max}}, doc: "the databases to keep"],
+      prefixes: [type: {:nonempty_list, :binary}, doc: "the beginnings of the keys to keep"],
+      types: [type: {:nonempty_list, {:one_of, @types}}, doc: "the types to keep, of `#{inspect(@types)}`"]
+    ]
+
+    {:options, schema, fn _given, _path -> :ok end}
+  end
+
+  defp mirrored do
+    [
+      stale_reads: [
+        type:
+          {:check, ":allow, {:max_ms, n} or :deny", quote(do: :allow | {:max_ms, pos_integer()} | :deny),
+           &stale_reads?/1},
+        default: :allow,
+        doc:
+          "what reads answer while the data may be behind: `:allow` answers from the data at hand, `{:max_ms, n}` answers " <>
+            "`{:error, :stale}` once the server has been silent for `n` ms (with default settings it sends something every " <>
+            "10 s), `:deny` does so whenever no link is streaming"
+      ],
+      guard_key: [
+        type: {:check, "a string that is not empty, or false", quote(do: binary() | false), &guard_key?/1},
+        default: "__vdr_tx",
+        doc:
+          "the key that holds back writes while it is set, so that they become visible together (see the guide on " <>
+            "transactions); `false` for none"
+      ]
+    ]
+  end
+
+  defp handled do
+    [
+      command_filter: [
+        type:
+          {:check, "a module with pre_handle/1 or post_handle/1, or what CommandFilter.combine/2 returns",
+           quote(do: CommandFilter.t()), &CommandFilter.filter?/1},
+        doc: "a `Vdr.RedisStream.CommandFilter` that commands pass before the callback module gets them"
+      ],
+      callback_module: [
+        type:
+          {:check, "a module with init/1 and handle_commands/2 (Vdr.RedisStream.Callback)", quote(do: module()),
+           &callback_module?/1},
+        required: true,
+        doc: "implements `Vdr.RedisStream.Callback`"
+      ],
+      callback_opts: [
+        type: :any,
+        required: true,
+        secret: true,
+        keep_nil: true,
+        doc: "is the argument of its `init/1`"
+      ],
+      initial: [
+        type:
+          {:check, "{replication_id, offset} or {replication_id, offset, db}",
+           quote(do: Vdr.RedisStream.Callback.position()), &Replica.position?/1},
+        doc:
+          "where to go on without a full sync: `{replication_id, offset}` or `{replication_id, offset, db}`, as " <>
+            "`get_position/1` answers"
+      ]
+    ]
+  end
+
+  defp stale_reads?({:max_ms, ms}), do: is_integer(ms) and ms in 1..@ms_max
+  defp stale_reads?(value), do: value in [:allow, :deny]
+
+  defp guard_key?(value), do: value == false or (is_binary(value) and value != "")
+
+  defp callback_module?(value) do
+    is_atom(value) and Code.ensure_loaded?(value) and function_exported?(value, :handle_commands, 2) and
+      function_exported?(value, :init, 1)
+  end
+end

@@ -16,6 +16,7 @@ mod read;
 mod reaper;
 mod replica;
 mod seat;
+mod sentinel;
 mod snapshot;
 mod source;
 mod store;

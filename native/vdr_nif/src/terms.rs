@@ -3,10 +3,12 @@
 mod batch;
 mod handler;
 mod link;
+mod sentinel;
 
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
 pub use handler::{handler_status, initial, only};
 pub use link::{link_config, on_unknown};
+pub use sentinel::{found, question, sentinel_config, switched};
 
 use crate::home;
 use crate::source::now_ms;
@@ -438,12 +440,15 @@ pub fn guard_given_up(env: Env<'_>) -> Term<'_> {
 
 /// `{:ended, code, detail, :soon | :slowly | :never}`.
 pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
-    let retry = match end.retry() {
+    (words::ended(), word(env, end.code()), end.cause.to_string(), retry(end.retry())).encode(env)
+}
+
+fn retry(retry: Retry) -> Atom {
+    match retry {
         Retry::Soon => words::soon(),
         Retry::Slowly => words::slowly(),
         Retry::Never => words::never(),
-    };
-    (words::ended(), word(env, end.code()), end.cause.to_string(), retry).encode(env)
+    }
 }
 
 /// How an instance stands.

@@ -29,7 +29,7 @@ struct Config<'a> {
 
 #[derive(NifMap)]
 #[rustler(decode)]
-struct Tls<'a> {
+pub(super) struct Tls<'a> {
     verify: VerifyTerm,
     cacertfile: Option<String>,
     cacerts: Option<Vec<Binary<'a>>>,
@@ -105,7 +105,7 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     Ok(link)
 }
 
-fn tls(term: Tls<'_>) -> TlsConfig {
+pub(super) fn tls(term: Tls<'_>) -> TlsConfig {
     let file = |path: String| Pem::File(path.into());
     TlsConfig {
         verify: match term.verify {

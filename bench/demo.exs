@@ -282,7 +282,7 @@ defmodule Vdr.Demo do
 
   defp stop do
     :ok = Veidrodelis.stop(@id)
-    {:error, :not_found} = Veidrodelis.get(@id, 0, "user:42:name")
+    {:error, :no_instance} = Veidrodelis.get(@id, 0, "user:42:name")
   end
 
   defp show(what, {:ok, value}), do: Paint.line(what, shorten(inspect(value, limit: 6), 76))

@@ -1,6 +1,8 @@
 defmodule Veidrodelis.ErrorTest do
   use ExUnit.Case, async: true
 
+  doctest Veidrodelis.Error
+
   test "every code of the native library has its sentence" do
     codes = Vdr.Native.error_codes()
     assert :wrong_type in codes
@@ -12,7 +14,7 @@ defmodule Veidrodelis.ErrorTest do
   end
 
   # What reads, watches and callers get; the rest is why a link ended, which an operator looks up.
-  @not_of_links ~w(already_registered bad_argument not_found not_ready process_gone stale stopped superseded wrong_type)a
+  @not_of_links ~w(already_registered bad_argument no_instance not_found not_ready process_gone stale stopped superseded wrong_type)a
   @of_sentinel ~w(no_sentinel_reachable sentinel_refused unknown_group no_usable_replica bad_host_map)a
 
   test "every reason of a link's end is in the guide for operators" do
@@ -31,6 +33,12 @@ defmodule Veidrodelis.ErrorTest do
   test "the last error of an instance is a reason, too" do
     message = Exception.message(Veidrodelis.Error.exception({:connection_refused, "ECONNREFUSED"}))
     assert message == "nothing listens at the host and port (ECONNREFUSED)"
+  end
+
+  test "a bad command of a list is told by its place" do
+    assert {:error, reason} = Vdr.Snapshot.from_commands([["SET", "a", "1"], ["GET", "a"]])
+    assert Exception.message(%Veidrodelis.Error{reason: reason}) =~ "command 1 of the list"
+    assert Exception.message(%Veidrodelis.Error{reason: {:bad_command, {:nope}}}) =~ "not a read"
   end
 
   test "it is raised by its reason" do

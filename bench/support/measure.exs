@@ -178,7 +178,7 @@ defmodule Vdr.Bench.Measure do
     GenServer.stop(empty)
     start.(server)
     resident = settled(vm) - before
-    told = Vm.info(vm, 1).memory_bytes
+    told = Vm.memory_bytes(vm, 1)
     Vm.stop(vm)
     {resident / mirrors, told}
   end

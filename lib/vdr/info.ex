@@ -1,38 +1,47 @@
 defmodule Vdr.Info do
   @moduledoc false
-  # What an operator can ask: the store's own counters and what `Vdr.Link` left word of, put together. Calls no process.
+  # What an operator can ask: the store's counters and the report of `Vdr.Link`, put together.
+  # Calls no process.
 
-  alias Vdr.{Instances, Native}
+  alias Vdr.{Handle, Instances, Native}
 
-  @spec of(term) :: map | {:error, :not_found}
-  def of(pid_or_id) do
-    with {:ok, id, store} <- found(pid_or_id), do: Map.put(brief(id, store), :memory_bytes, Native.memory_bytes(store))
+  @doc """
+  Everything but the estimate of memory; `function` is the facade's, see `Vdr.Handle.fetch/2`.
+  """
+  @spec of(term, atom) :: Veidrodelis.info() | {:error, :no_instance}
+  def of(instance, function) do
+    with {:ok, {id, store, _pid}} <- Handle.fetch(instance, function),
+         do: merge(Native.status(store), Instances.report(id))
   end
 
-  defp found(pid_or_id) do
-    with {:ok, id} <- Instances.id(pid_or_id), {store, _pid} <- Instances.find(id) do
-      {:ok, id, store}
-    else
-      _gone -> {:error, :not_found}
+  @doc "The value of one key, or a map of the keys of a list."
+  @spec take(term, atom | [atom]) :: term
+  def take(instance, key) when is_atom(key) do
+    with %{} = taken <- take(instance, [key]), do: Map.fetch!(taken, key)
+  end
+
+  def take(instance, keys) when is_list(keys) do
+    with %{} = info <- of(instance, :info), do: Map.new(keys, &{&1, value!(&1, info, instance)})
+  end
+
+  def take(_instance, keys), do: refuse(keys)
+
+  defp value!(:memory_bytes, _info, instance) do
+    case Handle.fetch(instance, :info) do
+      {:ok, {_id, store, _pid}} -> Native.memory_bytes(store)
+      # It has ended meanwhile.
+      {:error, :no_instance} -> 0
     end
   end
 
-  defp brief(id, store), do: together(Native.status(store), Instances.report(id))
-  defp brief(pid_or_id), do: with({:ok, id, store} <- found(pid_or_id), do: brief(id, store))
+  defp value!(key, info, _instance) when is_map_key(info, key), do: Map.fetch!(info, key)
+  defp value!(key, _info, _instance), do: refuse(key)
 
-  @spec state(term) :: Veidrodelis.replication_state() | {:error, :not_found}
-  def state(pid_or_id), do: with(%{state: state} <- brief(pid_or_id), do: state)
+  @spec refuse(term) :: no_return
+  defp refuse(key),
+    do: raise(ArgumentError, "Veidrodelis.info takes the keys of info/1 and :memory_bytes, got: #{inspect(key)}")
 
-  @spec connected_to(term) :: {:ok, {String.t(), non_neg_integer}} | {:error, :not_connected | :not_found}
-  def connected_to(pid_or_id) do
-    case brief(pid_or_id) do
-      %{connected: true, primary: primary} -> {:ok, primary}
-      %{connected: false} -> {:error, :not_connected}
-      error -> error
-    end
-  end
-
-  defp together(status, report) do
+  defp merge(status, report) do
     {links, report} = Map.pop!(report, :links)
 
     status
@@ -41,7 +50,8 @@ defmodule Vdr.Info do
     |> Map.put_new(:primary, nil)
   end
 
-  # The store knows how far a link is; that there is none, and why, is known to who keeps it.
+  # The store knows how far a link is. That there is none, and why, is known to the process that
+  # keeps it.
   defp state(_status, %{link: link}) when link in [:waiting, :stopped], do: link
   defp state(status, _report), do: status.state
 end

@@ -35,18 +35,20 @@ defmodule Vdr.Instances do
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
 
-  @doc "Waits until the instance, given by its id or its supervisor's pid, can be read."
+  @doc """
+  Waits until the instance can be read. The timeout has been checked: a timer that cannot be set would end the process
+  that all instances share.
+  """
   @spec await_ready(term, timeout) :: :ok | {:error, term}
-  # Checked here, since a timer that cannot be set would be the end of the process that all instances share.
-  def await_ready(pid_or_id, timeout)
-      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms) do
-    case id(pid_or_id) do
-      {:ok, id} -> call({:await_ready, id, timeout})
-      :error -> {:error, :not_found}
-    end
-  end
+  def await_ready(id, timeout), do: call({:await_ready, id, timeout})
 
-  def await_ready(_pid_or_id, timeout) do
+  @doc "Raises `ArgumentError` unless the VM can set a timer for so long."
+  @spec check_timeout!(timeout) :: :ok
+  def check_timeout!(timeout)
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
+      do: :ok
+
+  def check_timeout!(timeout) do
     raise ArgumentError,
           "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; got: #{inspect(timeout)}"
   end
@@ -86,14 +88,24 @@ defmodule Vdr.Instances do
   @spec find(term) :: {reference, pid} | nil
   def find(id), do: :persistent_term.get({Veidrodelis, id}, nil)
 
-  @doc "The id of an instance, which may be given by its supervisor's pid."
-  @spec id(term) :: {:ok, term} | :error
-  def id(pid) when is_pid(pid) do
-    # A pid may be an id as well as any other term.
-    if find(pid), do: {:ok, pid}, else: call({:id, pid})
+  @doc "The id of the instance of a supervisor."
+  @spec id_of(pid) :: {:ok, term} | :error
+  def id_of(pid) do
+    case :ets.lookup(__MODULE__, supervisor(pid)) do
+      [{_supervisor, id}] -> {:ok, id}
+      [] -> :error
+    end
+  rescue
+    # The application does not run, so there is no table.
+    ArgumentError -> :error
   end
 
-  def id(id), do: if(find(id), do: {:ok, id}, else: :error)
+  # The key of a supervisor's row, in a table whose other keys are ids.
+  defp supervisor(pid), do: {__MODULE__, pid}
+
+  @doc "The ids of all instances."
+  @spec list() :: [term]
+  def list, do: for({{Veidrodelis, id}, {_store, _pid}} <- :persistent_term.get(), do: id)
 
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok
@@ -116,6 +128,7 @@ defmodule Vdr.Instances do
       for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{} do
         # The table is a new one when the application was stopped meanwhile: then nobody knows whose data it is.
         :ets.insert_new(__MODULE__, {id, Owner.new_report(), nil})
+        :ets.insert(__MODULE__, {supervisor(pid), id})
         {Process.monitor(pid), {id, pid}}
       end
 
@@ -142,17 +155,12 @@ defmodule Vdr.Instances do
     end
   end
 
-  def handle_call({:id, pid}, _from, state) do
-    found = Enum.find_value(state.owners, :error, fn {_monitor, {id, owner}} -> owner == pid && {:ok, id} end)
-    {:reply, found, state}
-  end
-
   def handle_call({:released, id, pid}, _from, state), do: {:reply, :ok, release_from(pid, id, state)}
 
   def handle_call({:await_ready, id, timeout}, from, state) do
     case find(id) do
       nil ->
-        {:reply, {:error, :not_found}, state}
+        {:reply, {:error, :no_instance}, state}
 
       {store, _pid} ->
         cond do
@@ -201,6 +209,8 @@ defmodule Vdr.Instances do
   end
 
   defp owned(id, store, pid, state) do
+    with {_store, predecessor} <- find(id), do: :ets.delete(__MODULE__, supervisor(predecessor))
+    :ets.insert(__MODULE__, {supervisor(pid), id})
     :persistent_term.put({Veidrodelis, id}, {store, pid})
     {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
   end
@@ -222,14 +232,15 @@ defmodule Vdr.Instances do
   end
 
   defp release(id, state) do
-    with {store, _pid} <- find(id) do
+    with {store, pid} <- find(id) do
       :persistent_term.erase({Veidrodelis, id})
       Native.store_close(store)
+      :ets.delete(__MODULE__, supervisor(pid))
       :ets.delete(__MODULE__, id)
       Events.emit(id, :stopped, %{})
     end
 
-    state |> forget_refusal(id) |> answer(id, {:error, :not_found})
+    state |> forget_refusal(id) |> answer(id, {:error, :no_instance})
   end
 
   defp wait(state, id, {pid, _tag} = from, timeout) do

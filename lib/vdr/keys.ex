@@ -1,6 +1,6 @@
 defmodule Vdr.Keys do
   @moduledoc false
-  # Streams over the keys of one state, a portion at a time.
+  # Streams over the keys of one state. They fetch a portion at a time.
 
   alias Vdr.{Native, Read, Schema, Snapshot}
 
@@ -61,15 +61,9 @@ defmodule Vdr.Keys do
     end
   end
 
-  # One state for the whole of the stream, whatever the primary does meanwhile.
-  defp native!(%Snapshot{} = snapshot), do: Read.source(snapshot)
-
-  defp native!(id) do
-    case Snapshot.of(id) do
-      {:ok, snapshot} -> Read.source(snapshot)
-      {:error, reason} -> raise Veidrodelis.Error, reason: reason
-    end
-  end
+  # One state for the whole stream, whatever the primary does meanwhile.
+  defp native!(%Snapshot{native: native}), do: native
+  defp native!(instance), do: Read.value!(Read.snapshot(instance)).native
 
   defp db!(db) when is_integer(db) and db in 0..0xFFFFFFFF, do: :ok
   defp db!(db), do: raise(ArgumentError, "db is a number from 0, got: #{inspect(db)}")

@@ -53,6 +53,7 @@ defmodule Vdr.Native do
   def diff_new(_old, _new, _db), do: missing()
   def diff_next(_changes, _count), do: missing()
   def snapshot_offset(_source), do: missing()
+  def snapshot_keys(_source), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
   def digest(_source), do: missing()
   def digest_value(_source, _db, _key), do: missing()

@@ -1,14 +1,14 @@
 defmodule Vdr.Read do
   @moduledoc false
-  # The one way from a read to the native library: finds the source, moves large calls to a dirty scheduler, and turns
-  # a bad argument into an exception that says what was asked for.
+  # The one way from a read to the native library: finds the source, moves large calls to a dirty
+  # scheduler, and turns a bad argument into an exception that says what the function takes.
 
-  alias Vdr.{Native, Snapshot}
+  alias Vdr.{Handle, Native, Snapshot}
 
   @spec call(Veidrodelis.source(), Veidrodelis.db(), atom, list) :: {:ok, term} | {:error, Veidrodelis.reason()}
   def call(source, db, name, args) do
     case source(source) do
-      nil -> {:error, :not_found}
+      nil -> {:error, :no_instance}
       native -> read(native, db, name, args)
     end
   end
@@ -16,12 +16,12 @@ defmodule Vdr.Read do
   defp read(native, db, name, args) do
     case native(native, db, name, args) do
       {:ok, _value} = answer -> answer
-      :dirty -> known(Native.read_dirty(native, db, name, args), db, name, args)
-      error -> known(error, db, name, args)
+      :dirty -> check(Native.read_dirty(native, db, name, args), db, name, args)
+      error -> check(error, db, name, args)
     end
   end
 
-  # The reads with an entry of their own, see there.
+  # These reads have a native entry of their own, which is faster than the look-up by name.
   defp native(native, db, :get, [key]), do: Native.get(native, db, key)
   defp native(native, db, :hget, [key, field]), do: Native.hget(native, db, key, field)
   defp native(native, db, :sismember, [key, member]), do: Native.sismember(native, db, key, member)
@@ -29,8 +29,8 @@ defmodule Vdr.Read do
   defp native(native, db, :lindex, [key, index]), do: Native.lindex(native, db, key, index)
   defp native(native, db, name, args), do: Native.read(native, db, name, args)
 
-  defp known({:error, :bad_argument}, db, name, args), do: raise(ArgumentError, complaint(db, name, args))
-  defp known(answer, _db, _name, _args), do: answer
+  defp check({:error, :bad_argument}, db, name, args), do: raise(ArgumentError, complaint(db, name, args))
+  defp check(answer, _db, _name, _args), do: answer
 
   @spec transaction(Veidrodelis.source(), Veidrodelis.db(), [tuple]) ::
           {:ok, [{:ok, term} | {:error, term}]} | {:error, Veidrodelis.reason()}
@@ -40,22 +40,52 @@ defmodule Vdr.Read do
          :dirty <- Native.read_tx_dirty(native, db, operations) do
       raise "the native library refused to read"
     else
-      nil -> {:error, :not_found}
+      nil -> {:error, :no_instance}
       {:error, :bad_argument} -> raise ArgumentError, transaction_complaint(db, operations)
       answer -> answer
     end
   end
 
-  @doc "The native source behind an instance id or a snapshot, `nil` when there is none."
-  @spec source(Veidrodelis.source()) :: reference | nil
-  def source(%Snapshot{native: native}), do: native
+  @doc "A snapshot of an instance."
+  @spec snapshot(Veidrodelis.instance()) :: {:ok, Snapshot.t()} | {:error, :no_instance | :not_ready | :stale}
+  def snapshot(instance) do
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :snapshot),
+         {:ok, native} <- Native.snapshot(store),
+         do: {:ok, %Snapshot{native: native}}
+  end
 
-  def source(id) do
-    case :persistent_term.get({Veidrodelis, id}, nil) do
-      nil -> nil
-      {native, _pid} -> native
+  @doc "See `Veidrodelis.digest/1`."
+  @spec digest(Veidrodelis.source()) :: {:ok, String.t()} | {:error, term}
+  def digest(source) do
+    case source(source) do
+      nil -> {:error, :no_instance}
+      native -> Native.digest(native)
     end
   end
+
+  @doc "See `Veidrodelis.digest_value/3`."
+  @spec digest_value(Veidrodelis.source(), Veidrodelis.db(), Veidrodelis.key()) :: {:ok, String.t()} | {:error, term}
+  def digest_value(source, db, key) do
+    with native when native != nil <- source(source),
+         {:error, :bad_argument} <- Native.digest_value(native, db, key) do
+      raise ArgumentError,
+            "Veidrodelis.digest_value takes (source, db, key), db a number from 0, key a binary; " <>
+              "got #{inspect(db)} and #{inspect(key, limit: 10, printable_limit: 100)}"
+    else
+      nil -> {:error, :no_instance}
+      answer -> answer
+    end
+  end
+
+  @doc "The value of an answer; raises where there is none."
+  @spec value!({:ok, value} | {:error, Veidrodelis.Error.reason()}) :: value when value: term
+  def value!({:ok, value}), do: value
+  def value!({:error, reason}), do: raise(Veidrodelis.Error, reason: reason)
+
+  @doc "The native source behind an instance or a snapshot, or `nil`."
+  @spec source(Veidrodelis.source()) :: reference | nil
+  def source(%Snapshot{native: native}), do: native
+  def source(instance), do: Handle.store(instance)
 
   defp complaint(db, name, args) do
     takes =
@@ -64,7 +94,7 @@ defmodule Vdr.Read do
         nil -> ""
       end
 
-    "Veidrodelis.#{name} takes (id_or_snapshot, db#{takes}), db a number from 0; " <>
+    "Veidrodelis.#{name} takes (source, db#{takes}), db a number from 0; " <>
       "got db #{inspect(db)} and the arguments #{inspect(args, limit: 10, printable_limit: 100)}"
   end
 
@@ -72,7 +102,7 @@ defmodule Vdr.Read do
   defp argument(name), do: name
 
   defp transaction_complaint(db, operations) do
-    "Veidrodelis.read_tx takes (id_or_snapshot, db, [{name, args...}]), db a number from 0; " <>
+    "Veidrodelis.read_tx takes (source, db, [{name, args...}]), db a number from 0; " <>
       "got db #{inspect(db)} and #{inspect(operations, limit: 10, printable_limit: 100)}"
   end
 end

@@ -1,9 +1,9 @@
 defmodule Vdr.Script do
   @moduledoc """
-  A loaded script: what `Veidrodelis.lua_load/2` answers and `Veidrodelis.read_tx/4` runs.
+  A compiled script, which `Veidrodelis.lua_load/2` returns and `Veidrodelis.read_tx/4` runs.
 
-  It is opaque and belongs to no instance; it can be kept and sent to other processes of the node. Its bytecode stays in
-  the native library, which takes none from anywhere else.
+  A script belongs to no instance. Keep it, or send it to other processes of the node. Its
+  bytecode never leaves the native library, which accepts no bytecode from outside.
   """
 
   alias Vdr.{Native, Read, Schema}
@@ -11,7 +11,11 @@ defmodule Vdr.Script do
   @enforce_keys [:native]
   defstruct [:native]
 
-  @opaque t :: %__MODULE__{native: reference}
+  @typedoc "Opaque: its fields belong to the library."
+  @type t :: %__MODULE__{native: reference}
+  @type error :: {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
+  @type option ::
+          {:keys, [binary]} | {:args, list} | {:timeout, pos_integer} | {:memory, pos_integer}
 
   @largest 2_147_483_647
   @timeout_ms 5000
@@ -24,7 +28,7 @@ defmodule Vdr.Script do
   ]
 
   @doc false
-  @spec load(term, binary) :: {:ok, t} | {:error, term}
+  @spec load(Veidrodelis.source(), binary) :: {:ok, t} | {:error, :no_instance | error}
   def load(source, text) do
     unless is_binary(text), do: refuse("a source as a binary", text)
 
@@ -38,17 +42,18 @@ defmodule Vdr.Script do
         end
       end
     else
-      {:error, :not_found}
+      {:error, :no_instance}
     end
   end
 
   @doc false
-  @spec run(Veidrodelis.source(), Veidrodelis.db(), binary | t, keyword) :: {:ok, term} | {:error, term}
+  @spec run(Veidrodelis.source(), Veidrodelis.db(), binary | t, [option]) ::
+          {:ok, term} | {:error, Veidrodelis.reason() | error}
   def run(source, db, script, opts) do
     {keys, args, limits} = options!(opts)
 
     case Read.source(source) do
-      nil -> {:error, :not_found}
+      nil -> {:error, :no_instance}
       native -> attempt(native, db, native_of(script), keys, args, limits)
     end
   end
@@ -59,13 +64,14 @@ defmodule Vdr.Script do
 
   defp attempt(native, db, script, keys, args, limits) do
     case Native.lua_attempt(native, db, script, keys, args, limits) do
-      :long -> native |> whole(db, script, keys, args, limits) |> known(db, args)
-      answer -> known(answer, db, args)
+      :long -> native |> start(db, script, keys, args, limits) |> check(db, args)
+      answer -> check(answer, db, args)
     end
   end
 
-  # The native library drops what nobody waits for: that is when this process, and so the ticket, is gone.
-  defp whole(native, db, script, keys, args, limits) do
+  # The ticket is a resource of this process. Where the process is gone, so is the ticket, and the
+  # native library drops the run.
+  defp start(native, db, script, keys, args, limits) do
     ref = make_ref()
 
     with {:ok, ticket} <- Native.lua_start(native, db, script, {keys, args}, limits, {self(), ref}) do
@@ -83,13 +89,13 @@ defmodule Vdr.Script do
     end
   end
 
-  defp known({:error, :bad_argument}, db, args) do
+  defp check({:error, :bad_argument}, db, args) do
     raise ArgumentError,
           "Veidrodelis.read_tx takes db as a number from 0 and args of binaries, numbers, booleans, atoms, nil, " <>
             "and lists of these; got db #{inspect(db)} and args #{inspect(args, limit: 10, printable_limit: 100)}"
   end
 
-  defp known(answer, _db, _args), do: answer
+  defp check(answer, _db, _args), do: answer
 
   defp options!([]), do: {[], [], {@timeout_ms, @memory}}
 

@@ -1,34 +1,35 @@
 defmodule Vdr.Watch do
   @moduledoc false
-  # Watches of the calling process. They are kept in the store and end with the process without anybody's help.
+  # Watches of the calling process. The store keeps them, and ends them with the process.
 
-  alias Vdr.{Instances, Native}
+  alias Vdr.{Handle, Native}
 
   @type watched :: {:key | :prefix, term}
 
-  @spec add(term, term, watched, term) :: :ok | {:error, :not_found | :already_registered}
-  def add(id, db, watched, ref) do
-    case Instances.find(id) do
-      {store, _pid} -> store |> Native.watch(db, watched, ref, self()) |> checked("watch", ", ref", db, watched)
-      nil -> {:error, :not_found}
-    end
+  @spec add(Veidrodelis.instance(), term, watched, term) :: :ok | {:error, :no_instance | :already_registered}
+  def add(instance, db, watched, ref) do
+    function = function("watch", watched)
+
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, function),
+         do: store |> Native.watch(db, watched, ref, self()) |> check(function, ", ref", db, watched)
   end
 
-  @spec remove(term, term, watched) :: :ok | {:error, :not_found}
-  def remove(id, db, watched) do
-    case Instances.find(id) do
-      {store, _pid} -> store |> Native.unwatch(db, watched, self()) |> checked("unwatch", "", db, watched)
-      nil -> {:error, :not_found}
-    end
+  @spec remove(Veidrodelis.instance(), term, watched) :: :ok | {:error, :no_instance | :not_found}
+  def remove(instance, db, watched) do
+    function = function("unwatch", watched)
+
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, function),
+         do: store |> Native.unwatch(db, watched, self()) |> check(function, "", db, watched)
   end
 
-  defp checked({:error, :bad_argument}, name, more, db, {what, given}) do
-    suffix = if what == :prefix, do: "_prefix", else: ""
+  defp function(name, {:key, _key}), do: name
+  defp function(name, {:prefix, _prefix}), do: name <> "_prefix"
 
+  defp check({:error, :bad_argument}, function, more, db, {what, given}) do
     raise ArgumentError,
-          "Veidrodelis.#{name}#{suffix} takes (id, db, #{what}#{more}), db a number from 0 and #{what} a binary; " <>
+          "Veidrodelis.#{function} takes (instance, db, #{what}#{more}), db a number from 0 and #{what} a binary; " <>
             "got db #{inspect(db)} and #{what} #{inspect(given, limit: 10, printable_limit: 100)}"
   end
 
-  defp checked(answer, _name, _more, _db, _watched), do: answer
+  defp check(answer, _function, _more, _db, _watched), do: answer
 end

@@ -1,18 +1,37 @@
 defmodule Veidrodelis.Error do
   @moduledoc """
-  A reason of `{:error, reason}` as an exception, with a sentence for people.
+  The reason of `{:error, reason}` as an exception, with a sentence for people.
 
-      raise Veidrodelis.Error, :not_ready
+      iex> Exception.message(Veidrodelis.Error.exception(:not_ready))
+      "the first full sync is not complete yet"
 
-      Exception.message(Veidrodelis.Error.exception(reason))
-
-  `{code, detail}`, as in `last_error` of `Veidrodelis.info/1`, is a reason too.
+  Functions that end in `!` raise it. The `last_error` of `Veidrodelis.info/1` is a reason, too.
   """
 
   @enforce_keys [:reason]
   defexception [:reason]
 
-  @type t :: %__MODULE__{reason: term}
+  @typedoc "Why a link could not begin, or why it ended; docs/operations.md lists the codes."
+  @type code :: atom
+
+  @typedoc "A reason as functions return it in `{:error, reason}`."
+  @type reason ::
+          Veidrodelis.reason()
+          | :already_registered
+          | :not_found
+          | :timeout
+          | :not_connected
+          | :not_implemented
+          | {:bad_command, index_or_operation :: term}
+          | {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
+          | {:not_comparable, keys :: pos_integer}
+          | {:unknown_command, name :: String.t()}
+          | code
+          | {code, detail :: String.t()}
+          | {code, %{offset: non_neg_integer, key: binary | nil, detail: String.t()}}
+
+  @typedoc "Any term is shown, also one that is no reason of this library."
+  @type t :: %__MODULE__{reason: reason | term}
 
   @impl Exception
   def exception(reason: reason), do: %__MODULE__{reason: reason}
@@ -22,14 +41,19 @@ defmodule Veidrodelis.Error do
   def message(%__MODULE__{reason: reason}), do: sentence(reason)
 
   # Of reads and watches.
-  defp sentence(:not_found), do: "there is no such instance or watch"
+  defp sentence(:no_instance), do: "there is no such instance"
+  defp sentence(:not_found), do: "the process has no such watch"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type than the command is for"
   defp sentence(:bad_argument), do: "an argument is not what the command takes"
-  defp sentence({:bad_command, command}), do: "no command, or not the arguments that it takes: #{inspect(command)}"
-  defp sentence(:already_registered), do: "the process watches this key already"
-  defp sentence(:timeout), do: "the time to wait was over"
+
+  defp sentence({:bad_command, index}) when is_integer(index),
+    do: "command #{index} of the list, counted from 0, is not a write command of the stream, or has wrong arguments"
+
+  defp sentence({:bad_command, operation}), do: "not a read, or a read with wrong arguments: #{inspect(operation)}"
+  defp sentence(:already_registered), do: "the process watches this key or prefix already"
+  defp sentence(:timeout), do: "the time to wait is over"
   defp sentence(:not_connected), do: "no server is connected"
 
   # Of a handler.
@@ -160,7 +184,7 @@ defmodule Veidrodelis.Error do
 
   defp sentence({code, detail}) when is_atom(code) and is_binary(detail), do: "#{sentence(code)} (#{detail})"
 
-  # What no clause knows is shown as it is.
+  # A term that no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
 
   defp script(:syntax), do: "the script is no Lua"

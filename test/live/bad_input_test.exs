@@ -24,12 +24,12 @@ defmodule Vdr.Live.BadInputTest do
     port = Server.free_port()
     id = start(port)
     assert await_error(id) == :connection_refused
-    assert {:error, :not_connected} = Veidrodelis.get_connected_to(id)
+    assert {:error, :not_connected} = Veidrodelis.connected_to(id)
     assert {:error, :timeout} = Veidrodelis.await_ready(id, 50)
 
     server = Server.start!(port: port)
     assert :ok = Veidrodelis.await_ready(id, 20_000)
-    assert {:ok, {"127.0.0.1", ^port}} = Veidrodelis.get_connected_to(id)
+    assert {:ok, {"127.0.0.1", ^port}} = Veidrodelis.connected_to(id)
     GenServer.stop(server)
   end
 

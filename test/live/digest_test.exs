@@ -92,7 +92,7 @@ defmodule Vdr.Live.DigestTest do
   end
 
   test "of no instance and of no key there is no digest" do
-    assert {:error, :not_found} = Veidrodelis.digest_value(:no_such_instance, 0, "k")
+    assert {:error, :no_instance} = Veidrodelis.digest_value(:no_such_instance, 0, "k")
     {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "k", "v"]])
 
     for {db, key} <- [{-1, "k"}, {:db, "k"}, {0, :k}],

@@ -14,7 +14,7 @@ defmodule Vdr.Live.ExamplesTest do
 
     Veidrodelis.stop(vdr)
     Redix.stop(rdx)
-    assert {:error, :not_found} = Veidrodelis.get({:myid, port}, 0, "user:123:name")
+    assert {:error, :no_instance} = Veidrodelis.get({:myid, port}, 0, "user:123:name")
   end
 
   live_test "a list of reads sees one snapshot while writers race", %{server: server, redis: redis, id: id} do

@@ -114,7 +114,7 @@ defmodule Vdr.Live.GuardTest do
     late = {:test, System.unique_integer([:positive])}
     run(context, [["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
     start_supervised!({Veidrodelis, id: late, host: "127.0.0.1", port: context.port})
-    Mirror.eventually("the late mirror streams", fn -> Veidrodelis.get_replication_state(late) == :streaming end)
+    Mirror.eventually("the late mirror streams", fn -> Veidrodelis.replication_state(late) == :streaming end)
     assert Veidrodelis.get(late, 0, "k") == {:error, :not_ready}
     Redix.command!(context.redis, ["DEL", "__vdr_tx"])
     assert :ok = Veidrodelis.await_ready(late)
@@ -130,7 +130,7 @@ defmodule Vdr.Live.GuardTest do
     again = fn -> Veidrodelis.info(context.id).full_syncs > syncs end
 
     Mirror.eventually("another full sync", fn ->
-      again.() and Veidrodelis.get_replication_state(context.id) == :streaming
+      again.() and Veidrodelis.replication_state(context.id) == :streaming
     end)
 
     assert seen(context) == {:ok, "old"}

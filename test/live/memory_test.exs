@@ -23,6 +23,7 @@ defmodule Vdr.Live.MemoryTest do
   defp start(vm, server), do: Vm.start_mirror(vm, :memory, server)
   defp stop(vm), do: Vm.stop_mirror(vm, :memory)
   defp info(vm), do: Vm.info(vm, :memory)
+  defp memory_bytes(vm), do: Vm.memory_bytes(vm, :memory)
 
   defp caught_up(vm, redis) do
     [_, offset] = Regex.run(~r/master_repl_offset:(\d+)/, Redix.command!(redis, ["INFO", "replication"]))
@@ -55,7 +56,7 @@ defmodule Vdr.Live.MemoryTest do
     before = at_rest(vm)
     Redix.command!(redis, ["DEBUG", "POPULATE", @keys, "key", 100])
     start(vm, server)
-    needed = info(vm).memory_bytes
+    needed = memory_bytes(vm)
     assert needed > @keys * 100
     most = round(needed * (1 + @slack))
     settled(vm, before, most)
@@ -115,7 +116,7 @@ defmodule Vdr.Live.MemoryTest do
     start(vm, server)
     write.(redis)
     caught_up(vm, redis)
-    told = info(vm).memory_bytes
+    told = memory_bytes(vm)
     truth = at_rest(vm) - before
     Vm.stop(vm)
     {told, truth}

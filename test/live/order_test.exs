@@ -54,10 +54,10 @@ defmodule Vdr.Live.OrderTest do
       redis = Server.connect!(server)
       Redix.command!(redis, ["MSET" | Enum.flat_map(1..@keys, &[key(&1), ""])])
       id = Mirror.start!(server)
-      %{memory_bytes: without} = Veidrodelis.info(id)
+      without = Veidrodelis.info(id, :memory_bytes)
       unquote(ask).(id)
       for _ <- 1..2, do: Mirror.settle(id, redis)
-      assert div(Veidrodelis.info(id).memory_bytes - without, @keys) in @order_bytes
+      assert div(Veidrodelis.info(id, :memory_bytes) - without, @keys) in @order_bytes
     end
   end
 

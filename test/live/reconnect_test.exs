@@ -18,7 +18,7 @@ defmodule Vdr.Live.ReconnectTest do
 
     assert {:ok, "before"} = Veidrodelis.get(id, 0, "kept")
     assert {:ok, ["1", "2", "3"]} = Veidrodelis.lrange(id, 0, "list", 0, -1)
-    assert {:error, :not_connected} = Veidrodelis.get_connected_to(id)
+    assert {:error, :not_connected} = Veidrodelis.connected_to(id)
     assert %{ready: true} = Veidrodelis.info(id)
 
     # The core knows that the link has ended before the link's process reports the reason.

@@ -355,7 +355,7 @@ defmodule Vdr.Live.SentinelTest do
       Sentinels.mirror!(cluster, sentinel: [connect_opts: [password: "sesame"], host_map: fn _host -> "localhost" end])
 
     assert :ok = Veidrodelis.await_ready(id, 20_000)
-    assert {:ok, {"localhost", _port}} = Veidrodelis.get_connected_to(id)
+    assert {:ok, {"localhost", _port}} = Veidrodelis.connected_to(id)
 
     id = Sentinels.mirror!(cluster, sentinel: [connect_opts: [password: "sesame"], host_map: fn _host -> :oops end])
     assert Veidrodelis.await_ready(id, 20_000) == {:error, :bad_host_map}

@@ -101,7 +101,7 @@ defmodule Vdr.Live.SupervisionTest do
     kill(pid)
     assert_receive {:EXIT, ^pid, :killed}
     assert Veidrodelis.get(id, 0, "k") == {:ok, nil}
-    Mirror.eventually("it is gone", fn -> Veidrodelis.get(id, 0, "k") == {:error, :not_found} end)
+    Mirror.eventually("it is gone", fn -> Veidrodelis.get(id, 0, "k") == {:error, :no_instance} end)
 
     # Another server under the same id is another instance, at once.
     {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))

@@ -152,7 +152,7 @@ defmodule Vdr.Live.TransportTest do
       assert Veidrodelis.await_ready(id, 20_000) == :ok
       Mirror.settle(id, redis)
       assert Veidrodelis.get(id, 0, "k") == {:ok, "through the socket"}
-      assert Veidrodelis.get_connected_to(id) == {:ok, {path, 0}}
+      assert Veidrodelis.connected_to(id) == {:ok, {path, 0}}
       replica = assert_handled(redis, "k", options)
       assert Replica.connected_to(replica) == {:ok, {path, 0}}
     end

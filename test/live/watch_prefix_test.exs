@@ -44,15 +44,17 @@ defmodule Vdr.Live.WatchPrefixTest do
     Server.restart(server)
     assert_receive {:ref, %Init{}}, 10_000
 
-    assert_raise ArgumentError, ~r/Veidrodelis.watch_prefix takes \(id, db, prefix, ref\).* got db -1/, fn ->
+    assert_raise ArgumentError, ~r/Veidrodelis.watch_prefix takes \(instance, db, prefix, ref\).* got db -1/, fn ->
       Veidrodelis.watch_prefix(id, -1, "a", :ref)
     end
 
-    assert_raise ArgumentError, ~r/Veidrodelis.unwatch_prefix takes \(id, db, prefix\).* got db 0 and prefix :a/, fn ->
-      Veidrodelis.unwatch_prefix(id, 0, :a)
-    end
+    assert_raise ArgumentError,
+                 ~r/Veidrodelis.unwatch_prefix takes \(instance, db, prefix\).* got db 0 and prefix :a/,
+                 fn ->
+                   Veidrodelis.unwatch_prefix(id, 0, :a)
+                 end
 
-    assert Veidrodelis.watch_prefix({:no, :such}, 0, "a", :ref) == {:error, :not_found}
+    assert Veidrodelis.watch_prefix({:no, :such}, 0, "a", :ref) == {:error, :no_instance}
   end
 
   @writes 400

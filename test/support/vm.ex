@@ -31,6 +31,7 @@ defmodule Vdr.Test.Vm do
   def stop_mirror(vm, id), do: :ok = call(vm, Veidrodelis, :stop, [id])
 
   def info(vm, id), do: call(vm, Veidrodelis, :info, [id])
+  def memory_bytes(vm, id), do: call(vm, Veidrodelis, :info, [id, :memory_bytes])
 
   def resident(vm), do: Resources.resident(vm.pid)
 end

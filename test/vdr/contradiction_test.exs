@@ -47,7 +47,7 @@ defmodule Vdr.ContradictionTest do
     capture_log(fn ->
       id = {:test, System.unique_integer([:positive])}
       start_supervised!({Veidrodelis, id: id, host: "127.0.0.1", port: port, on_unknown_command: :stop})
-      Mirror.eventually("the link stops", fn -> Veidrodelis.get_replication_state(id) == :stopped end)
+      Mirror.eventually("the link stops", fn -> Veidrodelis.replication_state(id) == :stopped end)
       assert %{last_error: {:unknown_command, "frob"}} = Veidrodelis.info(id)
       assert Veidrodelis.get(id, 0, "user:1:name") == {:ok, "Alice"}
     end)

@@ -16,7 +16,7 @@ defmodule Vdr.InstancesTest do
     assert {:error, {:already_started, ^pid}} = Veidrodelis.start_link(id: :survivor, port: 1)
     assert %{ready: false} = Veidrodelis.info(:survivor)
     assert Veidrodelis.stop(pid) == :ok
-    assert Veidrodelis.get(:survivor, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.get(:survivor, 0, "a") == {:error, :no_instance}
   end
 
   test "nobody's odd message ends it" do
@@ -28,7 +28,7 @@ defmodule Vdr.InstancesTest do
       send(registry, odd)
     end
 
-    assert Veidrodelis.await_ready(:nobody, 0) == {:error, :not_found}
+    assert Veidrodelis.await_ready(:nobody, 0) == {:error, :no_instance}
     assert Process.whereis(Vdr.Instances) == registry
   end
 
@@ -37,7 +37,7 @@ defmodule Vdr.InstancesTest do
     waiting = Task.async(fn -> Veidrodelis.await_ready(:waited_for, 100) end)
     wait_for(fn -> :sys.get_state(Vdr.Instances).waiting != %{} end)
     assert Veidrodelis.stop(pid) == :ok
-    assert Task.await(waiting) == {:error, :not_found}
+    assert Task.await(waiting) == {:error, :no_instance}
     Process.sleep(200)
     assert :sys.get_state(Vdr.Instances).waiting == %{}
   end

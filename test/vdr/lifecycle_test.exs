@@ -65,9 +65,9 @@ defmodule Vdr.LifecycleTest do
 
   test "a refused connection is waited out, and info tells why", %{id: id, port: port} do
     pid = start!(id: id, port: port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
-    eventually(fn -> Veidrodelis.get_replication_state(id) == :waiting end)
-    assert Veidrodelis.get_replication_state(pid) == :waiting
-    assert Veidrodelis.get_connected_to(pid) == {:error, :not_connected}
+    eventually(fn -> Veidrodelis.replication_state(id) == :waiting end)
+    assert Veidrodelis.replication_state(pid) == :waiting
+    assert Veidrodelis.connected_to(pid) == {:error, :not_connected}
     assert %{attempts: 1, last_error: {:connection_refused, _detail}, connected: false} = Veidrodelis.info(id)
   end
 
@@ -79,7 +79,7 @@ defmodule Vdr.LifecycleTest do
   test "without reconnect the first failure is the last word", %{id: id, port: port} do
     start!(id: id, port: port, reconnect: false)
     assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
-    eventually(fn -> Veidrodelis.get_replication_state(id) == :stopped end)
+    eventually(fn -> Veidrodelis.replication_state(id) == :stopped end)
     assert Veidrodelis.info(id).attempts == 1
   end
 
@@ -105,16 +105,16 @@ defmodule Vdr.LifecycleTest do
   test "a pid stands for its instance wherever an id does", %{id: id, port: port} do
     pid = start!(id: id, port: port, reconnect: false)
     assert Veidrodelis.await_ready(pid) == {:error, :connection_refused}
-    eventually(fn -> Veidrodelis.get_replication_state(pid) == :stopped end)
-    assert %{state: :stopped, attempts: 1, memory_bytes: _} = Veidrodelis.info(pid)
-    assert Veidrodelis.get_connected_to(pid) == {:error, :not_connected}
+    eventually(fn -> Veidrodelis.replication_state(pid) == :stopped end)
+    assert %{state: :stopped, attempts: 1} = Veidrodelis.info(pid)
+    assert Veidrodelis.connected_to(pid) == {:error, :not_connected}
     :ok = stop_supervised({Veidrodelis, id})
 
     for gone <- [pid, self(), id] do
-      assert Veidrodelis.await_ready(gone) == {:error, :not_found}
-      assert Veidrodelis.info(gone) == {:error, :not_found}
-      assert Veidrodelis.get_replication_state(gone) == {:error, :not_found}
-      assert Veidrodelis.get_connected_to(gone) == {:error, :not_found}
+      assert Veidrodelis.await_ready(gone) == {:error, :no_instance}
+      assert Veidrodelis.info(gone) == {:error, :no_instance}
+      assert Veidrodelis.replication_state(gone) == {:error, :no_instance}
+      assert Veidrodelis.connected_to(gone) == {:error, :no_instance}
     end
   end
 
@@ -123,7 +123,7 @@ defmodule Vdr.LifecycleTest do
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)
     Process.sleep(20)
     :ok = stop_supervised({Veidrodelis, id})
-    assert Task.await(waiting) == {:error, :not_found}
+    assert Task.await(waiting) == {:error, :no_instance}
   end
 
   test "a wrong password is told to those who wait, and tried again rarely", %{id: id} do
@@ -158,14 +158,14 @@ defmodule Vdr.LifecycleTest do
     {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
     assert Veidrodelis.get({id, 2}, 0, "a") == {:error, :not_ready}
     Supervisor.stop(supervisor)
-    eventually(fn -> Veidrodelis.get(id, 0, "a") == {:error, :not_found} end)
+    eventually(fn -> Veidrodelis.get(id, 0, "a") == {:error, :no_instance} end)
   end
 
   test "stop takes an id or a pid, more than once, and frees the id at once", %{id: id, port: port} do
     {:ok, pid} = Veidrodelis.start_link(id: id, port: port)
     assert Veidrodelis.stop(id) == :ok
     refute Process.alive?(pid)
-    assert Veidrodelis.get(id, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.get(id, 0, "a") == {:error, :no_instance}
     assert Veidrodelis.stop(id) == :ok
 
     {:ok, pid} = Veidrodelis.start_link(id: id, port: port)

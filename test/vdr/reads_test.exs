@@ -7,10 +7,11 @@ defmodule Vdr.ReadsTest do
 
   alias Vdr.Snapshot
 
+  doctest Veidrodelis
   doctest Vdr.Snapshot
 
   # Functions of the facade with a source and a database in front that are no reads.
-  @others [digest_value: 3, read_tx: 3, read_tx: 4, stream_keys: 3]
+  @others [digest_value: 3, read_tx: 3, read_tx: 4, read_tx!: 3, read_tx!: 4, stream_keys: 3]
 
   defp documented do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Veidrodelis)
@@ -26,14 +27,54 @@ defmodule Vdr.ReadsTest do
       assert fewest in arities, "#{name} lacks the arity #{fewest}"
       assert length(args) in arities, "#{name} lacks the arity #{length(args)}"
       assert Enum.all?(arities, &(&1 in fewest..length(args))), "#{name} has arities #{inspect(arities)}"
+      assert arities(:"#{name}!") == arities, "#{name}! has other arities"
     end
+  end
+
+  test "the rows of the facade are those of the native library, with their arguments in order" do
+    takes = Vdr.Native.commands()
+    rows = Vdr.Reads.all()
+    assert Enum.sort(Enum.uniq(for row <- rows, do: row.name)) == Enum.sort(Keyword.keys(takes))
+
+    for row <- rows do
+      {fewest, most} = Vdr.Reads.Row.arities(row)
+      names = for name <- takes[row.name], do: String.trim_leading(name, "?")
+      fewest_of_all = Enum.count(takes[row.name], &(not String.starts_with?(&1, "?")))
+      assert fewest in fewest_of_all..length(names) and most in fewest..length(names), "#{row.name}: #{fewest}..#{most}"
+      assert row.file =~ ~r"^lib/vdr/reads/\w+\.ex$" and row.line > 0 and row.group != ""
+    end
+  end
+
+  test "a twin that ends in ! returns the value, and raises what its read answers, from the place of its row" do
+    {:ok, snapshot} = Snapshot.from_commands([["HSET", "h", "f", "1"]])
+    assert Veidrodelis.hget!(snapshot, 0, "h", "f") == "1"
+    assert Veidrodelis.get!(snapshot, 0, "nope") == nil
+    assert Veidrodelis.scan!(snapshot, 0, 0) == {0, ["h"]}
+    assert_raise Veidrodelis.Error, ~r/another type/, fn -> Veidrodelis.get!(snapshot, 0, "h") end
+    assert_raise ArgumentError, ~r/Veidrodelis.hget takes/, fn -> Veidrodelis.hget!(snapshot, 0, "h", :f) end
+    assert Veidrodelis.read_tx!(snapshot, 0, [{:hlen, "h"}]) == [ok: 1]
+    assert Veidrodelis.read_tx!(snapshot, 0, "return ts.hlen(KEYS[1])", keys: ["h"]) == 1
+    assert_raise Veidrodelis.Error, ~r/script/, fn -> Veidrodelis.read_tx!(snapshot, 0, "return nil +") end
+
+    {error, stacktrace} =
+      try do
+        Veidrodelis.hget!(:nobody, 0, "h", "f")
+      rescue
+        error -> {error, __STACKTRACE__}
+      end
+
+    assert error.reason == :no_instance
+    assert [{Veidrodelis, :hget!, 4, place} | _] = stacktrace
+    row = Enum.find(Vdr.Reads.all(), &(&1.name == :hget))
+    assert place[:file] == String.to_charlist(row.file) and place[:line] == row.line
   end
 
   test "every function that takes a source and a database is a row" do
     rows = Keyword.keys(Vdr.Native.commands())
 
     for {name, arity, [signature], _doc} <- documented(), signature =~ ~r/\(source, db\b/ do
-      assert name in rows or {name, arity} in @others, "#{name}/#{arity} has no row"
+      read = name |> to_string() |> String.trim_trailing("!") |> String.to_existing_atom()
+      assert read in rows or {name, arity} in @others, "#{name}/#{arity} has no row"
     end
   end
 
@@ -114,7 +155,7 @@ defmodule Vdr.ReadsTest do
 
     test "a bad argument names the function, what it takes and what it got", %{snapshot: snapshot} do
       error = assert_raise ArgumentError, fn -> Veidrodelis.hget(snapshot, 0, "h", :f) end
-      assert error.message =~ "Veidrodelis.hget takes (id_or_snapshot, db, key, field)"
+      assert error.message =~ "Veidrodelis.hget takes (source, db, key, field)"
       assert error.message =~ ~s(["h", :f])
 
       for bad <- [
@@ -236,19 +277,37 @@ defmodule Vdr.ReadsTest do
   test "what is no write command makes no snapshot" do
     assert Snapshot.from_commands([["SET", "a", "1"], ["NOPE"]]) == {:error, {:bad_command, 1}}
     assert Snapshot.from_commands([["GET", "a"]]) == {:error, {:bad_command, 0}}
-    assert Snapshot.from_commands([["SET", :a, "1"]]) == {:error, {:bad_command, nil}}
+    assert Snapshot.from_commands([["SET", "a", "1"], ["SET", {:a}, "1"]]) == {:error, {:bad_command, 1}}
+    assert Snapshot.from_commands([["NOPE"], ["SET", nil, "1"]]) == {:error, {:bad_command, 0}}
+
+    for odd <- [[], :set, ["SET" | "a"], "SET a 1"],
+        do: assert(Snapshot.from_commands([odd]) == {:error, {:bad_command, 0}})
+
+    for {commands, db} <- [{:set, 0}, {[["SET", "a", "1"] | :tail], 0}, {[], -1}, {[], :a}],
+        do: assert_raise(ArgumentError, ~r/from_commands takes/, fn -> Snapshot.from_commands(commands, db) end)
+  end
+
+  test "words of commands may be numbers and atoms" do
+    assert {:ok, snapshot} = Snapshot.from_commands([[:set, "a", 1], ["ZADD", "z", 1.5, :m]])
+    assert Veidrodelis.get(snapshot, 0, "a") == {:ok, "1"}
+    assert Veidrodelis.zscore(snapshot, 0, "z", "m") == {:ok, 1.5}
+  end
+
+  test "a snapshot shows its offset and how many keys it has" do
+    {:ok, snapshot} = Snapshot.from_commands([["SET", "a", "1"], ["SET", "b", "2"]], 3)
+    assert inspect(snapshot) == "#Vdr.Snapshot<offset: 0, keys: %{3 => 2}>"
   end
 
   test "an unknown id is not found" do
-    assert Veidrodelis.get(:nobody, 0, "a") == {:error, :not_found}
-    assert Veidrodelis.read_tx(:nobody, 0, []) == {:error, :not_found}
-    assert Veidrodelis.snapshot(:nobody) == {:error, :not_found}
-    assert Veidrodelis.info(:nobody) == {:error, :not_found}
-    assert Veidrodelis.get_replication_state(:nobody) == {:error, :not_found}
-    assert Veidrodelis.get_connected_to(self()) == {:error, :not_found}
-    assert Veidrodelis.await_ready(:nobody, 10) == {:error, :not_found}
-    assert Veidrodelis.watch(:nobody, 0, "a", make_ref()) == {:error, :not_found}
-    assert Veidrodelis.unwatch(:nobody, 0, "a") == {:error, :not_found}
+    assert Veidrodelis.get(:nobody, 0, "a") == {:error, :no_instance}
+    assert Veidrodelis.read_tx(:nobody, 0, []) == {:error, :no_instance}
+    assert Veidrodelis.snapshot(:nobody) == {:error, :no_instance}
+    assert Veidrodelis.info(:nobody) == {:error, :no_instance}
+    assert Veidrodelis.replication_state(:nobody) == {:error, :no_instance}
+    assert Veidrodelis.connected_to(self()) == {:error, :no_instance}
+    assert Veidrodelis.await_ready(:nobody, 10) == {:error, :no_instance}
+    assert Veidrodelis.watch(:nobody, 0, "a", make_ref()) == {:error, :no_instance}
+    assert Veidrodelis.unwatch(:nobody, 0, "a") == {:error, :no_instance}
     assert Veidrodelis.stop(:nobody) == :ok
   end
 end

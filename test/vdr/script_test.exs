@@ -83,8 +83,8 @@ defmodule Vdr.ScriptTest do
   end
 
   test "an unknown instance has no scripts" do
-    assert Veidrodelis.read_tx(:nobody, 0, "return 1", []) == {:error, :not_found}
-    assert Veidrodelis.lua_load(:nobody, "return 1") == {:error, :not_found}
+    assert Veidrodelis.read_tx(:nobody, 0, "return 1", []) == {:error, :no_instance}
+    assert Veidrodelis.lua_load(:nobody, "return 1") == {:error, :no_instance}
   end
 
   test "limits are those of the call", %{snapshot: snapshot} do

@@ -4,6 +4,7 @@ use crate::source::{Source, SourceRef, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
+use std::collections::HashMap;
 use vdr_core::commands::{self, Apply, ApplyError, Rules, Words};
 use vdr_core::keyspace::Keyspace;
 use vdr_core::live::Snapshot;
@@ -33,6 +34,13 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
 #[rustler::nif]
 fn snapshot_offset(source: SourceRef) -> u64 {
     source.read(|snapshot| snapshot.offset).unwrap_or(0)
+}
+
+/// The number of keys of each database that a source shows.
+#[rustler::nif]
+fn snapshot_keys(source: SourceRef) -> HashMap<u32, usize> {
+    let count = |snapshot: &Snapshot| snapshot.keyspace.dbs().map(|(index, db)| (index, db.len())).collect();
+    source.read(count).unwrap_or_default()
 }
 
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {

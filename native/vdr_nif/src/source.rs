@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_core::live::{Live, Snapshot};
 
 mod atoms {
-    rustler::atoms! { not_found, not_ready, stale }
+    rustler::atoms! { no_instance, not_ready, stale }
 }
 
 pub enum Source {
@@ -74,8 +74,8 @@ impl Source {
     /// Why a read had no answer.
     pub fn unreadable(&self) -> Atom {
         match self {
-            // Whoever still has a closed store in hand found it a moment before its end.
-            Source::Live(store) if store.is_closed() => atoms::not_found(),
+            // The reader looked the store up a moment before the instance ended.
+            Source::Live(store) if store.is_closed() => atoms::no_instance(),
             Source::Live(store) if store.inner().seat.standing.may_refuse() && store.has_data() => atoms::stale(),
             _ => atoms::not_ready(),
         }

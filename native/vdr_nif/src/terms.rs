@@ -194,6 +194,7 @@ pub const ERROR_CODES: &[&str] = &[
     "master_down",
     "misconf",
     "network_unreachable",
+    "no_instance",
     "no_master_link",
     "no_password_set",
     "no_permission",

@@ -21,6 +21,7 @@ struct Config<'a> {
     password: Option<Binary<'a>>,
     role: RoleTerm,
     ack: AckTerm,
+    announce_port: u32,
     connect_timeout_ms: u64,
     read_timeout_ms: u64,
     ack_interval_ms: u64,
@@ -99,6 +100,7 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
         AckTerm::Truthful => AckPolicy::Truthful,
         AckTerm::Lagging => AckPolicy::Lagging,
     };
+    link.listening_port = config.announce_port;
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);

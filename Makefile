@@ -65,7 +65,7 @@ lint: setup ## check formatting and warnings of both languages, and the width of
 	$(MIX_TEST) compile --force --warnings-as-errors
 
 docs: setup ## write docs/commands.md from the command table, and the Rust documentation into target/doc
-	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_core --test commands_doc
+	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_replica --test commands_doc
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## remove everything that was built (unpacked servers stay)

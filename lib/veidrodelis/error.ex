@@ -40,47 +40,47 @@ defmodule Veidrodelis.Error do
   @impl Exception
   def message(%__MODULE__{reason: reason}), do: sentence(reason)
 
-  # Of reads and watches.
+  # Reads and watches.
   defp sentence(:no_instance), do: "there is no such instance"
   defp sentence(:not_found), do: "the process has no such watch"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
-  defp sentence(:wrong_type), do: "the key holds a value of another type than the command is for"
-  defp sentence(:bad_argument), do: "an argument is not what the command takes"
+  defp sentence(:wrong_type), do: "the key holds a value of another type"
+  defp sentence(:bad_argument), do: "an argument is not valid for the command"
 
   defp sentence({:bad_command, index}) when is_integer(index),
     do: "command #{index} of the list, counted from 0, is not a write command of the stream, or has wrong arguments"
 
   defp sentence({:bad_command, operation}), do: "not a read, or a read with wrong arguments: #{inspect(operation)}"
   defp sentence(:already_registered), do: "the process watches this key or prefix already"
-  defp sentence(:timeout), do: "the time to wait is over"
+  defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
 
-  # Of a handler.
+  # Handlers.
   defp sentence(:not_implemented), do: "the callback module does not implement handle_call/2"
 
-  # Of scripts.
+  # Scripts.
   defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
-  # Of digests and snapshot files.
-  defp sentence({:not_comparable, keys}), do: "#{keys} keys hold values of modules, which have no digest here"
+  # Digests and snapshot files.
+  defp sentence({:not_comparable, keys}), do: "#{keys} keys hold values of modules, which have no digest"
   defp sentence(:enoent), do: "there is no such file"
   defp sentence(:eacces), do: "the file may not be read"
   defp sentence(:eisdir), do: "it is a directory"
-  defp sentence(:not_a_file), do: "it is no regular file"
+  defp sentence(:not_a_file), do: "it is not a regular file"
 
   defp sentence({code, %{offset: offset, key: key, detail: detail}}) when is_atom(code) do
     where = if key, do: " in key #{inspect(key, printable_limit: 100)}", else: ""
     "#{sentence(code)}: #{detail} at byte #{offset}#{where}"
   end
 
-  # Of starting a link.
+  # The start of a link.
   defp sentence(:no_thread), do: "the system has no thread left for the link"
-  defp sentence(:process_gone), do: "the process that keeps the link is gone"
-  defp sentence(:bad_link_config), do: "the native library did not take the options; this is a bug"
+  defp sentence(:process_gone), do: "the process that owns the link is gone"
+  defp sentence(:bad_link_config), do: "the native library refused the options; this is a bug"
   defp sentence(:bad_password_function), do: "the function for the password did not return a string"
 
-  # Of a link's end: the way to the server.
+  # The end of a link: the connection.
   defp sentence(:stopped), do: "the link was stopped"
   defp sentence(:host_not_found), do: "the host name has no address"
   defp sentence(:connection_refused), do: "nothing listens at the host and port"
@@ -92,47 +92,47 @@ defmodule Veidrodelis.Error do
   defp sentence(:connect_failed), do: "connecting failed"
   defp sentence(:handshake_timeout), do: "the server accepted the connection and then did not answer in time"
   defp sentence(:read_timeout), do: "the server sent nothing for too long"
-  defp sentence(:write_timeout), do: "the server took nothing for too long"
+  defp sentence(:write_timeout), do: "the server accepted no data for too long"
   defp sentence(:closed), do: "the server closed the connection"
   defp sentence(:connection_reset), do: "the connection was reset"
   defp sentence(:connection_timed_out), do: "the connection timed out"
   defp sentence(:io_error), do: "reading from or writing to the server failed"
 
-  # Of a link's end: TLS.
-  defp sentence(:tls_bad_config), do: "an option of :ssl_opts names something that cannot be used"
+  # The end of a link: TLS.
+  defp sentence(:tls_bad_config), do: "a value in :ssl_opts cannot be used"
   defp sentence(:tls_no_system_roots), do: "the system has no certificate authorities; give :cacertfile in :ssl_opts"
   defp sentence(:tls_certificate_expired), do: "the server's certificate has expired"
   defp sentence(:tls_certificate_not_yet_valid), do: "the server's certificate is not valid yet"
   defp sentence(:tls_certificate_revoked), do: "the server's certificate is revoked"
 
   defp sentence(:tls_unknown_ca),
-    do: "the server's certificate comes from an authority that is not known here; see :cacertfile in :ssl_opts"
+    do: "the server's certificate comes from an unknown authority; see :cacertfile in :ssl_opts"
 
   defp sentence(:tls_wrong_name),
-    do: "the server's certificate is made out to another name; see :server_name_indication in :ssl_opts"
+    do: "the server's certificate is issued to another name; see :server_name_indication in :ssl_opts"
 
   defp sentence(:tls_bad_certificate), do: "the server's certificate is not valid"
 
   defp sentence(:tls_client_certificate_required),
-    do: "the server wants a certificate of ours; give :certfile and :keyfile in :ssl_opts"
+    do: "the server requires a client certificate; give :certfile and :keyfile in :ssl_opts"
 
-  defp sentence(:tls_client_certificate_refused), do: "the server does not accept our certificate"
-  defp sentence(:tls_version_refused), do: "the server and we have no version of TLS in common"
-  defp sentence(:tls_not_spoken), do: "what answers there does not speak TLS"
+  defp sentence(:tls_client_certificate_refused), do: "the server does not accept the client certificate"
+  defp sentence(:tls_version_refused), do: "the server and the library have no TLS version in common"
+  defp sentence(:tls_not_spoken), do: "the server does not speak TLS"
   defp sentence(:tls_handshake_failed), do: "the TLS handshake failed"
   defp sentence(:tls_protocol), do: "the TLS connection was damaged"
 
-  # Of a link's end: what the server said.
-  defp sentence(:not_redis), do: "what answers there speaks another protocol than Redis"
-  defp sentence(:bad_reply), do: "the server's reply makes no sense"
+  # The end of a link: the server's replies.
+  defp sentence(:not_redis), do: "the server does not speak the Redis protocol"
+  defp sentence(:bad_reply), do: "the server sent an invalid reply"
   defp sentence(:wrong_password), do: "the server does not accept the username or password"
-  defp sentence(:password_required), do: "the server wants a password; give the option :password"
+  defp sentence(:password_required), do: "the server requires a password; give the option :password"
   defp sentence(:no_password_set), do: "the server has no password set, but the option :password is given"
 
   defp sentence(:no_permission),
     do: "the user may not replicate; it needs the permissions +psync +replconf +ping"
 
-  defp sentence(:protected_mode), do: "the server is in protected mode and takes local clients only"
+  defp sentence(:protected_mode), do: "the server is in protected mode and accepts local clients only"
 
   defp sentence(:psync_forbidden),
     do: "the server does not offer PSYNC, as many managed services do not; without it there is no replication"
@@ -141,35 +141,34 @@ defmodule Veidrodelis.Error do
   defp sentence(:no_master_link), do: "the server is a replica without a link to its own primary"
   defp sentence(:master_down), do: "the server is a replica whose own primary is down"
   defp sentence(:busy), do: "the server is busy with a script"
-  defp sentence(:misconf), do: "the server cannot save its data and refuses to go on"
+  defp sentence(:misconf), do: "the server cannot save its data and refuses to continue"
   defp sentence(:bgsave_failed), do: "the server could not make the snapshot file"
   defp sentence(:pending_output), do: "the server still has output pending for the connection"
   defp sentence(:too_many_clients), do: "the server has too many clients"
-  defp sentence(:wrong_role), do: "the server is not what Sentinel takes it for, primary or replica"
+  defp sentence(:wrong_role), do: "the server does not have the role that Sentinel reports, primary or replica"
   defp sentence(:refused), do: "the server refused to replicate"
 
-  # Of Sentinel.
+  # Sentinel.
   defp sentence(:no_sentinel_reachable), do: "no Sentinel answers"
 
   defp sentence(:sentinel_refused),
-    do: "the Sentinels that answer refuse to; see :username and :password of :connect_opts"
+    do: "the Sentinels that answer refuse the request; see :username and :password of :connect_opts"
 
   defp sentence(:unknown_group), do: "no Sentinel that answers knows the group"
   defp sentence(:no_usable_replica), do: "Sentinel knows no replica that is up and linked to its primary"
   defp sentence(:bad_host_map), do: "the option :host_map did not give a host"
 
-  # Of a link's end: what came.
-  defp sentence(:protocol), do: "what the server sent is not the replication protocol"
-  defp sentence(:diverged), do: "a command does not fit the data: the mirror is no longer the primary's equal"
+  # The end of a link: the data.
+  defp sentence(:protocol), do: "the server sent data that is not the replication protocol"
+  defp sentence(:diverged), do: "a command does not fit the data: the mirror no longer equals the primary"
 
   defp sentence(:not_mirrored),
-    do:
-      "a command reads a key that the option :only leaves out and changes one that it keeps; only a full sync tells its value"
+    do: "a key that :only keeps takes its value from a key that :only leaves out; only a full sync brings that value"
 
   defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
   defp sentence(:sync_aborted), do: "the server gave up sending the snapshot file"
-  defp sentence(:bad_rdb_transfer), do: "the snapshot file came with wrong framing"
-  defp sentence(:rdb_bad_magic), do: "the snapshot file is none"
+  defp sentence(:bad_rdb_transfer), do: "the snapshot file arrived with invalid framing"
+  defp sentence(:rdb_bad_magic), do: "the file is not a snapshot file"
   defp sentence(:rdb_unsupported_version), do: "the snapshot file has a version that the library does not know"
   defp sentence(:rdb_unknown_type), do: "the snapshot file holds a type of value that the library does not know"
   defp sentence(:rdb_corrupt), do: "the snapshot file is damaged"
@@ -177,7 +176,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_truncated), do: "the snapshot file ended too early"
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"
-  defp sentence(:panicked), do: "the native library met a bug of its own"
+  defp sentence(:panicked), do: "the native library failed because of a bug"
 
   defp sentence({:unknown_command, name}),
     do: "the primary sent #{name}, which the library does not know, and :on_unknown_command is :stop"
@@ -187,10 +186,10 @@ defmodule Veidrodelis.Error do
   # A term that no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
 
-  defp script(:syntax), do: "the script is no Lua"
+  defp script(:syntax), do: "the script is not valid Lua"
   defp script(:runtime), do: "the script failed"
   defp script(:timeout), do: "the script took too long"
   defp script(:memory), do: "the script took too much memory"
-  defp script(:result), do: "what the script returned has no form in Elixir"
+  defp script(:result), do: "the script's result has no form in Elixir"
   defp script(other), do: inspect(other)
 end

@@ -1,19 +1,22 @@
 defmodule Vdr.Test.Chaos do
   @moduledoc """
-  Everything that goes wrong, at random, from a seed, for a given time: a mirror that follows by Sentinel, proxies before every server
-  and every Sentinel, real failovers, and writers that never stop but for the quiet points, at which the mirror's digest must be the
-  server's. Throughout, what a MULTI wrote together is read together, reads are answered, and a watch misses nothing.
+  Injects random faults, from a seed, for a given time. A mirror follows its primary by Sentinel,
+  with proxies before every server and every Sentinel. There are real failovers, and writers that
+  stop only at quiet points. At a quiet point the mirror's digest must equal the server's.
+  Throughout, the writes of a MULTI must be visible together, reads must return values, and a watch
+  must miss nothing.
 
-  The seed fixes which faults come in which order, not how the machine interleaves them. Every fault comes once before any comes again.
+  The seed fixes the faults and their order, but not how the machine interleaves them. Every fault
+  comes once before any fault comes again.
   """
   alias Vdr.Test.Chaos.{Cluster, Faults, Load, Quiet}
   alias Vdr.Test.{Proxy, Resources, Server}
 
   @ready_ms 60_000
-  # How long what is given back by and by may take: threads that resolve names end after five idle seconds.
+  # How long delayed releases may take: threads that resolve names end after five idle seconds.
   @given_back_ms 15_000
-  # Freed memory stays with the allocators: up to 75 MB were seen after ten minutes, in which a full sync that leaked its data
-  # would have leaked the ballast a hundred times.
+  # Freed memory stays with the allocators: we saw up to 75 MB after ten minutes. A full sync that
+  # leaked its data would have leaked the ballast a hundred times in that time.
   @memory_slack 200_000_000
 
   defstruct [
@@ -30,14 +33,14 @@ defmodule Vdr.Test.Chaos do
     memory: nil
   ]
 
-  @doc "Runs for `seconds`; answers `%{faults, full, partial, divergences, lost, leaked}`."
+  @doc "Runs for `seconds`, and returns `%{faults, full, partial, divergences, lost, leaked}`."
   def run(seed, seconds) do
     Process.flag(:trap_exit, true)
     :rand.seed(:exsss, seed)
     binary = Enum.random(Server.available())
     IO.puts("chaos: SEED=#{seed} DURATION=#{seconds}, #{binary.name}")
     cluster = Cluster.start(binary, config())
-    # What is started once and stays.
+    # Things that start once and stay.
     {:ok, warm} = Veidrodelis.start_link(mirror({:chaos, :warm}, cluster))
     :ok = Veidrodelis.await_ready({:chaos, :warm}, @ready_ms)
     :ok = Veidrodelis.stop(warm)
@@ -106,13 +109,13 @@ defmodule Vdr.Test.Chaos do
     chaos = Faults.inflict(name, chaos)
     %{chaos | faults: chaos.faults + 1, round: [name | chaos.round], tally: Map.update(chaos.tally, name, 1, &(&1 + 1))}
   rescue
-    # The server is gone, or busy being restarted: that fault came to nothing, and is none.
+    # The server is gone, or busy restarting: the fault had no effect and does not count.
     error in [Redix.Error, Redix.ConnectionError, MatchError] ->
       IO.puts("chaos: #{name} had no effect: #{Exception.message(error)}")
       chaos
   end
 
-  # Of connections to servers that died.
+  # Exits of connections to servers that died.
   defp flush_exits do
     receive do
       {:EXIT, _pid, _reason} -> flush_exits()
@@ -123,7 +126,7 @@ defmodule Vdr.Test.Chaos do
 
   # ---- the end
 
-  # Waits until what is asked for is no more than what is to be; answers what there is then.
+  # Waits until the excess is gone, and returns what is left of it.
   defp given_back(excess, deadline \\ System.monotonic_time(:millisecond) + @given_back_ms) do
     now = Resources.now()
 
@@ -151,7 +154,7 @@ defmodule Vdr.Test.Chaos do
     leaked
   end
 
-  # What a server still holds of us, and what passes through a proxy.
+  # The connections of ours that a server still has, and those that pass through a proxy.
   defp links(cluster) do
     replicas =
       for server <- cluster.servers, {:ok, clients} <- [Cluster.ask(server, ["INFO", "replication"])] do

@@ -1,21 +1,24 @@
 defmodule Vdr.Test.Compare do
   @moduledoc """
-  Reads every key of a server and of its mirror, and tells the first difference with both values.
+  Reads every key of a server and of its mirror, and reports the first difference with both values.
 
-  Expiry moves while we read: a difference counts only if it is still there after both sides were read again.
+  Keys expire during the comparison, so a difference counts only if it is still there after both
+  sides were read again.
   """
   alias Vdr.Test.Mirror
 
   @chunk 500
   @rereads 4
 
-  @doc "Raises ExUnit's assertion error at the first difference; answers how many keys were compared."
+  @doc """
+  Raises ExUnit's assertion error at the first difference. Returns how many keys were compared.
+  """
   def assert_equal(redis, id, databases) do
     :ok = Mirror.settle(id, redis)
     Enum.reduce(databases, 0, fn db, total -> total + database(redis, id, db) end)
   end
 
-  @doc "The first key that differs now, as `{key, server, mirror}`, or `nil`; nothing is waited for."
+  @doc "The first key that differs now, as `{key, server, mirror}`, or `nil`. Does not wait."
   def first_difference(redis, id, db) do
     redis
     |> keys(id, db)
@@ -33,7 +36,7 @@ defmodule Vdr.Test.Compare do
     Redix.command!(redis, ["SELECT", 0])
   end
 
-  # Those of either side: a key too many is a difference too.
+  # The keys of both sides: a key too many is a difference, too.
   defp keys(redis, id, db), do: MapSet.union(MapSet.new(ok!(Veidrodelis.keys(id, db, "*"))), MapSet.new(scan(redis)))
 
   defp compare(redis, id, db, keys, rereads) do
@@ -123,13 +126,13 @@ defmodule Vdr.Test.Compare do
   @doc "A flat list as pairs."
   def pairs(flat), do: flat |> Enum.chunk_every(2) |> Enum.map(&List.to_tuple/1)
 
-  @doc "A score's text as the mirror answers it."
+  @doc "The mirror's term for a score's text."
   def score(text) when text in ["inf", "+inf"], do: :pos_inf
   def score("-inf"), do: :neg_inf
 
   def score(text) do
     {float, ""} = Float.parse(text)
-    # -0.0 and 0.0 are one score to the server and two terms to newer Erlangs.
+    # -0.0 and 0.0 are one score for the server, and two terms in newer Erlang versions.
     float + 0.0
   end
 
@@ -147,7 +150,8 @@ defmodule Vdr.Test.Compare do
   defp mirror_read(:zset, id, db, key), do: answer(Veidrodelis.zrange(id, db, key, 0, -1))
   defp mirror_read(_none_or_other, _id, _db, _key), do: nil
 
-  # The key can expire between asking for its type and for its value: then the next round compares again.
+  # A key can expire between the questions for its type and its value. Then the next round compares
+  # again.
   defp answer({:ok, value}), do: value
   defp answer({:error, reason}), do: {:error, reason}
 

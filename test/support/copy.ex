@@ -1,7 +1,7 @@
 defmodule Vdr.Test.Copy do
   @moduledoc """
-  A handler that runs every command on another server, as it was received; its options are a connection to that server. It ends
-  with what the server refused.
+  A handler that runs every command on another server, as it was received. Its options are a
+  connection to that server. It stops with the error if the server refuses a command.
   """
   @behaviour Vdr.RedisStream.Callback
 

@@ -12,7 +12,7 @@ defmodule Vdr.Test.Failures do
   end
 
   def handle_cast({:suite_finished, _times}, [_ | _] = told) do
-    # The other formatter says its last words first.
+    # Lets the other formatter print its last lines first.
     Process.sleep(500)
     IO.puts(["\nfailed, in short:\n" | Enum.reverse(told)])
     {:noreply, told}

@@ -1,17 +1,24 @@
 defmodule Vdr.Test.FakeServer do
   @moduledoc """
-  A listener that does what healthy servers do not do on demand. It takes one connection after another and hands each socket to the
-  given function (in a process of its own); when that returns, the socket is closed.
+  A listener that misbehaves in ways that healthy servers do not show on demand. It accepts one
+  connection after another and passes each socket to the given function, in a process of its own.
+  When the function returns, the socket is closed.
   """
   use GenServer
 
-  @doc "Starts it under the test's supervisor; answers the port. Every connection sends `{:connected, port}` to the test."
+  @doc """
+  Starts it under the test's supervisor, and returns the port. Every connection sends `{:connected,
+  port}` to the test.
+  """
   def start!(fun) when is_function(fun, 1) do
     pid = ExUnit.Callbacks.start_supervised!({__MODULE__, {fun, self()}}, id: make_ref())
     GenServer.call(pid, :port)
   end
 
-  @doc "A primary that answers each command (its words as one line) with what `reply` says; after `{:last, bytes}` it hangs up."
+  @doc """
+  A primary that answers each command, its words as one line, with the result of `reply`. After
+  `{:last, bytes}` it hangs up.
+  """
   def primary!(reply) do
     start!(fn socket -> serve(socket, reply) end)
   end
@@ -61,7 +68,7 @@ defmodule Vdr.Test.FakeServer do
     end
   end
 
-  # One command as a client sends it: *n, then $len and bytes n times.
+  # Reads one command as a client sends it: *n, then n times $len and bytes.
   defp command(socket) do
     :ok = :inet.setopts(socket, packet: :line)
 

@@ -1,15 +1,15 @@
 defmodule Vdr.Test.Guide do
   @moduledoc """
-  Runs every `elixir` block of a guide, one after the other with common variables, against a real server.
+  Runs every `elixir` block of a guide against a real server, in order and with shared variables.
 
-  The guides follow `:mirror` and write through `redis`; before each block the mirror has seen what the one before wrote. What
-  a block says of its results, it says by matching.
+  The guides use `:mirror` and write through `redis`. Before each block, the mirror has applied the
+  writes of the block before. A block states its results by matching.
   """
 
   alias Vdr.Test.Mirror
 
   def run!(path, port, redis) do
-    # Many runs at a time must not meet under one name.
+    # Parallel runs must not share one name.
     id = "{:guide, #{port}}"
     {id_term, _binding} = Code.eval_string(id)
     ExUnit.Callbacks.start_supervised!({Veidrodelis, id: id_term, host: "127.0.0.1", port: port})

@@ -3,7 +3,9 @@ defmodule Vdr.Test.Mirror do
 
   @timeout_ms 20_000
 
-  @doc "Starts a mirror under the test's supervisor and waits for its first full sync. Answers its id."
+  @doc """
+  Starts a mirror under the test's supervisor, waits for its first full sync, and returns its id.
+  """
   def start!(server, opts \\ []) do
     id = Keyword.get_lazy(opts, :id, fn -> {:test, System.unique_integer([:positive])} end)
 
@@ -55,7 +57,9 @@ defmodule Vdr.Test.Mirror do
     end
   end
 
-  @doc "Asks again and again until the answer is true: for what sends no event. Fails with the last answer of `explain`."
+  @doc """
+  Polls until the condition is true, where no event tells. Fails with the last result of `explain`.
+  """
   def eventually(what, explain \\ fn -> nil end, fun) do
     deadline = System.monotonic_time(:millisecond) + @timeout_ms
     poll(what, explain, deadline, fun)

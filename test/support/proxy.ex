@@ -1,16 +1,17 @@
 defmodule Vdr.Test.Proxy do
   @moduledoc """
-  A TCP proxy that does to connections what networks do. It listens on a port of its own and hands every connection on to its
-  target, each direction by a process of its own, under whatever weather is set at the time:
+  A TCP proxy that treats connections as bad networks do. It listens on a port of its own and
+  forwards every connection to its target. Each direction has a process of its own and follows the
+  current weather:
 
     * `:calm`
-    * `:stall` - nothing passes; it is kept and passes later
-    * `{:throttle, bytes, ms}` - so many bytes at a time, with so long a pause behind each
+    * `:stall` - nothing passes; the bytes are kept and pass later
+    * `{:throttle, bytes, ms}` - this many bytes at a time, with a pause after each portion
     * `{:split, bytes}` - the same without a pause
-    * `{:delay, ms}` - everything comes later
+    * `{:delay, ms}` - everything arrives later
 
-  What is due after so many bytes from the server, of the connection that comes next (`next/2`): `{:reset, bytes}`,
-  `{:corrupt, bytes}`.
+  `next/2` schedules an event of the next connection, after so many bytes from the server:
+  `{:reset, bytes}`, `{:corrupt, bytes}`.
   """
   use GenServer
 
@@ -24,7 +25,7 @@ defmodule Vdr.Test.Proxy do
   def target(proxy, port), do: GenServer.call(proxy, {:set, :target, port})
   def next(proxy, due), do: GenServer.call(proxy, {:set, :next, due})
 
-  @doc "Ends every connection: `:close` in order, `:reset` without a word."
+  @doc "Ends every connection: `:close` in order, `:reset` abruptly."
   def cut(proxy, how), do: GenServer.call(proxy, {:cut, how})
 
   @doc "Flips a bit of the next byte that comes from the server, on every connection."
@@ -98,7 +99,7 @@ defmodule Vdr.Test.Proxy do
     accept(listener, table, proxy)
   end
 
-  # One process for each direction; when either ends, both do.
+  # One process for each direction. If one ends, both do.
   defp pump(client, server, table, due) do
     Process.flag(:trap_exit, true)
     weather = %{table: table, due: nil, corrupted: get(table, :corrupt), passed: 0, others: [client, server]}

@@ -1,7 +1,8 @@
 defmodule Vdr.Test.Recorder do
   @moduledoc """
-  A handler that tells a process of everything that it is called for. Its options are a map with `:to` and, if it is to misbehave,
-  functions by callback: `handle_commands: fn commands -> {:error, :no} end` runs before, and its answer is taken unless it is `:ok`.
+  A handler that reports each of its callbacks to a process. Its options are a map with `:to`. To
+  make it misbehave, add functions by callback: `handle_commands: fn commands -> {:error, :no} end`
+  runs first, and its result is returned unless it is `:ok`.
   """
   @behaviour Vdr.RedisStream.Callback
 
@@ -57,7 +58,7 @@ defmodule Vdr.Test.Recorder do
 
   @timeout_ms 20_000
 
-  @doc "The next event of a replica, which must come."
+  @doc "The next event of a replica. Fails if none comes."
   def next!(pid) do
     receive do
       {:recorded, ^pid, event} -> event
@@ -66,7 +67,10 @@ defmodule Vdr.Test.Recorder do
     end
   end
 
-  @doc "All commands up to the one whose `raw_command` is this one, over however many batches; other events are left out."
+  @doc """
+  All commands up to the one with this `raw_command`, across any number of batches. Other events are
+  skipped.
+  """
   def commands_until(pid, words, commands \\ []) do
     case next!(pid) do
       {:commands, more} ->
@@ -84,7 +88,7 @@ defmodule Vdr.Test.Recorder do
   @doc "The `command` tuples of `commands_until/2`."
   def tuples_until(pid, words), do: for(command <- commands_until(pid, words), do: command.command)
 
-  @doc "As `await!/2`, unless another event comes before."
+  @doc "Like `await!/2`, but fails if another event comes first."
   def await_quiet!(pid, event, unwanted) do
     case next!(pid) do
       ^event -> event
@@ -93,6 +97,6 @@ defmodule Vdr.Test.Recorder do
     end
   end
 
-  @doc "Waits for an event of this kind; what comes before is thrown away."
+  @doc "Waits for an event of this kind, and drops the events before it."
   def await!(pid, event), do: if(next!(pid) != event, do: await!(pid, event), else: event)
 end

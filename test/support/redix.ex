@@ -1,6 +1,7 @@
-# The project has no dependency, and its documents show their examples with Redix, the client that most Elixir programs
-# use. This stand-in has Redix' names and call shapes for what the tests, the demo and the benches need: RESP2 over one
-# TCP connection. It is compiled in the test environment only.
+# The project has no dependencies, and its documents show their examples with Redix, the client that
+# most Elixir programs use. This stand-in has Redix' names and call shapes, as far as the tests, the
+# demo and the benches need them: RESP2 over one TCP connection. It is compiled in the test
+# environment only.
 defmodule Redix.Error do
   @moduledoc false
   defexception [:message]
@@ -107,7 +108,7 @@ defmodule Redix do
 
   # ---- RESP2
 
-  @doc "A command as the server takes it."
+  @doc "A command in the server's format."
   def pack(command) do
     parts =
       for word <- command do

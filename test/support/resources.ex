@@ -15,7 +15,7 @@ defmodule Vdr.Test.Resources do
     }
   end
 
-  @doc "Bytes that a process of the system has resident."
+  @doc "The resident bytes of an operating system's process."
   def resident(pid) do
     [_size, resident | _rest] = "/proc/#{pid}/statm" |> File.read!() |> String.split()
     String.to_integer(resident) * 4096

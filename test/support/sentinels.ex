@@ -1,7 +1,8 @@
 defmodule Vdr.Test.Sentinels do
   @moduledoc """
-  A small cluster for a test: real servers, the first of which is the primary, watched by real Sentinels that are in a hurry.
-  They live under the test's supervisor, or, where there is no test, linked to who starts them (`start: &Sentinels.linked/1`).
+  A small cluster for a test: real servers, the first of which is the primary, and real Sentinels
+  with short timeouts that watch them. They live under the test's supervisor. Without a test, they
+  are linked to the process that starts them (`start: &Sentinels.linked/1`).
   """
 
   alias Vdr.Test.{Mirror, Server}
@@ -14,8 +15,8 @@ defmodule Vdr.Test.Sentinels do
   def group, do: @group
 
   @doc """
-  Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other. `:down_after_ms` (500) is how long a
-  server must be silent to count as down.
+  Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other.
+  `:down_after_ms` (500) is how long a server must be silent before it counts as down.
   """
   def start!(opts \\ []) do
     binary = opts[:binary] || Server.any()
@@ -60,7 +61,7 @@ defmodule Vdr.Test.Sentinels do
     end
   end
 
-  @doc "The port of the primary, as the first Sentinel that answers has it."
+  @doc "The primary's port, according to the first Sentinel that answers."
   def primary_port(cluster) do
     [_host, port] =
       Enum.find_value(cluster.sentinels, fn sentinel ->
@@ -72,7 +73,7 @@ defmodule Vdr.Test.Sentinels do
 
   def failover!(cluster), do: command!(Server.port(hd(cluster.sentinels)), ["SENTINEL", "FAILOVER", @group])
 
-  @doc "One command on a connection of its own."
+  @doc "Sends one command on a new connection."
   def command!(port, words) do
     {:ok, redis} = Redix.start_link(host: "127.0.0.1", port: port)
     reply = Redix.command!(redis, words)
@@ -86,7 +87,7 @@ defmodule Vdr.Test.Sentinels do
     server
   end
 
-  @doc "A Sentinel; `more` are further lines of its configuration."
+  @doc "A Sentinel. `more` holds further lines of its configuration."
   def sentinel!(binary, primary_port, more \\ "") do
     Server.start!(binary: binary, sentinel: lines(primary_port, @down_after_ms) <> more <> "\n")
   end

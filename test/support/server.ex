@@ -1,17 +1,20 @@
 defmodule Vdr.Test.Server do
   @moduledoc """
-  A real server, started for a test on a free port in a directory of its own, and gone with the process that started it.
+  A real server, started for a test on a free port in a directory of its own. It ends together with
+  the process that started it.
 
-  The server is the child of a small shell that reads its standard input: when the owning process ends, or the whole VM is
-  killed, that input closes and the shell kills the server. So nothing is left behind, however the run ends.
+  The server is the child of a small shell that reads its standard input. When the owning process
+  ends, or the whole VM is killed, that input closes and the shell kills the server. So nothing is
+  left over, however the run ends.
   """
   use GenServer
 
   @ready_ms 20_000
   @log_lines 400
 
-  # $1 is the server, the rest are its arguments. The background loop ends with our standard input (it needs its own
-  # descriptor: a background process of a shell has /dev/null there); it takes the server's directory along.
+  # $1 is the server, the rest are its arguments. The background loop ends together with our
+  # standard input and removes the server's directory. It needs a descriptor of its own, because a
+  # shell gives /dev/null to its background processes.
   @wrapper """
   exec 3<&0
   "$@" </dev/null 2>&1 &
@@ -28,7 +31,7 @@ defmodule Vdr.Test.Server do
 
   @type t :: %{name: String.t(), path: String.t()}
 
-  # ---- which servers there are
+  # ---- the servers at hand
 
   @doc "Every server at hand: those on PATH and those that `make servers` unpacked. `ONLY_SERVER=name` narrows the list."
   @spec available() :: [t]
@@ -44,7 +47,7 @@ defmodule Vdr.Test.Server do
     end
   end
 
-  @doc "The server for tests that need one, whichever."
+  @doc "A server for tests that accept any."
   @spec any() :: t
   def any do
     List.first(available()) || raise "no redis-server or valkey-server at hand: make setup installs one"
@@ -60,7 +63,7 @@ defmodule Vdr.Test.Server do
     end
   end
 
-  # ---- life
+  # ---- lifecycle
 
   @doc """
   Starts a server and waits until it takes connections. Options: `:binary` (an entry of `available/0`; default the first),
@@ -85,13 +88,13 @@ defmodule Vdr.Test.Server do
   @doc "The last lines that the server logged."
   def log(server), do: GenServer.call(server, :log)
 
-  @doc "SIGTERM, and waits for the end. `restart/1` brings it back."
+  @doc "Sends SIGTERM and waits for the end. `restart/1` starts the server again."
   def stop(server), do: GenServer.call(server, {:end, "TERM"}, @ready_ms)
 
-  @doc "SIGKILL, and waits for the end."
+  @doc "Sends SIGKILL and waits for the end."
   def kill(server), do: GenServer.call(server, {:end, "KILL"}, @ready_ms)
 
-  @doc "SIGSTOP: the server keeps its sockets and answers nothing until `resume/1`."
+  @doc "Sends SIGSTOP: the server keeps its sockets and answers nothing until `resume/1`."
   def pause(server), do: GenServer.call(server, {:signal, "STOP"})
   def resume(server), do: GenServer.call(server, {:signal, "CONT"})
 
@@ -104,7 +107,7 @@ defmodule Vdr.Test.Server do
     redis
   end
 
-  @doc "Takes so many bytes of replies off a socket, each read within the time."
+  @doc "Reads this many bytes of replies from a socket, each read within the time."
   def drain(socket, bytes, timeout_ms \\ 60_000)
   def drain(_socket, bytes, _timeout_ms) when bytes <= 0, do: :ok
 
@@ -113,7 +116,7 @@ defmodule Vdr.Test.Server do
     drain(socket, bytes - byte_size(replies), timeout_ms)
   end
 
-  @doc "A port that nobody listens on at the moment."
+  @doc "A port that is free right now."
   def free_port do
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, reuseaddr: true)
     {:ok, port} = :inet.port(socket)
@@ -145,7 +148,7 @@ defmodule Vdr.Test.Server do
     boot(state, 5)
   end
 
-  # Between finding a free port and listening on it another process can take it: then try the next.
+  # Another process can take a free port before the server listens on it: then try the next.
   defp boot(state, tries) do
     state = %{state | port: state.wanted_port || free_port()}
     write_sentinel(state)
@@ -220,7 +223,7 @@ defmodule Vdr.Test.Server do
 
   defp write_sentinel(%{sentinel: nil}), do: :ok
 
-  # A restarted one goes on with what it wrote.
+  # A restarted Sentinel continues with the file that it wrote.
   defp write_sentinel(state) do
     if state.wanted_port == nil or not File.exists?(sentinel_path(state)),
       do:

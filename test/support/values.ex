@@ -4,10 +4,10 @@ defmodule Vdr.Test.Values do
   @many for n <- 1..600, do: "element #{n}"
   @far_ms 4_102_444_800_000
 
-  @doc "A time that no test will see."
+  @doc "An expiry that no test reaches."
   def far_ms, do: @far_ms
 
-  @doc "Writes them all into the selected database, which is empty, and answers their keys."
+  @doc "Writes all values into the selected database, which must be empty, and returns their keys."
   def write!(redis) do
     [] = for %Redix.Error{} = error <- Redix.pipeline!(redis, commands()), do: error
     keys = Redix.command!(redis, ["KEYS", "*"])
@@ -41,7 +41,7 @@ defmodule Vdr.Test.Values do
     ] ++ for(n <- 1..300, do: ["XADD", "stream:large", "#{n}-1", "f", "v #{n}"])
   end
 
-  # A copy with a time, as the digest and RESTORE know it.
+  # A copy with an expiry, in the form that the digest and RESTORE use.
   defp timed(redis) do
     for key <- ~w(string list set zset hash stream) do
       Redix.pipeline!(redis, [["COPY", key, key <> ":timed"], ["PEXPIREAT", key <> ":timed", @far_ms]])
@@ -49,7 +49,7 @@ defmodule Vdr.Test.Values do
     end
   end
 
-  # A copy of which one field has a time, where the server has that; elsewhere it is a copy like any other.
+  # A copy in which one field has an expiry, if the server supports that; otherwise a plain copy.
   defp fields(redis) do
     for {key, field} <- [{"hash", "f"}, {"hash:large", "element 7"}] do
       Redix.pipeline!(redis, [

@@ -1,10 +1,12 @@
 defmodule Vdr.Test.Writes do
   @moduledoc """
-  Random writes on all five types, on keys, expiry and databases, from a seed that is printed: the same seed gives the same commands.
+  Random writes on all five types, on keys, expiry and databases, from a printed seed: the same seed
+  gives the same commands.
 
-  The generator knows nothing of what the server holds. Keys come from a small pool, so that commands meet existing values of every
-  type and size; what a server refuses (wrong type, no such command in this version) it does not replicate, and the caller ignores.
-  The process' own random state is used: call `seed!/1` first.
+  The generator does not know what the server holds. Keys come from a small pool, so that commands
+  meet existing values of every type and size. A command that the server refuses (wrong type, no
+  such command in this version) is not replicated, and the caller ignores it. The generator uses the
+  process's own random state: call `seed!/1` first.
   """
 
   @databases 4
@@ -23,7 +25,7 @@ defmodule Vdr.Test.Writes do
     seed
   end
 
-  @doc "From now on this process' programs have no times of expiry but these, beside those that are past."
+  @doc "From now on this process's programs use only these expiry times, besides past ones."
   def ttls_ms!(ttls_ms), do: Process.put({__MODULE__, :ttls_ms}, ttls_ms)
 
   @doc """
@@ -54,13 +56,13 @@ defmodule Vdr.Test.Writes do
     end
   end
 
-  # A script's effects are one atomic unit; pcall lets those that fail pass by.
+  # A script's effects are one atomic unit; pcall ignores those that fail.
   defp script do
     body = "for i = 1, #ARGV do local c = cjson.decode(ARGV[i]) redis.pcall(unpack(c)) end"
     ["EVAL", body, 0] ++ many(4, fn -> json(plain_command()) end)
   end
 
-  # What cjson takes back as it was: no binary noise.
+  # Values that cjson returns unchanged: no random bytes.
   defp plain_command do
     pick([
       fn -> ["SET", key("s"), "plain #{uniform(1000)}"] end,
@@ -252,13 +254,14 @@ defmodule Vdr.Test.Writes do
 
   # ---- words
 
-  @doc "A key of one type, or of any (half of the time of the wrong one for whoever asks)."
+  @doc "A key of this type; sometimes of any type, so that commands also meet the wrong one."
   def key(type), do: if(uniform(25) == 1, do: key(), else: "#{type}:#{uniform(12)}")
 
   def key, do: "#{pick(@types ++ ["n"])}:#{uniform(12)}"
 
-  # Sorted sets whose scores are all equal, and that no other command can mix: on unequal scores the commands by lexical
-  # order depend on the shape of the server's skip list, so that not even two servers agree.
+  # Sorted sets whose scores are all equal, and which no other command can mix. With different
+  # scores the commands by lexical order depend on the shape of the server's skiplist, so that not
+  # even two servers agree.
   defp equal, do: "e:#{uniform(3)}"
 
   @doc "A value: numbers, short words, bytes of all kinds, a few long ones."
@@ -275,10 +278,10 @@ defmodule Vdr.Test.Writes do
     end
   end
 
-  @doc "A word from a pool so small that it will be met again."
+  @doc "A word from a pool so small that words repeat."
   def small, do: pick([fn -> "m#{uniform(30)}" end, fn -> Integer.to_string(uniform(40)) end])
 
-  @doc "An integer near the edges of every width that an encoding knows."
+  @doc "An integer near the limits of the widths that encodings use."
   def integer do
     edge =
       pick([
@@ -322,7 +325,7 @@ defmodule Vdr.Test.Writes do
   defp ttl_ms, do: pick(Process.get({__MODULE__, :ttls_ms}, [1, 5, 30, 200, 1_000]))
   defp ttl, do: max(1, div(ttl_ms(), 1_000))
 
-  # Now and then so many that the small encodings give way to the large ones.
+  # Sometimes so many values that the small encodings change to the large ones.
   defp values, do: if(uniform(30) == 1, do: for(_ <- 1..200, do: value()), else: many(6, &value/0))
   defp pairs, do: Enum.flat_map(1..length(values()), fn _ -> [small_or_value(), value()] end)
   defp scored, do: Enum.flat_map(1..length(values()), fn _ -> [score_text(:any), small_or_value()] end)

@@ -1,5 +1,5 @@
 defmodule Vdr.FiguresTest do
-  # What the documents say of measurements is what was measured last.
+  # The documents show the last measurements.
   use ExUnit.Case, async: true
 
   Code.require_file("bench/support/paint.exs")

@@ -48,7 +48,7 @@ defmodule Vdr.KeysTest do
     assert Enum.to_list(Veidrodelis.diff(old, old, 0)) == []
     assert old |> Veidrodelis.diff(snapshot([]), 0) |> Enum.count(&match?({:removed, _}, &1)) == 3002
     assert Enum.take(Veidrodelis.diff(snapshot([]), new, 0), 1) == [added: "h"]
-    # It can be run again.
+    # The stream can be enumerated again.
     stream = Veidrodelis.diff(old, new, 0)
     assert Enum.count(stream) == 4 and Enum.count(stream) == 4
   end

@@ -4,7 +4,7 @@ defmodule Vdr.RdbFileTest do
   alias Mix.Tasks.Vdr.Rdb
 
   @small "test/fixtures/small.rdb"
-  @fixtures "native/vdr_core/tests/rdb"
+  @fixtures "native/vdr_rdb/tests/rdb"
   @shared System.get_env("VDR_SHARED_RDB") || "../shared/rdb"
 
   # Folder and file, and what `DEBUG DIGEST` of a server shows that has loaded it.

@@ -8,18 +8,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use vdr_core::apply::Applier;
-use vdr_core::commands;
-use vdr_core::digest::{Dialect, digest};
-use vdr_core::keyspace::Keyspace;
-use vdr_core::value::ValueRef;
+use vdr_replica::stream::Applier;
+use vdr_data::digest::{Dialect, digest};
+use vdr_data::keyspace::Keyspace;
+use vdr_data::value::ValueRef;
 
 const NAMES: usize = 128;
 /// Larger offsets make larger strings, as they do on a server. That is known, and not what this
 /// target looks for.
 const NUMBER_MAX: u64 = 100_000;
 
-static TABLE: LazyLock<Vec<&[u8]>> = LazyLock::new(|| commands::writes().map(|row| row.name.as_bytes()).collect());
+static TABLE: LazyLock<Vec<&[u8]>> = LazyLock::new(|| vdr_commands::writes().map(|row| row.name.as_bytes()).collect());
 
 fn words(line: &[u8]) -> Vec<&[u8]> {
     let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vdr_core::digest::{Dialect, digest};
-use vdr_core::rdb::{Builder, Loader, Progress, Survey, restore};
+use vdr_data::digest::{Dialect, digest};
+use vdr_rdb::{Builder, Loader, Progress, Survey, restore};
 
 const FREE_BYTES: u64 = 16 << 20;
 

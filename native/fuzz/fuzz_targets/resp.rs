@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vdr_core::resp::Decoder;
+use vdr_replica::resp::Decoder;
 
 /// The arguments of every frame; no frame follows an error.
 fn frames(input: &[u8], piece: usize) -> (Vec<Vec<Vec<u8>>>, bool) {

@@ -10,11 +10,11 @@
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
-use vdr_core::apply::Applier;
-use vdr_core::commands::{self, Arg};
-use vdr_core::digest::{Dialect, digest};
-use vdr_core::keyspace::Keyspace;
-use vdr_core::live::Snapshot;
+use vdr_replica::stream::Applier;
+use vdr_commands::Arg;
+use vdr_data::digest::{Dialect, digest};
+use vdr_data::keyspace::Keyspace;
+use vdr_replica::live::Snapshot;
 use vdr_lua::{Engine, Kind, Limits, LuaValue, Subject};
 
 const LIMITS: Limits = Limits { timeout: Duration::from_millis(50), memory_bytes: 4 << 20 };
@@ -43,7 +43,7 @@ const WORDS: &[&str] = &[
 
 fn source(input: &[u8]) -> Vec<u8> {
     let Some((first, rest)) = input.split_first().filter(|(first, _)| **first > 127) else { return input.to_vec() };
-    let reads: Vec<String> = commands::reads().map(|row| format!("ts.{}(", row.name)).collect();
+    let reads: Vec<String> = vdr_commands::reads().map(|row| format!("ts.{}(", row.name)).collect();
     let mut text = String::new();
     for (at, byte) in rest.iter().enumerate() {
         let index = usize::from(*byte);

@@ -16,11 +16,11 @@ use std::hint::black_box;
 use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
 use std::time::Instant;
-use vdr_core::blob::Blob;
-use vdr_core::keyspace::{Entry, Keyspace};
-use vdr_core::live::{Live, Snapshot};
-use vdr_core::mirror::{Fault, Loaded, Mirror, Shared};
-use vdr_core::resp;
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::{Entry, Keyspace};
+use vdr_replica::live::{Live, Snapshot};
+use vdr_replica::mirror::{Fault, Loaded, Mirror, Shared};
+use vdr_replica::resp;
 
 // The library's own allocator, and its dropper thread for replaced states.
 #[path = "../../vdr_nif/src/allocator.rs"]

@@ -6,11 +6,12 @@ use fastrand::Rng;
 use std::hint::black_box;
 use std::thread;
 use tikv_jemalloc_ctl::{epoch, stats};
-use vdr_core::blob::Blob;
-use vdr_core::keyspace::{Entry, Expiry, Keyspace};
-use vdr_core::memory::estimate;
-use vdr_core::value::stream::Id;
-use vdr_core::value::{Hash, List, Score, Set, Stream, ZSet};
+use vdr_data::blob::Blob;
+use vdr_data::estimate::estimate;
+use vdr_data::expiry::Expiry;
+use vdr_data::keyspace::{Entry, Keyspace};
+use vdr_data::value::stream::Id;
+use vdr_data::value::{Hash, List, Score, Set, Stream, ZSet};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -41,7 +42,7 @@ fn near(what: &str, fill: impl FnOnce(&mut Keyspace) + Send) {
     black_box(&keyspace);
 }
 
-fn put(keyspace: &mut Keyspace, key: impl AsRef<str>, value: impl Into<vdr_core::value::Value>) {
+fn put(keyspace: &mut Keyspace, key: impl AsRef<str>, value: impl Into<vdr_data::value::Value>) {
     keyspace.db_mut(0).insert(key.as_ref().as_bytes(), Entry::new(value));
 }
 

@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
 use crate::transport::ConnectLimits;
 use std::time::Duration;
-use vdr_core::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
+use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
 
 /// The shortest interval between acknowledgements: below it a link would do nothing else.
 pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);

@@ -10,7 +10,7 @@ use crate::transport::{ConnectError, wire_code};
 use std::fmt;
 use std::io;
 use std::time::Duration;
-use vdr_core::handshake::{Refusal, Retry};
+use vdr_replica::handshake::{Refusal, Retry};
 
 #[derive(Debug)]
 pub struct LinkEnd {

@@ -2,7 +2,7 @@
 //! it ends for whatever reason. Whether and when the next link starts is decided elsewhere.
 //!
 //! ```text
-//! transport -> handshake (vdr_core) -> transfer (the file's framing) -> sink.rdb ... -> sink.stream ... -> LinkEnd
+//! transport -> handshake (vdr_replica) -> transfer (the file's framing) -> sink.rdb ... -> sink.stream ... -> LinkEnd
 //!                                          \__ directly to the stream after +CONTINUE
 //! ```
 //!
@@ -42,6 +42,6 @@ pub use state::LinkState;
 pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};
 pub use transfer::TransferError;
 pub use transport::ConnectError;
-pub use vdr_core::handshake::{
+pub use vdr_replica::handshake::{
     Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
 };

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use vdr_core::handshake::{Position, Retry};
-use vdr_core::mirror::{Fault, Mirror};
-use vdr_core::rdb::Progress;
+use vdr_rdb::Progress;
+use vdr_replica::handshake::{Position, Retry};
+use vdr_replica::mirror::{Fault, Mirror};
 
 /// Hooks into the feeding of a mirror.
 pub trait MirrorHooks: Send + 'static {

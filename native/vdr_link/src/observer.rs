@@ -3,7 +3,7 @@
 use crate::end::LinkEnd;
 use crate::state::LinkState;
 use std::net::SocketAddr;
-use vdr_core::handshake::Role;
+use vdr_replica::handshake::Role;
 
 /// Is called from the link's task: an implementation must neither block nor take long.
 pub trait Observer: Send + Sync + 'static {

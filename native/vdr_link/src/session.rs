@@ -24,7 +24,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
-use vdr_core::handshake::{Action, Handshake, Opening, Step, command};
+use vdr_replica::handshake::{Action, Handshake, Opening, Step, command};
 
 /// How often the link sends a keepalive during the transfer of the file.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use std::fmt;
 use std::future::Future;
-use vdr_core::handshake::{Position, Retry};
+use vdr_replica::handshake::{Position, Retry};
 
 /// Consumes the snapshot file and the stream. All calls come from one task, in this order:
 ///

@@ -1,7 +1,7 @@
 //! The states of a link, from connecting to streaming.
 
 use std::fmt;
-use vdr_core::handshake::Step;
+use vdr_replica::handshake::Step;
 
 /// Where a link is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
-use vdr_core::handshake::Retry;
+use vdr_replica::handshake::Retry;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);

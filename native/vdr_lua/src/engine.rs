@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use vdr_core::commands::Arg;
-use vdr_core::live::Snapshot;
+use vdr_commands::Arg;
+use vdr_replica::live::Snapshot;
 
 /// Idle interpreters kept for the next calls; each holds about half a megabyte.
 const IDLE_MAX: usize = 64;

@@ -5,7 +5,7 @@ use crate::vm::Current;
 use mlua::{BorrowedBytes, IntoLua, Lua, MultiValue, Table, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vdr_core::commands::{self, Arg, Read, ReadError, Reply};
+use vdr_commands::{Arg, Read, ReadError, Reply};
 
 /// How deep tables nest in an argument: the deepest that a read takes is two.
 const ARGUMENT_DEPTH_MAX: usize = 4;
@@ -19,7 +19,7 @@ const ELEMENTS_PER_CLOCK: usize = 1024;
 /// Every row by its name, as `function(...) -> answer, error code`.
 pub(crate) fn functions(lua: &Lua, current: &Arc<Current>) -> mlua::Result<Table> {
     let functions = lua.create_table()?;
-    for row in commands::reads() {
+    for row in vdr_commands::reads() {
         let current = current.clone();
         let function = lua.create_function(move |lua, args: MultiValue| call(lua, row, &current, &args))?;
         functions.raw_set(row.name, function)?;

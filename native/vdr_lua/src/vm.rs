@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use vdr_core::commands::Arg;
+use vdr_commands::Arg;
 
 /// Twice what the deepest nesting took in a debug build; only touched pages cost memory.
 const STACK_BYTES: usize = 4 << 20;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{run_with, subject};
-use vdr_core::commands::{self, Arg};
+use vdr_commands::Arg;
 use vdr_lua::{Engine, Kind, Limits, LuaValue, ScriptError, Subject};
 
 fn bytes(text: &str) -> LuaValue {
@@ -124,7 +124,7 @@ fn a_script_that_nobody_waits_for_ends() {
 fn every_read_is_in_ts_and_nothing_else() {
     let answer = run("local names = {} for name in pairs(ts) do table.insert(names, name) end return names").unwrap();
     let LuaValue::List(mut names) = answer else { panic!("a list") };
-    let mut rows: Vec<LuaValue> = commands::reads().map(|row| bytes(row.name)).collect();
+    let mut rows: Vec<LuaValue> = vdr_commands::reads().map(|row| bytes(row.name)).collect();
     let key = |value: &LuaValue| format!("{value:?}");
     names.sort_by_key(key);
     rows.sort_by_key(key);

@@ -5,9 +5,9 @@ use crate::source::{SourceRef, now_ms};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
-use vdr_core::commands::ReadError;
-use vdr_core::digest::{self, Dialect, Digest, NotComparable};
-use vdr_core::live::Snapshot;
+use vdr_commands::ReadError;
+use vdr_data::digest::{self, Dialect, Digest, NotComparable};
+use vdr_replica::live::Snapshot;
 
 mod atoms {
     rustler::atoms! { not_comparable }

@@ -12,8 +12,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use vdr_core::live::Snapshot;
-use vdr_core::rdb::{Builder, Loader, Progress, RdbError, Survey};
+use vdr_rdb::{Builder, Loader, Progress, RdbError, Survey};
+use vdr_replica::live::Snapshot;
 
 /// How much of a file one call reads.
 const STEP_BYTES: u64 = 4 << 20;

@@ -16,14 +16,14 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
-use vdr_core::batch::{Chunks, Follower, Place};
-use vdr_core::mirror::Fault;
-use vdr_core::only::Only;
-use vdr_core::rdb::{Loader, Progress};
 use vdr_link::{Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_rdb::{Loader, Progress};
+use vdr_replica::batch::{Chunks, Follower, Place};
+use vdr_replica::filter::{Filtered, Only};
+use vdr_replica::mirror::Fault;
 
 /// How many batches the process may have before it: one that it works on, and the next. What a batch holds at most is
-/// told in `vdr_core::batch`: together they are what is in flight.
+/// told in `vdr_replica::batch`: together they are what is in flight.
 const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
 /// How much of a snapshot file is read before it is looked whether a batch is full. Packed values may be a hundred times
@@ -55,7 +55,7 @@ struct Course {
 
 struct Load {
     loader: Loader,
-    chunks: Chunks,
+    chunks: Filtered<Chunks>,
     offset: u64,
 }
 
@@ -151,7 +151,7 @@ impl Inner {
 
     /// Sends what a full sync has brought so far.
     fn send_chunks(&self, replication_id: &str, load: &mut Load) {
-        let batch = load.chunks.batch();
+        let batch = load.chunks.visit.batch();
         if !batch.is_empty() {
             self.send_batch(None, &terms::Commands { batch, replication_id, full_sync: true });
             batch.clear();
@@ -196,7 +196,7 @@ impl Course {
                 Progress::Done { consumed: last } => return Ok(RdbStep::Done { consumed: consumed + last }),
                 Progress::More => consumed += piece.len(),
             }
-            if load.chunks.is_full() {
+            if load.chunks.visit.is_full() {
                 inner.send_chunks(&self.replication_id, load);
                 if !inner.has_room() {
                     return Ok(RdbStep::Part { consumed });
@@ -210,7 +210,7 @@ impl Course {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = Place { offset: load.offset, db: load.chunks.seen().repl_stream_db.unwrap_or(0) };
+        let place = Place { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
         self.follower = Some(Follower::new(place, inner.only.clone()));
         inner.passed(place);
         Ok(())
@@ -263,7 +263,7 @@ impl Sink for HandlerFeed {
         self.course(|inner, course| {
             course.name(inner, replication_id);
             course.follower = None;
-            let chunks = Chunks::new(offset, inner.only.clone());
+            let chunks = Filtered::new(inner.only.clone(), Chunks::new(offset));
             course.sync = Some(Load { loader: Loader::new(), chunks, offset });
             inner.forget();
             inner.recipient.send(terms::replication_start);

@@ -11,7 +11,7 @@ use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use std::sync::Arc;
 use tikv_jemalloc_ctl::{epoch, stats};
-use vdr_core::watch::WatchError;
+use vdr_replica::watch::WatchError;
 
 mod atoms {
     rustler::atoms! { not_found, bad_argument, already_registered, no_thread, process_gone }
@@ -51,7 +51,7 @@ fn ready(source: SourceRef) -> bool {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn memory_bytes(source: SourceRef) -> u64 {
     let data = source.store().and_then(|store| store.live().snapshot());
-    let taken = data.as_ref().map(|snapshot| vdr_core::memory::estimate(&snapshot.keyspace)).unwrap_or_default();
+    let taken = data.as_ref().map(|snapshot| vdr_data::estimate::estimate(&snapshot.keyspace)).unwrap_or_default();
     data.into_iter().for_each(reaper::release);
     (taken.allocated * in_use_for_each() + taken.at_home) as u64
 }

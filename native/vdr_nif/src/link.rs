@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use vdr_core::mirror::{Mirror, OnUnknown};
 use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
+use vdr_replica::mirror::{Mirror, OnUnknown};
 
 /// How old data may be that is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use rustler::{Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, Resource, Res
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use vdr_core::commands::ReadError;
+use vdr_commands::ReadError;
 use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 
 /// More keys and arguments than this are work of their own, and no quick attempt.

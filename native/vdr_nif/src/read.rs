@@ -8,9 +8,9 @@ use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
-use vdr_core::commands::{self, Cost, Read, ReadError};
-use vdr_core::keyspace::{Now, View};
-use vdr_core::live::Snapshot;
+use vdr_commands::{Cost, Read, ReadError};
+use vdr_data::keyspace::{Now, View};
+use vdr_replica::live::Snapshot;
 
 /// Calls that touch more elements than this leave the normal schedulers, so that they stay well under the millisecond that the BEAM
 /// wants a NIF to take. An element of a range takes some 100 ns, a key with a value of a few KB, both in no cache, up to 2 us, and
@@ -29,7 +29,7 @@ static ROWS: OnceLock<HashMap<ErlNifTerm, &'static Read, RandomState>> = OnceLoc
 
 pub fn index_rows(env: Env<'_>) -> bool {
     let rows: Result<HashMap<_, _, _>, rustler::Error> =
-        commands::reads().map(|row| Ok((Atom::from_str(env, row.name)?.as_c_arg(), row))).collect();
+        vdr_commands::reads().map(|row| Ok((Atom::from_str(env, row.name)?.as_c_arg(), row))).collect();
     rows.map(|rows| ROWS.get_or_init(|| rows)).is_ok()
 }
 
@@ -40,7 +40,7 @@ fn row(name: Term<'_>) -> Option<&'static Read> {
 /// Every read as `{name, [argument name]}`.
 #[rustler::nif]
 fn commands(env: Env<'_>) -> Vec<Term<'_>> {
-    commands::reads().map(|row| (terms::word(env, row.name), row.args).encode(env)).collect()
+    vdr_commands::reads().map(|row| (terms::word(env, row.name), row.args).encode(env)).collect()
 }
 
 /// Every code that a NIF of this library answers in `{:error, code}` or tells of a link's end.
@@ -97,7 +97,7 @@ macro_rules! entries {
     ($($name:ident($($arg:ident),*);)*) => {$(
         #[rustler::nif]
         fn $name<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, $($arg: Term<'a>),*) -> Term<'a> {
-            static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| commands::read(stringify!($name)));
+            static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| vdr_commands::read(stringify!($name)));
             point(env, source, db, *ROW, [$($arg),*])
         }
     )*};

@@ -9,7 +9,7 @@ use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use vdr_core::live::{Live, Snapshot};
+use vdr_replica::live::{Live, Snapshot};
 
 mod atoms {
     rustler::atoms! { no_instance, not_ready, stale }

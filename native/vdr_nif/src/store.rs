@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vdr_core::live::Live;
-use vdr_core::mirror::{Mirror, Shared};
-use vdr_core::only::Only;
-use vdr_core::watch::{WatchError, Watched};
 use vdr_link::Endpoint;
+use vdr_replica::filter::Only;
+use vdr_replica::live::Live;
+use vdr_replica::mirror::{Mirror, Shared};
+use vdr_replica::watch::{WatchError, Watched};
 
 /// What the instance's resource holds.
 pub struct Store {

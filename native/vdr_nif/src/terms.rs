@@ -23,14 +23,14 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
-use vdr_core::blob::Blob;
-use vdr_core::commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
-use vdr_core::keyspace::Change;
-use vdr_core::rdb::{Group, RdbError, Survey};
-use vdr_core::value::StringRef;
-use vdr_core::watch::{Event, Watched};
+use vdr_commands::{Arg, Field, Portion, ReadError, Reply, Tuple};
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::Change;
+use vdr_data::value::StringRef;
 use vdr_link::{LinkEnd, LinkState, Retry};
 use vdr_lua::{Kind, LuaValue, ScriptError};
+use vdr_rdb::{Group, RdbError, Survey};
+use vdr_replica::watch::{Event, Watched};
 use vdr_snapmap::Loan;
 
 /// How deep lists and tuples may nest in an argument: `{:exclusive, 1.0}` in a list of options is three.

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 use std::vec::IntoIter;
-use vdr_core::blob::Blob;
-use vdr_core::commands::{ReadError, Wanted, walk};
-use vdr_core::keyspace::Change;
-use vdr_core::value::Kind;
+use vdr_commands::{ReadError, Wanted, walk};
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::Change;
+use vdr_data::value::Kind;
 
 /// What `diff_next` hands out at most, since it runs on a normal scheduler.
 const PORTION_MAX: usize = 1000;

@@ -8,7 +8,7 @@ use rustler::{Encoder, Env, LocalPid, Monitor, OwnedEnv, Term};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use vdr_core::watch::{Event, Owner, WatchError, Watched, Watcher, Watches};
+use vdr_replica::watch::{Event, Owner, WatchError, Watched, Watcher, Watches};
 
 thread_local! {
     /// Messages are made here: one environment for each thread that sends, used again and again.

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use vdr_core::resp;
+use vdr_replica::resp;
 
 /// A command, its name first.
 pub type Command = Vec<Vec<u8>>;

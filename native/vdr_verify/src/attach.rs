@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vdr_core::handshake::Position;
-use vdr_core::live::Snapshot;
-use vdr_core::mirror::{Mirror, Shared};
-use vdr_core::only::Only;
-use vdr_core::resp::Decoder;
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
+use vdr_replica::filter::Only;
+use vdr_replica::handshake::Position;
+use vdr_replica::live::Snapshot;
+use vdr_replica::mirror::{Mirror, Shared};
+use vdr_replica::resp::Decoder;
 use vdr_testkit::Command;
 
 /// One mirror and its link.

@@ -6,9 +6,9 @@ use crate::generate::DATABASES;
 use crate::history::History;
 use crate::streams;
 use std::io;
-use vdr_core::digest::{self, Dialect};
-use vdr_core::keyspace::{EntryRef, Keyspace};
-use vdr_core::value::ValueRef;
+use vdr_data::digest::{self, Dialect};
+use vdr_data::keyspace::{EntryRef, Keyspace};
+use vdr_data::value::ValueRef;
 use vdr_testkit::{Client, Command, Reply};
 
 /// A key that differs between the two sides.

@@ -1,7 +1,7 @@
 //! Two values, and the point from which they differ: for a person who compares two long lists.
 
 use crate::history::show;
-use vdr_core::value::ValueRef;
+use vdr_data::value::ValueRef;
 use vdr_testkit::Reply;
 
 /// How many rows a report shows, starting with the first that differs.
@@ -113,7 +113,7 @@ fn number(score: f64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vdr_core::value::{List, Score, Value, ZSet};
+    use vdr_data::value::{List, Score, Value, ZSet};
 
     fn bulk(text: &str) -> Reply {
         Reply::Bulk(Some(text.as_bytes().to_vec()))

@@ -14,9 +14,9 @@ use fastrand::Rng;
 use std::fmt;
 use std::io;
 use std::thread;
-use vdr_core::commands::Rules;
-use vdr_core::digest::Dialect;
-use vdr_core::only::Only;
+use vdr_commands::Rules;
+use vdr_data::digest::Dialect;
+use vdr_replica::filter::Only;
 use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
 /// So little that programs reach the limit, and enough for the server to work.

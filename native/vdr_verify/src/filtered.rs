@@ -7,13 +7,13 @@ use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use vdr_core::apply::{self, Applier};
-use vdr_core::commands::{self, ApplyError, Touch};
-use vdr_core::digest::{Dialect, digest_value};
-use vdr_core::keyspace::{EntryRef, Keyspace};
-use vdr_core::live::Snapshot;
-use vdr_core::only::Only;
-use vdr_core::value::Kind;
+use vdr_commands::{ApplyError, Touch};
+use vdr_data::digest::{Dialect, digest_value};
+use vdr_data::keyspace::{EntryRef, Keyspace};
+use vdr_data::value::Kind;
+use vdr_replica::filter::Only;
+use vdr_replica::live::Snapshot;
+use vdr_replica::stream::{self, Applier};
 
 /// Compares everything once per this many commands, and only the affected keys otherwise.
 const WHOLE_EVERY: u64 = 128;
@@ -83,7 +83,7 @@ impl Filtered {
         let Some((name, rest)) = args.split_first() else { return };
         let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
         if is(b"select") {
-            self.db = apply::selected(rest).unwrap_or(self.db);
+            self.db = stream::selected(rest).unwrap_or(self.db);
         } else if is(b"multi") {
             self.before_multi = Some(self.db);
         } else if is(b"exec") {
@@ -119,9 +119,9 @@ impl Filtered {
     }
 
     fn touch(&mut self, name: &[u8], args: &[&[u8]]) {
-        let Some(row) = commands::write(name) else { return };
+        let Some(row) = vdr_commands::write(name) else { return };
         let touched = &mut self.touched;
-        commands::touched(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
+        vdr_commands::touched(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
             (Touch::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
             (Touch::Key { .. }, None) => {}
             (Touch::Db(_) | Touch::All, all) => *all = None,

@@ -3,9 +3,9 @@
 use crate::filtered::Filtered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use vdr_core::apply;
-use vdr_core::commands::{self, Touch};
-use vdr_core::live::Snapshot;
+use vdr_commands::Touch;
+use vdr_replica::live::Snapshot;
+use vdr_replica::stream;
 use vdr_testkit::Command;
 
 /// How many states and commands are kept.
@@ -58,7 +58,7 @@ impl History {
     pub fn record(&mut self, offset: u64, command: Command) {
         let args: Vec<&[u8]> = command.iter().skip(1).map(Vec::as_slice).collect();
         if command.first().is_some_and(|name| name.eq_ignore_ascii_case(b"select")) {
-            self.db = apply::selected(&args).unwrap_or(self.db);
+            self.db = stream::selected(&args).unwrap_or(self.db);
         }
         self.commands += 1;
         self.log.push_back(Entry { offset, db: self.db, command });
@@ -73,9 +73,9 @@ impl History {
         let (mut db, mut found) = (db, Vec::new());
         for entry in self.log.iter().rev() {
             let args: Vec<&[u8]> = entry.command.iter().skip(1).map(Vec::as_slice).collect();
-            let Some(row) = entry.command.first().and_then(|name| commands::write(name)) else { continue };
+            let Some(row) = entry.command.first().and_then(|name| vdr_commands::write(name)) else { continue };
             let mut touches = false;
-            commands::touched(row, entry.db, &args, &mut |touch| {
+            vdr_commands::touched(row, entry.db, &args, &mut |touch| {
                 touches |= match touch {
                     Touch::Key { db: of, key: name } => of == db && name == key,
                     Touch::Db(of) => of == db,

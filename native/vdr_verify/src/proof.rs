@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
-use vdr_core::digest::{self, Dialect};
-use vdr_core::keyspace::Keyspace;
-use vdr_core::live::Snapshot;
-use vdr_core::value::ValueRef;
+use vdr_data::digest::{self, Dialect};
+use vdr_data::keyspace::Keyspace;
+use vdr_data::value::ValueRef;
+use vdr_replica::live::Snapshot;
 use vdr_testkit::{Client, Reply, command};
 
 pub struct Proof {

@@ -6,8 +6,8 @@
 
 use crate::cmd;
 use std::io;
-use vdr_core::value::Stream;
-use vdr_core::value::stream::Group;
+use vdr_data::value::Stream;
+use vdr_data::value::stream::Group;
 use vdr_testkit::{Client, Reply};
 
 /// The difference between the server's description of a stream and ours. `entries_read`: whether
@@ -40,7 +40,7 @@ fn totals(parts: &[String]) -> String {
 }
 
 fn waiting(group: &Group) -> String {
-    let entry = |(id, of): (_, &vdr_core::value::stream::Pending)| {
+    let entry = |(id, of): (_, &vdr_data::value::stream::Pending)| {
         format!(" {id}>{}@{}x{}", of.consumer.escape_ascii(), of.delivered_at_ms, of.deliveries)
     };
     group.pending().map(entry).collect()

@@ -1,12 +1,14 @@
 defmodule Vdr.Test.Chaos.Cluster do
   @moduledoc """
-  Two servers and three Sentinels, with a proxy before each of them, through which alone the mirror sees it. What is real lives on
-  127.0.0.1, its proxy on the same port of 127.0.0.2, and the mirror's host map leads from the one to the other: so the Sentinels name
-  true addresses and see the servers as they are, whatever the mirror's network does.
+  Two servers and three Sentinels, with a proxy before each of them; the mirror sees them only
+  through the proxies. A real server listens on 127.0.0.1, its proxy on the same port of 127.0.0.2,
+  and the mirror's host map leads from one to the other. So the Sentinels name true addresses and
+  see the servers as they are, whatever happens to the mirror's network.
   """
   alias Vdr.Test.{Proxy, Sentinels, Server}
 
-  # Longer than any fault that is to be sat out, shorter than those that are to end in a failover.
+  # Longer than any fault that should pass without a failover, shorter than those that should end in
+  # one.
   @down_after_ms 1000
   @answer_ms 500
 
@@ -48,7 +50,7 @@ defmodule Vdr.Test.Chaos.Cluster do
     ]
   end
 
-  @doc "The server that most Sentinels name; the first one when they say nothing."
+  @doc "The server that most Sentinels name, or the first server if they name none."
   def primary(cluster) do
     port = List.first(named(cluster)) || Server.port(hd(cluster.servers))
     Enum.find(cluster.servers, &(Server.port(&1) == port))
@@ -56,7 +58,7 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   def other(cluster), do: Enum.find(cluster.servers, &(&1 != primary(cluster)))
 
-  # The ports that are named, the one with most votes first.
+  # The ports that the Sentinels name, the one with most votes first.
   defp named(cluster) do
     votes =
       for sentinel <- cluster.sentinels,
@@ -66,7 +68,7 @@ defmodule Vdr.Test.Chaos.Cluster do
     votes |> Enum.frequencies() |> Enum.sort_by(fn {_port, votes} -> -votes end) |> Enum.map(&elem(&1, 0))
   end
 
-  @doc "One command to the primary; raises what the server, or its absence, answers."
+  @doc "Sends one command to the primary. Raises the server's error, or the connection's."
   def command!(cluster, words) do
     case ask(primary(cluster), words, 5000) do
       {:ok, reply} -> reply
@@ -75,7 +77,10 @@ defmodule Vdr.Test.Chaos.Cluster do
     end
   end
 
-  @doc "One command on a connection of its own, not through a proxy: `{:ok, reply}` or `{:error, reason}`. The caller traps exits."
+  @doc """
+  Sends one command on a new connection, without a proxy: `{:ok, reply}` or `{:error, reason}`. The
+  caller must trap exits.
+  """
   def ask(server, words, timeout_ms \\ @answer_ms) do
     with {:ok, redis} <- Redix.start_link(host: @real, port: Server.port(server), timeout: timeout_ms) do
       reply = Redix.command(redis, words)
@@ -86,9 +91,9 @@ defmodule Vdr.Test.Chaos.Cluster do
     :exit, reason -> {:error, reason}
   end
 
-  # ---- bringing it back to rest
+  # ---- back to rest
 
-  @doc "Calm weather, and everybody is up and awake."
+  @doc "Makes the weather calm, and brings every server up and awake."
   def mend(cluster) do
     for proxy <- proxies(cluster) do
       Proxy.next(proxy, nil)
@@ -101,7 +106,10 @@ defmodule Vdr.Test.Chaos.Cluster do
     end
   end
 
-  @doc "The primary, when all Sentinels agree on it and the other server follows it; else what is amiss."
+  @doc """
+  The primary, if all Sentinels agree on it and the other server follows it; otherwise what is
+  wrong.
+  """
   def whole(cluster) do
     primary = primary(cluster)
     port = Integer.to_string(Server.port(primary))
@@ -114,7 +122,8 @@ defmodule Vdr.Test.Chaos.Cluster do
     end
   end
 
-  # A primary that was away for a failover comes back as one, and Sentinel waits eight seconds before it makes it a replica.
+  # A primary that was away during a failover returns as a primary, and Sentinel waits eight seconds
+  # before it makes it a replica.
   defp followed(cluster, primary, port) do
     case ask(other(cluster), ["ROLE"]) do
       {:ok, ["slave", @real, _port, "connected", _offset]} -> {:ok, primary}

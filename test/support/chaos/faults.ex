@@ -10,7 +10,7 @@ defmodule Vdr.Test.Chaos.Faults do
   @failovers ~w(failover failover_by_kill failover_by_pause failover_unheard)a
   @processes ~w(kill_link kill_listener kill_instance kill_instances kill_registry)a
 
-  @doc "Every fault there is."
+  @doc "All faults."
   def names, do: @network ++ @sentinels ++ @servers ++ @failovers ++ @processes
 
   # How long a failover may take: until the server counts as down, the election, and the promotion.
@@ -29,7 +29,7 @@ defmodule Vdr.Test.Chaos.Faults do
 
   def inflict(:split, chaos), do: weather(chaos, chaos.cluster.server_proxies, {:split, 1 + :rand.uniform(6)}, 500)
 
-  # Through a handshake and a full sync too, so that every boundary there is gets split.
+  # Lasts through a handshake and a full sync, so that every boundary is split.
   def inflict(:split_by_byte, chaos) do
     Enum.each(chaos.cluster.server_proxies, &Proxy.weather(&1, {:split, 1}))
     inflict(Enum.random([:cut, :new_id]), chaos)
@@ -40,8 +40,9 @@ defmodule Vdr.Test.Chaos.Faults do
   def inflict(:corrupt_file, chaos), do: damaged_file(chaos, {:corrupt, 2000 + :rand.uniform(50_000)})
   def inflict(:reset_in_file, chaos), do: damaged_file(chaos, {:reset, 500 + :rand.uniform(60_000)})
 
-  # A byte that changes a value on its way parses as well as any other, and no checksum covers the stream: until the next full
-  # sync nobody can know. So the invariants are not judged till then, and the quiet point begins with one.
+  # A byte that changes a value in transit parses like any other, and no checksum covers the stream.
+  # Until the next full sync nobody can notice it. So the invariants are not judged until then, and
+  # the quiet point begins with a full sync.
   def inflict(:corrupt_stream, chaos) do
     Load.set(chaos.table, :judged, 0)
     servers(chaos, &Proxy.corrupt/1)
@@ -58,7 +59,7 @@ defmodule Vdr.Test.Chaos.Faults do
   def inflict(:sentinels_split, chaos), do: asked_meanwhile(chaos, {:split, 1})
   def inflict(:sentinels_delay, chaos), do: asked_meanwhile(chaos, {:delay, :rand.uniform(300)})
 
-  # It may name any port then; what is there is asked for its role.
+  # Sentinel may then name any port; the mirror asks whatever listens there for its role.
   def inflict(:sentinels_corrupt, chaos) do
     sentinels(chaos, &Proxy.corrupt/1)
     servers(chaos, &Proxy.cut(&1, :close))
@@ -114,7 +115,7 @@ defmodule Vdr.Test.Chaos.Faults do
   def inflict(:failover_by_kill, chaos), do: failover(chaos, &Server.kill/1)
   def inflict(:failover_by_pause, chaos), do: failover(chaos, &Server.pause/1)
 
-  # Nobody tells the mirror, and none can be asked until it is over.
+  # Nobody tells the mirror about it, and it can ask no Sentinel until it is over.
   def inflict(:failover_unheard, chaos) do
     Enum.each(chaos.cluster.sentinel_proxies, &Proxy.weather(&1, :stall))
     chaos = failover(chaos, fn _primary -> planned(chaos) end)
@@ -129,9 +130,9 @@ defmodule Vdr.Test.Chaos.Faults do
   def inflict(:kill_instances, chaos), do: done(chaos, kill(Process.whereis(Vdr.Instances)))
   def inflict(:kill_registry, chaos), do: done(chaos, kill(Process.whereis(Vdr.Registry)))
 
-  # ---- how
+  # ---- helpers
 
-  @doc "A full sync, by a new replication id and a cut."
+  @doc "Causes a full sync, by a new replication id and a cut."
   def full_sync(chaos) do
     command!(chaos, ["DEBUG", "CHANGE-REPL-ID"])
     servers(chaos, &Proxy.cut(&1, :close))
@@ -163,7 +164,7 @@ defmodule Vdr.Test.Chaos.Faults do
     weather(chaos, chaos.cluster.sentinel_proxies, weather, 1000)
   end
 
-  # Random bytes: a file whose size is known and that no compression makes smaller.
+  # Random bytes: a file whose size is known, and that compression does not shrink.
   defp damaged_file(chaos, due) do
     command!(chaos, ["SET", "chaos:fill", :crypto.strong_rand_bytes(100_000)])
     servers(chaos, &Proxy.next(&1, due))
@@ -183,10 +184,10 @@ defmodule Vdr.Test.Chaos.Faults do
     Server.resume(server)
   end
 
-  # Until the Sentinels name another; who was down comes back then, and follows.
+  # Waits until the Sentinels name another primary. Then the old one returns and follows.
   defp failover(chaos, how) do
     before = Cluster.primary(chaos.cluster)
-    # A replica that has no data yet is none to be promoted.
+    # A replica without data is not promoted.
     {:ok, ["slave", _host, _port, "connected", _offset]} = Cluster.ask(Cluster.other(chaos.cluster), ["ROLE"])
     how.(before)
     switched = switched?(chaos.cluster, before, System.monotonic_time(:millisecond) + @failover_ms)

@@ -1,9 +1,11 @@
 defmodule Vdr.Test.Chaos.Load do
   @moduledoc """
-  Who is busy all the time while faults happen: writers, which write random commands and, by MULTI, what must be seen together; a
-  reader, which looks whether it is; a listener on a watch, which reads what it is told of; and one who counts syncs.
+  The processes that work while faults happen. Writers write random commands and, by MULTI, values
+  that must be visible together. A reader checks that they are. A listener reads what its watch
+  reports. A bookkeeper counts syncs.
 
-  What they find is in the table: `divergences`, `heard` (the value that was read when the watch last spoke), `full`, `partial`.
+  Their findings are in the table: `divergences`, `heard` (the value that was read at the last
+  message of the watch), `full`, `partial`.
   """
   alias Vdr.Test.{Server, Writes}
 
@@ -15,7 +17,7 @@ defmodule Vdr.Test.Chaos.Load do
 
   def watched, do: @watched
 
-  @doc "A table for `start/1`, which every helper reads and writes."
+  @doc "The table for `start/1`, which every helper reads and writes."
   def table do
     table = :ets.new(:chaos, [:public, :set])
 
@@ -37,13 +39,13 @@ defmodule Vdr.Test.Chaos.Load do
   def get(table, name), do: :ets.lookup_element(table, name, 2)
   def set(table, name, value), do: :ets.insert(table, {name, value})
 
-  @doc "Something is wrong: it is told and counted."
+  @doc "Prints and counts a violation."
   def found(table, what, message) do
     IO.puts("chaos: #{message}")
     :ets.update_counter(table, what, 1)
   end
 
-  @doc "Starts them; answers their pids."
+  @doc "Starts the helpers and returns their pids."
   def start(chaos) do
     ports = Enum.map(chaos.cluster.servers, &Server.port/1)
 
@@ -64,7 +66,7 @@ defmodule Vdr.Test.Chaos.Load do
     end
   end
 
-  @doc "Ends them; one that crashed is something lost."
+  @doc "Stops the helpers. A helper that crashed counts as lost."
   def stop(pids, table) do
     for pid <- pids do
       monitor = Process.monitor(pid)
@@ -90,7 +92,7 @@ defmodule Vdr.Test.Chaos.Load do
     write(%{table: chaos.table, ports: ports, kind: kind}, nil, 0)
   end
 
-  # To whoever takes writes: a replica refuses them.
+  # Writes to the server that accepts writes; a replica refuses them.
   defp write(%{table: table, ports: ports} = writer, redis, turn) do
     cond do
       told?() ->
@@ -101,7 +103,7 @@ defmodule Vdr.Test.Chaos.Load do
         write(writer, redis, turn)
 
       true ->
-        # A breath: what comes in between two links should fit the backlog now and then.
+        # A short pause: sometimes the writes between two links should fit into the backlog.
         Process.sleep(2)
         redis = redis || connect(Enum.at(ports, rem(turn, length(ports))))
         write(writer, written(writer, redis), turn + 1)
@@ -130,7 +132,8 @@ defmodule Vdr.Test.Chaos.Load do
     :exit, _down -> nil
   end
 
-  # Who only makes marks never leaves its database: where a link ends between two of them, the next must still know which it is.
+  # The writer of marks never leaves its database: if a link ends between two marks, the next link
+  # must still know the database.
   defp commands(:marks), do: marks()
 
   defp commands(:random) do
@@ -140,7 +143,8 @@ defmodule Vdr.Test.Chaos.Load do
 
   defp readonly?(reply), do: match?(%Redix.Error{message: "READONLY" <> _}, reply)
 
-  # Each holds in every state that a primary passes through; the random commands touch these keys all at once or not at all.
+  # Invariants that hold in every state of a primary. The random commands touch all of these keys or
+  # none.
   defp together do
     value = Integer.to_string(System.unique_integer())
     amount = :rand.uniform(1000)
@@ -150,8 +154,9 @@ defmodule Vdr.Test.Chaos.Load do
       counted() ++ [["SET", @watched, value], ["EXEC"]]
   end
 
-  # What each write leaves its mark on, and no other wipes out: a command that was lost or applied twice is seen as long as no full
-  # sync comes. (The random ones overwrite each other within moments.)
+  # Keys on which each write leaves its mark and which no other write removes: a command that was
+  # lost or applied twice stays visible until the next full sync. (The random writes overwrite each
+  # other within moments.)
   defp marks do
     n = :rand.uniform(100)
 
@@ -167,7 +172,7 @@ defmodule Vdr.Test.Chaos.Load do
     new ++ Enum.take_random(marks, 3)
   end
 
-  # For the same reason databases are flushed now and then only.
+  # For the same reason databases are flushed only rarely.
   defp flush?([name | _words]), do: name in ["FLUSHALL", "FLUSHDB"]
   defp flush, do: if(:rand.uniform(@flush_every) == 1, do: [Enum.random([["FLUSHALL"], ["FLUSHDB"]])], else: [])
 
@@ -192,7 +197,8 @@ defmodule Vdr.Test.Chaos.Load do
 
   defp read(%{table: table} = chaos, operations) do
     unless told?() do
-      # What is known to be damaged is not judged, and what was read while that became known neither.
+      # Data that is known to be damaged is not judged, nor is a read from the time when that became
+      # known.
       judged = get(table, :judged)
 
       case Veidrodelis.read_tx(chaos.id, 0, operations) do
@@ -208,7 +214,7 @@ defmodule Vdr.Test.Chaos.Load do
 
   defp torn(table, values), do: found(table, :divergences, "half a MULTI was seen: #{inspect(values)}")
 
-  @doc "Whether what a MULTI wrote together is not seen together."
+  @doc "Whether the writes of a MULTI are visible only in part."
   def torn?([{:ok, same}, {:ok, same}, {:ok, paid_in}, {:ok, paid_out}, {:ok, count}, {:ok, length}]),
     do: number(paid_in) + number(paid_out) != 0 or number(count) != length
 
@@ -216,7 +222,7 @@ defmodule Vdr.Test.Chaos.Load do
 
   defp number(nil), do: 0
 
-  # What is damaged may be no number: then no sum comes out even.
+  # Damaged data may not be a number: then no sum is right.
   defp number(text) do
     case Integer.parse(text) do
       {number, ""} -> number

@@ -1,22 +1,24 @@
 defmodule Vdr.Test.Chaos.Quiet do
   @moduledoc """
-  The quiet point: writers pause, everybody is brought back, the mirror must stream from the primary, and its digest must be the
-  server's at one and the same offset of one and the same history. What was heard of by watches must be what is there.
+  The quiet point: writers pause, every server is brought back, and the mirror must stream from the
+  primary. Its digest must equal the server's at the same offset of the same history. The values
+  that watches reported must be the current ones.
   """
   alias Vdr.Test.Chaos.{Cluster, Faults, Load}
   alias Vdr.Test.{Compare, Server, Writes}
 
-  # A failover that has just begun, one more that follows, and a full sync come before the rest; much more is being lost.
+  # A failover that has just begun, a second one that follows, and a full sync may come before the
+  # rest. If it takes much longer, data is being lost.
   @rest_ms 60_000
   @poll_ms 10
   @watch_ms 5_000
   @ballast 10
 
-  @doc "Answers whether the mirror came to rest; what is wrong is in the table."
+  @doc "Whether the mirror came to rest. Violations are in the table."
   def point(chaos) do
     Load.set(chaos.table, :paused, 1)
     Cluster.mend(chaos.cluster)
-    # A writer may be in the middle of what it sends.
+    # A writer may be in the middle of its batch.
     Process.sleep(300)
     full_syncs = if chaos.damaged, do: Veidrodelis.info(chaos.id).full_syncs
     rested = rest(chaos, full_syncs, System.monotonic_time(:millisecond) + @rest_ms)
@@ -26,7 +28,8 @@ defmodule Vdr.Test.Chaos.Quiet do
     rested
   end
 
-  # So much data that a snapshot that is never freed can be seen in the memory. A server that was killed has lost it.
+  # So much data that a snapshot which is never freed shows in the memory. A server that was killed
+  # has lost it.
   defp ballast(chaos) do
     primary = Cluster.primary(chaos.cluster)
 
@@ -59,7 +62,7 @@ defmodule Vdr.Test.Chaos.Quiet do
     end
   end
 
-  # What was damaged without its knowing is no verdict: first there must be one more full sync than before.
+  # Unnoticed damage is no verdict: first there must be one more full sync.
   defp attempt(chaos, full_syncs) do
     with {:ok, primary} <- Cluster.whole(chaos.cluster),
          :ok <- streams_from(chaos, primary) do
@@ -87,7 +90,10 @@ defmodule Vdr.Test.Chaos.Quiet do
     end
   end
 
-  @doc "One comparison of a mirror with a server: `{:equal, server}`, `{:different, text}`, or `{:not_yet, why}`."
+  @doc """
+  Compares a mirror with a server once: `{:equal, server}`, `{:different, text}`, or `{:not_yet,
+  why}`.
+  """
   def compare(id, server) do
     {:ok, [_, _, _, [replication, digest]]} = theirs(server)
     [_, history] = Regex.run(~r/master_replid:(\w+)/, replication)
@@ -105,7 +111,7 @@ defmodule Vdr.Test.Chaos.Quiet do
     end
   end
 
-  # In one transaction: the digest of exactly that offset.
+  # One transaction: the digest of exactly that offset.
   defp theirs(server) do
     {:ok, redis} = Redix.start_link(host: "127.0.0.1", port: Server.port(server))
     answer = Redix.pipeline(redis, [["MULTI"], ["INFO", "replication"], ["DEBUG", "DIGEST"], ["EXEC"]])
@@ -126,7 +132,7 @@ defmodule Vdr.Test.Chaos.Quiet do
     inspect(found, limit: 20, printable_limit: 200)
   end
 
-  @doc "Who was woken by a watch has read what is there now, or something newer came and woke it again."
+  @doc "A process that a watch woke has read the current value, or a newer write woke it again."
   def watches(chaos, primary) do
     heard(chaos, fn -> Veidrodelis.get(chaos.id, 0, Load.watched()) end)
     value = "quiet #{chaos.faults}"

@@ -11,8 +11,8 @@ use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use vdr_core::handshake::Credentials;
-use vdr_core::resp::encode;
+use vdr_replica::handshake::Credentials;
+use vdr_replica::resp::encode;
 
 /// How many bytes one read may bring.
 const READ_BYTES: usize = 4 << 10;

@@ -5,7 +5,7 @@ use crate::client::{ClientConfig, ReplyLimits};
 use crate::tls::TlsConfig;
 use std::collections::HashMap;
 use std::time::Duration;
-use vdr_core::handshake::Role;
+use vdr_replica::handshake::Role;
 
 /// The largest reply of a Sentinel is a list of replicas, each of which takes about a kilobyte.
 const REPLY_LIMITS: ReplyLimits = ReplyLimits { bytes_max: 1 << 20, depth_max: 4, elements_max: 32 << 10 };

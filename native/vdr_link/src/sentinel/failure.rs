@@ -3,7 +3,7 @@
 use super::address::Address;
 use crate::client::ClientError;
 use std::fmt;
-use vdr_core::handshake::Retry;
+use vdr_replica::handshake::Retry;
 
 /// The longest text of a Sentinel that an error shows.
 const TEXT_CHARS_MAX: usize = 160;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
-use vdr_core::handshake::Role;
+use vdr_replica::handshake::Role;
 
 /// How often all Sentinels are asked, since a message may get lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use super::failure::{Failure, FailureKind, NotFound};
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
-use vdr_core::handshake::{Credentials, Secret};
+use vdr_replica::handshake::{Credentials, Secret};
 
 /// How long user code may take to answer. Other look-ups, and other links, do not wait for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

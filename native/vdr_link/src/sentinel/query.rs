@@ -7,7 +7,7 @@ use super::failure::{Failure, FailureKind};
 use super::owner::{Owner, Question, credentials, map_host, reachable};
 use crate::client::{Connection, Reply};
 use std::collections::HashMap;
-use vdr_core::handshake::Role;
+use vdr_replica::handshake::Role;
 
 /// How many other Sentinels one answer may name.
 const OTHERS_MAX: usize = 32;

@@ -4,7 +4,7 @@ use super::address::Address;
 use super::config::SentinelConfig;
 use super::owner::{Owner, Question, credentials};
 use crate::client::Connection;
-use vdr_core::handshake::Role;
+use vdr_replica::handshake::Role;
 
 /// None: the server cannot be reached, or its user may not ask.
 pub async fn role_of(config: &SentinelConfig, owner: &impl Owner, server: &Address) -> Option<Role> {

@@ -2,7 +2,7 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 use std::fmt;
-use vdr_core::handshake::Retry;
+use vdr_replica::handshake::Retry;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsError {

@@ -169,7 +169,7 @@ impl Peer {
 /// A command as it stands in the stream.
 pub fn frame(words: &[&str]) -> Vec<u8> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    vdr_core::handshake::command(&words)
+    vdr_replica::handshake::command(&words)
 }
 
 /// A snapshot file of string keys in database 0, by the server's format, without a checksum.

@@ -4,10 +4,10 @@ use crate::tape::Tape;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use vdr_core::digest::{Dialect, digest};
-use vdr_core::live::Snapshot;
-use vdr_core::mirror::{Mirror, Shared};
+use vdr_data::digest::{Dialect, digest};
 use vdr_link::{LinkConfig, LinkHandle, MirrorSink};
+use vdr_replica::live::Snapshot;
+use vdr_replica::mirror::{Mirror, Shared};
 
 pub struct Mirrored {
     pub shared: Shared,

@@ -6,7 +6,7 @@ use crate::mirrored::Mirrored;
 use crate::tape::Tape;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vdr_core::digest::Dialect;
+use vdr_data::digest::Dialect;
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkHandle, LinkState, Retry, Secret};
 use vdr_testkit::{Client, Reply, Server, binaries, command};
 

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use vdr_core::resp::Decoder;
 use vdr_link::{
     LinkConfig, LinkEnd, LinkHandle, LinkState, Observer, Position, RdbStep, Retry, Sink, SinkError, StreamStep,
 };
+use vdr_replica::resp::Decoder;
 
 /// What a link was, once it is over.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use vdr_core::resp::Decoder;
 use vdr_link::Address;
+use vdr_replica::resp::Decoder;
 
 /// What a Sentinel says of the group, or a server of itself.
 #[derive(Clone, Debug, Default)]

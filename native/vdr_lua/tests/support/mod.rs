@@ -1,12 +1,13 @@
 //! A snapshot to read from, and the shortest way to run a source on it.
 
 use std::sync::Arc;
-use vdr_core::blob::Blob;
-use vdr_core::commands::Arg;
-use vdr_core::keyspace::{Entry, Expiry, Keyspace};
-use vdr_core::live::Snapshot;
-use vdr_core::value::{Hash, List, Score, ZSet};
+use vdr_commands::Arg;
+use vdr_data::blob::Blob;
+use vdr_data::expiry::Expiry;
+use vdr_data::keyspace::{Entry, Keyspace};
+use vdr_data::value::{Hash, List, Score, ZSet};
 use vdr_lua::{Engine, Limits, LuaValue, ScriptError, Subject};
+use vdr_replica::live::Snapshot;
 
 /// A leaderboard of `members` (the first three at half points), an item and its owner, a list, 10,000 small strings.
 pub fn subject(members: usize) -> Subject {

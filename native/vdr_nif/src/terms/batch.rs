@@ -3,9 +3,9 @@
 use super::{binary, field, word};
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
-use vdr_core::apply;
-use vdr_core::batch::{Batch, Command};
-use vdr_core::commands::{self, Field, Touch};
+use vdr_commands::{Field, Touch};
+use vdr_replica::batch::{Batch, Command};
+use vdr_replica::stream;
 
 mod atoms {
     rustler::atoms! {
@@ -135,8 +135,8 @@ fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term
     let env = known.env;
     let (mut keys, mut whole, mut last): (Vec<Term<'a>>, bool, Vec<u8>) = (Vec::new(), false, Vec::new());
     known.next = 1;
-    match args.split_first().map(|(name, rest)| (commands::write(name), *name, rest)) {
-        Some((Some(row), _, rest)) => commands::touched(row, db, rest, &mut |touch| match touch {
+    match args.split_first().map(|(name, rest)| (vdr_commands::write(name), *name, rest)) {
+        Some((Some(row), _, rest)) => vdr_commands::touched(row, db, rest, &mut |touch| match touch {
             // MOVE touches the same key in two databases.
             Touch::Key { key, .. } if row.name == "move" && last == key => {}
             Touch::Key { key, .. } => {
@@ -147,7 +147,7 @@ fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term
             }
             Touch::Db(_) | Touch::All => whole = true,
         }),
-        Some((None, name, _)) => whole = !apply::is_passed_over(name),
+        Some((None, name, _)) => whole = !stream::is_passed_over(name),
         None => {}
     }
     if whole { atoms::all().to_term(env) } else { keys.encode(env) }
@@ -156,7 +156,7 @@ fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term
 fn tuple<'a>(args: &[&[u8]], known: &mut Known<'a, '_>, raw: Term<'a>) -> Term<'a> {
     let env = known.env;
     known.next = 1;
-    let tuple = commands::tuple(args);
+    let tuple = vdr_commands::tuple(args);
     if tuple.name == "generic" {
         return raw;
     }

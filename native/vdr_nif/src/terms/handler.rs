@@ -3,9 +3,9 @@
 use super::word;
 use crate::handler::Handler;
 use rustler::{Atom, Binary, Encoder, Env, NifMap, NifResult, Term};
-use vdr_core::batch::Place;
-use vdr_core::only::Only;
-use vdr_core::value::Kind;
+use vdr_data::value::Kind;
+use vdr_replica::batch::Place;
+use vdr_replica::filter::Only;
 
 /// What is kept of the data, as the options tell it.
 #[derive(NifMap)]

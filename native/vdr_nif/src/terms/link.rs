@@ -2,11 +2,11 @@
 
 use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
 use std::time::Duration;
-use vdr_core::mirror::OnUnknown;
 use vdr_link::{
     AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, TlsConfig, Verify,
     Versions,
 };
+use vdr_replica::mirror::OnUnknown;
 
 #[derive(NifMap)]
 #[rustler(decode)]

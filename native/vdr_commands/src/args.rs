@@ -1,0 +1,103 @@
+//! The arguments of a read, whoever the caller is.
+
+use crate::error::ReadError;
+
+/// One argument: what a BEAM term or a Lua value becomes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg<'a> {
+    Bytes(&'a [u8]),
+    Int(i64),
+    Float(f64),
+    /// An atom of the BEAM, or a string where a word is asked for in Lua: see [`Args::word`].
+    Word(&'a str),
+    Bool(bool),
+    Nil,
+    List(Vec<Arg<'a>>),
+    Tuple(Vec<Arg<'a>>),
+}
+
+/// A cursor over arguments. Every method takes the next one, and says [`ReadError::BadArgument`] when it is missing or
+/// of the wrong kind.
+pub struct Args<'a> {
+    rest: &'a [Arg<'a>],
+}
+
+impl<'a> Args<'a> {
+    pub fn new(args: &'a [Arg<'a>]) -> Self {
+        Args { rest: args }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub fn value(&mut self) -> Result<&'a Arg<'a>, ReadError> {
+        let (first, rest) = self.rest.split_first().ok_or(ReadError::BadArgument)?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    /// Takes the next argument when it is nil: what a caller passes on who was not told of an option.
+    pub fn take_nil(&mut self) -> bool {
+        let [Arg::Nil, rest @ ..] = self.rest else { return false };
+        self.rest = rest;
+        true
+    }
+
+    /// A key, member, field or pattern.
+    pub fn bytes(&mut self) -> Result<&'a [u8], ReadError> {
+        match self.value()? {
+            Arg::Bytes(bytes) => Ok(bytes),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    /// A list of keys, members or fields.
+    pub fn byte_list(&mut self) -> Result<Vec<&'a [u8]>, ReadError> {
+        match self.value()? {
+            Arg::List(items) => Args::new(items).all_bytes(),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    fn all_bytes(&mut self) -> Result<Vec<&'a [u8]>, ReadError> {
+        let mut all = Vec::with_capacity(self.rest.len());
+        while !self.is_empty() {
+            all.push(self.bytes()?);
+        }
+        Ok(all)
+    }
+
+    /// An integer. A number of Lua without a fraction comes as one.
+    pub fn int(&mut self) -> Result<i64, ReadError> {
+        match self.value()? {
+            Arg::Int(int) => Ok(*int),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    /// An integer that is not negative.
+    pub fn count(&mut self) -> Result<usize, ReadError> {
+        usize::try_from(self.int()?).map_err(|_| ReadError::BadArgument)
+    }
+
+    /// A word such as `byte`: an atom from the BEAM, a string from Lua.
+    pub fn word(&mut self) -> Result<&'a str, ReadError> {
+        match self.value()? {
+            Arg::Word(word) => Ok(word),
+            Arg::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|_| ReadError::BadArgument),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    /// A boolean, or `default` when the caller gave no more arguments.
+    pub fn flag_or(&mut self, default: bool) -> Result<bool, ReadError> {
+        if self.is_empty() {
+            return Ok(default);
+        }
+        match self.value()? {
+            Arg::Bool(flag) => Ok(*flag),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The arguments of a write, one after the other.
+
+use crate::error::{ApplyError, Written};
+use crate::number::{parse_float, parse_int};
+
+/// A cursor over the arguments of a write, the name not among them.
+pub struct Words<'a> {
+    rest: &'a [&'a [u8]],
+}
+
+impl<'a> Words<'a> {
+    pub fn new(args: &'a [&'a [u8]]) -> Self {
+        Words { rest: args }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.rest.first().copied()
+    }
+
+    pub fn bytes(&mut self) -> Result<&'a [u8], ApplyError> {
+        let (first, rest) = self.rest.split_first().ok_or(ApplyError::BadArguments)?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [&'a [u8]] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// All that is left, which must be something.
+    pub fn some(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
+        if self.is_empty() { Err(ApplyError::BadArguments) } else { Ok(self.rest()) }
+    }
+
+    /// The next `count` arguments.
+    pub fn take(&mut self, count: usize) -> Result<&'a [&'a [u8]], ApplyError> {
+        let (head, rest) = self.rest.split_at_checked(count).ok_or(ApplyError::BadArguments)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// An integer that is not negative.
+    pub fn count(&mut self) -> Result<usize, ApplyError> {
+        usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)
+    }
+
+    /// A count, then as many arguments.
+    pub fn counted(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
+        let count = self.count()?;
+        self.take(count)
+    }
+
+    /// All that is left: `FIELDS`, a count, so many groups of `width` arguments, and options on either side. Answers the
+    /// options before, the groups, the options after.
+    pub fn fields(&mut self, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
+        self.counted_after("fields", width)
+    }
+
+    /// As [`Words::fields`], behind a word of the caller's.
+    pub fn counted_after(&mut self, word: &str, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
+        let before = self.rest.iter().take_while(|next| !next.eq_ignore_ascii_case(word.as_bytes())).count();
+        let before = self.take(before)?;
+        self.bytes()?;
+        let count = self.count()?;
+        let groups = self.take(count.checked_mul(width).ok_or(ApplyError::BadArguments)?)?;
+        if groups.is_empty() { Err(ApplyError::BadArguments) } else { Ok([before, groups, self.rest()]) }
+    }
+
+    /// All that is left, two by two; an odd number is an error.
+    pub fn pairs(&mut self) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, ApplyError> {
+        pairs(self.rest())
+    }
+
+    /// An integer as the server reads one: decimal, no blanks, no plus, no leading zero.
+    pub fn int(&mut self) -> Result<i64, ApplyError> {
+        parse_int(self.bytes()?).ok_or(ApplyError::BadArguments)
+    }
+
+    /// A number as the server's strtod reads it, NaN excluded.
+    pub fn float(&mut self) -> Result<f64, ApplyError> {
+        parse_float(self.bytes()?).ok_or(ApplyError::BadArguments)
+    }
+
+    /// Takes the next argument when it is this word, in any case.
+    pub fn take_word(&mut self, word: &str) -> bool {
+        let taken = self.peek().is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()));
+        if taken {
+            self.rest = self.rest.get(1..).unwrap_or_default();
+        }
+        taken
+    }
+
+    pub fn finish(&self) -> Written {
+        if self.is_empty() { Ok(()) } else { Err(ApplyError::BadArguments) }
+    }
+}
+
+/// Arguments two by two; an odd number is an error.
+pub fn pairs<'a>(args: &'a [&'a [u8]]) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, ApplyError> {
+    let (pairs, odd) = args.as_chunks::<2>();
+    if odd.is_empty() { Ok(pairs.iter().map(|[a, b]| (*a, *b))) } else { Err(ApplyError::BadArguments) }
+}

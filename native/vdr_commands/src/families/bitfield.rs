@@ -1,0 +1,241 @@
+//! BITFIELD: a string as an array of integers of any width.
+
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, Written};
+use crate::number::parse_int;
+use crate::ops::strings::BITS_MAX;
+use crate::ops::strings::grown;
+use crate::row::{Part, Touches, Write};
+
+pub const WRITES: &[Write] =
+    &[Write { name: "bitfield", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: bitfield }];
+
+/// One SET or INCRBY; GET changes nothing and is left out.
+struct Change {
+    field: Field,
+    offset: u64,
+    by: i64,
+    increment: bool,
+    overflow: Overflow,
+}
+
+#[derive(Clone, Copy)]
+struct Field {
+    signed: bool,
+    bits: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Overflow {
+    Wrap,
+    Sat,
+    Fail,
+}
+
+/// The string grows first, to the end of its furthest changed field, even when that field then stays as it is.
+fn bitfield(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let changes = parse(words)?;
+    let Some(end) = changes.iter().map(|change| change.offset + u64::from(change.field.bits)).max() else {
+        return Ok(());
+    };
+    let len = usize::try_from(end.div_ceil(8)).map_err(|_| ApplyError::OutOfRange)?;
+    let bytes = grown(apply, key, len)?;
+    for change in &changes {
+        let value = match change.field.signed {
+            true => change.signed(bytes),
+            false => change.unsigned(bytes),
+        };
+        if let Some(value) = value {
+            put_bits(bytes, change.offset, change.field.bits, value);
+        }
+    }
+    Ok(())
+}
+
+fn parse(words: &mut Words<'_>) -> Result<Vec<Change>, ApplyError> {
+    let mut changes = Vec::new();
+    let mut overflow = Overflow::Wrap;
+    while !words.is_empty() {
+        if words.take_word("overflow") {
+            overflow = parse_overflow(words)?;
+        } else if words.take_word("get") {
+            parse_place(words)?;
+        } else {
+            let increment = words.take_word("incrby");
+            if !increment && !words.take_word("set") {
+                return Err(ApplyError::BadArguments);
+            }
+            let (field, offset) = parse_place(words)?;
+            changes.push(Change { field, offset, by: words.int()?, increment, overflow });
+        }
+    }
+    Ok(changes)
+}
+
+fn parse_overflow(words: &mut Words<'_>) -> Result<Overflow, ApplyError> {
+    if words.take_word("wrap") {
+        Ok(Overflow::Wrap)
+    } else if words.take_word("sat") {
+        Ok(Overflow::Sat)
+    } else if words.take_word("fail") {
+        Ok(Overflow::Fail)
+    } else {
+        Err(ApplyError::BadArguments)
+    }
+}
+
+/// `i8 100`, or `u4 #3` for the fourth field of that width.
+fn parse_place(words: &mut Words<'_>) -> Result<(Field, u64), ApplyError> {
+    let (sign, bits) = words.bytes()?.split_first().ok_or(ApplyError::BadArguments)?;
+    let signed = match sign {
+        b'i' => true,
+        b'u' => false,
+        _ => return Err(ApplyError::BadArguments),
+    };
+    let bits = parse_int(bits).ok_or(ApplyError::BadArguments)?;
+    if !(1..=if signed { 64 } else { 63 }).contains(&bits) {
+        return Err(ApplyError::BadArguments);
+    }
+    let offset = words.bytes()?;
+    let (number, width) = match offset.strip_prefix(b"#") {
+        Some(number) => (number, bits),
+        None => (offset, 1),
+    };
+    let number = parse_int(number).ok_or(ApplyError::BadArguments)?;
+    let offset = number.checked_mul(width).ok_or(ApplyError::OutOfRange)?;
+    if !(0..BITS_MAX).contains(&offset) {
+        return Err(ApplyError::OutOfRange);
+    }
+    let offset = u64::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;
+    Ok((Field { signed, bits: u32::try_from(bits).map_err(|_| ApplyError::OutOfRange)? }, offset))
+}
+
+impl Change {
+    /// The field's new bits, `None` when OVERFLOW FAIL leaves it.
+    fn unsigned(&self, bytes: &[u8]) -> Option<u64> {
+        let max = i128::from(u64::MAX >> (64 - self.field.bits));
+        let sum = match self.increment {
+            true => i128::from(get_bits(bytes, self.offset, self.field.bits)) + i128::from(self.by),
+            // A negative value to set is read as the huge unsigned one with its bits.
+            false => i128::from(self.by as u64),
+        };
+        if (0..=max).contains(&sum) {
+            return Some(sum as u64);
+        }
+        match self.overflow {
+            Overflow::Wrap => Some(sum as u64),
+            Overflow::Sat => Some(if sum > max { max as u64 } else { 0 }),
+            Overflow::Fail => None,
+        }
+    }
+
+    /// As [`Change::unsigned`] for two's complement.
+    fn signed(&self, bytes: &[u8]) -> Option<u64> {
+        let (max, min) = (i64::MAX >> (64 - self.field.bits), i64::MIN >> (64 - self.field.bits));
+        let sum = match self.increment {
+            true => self.field.extend(get_bits(bytes, self.offset, self.field.bits)) + i128::from(self.by),
+            false => i128::from(self.by),
+        };
+        // The server computes the room above a value in 64 bits. A value to set that is so far below the least one that
+        // this wraps counts as too big, and saturates at the wrong end.
+        let far_below = !self.increment && self.field.bits < 64 && i128::from(max) - sum > i128::from(i64::MAX);
+        let over = sum > i128::from(max) || far_below;
+        if !over && sum >= i128::from(min) {
+            return Some(sum as u64);
+        }
+        match self.overflow {
+            Overflow::Wrap => Some(sum as u64),
+            Overflow::Sat => Some(if over { max as u64 } else { min as u64 }),
+            Overflow::Fail => None,
+        }
+    }
+}
+
+impl Field {
+    fn extend(self, value: u64) -> i128 {
+        let up = 64 - self.bits;
+        i128::from(((value << up) as i64) >> up)
+    }
+}
+
+fn get_bits(bytes: &[u8], offset: u64, bits: u32) -> u64 {
+    (offset..offset + u64::from(bits)).fold(0, |value, at| {
+        let byte = usize::try_from(at / 8).ok().and_then(|index| bytes.get(index)).copied().unwrap_or(0);
+        value << 1 | u64::from(byte >> (7 - at % 8) & 1)
+    })
+}
+
+/// Writes the low `bits` of a value; higher ones are left out, which is what wraps an overflow.
+fn put_bits(bytes: &mut [u8], offset: u64, bits: u32, value: u64) {
+    for bit in 0..bits {
+        let at = offset + u64::from(bits - 1 - bit);
+        let mask = 0x80u8 >> (at % 8);
+        if let Some(byte) = usize::try_from(at / 8).ok().and_then(|index| bytes.get_mut(index)) {
+            *byte = if value >> bit & 1 == 1 { *byte | mask } else { *byte & !mask };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::Mirror;
+
+    fn bytes_after(commands: &[&str]) -> Vec<u8> {
+        let mut mirror = Mirror::new();
+        mirror.run(commands);
+        mirror.keyspace.view(0, 0).string(b"k").unwrap().map_or(Vec::new(), |blob| blob.to_vec())
+    }
+
+    /// Every result is a real server's.
+    #[test]
+    fn fields_are_set_and_incremented_with_each_overflow() {
+        for (command, bytes) in [
+            ("bitfield k set u8 0 255", &[0xff][..]),
+            ("bitfield k SET i5 3 -1", &[0x1f]),
+            ("bitfield k set u4 #3 9", &[0, 0x09]),
+            ("bitfield k set u8 0 200 incrby u8 0 100", &[44]),
+            ("bitfield k set u8 0 200 overflow sat incrby u8 0 100", &[255]),
+            ("bitfield k set u8 0 5 overflow sat incrby u8 0 -100", &[0]),
+            ("bitfield k set u8 0 200 overflow FAIL incrby u8 0 100 incrby u8 0 1", &[201]),
+            ("bitfield k set i8 0 127 incrby i8 0 1", &[0x80]),
+            ("bitfield k overflow sat set i8 0 1000 set i8 8 -1000", &[0x7f, 0x80]),
+            ("bitfield k overflow sat set i8 0 -9223372036854775808", &[0x7f]),
+            ("bitfield k overflow sat set u8 0 -1", &[0xff]),
+            ("bitfield k set i64 0 9223372036854775807 incrby i64 0 1", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+            ("bitfield k set u63 1 9223372036854775807", &[0x7f, 255, 255, 255, 255, 255, 255, 255]),
+            ("bitfield k get u8 100", &[]),
+            ("bitfield k set u1 9 1 set u1 30 0", &[0, 0x40, 0, 0]),
+        ] {
+            assert_eq!(bytes_after(&[command]), bytes, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_field_may_lie_across_bytes_of_an_old_value() {
+        assert_eq!(bytes_after(&["set k abc", "bitfield k incrby u12 6 1"]), [0x61, 0x62, 0xa3]);
+    }
+
+    #[test]
+    fn wrong_types_and_offsets_are_errors() {
+        let mut mirror = Mirror::new();
+        for command in [
+            "bitfield k set u64 0 1",
+            "bitfield k set i65 0 1",
+            "bitfield k set i0 0 1",
+            "bitfield k set x8 0 1",
+            "bitfield k set u8 0",
+            "bitfield k overflow never",
+            "bitfield k incr u8 0 1",
+        ] {
+            mirror.fails(command, ApplyError::BadArguments);
+        }
+        for command in
+            ["bitfield k set u8 -1 1", "bitfield k set u8 4294967295 1", "bitfield k set u8 #9223372036854775807 1"]
+        {
+            mirror.fails(command, ApplyError::OutOfRange);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Fields with a time to live.
+//!
+//! Primaries send `HPEXPIREAT`, `HPERSIST`, `HSETEX` with `PXAT` or `KEEPTTL`, and Valkey `HGETDEL`. Conditions of
+//! `HPEXPIREAT` hold for some of the fields that Valkey lists and not for others, so they are judged here; those of
+//! `HSETEX` held for the whole command, or it would not be here. A time in the past is set like any other: what it ends
+//! goes by the primary's `HDEL`.
+
+use super::delete;
+use crate::context::Apply;
+use crate::cursor;
+use crate::cursor::Words;
+use crate::error::{ApplyError, Written};
+use vdr_data::expiry::Expiry;
+use vdr_data::value::Hash;
+
+/// From a command's time and the present one to Unix milliseconds.
+type Clock = fn(time: i64, now_ms: i64) -> Option<i64>;
+
+const IN_S: Clock = |time, now_ms| time.checked_mul(1000)?.checked_add(now_ms);
+const IN_MS: Clock = |time, now_ms| time.checked_add(now_ms);
+const AT_S: Clock = |time, _| time.checked_mul(1000);
+const AT_MS: Clock = |time, _| Some(time);
+
+const CLOCKS: [(&str, Clock); 4] = [("ex", IN_S), ("px", IN_MS), ("exat", AT_S), ("pxat", AT_MS)];
+
+fn expiry(time: i64, now_ms: i64, clock: Clock) -> Result<Expiry, ApplyError> {
+    let at_ms = clock(time, now_ms).ok_or(ApplyError::OutOfRange)?;
+    // Valkey takes any 64-bit time. The last one means "never" here, so it comes a millisecond early.
+    Ok(Expiry::at(at_ms.min(i64::MAX - 1)))
+}
+
+/// `EX 5` and the like, when it comes next.
+fn clocked(words: &mut Words<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
+    for (word, clock) in CLOCKS {
+        if words.take_word(word) {
+            return expiry(words.int()?, now_ms, clock).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Clone, Copy)]
+enum Condition {
+    Nx,
+    Xx,
+    Gt,
+    Lt,
+}
+
+impl Condition {
+    const WORDS: [(&str, Condition); 4] =
+        [("nx", Condition::Nx), ("xx", Condition::Xx), ("gt", Condition::Gt), ("lt", Condition::Lt)];
+
+    /// One condition by each word; Valkey takes `XX` together with `GT` or `LT`.
+    fn parse_all(options: &[&[u8]]) -> Result<Vec<Condition>, ApplyError> {
+        let parse = |option: &&[u8]| {
+            let known = Condition::WORDS.iter().find(|(word, _)| option.eq_ignore_ascii_case(word.as_bytes()));
+            known.map(|(_, condition)| *condition).ok_or(ApplyError::BadArguments)
+        };
+        options.iter().map(parse).collect()
+    }
+
+    /// A field without a time to live counts as one that lives for ever.
+    fn holds(self, old: Expiry, new: Expiry) -> bool {
+        match self {
+            Condition::Nx => !old.is_set(),
+            Condition::Xx => old.is_set(),
+            Condition::Gt => new > old,
+            Condition::Lt => new < old,
+        }
+    }
+}
+
+pub fn hexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    expire(apply, words, IN_S)
+}
+
+pub fn hpexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    expire(apply, words, IN_MS)
+}
+
+pub fn hexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    expire(apply, words, AT_S)
+}
+
+pub fn hpexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    expire(apply, words, AT_MS)
+}
+
+fn expire(apply: &mut Apply<'_>, words: &mut Words<'_>, clock: Clock) -> Written {
+    let (key, time) = (words.bytes()?, words.int()?);
+    let new = expiry(time, apply.now_ms, clock)?;
+    let [before, names, after] = words.fields(1)?;
+    let mut conditions = Condition::parse_all(before)?;
+    conditions.extend(Condition::parse_all(after)?);
+    apply.hash(key, |hash| {
+        must_exist(hash)?;
+        for name in names {
+            let old = hash.get(name).map(|field| field.expiry);
+            if old.is_some_and(|old| conditions.iter().all(|condition| condition.holds(old, new))) {
+                hash.set_expiry(name, new);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// No stored hash is empty: an empty one is the start of a missing key. A primary sends a change of times only when the
+/// hash is there and has one of the fields; of the others it may name any.
+fn must_exist(hash: &Hash) -> Written {
+    if hash.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
+}
+
+pub fn hpersist(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    set_all(apply, key, plain_fields(words)?, Expiry::NEVER)
+}
+
+fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> Written {
+    apply.hash(key, |hash| {
+        must_exist(hash)?;
+        names.iter().for_each(|name| {
+            hash.set_expiry(name, new);
+        });
+        Ok(())
+    })
+}
+
+/// `FIELDS n f ...` with no option on either side.
+fn plain_fields<'a>(words: &mut Words<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+    match words.fields(1)? {
+        [[], names, []] => Ok(names),
+        _ => Err(ApplyError::BadArguments),
+    }
+}
+
+/// Valkey sends it as the client wrote it, fields that were not there included.
+pub fn hgetdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    delete(apply, key, plain_fields(words)?)
+}
+
+/// Primaries send what it comes to: `HPEXPIREAT`, `HPERSIST` or `HDEL`. Without an option it changes nothing.
+pub fn hgetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let [before, names, after] = words.fields(1)?;
+    let mut new = None;
+    for options in [before, after] {
+        let mut options = Words::new(options);
+        while !options.is_empty() {
+            new = match clocked(&mut options, apply.now_ms)? {
+                None if options.take_word("persist") => Some(Expiry::NEVER),
+                None => return Err(ApplyError::BadArguments),
+                some => some,
+            };
+        }
+    }
+    new.map_or(Ok(()), |new| set_all(apply, key, names, new))
+}
+
+/// Without a time the fields lose theirs, with `KEEPTTL` they keep it.
+pub fn hsetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let [before, pairs, after] = words.fields(2)?;
+    let (mut new, mut keep) = (Expiry::NEVER, false);
+    for options in [before, after] {
+        let mut options = Words::new(options);
+        while !options.is_empty() {
+            if let Some(expiry) = clocked(&mut options, apply.now_ms)? {
+                new = expiry;
+            } else if options.take_word("keepttl") {
+                keep = true;
+            } else if !["nx", "xx", "fnx", "fxx"].iter().any(|word| options.take_word(word)) {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+    }
+    let pairs = cursor::pairs(pairs)?;
+    apply.hash(key, |hash| {
+        for (name, value) in pairs {
+            let old = if keep { hash.get(name).map(|field| field.expiry) } else { None };
+            hash.insert(name, value, old.unwrap_or(new));
+        }
+        Ok(())
+    })
+}

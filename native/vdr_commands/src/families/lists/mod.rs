@@ -1,0 +1,310 @@
+//! Lists.
+//!
+//! A primary sends a list command only when it changed something, so a missing key, pivot or index here means that our
+//! data is not the primary's.
+
+use crate::args::Args;
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, ReadError, Written};
+use crate::reply::Reply;
+use crate::row::{Cost, Part, Read, Touch, Touches, Write};
+use std::ops::Range;
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::EntryRef;
+use vdr_data::keyspace::View;
+use vdr_data::value::{List, StringRef, ValueRef};
+
+#[cfg(test)]
+mod tests;
+
+pub const READS: &[Read] = &[
+    Read { name: "llen", args: &["key"], cost: Cost::Point, run: llen },
+    Read { name: "lrange", args: &["key", "start", "stop"], cost: Cost::Elements(range_len), run: lrange },
+    Read { name: "lindex", args: &["key", "index"], cost: Cost::Point, run: lindex },
+    Read { name: "lpos", args: &["key", "element"], cost: Cost::Elements(len), run: lpos },
+];
+
+fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    view.list(args.bytes().ok()?).ok()?.map(List::len)
+}
+
+fn range_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let list = view.list(args.bytes().ok()?).ok()??;
+    Some(span(args.int().ok()?, args.int().ok()?, list.len()).len())
+}
+
+fn llen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.list(args.bytes()?)?.map_or(0, List::len)))
+}
+
+fn lrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    let Some(list) = view.list(key)? else {
+        return Ok(Reply::List(Vec::new()));
+    };
+    let span = span(start, stop, list.len());
+    Ok(Reply::strings(list.range(span.start, span.end)))
+}
+
+fn lindex<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, at) = (args.bytes()?, args.int()?);
+    let element = view.list(key)?.and_then(|list| list.get(index(at, list.len())?));
+    Ok(Reply::string_or_nil(element))
+}
+
+fn lpos<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, element) = (args.bytes()?, args.bytes()?);
+    let found = view.list(key)?.and_then(|list| position(list, element));
+    Ok(found.map_or(Reply::Nil, Reply::int))
+}
+
+fn position(list: &List, element: &[u8]) -> Option<usize> {
+    list.iter().position(|other| other.as_bytes() == element)
+}
+
+/// An index as the server reads it, negative ones from the end; `None` before the start. It may lie beyond the end.
+fn index(at: i64, len: usize) -> Option<usize> {
+    usize::try_from(if at < 0 { at.checked_add(i64::try_from(len).ok()?)? } else { at }).ok()
+}
+
+/// The elements from `start` to `stop`, both included, as the server reads them: clipped to what is there.
+fn span(start: i64, stop: i64, len: usize) -> Range<usize> {
+    let start = index(start, len).unwrap_or(0);
+    let end = index(stop, len).map_or(0, |stop| stop.saturating_add(1).min(len));
+    if start < end { start..end } else { 0..0 }
+}
+
+pub const WRITES: &[Write] = &[
+    row("lpush", &[Part::Key, Part::Bins], |apply, words| push(apply, words, End::Left)),
+    row("rpush", &[Part::Key, Part::Bins], |apply, words| push(apply, words, End::Right)),
+    row("lpushx", &[Part::Key, Part::Bins], |apply, words| pushx(apply, words, End::Left)),
+    row("rpushx", &[Part::Key, Part::Bins], |apply, words| pushx(apply, words, End::Right)),
+    row("linsert", &[Part::Key, Part::Word, Part::Bin, Part::Bin], linsert),
+    row("lset", &[Part::Key, Part::Int, Part::Bin], lset),
+    row("lrem", &[Part::Key, Part::Int, Part::Bin], lrem),
+    row("ltrim", &[Part::Key, Part::Int, Part::Int], ltrim),
+    row("lpop", &[Part::Key, Part::Options], |apply, words| pop(apply, words, End::Left)),
+    row("rpop", &[Part::Key, Part::Options], |apply, words| pop(apply, words, End::Right)),
+    row("lmove", &[Part::Key, Part::Key, Part::Word, Part::Word], lmove),
+    row("rpoplpush", &[Part::Key, Part::Key], rpoplpush),
+    Write {
+        name: "lmpop",
+        shape: &[Part::CountedSources, Part::Word, Part::Options],
+        touches: Touches::Special(touch_counted_keys),
+        run: lmpop,
+    },
+];
+
+const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
+    Write { name, shape, touches: Touches::Shape, run }
+}
+
+fn touch_counted_keys(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    if let Ok(keys) = Words::new(args).counted() {
+        keys.iter().for_each(|key| touch(Touch::Key { db, key }));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Left,
+    Right,
+}
+
+impl End {
+    fn parse(words: &mut Words<'_>) -> Result<End, ApplyError> {
+        if words.take_word("left") {
+            Ok(End::Left)
+        } else if words.take_word("right") {
+            Ok(End::Right)
+        } else {
+            Err(ApplyError::BadArguments)
+        }
+    }
+
+    fn push(self, list: &mut List, element: &[u8]) {
+        match self {
+            End::Left => list.push_front(element),
+            End::Right => list.push_back(element),
+        }
+    }
+
+    /// `false` when there was none.
+    fn pop(self, list: &mut List) -> bool {
+        match self {
+            End::Left => list.pop_front(),
+            End::Right => list.pop_back(),
+        }
+    }
+
+    /// Pops what is still needed.
+    fn take(self, list: &mut List) -> Option<Blob> {
+        let at = match self {
+            End::Left => 0,
+            End::Right => list.len().checked_sub(1)?,
+        };
+        let element = list.get(at)?.to_blob();
+        self.pop(list);
+        Some(element)
+    }
+}
+
+/// No stored list is empty: an empty one is the start of a missing key.
+fn must_exist(list: &List) -> Written {
+    if list.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
+}
+
+fn push(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+    let (key, elements) = (words.bytes()?, words.some()?);
+    apply.list(key, |list| {
+        elements.iter().for_each(|element| end.push(list, element));
+        Ok(())
+    })
+}
+
+fn pushx(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+    let (key, elements) = (words.bytes()?, words.some()?);
+    apply.list(key, |list| {
+        must_exist(list)?;
+        elements.iter().for_each(|element| end.push(list, element));
+        Ok(())
+    })
+}
+
+fn linsert(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let after = match (words.take_word("before"), words.take_word("after")) {
+        (true, _) => 0,
+        (_, true) => 1,
+        _ => return Err(ApplyError::BadArguments),
+    };
+    let (pivot, element) = (words.bytes()?, words.bytes()?);
+    words.finish()?;
+    apply.list(key, |list| {
+        let at = position(list, pivot).ok_or(ApplyError::Missing)?;
+        list.insert(at + after, element);
+        Ok(())
+    })
+}
+
+fn lset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, at, element) = (words.bytes()?, words.int()?, words.bytes()?);
+    words.finish()?;
+    // Newer servers look at the lower half only, where older ones refuse.
+    let at = i64::from(at as i32);
+    apply.list(key, |list| {
+        must_exist(list)?;
+        let done = index(at, list.len()).is_some_and(|at| list.set(at, element));
+        if done { Ok(()) } else { Err(ApplyError::OutOfRange) }
+    })
+}
+
+fn lrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, count, element) = (words.bytes()?, words.int()?, words.bytes()?);
+    words.finish()?;
+    let limit = if count == 0 { u64::MAX } else { count.unsigned_abs() };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    apply.list(key, |list| {
+        let equal = |(at, other): (usize, StringRef<'_>)| (other.as_bytes() == element).then_some(at);
+        let mut found: Vec<usize> = if count < 0 {
+            list.iter().enumerate().rev().filter_map(equal).take(limit).collect()
+        } else {
+            list.iter().enumerate().filter_map(equal).take(limit).collect()
+        };
+        if found.is_empty() {
+            return Err(ApplyError::Missing);
+        }
+        found.sort_unstable();
+        list.remove_all(&found);
+        Ok(())
+    })
+}
+
+fn ltrim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
+    words.finish()?;
+    apply.list(key, |list| {
+        must_exist(list)?;
+        let span = span(start, stop, list.len());
+        list.keep(span.start, span.end);
+        Ok(())
+    })
+}
+
+fn pop(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+    let key = words.bytes()?;
+    let count = if words.is_empty() { 1 } else { words.count()? };
+    words.finish()?;
+    apply.list(key, |list| take(list, end, count))
+}
+
+fn take(list: &mut List, end: End, count: usize) -> Written {
+    must_exist(list)?;
+    let len = list.len();
+    match (count, end) {
+        (0, _) => {}
+        (1, end) => {
+            end.pop(list);
+        }
+        (_, End::Left) => list.keep(count, len),
+        (_, End::Right) => list.keep(0, len.saturating_sub(count)),
+    }
+    Ok(())
+}
+
+fn lmove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (source, destination) = (words.bytes()?, words.bytes()?);
+    let (from, to) = (End::parse(words)?, End::parse(words)?);
+    words.finish()?;
+    shift(apply, source, destination, from, to)
+}
+
+fn rpoplpush(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (source, destination) = (words.bytes()?, words.bytes()?);
+    words.finish()?;
+    shift(apply, source, destination, End::Right, End::Left)
+}
+
+fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to: End) -> Written {
+    if source == destination {
+        // In one step: between two a list of one element would be gone, and its expiry with it.
+        return apply.list(source, |list| {
+            let element = from.take(list).ok_or(ApplyError::Missing)?;
+            to.push(list, &element);
+            Ok(())
+        });
+    }
+    stored(apply, destination)?;
+    let mut moved = None;
+    apply.list(source, |list| {
+        moved = from.take(list);
+        Ok(())
+    })?;
+    let element = moved.ok_or(ApplyError::Missing)?;
+    apply.list(destination, |list| {
+        to.push(list, &element);
+        Ok(())
+    })
+}
+
+fn lmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let keys = words.counted()?;
+    let end = End::parse(words)?;
+    let count = if words.take_word("count") { words.count()? } else { 1 };
+    words.finish()?;
+    for key in keys {
+        if stored(apply, key)?.is_some() {
+            return apply.list(key, |list| take(list, end, count));
+        }
+    }
+    Err(ApplyError::Missing)
+}
+
+fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a List>, ApplyError> {
+    match apply.get(key).map(EntryRef::value) {
+        None => Ok(None),
+        Some(ValueRef::List(list)) => Ok(Some(list)),
+        Some(_) => Err(ApplyError::WrongType),
+    }
+}

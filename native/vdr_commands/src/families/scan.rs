@@ -1,0 +1,331 @@
+//! KEYS and SCAN.
+//!
+//! A scan's cursor is a position in the order of a fixed hash of the keys. That order depends on nothing but the keys
+//! themselves, so a scan needs no state, may go over any number of snapshots, and answers every key that was there all the
+//! time, whatever came and went meanwhile. No index by that hash is kept, so each call looks at every key once. To keep a whole
+//! scan affordable a call answers at least a [`CALLS_MAX`]th of the keys even where COUNT asks for fewer; COUNT is a
+//! hint on the server as well. Who walks many keys is better served by `first` and `next`.
+
+use crate::args::{Arg, Args};
+use crate::error::ReadError;
+use crate::ops::glob;
+use crate::ops::hll_bytes::murmur64a;
+use crate::reply::Reply;
+use crate::row::{Cost, Read};
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::{EntryRef, View};
+use vdr_data::value::Kind;
+
+pub const READS: &[Read] = &[
+    Read { name: "keys", args: &["pattern"], cost: Cost::Keys(keys_elements), run: keys },
+    Read { name: "scan", args: &["cursor", "?options"], cost: Cost::Elements(scan_elements), run: scan },
+];
+
+/// Calls that a whole scan takes at most, roughly.
+const CALLS_MAX: usize = 64;
+/// The server's default COUNT.
+const COUNT: usize = 10;
+/// Positions are below this.
+const POSITIONS: u64 = 1 << 63;
+
+fn keys<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let pattern = args.bytes()?;
+    let (from, to) = candidates(view, pattern);
+    let matching = view.db.keys(from, to).map(|(key, ())| key).filter(|key| glob::matches(pattern, key));
+    Ok(Reply::blobs(matching.filter(|key| view.entry(key).is_some())))
+}
+
+fn keys_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let (from, to) = candidates(view, args.bytes().ok()?);
+    Some(to - from)
+}
+
+/// The ranks between which everything stands that begins as the pattern does.
+fn candidates(view: View<'_>, pattern: &[u8]) -> (usize, usize) {
+    let (prefix, whole) = glob::literal_prefix(pattern);
+    if whole {
+        return view.db.rank(&prefix).map_or((0, 0), |rank| (rank, rank + 1));
+    }
+    beginning_with(view, prefix)
+}
+
+/// The ranks between which the keys with a prefix stand.
+fn beginning_with(view: View<'_>, prefix: Vec<u8>) -> (usize, usize) {
+    let from = view.db.rank(&prefix).unwrap_or_else(|rank| rank);
+    let mut end = prefix;
+    while end.pop_if(|last| *last == u8::MAX).is_some() {}
+    let to = match end.last_mut() {
+        None => view.db.len(),
+        Some(last) => {
+            *last += 1;
+            view.db.rank(&end).unwrap_or_else(|rank| rank)
+        }
+    };
+    (from, to)
+}
+
+/// Keys that one call of [`walk`] looks at.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// Which keys of a walk are wanted.
+#[derive(Default)]
+pub struct Wanted<'a> {
+    pub prefix: &'a [u8],
+    pub pattern: Option<&'a [u8]>,
+    pub kind: Option<Kind>,
+}
+
+/// A portion of a walk.
+pub struct Portion<'s> {
+    pub keys: Vec<&'s Blob>,
+    /// The key after which the next portion begins; none at the end.
+    pub next: Option<&'s Blob>,
+}
+
+/// Up to `count` wanted keys after a key, in byte order. Fewer, or none, come where few of those looked at are wanted.
+pub fn walk<'s>(view: View<'s>, after: Option<&[u8]>, wanted: &Wanted<'_>, count: usize) -> Portion<'s> {
+    let (mut from, mut to) = beginning_with(view, wanted.prefix.to_vec());
+    if let Some(pattern) = wanted.pattern {
+        let (first, end) = candidates(view, pattern);
+        (from, to) = (from.max(first), to.min(end));
+    }
+    if let Some(after) = after {
+        from = from.max(view.db.rank(after).map_or_else(|rank| rank, |rank| rank + 1));
+    }
+    let mut keys = Vec::new();
+    for (seen, (key, ())) in view.db.keys(from, to).enumerate() {
+        let fits = wanted.pattern.is_none_or(|pattern| glob::matches(pattern, key));
+        if fits && view.kind(key).is_some_and(|kind| wanted.kind.is_none_or(|wanted| wanted == kind)) {
+            keys.push(key);
+        }
+        if keys.len() >= count || seen + 1 >= LOOKED_AT_MAX {
+            return Portion { keys, next: Some(key) };
+        }
+    }
+    Portion { keys, next: None }
+}
+
+fn scan<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let from = u64::try_from(args.int()?).map_err(|_| ReadError::BadArgument)?;
+    let options = Options::parse(args)?;
+    let to = from.saturating_add(stride(view.db.len(), options.count));
+    let (next, to) = if to < POSITIONS { (to as i64, to) } else { (0, POSITIONS) };
+    let window = view.db.iter().filter(|entry| (from..to).contains(&position(entry.key())));
+    let keys = window.filter(|entry| options.wants(view, *entry)).map(|entry| Reply::Slice(entry.key())).collect();
+    Ok(Reply::Pair(Box::new((Reply::Int(next), Reply::List(keys)))))
+}
+
+fn scan_elements(view: View<'_>, _args: &mut Args<'_>) -> Option<usize> {
+    Some(view.db.len())
+}
+
+fn position(key: &[u8]) -> u64 {
+    murmur64a(key, 0) >> 1
+}
+
+/// How far one call goes: positions are spread evenly, so that this many hold about `count` keys.
+fn stride(keys: usize, count: usize) -> u64 {
+    let wanted = count.max(keys / CALLS_MAX) as u64;
+    POSITIONS.div_ceil(keys.max(1) as u64).saturating_mul(wanted)
+}
+
+struct Options<'a> {
+    pattern: Option<&'a [u8]>,
+    kind: Option<&'a str>,
+    count: usize,
+}
+
+impl<'a> Options<'a> {
+    /// `[{match, pattern}, {count, n}, {type, name}]`, each of them optional.
+    fn parse(args: &mut Args<'a>) -> Result<Self, ReadError> {
+        let mut options = Options { pattern: None, kind: None, count: COUNT };
+        if args.is_empty() {
+            return Ok(options);
+        }
+        let Arg::List(list) = args.value()? else {
+            return Err(ReadError::BadArgument);
+        };
+        for option in list {
+            let (Arg::Tuple(pair) | Arg::List(pair)) = option else {
+                return Err(ReadError::BadArgument);
+            };
+            let mut pair = Args::new(pair);
+            match pair.word()? {
+                "match" => options.pattern = Some(pair.bytes()?),
+                "count" => options.count = pair.count()?,
+                "type" => options.kind = Some(pair.word()?),
+                _ => return Err(ReadError::BadArgument),
+            }
+            if !pair.is_empty() {
+                return Err(ReadError::BadArgument);
+            }
+        }
+        options.check()
+    }
+
+    fn check(self) -> Result<Self, ReadError> {
+        let kinds = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream, Kind::Other];
+        let known = self.kind.is_none_or(|name| kinds.iter().any(|kind| kind.name() == name));
+        if known && self.count > 0 { Ok(self) } else { Err(ReadError::BadArgument) }
+    }
+
+    /// Whether a key is asked for, and its time has not passed.
+    fn wants(&self, view: View<'_>, entry: EntryRef<'_>) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+            && !view.is_past(entry.expiry())
+            && self.kind.is_none_or(|name| entry.value().kind().name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Mirror, Rng};
+    use std::collections::BTreeSet;
+
+    fn call(mirror: &Mirror, cursor: i64, options: &[(&'static str, Arg<'_>)]) -> (i64, Vec<String>) {
+        let options = options.iter().map(|(name, value)| Arg::Tuple(vec![Arg::Word(name), value.clone()])).collect();
+        let Ok(Reply::Pair(pair)) = mirror.read("scan", &[Arg::Int(cursor), Arg::List(options)]) else { panic!() };
+        let (Reply::Int(next), Reply::List(keys)) = *pair else { panic!() };
+        let name = |key: &Reply<'_>| match key {
+            Reply::Slice(key) => String::from_utf8_lossy(key).into(),
+            other => panic!("{other:?}"),
+        };
+        (next, keys.iter().map(name).collect())
+    }
+
+    fn filled(keys: usize) -> Mirror {
+        let mut mirror = Mirror::new();
+        for key in 0..keys {
+            mirror.run(&[&format!("set key:{key} 1")]);
+        }
+        mirror
+    }
+
+    #[test]
+    fn a_scan_of_one_snapshot_tells_every_key_once() {
+        for (keys, count) in [(0, 10), (1, 1), (9, 10), (10, 10), (500, 10), (500, 1), (500, 100_000)] {
+            let mirror = filled(keys);
+            let (mut cursor, mut seen, mut calls) = (0, Vec::new(), 0);
+            loop {
+                let (next, keys) = call(&mirror, cursor, &[("count", Arg::Int(count))]);
+                calls += 1;
+                seen.extend(keys);
+                assert!(next == 0 || next > cursor);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            let unique: BTreeSet<_> = seen.iter().collect();
+            assert_eq!((seen.len(), unique.len()), (keys, keys));
+            assert!(calls <= CALLS_MAX + CALLS_MAX / 4, "{keys} keys by {count}: {calls} calls");
+            assert!(keys > count as usize || calls == 1);
+        }
+    }
+
+    /// Half of the keys stay; the others come and go between the calls.
+    #[test]
+    fn keys_that_stay_are_told_whatever_else_happens() {
+        for seed in 0..20 {
+            let mut rng = Rng(seed);
+            let mut mirror = filled(200);
+            let (mut cursor, mut seen) = (0, BTreeSet::new());
+            loop {
+                let (next, keys) = call(&mirror, cursor, &[]);
+                seen.extend(keys);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+                for _ in 0..50 {
+                    let key = 100 + rng.below(1000);
+                    let command = if rng.below(2) == 0 { "set" } else { "del" };
+                    mirror.run(&[&format!("{command} key:{key} 1")]);
+                }
+            }
+            assert!((0..100).all(|key| seen.contains(&format!("key:{key}"))), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn options_filter_and_wrong_ones_are_refused() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["set a 1", "set b 1 pxat 1", "sadd sa 1", "rpush la 1"]);
+        let all = |options: &[(&'static str, Arg<'_>)]| {
+            let mut keys = call(&mirror, 0, options).1;
+            keys.sort();
+            keys.join(" ")
+        };
+        assert_eq!(all(&[]), "a la sa");
+        assert_eq!(all(&[("match", Arg::Bytes(b"?a"))]), "la sa");
+        assert_eq!(all(&[("type", Arg::Word("set")), ("match", Arg::Bytes(b"*a"))]), "sa");
+        assert_eq!(all(&[("type", Arg::Bytes(b"string"))]), "a");
+        let bad = |options: Arg<'_>| {
+            assert_eq!(mirror.read("scan", &[Arg::Int(0), options]), Err(ReadError::BadArgument));
+        };
+        for (name, value) in [
+            ("type", Arg::Word("sett")),
+            ("count", Arg::Int(0)),
+            ("count", Arg::Int(-1)),
+            ("match", Arg::Int(1)),
+            ("matches", Arg::Bytes(b"*")),
+        ] {
+            bad(Arg::List(vec![Arg::Tuple(vec![Arg::Word(name), value])]));
+        }
+        bad(Arg::List(vec![Arg::Tuple(vec![Arg::Word("count")])]));
+        bad(Arg::List(vec![Arg::Word("count")]));
+        bad(Arg::Word("count"));
+        assert_eq!(mirror.ask("scan -1"), "BadArgument");
+    }
+
+    #[test]
+    fn patterns_look_only_at_keys_that_begin_as_they_do() {
+        let mut mirror = filled(100);
+        mirror.run(&["set other 1", "set * 1"]);
+        mirror.apply(&[b"set", b"\xff\xffz", b"1"]).unwrap();
+        assert_eq!(
+            mirror.ask("keys key:1?"),
+            "[key:10 key:11 key:12 key:13 key:14 key:15 key:16 key:17 key:18 key:19]"
+        );
+        assert_eq!(
+            (mirror.ask("keys other"), mirror.ask("keys \\*"), mirror.ask("keys nothing")),
+            ("[other]".into(), "[*]".into(), "[]".into())
+        );
+        assert_eq!(
+            (mirror.elements("keys key:1*"), mirror.elements("keys o*"), mirror.elements("keys *")),
+            (11, 1, 103)
+        );
+        let high = mirror.read("keys", &[Arg::Bytes(b"\xff\xff*")]);
+        assert_eq!(high, Ok(Reply::List(vec![Reply::Blob(&Blob::new(b"\xff\xffz"))])));
+    }
+
+    #[test]
+    fn a_walk_goes_over_the_wanted_keys_in_order() {
+        let mut mirror = filled(25_000);
+        mirror.run(&["sadd key:5x 1", "set key:6x 1 pxat 1", "set other 1", "set kez 1"]);
+        let view = mirror.keyspace.view(0, 1000);
+        let all = |wanted: &Wanted<'_>, count: usize| {
+            let (mut after, mut seen) = (None, Vec::new());
+            loop {
+                let portion = walk(view, after, wanted, count);
+                assert!(portion.keys.len() <= count);
+                seen.extend(portion.keys.iter().map(|key| String::from_utf8_lossy(key).to_string()));
+                match portion.next {
+                    Some(next) => after = Some(next.as_bytes()),
+                    None => return seen,
+                }
+            }
+        };
+        let prefix = Wanted { prefix: b"key:", ..Wanted::default() };
+        let keys = all(&prefix, 999);
+        assert_eq!((keys.len(), keys.is_sorted()), (25_001, true));
+        assert_eq!(all(&Wanted { kind: Some(Kind::Set), ..prefix }, 5), ["key:5x"]);
+        let pattern = Some(&b"*x"[..]);
+        assert_eq!(all(&Wanted { pattern, ..Wanted::default() }, 5), ["key:5x"]);
+        let pattern = Some(&b"k*z"[..]);
+        assert_eq!(all(&Wanted { pattern, prefix: b"ke", kind: None }, 1), ["kez"]);
+        assert_eq!(all(&Wanted { pattern, prefix: b"o", kind: None }, 1), [""; 0]);
+        assert_eq!(all(&Wanted::default(), 100_000).len(), 25_003);
+    }
+}

@@ -1,0 +1,339 @@
+//! Sets.
+//!
+//! `SADD` and `SREM` come with all the members that a client named, those that changed nothing included. A member that
+//! `SMOVE` does not find means that our data is not the primary's.
+
+use crate::args::Args;
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, ReadError, Written};
+use crate::ops::sample::{self, ranks};
+use crate::reply::Reply;
+use crate::row::{Cost, Part, Read, Touches, Write};
+use std::iter::Peekable;
+use vdr_data::keyspace::EntryRef;
+use vdr_data::keyspace::View;
+use vdr_data::value::{Set, StringRef, ValueRef};
+
+#[cfg(test)]
+mod tests;
+
+pub const READS: &[Read] = &[
+    Read { name: "smembers", args: &["key"], cost: Cost::Elements(len), run: smembers },
+    Read { name: "scard", args: &["key"], cost: Cost::Point, run: scard },
+    Read { name: "sismember", args: &["key", "member"], cost: Cost::Point, run: sismember },
+    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(asked), run: smismember },
+    Read { name: "srandmember", args: &["key", "count"], cost: Cost::Elements(sample_len), run: srandmember },
+    Read { name: "sunion", args: &["keys"], cost: Cost::Elements(sum_of_lens), run: sunion },
+    Read { name: "sinter", args: &["keys"], cost: Cost::Elements(least_len), run: sinter },
+    Read { name: "sdiff", args: &["keys"], cost: Cost::Elements(first_len), run: sdiff },
+    Read { name: "sintercard", args: &["keys", "?limit"], cost: Cost::Elements(least_len), run: sintercard },
+    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(edge_len), run: sfirst },
+    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(edge_len), run: slast },
+    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: snext },
+    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: sprev },
+];
+
+fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    view.set(args.bytes().ok()?).ok()?.map(Set::len)
+}
+
+fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    args.bytes().ok()?;
+    Some(args.byte_list().ok()?.len())
+}
+
+fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    Some(sample::amount(args.int().ok()?, len))
+}
+
+fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    Some(args.count().ok()?.min(len))
+}
+
+fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let len = len(view, args)?;
+    args.bytes().ok()?;
+    Some(args.count().ok()?.min(len))
+}
+
+/// One that is not there counts as one member: it has to be looked for all the same.
+fn lens(view: View<'_>, args: &mut Args<'_>) -> Option<Vec<usize>> {
+    let sets = sets(view, args).ok()?;
+    Some(sets.into_iter().map(|set| set.map_or(1, Set::len)).collect())
+}
+
+fn sum_of_lens(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    Some(lens(view, args)?.into_iter().fold(0, usize::saturating_add))
+}
+
+/// An intersection looks each member of its smallest set up in the others.
+fn least_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let lens = lens(view, args)?;
+    Some(lens.iter().min()?.saturating_mul(lens.len()))
+}
+
+/// A difference looks each member of its first set up in the others.
+fn first_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
+    let lens = lens(view, args)?;
+    Some(lens.first()?.saturating_mul(lens.len()))
+}
+
+/// What `pick` takes from a set; nothing from a missing one.
+fn members<'s, I>(set: Option<&'s Set>, pick: impl FnOnce(&'s Set) -> I) -> Reply<'s>
+where
+    I: Iterator<Item = StringRef<'s>>,
+{
+    set.map_or_else(|| Reply::List(Vec::new()), |set| Reply::strings(pick(set)))
+}
+
+fn smembers<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(members(view.set(args.bytes()?)?, Set::iter))
+}
+
+fn scard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::int(view.set(args.bytes()?)?.map_or(0, Set::len)))
+}
+
+fn sismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member) = (args.bytes()?, args.bytes()?);
+    Ok(Reply::Bool(view.set(key)?.is_some_and(|set| set.contains(member))))
+}
+
+fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, members) = (args.bytes()?, args.byte_list()?);
+    let set = view.set(key)?;
+    let has = |member: &[u8]| Reply::Bool(set.is_some_and(|set| set.contains(member)));
+    Ok(Reply::List(members.into_iter().map(has).collect()))
+}
+
+fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.int()?);
+    let set = view.set(key)?;
+    let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
+    Ok(Reply::strings(ranks.into_iter().filter_map(|rank| set?.at(rank))))
+}
+
+fn sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
+    args.byte_list()?.into_iter().map(|key| Ok(view.set(key)?)).collect()
+}
+
+/// As [`sets`] for what the server does not define on no keys at all.
+fn some_sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
+    let sets = sets(view, args)?;
+    if sets.is_empty() { Err(ReadError::BadArgument) } else { Ok(sets) }
+}
+
+fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let sets = sets(view, args)?;
+    Ok(Reply::strings(union(sets.into_iter().flatten()).into_iter()))
+}
+
+/// Members of any set.
+fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<StringRef<'s>> {
+    let mut members: Vec<StringRef<'_>> = sets.flat_map(Set::iter).collect();
+    // The stable sort finds the runs, one per set, and merges them.
+    members.sort();
+    members.dedup();
+    members
+}
+
+fn sinter<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::strings(intersection(some_sets(view, args)?)))
+}
+
+fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let sets = some_sets(view, args)?;
+    let limit = if args.is_empty() { 0 } else { args.count()? };
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    Ok(Reply::int(intersection(sets).take(limit).count()))
+}
+
+fn sdiff<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    Ok(Reply::strings(difference(some_sets(view, args)?)))
+}
+
+/// Members of all sets; a missing one has none.
+fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
+    let mut sets: Vec<&Set> = sets.into_iter().collect::<Option<_>>().unwrap_or_default();
+    sets.sort_by_key(|set| set.len());
+    let least = sets.first().copied();
+    let mut others = probes(sets.into_iter().skip(1), least);
+    let in_all = move |member: &StringRef<'_>| others.iter_mut().all(|other| other.has(*member));
+    least.into_iter().flat_map(Set::iter).filter(in_all)
+}
+
+/// Members of the first set that are in no other.
+fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
+    let first = sets.first().copied().flatten();
+    let mut others = probes(sets.into_iter().skip(1).flatten(), first);
+    let in_none = move |member: &StringRef<'_>| !others.iter_mut().any(|other| other.has(*member));
+    first.into_iter().flat_map(Set::iter).filter(in_none)
+}
+
+/// Looks members up in a set, which must be asked for in byte order: so a set that is not much larger than the one they
+/// come from is walked along with it, at a tenth of the cost of searching it each time.
+struct Probe<'s> {
+    set: &'s Set,
+    walk: Option<Peekable<Box<dyn Iterator<Item = StringRef<'s>> + 's>>>,
+}
+
+fn probes<'s>(sets: impl Iterator<Item = &'s Set>, asker: Option<&Set>) -> Vec<Probe<'s>> {
+    let asked = asker.map_or(0, Set::len);
+    let walk = |set: &'s Set| (Box::new(set.iter()) as Box<dyn Iterator<Item = StringRef<'s>> + 's>).peekable();
+    sets.map(|set| Probe { set, walk: (set.len() / 8 <= asked).then(|| walk(set)) }).collect()
+}
+
+impl Probe<'_> {
+    fn has(&mut self, member: StringRef<'_>) -> bool {
+        let Some(walk) = &mut self.walk else {
+            return self.set.contains(&member);
+        };
+        while walk.next_if(|next| *next < member).is_some() {}
+        walk.peek().is_some_and(|next| *next == member)
+    }
+}
+
+fn sfirst<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| set.range(0, count)))
+}
+
+fn slast<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, count) = (args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| set.iter().rev().take(count)))
+}
+
+fn snext<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member, count) = (args.bytes()?, args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| {
+        let from = set.rank(member).map_or_else(|rank| rank, |rank| rank + 1);
+        set.range(from, from.saturating_add(count))
+    }))
+}
+
+fn sprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
+    let (key, member, count) = (args.bytes()?, args.bytes()?, args.count()?);
+    Ok(members(view.set(key)?, |set| {
+        let to = set.rank(member).unwrap_or_else(|rank| rank);
+        set.range(to.saturating_sub(count), to).rev()
+    }))
+}
+
+pub const WRITES: &[Write] = &[
+    row("sadd", &[Part::Key, Part::Bins], sadd),
+    row("srem", &[Part::Key, Part::Bins], srem),
+    row("smove", &[Part::Key, Part::Key, Part::Bin], smove),
+    row("sinterstore", &[Part::Key, Part::Sources], sinterstore),
+    row("sunionstore", &[Part::Key, Part::Sources], sunionstore),
+    row("sdiffstore", &[Part::Key, Part::Sources], sdiffstore),
+];
+
+const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
+    Write { name, shape, touches: Touches::Shape, run }
+}
+
+fn sadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, members) = (words.bytes()?, words.some()?);
+    apply.set(key, |set| {
+        members.iter().for_each(|member| {
+            set.insert(member);
+        });
+        Ok(())
+    })
+}
+
+fn srem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, members) = (words.bytes()?, words.some()?);
+    apply.set(key, |set| {
+        members.iter().for_each(|member| {
+            set.remove(member);
+        });
+        Ok(())
+    })
+}
+
+fn smove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (source, destination, member) = (words.bytes()?, words.bytes()?, words.bytes()?);
+    words.finish()?;
+    let there = stored(apply, source)?.is_some_and(|set| set.contains(member));
+    stored(apply, destination)?;
+    if !there {
+        return Err(ApplyError::Missing);
+    }
+    if source == destination {
+        return Ok(());
+    }
+    apply.set(source, |set| {
+        set.remove(member);
+        Ok(())
+    })?;
+    apply.set(destination, |set| {
+        set.insert(member);
+        Ok(())
+    })
+}
+
+fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, ApplyError> {
+    match apply.get(key).map(EntryRef::value) {
+        None => Ok(None),
+        Some(ValueRef::Set(set)) => Ok(Some(set)),
+        Some(_) => Err(ApplyError::WrongType),
+    }
+}
+
+fn sources<'a>(apply: &'a Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
+    words.some()?.iter().map(|key| stored(apply, key)).collect()
+}
+
+fn sinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let result: Set = intersection(sources(apply, words)?).collect();
+    apply.store(destination, result);
+    Ok(())
+}
+
+fn sunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let mut sets: Vec<&Set> = sources(apply, words)?.into_iter().flatten().collect();
+    sets.sort_by_key(|set| set.len());
+    let result = match sets.split_last() {
+        Some((most, others)) if is_little(others.iter().copied(), most) => {
+            let mut all = (*most).clone();
+            for member in others.iter().flat_map(|set| set.iter()) {
+                all.insert(&member);
+            }
+            all
+        }
+        _ => union(sets.into_iter()).into_iter().collect(),
+    };
+    apply.store(destination, result);
+    Ok(())
+}
+
+/// Whether it is better to change a copy of `set` by the members of the others, which shares what stays, than to build
+/// anew: a change costs as much as building some ten members.
+fn is_little<'s>(others: impl Iterator<Item = &'s Set>, set: &Set) -> bool {
+    others.fold(0usize, |sum, other| sum.saturating_add(other.len())) < set.len() / 10
+}
+
+fn sdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let destination = words.bytes()?;
+    let sets = sources(apply, words)?;
+    let first = sets.first().copied().flatten();
+    let others = sets.iter().skip(1).copied().flatten();
+    let result = match first {
+        Some(first) if is_little(others.clone(), first) => {
+            let mut rest = first.clone();
+            for member in others.flat_map(Set::iter) {
+                rest.remove(&member);
+            }
+            rest
+        }
+        _ => difference(sets).collect(),
+    };
+    apply.store(destination, result);
+    Ok(())
+}

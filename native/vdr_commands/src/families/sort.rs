@@ -1,0 +1,276 @@
+//! SORT with STORE: the only SORT that changes anything.
+//!
+//! With STORE the server compares bytes, never by locale. Elements of equal weight are ordered by their bytes, so the
+//! result is one and the same everywhere, but for ALPHA with BY where weights are equal: there the server's order comes from its
+//! sorting algorithm and its hash tables. We keep the source's order.
+
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, Written};
+use crate::number::parse_float;
+use crate::ops::strings::stored;
+use crate::row::{Part, Touch, Touches, Write};
+use std::cmp::Ordering;
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::EntryRef;
+use vdr_data::value::{List, StringRef, ValueRef};
+
+pub const WRITES: &[Write] = &[Write {
+    name: "sort",
+    shape: &[Part::Source, Part::Options],
+    touches: Touches::Special(sort_touches),
+    run: sort,
+}];
+
+#[derive(Default)]
+struct Options<'a> {
+    by: Option<&'a [u8]>,
+    get: Vec<&'a [u8]>,
+    limit: Option<(i64, i64)>,
+    descending: bool,
+    alpha: bool,
+    store: Option<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(words: &mut Words<'a>) -> Result<Self, ApplyError> {
+        let mut options = Options::default();
+        while !words.is_empty() {
+            if words.take_word("by") {
+                options.by = Some(words.bytes()?);
+            } else if words.take_word("get") {
+                options.get.push(words.bytes()?);
+            } else if words.take_word("limit") {
+                options.limit = Some((words.int()?, words.int()?));
+            } else if words.take_word("store") {
+                options.store = Some(words.bytes()?);
+            } else if words.take_word("desc") {
+                options.descending = true;
+            } else if words.take_word("asc") {
+                options.descending = false;
+            } else if words.take_word("alpha") {
+                options.alpha = true;
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        Ok(options)
+    }
+
+    /// A BY pattern without a star is the same for every element: do not sort.
+    fn unsorted(&self) -> bool {
+        self.by.is_some_and(|pattern| !pattern.contains(&b'*'))
+    }
+
+    /// The places of the result that LIMIT keeps.
+    fn limits(&self, len: usize) -> (usize, usize) {
+        let Some((offset, count)) = self.limit else {
+            return (0, len);
+        };
+        let from = usize::try_from(offset).unwrap_or(0).min(len);
+        let to = usize::try_from(count).map_or(len, |count| from.saturating_add(count).min(len));
+        (from, to)
+    }
+}
+
+fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let mut options = Options::parse(words)?;
+    let Some(store) = options.store else {
+        return Ok(());
+    };
+    unpack(apply, key)?;
+    let mut elements = elements(apply, key, &mut options)?;
+    if !options.unsorted() {
+        elements = sorted(apply, elements, &options)?;
+    }
+    let (from, to) = options.limits(elements.len());
+    let kept = elements.get(from..to).unwrap_or_default();
+    let result: List = if options.get.is_empty() {
+        kept.iter().cloned().collect()
+    } else {
+        let pairs = kept.iter().flat_map(|element| options.get.iter().map(move |get| (get, element)));
+        pairs.map(|(get, element)| lookup(apply, get, element).unwrap_or_default()).collect()
+    };
+    apply.store(store, result);
+    Ok(())
+}
+
+/// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
+fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
+    match apply.get(key).map(EntryRef::value) {
+        Some(ValueRef::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
+            zset.become_skiplist();
+            Ok(())
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The source's elements in the order in which an unsorted result has them.
+fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
+    let mut elements: Vec<Blob> = match apply.get(key).map(EntryRef::value) {
+        None => Vec::new(),
+        Some(ValueRef::List(list)) => list.iter().map(StringRef::to_blob).collect(),
+        Some(ValueRef::Set(set)) => {
+            // Sets have no order, so what would be unsorted is sorted by bytes, for replicas' sake.
+            if options.unsorted() {
+                options.by = None;
+                options.alpha = true;
+            }
+            set.iter().map(StringRef::to_blob).collect()
+        }
+        Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.to_blob()).collect(),
+        Some(_) => return Err(ApplyError::WrongType),
+    };
+    // What is not sorted is still read from its end.
+    if options.unsorted() && options.descending {
+        elements.reverse();
+    }
+    Ok(elements)
+}
+
+fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &Options<'_>) -> Result<Vec<Blob>, ApplyError> {
+    let weight = |element: &Blob| match options.by {
+        Some(pattern) => lookup(apply, pattern, element),
+        None => Some(element.clone()),
+    };
+    let directed = |order: Ordering| if options.descending { order.reverse() } else { order };
+    if options.alpha {
+        let mut weighted: Vec<(Option<Blob>, Blob)> =
+            elements.into_iter().map(|element| (weight(&element), element)).collect();
+        weighted.sort_by(|a, b| directed(a.0.cmp(&b.0)));
+        return Ok(weighted.into_iter().map(|(_, element)| element).collect());
+    }
+    let mut weighted = Vec::with_capacity(elements.len());
+    for element in elements {
+        let number = weight(&element).map_or(Some(0.0), |text| parse_weight(&text));
+        weighted.push((number.ok_or(ApplyError::NotANumber)?, element));
+    }
+    weighted.sort_by(|a, b| directed(a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| a.1.cmp(&b.1))));
+    Ok(weighted.into_iter().map(|(_, element)| element).collect())
+}
+
+/// As strtod reads a C string: blanks may precede the number, nothing at all is 0, and a NUL ends it.
+fn parse_weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next()?;
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let number = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'..=b'\r')).and_then(|at| text.get(at..))?;
+    parse_float(number)
+}
+
+/// The value that a BY or GET pattern names for an element: `#` the element itself, `k_*` a string, `k_*->f` a hash's field.
+fn lookup(apply: &Apply<'_>, pattern: &[u8], element: &Blob) -> Option<Blob> {
+    if pattern == b"#" {
+        return Some(element.clone());
+    }
+    let star = pattern.iter().position(|byte| *byte == b'*')?;
+    let (prefix, rest) = (pattern.get(..star)?, pattern.get(star + 1..)?);
+    let arrow = rest.windows(2).position(|two| two == b"->").filter(|at| at + 2 < rest.len());
+    let key = |suffix: Option<&[u8]>| [prefix, element, suffix.unwrap_or_default()].concat();
+    match arrow {
+        None => stored(apply, &key(Some(rest))).ok().flatten().map(StringRef::to_blob),
+        Some(at) => match apply.get(&key(rest.get(..at)))?.value() {
+            ValueRef::Hash(hash) => hash.get(rest.get(at + 2..)?).map(|field| field.value.to_blob()),
+            _ => None,
+        },
+    }
+}
+
+fn sort_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    let options = args.get(1..).map(|rest| Options::parse(&mut Words::new(rest)));
+    if let Some(Ok(Options { store: Some(key), .. })) = options {
+        touch(Touch::Key { db, key });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Mirror, touched};
+
+    fn filled() -> Mirror {
+        let mut mirror = Mirror::new();
+        mirror.run(&[
+            "rpush l 10 9 2 1 33 x1",
+            "rpush n 10 9 2 1 33",
+            "sadd s c a b",
+            "zadd z 3 c 1 b 2 a",
+            "mset w_10 1 w_9 3 w_2 2",
+            "hset h_10 f ten",
+            "hset h_9 f nine",
+        ]);
+        mirror
+    }
+
+    /// Every answer is a real server's.
+    #[test]
+    fn results_are_stored_in_the_servers_order() {
+        let mut mirror = filled();
+        for (command, answer) in [
+            ("sort n store d", "[1 2 9 10 33]"),
+            ("sort n desc limit 1 2 store d", "[10 9]"),
+            ("sort n limit -3 2 store d", "[1 2]"),
+            ("sort n limit 3 -1 store d", "[10 33]"),
+            ("sort l ALPHA STORE d", "[1 10 2 33 9 x1]"),
+            ("sort n by w_* store d", "[1 33 10 2 9]"),
+            ("sort s by nosort store d", "[a b c]"),
+            ("sort z by nosort desc store d", "[c a b]"),
+            ("sort z by nosort limit 1 9 store d", "[a c]"),
+            ("sort n by nosort desc limit 0 2 store d", "[33 1]"),
+            ("sort n by w_* desc get # get h_*->f get w_* store d", "[9 nine 3 2  2 10 ten 1 33   1  ]"),
+            ("sort s alpha desc get none get # store d", "[ c  b  a]"),
+            ("sort n get h_*-> limit 0 2 store d", "[ ]"),
+        ] {
+            mirror.run(&[command]);
+            assert_eq!(mirror.ask("lrange d 0 -1"), answer, "{command}");
+        }
+    }
+
+    #[test]
+    fn an_empty_result_deletes_and_a_full_one_replaces_any_type() {
+        let mut mirror = filled();
+        mirror.run(&["set d 1 pxat 5000000", "sort n store d"]);
+        assert_eq!((mirror.ask("type d"), mirror.expires("d")), ("list".into(), None));
+        mirror.run(&["sort n limit 9 1 store d"]);
+        assert!(!mirror.has("d"));
+        mirror.run(&["set d 1", "sort missing store d"]);
+        assert!(!mirror.has("d"));
+        mirror.run(&["sort n store n"]);
+        assert_eq!(mirror.ask("lrange n 0 -1"), "[1 2 9 10 33]");
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_an_error() {
+        let mut mirror = filled();
+        mirror.fails("sort l store d", ApplyError::NotANumber);
+        mirror.fails("sort n by h_*->f store d", ApplyError::NotANumber);
+        mirror.fails("sort w_10 store d", ApplyError::WrongType);
+        mirror.fails("sort n limit 1 store d", ApplyError::BadArguments);
+        mirror.fails("sort n upwards store d", ApplyError::BadArguments);
+    }
+
+    #[test]
+    fn weights_are_read_as_c_reads_them() {
+        for (text, weight) in [
+            ("", Some(0.0)),
+            (" \t7", Some(7.0)),
+            ("1\0x", Some(1.0)),
+            ("0x10", Some(16.0)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+        ] {
+            assert_eq!(parse_weight(text.as_bytes()), weight, "{text:?}");
+        }
+        for text in [" ", "x", "1 ", "nan"] {
+            assert_eq!(parse_weight(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_destination_is_touched_even_when_a_pattern_is_named_store() {
+        assert_eq!(touched("sort n get store desc store d"), ["d"]);
+        assert_eq!(touched("sort n"), [""; 0]);
+    }
+}

@@ -1,0 +1,218 @@
+//! Writes to the groups of a stream.
+//!
+//! Primaries tell what XREADGROUP, XCLAIM and XAUTOCLAIM came to: one XCLAIM per entry, and XGROUP SETID. They do not
+//! always tell of a consumer that came to be without getting an entry, so consumers may be missing here, and one that is
+//! there already may be created again.
+
+use super::writes::{all, delete, refs_and_ids};
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, Written};
+use crate::ops::stream_ids::{id, written, written_or_edge};
+use crate::rules::Rules;
+use vdr_data::blob::Blob;
+use vdr_data::value::Stream;
+use vdr_data::value::stream::{Consumer, Group, Id};
+
+pub fn xgroup(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let subcommand = words.bytes()?.to_ascii_lowercase();
+    let (key, group) = (words.bytes()?, words.bytes()?);
+    match subcommand.as_slice() {
+        b"create" => create(apply, key, group, words),
+        b"setid" => {
+            let (at, options) = (words.bytes()?, GroupOptions::parse(words)?);
+            let rules = apply.rules;
+            apply.stream(key, |stream| {
+                let (last_id, entries_read) = (position(stream, at)?, options.entries_read(stream, rules));
+                let group = stream.group_mut(group).ok_or(ApplyError::Missing)?;
+                (group.last_id, group.entries_read) = (last_id, entries_read);
+                Ok(())
+            })
+        }
+        b"destroy" => {
+            words.finish()?;
+            apply.stream(key, |stream| stream.remove_group(group).map(|_| ()).ok_or(ApplyError::Missing))
+        }
+        b"createconsumer" => {
+            let consumer = words.bytes()?;
+            words.finish()?;
+            let now_ms = apply.now_ms;
+            in_group(apply, key, group, |group| {
+                group.add_consumer(consumer, Consumer::seen(now_ms, None));
+                Ok(())
+            })
+        }
+        b"delconsumer" => {
+            let consumer = words.bytes()?;
+            words.finish()?;
+            in_group(apply, key, group, |group| {
+                group.remove_consumer(consumer);
+                Ok(())
+            })
+        }
+        _ => Err(ApplyError::BadArguments),
+    }
+}
+
+fn in_group(apply: &mut Apply<'_>, key: &[u8], group: &[u8], change: impl FnOnce(&mut Group) -> Written) -> Written {
+    apply.stream(key, |stream| change(stream.group_mut(group).ok_or(ApplyError::Missing)?))
+}
+
+#[derive(Default)]
+struct GroupOptions {
+    make_stream: bool,
+    entries_read: Option<u64>,
+}
+
+impl GroupOptions {
+    fn parse(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+        let mut options = GroupOptions::default();
+        while !words.is_empty() {
+            if words.take_word("mkstream") {
+                options.make_stream = true;
+            } else if words.take_word("entriesread") {
+                // -1 stands for not known.
+                options.entries_read = u64::try_from(words.int()?).ok();
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        Ok(options)
+    }
+
+    fn entries_read(&self, stream: &Stream, rules: Rules) -> Option<u64> {
+        let most = if rules.entries_read_capped { stream.entries_added } else { u64::MAX };
+        self.entries_read.map(|read| read.min(most))
+    }
+}
+
+/// Where a group is put: an id, or `$` for the end of the stream.
+fn position(stream: &Stream, at: &[u8]) -> Result<Id, ApplyError> {
+    if at == b"$" { Ok(stream.last_id) } else { written_or_edge(at) }
+}
+
+fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut Words<'_>) -> Written {
+    let (at, options, rules) = (words.bytes()?, GroupOptions::parse(words)?, apply.rules);
+    let create = |stream: &mut Stream| {
+        if stream.group(group).is_some() {
+            return Err(ApplyError::OutOfRange);
+        }
+        let last_id = position(stream, at)?;
+        stream.put_group(Blob::new(group), Group::new(last_id, options.entries_read(stream, rules)));
+        Ok(())
+    };
+    if options.make_stream { apply.made_stream(key, create) } else { apply.stream(key, create) }
+}
+
+pub fn xack(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, group, ids) = (words.bytes()?, words.bytes()?, all(words.some()?)?);
+    in_group(apply, key, group, |group| {
+        for id in ids {
+            group.acknowledge(id);
+        }
+        Ok(())
+    })
+}
+
+/// Only what did wait for the group's acknowledgement is deleted.
+pub fn xackdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, group) = (words.bytes()?, words.bytes()?);
+    let (refs, ids) = refs_and_ids(words)?;
+    apply.stream(key, |stream| {
+        for id in ids {
+            if stream.group_mut(group).ok_or(ApplyError::Missing)?.acknowledge(id) {
+                delete(stream, id, refs);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What follows the ids of XCLAIM.
+#[derive(Default)]
+struct ClaimOptions {
+    delivered_at_ms: Option<i64>,
+    deliveries: Option<u64>,
+    force: bool,
+    just_id: bool,
+    last_id: Option<Id>,
+}
+
+impl ClaimOptions {
+    fn parse(words: &mut Words<'_>, now_ms: i64) -> Result<Self, ApplyError> {
+        let mut options = ClaimOptions::default();
+        while !words.is_empty() {
+            if words.take_word("force") {
+                options.force = true;
+            } else if words.take_word("justid") {
+                options.just_id = true;
+            } else if words.take_word("idle") {
+                options.delivered_at_ms = Some(now_ms.saturating_sub(words.int()?));
+            } else if words.take_word("time") {
+                options.delivered_at_ms = Some(words.int()?);
+            } else if words.take_word("retrycount") {
+                options.deliveries = Some(words.count()? as u64);
+            } else if words.take_word("lastid") {
+                options.last_id = Some(written(words.bytes()?)?);
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub fn xclaim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, group, consumer, min_idle_ms) = (words.bytes()?, words.bytes()?, words.bytes()?, words.int()?);
+    let mut ids = Vec::new();
+    while let Some(id) = words.peek().and_then(|next| id(next, 0)) {
+        ids.push(id);
+        words.bytes()?;
+    }
+    let now_ms = apply.now_ms;
+    let options = ClaimOptions::parse(words, now_ms)?;
+    if ids.is_empty() {
+        return Err(ApplyError::BadArguments);
+    }
+    let claim = Claim { consumer, min_idle_ms, now_ms, options };
+    apply.stream(key, |stream| {
+        let there: Vec<(Id, bool)> = ids.into_iter().map(|id| (id, stream.get(id).is_some())).collect();
+        let group = stream.group_mut(group).ok_or(ApplyError::Missing)?;
+        group.last_id = claim.options.last_id.map_or(group.last_id, |id| id.max(group.last_id));
+        group.add_consumer(consumer, Consumer::seen(now_ms, None));
+        for (id, there) in there {
+            // A primary claims an entry that is gone to say that nobody waits for it any more.
+            if there {
+                claim.one(group, id);
+            } else {
+                group.acknowledge(id);
+            }
+        }
+        Ok(())
+    })
+}
+
+struct Claim<'a> {
+    consumer: &'a [u8],
+    min_idle_ms: i64,
+    now_ms: i64,
+    options: ClaimOptions,
+}
+
+impl Claim<'_> {
+    fn one(&self, group: &mut Group, id: Id) {
+        let old = group.pending_of(id).map(|old| (old.delivered_at_ms, old.deliveries));
+        let deliveries = match old {
+            None if !self.options.force => return,
+            None => 1,
+            Some((at_ms, _)) if self.now_ms.saturating_sub(at_ms) < self.min_idle_ms => return,
+            Some((_, deliveries)) => deliveries,
+        };
+        let once_more = deliveries.saturating_add(u64::from(!self.options.just_id));
+        let deliveries = self.options.deliveries.unwrap_or(once_more);
+        group.assign(id, self.consumer, self.options.delivered_at_ms.unwrap_or(self.now_ms), deliveries);
+        if let Some(consumer) = group.consumer_mut(self.consumer) {
+            (consumer.seen_at_ms, consumer.active_at_ms) = (self.now_ms, Some(self.now_ms));
+        }
+    }
+}

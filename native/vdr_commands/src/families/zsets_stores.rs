@@ -1,0 +1,428 @@
+//! Sorted sets: the commands that compute a whole sorted set and store it.
+//!
+//! Scores are floats, so what a sum gives depends on its order. The server adds up its inputs by ascending cardinality,
+//! not as they are named, and so do we.
+
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::error::{ApplyError, Written};
+use crate::number::parse_int;
+use crate::ops::bounds::{LexRange, ScoreRange, mirrored, rank_interval};
+use crate::ops::zsets::store;
+use crate::row::{Part, Touches, Write};
+use std::ops::Range;
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::EntryRef;
+use vdr_data::value::{Score, Set, StringRef, ValueRef, ZSet};
+
+pub const WRITES: &[Write] = &[
+    Write {
+        name: "zunionstore",
+        shape: &[Part::Key, Part::CountedSources, Part::Options],
+        touches: Touches::Shape,
+        run: zunionstore,
+    },
+    Write {
+        name: "zinterstore",
+        shape: &[Part::Key, Part::CountedSources, Part::Options],
+        touches: Touches::Shape,
+        run: zinterstore,
+    },
+    Write { name: "zdiffstore", shape: &[Part::Key, Part::CountedSources], touches: Touches::Shape, run: zdiffstore },
+    Write {
+        name: "zrangestore",
+        shape: &[Part::Key, Part::Source, Part::Bin, Part::Bin, Part::Options],
+        touches: Touches::Shape,
+        run: zrangestore,
+    },
+];
+
+fn zunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
+    store(apply, key, ZSet::from_stored(scored(combine.union())?))
+}
+
+fn zinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
+    store(apply, key, ZSet::from_stored(scored(combine.intersection())?))
+}
+
+fn zdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, inputs) = (words.bytes()?, inputs(apply, words)?);
+    words.finish()?;
+    let (first, others) = inputs.split_first().ok_or(ApplyError::BadArguments)?;
+    let left = |(member, _): &(StringRef<'_>, f64)| others.iter().all(|other| other.score(member).is_none());
+    let members = first.members().filter(left).map(|(member, score)| (member.to_blob(), score)).collect();
+    store(apply, key, ZSet::from_stored(scored(members)?))
+}
+
+fn scored(members: Vec<(Blob, f64)>) -> Result<Vec<(Blob, Score)>, ApplyError> {
+    let scored = |(member, score)| Some((member, Score::new(score)?));
+    members.into_iter().map(scored).collect::<Option<_>>().ok_or(ApplyError::NotANumber)
+}
+
+/// A source: in a set every score is 1, and a missing key is empty.
+enum Input {
+    Missing,
+    Set(Set),
+    ZSet(ZSet),
+}
+
+impl Input {
+    fn read(apply: &Apply<'_>, key: &[u8]) -> Result<Self, ApplyError> {
+        match apply.get(key).map(EntryRef::value) {
+            None => Ok(Input::Missing),
+            Some(ValueRef::Set(set)) => Ok(Input::Set(set.clone())),
+            Some(ValueRef::ZSet(zset)) => Ok(Input::ZSet(zset.clone())),
+            Some(_) => Err(ApplyError::WrongType),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Input::Missing => 0,
+            Input::Set(set) => set.len(),
+            Input::ZSet(zset) => zset.len(),
+        }
+    }
+
+    fn score(&self, member: &[u8]) -> Option<f64> {
+        match self {
+            Input::Missing => None,
+            Input::Set(set) => set.contains(member).then_some(1.0),
+            Input::ZSet(zset) => zset.score(member).map(Score::get),
+        }
+    }
+
+    fn members(&self) -> Box<dyn Iterator<Item = (StringRef<'_>, f64)> + '_> {
+        match self {
+            Input::Missing => Box::new(std::iter::empty()),
+            Input::Set(set) => Box::new(set.iter().map(|member| (member, 1.0))),
+            Input::ZSet(zset) => Box::new(zset.iter().map(|(member, score)| (member, score.get()))),
+        }
+    }
+}
+
+fn inputs(apply: &Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Input>, ApplyError> {
+    words.counted()?.iter().map(|key| Input::read(apply, key)).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Aggregate {
+    Sum,
+    Min,
+    Max,
+    /// Redis 8.8: the sum of the weights, the scores ignored.
+    Count,
+}
+
+impl Aggregate {
+    fn take(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+        for (word, aggregate) in
+            [("sum", Aggregate::Sum), ("min", Aggregate::Min), ("max", Aggregate::Max), ("count", Aggregate::Count)]
+        {
+            if words.take_word(word) {
+                return Ok(aggregate);
+            }
+        }
+        Err(ApplyError::BadArguments)
+    }
+
+    fn weighted(self, score: f64, weight: f64) -> f64 {
+        match self {
+            Aggregate::Count => weight,
+            Aggregate::Sum | Aggregate::Min | Aggregate::Max => weight * score,
+        }
+    }
+
+    /// Of equal values the one that was there stays: they may be zeros of different signs.
+    fn join(self, so_far: f64, next: f64) -> f64 {
+        match self {
+            Aggregate::Sum | Aggregate::Count => number_or_zero(so_far + next),
+            Aggregate::Min if next < so_far => next,
+            Aggregate::Max if next > so_far => next,
+            Aggregate::Min | Aggregate::Max => so_far,
+        }
+    }
+}
+
+/// The server's answer to `0 * inf` and `inf - inf`.
+fn number_or_zero(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value }
+}
+
+/// What ZUNIONSTORE and ZINTERSTORE are asked to do: weighted inputs by ascending cardinality, and how to join scores.
+struct Combine {
+    inputs: Vec<(Input, f64)>,
+    aggregate: Aggregate,
+}
+
+impl Combine {
+    fn take(apply: &Apply<'_>, words: &mut Words<'_>) -> Result<Self, ApplyError> {
+        let mut inputs: Vec<(Input, f64)> = inputs(apply, words)?.into_iter().map(|input| (input, 1.0)).collect();
+        let mut aggregate = Aggregate::Sum;
+        while !words.is_empty() {
+            if words.take_word("weights") {
+                for (_, weight) in &mut inputs {
+                    *weight = words.float()?;
+                }
+            } else if words.take_word("aggregate") {
+                aggregate = Aggregate::take(words)?;
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        inputs.sort_by_key(|(input, _)| input.len());
+        Ok(Combine { inputs, aggregate })
+    }
+
+    fn union(&self) -> Vec<(Blob, f64)> {
+        let mut members: Vec<(Blob, f64)> = Vec::new();
+        for (input, weight) in &self.inputs {
+            let weighted = |score| number_or_zero(self.aggregate.weighted(score, *weight));
+            members.extend(input.members().map(|(member, score)| (member.to_blob(), weighted(score))));
+        }
+        // Stable: what one member is given stays in the order of the inputs.
+        members.sort_by(|a, b| a.0.cmp(&b.0));
+        members.dedup_by(|next, first| {
+            let same = next.0 == first.0;
+            if same {
+                first.1 = self.aggregate.join(first.1, next.1);
+            }
+            same
+        });
+        members
+    }
+
+    fn intersection(&self) -> Vec<(Blob, f64)> {
+        let Some(((smallest, weight), others)) = self.inputs.split_first() else { return Vec::new() };
+        let joined = |(member, score): (StringRef<'_>, f64)| {
+            let first = number_or_zero(self.aggregate.weighted(score, *weight));
+            let join = |so_far, (other, weight): &(Input, f64)| {
+                let next = self.aggregate.weighted(other.score(&member)?, *weight);
+                Some(self.aggregate.join(so_far, next))
+            };
+            Some((member.to_blob(), others.iter().try_fold(first, join)?))
+        };
+        smallest.members().filter_map(joined).collect()
+    }
+}
+
+/// What the bounds of a ZRANGESTORE are about.
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Rank,
+    Score,
+    Lex,
+}
+
+struct RangeOptions {
+    by: By,
+    rev: bool,
+    /// Members to skip, then members to take; a negative number of the latter takes all.
+    limit: Option<(i64, i64)>,
+}
+
+impl RangeOptions {
+    fn take(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+        let mut options = RangeOptions { by: By::Rank, rev: false, limit: None };
+        while !words.is_empty() {
+            if words.take_word("byscore") {
+                options.by = By::Score;
+            } else if words.take_word("bylex") {
+                options.by = By::Lex;
+            } else if words.take_word("rev") {
+                options.rev = true;
+            } else if words.take_word("limit") {
+                options.limit = Some((words.int()?, words.int()?));
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+        Ok(options)
+    }
+
+    /// The ranks asked for. With REV the first bound is the upper one, and LIMIT counts from above.
+    ///
+    /// A negative offset leaves nothing of a listpack. Of a skiplist it leaves nothing up to 7.0, and counts from the far
+    /// end later: what it was on our primary we do not guess.
+    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Result<Range<usize>, ApplyError> {
+        let (min, max) = if self.rev { (second, first) } else { (first, second) };
+        let ranks = match self.by {
+            By::Rank => {
+                let (start, stop) = parse_int(first).zip(parse_int(second)).ok_or(ApplyError::BadArguments)?;
+                let ranks = rank_interval(start, stop, zset.len());
+                return Ok(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
+            }
+            By::Score => ScoreRange::from_text(min, max).map(|range| range.interval(zset)),
+            By::Lex => LexRange::from_text(min, max).map(|range| range.interval(zset)),
+        };
+        let ranks = ranks.ok_or(ApplyError::BadArguments)?;
+        let Some((offset, count)) = self.limit else { return Ok(ranks) };
+        if offset < 0 && !zset.is_listpack() {
+            return Err(ApplyError::OutOfRange);
+        }
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX).min(ranks.len());
+        let taken = usize::try_from(count).unwrap_or(usize::MAX).min(ranks.len() - skipped);
+        Ok(if self.rev {
+            ranks.end - skipped - taken..ranks.end - skipped
+        } else {
+            ranks.start + skipped..ranks.start + skipped + taken
+        })
+    }
+}
+
+fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, source, first, second) = (words.bytes()?, words.bytes()?, words.bytes()?, words.bytes()?);
+    let options = RangeOptions::take(words)?;
+    let mut stored = ZSet::default();
+    match apply.get(source).map(EntryRef::value) {
+        None => {}
+        Some(ValueRef::ZSet(zset)) => {
+            let ranks = options.ranks(zset, first, second)?;
+            // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
+            // knows beforehand how many there will be.
+            if options.by == By::Rank {
+                stored.expect(ranks.len());
+            }
+            let mut put = |(member, score): (StringRef<'_>, Score)| {
+                stored.insert(&member, score);
+            };
+            let members = zset.range(ranks.start, ranks.end);
+            if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }
+        }
+        Some(_) => return Err(ApplyError::WrongType),
+    }
+    store(apply, key, stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::Mirror;
+
+    fn mirror() -> Mirror {
+        let mut mirror =
+            Mirror::after(&["zadd a 1 x 2 y", "zadd b 10 x 20 y 30 z", "zadd inf inf x -inf y", "set str v"]);
+        let set: Set = ["x", "w"].into_iter().map(Blob::from).collect();
+        mirror.keyspace.db_mut(0).insert(b"s", vdr_data::keyspace::Entry::new(set));
+        mirror
+    }
+
+    #[track_caller]
+    fn stores(line: &str, expected: &str) {
+        let mut mirror = mirror();
+        assert_eq!(mirror.attempt(line), Ok(()), "{line}");
+        assert_eq!(mirror.show("d"), expected, "{line}");
+    }
+
+    #[test]
+    fn unions_and_intersections_weigh_and_join_scores() {
+        stores("zunionstore d 2 a b", "x=11.0 y=22.0 z=30.0");
+        stores("zunionstore d 3 a none s", "w=1.0 x=2.0 y=2.0");
+        stores("zunionstore d 2 a b WEIGHTS 2 -1", "z=-30.0 y=-16.0 x=-8.0");
+        stores("zunionstore d 2 a b aggregate max", "x=10.0 y=20.0 z=30.0");
+        stores("ZUNIONSTORE d 2 b a AGGREGATE MIN WEIGHTS 1 1", "x=1.0 y=2.0 z=30.0");
+        stores("zunionstore d 2 a b weights 2 3 aggregate count", "z=3.0 x=5.0 y=5.0");
+        stores("zunionstore d 2 a a", "x=2.0 y=4.0");
+        stores("zinterstore d 2 b a", "x=11.0 y=22.0");
+        stores("zinterstore d 2 a s weights 1 5", "x=6.0");
+        stores("zinterstore d 2 a b aggregate count", "x=2.0 y=2.0");
+        stores("zinterstore d 3 a b s aggregate min", "x=1.0");
+    }
+
+    #[test]
+    fn what_is_not_a_number_becomes_zero() {
+        stores("zunionstore d 1 inf weights 0", "x=0.0 y=0.0");
+        stores("zunionstore d 2 inf inf weights 1 -1", "x=0.0 y=0.0");
+        stores("zinterstore d 2 inf a weights 0 1", "x=1.0 y=2.0");
+    }
+
+    #[test]
+    fn sums_are_taken_by_ascending_cardinality() {
+        let mut mirror = Mirror::after(&["zadd big 1e16 x 0 y 0 z", "zadd mid 1 x 0 y", "zadd small 1 x"]);
+        assert_eq!(mirror.attempt("zunionstore d 3 big mid small"), Ok(()));
+        // As named, 1e16 would swallow each 1 alone.
+        assert_eq!(mirror.members(b"d").last(), Some(&("x".to_string(), 1.0000000000000002e16)));
+    }
+
+    #[test]
+    fn differences_keep_the_scores_of_the_first() {
+        stores("zdiffstore d 2 b a", "z=30.0");
+        stores("zdiffstore d 2 s a", "w=1.0");
+        stores("zdiffstore d 1 a", "x=1.0 y=2.0");
+    }
+
+    #[test]
+    fn ranges_are_stored_by_rank_score_and_member() {
+        stores("zrangestore d b 0 1", "x=10.0 y=20.0");
+        stores("zrangestore d b 0 0 rev", "z=30.0");
+        stores("zrangestore d b (10 +inf byscore", "y=20.0 z=30.0");
+        stores("zrangestore d b 30 (10 BYSCORE REV LIMIT 1 1", "y=20.0");
+        stores("zrangestore d b -inf +inf byscore limit 1 -1", "y=20.0 z=30.0");
+        stores("zrangestore d b [y + bylex limit 0 1", "y=20.0");
+        stores("zrangestore d b + - bylex rev limit 0 2", "y=20.0 z=30.0");
+    }
+
+    #[test]
+    fn a_negative_offset_into_a_skiplist_is_not_guessed() {
+        let mut mirror = mirror();
+        let long = "x".repeat(65);
+        assert_eq!(mirror.attempt(&format!("zadd a 3 {long}")), Ok(()));
+        mirror.fails("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn a_result_replaces_whatever_was_there_and_its_expiry() {
+        let mut mirror = mirror();
+        mirror.keyspace.db_mut(0).set_expiry(b"str", vdr_data::expiry::Expiry::at(5));
+        assert_eq!(mirror.attempt("zunionstore str 1 a"), Ok(()));
+        assert_eq!(mirror.show("str"), "x=1.0 y=2.0");
+        assert!(!mirror.keyspace.db(0).get(b"str").unwrap().expiry().is_set());
+        assert_eq!(mirror.attempt("zunionstore a 2 a b"), Ok(()));
+        assert_eq!(mirror.show("a"), "x=11.0 y=22.0 z=30.0");
+    }
+
+    #[test]
+    fn an_empty_result_deletes_and_is_not_sent_when_there_is_nothing_to_delete() {
+        for line in [
+            "zunionstore str 1 none",
+            "zinterstore str 2 a none",
+            "zdiffstore str 2 a b",
+            "zrangestore str a 5 6",
+            "zrangestore str a -inf +inf byscore limit -1 5",
+            "zrangestore str none 0 -1",
+        ] {
+            let mut mirror = mirror();
+            assert_eq!(mirror.attempt(line), Ok(()), "{line}");
+            assert!(mirror.keyspace.db(0).get(b"str").is_none(), "{line}");
+            mirror.fails(line, ApplyError::Missing);
+        }
+    }
+
+    #[test]
+    fn another_type_and_arguments_that_no_primary_sends_are_errors() {
+        let mut mirror = mirror();
+        for line in
+            ["zunionstore d 2 a str", "zinterstore d 2 none str", "zdiffstore d 2 a str", "zrangestore d str 0 1"]
+        {
+            mirror.fails(line, ApplyError::WrongType);
+        }
+        for line in [
+            "zunionstore d 3 a b",
+            "zunionstore d -1 a",
+            "zunionstore d 2 a b weights 1",
+            "zunionstore d 1 a weights x",
+            "zunionstore d 1 a aggregate mean",
+            "zdiffstore d 0",
+            "zdiffstore d 1 a weights 1",
+            "zrangestore d a 0",
+            "zrangestore d a 0 x",
+            "zrangestore d a (0 x byscore",
+            "zrangestore d a 0 1 limit 0",
+            "zrangestore d a 0 1 withscores",
+        ] {
+            mirror.fails(line, ApplyError::BadArguments);
+        }
+    }
+}

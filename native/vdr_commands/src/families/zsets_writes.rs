@@ -1,0 +1,319 @@
+//! Sorted sets: the writes to one key.
+//!
+//! A primary sends only what changed its data. So a removal that finds nothing to remove means that our data is not the
+//! primary's, and is an error; single members that are not there are not, since their names are sent all the same.
+
+use crate::context::Apply;
+use crate::cursor::Words;
+use crate::cursor::pairs;
+use crate::error::{ApplyError, Written};
+use crate::number::parse_float;
+use crate::ops::bounds::{LexRange, ScoreRange, rank_interval};
+use crate::ops::zsets::AddFlags;
+use crate::row::{Part, Touch, Touches, Write};
+use std::ops::Range;
+use vdr_data::keyspace::EntryRef;
+use vdr_data::value::{ValueRef, ZSet};
+
+pub const WRITES: &[Write] = &[
+    Write { name: "zadd", shape: &[Part::Key, Part::Scored], touches: Touches::Shape, run: zadd },
+    Write { name: "zincrby", shape: &[Part::Key, Part::Float, Part::Bin], touches: Touches::Shape, run: zincrby },
+    Write { name: "zrem", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: zrem },
+    Write {
+        name: "zremrangebyrank",
+        shape: &[Part::Key, Part::Int, Part::Int],
+        touches: Touches::Shape,
+        run: zremrangebyrank,
+    },
+    Write {
+        name: "zremrangebyscore",
+        shape: &[Part::Key, Part::Bin, Part::Bin],
+        touches: Touches::Shape,
+        run: zremrangebyscore,
+    },
+    Write {
+        name: "zremrangebylex",
+        shape: &[Part::Key, Part::Bin, Part::Bin],
+        touches: Touches::Shape,
+        run: zremrangebylex,
+    },
+    Write { name: "zpopmin", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: zpopmin },
+    Write { name: "zpopmax", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: zpopmax },
+    Write {
+        name: "zmpop",
+        shape: &[Part::CountedSources, Part::Word, Part::Options],
+        touches: Touches::Special(zmpop_touches),
+        run: zmpop,
+    },
+];
+
+fn zadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let key = words.bytes()?;
+    let flags = AddFlags::take(words)?;
+    let members = pairs(words.rest())?;
+    let count = members.clone().count();
+    if count == 0 || (flags.is_incr() && count > 1) {
+        return Err(ApplyError::BadArguments);
+    }
+    apply.zset(key, |zset| {
+        zset.expect(count);
+        for (score, member) in members {
+            flags.add(zset, member, parse_float(score).ok_or(ApplyError::BadArguments)?)?;
+        }
+        Ok(())
+    })
+}
+
+fn zincrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, by, member) = (words.bytes()?, words.float()?, words.bytes()?);
+    words.finish()?;
+    apply.zset(key, |zset| AddFlags::INCR.add(zset, member, by))
+}
+
+fn zrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, members) = (words.bytes()?, words.rest());
+    apply.zset(key, |zset| {
+        let removed = members.iter().filter(|member| zset.remove(member).is_some()).count();
+        if removed > 0 { Ok(()) } else { Err(ApplyError::Missing) }
+    })
+}
+
+fn zremrangebyrank(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
+    words.finish()?;
+    remove(apply, key, |zset| rank_interval(start, stop, zset.len()))
+}
+
+fn zremrangebyscore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
+    words.finish()?;
+    let range = ScoreRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
+    remove(apply, key, |zset| range.interval(zset))
+}
+
+fn zremrangebylex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
+    words.finish()?;
+    let range = LexRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
+    remove(apply, key, |zset| range.interval(zset))
+}
+
+fn remove(apply: &mut Apply<'_>, key: &[u8], ranks: impl FnOnce(&ZSet) -> Range<usize>) -> Written {
+    apply.zset(key, |zset| {
+        let ranks = ranks(zset);
+        if ranks.is_empty() {
+            return Err(ApplyError::Missing);
+        }
+        zset.remove_range(ranks.start, ranks.end);
+        Ok(())
+    })
+}
+
+/// Which end a pop takes from.
+#[derive(Clone, Copy)]
+enum End {
+    Min,
+    Max,
+}
+
+fn zpopmin(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, count) = (words.bytes()?, optional_count(words)?);
+    pop(apply, key, End::Min, count)
+}
+
+fn zpopmax(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let (key, count) = (words.bytes()?, optional_count(words)?);
+    pop(apply, key, End::Max, count)
+}
+
+fn optional_count(words: &mut Words<'_>) -> Result<usize, ApplyError> {
+    let count = if words.is_empty() { 1 } else { words.int()? };
+    words.finish()?;
+    usize::try_from(count).map_err(|_| ApplyError::BadArguments)
+}
+
+fn pop(apply: &mut Apply<'_>, key: &[u8], end: End, count: usize) -> Written {
+    remove(apply, key, |zset| match end {
+        End::Min => 0..count.min(zset.len()),
+        End::Max => zset.len().saturating_sub(count)..zset.len(),
+    })
+}
+
+/// Primaries send it as ZPOPMIN or ZPOPMAX; modules may not.
+fn zmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+    let keys = words.counted()?;
+    let end = match (words.take_word("min"), words.take_word("max")) {
+        (true, false) => End::Min,
+        (false, true) => End::Max,
+        _ => return Err(ApplyError::BadArguments),
+    };
+    let count = if words.take_word("count") { words.int()? } else { 1 };
+    words.finish()?;
+    let count = usize::try_from(count).map_err(|_| ApplyError::BadArguments)?;
+    for key in keys {
+        match apply.get(key).map(EntryRef::value) {
+            None => {}
+            Some(ValueRef::ZSet(_)) => return pop(apply, key, end, count),
+            Some(_) => return Err(ApplyError::WrongType),
+        }
+    }
+    Err(ApplyError::Missing)
+}
+
+/// Any of the keys may be the one that is popped from.
+fn zmpop_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+    for key in Words::new(args).counted().unwrap_or_default() {
+        touch(Touch::Key { db, key });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Mirror, touched};
+
+    /// What `z` is after these writes, the errors aside.
+    #[track_caller]
+    fn leaves(lines: &[&str], expected: &str) {
+        assert_eq!(Mirror::after(lines).show("z"), expected);
+    }
+
+    #[test]
+    fn zadd_puts_members_in_order_of_score_and_then_of_bytes() {
+        leaves(&["zadd z 2 b 1 c 1 a -inf z", "ZADD z 5 c +INF y 1e1 x"], "z=-inf a=1.0 b=2.0 c=5.0 x=10.0 y=inf");
+        leaves(&["zadd z 0x10 hex .5 half 5. five"], "half=0.5 five=5.0 hex=16.0");
+    }
+
+    #[test]
+    fn the_flags_of_zadd_hold_for_each_member_of_its_own() {
+        let old = "zadd z 1 a 5 b";
+        leaves(&[old, "zadd z nx 3 a 3 new"], "a=1.0 new=3.0 b=5.0");
+        leaves(&[old, "zadd z XX ch 3 a 3 new"], "a=3.0 b=5.0");
+        leaves(&[old, "zadd z gt 3 a 3 b 3 new"], "a=3.0 new=3.0 b=5.0");
+        leaves(&[old, "zadd z lt 3 a 3 b 3 new"], "a=1.0 b=3.0 new=3.0");
+        leaves(&[old, "zadd z xx gt 3 a 3 b 3 new"], "a=3.0 b=5.0");
+        leaves(&[old, "zadd z gt incr -3 b"], "a=1.0 b=5.0");
+        leaves(&[old, "zadd z gt incr 3 b"], "a=1.0 b=8.0");
+        leaves(&["zadd z xx 1 a"], "-");
+    }
+
+    #[test]
+    fn the_sign_of_zero_is_kept_when_one_command_brings_a_skiplists_worth() {
+        let zeros = |count| (0..count).map(|n| format!(" -0 m{n}")).collect::<String>();
+        for (count, negative) in [(128, false), (129, true)] {
+            let mirror = Mirror::after(&["zadd z 1 old", &format!("zadd z{}", zeros(count))]);
+            assert_eq!(mirror.members(b"z")[0].1.is_sign_negative(), negative, "{count}");
+        }
+    }
+
+    #[test]
+    fn increments_add_to_what_is_there() {
+        leaves(&["zincrby z 1.5 a", "zincrby z -0.5 a", "zadd z incr 2 b"], "a=1.0 b=2.0");
+        let mut mirror = Mirror::after(&["zadd z inf a"]);
+        mirror.fails("zincrby z -inf a", ApplyError::NotANumber);
+        mirror.fails("zadd z incr -inf a", ApplyError::NotANumber);
+    }
+
+    #[test]
+    fn removals_take_ranges_by_rank_score_and_member() {
+        let old = "zadd z 1 a 2 b 3 c 4 d";
+        leaves(&[old, "zrem z a no d"], "b=2.0 c=3.0");
+        leaves(&[old, "zremrangebyrank z 1 -2"], "a=1.0 d=4.0");
+        leaves(&[old, "zremrangebyscore z (1 3"], "a=1.0 d=4.0");
+        leaves(&[old, "zremrangebyscore z -inf +inf"], "-");
+        leaves(&["zadd z 0 a 0 b 0 c", "zremrangebylex z (a +"], "a=0.0");
+        leaves(&[old, "zpopmin z"], "b=2.0 c=3.0 d=4.0");
+        leaves(&[old, "zpopmax z 2"], "a=1.0 b=2.0");
+        leaves(&[old, "zpopmax z 9"], "-");
+        leaves(&["zadd z 2 b 3 c", "zmpop 2 none z MAX COUNT 1"], "b=2.0");
+        leaves(&["zadd z 2 b 3 c", "zmpop 1 z min"], "c=3.0");
+    }
+
+    #[test]
+    fn a_removal_that_finds_nothing_could_not_have_been_sent() {
+        let mut mirror = Mirror::after(&["zadd z 1 a"]);
+        for line in [
+            "zrem z no",
+            "zrem none a",
+            "zremrangebyrank z 1 2",
+            "zremrangebyscore z 2 3",
+            "zremrangebylex z [b +",
+            "zpopmin none",
+            "zpopmax z 0",
+            "zmpop 2 none other MIN",
+        ] {
+            mirror.fails(line, ApplyError::Missing);
+        }
+        assert_eq!(mirror.show("z"), "a=1.0");
+    }
+
+    #[test]
+    fn another_type_and_arguments_that_no_primary_sends_are_errors() {
+        let mut mirror = Mirror::after(&["set s x"]);
+        for line in ["zadd s 1 a", "zincrby s 1 a", "zrem s a", "zpopmin s", "zmpop 1 s MIN", "zremrangebyrank s 0 1"] {
+            mirror.fails(line, ApplyError::WrongType);
+        }
+        for line in [
+            "zadd z",
+            "zadd z nx",
+            "zadd z 1",
+            "zadd z 1 a 2",
+            "zadd z nx xx 1 a",
+            "zadd z gt lt 1 a",
+            "zadd z incr 1 a 2 b",
+            "zadd z nan a",
+            "zincrby z 1 a more",
+            "zremrangebyscore z x 1",
+            "zremrangebylex z a b",
+            "zremrangebyrank z 0",
+            "zpopmin z -1",
+            "zmpop 1 z",
+            "zmpop 2 z MIN",
+        ] {
+            mirror.fails(line, ApplyError::BadArguments);
+        }
+    }
+
+    #[test]
+    fn zmpop_may_touch_any_of_its_keys() {
+        assert_eq!(touched("zmpop 2 a b MIN"), ["a", "b"]);
+        assert!(touched("zmpop 9 a").is_empty());
+    }
+
+    #[test]
+    fn the_expiry_of_a_changed_key_stays() {
+        let mut mirror = Mirror::after(&["zadd z 1 a"]);
+        let expiry = vdr_data::expiry::Expiry::at(5);
+        mirror.keyspace.db_mut(0).set_expiry(b"z", expiry);
+        assert_eq!(mirror.attempt("zadd z 2 b"), Ok(()));
+        assert_eq!(mirror.keyspace.db(0).get(b"z").unwrap().expiry(), expiry);
+    }
+
+    /// That watchers are not told `{:generic, ...}`.
+    #[test]
+    fn every_write_of_a_sorted_set_has_a_tuple() {
+        for line in [
+            "zadd z nx ch 1 a inf b",
+            "zincrby z 1.5 a",
+            "zrem z a b",
+            "zremrangebyrank z 0 -1",
+            "zremrangebyscore z (1 +inf",
+            "zremrangebylex z - [a",
+            "zpopmin z",
+            "zpopmax z 2",
+            "zmpop 2 a b MIN COUNT 2",
+            "zunionstore d 2 a b WEIGHTS 1 2 AGGREGATE MAX",
+            "zinterstore d 1 a",
+            "zdiffstore d 2 a b",
+            "zrangestore d s 0 5 BYSCORE LIMIT 0 1",
+            "geoadd g 1 2 m",
+            "georadius g 1 2 3 km STORE d",
+            "georadiusbymember g m 3 km STORE d",
+            "geosearchstore d g FROMLONLAT 1 2 BYBOX 1 2 m",
+        ] {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let tuple = crate::tuple::tuple(&words);
+            assert_eq!(Some(tuple.name), line.split(' ').next());
+        }
+    }
+}

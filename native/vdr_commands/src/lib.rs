@@ -1,0 +1,36 @@
+//! The command table: one row and one function per command, in the file of its data type.
+//!
+//! Reads serve the BEAM and Lua alike: arguments come from a neutral cursor ([`Args`]), answers are a [`Reply`] that
+//! borrows from the snapshot. Writes are reached only from the replication stream.
+//!
+//! The modules stand in reading order: each uses those above it.
+
+mod error;
+mod number;
+mod rules;
+mod args;
+mod reply;
+mod cursor;
+mod context;
+mod row;
+mod affected;
+mod ops;
+mod families;
+mod registry;
+mod tuple;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod tests;
+
+pub use affected::touched;
+pub use args::{Arg, Args};
+pub use context::Apply;
+pub use cursor::Words;
+pub use error::{ApplyError, ReadError, Written};
+pub use families::scan::{Portion, Wanted, walk};
+pub use registry::{kind, read, reads, replaces, write, writes};
+pub use reply::Reply;
+pub use row::{Cost, Part, Read, Touch, Touches, Write};
+pub use rules::Rules;
+pub use tuple::{Field, Tuple, generic, tuple};

@@ -1,0 +1,16 @@
+//! Databases as arguments.
+
+use crate::cursor::Words;
+use crate::error::ApplyError;
+
+/// The server's `databases` setting is an int; how many there are is not in the stream.
+const DB_INDEX_MAX: i64 = i32::MAX as i64;
+
+/// A database index as an argument.
+pub fn index(words: &mut Words<'_>) -> Result<u32, ApplyError> {
+    let index = words.int()?;
+    if index > DB_INDEX_MAX {
+        return Err(ApplyError::OutOfRange);
+    }
+    u32::try_from(index).map_err(|_| ApplyError::OutOfRange)
+}

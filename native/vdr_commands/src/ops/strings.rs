@@ -1,0 +1,75 @@
+//! Strings as several families read and change them.
+
+use crate::context::Apply;
+use crate::error::ApplyError;
+use vdr_data::blob::Blob;
+use vdr_data::expiry::Expiry;
+use vdr_data::keyspace::Entry;
+use vdr_data::value::{StringRef, Value, ValueRef};
+
+/// The server's `proto-max-bulk-len`: what no offset may make a string exceed.
+pub const STRING_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes that cost about as much as one element of an aggregate, when they are copied or counted.
+pub const BYTES_PER_ELEMENT: usize = 256;
+
+/// Bits that a string of the greatest length has.
+pub const BITS_MAX: i64 = (STRING_BYTES_MAX as i64) * 8;
+
+/// The server's inclusive range over `len` places, as `from..to`. Two ends before the beginning clip to the first place,
+/// unless they stand in the wrong order.
+pub fn span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
+    if start < 0 && stop < 0 && start > stop {
+        return None;
+    }
+    clipped_span(start, stop, len)
+}
+
+/// As [`span`] without the rule on the order of negative ends, which BITPOS does not have.
+pub fn clipped_span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
+    let place = |index: i64| match usize::try_from(index) {
+        Ok(index) => index,
+        Err(_) => len.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let (from, last) = (place(start), place(stop).min(len.checked_sub(1)?));
+    (from <= last).then_some((from, last + 1))
+}
+
+pub fn expiry_of(apply: &Apply<'_>, key: &[u8]) -> Expiry {
+    apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry())
+}
+
+/// A string as it is stored, `None` when there is no such key.
+pub fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<StringRef<'a>>, ApplyError> {
+    Ok(stored_until(apply, key)?.map(|(string, _expiry)| string))
+}
+
+/// As [`stored`], with its expiry.
+pub fn stored_until<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<(StringRef<'a>, Expiry)>, ApplyError> {
+    let Some(entry) = apply.get(key) else { return Ok(None) };
+    match entry.value() {
+        ValueRef::String(string) => Ok(Some((string, entry.expiry()))),
+        _ => Err(ApplyError::WrongType),
+    }
+}
+
+/// Puts a string where one was or nothing was; an expiry stays.
+pub fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
+    let expiry = expiry_of(apply, key);
+    apply.db().insert(key, Entry { value: Value::String(value), expiry });
+}
+
+/// The bytes of a string to change in place, first lengthened with zeros to `len` when they are fewer.
+pub fn grown<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
+    if len > STRING_BYTES_MAX {
+        return Err(ApplyError::OutOfRange);
+    }
+    let old = stored(apply, key)?;
+    if old.is_none_or(|old| old.len() < len) {
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(old.map_or(&[], StringRef::as_bytes));
+        bytes.resize(len, 0);
+        overwrite(apply, key, Blob::from(bytes));
+    }
+    apply.db().string_mut(key).ok_or(ApplyError::WrongType)
+}

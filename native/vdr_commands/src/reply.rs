@@ -1,0 +1,70 @@
+//! What a read answers, before it is a term or a Lua value.
+
+use vdr_data::blob::Blob;
+use vdr_data::value::LongRef;
+use vdr_data::value::StringRef;
+
+/// Borrows from the snapshot that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply<'s> {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// Bytes of the snapshot: long ones need no copy.
+    Blob(&'s Blob),
+    /// Likewise.
+    Long(LongRef<'s>),
+    /// Bytes of the snapshot that are too few to be shared.
+    Slice(&'s [u8]),
+    /// Bytes that the read made.
+    Bytes(Vec<u8>),
+    /// An atom of the BEAM, a string in Lua: `infinity`, `pos_inf`, `zset` ...
+    Word(&'static str),
+    List(Vec<Reply<'s>>),
+    /// `{a, b}` on the BEAM, a table of two in Lua.
+    Pair(Box<(Reply<'s>, Reply<'s>)>),
+    /// A list of pairs, without an allocation for each.
+    Pairs(Vec<(Reply<'s>, Reply<'s>)>),
+    /// A field-value list: a list of pairs on the BEAM, a table keyed by field in Lua (hash reads).
+    Map(Vec<(StringRef<'s>, StringRef<'s>)>),
+    /// A map keyed by atoms on the BEAM, a table keyed by strings in Lua: what something says of itself.
+    Record(Vec<(&'static str, Reply<'s>)>),
+}
+
+impl<'s> Reply<'s> {
+    pub fn string(string: StringRef<'s>) -> Self {
+        match string {
+            StringRef::Packed(bytes) => Reply::Slice(bytes),
+            StringRef::Long(long) => Reply::Long(long),
+            StringRef::Shared(blob) => Reply::Blob(blob),
+        }
+    }
+
+    pub fn string_or_nil(string: Option<StringRef<'s>>) -> Self {
+        string.map_or(Reply::Nil, Reply::string)
+    }
+
+    pub fn int(value: usize) -> Self {
+        Reply::Int(value as i64)
+    }
+
+    /// A score: infinities are words, since no float of the BEAM holds them.
+    pub fn score(score: f64) -> Self {
+        if score == f64::INFINITY {
+            Reply::Word("pos_inf")
+        } else if score == f64::NEG_INFINITY {
+            Reply::Word("neg_inf")
+        } else {
+            Reply::Float(score)
+        }
+    }
+
+    pub fn blobs(blobs: impl Iterator<Item = &'s Blob>) -> Self {
+        Reply::List(blobs.map(Reply::Blob).collect())
+    }
+
+    pub fn strings(strings: impl Iterator<Item = StringRef<'s>>) -> Self {
+        Reply::List(strings.map(Reply::string).collect())
+    }
+}

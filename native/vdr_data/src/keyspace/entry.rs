@@ -1,0 +1,83 @@
+//! A key's value and its expiry: as they come and go, and as they are kept.
+
+use crate::blob::Blob;
+use crate::expiry::Expiry;
+use crate::value::{LongRef, StringRef, Value, ValueRef};
+use vdr_snapmap::{HOME_BYTES_MIN, Item, Memory, PACKED_MAX, Payload, Put, Taken};
+
+/// Strings up to this length lie beside their key, so that finding the one brings the other. Longer ones are shared, so that
+/// a change of the expiry does not copy them. A reader may keep either without a copy, except for short ones.
+pub const PACKED_BYTES_MAX: usize = 4095;
+const _: () = assert!(PACKED_BYTES_MAX <= PACKED_MAX);
+
+/// On its way in or out.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub value: Value,
+    pub expiry: Expiry,
+}
+
+impl Entry {
+    pub fn new(value: impl Into<Value>) -> Self {
+        Entry { value: value.into(), expiry: Expiry::NEVER }
+    }
+
+    /// As a map takes it.
+    pub(super) fn put<T>(self, put: impl FnOnce(Option<i64>, Put<'_, Value>) -> T) -> T {
+        let stamp = self.expiry.get();
+        match self.value {
+            Value::String(blob) if blob.len() <= PACKED_BYTES_MAX => put(stamp, Put::Packed(&blob)),
+            value => put(stamp, Put::Value(value)),
+        }
+    }
+
+    pub(super) fn taken(stamp: Option<i64>, taken: Taken<Value>) -> Self {
+        let value = match taken {
+            Taken::Packed(bytes) => Value::String(Blob::from(bytes)),
+            Taken::Value(value) => value,
+        };
+        Entry { value, expiry: Expiry::of(stamp) }
+    }
+}
+
+pub(super) fn put_string(bytes: &[u8]) -> Put<'_, Value> {
+    if bytes.len() <= PACKED_BYTES_MAX { Put::Packed(bytes) } else { Put::Value(Value::String(Blob::new(bytes))) }
+}
+
+/// As it is kept.
+#[derive(Clone, Copy)]
+pub struct EntryRef<'s>(Item<'s, Value>);
+
+impl<'s> EntryRef<'s> {
+    pub fn new(item: Item<'s, Value>) -> Self {
+        EntryRef(item)
+    }
+
+    pub fn key(self) -> &'s [u8] {
+        self.0.key()
+    }
+
+    pub fn expiry(self) -> Expiry {
+        Expiry::of(self.0.stamp())
+    }
+
+    pub fn value(self) -> ValueRef<'s> {
+        match self.0.payload() {
+            Payload::Packed(bytes) if bytes.len() >= HOME_BYTES_MIN => {
+                self.0.prefetch_loan();
+                ValueRef::String(StringRef::Long(LongRef::new(self.0)))
+            }
+            Payload::Packed(bytes) => ValueRef::String(StringRef::Packed(bytes)),
+            Payload::Value(value) => value.as_ref(),
+        }
+    }
+
+    pub fn to_entry(self) -> Entry {
+        Entry { value: self.value().to_value(), expiry: self.expiry() }
+    }
+
+    /// Its own allocation, not what a value leads to.
+    pub fn memory(self) -> Memory {
+        self.0.memory()
+    }
+}

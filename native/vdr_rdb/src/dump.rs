@@ -1,0 +1,45 @@
+//! The payload of RESTORE: one value as in a file, then two bytes of version and eight of checksum.
+
+use crate::build;
+use crate::checksum::Checksum;
+use crate::cursor::Cursor;
+use crate::error::{Fault, Halt, RdbError};
+use crate::types::Dialect;
+use crate::visit::Visit;
+use crate::walk::Walk;
+use vdr_data::value::Value;
+
+/// Tells what is in a payload. Its key is empty and its expiry unset: both are arguments of the command. A payload with
+/// an aggregate of no elements tells no key.
+pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbError> {
+    let fail = |fault, offset: usize| RdbError { fault, offset_bytes: offset as u64, key: None };
+    let (summed, stored) = payload.split_last_chunk().ok_or_else(|| fail(Fault::Truncated, payload.len()))?;
+    let (body, version) = summed.split_last_chunk().ok_or_else(|| fail(Fault::Truncated, payload.len()))?;
+    let (stored, computed) = (u64::from_le_bytes(*stored), Checksum::of(summed));
+    if stored != 0 && stored != computed {
+        return Err(fail(Fault::Checksum { stored, computed }, summed.len()));
+    }
+    let version = u32::from(u16::from_le_bytes(*version));
+    let dialect = Dialect::of_version(version).map_err(|fault| fail(fault, body.len()))?;
+    let mut walk = Walk::of_dump(dialect);
+    walk.received(payload.len());
+    let mut at = 0;
+    while !walk.is_at_end() {
+        let mut cursor = Cursor::new(body.get(at..).unwrap_or_default());
+        let result = walk.step(&mut cursor, visit);
+        at += cursor.pos();
+        match result {
+            Ok(()) => {}
+            Err(Halt::More(_)) => return Err(fail(Fault::Truncated, body.len())),
+            Err(Halt::Bad(fault)) => return Err(fail(fault, at)),
+        }
+    }
+    if at == body.len() { Ok(()) } else { Err(fail(Fault::Corrupt("bytes behind the value of a payload"), at)) }
+}
+
+/// The value of a payload; `None` for an aggregate without elements, which no server keeps.
+pub fn restore(payload: &[u8]) -> Result<Option<Value>, RdbError> {
+    let mut one = build::One::default();
+    decode_dump(payload, &mut one)?;
+    one.into_value().map_err(|fault| RdbError { fault, offset_bytes: payload.len() as u64, key: None })
+}

@@ -1,0 +1,35 @@
+//! Snapshot files: the opcode walk, the encodings of values, the checksum.
+//!
+//! [`Loader`] takes the file as it arrives, in pieces of any size, and tells a [`Visit`] what is in it, element by
+//! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
+//!
+//! The modules stand in reading order: each uses those above it.
+
+mod error;
+mod budget;
+mod checksum;
+mod lzf;
+mod cursor;
+mod packed;
+pub mod stream;
+mod stream_node;
+mod types;
+mod visit;
+mod record;
+mod walk;
+mod loader;
+mod build_stream;
+mod build;
+mod dump;
+mod survey;
+
+pub use budget::{BYTES_PER_BYTE, FREE_BYTES};
+pub use build::{Builder, One, Seen, Server, note_aux};
+pub use cursor::{Raw, STRING_BYTES_MAX};
+pub use dump::{decode_dump, restore};
+pub use error::{Fault, RdbError};
+pub use loader::{Loader, Progress};
+pub use stream_node::Fields;
+pub use survey::{Group, KeySize, Survey};
+pub use types::Dialect;
+pub use visit::{Element, KeyHeader, Visit, Want};

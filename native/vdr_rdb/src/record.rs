@@ -1,0 +1,436 @@
+//! The key being read: what is known of it, and telling its elements.
+//!
+//! A key is told with its first element, so an aggregate without elements is never told: a server never keeps one, and
+//! skips those that old bugs left in files.
+
+use crate::budget::Budget;
+use crate::cursor::{Cursor, Raw};
+use crate::error::{Fault, Halt};
+use crate::packed::{Piece, Pieces};
+use crate::stream::Part;
+use crate::stream_node::Entries;
+use crate::types::{PackedForm, PackedOf, Packing, Shape};
+use crate::visit::{Element, KeyHeader, Visit, Want};
+use foldhash::quality::RandomState;
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use vdr_data::expiry::Expiry;
+use vdr_data::value::Kind;
+
+/// Buffers above this are given back once the item that needed them is done.
+pub(super) const KEEP_BYTES_MAX: usize = 1 << 20;
+
+pub(super) struct Record {
+    pub db: u32,
+    pub key: Vec<u8>,
+    pub kind: Kind,
+    pub expiry: Expiry,
+    pub packed: bool,
+    told: Option<Want>,
+    /// Where compressed strings are unpacked: an element has two at most.
+    rooms: [Vec<u8>; 2],
+    distinct: Distinct,
+    in_order: InOrder,
+    entries: Entries,
+    pub budget: Budget,
+}
+
+impl Record {
+    pub fn new() -> Self {
+        Record {
+            db: 0,
+            key: Vec::new(),
+            kind: Kind::String,
+            expiry: Expiry::NEVER,
+            packed: false,
+            told: None,
+            rooms: [Vec::new(), Vec::new()],
+            distinct: Distinct::default(),
+            in_order: InOrder::default(),
+            entries: Entries::default(),
+            budget: Budget::default(),
+        }
+    }
+
+    /// Takes the key; its expiry came before it.
+    pub fn begin(&mut self, key: Raw<'_>, kind: Kind) -> Result<(), Fault> {
+        let [room, _] = &mut self.rooms;
+        self.key.clear();
+        self.key.extend_from_slice(key.text(room)?.as_bytes());
+        (self.kind, self.packed) = (kind, false);
+        Ok(())
+    }
+
+    /// Tells the key if it has not been told.
+    pub fn announce(&mut self, visit: &mut impl Visit) -> Want {
+        *self.told.get_or_insert_with(|| {
+            visit.key(&KeyHeader {
+                db: self.db,
+                key: &self.key,
+                kind: self.kind,
+                expiry: self.expiry,
+                packed: self.packed,
+            })
+        })
+    }
+
+    /// The key is whole; what is known of it does not carry over to the next.
+    pub fn end(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
+        if self.told.take().is_some() {
+            visit.end_key()?;
+        }
+        self.expiry = Expiry::NEVER;
+        for buffer in self.rooms.iter_mut().chain([&mut self.key]) {
+            if buffer.capacity() > KEEP_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    pub fn begin_stream(&mut self) {
+        self.entries = Entries::default();
+    }
+
+    /// One part of a stream. A stream without entries is a key like any other, so it is told at its first part.
+    pub fn stream_part(&mut self, part: Option<Part<'_>>, visit: &mut impl Visit) -> Result<(), Fault> {
+        let wanted = self.announce(visit) != Want::Skip;
+        match part {
+            None => Ok(()),
+            Some(Part::Node { master, listpack }) => {
+                let [first, second] = &mut self.rooms;
+                let (master, listpack) = (master.text(first)?, listpack.text(second)?);
+                self.budget.spend(listpack.as_bytes().len())?;
+                self.entries.node(master.as_bytes(), listpack.as_bytes(), |id, fields| {
+                    if wanted {
+                        visit.element(Element::Entry { id, fields });
+                    }
+                })
+            }
+            Some(part) => {
+                if let Part::Totals(totals) = part {
+                    self.entries.check(totals)?;
+                }
+                if wanted { visit.stream_part(part) } else { Ok(()) }
+            }
+        }
+    }
+
+    pub fn text(&mut self, raw: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+        if self.announce(visit) != Want::Skip {
+            let [room, _] = &mut self.rooms;
+            let text = raw.text(room)?;
+            self.budget.spend(text.as_bytes().len())?;
+            visit.element(Element::String(text.as_bytes()));
+        }
+        Ok(())
+    }
+
+    /// One element of an aggregate that is written element by element.
+    pub fn element(&mut self, shape: Shape, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        match shape {
+            Shape::Items => {
+                let item = cursor.raw()?;
+                self.item(item, visit)
+            }
+            Shape::OldScores => {
+                let (member, score) = (cursor.raw()?, old_score(cursor)?);
+                self.member(member, score, visit)
+            }
+            Shape::Scores => {
+                let (member, score) = (cursor.raw()?, f64::from_le_bytes(cursor.array()?));
+                self.member(member, score, visit)
+            }
+            Shape::Fields => {
+                let (name, value) = (cursor.raw()?, cursor.raw()?);
+                self.field(name, value, Expiry::NEVER, visit)
+            }
+            Shape::FieldsUntil => {
+                let (name, value, at_ms) = (cursor.raw()?, cursor.raw()?, cursor.i64_le()?);
+                self.field(name, value, expiry_or(-1, at_ms)?, visit)
+            }
+            Shape::FieldsSince => {
+                let (at_ms, name, value) = (cursor.len()?, cursor.raw()?, cursor.raw()?);
+                self.field(name, value, expiry_or(0, at_ms.cast_signed())?, visit)
+            }
+            Shape::FieldsFrom { min_ms } => {
+                let (distance, name, value) = (cursor.len()?, cursor.raw()?, cursor.raw()?);
+                self.field(name, value, expiry_from(min_ms, distance)?, visit)
+            }
+            Shape::Ziplists => {
+                let blob = cursor.raw()?;
+                self.node(blob, PackedForm::Ziplist, visit)
+            }
+            Shape::Nodes => {
+                let (container, content) = (cursor.len()?, cursor.raw()?);
+                match container {
+                    1 => self.item(content, visit),
+                    2 => self.node(content, PackedForm::Listpack, visit),
+                    _ => Err(Fault::Corrupt("unknown quicklist container")),
+                }
+            }
+        }?;
+        Ok(())
+    }
+
+    fn item(&mut self, item: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+        if self.announce(visit) != Want::Skip {
+            let [room, _] = &mut self.rooms;
+            let item = item.text(room)?;
+            self.budget.spend(item.as_bytes().len())?;
+            visit.element(Element::Item(item.as_bytes()));
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, member: Raw<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
+        let score = not_nan(score)?;
+        if self.announce(visit) != Want::Skip {
+            let [room, _] = &mut self.rooms;
+            let member = member.text(room)?;
+            self.budget.spend(member.as_bytes().len())?;
+            visit.element(Element::Member { member: member.as_bytes(), score });
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, name: Raw<'_>, value: Raw<'_>, expiry: Expiry, visit: &mut impl Visit) -> Result<(), Fault> {
+        if self.announce(visit) != Want::Skip {
+            let [first, second] = &mut self.rooms;
+            let (name, value) = (name.text(first)?, value.text(second)?);
+            self.budget.spend(name.as_bytes().len())?;
+            self.budget.spend(value.as_bytes().len())?;
+            visit.element(Element::Field { name: name.as_bytes(), value: value.as_bytes(), expiry });
+        }
+        Ok(())
+    }
+
+    /// A node of a list: some of its elements.
+    fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut impl Visit) -> Result<(), Fault> {
+        self.with_blob(blob, |record, blob| form.pieces(blob)?.try_for_each(|piece| record.piece(piece?, visit)))
+    }
+
+    /// A whole aggregate in one string.
+    pub fn packed(&mut self, packing: Packing, blob: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+        self.packed = true;
+        self.with_blob(blob, |record, blob| {
+            let mut pieces = packing.form.pieces(blob)?;
+            let stride = match packing.of {
+                PackedOf::List | PackedOf::Set | PackedOf::Integers => 1,
+                PackedOf::Hash | PackedOf::ZSet => 2,
+                PackedOf::HashExpiring => 3,
+            };
+            record.distinct.clear();
+            record.in_order.clear();
+            let again = pieces.clone();
+            while let Some(first) = pieces.next() {
+                record.packed_element(packing.of, first?, &mut pieces, visit)?;
+            }
+            if record.distinct.may_repeat() && repeats(again, stride)? {
+                return Err(Fault::Corrupt("duplicate member or field"));
+            }
+            Ok(())
+        })
+    }
+
+    fn packed_element(
+        &mut self,
+        of: PackedOf,
+        first: Piece<'_>,
+        rest: &mut Pieces<'_>,
+        visit: &mut impl Visit,
+    ) -> Result<(), Fault> {
+        // Taken apart: what `unwrap_or` moves whole, right after it was written in pieces, the processor waits for.
+        let mut next = || match rest.next() {
+            Some(piece) => Ok(piece?),
+            None => Err(Fault::Corrupt("a member or field without its other half")),
+        };
+        match of {
+            PackedOf::List | PackedOf::Integers => self.piece(first, visit),
+            PackedOf::Set => {
+                self.name(first.text().as_bytes(), visit);
+                self.piece(first, visit)
+            }
+            PackedOf::Hash => self.packed_field(first, next()?, Expiry::NEVER, visit),
+            PackedOf::HashExpiring => {
+                let (value, at_ms) = (next()?, next()?);
+                self.packed_field(first, value, expiry_or(0, int(at_ms)?)?, visit)
+            }
+            PackedOf::ZSet => self.packed_member(first, not_nan(score(next()?)?)?, visit),
+        }
+    }
+
+    /// Remembers what may not come twice, unless the visitor does.
+    fn name(&mut self, name: &[u8], visit: &mut impl Visit) {
+        if self.announce(visit) != Want::Repeated {
+            self.distinct.add(name);
+        }
+    }
+
+    fn packed_field(
+        &mut self,
+        name: Piece<'_>,
+        value: Piece<'_>,
+        expiry: Expiry,
+        visit: &mut impl Visit,
+    ) -> Result<(), Fault> {
+        let (name, value) = (name.text(), value.text());
+        self.name(name.as_bytes(), visit);
+        if self.announce(visit) != Want::Skip {
+            self.budget.spend(name.as_bytes().len())?;
+            self.budget.spend(value.as_bytes().len())?;
+            visit.element(Element::Field { name: name.as_bytes(), value: value.as_bytes(), expiry });
+        }
+        Ok(())
+    }
+
+    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
+        let member = member.text();
+        self.name(member.as_bytes(), visit);
+        self.in_order.next(score, member.as_bytes())?;
+        if self.announce(visit) != Want::Skip {
+            self.budget.spend(member.as_bytes().len())?;
+            visit.element(Element::Member { member: member.as_bytes(), score });
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+        if self.announce(visit) != Want::Skip {
+            let item = piece.text();
+            self.budget.spend(item.as_bytes().len())?;
+            visit.element(Element::Item(item.as_bytes()));
+        }
+        Ok(())
+    }
+
+    /// Lends the unpacked blob out of the record, so that the record can be used meanwhile.
+    fn with_blob(
+        &mut self,
+        blob: Raw<'_>,
+        run: impl FnOnce(&mut Self, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let [room, _] = &mut self.rooms;
+        let mut room = std::mem::take(room);
+        let result = blob.text(&mut room).and_then(|blob| run(self, blob.as_bytes()));
+        let [place, _] = &mut self.rooms;
+        *place = room;
+        result
+    }
+}
+
+/// One byte of length or special value, then `%.17g` text.
+fn old_score(cursor: &mut Cursor<'_>) -> Result<f64, Halt> {
+    match cursor.byte()? {
+        253 => Ok(f64::NAN),
+        254 => Ok(f64::INFINITY),
+        255 => Ok(f64::NEG_INFINITY),
+        len => Ok(parse_score(cursor.take(usize::from(len))?)?),
+    }
+}
+
+fn score(piece: Piece<'_>) -> Result<f64, Fault> {
+    match piece {
+        Piece::Int(value) => Ok(value as f64),
+        Piece::Bytes(text) => parse_score(text),
+    }
+}
+
+fn parse_score(text: &[u8]) -> Result<f64, Fault> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.ok_or(Fault::Corrupt("score is not a number"))
+}
+
+fn not_nan(score: f64) -> Result<f64, Fault> {
+    if score.is_nan() { Err(Fault::Corrupt("score is NaN")) } else { Ok(score) }
+}
+
+fn int(piece: Piece<'_>) -> Result<i64, Fault> {
+    match piece {
+        Piece::Int(value) => Ok(value),
+        Piece::Bytes(text) => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or(Fault::Corrupt("field expiry is not a number")),
+    }
+}
+
+const BAD_FIELD_EXPIRY: Fault = Fault::Corrupt("field expiry out of range");
+
+/// An absolute field expiry, where `none` stands for never.
+fn expiry_or(none: i64, at_ms: i64) -> Result<Expiry, Fault> {
+    if at_ms == none {
+        Ok(Expiry::NEVER)
+    } else if at_ms < 0 {
+        Err(BAD_FIELD_EXPIRY)
+    } else {
+        Ok(Expiry::at(at_ms))
+    }
+}
+
+fn expiry_from(min_ms: i64, distance: u64) -> Result<Expiry, Fault> {
+    match distance.checked_sub(1) {
+        None => Ok(Expiry::NEVER),
+        Some(distance) => {
+            min_ms.checked_add_unsigned(distance).filter(|at_ms| *at_ms >= 0).map(Expiry::at).ok_or(BAD_FIELD_EXPIRY)
+        }
+    }
+}
+
+/// Finds repeated names in a compact encoding by their hashes: cheap for the many small ones, and no memory of its own
+/// once it is warm. Equal hashes are a suspicion; [`repeats`] judges.
+#[derive(Default)]
+struct Distinct {
+    hashes: Vec<u64>,
+    state: RandomState,
+}
+
+impl Distinct {
+    fn clear(&mut self) {
+        self.hashes.clear();
+        self.hashes.shrink_to(KEEP_BYTES_MAX / size_of::<u64>());
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        self.hashes.push(self.state.hash_one(name));
+    }
+
+    fn may_repeat(&mut self) -> bool {
+        self.hashes.sort_unstable();
+        !self.hashes.is_sorted_by(|a, b| a < b)
+    }
+}
+
+/// The member before, of a sorted set in a compact encoding: a server keeps these by score, then by the bytes of the member.
+#[derive(Default)]
+struct InOrder {
+    score: Option<f64>,
+    member: Vec<u8>,
+}
+
+impl InOrder {
+    fn clear(&mut self) {
+        self.score = None;
+    }
+
+    fn next(&mut self, score: f64, member: &[u8]) -> Result<(), Fault> {
+        let before = self.score.replace(score);
+        if before.is_some_and(|before| (score, member) < (before, self.member.as_slice())) {
+            return Err(Fault::Corrupt("sorted set out of order"));
+        }
+        self.member.clear();
+        self.member.extend_from_slice(member);
+        self.member.shrink_to(KEEP_BYTES_MAX);
+        Ok(())
+    }
+}
+
+fn repeats(pieces: Pieces<'_>, stride: usize) -> Result<bool, Fault> {
+    let mut seen = HashSet::new();
+    for piece in pieces.step_by(stride) {
+        if !seen.insert(piece?.text().as_bytes().to_vec()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,319 @@
+//! The walk over a file: one item a step, the state between items in one enum.
+//!
+//! ```text
+//! magic -> opcode -+-> expiry, aux, select ...                  -> opcode
+//!                  +-> type, key -> text | elements* | blob      -> opcode
+//!                  |             -> stream part*                 -> opcode
+//!                  |             -> module id -> module item*    -> opcode
+//!                  +-> module aux, key meta  -> module item*     -> opcode
+//!                  +-> end
+//! ```
+//!
+//! A step either takes one whole item, or answers [`Halt::More`] with nothing taken, changed or told; the caller then
+//! comes again with more bytes from the same item on.
+
+use crate::budget::Budget;
+use crate::cursor::Cursor;
+use crate::error::{Fault, Halt};
+use crate::record::Record;
+use crate::stream;
+use crate::types::{Dialect, Layout, Packing, Shape, of_type};
+use crate::visit::Visit;
+use std::ops::ControlFlow;
+use vdr_data::expiry::Expiry;
+
+mod op {
+    /// Valkey: the slots of an import begun. Redis: metadata of the key that follows.
+    pub const SLOT_IMPORT_OR_KEY_META: u8 = 243;
+    pub const SLOT_INFO: u8 = 244;
+    pub const FUNCTION2: u8 = 245;
+    pub const MODULE_AUX: u8 = 247;
+    pub const IDLE: u8 = 248;
+    pub const FREQ: u8 = 249;
+    pub const AUX: u8 = 250;
+    pub const RESIZEDB: u8 = 251;
+    pub const EXPIRETIME_MS: u8 = 252;
+    pub const EXPIRETIME: u8 = 253;
+    pub const SELECTDB: u8 = 254;
+    pub const EOF: u8 = 255;
+}
+
+mod module_op {
+    pub const EOF: u64 = 0;
+    pub const SINT: u64 = 1;
+    pub const UINT: u64 = 2;
+    pub const FLOAT: u64 = 3;
+    pub const DOUBLE: u64 = 4;
+    pub const STRING: u64 = 5;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Magic,
+    Opcode,
+    /// The type byte of a DUMP payload, which has no key.
+    DumpType,
+    SlotRanges(u64),
+    KeyMeta(u64),
+    Module(After),
+    Text,
+    Count(Shape),
+    Elements(Shape, u64),
+    Packed(Packing),
+    Stream(stream::Walk),
+    ModuleId,
+    End,
+}
+
+/// What follows a run of module items.
+#[derive(Clone, Copy, Debug)]
+enum After {
+    Aux,
+    KeyMeta(u64),
+    Value,
+}
+
+pub(super) struct Walk {
+    state: State,
+    dump: bool,
+    dialect: Dialect,
+    version: u32,
+    record: Record,
+    in_key: bool,
+    /// Bytes of a string that nobody wants, dropped as they come.
+    skip_bytes: u64,
+    /// The import whose slot ranges are being read.
+    job: Vec<u8>,
+}
+
+impl Walk {
+    pub fn new() -> Self {
+        Walk::from_state(State::Magic, Dialect::Redis)
+    }
+
+    pub fn with_free_bytes(bytes: u64) -> Self {
+        let mut walk = Walk::new();
+        walk.record.budget = Budget::of(bytes);
+        walk
+    }
+
+    /// Over a DUMP payload without its footer: one value, no key.
+    pub fn of_dump(dialect: Dialect) -> Self {
+        Walk { dump: true, ..Walk::from_state(State::DumpType, dialect) }
+    }
+
+    fn from_state(state: State, dialect: Dialect) -> Self {
+        Walk {
+            state,
+            dump: false,
+            dialect,
+            version: 0,
+            record: Record::new(),
+            in_key: false,
+            skip_bytes: 0,
+            job: Vec::new(),
+        }
+    }
+
+    /// Behind the EOF opcode, or behind the value of a DUMP payload.
+    pub fn is_at_end(&self) -> bool {
+        matches!(self.state, State::End) && self.skip_bytes == 0
+    }
+
+    /// So much more of the file has come: what its elements may take grows with it.
+    pub fn received(&mut self, bytes: usize) {
+        self.record.budget.received(bytes);
+    }
+
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The key whose value is being read.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.in_key.then_some(&self.record.key)
+    }
+
+    /// Reads one item.
+    pub fn step(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        if self.skip_bytes > 0 {
+            self.skip_bytes -= cursor.skip_some(self.skip_bytes)?;
+            return Ok(());
+        }
+        match self.state {
+            State::Elements(_, 0) => self.end_key(visit)?,
+            State::Elements(shape, left) => {
+                self.record.element(shape, cursor, visit)?;
+                self.state = State::Elements(shape, left - 1);
+            }
+            State::Opcode => self.opcode(cursor, visit)?,
+            State::Text => {
+                self.record.text(cursor.raw()?, visit)?;
+                self.end_key(visit)?;
+            }
+            State::Count(shape) => {
+                let (shape, count) = shape.open(cursor)?;
+                self.state = State::Elements(shape, count);
+            }
+            State::Packed(packing) => self.packed(packing, cursor, visit)?,
+            State::Stream(_) => self.stream(cursor, visit)?,
+            State::ModuleId => {
+                cursor.len()?;
+                self.record.announce(visit);
+                self.state = State::Module(After::Value);
+            }
+            State::Module(after) => self.module(after, cursor, visit)?,
+            State::KeyMeta(0) => self.state = self.home(),
+            State::KeyMeta(left) => {
+                cursor.array::<4>()?;
+                self.state = State::Module(After::KeyMeta(left - 1));
+            }
+            State::SlotRanges(0) => self.state = State::Opcode,
+            State::SlotRanges(left) => {
+                let (first, last) = (cursor.len()?, cursor.len()?);
+                visit.slot_import(&self.job, first, last);
+                self.state = State::SlotRanges(left - 1);
+            }
+            State::DumpType => self.dump_type(cursor)?,
+            State::Magic => {
+                (self.dialect, self.version) = Dialect::of_magic(&cursor.array()?)?;
+                self.state = State::Opcode;
+            }
+            State::End => {}
+        }
+        Ok(())
+    }
+
+    /// Where the walk goes on between values.
+    fn home(&self) -> State {
+        if self.dump { State::DumpType } else { State::Opcode }
+    }
+
+    fn end_key(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
+        self.record.end(visit)?;
+        self.in_key = false;
+        self.state = if self.dump { State::End } else { State::Opcode };
+        Ok(())
+    }
+
+    fn opcode(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        match cursor.byte()? {
+            op::EOF => self.state = State::End,
+            op::SELECTDB => {
+                let db = cursor.len()?;
+                self.record.db = u32::try_from(db).map_err(|_| Fault::Corrupt("database number out of range"))?;
+            }
+            op::EXPIRETIME => {
+                let at_ms = i64::from(i32::from_le_bytes(cursor.array()?)) * 1000;
+                self.record.expiry = Expiry::at(at_ms);
+            }
+            op::EXPIRETIME_MS => self.record.expiry = key_expiry(cursor.i64_le()?),
+            op::RESIZEDB => visit.resize_db(self.record.db, cursor.len()?, cursor.len()?),
+            op::AUX => {
+                let (name, value) = (cursor.raw()?, cursor.raw()?);
+                let (mut first, mut second) = (Vec::new(), Vec::new());
+                visit.aux(name.text(&mut first)?.as_bytes(), value.text(&mut second)?.as_bytes());
+            }
+            op::FREQ => {
+                cursor.byte()?;
+            }
+            op::IDLE => {
+                cursor.len()?;
+            }
+            op::SLOT_INFO => {
+                let (_slot, _keys, _expires) = (cursor.len()?, cursor.len()?, cursor.len()?);
+            }
+            op::FUNCTION2 => self.skip_bytes = cursor.string_head()?,
+            op::MODULE_AUX => {
+                let (_module, when_opcode, _when) = (cursor.len()?, cursor.len()?, cursor.len()?);
+                if when_opcode != module_op::UINT {
+                    return Err(Fault::Corrupt("module data without its time of loading").into());
+                }
+                self.state = State::Module(After::Aux);
+            }
+            op::SLOT_IMPORT_OR_KEY_META if self.dialect == Dialect::Valkey => {
+                let (job, ranges) = (cursor.raw()?, cursor.len()?);
+                let mut room = Vec::new();
+                self.job = job.text(&mut room)?.as_bytes().to_vec();
+                self.state = State::SlotRanges(ranges);
+            }
+            op::SLOT_IMPORT_OR_KEY_META => self.state = State::KeyMeta(cursor.len()?),
+            type_byte => {
+                let (kind, layout) = of_type(type_byte, self.dialect)?;
+                self.record.begin(cursor.raw()?, kind)?;
+                self.begin_value(layout);
+            }
+        }
+        Ok(())
+    }
+
+    fn dump_type(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+        let type_byte = cursor.byte()?;
+        if type_byte == op::SLOT_IMPORT_OR_KEY_META && self.dialect == Dialect::Redis {
+            self.state = State::KeyMeta(cursor.len()?);
+        } else {
+            let (kind, layout) = of_type(type_byte, self.dialect)?;
+            self.record.begin(super::Raw::Plain(b""), kind)?;
+            self.begin_value(layout);
+        }
+        Ok(())
+    }
+
+    fn begin_value(&mut self, layout: Layout) {
+        self.in_key = true;
+        self.state = match layout {
+            Layout::Text => State::Text,
+            Layout::Elements(shape) => State::Count(shape),
+            Layout::Packed(packing) => State::Packed(packing),
+            Layout::Stream(version) => {
+                self.record.begin_stream();
+                State::Stream(stream::Walk::new(version))
+            }
+            Layout::Module => State::ModuleId,
+        };
+    }
+
+    fn packed(&mut self, packing: Packing, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        if packing.led {
+            cursor.i64_le()?;
+        }
+        self.record.packed(packing, cursor.raw()?, visit)?;
+        Ok(self.end_key(visit)?)
+    }
+
+    fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        let State::Stream(walk) = &mut self.state else { return Ok(()) };
+        match walk.step(cursor)? {
+            ControlFlow::Continue(part) => self.record.stream_part(part, visit)?,
+            ControlFlow::Break(()) => self.end_key(visit)?,
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, after: After, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        match cursor.len()? {
+            module_op::SINT | module_op::UINT => {
+                cursor.len()?;
+            }
+            module_op::FLOAT => {
+                cursor.array::<4>()?;
+            }
+            module_op::DOUBLE => {
+                cursor.array::<8>()?;
+            }
+            module_op::STRING => self.skip_bytes = cursor.string_head()?,
+            module_op::EOF => match after {
+                After::Aux => self.state = State::Opcode,
+                After::KeyMeta(left) => self.state = State::KeyMeta(left),
+                After::Value => self.end_key(visit)?,
+            },
+            _ => return Err(Fault::Corrupt("unknown module opcode").into()),
+        }
+        Ok(())
+    }
+}
+
+/// The server reads -1 as no expiry at all.
+fn key_expiry(at_ms: i64) -> Expiry {
+    if at_ms == -1 { Expiry::NEVER } else { Expiry::at(at_ms) }
+}

@@ -1,0 +1,230 @@
+//! The stream as batches: which command is a handler's, in which database, behind which offset, in which unit.
+//!
+//! A MULTI is held back until its EXEC is there, so that its commands stand in one batch; one beyond
+//! [`UNIT_BYTES_MAX`] or [`UNIT_COMMANDS_MAX`] is passed on in pieces, whose commands carry the unit's name all the same.
+
+use super::Batch;
+use crate::filter::Only;
+use crate::resp::{Decoder, ProtocolError};
+use crate::stream;
+use bytes::{Buf, BytesMut};
+use std::sync::Arc;
+
+/// How long a MULTI may be to stand in one batch.
+pub const UNIT_BYTES_MAX: usize = 1 << 20;
+pub const UNIT_COMMANDS_MAX: usize = 16_384;
+
+/// Where a stream can be taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub offset: u64,
+    /// The database that is selected there: the stream says so only when it changes.
+    pub db: u32,
+}
+
+/// What a call of [`Follower::take`] came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub ack_wanted: bool,
+    /// The batch is full, and there may be whole commands left in the input.
+    pub left: bool,
+}
+
+struct Unit {
+    before: Place,
+    /// None: it was too long to be held.
+    held: Option<Batch>,
+}
+
+/// See the module.
+pub struct Follower {
+    decoder: Decoder,
+    at: Place,
+    unit: Option<Unit>,
+    only: Option<Arc<Only>>,
+    batch: Batch,
+}
+
+impl Follower {
+    pub fn new(at: Place, only: Option<Arc<Only>>) -> Self {
+        Follower { decoder: Decoder::new(), at, unit: None, only, batch: Batch::default() }
+    }
+
+    /// Takes whole commands off the front of `input` until it has no more or the batch is full.
+    pub fn take(&mut self, input: &mut BytesMut) -> Result<Taken, ProtocolError> {
+        let (mut at, mut taken) = (0, Taken::default());
+        let mut args: Vec<&[u8]> = Vec::new();
+        loop {
+            if self.batch.is_full() {
+                taken.left = true;
+                break;
+            }
+            let rest = input.get(at..).unwrap_or_default();
+            let Some(frame) = self.decoder.decode(rest)? else { break };
+            args.clear();
+            args.extend(self.decoder.args(rest));
+            at += frame.skipped + frame.len;
+            taken.ack_wanted |= self.command(&args, frame.len)?;
+        }
+        input.advance(at);
+        Ok(taken)
+    }
+
+    /// What has been taken and is complete. To be cleared by who passes it on.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Where the stream goes on behind the batch.
+    pub fn place(&self) -> Place {
+        match &self.unit {
+            Some(Unit { before, held: Some(_) }) => *before,
+            _ => self.at,
+        }
+    }
+
+    /// The link is over: what is not whole comes again.
+    pub fn cut(&mut self) {
+        self.at = self.place();
+        if self.unit.as_ref().is_some_and(|unit| unit.held.is_some()) {
+            self.unit = None;
+        }
+        self.decoder = Decoder::new();
+    }
+
+    /// True: the primary wants to hear our offset now.
+    fn command(&mut self, args: &[&[u8]], len: usize) -> Result<bool, ProtocolError> {
+        let Some((name, rest)) = args.split_first() else { return Ok(false) };
+        let before = self.at;
+        self.at.offset = self.at.offset.saturating_add(len as u64);
+        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
+        if vdr_commands::write(name).is_none() {
+            if is(b"select") {
+                self.at.db = stream::selected(rest).map_err(|_| bad_select(args))?;
+                return Ok(false);
+            } else if is(b"multi") {
+                self.unit = Some(Unit { before, held: Some(Batch::default()) });
+                return Ok(false);
+            } else if is(b"exec") {
+                if let Some(Unit { held: Some(held), .. }) = self.unit.take() {
+                    self.batch.append(&held);
+                }
+                return Ok(false);
+            } else if is(b"replconf") {
+                return Ok(rest.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack")));
+            } else if is(b"ping") {
+                return Ok(false);
+            }
+        }
+        if self.only.as_ref().is_none_or(|only| only.wants(self.at.db, args)) {
+            self.keep(args);
+        }
+        Ok(false)
+    }
+
+    fn keep(&mut self, args: &[&[u8]]) {
+        let (Place { offset, db }, words) = (self.at, args.iter().copied());
+        let Some(unit) = &mut self.unit else { return self.batch.push(db, offset, None, words) };
+        let name = Some(unit.before.offset);
+        let Some(held) = &mut unit.held else { return self.batch.push(db, offset, name, words) };
+        held.push(db, offset, name, words);
+        if held.bytes() > UNIT_BYTES_MAX || held.len() > UNIT_COMMANDS_MAX {
+            self.batch.append(held);
+            unit.held = None;
+        }
+    }
+}
+
+fn bad_select(args: &[&[u8]]) -> ProtocolError {
+    let got = args.get(1).copied().unwrap_or_default();
+    ProtocolError { expected: "a database number", got: got.iter().take(32).copied().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text;
+    use super::*;
+    use crate::resp;
+
+    fn stream(commands: &[&str]) -> BytesMut {
+        let mut out = Vec::new();
+        for command in commands {
+            resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut out);
+        }
+        BytesMut::from(&out[..])
+    }
+
+    fn follower() -> Follower {
+        Follower::new(Place { offset: 100, db: 0 }, None)
+    }
+
+    #[test]
+    fn commands_carry_their_database_and_the_offset_behind_them() {
+        let mut follower = follower();
+        let mut input = stream(&["SET a 1", "SELECT 3", "PING", "DEL a", "publish c m"]);
+        let len = input.len() as u64;
+        assert_eq!(follower.take(&mut input).unwrap(), Taken::default());
+        assert_eq!(text(follower.batch()), ["SET a 1", "DEL a", "publish c m"]);
+        let seen: Vec<_> =
+            follower.batch().commands().map(|command| (command.db, command.offset, command.unit)).collect();
+        assert_eq!(seen[0], (0, 127, None));
+        assert_eq!(seen[2], (3, 100 + len, None));
+        assert_eq!(follower.place(), Place { offset: 100 + len, db: 3 });
+    }
+
+    #[test]
+    fn a_unit_stands_in_one_batch_once_it_is_whole() {
+        let mut follower = follower();
+        follower.take(&mut stream(&["SET a 0", "MULTI", "SELECT 2", "SET a 1"])).unwrap();
+        let before = follower.place();
+        assert_eq!((text(follower.batch()), before.db), (vec!["SET a 0".to_owned()], 0));
+        follower.batch().clear();
+        follower.take(&mut stream(&["SET b 2", "EXEC"])).unwrap();
+        assert_eq!(text(follower.batch()), ["SET a 1", "SET b 2"]);
+        assert!(follower.batch().commands().all(|command| command.unit == Some(before.offset) && command.db == 2));
+        assert!(follower.place().offset > before.offset);
+    }
+
+    #[test]
+    fn a_unit_that_is_cut_off_comes_again() {
+        let mut follower = follower();
+        follower.take(&mut stream(&["SET a 0", "MULTI", "SELECT 2", "SET a 1"])).unwrap();
+        let before = follower.place();
+        follower.batch().clear();
+        follower.cut();
+        assert_eq!(follower.place(), before);
+        follower.take(&mut stream(&["MULTI", "SET a 1", "EXEC"])).unwrap();
+        assert_eq!((text(follower.batch()), follower.place().db), (vec!["SET a 1".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_unit_beyond_the_limit_comes_in_pieces_under_one_name() {
+        let mut follower = follower();
+        let large = format!("SET k {}", "x".repeat(UNIT_BYTES_MAX));
+        follower.take(&mut stream(&["MULTI", &large, "SET a 1"])).unwrap();
+        assert_eq!(follower.batch().len(), 1);
+        follower.batch().clear();
+        follower.cut();
+        follower.take(&mut stream(&["SET b 1", "EXEC", "SET c 1"])).unwrap();
+        let units: Vec<_> = follower.batch().commands().map(|command| command.unit).collect();
+        assert_eq!(units, [Some(100), None]);
+    }
+
+    #[test]
+    fn a_full_batch_leaves_the_rest_where_it_is() {
+        let mut follower = follower();
+        let mut input = stream(&vec!["SET a 1"; super::super::BATCH_COMMANDS_MAX + 10]);
+        assert!(follower.take(&mut input).unwrap().left);
+        assert_eq!(follower.batch().len(), super::super::BATCH_COMMANDS_MAX);
+        assert!(follower.take(&mut input).unwrap().left);
+        follower.batch().clear();
+        assert!(!follower.take(&mut input).unwrap().left);
+        assert_eq!((follower.batch().len(), input.len()), (10, 0));
+    }
+
+    #[test]
+    fn a_select_of_no_database_is_a_fault() {
+        assert!(follower().take(&mut stream(&["SELECT x"])).is_err());
+        assert!(follower().take(&mut stream(&["REPLCONF GETACK *"])).unwrap().ack_wanted);
+    }
+}

@@ -1,0 +1,13 @@
+//! The replica without its socket: what comes down the wire, and what readers see of it. No IO, no clock (time is an
+//! argument, or a clock is handed in), no thread.
+//!
+//! The modules stand in reading order: each uses those above it.
+
+pub mod resp;
+pub mod handshake;
+pub mod filter;
+pub mod stream;
+pub mod batch;
+pub mod live;
+pub mod watch;
+pub mod mirror;

@@ -1,0 +1,441 @@
+use super::*;
+use crate::resp;
+use crate::watch::{Watched, Watcher};
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::Entry;
+
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl Watcher for Log {
+    fn notify(&self, event: &Event) {
+        self.0.lock().push(match event {
+            Event::Update { command, db, key, .. } => {
+                let key = key.as_ref().map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
+                format!("{} {db} {key}", command.name)
+            }
+            Event::Init { .. } => "init".to_owned(),
+        });
+    }
+}
+
+impl Log {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+fn mirror() -> (Mirror, Shared) {
+    let shared = Shared::default();
+    let mut mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
+    mirror.install(loaded(&[("a", "0")]), 0);
+    (mirror, shared)
+}
+
+fn loaded(strings: &[(&str, &str)]) -> Loaded {
+    let mut keyspace = Keyspace::default();
+    for (key, value) in strings {
+        keyspace.db_mut(0).insert(key.as_bytes(), Entry::new(Blob::from(*value)));
+    }
+    Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None }
+}
+
+fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
+    let mut stream = Vec::new();
+    for command in commands {
+        resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
+    }
+    mirror.stream(&mut BytesMut::from(&stream[..]), 0)
+}
+
+fn get(shared: &Shared, key: &str) -> Option<String> {
+    let snapshot = shared.live.snapshot()?;
+    let value = snapshot.view(0, 0).string(key.as_bytes()).unwrap()?;
+    Some(String::from_utf8(value.to_vec()).unwrap())
+}
+
+#[test]
+fn an_order_of_keys_that_a_reader_made_is_kept_from_then_on() {
+    let (mut mirror, shared) = mirror();
+    let keys = || {
+        let snapshot = shared.live.snapshot().unwrap();
+        let keys = snapshot.keyspace.db(0).keys(0, 10).map(|(key, ())| key.escape_ascii().to_string());
+        keys.collect::<Vec<_>>().join(" ")
+    };
+    let ordered = || shared.live.snapshot().unwrap().keyspace.ordered();
+    let asked = shared.live.snapshot().unwrap();
+    feed(&mut mirror, &["SET c 1", "SET b 1"]).unwrap();
+    assert_eq!((asked.keyspace.db(0).rank(b"a"), ordered()), (Ok(0), 0));
+    // The reader brings what is shown up to date, and the publisher what follows.
+    feed(&mut mirror, &["MULTI", "SET d 1"]).unwrap();
+    shared.live.offer_order(asked);
+    assert_eq!((ordered(), keys()), (1, "a b c".into()));
+    feed(&mut mirror, &["DEL b", "EXEC", "SET e 1"]).unwrap();
+    assert_eq!((ordered(), keys()), (1, "a c d e".into()));
+    // Nobody holds on to what was offered.
+    assert!(shared.live.take_ordered().is_none());
+    mirror.install(loaded(&[("z", "0"), ("y", "0")]), 0);
+    assert_eq!((ordered(), keys()), (1, "y z".into()));
+    mirror.close();
+}
+
+#[test]
+fn what_is_offered_when_nothing_comes_any_more_goes_with_the_instance() {
+    let (mut mirror, shared) = mirror();
+    let asked = shared.live.snapshot().unwrap();
+    asked.keyspace.db(0).rank(b"a").unwrap();
+    shared.live.offer_order(asked.clone());
+    mirror.close();
+    assert_eq!(Arc::strong_count(&asked), 1);
+    // Nor is it kept when it comes too late.
+    shared.live.offer_order(asked.clone());
+    assert_eq!(Arc::strong_count(&asked), 1);
+}
+
+#[test]
+fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
+    let (mut mirror, shared) = mirror();
+    let asked = shared.live.snapshot().unwrap();
+    asked.keyspace.db(0).rank(b"a").unwrap();
+    shared.live.offer_order(asked.clone());
+    mirror.install(loaded(&[("b", "0")]), 0);
+    assert_eq!((Arc::strong_count(&asked), shared.live.snapshot().unwrap().keyspace.ordered()), (1, 1));
+}
+
+#[test]
+fn a_watcher_hears_of_a_write_once_it_is_visible() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    feed(&mut mirror, &["SET a 1", "SET b 1"]).unwrap();
+    assert_eq!(log.take().len(), 1);
+    feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
+    assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (0, Some("1")));
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("2")));
+}
+
+#[test]
+fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
+    /// What is shown when somebody is woken: its offset, and whether `last` is in it.
+    struct Seen(Arc<Live>, Mutex<Vec<(u64, bool)>>);
+    impl Watcher for Seen {
+        fn notify(&self, _: &Event) {
+            let shown = self.0.snapshot().unwrap();
+            let last = shown.view(0, 0).string(b"last").unwrap().is_some();
+            self.1.lock().push((shown.offset, last));
+        }
+    }
+    let many: Vec<String> = (0..COMMANDS_SHOWN * 3).map(|n| format!("SET k{n} 1")).collect();
+    let many = || many.iter().map(String::as_str);
+    let (mut mirror, shared) = mirror();
+    let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
+    shared.watches.add(0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
+    let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
+    feed(&mut mirror, &parts).unwrap();
+    let end = shared.status.offset.load(Ordering::Relaxed);
+    let shown = std::mem::take(&mut *seen.1.lock());
+    assert!(matches!(shown[..], [(first, false), (second, true)] if first < second && second == end), "{shown:?}");
+
+    feed(&mut mirror, &["DEL last"]).unwrap();
+    let unit: Vec<&str> = ["MULTI", "SET a 3"].into_iter().chain(many()).chain(["SET last 1", "EXEC"]).collect();
+    feed(&mut mirror, &unit).unwrap();
+    assert_eq!(*seen.1.lock(), [(shared.status.offset.load(Ordering::Relaxed), true)]);
+    // Where a command contradicts the data, what was shown before it stays.
+    let broken: Vec<&str> = ["SET a 4"].into_iter().chain(many()).chain(["INCRBY last x", "SET a 5"]).collect();
+    assert_eq!(feed(&mut mirror, &broken).err().unwrap().code, "diverged");
+    assert_eq!(get(&shared, "a").as_deref(), Some("4"));
+}
+
+#[test]
+fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_then_to_the_writer() {
+    /// Holds what is shown at the first event until the second.
+    struct Holder(Arc<Live>, Mutex<Option<Arc<Snapshot>>>);
+    impl Watcher for Holder {
+        fn notify(&self, _: &Event) {
+            let mut held = self.1.lock();
+            *held = if held.is_some() { None } else { self.0.snapshot() };
+        }
+    }
+    let (shared, reaped) = (Shared::default(), Arc::new(AtomicU64::new(0)));
+    let count = reaped.clone();
+    let reap = move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reap));
+    mirror.install(loaded(&[("a", "0")]), 0);
+    shared.watches.add(0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
+    let keys: Vec<String> = (0..COMMANDS_SHOWN).map(|n| format!("SET k{n} 1")).collect();
+    let keys = || keys.iter().map(String::as_str);
+    let touches = |times: usize| -> Vec<&str> {
+        std::iter::repeat_with(|| ["SET a 1"].into_iter().chain(keys())).take(times).flatten().chain(keys()).collect()
+    };
+    feed(&mut mirror, &touches(2)).unwrap();
+    assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (0, 0));
+    feed(&mut mirror, &touches(1)).unwrap();
+    assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (1, 0));
+}
+
+#[test]
+fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["MULTI", "SET a 2", "SET c 2"]).unwrap();
+    let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!((on_a.take().len(), on_b.take().len()), (1, 0));
+    feed(&mut mirror, &["SET c 3"]).unwrap();
+    assert_eq!((on_a.take().len(), on_b.take().len()), (0, 0));
+}
+
+/// Where each new watch looked at all that are told this would take minutes.
+#[test]
+fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
+    let (mut mirror, shared) = mirror();
+    let watches: Vec<(String, Arc<Log>)> = (0..200_000).map(|n| (format!("key:{n}"), Arc::default())).collect();
+    watches.iter().for_each(|(key, log)| shared.watches.add(0, Watched::Key(key.as_bytes()), 1, log.clone()).unwrap());
+    let begun = std::time::Instant::now();
+    feed(&mut mirror, &["FLUSHALL"]).unwrap();
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert!(watches.iter().all(|(_, log)| log.take().len() == 1));
+}
+
+#[test]
+fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
+    let (mut mirror, shared) = mirror();
+    let (user, all) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    shared.watches.add(0, Watched::Prefix(b""), 1, all.clone()).unwrap();
+    assert_eq!(
+        shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()),
+        Err(crate::watch::WatchError::AlreadyRegistered)
+    );
+    shared.watches.add(0, Watched::Key(b"user:"), 1, user.clone()).unwrap();
+    shared.watches.add(1, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    for (commands, to_user, to_all) in [
+        (&["SET user:1 a"][..], &["set 0 user:1"][..], &["set 0 user:1"][..]),
+        (&["SET user 1", "SET use 1"], &[], &["set 0 user", "set 0 use"]),
+        (&["MSET user:1 b user:2 b x 1"], &["mset 0 -"], &["mset 0 -"]),
+        (&["MSET x 2 user:2 c"], &["mset 0 user:2"], &["mset 0 -"]),
+        (&["SET user: 1"], &["set 0 user:", "set 0 user:"], &["set 0 user:"]),
+        (&["RENAME user:1 other"], &["rename 0 user:1"], &["rename 0 -"]),
+        (&["MULTI", "SELECT 1", "SET user:1 x", "EXEC", "SELECT 0"], &["set 1 user:1"], &[]),
+        (&["SWAPDB 0 1"], &["swapdb 0 -", "swapdb 0 user:", "swapdb 1 -"], &["swapdb 0 -"]),
+        (&["FLUSHALL"], &["flushall 0 -", "flushall 0 user:", "flushall 1 -"], &["flushall 0 -"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        let mut heard = user.take();
+        heard.sort();
+        assert_eq!(heard, to_user, "{commands:?}");
+        assert_eq!(all.take(), to_all, "{commands:?}");
+    }
+    shared.watches.remove(0, Watched::Prefix(b"user:"), 1).unwrap();
+    feed(&mut mirror, &["SET user:1 a"]).unwrap();
+    assert_eq!((user.take().len(), all.take().len()), (0, 1));
+    shared.watches.remove_owner(1);
+    feed(&mut mirror, &["SET user:1 b", "SET user: b"]).unwrap();
+    assert_eq!((user.take().len(), all.take().len(), shared.watches.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init() {
+    let (mut mirror, shared) = mirror();
+    let at_once = |shared: &Shared, prefix: &str| {
+        let log = Arc::new(Log::default());
+        shared.watches.add(0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
+        log
+    };
+    feed(&mut mirror, &["SET ab 1", "SET b 1", "SET gone 1"]).unwrap();
+    feed(&mut mirror, &["MULTI", "SET aa 2", "SET b 2", "DEL gone"]).unwrap();
+    let logs = ["a", "b", "c", "gone", ""].map(|prefix| at_once(&shared, prefix));
+    // Of aa and b, which were written before, the update of ab says nothing.
+    feed(&mut mirror, &["SET ab 3", "EXEC"]).unwrap();
+    let heard: Vec<String> = logs.iter().map(|log| log.take().join(", ")).collect();
+    assert_eq!(heard, ["set 0 ab, init", "init", "", "init", "set 0 ab, init"]);
+    feed(&mut mirror, &["SET b 3"]).unwrap();
+    assert_eq!(logs.map(|log| log.take().len()), [0, 1, 0, 0, 1]);
+    // More have changed than are compared.
+    let many: Vec<String> = (0..10_001).map(|n| format!("SET k{n} 1")).collect();
+    let unit: Vec<&str> = ["MULTI"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    feed(&mut mirror, &unit).unwrap();
+    let log = at_once(&shared, "none of them");
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!(log.take(), ["init"]);
+}
+
+#[test]
+fn a_full_sync_sends_one_init_to_each_watch() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
+    mirror.install(loaded(&[("a", "9")]), 0);
+    assert_eq!(log.take(), ["init", "init"]);
+    assert_eq!(get(&shared, "a").as_deref(), Some("9"));
+}
+
+#[test]
+fn a_divergence_keeps_what_is_served_and_asks_for_a_full_sync() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["SET a x"]).unwrap();
+    let fault = feed(&mut mirror, &["SET a y", "INCRBY a 1"]).err().unwrap();
+    assert_eq!(fault.code, "diverged");
+    assert_eq!(shared.status.divergences.load(Ordering::Relaxed), 1);
+    assert_eq!(get(&shared, "a").as_deref(), Some("x"));
+    assert!(mirror.position().is_none());
+}
+
+#[test]
+fn a_command_that_no_row_knows_is_counted_and_ends_the_link_when_that_is_wanted() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["FROB a", "frob b", "SET a 1"]).unwrap();
+    assert_eq!(shared.status.unknown_commands.lock().get("frob"), Some(&2));
+    assert_eq!(get(&shared, "a").as_deref(), Some("1"));
+    mirror.set_on_unknown(OnUnknown::Stop);
+    let fault = feed(&mut mirror, &["SET a 2", "FROB a", "SET a 3"]).err().unwrap();
+    assert_eq!((fault.code, fault.detail.as_str()), ("unknown_command", "frob"));
+    assert_eq!(get(&shared, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_cut_off_multi_is_forgotten_with_its_events() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
+    let before = mirror.position().unwrap();
+    mirror.ended();
+    assert_eq!(mirror.position().unwrap(), before);
+    feed(&mut mirror, &["MULTI", "SET a 3", "EXEC"]).unwrap();
+    assert_eq!((log.take().len(), get(&shared, "a").as_deref()), (1, Some("3")));
+}
+
+#[test]
+fn what_a_panic_left_half_applied_is_not_gone_on_with() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["SET a 1"]).unwrap();
+    mirror.applying = true;
+    mirror.ended();
+    assert!(mirror.position().is_none());
+    assert_eq!(get(&shared, "a").as_deref(), Some("1"), "what was visible stays");
+    assert_eq!(feed(&mut mirror, &["SET a 2"]).unwrap_err().code, "protocol");
+    mirror.ended();
+    assert!(mirror.position().is_none());
+}
+
+#[test]
+fn a_guard_window_holds_writes_back_up_to_its_limit() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["SET __vdr_tx 1", "SET a 1"]).unwrap();
+    feed(&mut mirror, &["SET b 1"]).unwrap();
+    assert_eq!((get(&shared, "a").as_deref(), get(&shared, "b")), (Some("0"), None));
+    feed(&mut mirror, &["SET a 5"]).unwrap();
+    mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+    assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+    assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn windows_one_after_the_other_do_not_add_up() {
+    let (mut mirror, shared) = mirror();
+    let (mut now_ms, mut stream) = (0, Vec::new());
+    for n in 0..10 {
+        stream.clear();
+        // Each batch ends inside of the next window.
+        let (a, b) = (format!("SET a {n}"), "DEL __vdr_tx");
+        for command in [b, "SET __vdr_tx 1", &a] {
+            resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
+        }
+        mirror.stream(&mut BytesMut::from(&stream[..]), now_ms).unwrap();
+        now_ms += GUARD_WINDOW_MAX_MS / 2;
+    }
+    assert_eq!(get(&shared, "a").as_deref(), Some("8"));
+    assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() {
+    let (mut mirror, shared) = mirror();
+    mirror.install(loaded(&[("a", "9"), ("__vdr_tx", "1")]), 0);
+    assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+    feed(&mut mirror, &["SET a 10"]).unwrap();
+    assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+    feed(&mut mirror, &["DEL __vdr_tx"]).unwrap();
+    assert_eq!(get(&shared, "a").as_deref(), Some("10"));
+    mirror.install(loaded(&[("a", "11"), ("__vdr_tx", "1")]), 0);
+    mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+    assert_eq!(get(&shared, "a").as_deref(), Some("11"));
+    assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
+}
+
+/// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to the reaper.
+#[test]
+fn the_writer_frees_what_is_little_and_read_by_nobody() {
+    let buried = Arc::new(AtomicU64::new(0));
+    let shared = Shared::default();
+    let reap = buried.clone();
+    let mut mirror = Mirror::new(
+        shared.clone(),
+        None,
+        Box::new(move |_| {
+            reap.fetch_add(1, Ordering::Relaxed);
+        }),
+    );
+    mirror.install(loaded(&[("a", "0")]), 0);
+    let mut sent = |commands: &[&str]| {
+        feed(&mut mirror, commands).unwrap();
+        buried.swap(0, Ordering::Relaxed)
+    };
+    assert_eq!(sent(&["SET a 1"]), 0);
+    let held = shared.live.snapshot();
+    assert_eq!(sent(&["SET a 2"]), 1, "somebody reads it");
+    drop(held);
+    assert_eq!(sent(&["SET a 3", "DEL a"]), 0);
+    let members: Vec<String> = (0..=UNLINKED_MAX).map(|n| n.to_string()).collect();
+    let members = members.join(" ");
+    assert_eq!(sent(&[&format!("SADD s {members}"), &format!("SADD t {members}")]), 0);
+    assert_eq!(sent(&["SREM s 1 2 3", "SADD s x 1 2 3"]), 0);
+    assert_eq!(sent(&["SET s x"]), 1, "a large set was replaced");
+    assert_eq!(sent(&["DEL t"]), 1, "a large set is gone");
+    assert_eq!(sent(&["SET a 4"]), 0);
+    assert_eq!(sent(&["FLUSHDB"]), 1, "nobody counted how much it was");
+    mirror.install(loaded(&[("a", "0")]), 0);
+    assert_eq!(buried.load(Ordering::Relaxed), 1, "a full sync replaces everything");
+}
+
+/// Each look at the clock is a millisecond later than the last.
+fn late() -> Duration {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    Duration::from_millis(LOOKS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Notes how far what can be read is when it hears of a write.
+struct Reader(Shared, Mutex<Vec<Option<String>>>);
+
+impl Watcher for Reader {
+    fn notify(&self, _event: &Event) {
+        self.1.lock().push(get(&self.0, "k"));
+    }
+}
+
+#[test]
+fn dear_commands_are_shown_one_by_one_though_they_come_together() {
+    let seen = |clock: Option<Clock>| {
+        let (mut mirror, shared) = mirror();
+        if let Some(clock) = clock {
+            mirror = mirror.clock(clock);
+        }
+        let reader = Arc::new(Reader(shared.clone(), Mutex::default()));
+        shared.watches.add(0, Watched::Key(b"k"), 1, reader.clone()).unwrap();
+        let writes: Vec<String> = (0..32).map(|n| format!("SET k {n}")).collect();
+        feed(&mut mirror, &writes.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        // Which holds the watches, and they it.
+        shared.watches.remove_owner(1);
+        let seen = std::mem::take(&mut *reader.1.lock());
+        seen.into_iter().map(|value| value.unwrap().parse().unwrap()).collect::<Vec<usize>>()
+    };
+    assert_eq!(seen(None), vec![31; 32]);
+    // How dear they are is known behind the first sixteen.
+    assert_eq!(seen(Some(late)), [vec![15; 16], (16..32).collect()].concat());
+}

@@ -57,7 +57,7 @@ defmodule Veidrodelis do
 
   use Vdr.Reads
 
-  alias Vdr.{Events, Handle, Info, Instance, Instances, Native, Options, Read, Script, Snapshot}
+  alias Vdr.{Handle, Info, Instance, Instances, Native, Options, Read, Readiness, Script, Snapshot, Subscriptions}
 
   @typedoc "Any term."
   @type id :: term
@@ -242,8 +242,8 @@ defmodule Veidrodelis do
   @spec await_ready(instance) :: :ok | {:error, Veidrodelis.Error.reason()}
   @spec await_ready(instance, timeout) :: :ok | {:error, Veidrodelis.Error.reason()}
   def await_ready(instance \\ __MODULE__, timeout \\ @await_ready_ms) do
-    Instances.check_timeout!(timeout)
-    with {:ok, {id, _store, _pid}} <- Handle.fetch(instance, :await_ready), do: Instances.await_ready(id, timeout)
+    Readiness.check_timeout!(timeout)
+    with {:ok, {id, _store, _pid}} <- Handle.fetch(instance, :await_ready), do: Readiness.await(id, timeout)
   end
 
   @doc group: "Observation"
@@ -379,13 +379,13 @@ defmodule Veidrodelis do
   """
   @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok
-  def subscribe(instance \\ __MODULE__), do: instance |> Handle.id(:subscribe) |> Events.subscribe()
+  def subscribe(instance \\ __MODULE__), do: instance |> Handle.id(:subscribe) |> Subscriptions.subscribe()
 
   @doc group: "Observation"
   @doc "Ends the subscription of the calling process."
   @spec unsubscribe() :: :ok
   @spec unsubscribe(instance) :: :ok
-  def unsubscribe(instance \\ __MODULE__), do: instance |> Handle.id(:unsubscribe) |> Events.unsubscribe()
+  def unsubscribe(instance \\ __MODULE__), do: instance |> Handle.id(:unsubscribe) |> Subscriptions.unsubscribe()
 
   @doc group: "Snapshots and transactions"
   @doc """

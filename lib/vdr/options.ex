@@ -6,7 +6,10 @@ defmodule Vdr.Options do
   alias Vdr.{Schema, Secret}
   alias Vdr.Options.{Definitions, Url}
 
-  @names (Definitions.mirror() ++ Definitions.handler()) |> Keyword.delete(:socket_opts) |> Keyword.keys() |> Enum.uniq()
+  @names (Definitions.mirror() ++ Definitions.handler())
+         |> Keyword.delete(:socket_opts)
+         |> Keyword.keys()
+         |> Enum.uniq()
   @owners %{mirror: "Veidrodelis", handler: "Vdr.RedisStream.Replica"}
 
   @derive {Inspect, except: [:password, :callback_opts]}

@@ -184,9 +184,8 @@ defmodule Vdr.Live.ReplicaTest do
     refute inspect(:sys.get_state(replica), structs: false, limit: :infinity) =~ "mypassword"
 
     wrong = start!(port, username: "myuser", password: "wrong", reconnect: false)
-    Mirror.eventually("it gives up", fn -> Replica.get_replication_state(wrong) == :stopped end)
-    assert Replica.get_replication_id(wrong) == nil
-    assert {Replica.get_offset(wrong), Replica.get_position(wrong)} == {0, nil}
+    monitor = Process.monitor(wrong)
+    assert_receive {:DOWN, ^monitor, :process, ^wrong, {:link_ended, :wrong_password}}, 20_000
   end
 
   live_test "between two links there is nobody to ask", %{server: server, port: port}, mirror: false do

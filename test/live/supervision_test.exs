@@ -24,13 +24,11 @@ defmodule Vdr.Live.SupervisionTest do
   defp kill_one(id) do
     {_store, supervisor} = Vdr.Instances.find(id)
 
-    case :rand.uniform(6) do
+    case :rand.uniform(4) do
       1 -> kill(child(supervisor, Vdr.Link))
       2 -> kill(supervisor)
       3 -> kill(Process.whereis(Vdr.Instances))
-      4 -> kill(Process.whereis(Vdr.Registry))
-      5 -> kill(Process.whereis(Vdr.Events))
-      6 -> kill(Process.whereis(Vdr.RedisStream.Standing))
+      4 -> kill(Process.whereis(Vdr.Cleaner))
     end
   end
 
@@ -91,6 +89,57 @@ defmodule Vdr.Live.SupervisionTest do
     assert_receive {^ref, %Vdr.WatchEvent.Update{key: "end"}}, 20_000
     Compare.assert_equal(redis, id, [0])
     assert %{full_syncs: 1, watches: 1} = Veidrodelis.info(id)
+  end
+
+  # A handler counts what it is given.
+  defmodule Counter do
+    @behaviour Vdr.RedisStream.Callback
+    @impl true
+    def init(nil), do: {:ok, %{syncs: 0, last: 0, missed: 0}}
+    @impl true
+    def handle_replication_start(state), do: {:ok, %{state | syncs: state.syncs + 1}}
+    @impl true
+    def handle_commands(state, commands), do: {:ok, Enum.reduce(commands, state, &count/2)}
+
+    defp count(%{command: {:set, "n", text}, context: %{phase: :stream}}, state) do
+      n = String.to_integer(text)
+      if n == state.last + 1, do: %{state | last: n}, else: %{state | last: n, missed: state.missed + 1}
+    end
+
+    defp count(_command, state), do: state
+  end
+
+  live_test "a handler outlives the processes around it, without a full sync and without a gap", %{server: server},
+    mirror: false,
+    config: [{"repl-backlog-size", "64mb"}] do
+    {:ok, handler} =
+      Vdr.RedisStream.Replica.start_link(
+        host: "127.0.0.1",
+        port: Server.port(server),
+        reconnect_delay_ms: 5,
+        callback_module: Counter,
+        callback_opts: nil
+      )
+
+    Mirror.eventually("it streams", fn -> Vdr.RedisStream.Replica.get_replication_state(handler) == :streaming end)
+    writer = Task.async(fn -> write(Server.connect!(server), 1) end)
+
+    for n <- 1..12 do
+      case rem(n, 3) do
+        0 -> kill(Process.whereis(Vdr.Instances))
+        1 -> kill(Process.whereis(Vdr.Cleaner))
+        2 -> kill(Vdr.Reports.read({:handler, handler}).pid)
+      end
+
+      Process.sleep(:rand.uniform(200))
+    end
+
+    send(writer.pid, :enough)
+    written = Task.await(writer, 20_000) - 1
+    state = fn -> Vdr.RedisStream.Replica.get_callback_state(handler) end
+    Mirror.eventually("it has all of them", state, fn -> state.().last == written end)
+    assert %{syncs: 1, missed: 0} = state.()
+    assert :ok = Vdr.RedisStream.Replica.stop(handler)
   end
 
   live_test "the store of an instance that is killed and not started again is given back", %{server: server},

@@ -32,6 +32,7 @@ defmodule Vdr.BackoffTest do
     assert delay in 75..100
     assert {0, _} = Backoff.next(Backoff.new(0, 0))
   end
+
   test "a link that streamed is no failure: the next attempt comes at once, and what fails then begins anew" do
     {_, backoff} = Enum.map_reduce(1..10, Backoff.new(100, 1000), fn _, backoff -> Backoff.next(backoff) end)
     assert {0, backoff} = Backoff.resume(backoff, 100)

@@ -213,6 +213,7 @@ defmodule Vdr.OptionsTest do
     assert Options.password(options) == {:ok, "second secret"}
     assert Options.password(options.sentinel.connect) == {:ok, "first secret"}
     assert %{sentinels: [{"s", 26_379}, {"t", 1}], role: :primary, group: "g"} = options.sentinel
+
     assert %{host_map: %{"a" => "b"}, server_host: nil, server_port: 99, access: access, server_access: server} =
              Options.Sentinel.config(options.sentinel, options)
 

@@ -72,7 +72,8 @@ defmodule Vdr.ReplicaTest do
     receive(do: (:answer -> "secret"))
   end
 
-  test "its state is :init before there is a connection, and :stopped when there will be none" do
+  test "its state is :init before there is a connection, and it stops with a reason when there will be none" do
+    Process.flag(:trap_exit, true)
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
     :ok = :gen_tcp.close(socket)
@@ -80,9 +81,10 @@ defmodule Vdr.ReplicaTest do
     assert_receive {:asked, link}
     assert Replica.get_replication_state(replica) == :init
     assert Replica.connected_to(replica) == {:error, :not_connected}
+    monitor = Process.monitor(replica)
     send(link, :answer)
-    Mirror.eventually("it gave up", fn -> Replica.get_replication_state(replica) == :stopped end)
-    assert Replica.call(replica, :hello) == {:error, :not_connected}
+    assert_receive {:DOWN, ^monitor, :process, ^replica, {:link_ended, :connection_refused}}, 5000
+    assert_received {:recorded, ^replica, :destroy}
   end
 
   test "what init/1 refuses, start_link answers" do

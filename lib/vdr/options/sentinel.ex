@@ -96,7 +96,8 @@ defmodule Vdr.Options.Sentinel do
       sentinels: for(address <- value[:sentinels], do: {address[:host], address[:port]}),
       group: value[:group],
       role: value[:role],
-      connect: value[:connect_opts] |> Schema.fill(connect_schema) |> Map.new() |> Map.update!(:password, &Secret.hide/1),
+      connect:
+        value[:connect_opts] |> Schema.fill(connect_schema) |> Map.new() |> Map.update!(:password, &Secret.hide/1),
       host_map: value[:host_map] || %{},
       override: {replica[:host], replica[:port]}
     }
@@ -106,7 +107,7 @@ defmodule Vdr.Options.Sentinel do
 
   @doc "The option and the options of the server as the native library takes them."
   @spec config(t, Options.t()) :: map
-  def config(%__MODULE__{connect: connect, override: {host, port}} = sentinel, %Options{} = options) do
+  def config(%__MODULE__{connect: connect, override: {host, port}} = sentinel, options) do
     %{
       label: Options.label(options),
       sentinels: sentinel.sentinels,

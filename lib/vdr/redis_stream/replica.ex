@@ -40,11 +40,17 @@ defmodule Vdr.RedisStream.Replica do
 
   require Logger
 
-  alias Vdr.{Events, Native, Options}
-  alias Vdr.RedisStream.{CommandFilter, Standing}
+  alias Vdr.{Cleaner, Link, Native, Options, Reports}
+  alias Vdr.RedisStream.CommandFilter
 
-  @enforce_keys [:options, :module, :callback, :tag, :native, :link]
-  defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
+  # How long the link may take to end before it is killed.
+  @shutdown_ms 1000
+
+  # How soon the process of the link is started again when it crashed.
+  @restart_ms 100
+
+  @enforce_keys [:options, :module, :callback, :tag, :native]
+  defstruct [:options, :module, :callback, :tag, :native, :link, attached: false]
 
   @type replica_state :: Veidrodelis.replication_state()
 
@@ -124,7 +130,7 @@ defmodule Vdr.RedisStream.Replica do
   # What is not the callback's is read past the process, which may be in a callback for long.
   defp ask(server, what) do
     with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(server),
-         native when native != nil <- Standing.native(pid) do
+         native when native != nil <- Reports.about({:handler, pid}) do
       answer(what, native, pid)
     else
       _gone_or_far_away -> GenServer.call(server, {__MODULE__, :ask, what})
@@ -133,7 +139,7 @@ defmodule Vdr.RedisStream.Replica do
 
   defp answer(what, native, pid) do
     {state, replication_id, position} = Native.handler_status(native)
-    report = Standing.report(pid)
+    report = Reports.read({:handler, pid})
 
     case what do
       :state when report.link in [:waiting, :stopped] -> report.link
@@ -165,27 +171,17 @@ defmodule Vdr.RedisStream.Replica do
   defp attach(options, callback, initial) do
     tag = make_ref()
     native = Native.handler_new(self(), tag, options.only, with_db(initial))
-    :ok = Standing.register(native)
-    owner = {Standing, self()}
-    {:ok, link} = Vdr.Link.start_link({native, options, owner})
-
-    {:ok,
-     %__MODULE__{
-       options: options,
-       module: options.callback_module,
-       callback: callback,
-       tag: tag,
-       native: native,
-       link: link,
-       listener: listener(owner, options)
-     }}
+    Reports.create({:handler, self()}, native)
+    Cleaner.watch(self())
+    # Nothing but `init/1` needs what may hold secrets.
+    options = %{options | callback_opts: nil}
+    state = %__MODULE__{options: options, module: options.callback_module, callback: callback, tag: tag, native: native}
+    {:ok, start_link_process(state)}
   end
 
-  defp listener(_owner, %{sentinel: nil}), do: nil
-
-  defp listener(owner, options) do
-    {:ok, listener} = Vdr.Sentinel.Listener.start_link({owner, options})
-    listener
+  defp start_link_process(%{native: native, options: options} = state) do
+    {:ok, link} = Link.start_link({native, options, {:handler, self()}})
+    %{state | link: link}
   end
 
   defp with_db({id, offset}), do: {id, offset, 0}
@@ -234,10 +230,16 @@ defmodule Vdr.RedisStream.Replica do
     do: started(%{state | attached: true}, :handle_streaming_start)
 
   def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
-  def handle_info({:EXIT, link, reason}, %{link: link} = state), do: {:stop, {:link_crashed, reason}, state}
+  def handle_info({tag, :restart_link}, %{tag: tag} = state), do: {:noreply, start_link_process(state)}
 
-  def handle_info({:EXIT, listener, reason}, %{listener: listener} = state),
-    do: {:stop, {:listener_crashed, reason}, state}
+  def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
+    do: {:stop, ended, %{state | link: nil, attached: false}}
+
+  # The position is not in the process that crashed: the next link goes on behind it, without a full sync.
+  def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
+    Process.send_after(self(), {state.tag, :restart_link}, @restart_ms)
+    {:noreply, %{state | link: nil, attached: false}}
+  end
 
   def handle_info(message, state) do
     cond do
@@ -255,13 +257,13 @@ defmodule Vdr.RedisStream.Replica do
       commands ->
         with {:noreply, state} <-
                continued(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands) do
-          no_throw(fn -> CommandFilter.behind(filter, commands) end)
+          guard(fn -> CommandFilter.behind(filter, commands) end)
           {:noreply, state}
         end
     end
   end
 
-  defp filtered(filter, commands), do: no_throw(fn -> CommandFilter.before(filter, commands) end)
+  defp filtered(filter, commands), do: guard(fn -> CommandFilter.before(filter, commands) end)
 
   defp started(state, name) do
     if implements?(state, name, 1),
@@ -286,14 +288,32 @@ defmodule Vdr.RedisStream.Replica do
     # The primary sends nothing more while the callback puts its things in order.
     Native.link_stop(state.native)
 
-    for pid <- [state.listener, state.link], pid != nil do
-      Process.unlink(pid)
-      Process.exit(pid, :shutdown)
-    end
-
+    if state.link, do: shut_down(state.link)
     if implements?(state, :handle_destroy, 1), do: destroy(state)
-    {id, details} = Standing.subject(self(), state.options)
-    Events.emit(id, :stopped, details)
+    drop_commands(state.tag)
+    Link.Events.emit({:handler, self()}, state.options.id, :stopped, %{})
+  end
+
+  # The link announces its own end first. It may be in a function of the user's.
+  defp shut_down(pid) do
+    Process.unlink(pid)
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :shutdown)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+    after
+      @shutdown_ms -> Process.exit(pid, :kill)
+    end
+  end
+
+  # A crash report shows the messages that wait, and these hold values.
+  defp drop_commands(tag) do
+    receive do
+      {^tag, _message} -> drop_commands(tag)
+    after
+      0 -> :ok
+    end
   end
 
   # The reason for which we end is what a supervisor is to see, not what went wrong in tidying up.
@@ -304,18 +324,45 @@ defmodule Vdr.RedisStream.Replica do
       Logger.error("#{inspect(state.module)}.handle_destroy/1: #{Exception.format(kind, reason, __STACKTRACE__)}")
   end
 
-  # The callback's state is its own affair in a crash report; the options hold no more than they show anyway.
-  @impl GenServer
-  def format_status(_reason, [_dictionary, state]), do: %{callback_module: state.module, callback_state: state.callback}
+  # A crash report shows no values and no secrets: neither the last message, which is a batch of commands, nor the state
+  # of the callback, which was made of `:callback_opts`. `get_callback_state/1` answers that.
+  # Elixir came to know this callback of OTP 25 late.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
+  @doc false
+  def format_status(status) do
+    status
+    |> Map.replace(:state, summary(status[:state]))
+    |> Map.replace(:message, hide_batch(status[:message], status[:state]))
+  end
+
+  defp summary(%__MODULE__{} = state),
+    do: %{callback_module: state.module, id: state.options.id, attached: state.attached}
+
+  defp summary(other), do: other
+
+  defp hide_batch({tag, {:commands, number, commands}}, %{tag: tag}),
+    do: {tag, {:commands, number, "#{length(commands)} commands"}}
+
+  defp hide_batch(message, _state), do: message
 
   defp implements?(state, name, arity), do: function_exported?(state.module, name, arity)
 
-  defp run(state, name, arguments), do: no_throw(fn -> apply(state.module, name, arguments) end)
+  defp run(state, name, arguments), do: guard(fn -> apply(state.module, name, arguments) end)
 
-  # A `GenServer` takes what is thrown for what is returned.
-  defp no_throw(fun) do
+  # A `GenServer` takes a thrown term for a returned one. A stacktrace may hold arguments, which are values and the
+  # callback's state: they are left out, since it becomes the reason of a crash report.
+  defp guard(fun) do
     fun.()
   catch
-    :throw, value -> :erlang.raise(:error, {:nocatch, value}, __STACKTRACE__)
+    :throw, value -> :erlang.raise(:error, {:nocatch, value}, without_arguments(__STACKTRACE__))
+    kind, reason -> :erlang.raise(kind, reason, without_arguments(__STACKTRACE__))
+  end
+
+  defp without_arguments(stacktrace) do
+    Enum.map(stacktrace, fn
+      {module, function, arguments, location} when is_list(arguments) -> {module, function, length(arguments), location}
+      {function, arguments, location} when is_list(arguments) -> {function, length(arguments), location}
+      entry -> entry
+    end)
   end
 end

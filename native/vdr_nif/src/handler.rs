@@ -107,6 +107,13 @@ impl Handler {
     }
 }
 
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // The link holds what it feeds, so nothing but this ends it.
+        self.inner.seat.unlink();
+    }
+}
+
 impl Inner {
     /// The id and the place up to which everything is handled. None within a full sync.
     pub fn position(&self) -> Option<(Arc<str>, Place)> {

@@ -150,6 +150,10 @@ fn link_start<'a>(
         Ok(handle) => {
             let before = seat.keep(handle, monitor);
             before.map(|monitor| source.demonitor(Some(env), &monitor));
+            // If the process died before the link was kept, its monitor found no link to end.
+            if !pid.is_alive(env) {
+                seat.down(&monitor);
+            }
             if source.store().is_some_and(Store::is_closed) {
                 seat.unlink();
             }

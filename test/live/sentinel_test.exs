@@ -239,14 +239,14 @@ defmodule Vdr.Live.SentinelTest do
     [first, second, isolated] = cluster.sentinels
     old = Sentinels.primary_port(cluster)
     # The third sees nothing of the failover.
-    Server.pause(isolated)
+    Server.kill(isolated)
     Server.kill(server_on(cluster, old))
 
     Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
       match?(%{primary: {_host, port}, state: :streaming} when port != old, Veidrodelis.info(id))
     end)
 
-    new = Sentinels.primary_port(cluster)
+    %{primary: {_host, new}} = Veidrodelis.info(id)
     Sentinels.command!(new, ["SET", "k", "new"])
     Mirror.eventually("the write", fn -> Veidrodelis.get(id, 0, "k") == {:ok, "new"} end)
     Enum.each([first, second], &Server.kill/1)
@@ -255,7 +255,7 @@ defmodule Vdr.Live.SentinelTest do
     Sentinels.command!(old, ["REPLICAOF", "NO", "ONE"])
     Sentinels.command!(old, ["SET", "k", "old and isolated"])
     :ok = Veidrodelis.subscribe(id)
-    Server.resume(isolated)
+    Server.restart(isolated)
     assert Sentinels.primary_port(%{cluster | sentinels: [isolated]}) == old
 
     Mirror.eventually("the mirror listens to the third", fn ->

@@ -118,7 +118,7 @@ defmodule Vdr.EventsTest do
     assert_receive {:EXIT, ^pid, :killed}
     # Another server under the same id is another instance, so the store is closed at once.
     {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: free_port(), reconnect: false)
-    assert_receive {:veidrodelis, ^id, :stopped, %{}}, 5000
+    assert_receive {:veidrodelis, ^id, :stopped, %{}}, 20_000
     :ok = Veidrodelis.stop(pid)
   end
 
@@ -223,7 +223,7 @@ defmodule Vdr.EventsTest do
     id = make_ref()
     options = [id: id, host: "127.0.0.1", port: free_port(), reconnect: false]
     {:ok, pid} = Veidrodelis.start_link(options ++ [on_link_end: :stop])
-    assert_receive {:EXIT, ^pid, {:link_ended, :connection_refused}}, 5000
+    assert_receive {:EXIT, ^pid, {:link_ended, :connection_refused}}, 20_000
     {:ok, pid} = Veidrodelis.start_link(options)
     assert Veidrodelis.await_ready(id, 5000) == {:error, :connection_refused}
     Mirror.eventually("it is stopped", fn -> Veidrodelis.replication_state(id) == :stopped end)

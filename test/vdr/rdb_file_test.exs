@@ -158,7 +158,7 @@ defmodule Vdr.RdbFileTest do
   test "the task says what is wrong with its arguments or the file" do
     assert_raise Mix.Error, ~r/usage/, fn -> Rdb.run([]) end
     assert_raise Mix.Error, ~r/usage/, fn -> Rdb.run([@small, "--what"]) end
-    assert_raise Mix.Error, ~r/mix.exs: the snapshot file is none/, fn -> Rdb.run(["mix.exs"]) end
+    assert_raise Mix.Error, ~r/mix.exs: the file is not a snapshot file/, fn -> Rdb.run(["mix.exs"]) end
   end
 
   defp run(argv) do

@@ -8,7 +8,7 @@ defmodule Vdr.ReplicaTest do
   @moduletag capture_log: true
 
   defp start!(opts) do
-    defaults = [host: "127.0.0.1", callback_module: Recorder, callback_opts: %{to: self()}, reconnect: false]
+    defaults = [host: "127.0.0.1", callback_module: Recorder, callback_opts: %{to: self()}, timeout: 30_000]
     start_supervised!({Replica, Keyword.merge(defaults, opts)}, id: make_ref(), restart: :temporary)
   end
 
@@ -77,7 +77,7 @@ defmodule Vdr.ReplicaTest do
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
     :ok = :gen_tcp.close(socket)
-    replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]})
+    replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]}, reconnect: false)
     assert_receive {:asked, link}
     assert Replica.get_replication_state(replica) == :init
     assert Replica.connected_to(replica) == {:error, :not_connected}

@@ -5,7 +5,7 @@ use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
 use std::collections::HashMap;
-use vdr_commands::{Apply, ApplyError, Rules, Words};
+use vdr_commands::{Apply, ApplyError, ArgCursor, Rules};
 use vdr_data::keyspace::Keyspace;
 use vdr_replica::live::Snapshot;
 
@@ -46,5 +46,5 @@ fn snapshot_keys(source: SourceRef) -> HashMap<u32, usize> {
 fn run(keyspace: &mut Keyspace, db: u32, now_ms: i64, words: &[&[u8]]) -> Result<(), ApplyError> {
     let (name, args) = words.split_first().ok_or(ApplyError::BadArguments)?;
     let row = vdr_commands::write(name).ok_or(ApplyError::BadArguments)?;
-    (row.run)(&mut Apply { keyspace, db, now_ms, rules: Rules::default() }, &mut Words::new(args))
+    (row.run)(&mut Apply { keyspace, db, now_ms, rules: Rules::default() }, &mut ArgCursor::new(args))
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vdr_commands::{Touch, Tuple};
+use vdr_commands::{Affected, Tuple};
 use vdr_data::blob::Blob;
 
 /// What a watcher is told, always after it is visible.
@@ -135,7 +135,7 @@ impl Watches {
     /// a watched prefix stands for.
     pub fn told(
         &self,
-        touches: impl FnOnce(&mut dyn FnMut(Touch<'_>)),
+        touches: impl FnOnce(&mut dyn FnMut(Affected<'_>)),
         event: &dyn Fn(u32, Option<Blob>) -> Event,
     ) -> Vec<Delivery> {
         let table = self.table.lock();
@@ -146,7 +146,7 @@ impl Watches {
         // One message for each watch, however many keys of the prefix a write touches: each message has the whole command in it.
         let mut prefixes: Map<(u32, &[u8]), Touched<'_>> = Map::default();
         touches(&mut |touch| match touch {
-            Touch::Key { db, key } => {
+            Affected::Key { db, key } => {
                 let name = Blob::new(key);
                 if let Some(watchers) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
                     tell(watchers, db, Some(&name));
@@ -156,8 +156,8 @@ impl Watches {
                     *one = one.take().filter(|other| *other == name);
                 }
             }
-            Touch::Db(_) | Touch::All => {
-                let is_touched = |db: u32| matches!(touch, Touch::All) || touch == Touch::Db(db);
+            Affected::Db(_) | Affected::All => {
+                let is_touched = |db: u32| matches!(touch, Affected::All) || touch == Affected::Db(db);
                 for ((db, watched), watchers) in table.by_place.iter().filter(|((db, _), _)| is_touched(*db)) {
                     match watched {
                         Watched::Key(key) => tell(watchers, *db, Some(key)),

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use vdr_commands::{ApplyError, Touch};
+use vdr_commands::{Affected, ApplyError};
 use vdr_data::digest::{Dialect, digest_value};
 use vdr_data::keyspace::{EntryRef, Keyspace};
 use vdr_data::value::Kind;
@@ -121,10 +121,10 @@ impl Filtered {
     fn touch(&mut self, name: &[u8], args: &[&[u8]]) {
         let Some(row) = vdr_commands::write(name) else { return };
         let touched = &mut self.touched;
-        vdr_commands::touched(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
-            (Touch::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
-            (Touch::Key { .. }, None) => {}
-            (Touch::Db(_) | Touch::All, all) => *all = None,
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
+            (Affected::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
+            (Affected::Key { .. }, None) => {}
+            (Affected::Db(_) | Affected::All, all) => *all = None,
         });
         if self.commands.is_multiple_of(WHOLE_EVERY) {
             self.touched = None;

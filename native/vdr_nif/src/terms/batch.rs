@@ -3,9 +3,8 @@
 use super::{binary, field, word};
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
-use vdr_commands::{Field, Touch};
+use vdr_commands::{Affected, Effect, Field};
 use vdr_replica::batch::{Batch, Command};
-use vdr_replica::stream;
 
 mod atoms {
     rustler::atoms! {
@@ -136,18 +135,18 @@ fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term
     let (mut keys, mut whole, mut last): (Vec<Term<'a>>, bool, Vec<u8>) = (Vec::new(), false, Vec::new());
     known.next = 1;
     match args.split_first().map(|(name, rest)| (vdr_commands::write(name), *name, rest)) {
-        Some((Some(row), _, rest)) => vdr_commands::touched(row, db, rest, &mut |touch| match touch {
+        Some((Some(row), _, rest)) => vdr_commands::for_each_affected(row, db, rest, &mut |touch| match touch {
             // MOVE touches the same key in two databases.
-            Touch::Key { key, .. } if row.name == "move" && last == key => {}
-            Touch::Key { key, .. } => {
+            Affected::Key { key, .. } if row.effect == Effect::MovesToDatabase && last == key => {}
+            Affected::Key { key, .. } => {
                 keys.push(known.term(key));
-                if row.name == "move" {
+                if row.effect == Effect::MovesToDatabase {
                     last = key.to_vec();
                 }
             }
-            Touch::Db(_) | Touch::All => whole = true,
+            Affected::Db(_) | Affected::All => whole = true,
         }),
-        Some((None, name, _)) => whole = !stream::is_passed_over(name),
+        Some((None, name, _)) => whole = vdr_commands::control(name).is_none(),
         None => {}
     }
     if whole { atoms::all().to_term(env) } else { keys.encode(env) }

@@ -9,6 +9,7 @@ use crate::resp::{Decoder, ProtocolError};
 use crate::stream;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
+use vdr_commands::Role;
 
 /// How long a MULTI may be to stand in one batch.
 pub const UNIT_BYTES_MAX: usize = 1 << 20;
@@ -97,24 +98,24 @@ impl Follower {
         let Some((name, rest)) = args.split_first() else { return Ok(false) };
         let before = self.at;
         self.at.offset = self.at.offset.saturating_add(len as u64);
-        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
-        if vdr_commands::write(name).is_none() {
-            if is(b"select") {
+        match vdr_commands::control(name).map(|row| row.role) {
+            Some(Role::Select) => {
                 self.at.db = stream::selected(rest).map_err(|_| bad_select(args))?;
                 return Ok(false);
-            } else if is(b"multi") {
+            }
+            Some(Role::Multi) => {
                 self.unit = Some(Unit { before, held: Some(Batch::default()) });
                 return Ok(false);
-            } else if is(b"exec") {
+            }
+            Some(Role::Exec) => {
                 if let Some(Unit { held: Some(held), .. }) = self.unit.take() {
                     self.batch.append(&held);
                 }
                 return Ok(false);
-            } else if is(b"replconf") {
-                return Ok(rest.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack")));
-            } else if is(b"ping") {
-                return Ok(false);
             }
+            Some(Role::Replconf) => return Ok(stream::is_getack(rest)),
+            Some(Role::Ping) => return Ok(false),
+            Some(Role::Ignored) | None => {}
         }
         if self.only.as_ref().is_none_or(|only| only.wants(self.at.db, args)) {
             self.keep(args);

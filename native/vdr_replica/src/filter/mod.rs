@@ -10,7 +10,7 @@ mod visit;
 pub use plan::Plan;
 pub use visit::Filtered;
 
-use vdr_commands::{Touch, Write};
+use vdr_commands::{Affected, Leaves, Write};
 use vdr_data::value::Kind;
 
 /// See the module. `None` is no limit.
@@ -43,19 +43,19 @@ impl Only {
     pub fn wants(&self, db: u32, args: &[&[u8]]) -> bool {
         let Some((name, args)) = args.split_first() else { return false };
         let Some(row) = vdr_commands::write(name) else { return self.has_db(db) };
-        if vdr_commands::kind(row).is_some_and(|kind| !self.has_kind(kind)) && !vdr_commands::replaces(row) {
+        if self.drops(row) && !row.effect.replaces() {
             return false;
         }
         let mut wanted = false;
-        vdr_commands::touched(row, db, args, &mut |touch| wanted |= self.has(touch));
+        vdr_commands::for_each_affected(row, db, args, &mut |touch| wanted |= self.has(touch));
         wanted
     }
 
-    fn has(&self, touch: Touch<'_>) -> bool {
+    fn has(&self, touch: Affected<'_>) -> bool {
         match touch {
-            Touch::Key { db, key } => self.is_always(key) || self.has_place(db, key),
-            Touch::Db(db) => self.has_db(db),
-            Touch::All => true,
+            Affected::Key { db, key } => self.is_always(key) || self.has_place(db, key),
+            Affected::Db(db) => self.has_db(db),
+            Affected::All => true,
         }
     }
 
@@ -72,12 +72,13 @@ impl Only {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
-    fn is_always(&self, key: &[u8]) -> bool {
-        self.always.as_deref() == Some(key)
+    /// Whether a write leaves a type that is not kept.
+    fn drops(&self, row: &Write) -> bool {
+        matches!(row.leaves, Leaves::Kind(kind) if !self.has_kind(kind))
     }
 
-    fn drops_kind_of(&self, row: &Write) -> bool {
-        vdr_commands::kind(row).is_some_and(|kind| !self.has_kind(kind))
+    fn is_always(&self, key: &[u8]) -> bool {
+        self.always.as_deref() == Some(key)
     }
 }
 

@@ -544,7 +544,7 @@ fn deliveries(watches: &Watches, row: &vdr_commands::Write, db: u32, args: &[&[u
     let command = || tuple.get_or_init(|| Arc::new(vdr_commands::tuple(args))).clone();
     let event = |db, key| Event::Update { command: command(), db, key, offset };
     let rest = args.get(1..).unwrap_or_default();
-    watches.told(|tell| vdr_commands::touched(row, db, rest, tell), &event)
+    watches.told(|tell| vdr_commands::for_each_affected(row, db, rest, tell), &event)
 }
 
 #[cfg(test)]

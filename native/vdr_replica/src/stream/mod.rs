@@ -19,7 +19,7 @@ use crate::filter::{Only, Plan};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use vdr_commands::{Apply, ApplyError, Rules, Touch, Words, Write};
+use vdr_commands::{Affected, AffectedKeys, Apply, ApplyError, ArgCursor, Command, Effect, Role, Rules, Write};
 use vdr_data::keyspace::Keyspace;
 
 /// Most names of unknown commands that are counted one by one; further ones are counted together.
@@ -31,23 +31,6 @@ const OTHER_UNKNOWN: &str = "...";
 
 /// How much idle talk is asked for once more from another server: so little that any backlog has it.
 pub const STEP_BACK_MAX_BYTES: u64 = 64 << 10;
-
-/// Traffic of the stream that changes no data that we keep.
-const PASSED_OVER: &[&[u8]] = &[
-    b"ping",
-    b"publish",
-    b"spublish",
-    b"function",
-    b"script",
-    b"opinfo",
-    b"wait",
-    b"asking",
-    b"readonly",
-    b"pfselftest",
-];
-
-/// The write that takes a key out of its database and into another, which is no way to set it there.
-const CARRIES_AWAY: &str = "move";
 
 /// What a command turned out to be.
 #[derive(Clone, Copy)]
@@ -120,19 +103,9 @@ pub struct Applier {
     applied: u64,
 }
 
-/// Whether a command changes no data, as far as we keep any.
-pub fn is_passed_over(name: &[u8]) -> bool {
-    PASSED_OVER.iter().any(|word| name.eq_ignore_ascii_case(word))
-}
-
-/// Whether a command leaves everything as it was, which database is selected included.
-fn is_idle_talk(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"replconf") || is_passed_over(name)
-}
-
 /// The database that a SELECT with these arguments chooses.
 pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
-    u32::try_from(Words::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
+    u32::try_from(ArgCursor::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
 }
 
 impl Applier {
@@ -170,9 +143,15 @@ impl Applier {
     /// Applies one command of `len` bytes.
     pub fn command(&mut self, args: &[&[u8]], len: usize, now_ms: i64) -> Result<Applied, Divergence> {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
-        let (applied, idle) = match vdr_commands::write(name) {
-            Some(row) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
-            None => (self.control(name, rest), self.multi.is_none() && is_idle_talk(name)),
+        let (applied, idle) = match vdr_commands::command(name) {
+            Some(Command::Write(row)) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
+            Some(Command::Control(row)) => {
+                (self.control(row.role, rest), self.multi.is_none() && row.role.is_keepalive())
+            }
+            None => {
+                self.count_unknown(name);
+                (Ok(Applied::Unknown), false)
+            }
         };
         self.offset += len as u64;
         if !idle {
@@ -289,10 +268,10 @@ impl Applier {
         match plan {
             Plan::Pass => return Ok(()),
             Plan::Missing => return Err(ApplyError::NotMirrored),
-            Plan::Run => return (row.run)(&mut apply, &mut Words::new(args)),
-            Plan::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
+            Plan::Run => return (row.run)(&mut apply, &mut ArgCursor::new(args)),
+            Plan::Strip => match (row.run)(&mut apply, &mut ArgCursor::new(args)) {
                 // A store of nothing, which removed a destination of a type that we do not keep.
-                Err(ApplyError::Missing) if vdr_commands::replaces(row) => {}
+                Err(ApplyError::Missing) if row.effect.replaces() => {}
                 result => result?,
             },
             Plan::Join => {
@@ -312,8 +291,8 @@ impl Applier {
     fn strip(&mut self, row: &Write, args: &[&[u8]], all: bool) {
         let Some(only) = &self.only else { return };
         let keyspace = &mut self.keyspace;
-        vdr_commands::touched(row, self.db, args, &mut |touch| {
-            let Touch::Key { db, key } = touch else { return };
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| {
+            let Affected::Key { db, key } = touch else { return };
             let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
             if kind.is_some_and(|kind| all || !only.keeps(db, key, kind)) {
                 keyspace.db_mut(db).remove(key);
@@ -324,9 +303,12 @@ impl Applier {
     /// Opens, extends or closes the guard window after a write that may have touched the guard key.
     fn guard(&mut self, row: &Write, args: &[&[u8]], before: Option<Checkpoint>) {
         let mut dbs = self.guard.as_ref().map(|window| window.dbs.clone()).unwrap_or_default();
-        if row.name != CARRIES_AWAY {
-            vdr_commands::touched(row, self.db, args, &mut |touch| match touch {
-                Touch::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => dbs.push(db),
+        // A key that is moved into another database is not set there.
+        if row.effect != Effect::MovesToDatabase {
+            vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match touch {
+                Affected::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => {
+                    dbs.push(db)
+                }
                 _ => {}
             });
         }
@@ -338,20 +320,13 @@ impl Applier {
         };
     }
 
-    fn control(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Applied, ApplyError> {
-        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
-        if is(b"select") {
-            self.db = selected(args)?;
-        } else if is(b"multi") {
-            self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() });
-        } else if is(b"exec") {
-            self.multi = None;
-        } else if is(b"replconf") {
-            let getack = args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"));
-            return Ok(if getack { Applied::AckWanted } else { Applied::Control });
-        } else if !is_passed_over(name) {
-            self.count_unknown(name);
-            return Ok(Applied::Unknown);
+    fn control(&mut self, role: Role, args: &[&[u8]]) -> Result<Applied, ApplyError> {
+        match role {
+            Role::Select => self.db = selected(args)?,
+            Role::Multi => self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() }),
+            Role::Exec => self.multi = None,
+            Role::Replconf if is_getack(args) => return Ok(Applied::AckWanted),
+            Role::Replconf | Role::Ping | Role::Ignored => {}
         }
         Ok(Applied::Control)
     }
@@ -369,7 +344,7 @@ impl Applier {
     /// Cheap and never wrong the other way: a write that names the guard key, or that reaches whole databases.
     fn may_touch_guard(&self, row: &Write, args: &[&[u8]]) -> bool {
         let Some(guard_key) = &self.guard_key else { return false };
-        let whole = self.guard.is_some() && matches!(row.touches, vdr_commands::Touches::Special(_));
+        let whole = self.guard.is_some() && matches!(row.affected, AffectedKeys::Special(_));
         whole || args.contains(&guard_key.as_slice())
     }
 
@@ -386,10 +361,9 @@ pub fn unknown_name(name: &[u8]) -> String {
     name.to_ascii_lowercase()
 }
 
-/// Names of commands that change nothing that we keep, and are passed over.
-pub fn passed_over() -> impl Iterator<Item = &'static [u8]> {
-    const OWN: &[&[u8]] = &[b"select", b"multi", b"exec", b"replconf"];
-    OWN.iter().chain(PASSED_OVER).copied()
+/// Whether a REPLCONF with these arguments asks for the replica's offset.
+pub fn is_getack(args: &[&[u8]]) -> bool {
+    args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"))
 }
 
 fn shorten(args: &[&[u8]]) -> String {

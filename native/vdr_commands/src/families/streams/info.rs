@@ -1,6 +1,6 @@
 //! What a stream says of itself, by the server's words with underscores.
 
-use super::{entry, fields_of, id_reply};
+use super::reads::{entry, fields_of, id_reply};
 use crate::args::Args;
 use crate::error::ReadError;
 use crate::reply::Reply;

@@ -164,7 +164,7 @@ fn compare(only: Only, seed: u64) -> (usize, usize) {
             let mut after = whole.clone();
             let mut apply = Apply { keyspace: &mut after, db, now_ms: 1000, rules: Rules::default() };
             // A primary sends no command that it refused itself.
-            if (row.run)(&mut apply, &mut Words::new(&args[1..])).is_err() {
+            if (row.run)(&mut apply, &mut ArgCursor::new(&args[1..])).is_err() {
                 continue;
             }
             whole = after;

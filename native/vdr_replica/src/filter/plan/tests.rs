@@ -149,34 +149,20 @@ fn a_restored_value_is_kept_by_its_type() {
 }
 
 #[test]
-fn every_row_is_of_a_type_or_known_to_be_of_any() {
-    let any = [
-        "del",
-        "unlink",
-        "rename",
-        "renamenx",
-        "copy",
-        "move",
-        "swapdb",
-        "flushdb",
-        "flushall",
-        "trimslots",
-        "cluster",
-        "restore",
-        "restore-asking",
-    ];
-    for row in vdr_commands::writes() {
-        let known = any.contains(&row.name) || EXPIRY.contains(&row.name);
-        assert_eq!(vdr_commands::kind(row).is_none(), known, "{}", row.name);
-    }
-}
-
-#[test]
-fn a_write_with_two_keys_is_one_that_the_plan_knows() {
+fn a_write_that_names_several_keys_says_how_they_go_together() {
     for row in vdr_commands::writes() {
         let keys = row.shape.iter().filter(|part| **part == Part::Key).count();
         let several = row.shape.iter().any(|part| matches!(part, Part::Keys | Part::KeyPairs));
-        let known = EACH_BY_ITSELF.contains(&row.name) || FROM_TO.contains(&row.name);
-        assert!(known || keys < 2 && !several, "{}", row.name);
+        let reads = row.shape.iter().any(|part| matches!(part, Part::Source | Part::Sources | Part::CountedSources));
+        let says = match row.effect {
+            Effect::Moves | Effect::MovesMember => keys == 2 || reads && keys == 1,
+            Effect::MovesToDatabase => keys == 1,
+            Effect::PicksOne | Effect::Sorts => reads && keys == 0,
+            Effect::StoresFrom(kinds) | Effect::MergesFrom(kinds) => reads && keys < 2 && !kinds.is_empty(),
+            Effect::Each | Effect::Replaces | Effect::ReplacesOrKeepsExpiry => !reads && (keys < 2 || several),
+            Effect::SetsExpiry => !reads && keys == 1 && !several,
+            Effect::SwapsDatabases | Effect::WholeDatabases => keys == 0,
+        };
+        assert!(says, "{}", row.name);
     }
 }

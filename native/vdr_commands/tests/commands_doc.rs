@@ -5,7 +5,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
     use std::path::{Path, PathBuf};
-    use vdr_replica::stream;
 
     /// Sent as other commands, which are mirrored: what the server did, not what it was asked.
     const SENT_AS_OTHERS: &[(&str, &str)] = &[
@@ -58,7 +57,7 @@ mod tests {
             format!("as {others}")
         } else if vdr_commands::write(name.as_bytes()).is_some() {
             "mirrored".to_owned()
-        } else if stream::passed_over().any(|word| word == name.as_bytes()) {
+        } else if vdr_commands::control(name.as_bytes()).is_some() {
             "passed over".to_owned()
         } else {
             "unknown".to_owned()
@@ -69,7 +68,7 @@ mod tests {
         let servers = servers();
         let mut names: BTreeSet<String> = servers.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
         names.extend(vdr_commands::writes().map(|row| row.name.to_owned()));
-        names.extend(stream::passed_over().map(|name| String::from_utf8_lossy(name).into_owned()));
+        names.extend(vdr_commands::controls().map(|row| row.name.to_owned()));
         let mut text = HEAD.to_owned();
         let columns: String = servers.iter().map(|(name, _)| format!(" {name} |")).collect();
         writeln!(text, "| command | other versions |{columns}\n|---|---|{}", "---|".repeat(servers.len())).unwrap();

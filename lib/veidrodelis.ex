@@ -45,6 +45,30 @@ defmodule Veidrodelis do
       iex> Veidrodelis.get(snapshot, 0, "z")
       {:error, :wrong_type}
 
+  ## Servers
+
+  The server must accept `PSYNC`. Redis 7.0, 8.0 and 8.6 and Valkey 8.1 and 9.1 are tested, with and
+  without Sentinel. Most managed services forbid `PSYNC`; the error is `:psync_forbidden`. An
+  instance follows one server: of a Redis Cluster or Valkey Cluster it holds the slots of one node.
+
+  ## Guarantees
+
+    * Values equal the primary's at one replication offset. Each read sees one offset, and so do all
+      reads of a `read_tx/3`, of a script, and of a snapshot.
+    * The writes of a `MULTI`, of a script, and of a guard-key window become visible together.
+    * A full sync becomes visible as a whole. Until then, and while the link is down, reads return
+      the last good snapshot.
+    * No write is skipped in silence. A command that contradicts the data leads to a full sync. A
+      command that the library does not know is counted in `info/1` and logged, and the keys that
+      it changed keep their old values.
+    * After a disconnect the instance resumes at its offset, if the primary still has the missing
+      part of the stream.
+    * A watch gets a message for each write to its keys, after the write is visible.
+    * Readers wait for no lock, no process and no writer.
+
+  An instance lags behind its primary, as every replica does. It holds all keys in memory, or those
+  that `:only` selects. Values of modules (JSON, vector sets) are not readable.
+
   ## Keys in order
 
   A database gets an index of its keys in byte order with the first call that needs it: `keys/3`,

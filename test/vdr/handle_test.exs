@@ -1,12 +1,13 @@
 defmodule Vdr.HandleTest do
-  # What stands for an instance: its id, its pid, its registered name. Nothing listens at the port.
+  # The three handles of an instance: its id, its pid, its registered name. Nothing listens at the
+  # port.
   use ExUnit.Case, async: true
 
   @moduletag capture_log: true
 
   defp start!(options), do: start_supervised!({Veidrodelis, [host: "127.0.0.1", port: 1] ++ options})
 
-  # Every function that takes an instance, and what it answers while there is nothing to read.
+  # Every function that takes an instance, and its result while there is nothing to read.
   @calls [
     {:get, [0, "a"], {:error, :not_ready}},
     {:read_tx, [0, []], {:error, :not_ready}},

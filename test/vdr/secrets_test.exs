@@ -122,6 +122,35 @@ defmodule Vdr.SecretsTest do
     end
   end
 
+  defmodule Choosy do
+    @behaviour Vdr.RedisStream.Callback
+    @impl true
+    def init([{:wrong, _option}]), do: {:ok, nil}
+    def init(%{password: password}), do: {:ok, password}
+    @impl true
+    def handle_commands(state, _commands), do: {:ok, state}
+    @impl true
+    def handle_destroy([:none]), do: :ok
+  end
+
+  test "neither an init/1 nor a handle_destroy/1 that fails shows its argument" do
+    Process.flag(:trap_exit, true)
+    options = [host: "127.0.0.1", port: 1, callback_module: Choosy]
+
+    log =
+      capture_log(fn ->
+        assert {:error, {:function_clause, _} = reason} =
+                 Replica.start_link(options ++ [callback_opts: [password: @secret]])
+
+        refute printed(reason) =~ @secret
+        {:ok, handler} = Replica.start_link(options ++ [callback_opts: %{password: @secret}])
+        assert Replica.stop(handler) == :ok
+      end)
+
+    assert log =~ "handle_destroy/1: "
+    refute log <> logged() =~ @secret
+  end
+
   defp waiting?(handler) do
     {:messages, messages} = Process.info(handler, :messages)
     Enum.any?(messages, &match?({_tag, {:commands, _number, _commands}}, &1))

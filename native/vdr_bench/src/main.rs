@@ -53,7 +53,7 @@ fn publishing() -> Result<(), String> {
     reaper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     // Reading the clock is part of the price.
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).clock(|| START.elapsed());
+    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).with_clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();

@@ -1,4 +1,5 @@
-//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes it anew.
+//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes
+//! it anew.
 
 #[cfg(test)]
 mod tests {
@@ -26,14 +27,16 @@ mod tests {
     ];
 
     const HEAD: &str = "# Commands of the stream\n\n\
-        What the library does with each command that a primary may send to its replicas, by server version. Made from the \
-        command table by `make docs`, and from what `COMMAND` of each server flags as a write (`docs/commands/`).\n\n\
+        What the library does with each command that a primary may send to its replicas, by server version. `make docs` \
+        generates this page from the command table, and from the write commands that `COMMAND` lists on each server \
+        (`docs/commands/`).\n\n\
         - **mirrored**: applied to the mirror's data\n\
-        - **as ...**: never sent; the primary sends these instead, and they are mirrored\n\
-        - **passed over**: changes no data that the mirror keeps\n\
-        - **unknown**: counted in `Veidrodelis.info/1`, logged once per name; with `on_unknown_command: :stop` it ends the link\n\
+        - **as ...**: never sent; the primary sends these commands instead, and they are mirrored\n\
+        - **ignored**: changes no data that the mirror keeps\n\
+        - **unknown**: counted in `Veidrodelis.info/1`, and logged once per name; with `on_unknown_command: :stop` it ends \
+        the link\n\
         - **-**: the server has no such command\n\n\
-        Commands of modules are unknown, whatever the version.\n\n";
+        Commands of modules are unknown in every version.\n\n";
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -58,7 +61,7 @@ mod tests {
         } else if vdr_commands::write(name.as_bytes()).is_some() {
             "mirrored".to_owned()
         } else if vdr_commands::control(name.as_bytes()).is_some() {
-            "passed over".to_owned()
+            "ignored".to_owned()
         } else {
             "unknown".to_owned()
         }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use vdr_link::{Position, RdbStep, Sink, SinkError, StreamStep};
 use vdr_rdb::{Loader, Progress};
-use vdr_replica::batch::{Chunks, Follower, Place};
-use vdr_replica::filter::{Filtered, Only};
+use vdr_replica::batch::{ResumePoint, SnapshotBatcher, StreamBatcher};
+use vdr_replica::filter::{Filter, Filtered};
 use vdr_replica::mirror::Fault;
 
 /// How many batches the process may have before it: one that it works on, and the next. What a batch holds at most is
@@ -38,7 +38,7 @@ pub struct Handler {
 pub struct Inner {
     pub seat: Arc<Seat>,
     recipient: Recipient,
-    only: Option<Arc<Only>>,
+    only: Option<Arc<Filter>>,
     course: Mutex<Course>,
     flight: Mutex<Flight>,
     room: Notify,
@@ -50,12 +50,12 @@ struct Course {
     replication_id: Arc<str>,
     sync: Option<Load>,
     /// None before the first full sync and during one.
-    follower: Option<Follower>,
+    follower: Option<StreamBatcher>,
 }
 
 struct Load {
     loader: Loader,
-    chunks: Filtered<Chunks>,
+    chunks: Filtered<SnapshotBatcher>,
     offset: u64,
 }
 
@@ -64,21 +64,21 @@ struct Load {
 struct Flight {
     last: u64,
     /// Each batch that is not acknowledged, with the place behind it; none within a full sync.
-    batches: VecDeque<(u64, Option<Place>)>,
-    handled: Option<Place>,
+    batches: VecDeque<(u64, Option<ResumePoint>)>,
+    handled: Option<ResumePoint>,
     /// The course's, for those who ask: they are on schedulers, and the course may be at work for long.
     replication_id: Arc<str>,
 }
 
 impl Handler {
     /// `initial` is where an earlier life of the process ended.
-    pub fn new(recipient: Recipient, only: Option<Only>, initial: Option<(String, Place)>) -> Self {
+    pub fn new(recipient: Recipient, only: Option<Filter>, initial: Option<(String, ResumePoint)>) -> Self {
         let (only, mut course) = (only.map(Arc::new), Course::default());
         let mut flight = Flight { handled: initial.as_ref().map(|(_, place)| *place), ..Flight::default() };
         if let Some((replication_id, place)) = initial {
             course.replication_id = Arc::from(replication_id);
             flight.replication_id = course.replication_id.clone();
-            course.follower = Some(Follower::new(place, only.clone()));
+            course.follower = Some(StreamBatcher::new(place, only.clone()));
         }
         let (seat, room) = (Arc::default(), Notify::new());
         let (course, flight) = (Mutex::new(course), Mutex::new(flight));
@@ -116,7 +116,7 @@ impl Drop for Handler {
 
 impl Inner {
     /// The id and the place up to which everything is handled. None within a full sync.
-    pub fn position(&self) -> Option<(Arc<str>, Place)> {
+    pub fn position(&self) -> Option<(Arc<str>, ResumePoint)> {
         let flight = self.flight.lock();
         Some((flight.replication_id.clone(), flight.handled?))
     }
@@ -130,7 +130,7 @@ impl Inner {
     }
 
     /// Everything up to `place` was sent before, or was nothing to send.
-    fn passed(&self, place: Place) {
+    fn passed(&self, place: ResumePoint) {
         let mut flight = self.flight.lock();
         match flight.batches.back_mut() {
             Some((_, behind)) => *behind = Some(place),
@@ -145,7 +145,7 @@ impl Inner {
         flight.batches.iter_mut().for_each(|(_, place)| *place = None);
     }
 
-    fn send_batch(&self, place: Option<Place>, message: &terms::Commands<'_>) {
+    fn send_batch(&self, place: Option<ResumePoint>, message: &terms::Commands<'_>) {
         let number = {
             let mut flight = self.flight.lock();
             flight.last += 1;
@@ -217,8 +217,8 @@ impl Course {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = Place { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
-        self.follower = Some(Follower::new(place, inner.only.clone()));
+        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
+        self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
         inner.passed(place);
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Course {
                 return Err(SinkError::soon("protocol", error.to_string()));
             }
         };
-        let place = follower.place();
+        let place = follower.resume_point();
         let batch = follower.batch();
         if batch.is_empty() {
             inner.passed(place);
@@ -257,7 +257,7 @@ impl Sink for HandlerFeed {
         self.course(|_, course| {
             // The link before may not have had the time to say so.
             course.cut();
-            let offset = course.follower.as_ref()?.place().offset;
+            let offset = course.follower.as_ref()?.resume_point().offset;
             Some(Position { replication_id: course.replication_id.to_string(), offset })
         })?
     }
@@ -270,7 +270,7 @@ impl Sink for HandlerFeed {
         self.course(|inner, course| {
             course.name(inner, replication_id);
             course.follower = None;
-            let chunks = Filtered::new(inner.only.clone(), Chunks::new(offset));
+            let chunks = Filtered::new(inner.only.clone(), SnapshotBatcher::new(offset));
             course.sync = Some(Load { loader: Loader::new(), chunks, offset });
             inner.forget();
             inner.recipient.send(terms::replication_start);

@@ -256,7 +256,7 @@ impl MirrorHooks for Teller {
         mirror.set_on_unknown(self.on_unknown);
         let before = self.inner.followed.lock().replace(self.endpoint.clone());
         if before.as_ref() != Some(&self.endpoint) {
-            mirror.moved();
+            mirror.change_server();
         }
     }
 

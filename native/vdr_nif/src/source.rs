@@ -63,8 +63,8 @@ impl Source {
         let answer = read();
         if snapshot.keyspace.ordered() > ordered {
             match self {
-                Source::Live(store) => store.live().offer_order(snapshot.clone()),
-                Source::Fixed(held) => held.live.offer_order(snapshot.clone()),
+                Source::Live(store) => store.live().offer_key_index(snapshot.clone()),
+                Source::Fixed(held) => held.live.offer_key_index(snapshot.clone()),
                 Source::Handler(_) => {}
             }
         }

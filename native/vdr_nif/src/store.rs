@@ -10,7 +10,7 @@ use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vdr_link::Endpoint;
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Mirror, Shared};
 use vdr_replica::watch::{WatchError, Watched};
@@ -35,11 +35,11 @@ pub struct Inner {
 impl Store {
     /// Writers who set and remove the guard key want what lies between to be seen at once. `only`: what is mirrored, if not
     /// everything.
-    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Only>) -> Self {
+    pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
-        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury)).clock(steady);
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury)).with_clock(steady);
         if let Some(only) = only {
-            mirror = mirror.only(only);
+            mirror = mirror.with_filter(only);
         }
         let inner = Inner {
             shared,

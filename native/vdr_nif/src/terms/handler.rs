@@ -4,8 +4,8 @@ use super::word;
 use crate::handler::Handler;
 use rustler::{Atom, Binary, Encoder, Env, NifMap, NifResult, Term};
 use vdr_data::value::Kind;
-use vdr_replica::batch::Place;
-use vdr_replica::filter::Only;
+use vdr_replica::batch::ResumePoint;
+use vdr_replica::filter::Filter;
 
 /// What is kept of the data, as the options tell it.
 #[derive(NifMap)]
@@ -16,7 +16,7 @@ struct OnlyTerm<'a> {
     types: Option<Vec<Atom>>,
 }
 
-pub fn only(term: Term<'_>) -> NifResult<Option<Only>> {
+pub fn only(term: Term<'_>) -> NifResult<Option<Filter>> {
     let only: Option<OnlyTerm<'_>> = term.decode()?;
     let Some(only) = only else { return Ok(None) };
     let prefixes = only.prefixes.map(|prefixes| prefixes.iter().map(|prefix| prefix.to_vec()).collect());
@@ -25,13 +25,13 @@ pub fn only(term: Term<'_>) -> NifResult<Option<Only>> {
         Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(rustler::Error::BadArg)
     };
     let kinds = only.types.map(|types| types.iter().map(kind).collect::<NifResult<Vec<Kind>>>()).transpose()?;
-    Ok(Some(Only::new(only.dbs, prefixes, kinds)))
+    Ok(Some(Filter::new(only.dbs, prefixes, kinds)))
 }
 
 /// nil or `{replication_id, offset, db}`.
-pub fn initial(term: Term<'_>) -> NifResult<Option<(String, Place)>> {
+pub fn initial(term: Term<'_>) -> NifResult<Option<(String, ResumePoint)>> {
     let initial: Option<(String, u64, u32)> = term.decode()?;
-    Ok(initial.map(|(replication_id, offset, db)| (replication_id, Place { offset, db })))
+    Ok(initial.map(|(replication_id, offset, db)| (replication_id, ResumePoint { offset, db })))
 }
 
 pub fn handler_status<'a>(env: Env<'a>, handler: &Handler) -> Term<'a> {

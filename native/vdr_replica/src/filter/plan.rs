@@ -1,26 +1,26 @@
-//! What a write is to a keyspace that holds only a part.
+//! How a write is applied to a keyspace that holds only a part of the data.
 //!
 //! ```text
-//! changes nothing of ours                          -> Pass     SET outside 1
-//! changes keys of ours, reads nothing else         -> Run      SET ours 1
-//! changes some of ours and others                  -> Strip    MSET ours 1 outside 2: run, then remove what is not ours
-//! leaves keys of ours with a type that is not kept -> Drop     SET ours 1, with hashes only: remove
-//! reads what we have not, changes a key of ours    -> Missing  RENAME outside ours: only a full sync tells
+//! changes no key that is kept              -> Pass     SET outside 1
+//! changes kept keys, reads nothing else    -> Run      SET ours 1
+//! changes kept keys and others             -> Strip    MSET ours 1 outside 2: run, remove the rest
+//! leaves kept keys with a type left out    -> Drop     SET ours 1, with hashes only: remove
+//! reads a key left out, changes a kept one -> Missing  RENAME outside ours: only a full sync tells
 //! ```
 
-use super::Only;
+use super::Filter;
 use vdr_commands::{Affected, ArgCursor, Effect, Part, Write};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::Kind;
 
-/// See the module.
+/// How to apply one write; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum FilteredWrite {
     Pass,
     Run,
     Strip,
     Drop,
-    /// SMOVE from a set that is not ours: the member joins.
+    /// SMOVE from a set that is not kept: add the member.
     Join,
     Missing,
 }
@@ -34,26 +34,26 @@ struct Reach {
     guard: bool,
 }
 
-impl Only {
+impl Filter {
     /// How to apply a write. `args` are without its name.
-    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> Plan {
+    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> FilteredWrite {
         let reach = self.reach(row, db, args);
-        let run = if reach.others || self.kinds.is_some() { Plan::Strip } else { Plan::Run };
-        let missing_if = |missing: bool| if missing { Plan::Missing } else { run };
+        let run = if reach.others || self.kinds.is_some() { FilteredWrite::Strip } else { FilteredWrite::Run };
+        let missing_if = |missing: bool| if missing { FilteredWrite::Missing } else { run };
         match row.effect {
-            // Flushing is the same for a part.
-            Effect::WholeDatabases => Plan::Run,
+            // A flush is the same for a part.
+            Effect::WholeDatabases => FilteredWrite::Run,
             Effect::SwapsDatabases => self.swap(args),
-            _ if !reach.ours && reach.others => Plan::Pass,
+            _ if !reach.ours && reach.others => FilteredWrite::Pass,
             // A write that affects no key at all is for its row to judge.
-            _ if !reach.ours => Plan::Run,
+            _ if !reach.ours => FilteredWrite::Run,
             // The keys that it does not choose stay as they are, whatever their type.
-            Effect::PicksOne if self.drops(row) => Plan::Pass,
+            Effect::PicksOne if self.drops(row) => FilteredWrite::Pass,
             _ if self.drops(row) => {
                 if reach.guard {
-                    Plan::Strip
+                    FilteredWrite::Strip
                 } else {
-                    Plan::Drop
+                    FilteredWrite::Drop
                 }
             }
             // The expiry of what it replaces is needed, and the type of that is unknown.
@@ -61,12 +61,12 @@ impl Only {
                 missing_if(self.lacks_one(row, db, args, keyspace))
             }
             Effect::Each | Effect::Replaces | Effect::ReplacesOrKeepsExpiry => run,
-            Effect::Moves | Effect::MovesToDatabase => self.transfer(db, args, keyspace, run, Plan::Missing),
-            Effect::MovesMember => self.transfer(db, args, keyspace, run, Plan::Join),
+            Effect::Moves | Effect::MovesToDatabase => self.transfer(db, args, keyspace, run, FilteredWrite::Missing),
+            Effect::MovesMember => self.transfer(db, args, keyspace, run, FilteredWrite::Join),
             Effect::PicksOne => missing_if(reach.others),
             Effect::SetsExpiry => {
                 let there = args.first().is_some_and(|key| keyspace.db(db).get(key).is_some());
-                if there || self.kinds.is_none() { run } else { Plan::Pass }
+                if there || self.kinds.is_none() { run } else { FilteredWrite::Pass }
             }
             Effect::StoresFrom(kinds) | Effect::MergesFrom(kinds) => {
                 missing_if(self.reads_elsewhere(row, kinds, db, args, keyspace))
@@ -79,7 +79,7 @@ impl Only {
         }
     }
 
-    /// Whether a key of ours that a command touches is not there.
+    /// Whether a kept key that a command affects is missing.
     fn lacks_one(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
         let mut lacks = false;
         vdr_commands::for_each_affected(row, db, args, &mut |touch| {
@@ -102,28 +102,37 @@ impl Only {
     }
 
     /// A database that changes places with one that is not kept brings keys that are not here.
-    fn swap(&self, args: &[&[u8]]) -> Plan {
+    fn swap(&self, args: &[&[u8]]) -> FilteredWrite {
         let mut args = ArgCursor::new(args);
         let mut kept = || args.int().ok().and_then(|index| u32::try_from(index).ok()).map(|db| self.has_db(db));
         match (kept(), kept()) {
-            (Some(false), Some(false)) => Plan::Pass,
-            (Some(a), Some(b)) if a != b => Plan::Missing,
-            _ => Plan::Run,
+            (Some(false), Some(false)) => FilteredWrite::Pass,
+            (Some(a), Some(b)) if a != b => FilteredWrite::Missing,
+            _ => FilteredWrite::Run,
         }
     }
 
-    /// A key or a member goes from the first key to another. `from_others`: what to do when the first key is not kept.
-    fn transfer(&self, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: Plan, from_others: Plan) -> Plan {
-        let Some(from) = args.first() else { return Plan::Run };
+    /// A key or a member goes from the first key to another. `from_others`: what to do when the
+    /// first key is not kept.
+    fn transfer(
+        &self,
+        db: u32,
+        args: &[&[u8]],
+        keyspace: &Keyspace,
+        run: FilteredWrite,
+        from_others: FilteredWrite,
+    ) -> FilteredWrite {
+        let Some(from) = args.first() else { return FilteredWrite::Run };
         if !self.is_always(from) && !self.has_place(db, from) {
             return from_others;
         }
-        // What is missing here has a type that is not kept, and so has what it becomes.
+        // A missing source has a type that is not kept, and so has the destination then.
         let gone = self.kinds.is_some() && keyspace.db(db).get(from).is_none();
-        if gone { Plan::Drop } else { run }
+        if gone { FilteredWrite::Drop } else { run }
     }
 
-    /// Whether a write reads a key that may not be here. `kinds` are the types that its sources may have.
+    /// Whether a write reads a key that may not be here. `kinds` are the types that its sources may
+    /// have.
     fn reads_elsewhere(&self, row: &Write, kinds: &[Kind], db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
         let may_be_left_out = kinds.iter().any(|kind| !self.has_kind(*kind));
         let mut elsewhere = false;
@@ -135,12 +144,12 @@ impl Only {
     }
 }
 
-/// The word stands behind keys and values; one of those that looks like it costs a full sync.
+/// KEEPTTL follows keys and values. A value that looks like it costs a full sync.
 fn keeps_expiry(args: &[&[u8]]) -> bool {
     args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"keepttl"))
 }
 
-/// Calls `source` with each key that a command reads, as its shape tells.
+/// Calls `source` with each key that a command reads, according to its shape.
 fn sources(row: &Write, args: &[&[u8]], source: &mut dyn FnMut(&[u8])) {
     let mut args = ArgCursor::new(args);
     for part in row.shape {
@@ -153,7 +162,7 @@ fn sources(row: &Write, args: &[&[u8]], source: &mut dyn FnMut(&[u8])) {
                     return;
                 }
             }
-            // Whatever else there is, no key that is read comes behind it.
+            // No key that is read follows any other part.
             _ => return,
         }
     }

@@ -1,23 +1,24 @@
-//! A full sync as commands: each key as the writes that would make it, a large one in many.
+//! A full sync as batches of commands: each key becomes the writes that would make it, a large key
+//! many of them.
 //!
 //! ```text
 //! list    RPUSH k e1 .. en   RPUSH k ..                              PEXPIREAT k ms
-//! stream  XADD k id f v      XADD k ..   XSETID k ..   XGROUP ..     PEXPIREAT k ms      see `streams`
+//! stream  XADD k id f v      XADD k ..   XSETID k ..   XGROUP ..     PEXPIREAT k ms      see `consumer_groups`
 //! ```
 
 use super::Batch;
-use super::streams::Groups;
+use super::consumer_groups::Groups;
 use vdr_data::expiry::Expiry;
 use vdr_data::value::Kind;
 use vdr_rdb::{Element, Fault, KeyHeader, Seen, Visit, Want, note_aux, stream};
 
-/// The most elements that one command adds.
+/// Most elements that one command adds.
 pub const CHUNK_ELEMENTS_MAX: usize = 512;
-/// A command to which elements of so many bytes were added gets no more.
+/// A command is closed when it has elements of this many bytes.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// See the module.
-pub struct Chunks {
+pub struct SnapshotBatcher {
     offset: u64,
     seen: Seen,
     db: u32,
@@ -25,14 +26,15 @@ pub struct Chunks {
     kind: Kind,
     expiry: Expiry,
     wanted: bool,
-    /// The command being made: where its arguments and bytes begin, and how many elements it has.
+    /// The command under construction.
     open: Option<Open>,
-    /// Fields that expire, of the command being made.
+    /// Fields of the command under construction that expire.
     expiring: Vec<(i64, Vec<u8>)>,
     groups: Groups,
     batch: Batch,
 }
 
+/// Where the arguments and bytes of a command begin in the batch, and how many elements it has.
 #[derive(Clone, Copy)]
 struct Open {
     first: usize,
@@ -40,10 +42,10 @@ struct Open {
     elements: usize,
 }
 
-impl Chunks {
-    /// `offset` is the file's.
+impl SnapshotBatcher {
+    /// `offset` is that of the file.
     pub fn new(offset: u64) -> Self {
-        Chunks {
+        SnapshotBatcher {
             offset,
             seen: Seen::default(),
             db: 0,
@@ -58,12 +60,12 @@ impl Chunks {
         }
     }
 
-    /// What the file said beside its keys.
+    /// What the file says beside its keys.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
 
-    /// The commands so far, those that are whole. A command being made is closed first.
+    /// The commands so far. The command under construction is closed first.
     pub fn batch(&mut self) -> &mut Batch {
         self.close();
         &mut self.batch
@@ -112,7 +114,7 @@ fn verb(kind: Kind) -> &'static [u8] {
     }
 }
 
-impl Visit for Chunks {
+impl Visit for SnapshotBatcher {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         note_aux(&mut self.seen, name, value);
     }
@@ -141,7 +143,7 @@ impl Visit for Chunks {
                 self.add(&[name, value]);
             }
             Element::Member { member, score } => self.add(&[score.to_string().as_bytes(), member]),
-            // One command for each entry: there is none for several.
+            // One command for each entry: no command adds several.
             Element::Entry { id, fields } => {
                 let (first, id) = (self.batch.args.len(), id.to_string());
                 [&b"XADD"[..], &self.key, id.as_bytes()].into_iter().for_each(|word| self.batch.arg(word));
@@ -155,7 +157,7 @@ impl Visit for Chunks {
         if !self.wanted {
             return Ok(());
         }
-        let Chunks { db, offset, key, batch, groups, .. } = self;
+        let SnapshotBatcher { db, offset, key, batch, groups, .. } = self;
         groups.part(part, key, &mut |words| batch.push(*db, *offset, None, words.iter().copied()))
     }
 
@@ -183,12 +185,12 @@ mod tests {
         KeyHeader { db: 2, key, kind, expiry, packed: false }
     }
 
-    fn of(kind: Kind, expiry: Expiry, elements: Vec<Element<'_>>) -> Chunks {
-        let mut chunks = Chunks::new(7);
-        assert_eq!(chunks.key(&header(b"k", kind, expiry)), Want::Elements);
-        elements.into_iter().for_each(|element| chunks.element(element));
-        chunks.end_key().unwrap();
-        chunks
+    fn of(kind: Kind, expiry: Expiry, elements: Vec<Element<'_>>) -> SnapshotBatcher {
+        let mut batcher = SnapshotBatcher::new(7);
+        assert_eq!(batcher.key(&header(b"k", kind, expiry)), Want::Elements);
+        elements.into_iter().for_each(|element| batcher.element(element));
+        batcher.end_key().unwrap();
+        batcher
     }
 
     #[test]
@@ -196,7 +198,7 @@ mod tests {
         let at = Expiry::at(5);
         let item = Element::Item;
         let member = |member, score| Element::Member { member, score };
-        for (mut chunks, commands) in [
+        for (mut batcher, commands) in [
             (of(Kind::String, at, vec![Element::String(b"v")]), vec!["SET k v", "PEXPIREAT k 5"]),
             (of(Kind::List, Expiry::NEVER, vec![item(b"a"), item(b"b")]), vec!["RPUSH k a b"]),
             (of(Kind::Set, Expiry::NEVER, vec![item(b"a")]), vec!["SADD k a"]),
@@ -205,8 +207,8 @@ mod tests {
                 vec!["ZADD k 1.5 a inf b"],
             ),
         ] {
-            assert_eq!(text(chunks.batch()), commands);
-            assert!(chunks.batch().commands().all(|command| (command.db, command.offset) == (2, 7)));
+            assert_eq!(text(batcher.batch()), commands);
+            assert!(batcher.batch().commands().all(|command| (command.db, command.offset) == (2, 7)));
         }
     }
 
@@ -214,20 +216,20 @@ mod tests {
     fn fields_that_expire_do_so_right_behind_their_hset() {
         let field =
             |name, at: Option<i64>| Element::Field { name, value: b"v", expiry: at.map_or(Expiry::NEVER, Expiry::at) };
-        let mut chunks =
+        let mut batcher =
             of(Kind::Hash, Expiry::NEVER, vec![field(b"a", Some(9)), field(b"b", None), field(b"c", Some(9))]);
-        assert_eq!(text(chunks.batch()), ["HSET k a v b v c v", "HPEXPIREAT k 9 FIELDS 2 a c"]);
+        assert_eq!(text(batcher.batch()), ["HSET k a v b v c v", "HPEXPIREAT k 9 FIELDS 2 a c"]);
     }
 
     #[test]
-    fn a_large_key_comes_in_bounded_chunks() {
-        let mut chunks = of(Kind::List, Expiry::at(1), vec![Element::Item(b"e"); 2 * CHUNK_ELEMENTS_MAX + 1]);
-        let batch = chunks.batch();
+    fn a_large_key_comes_in_bounded_batcher() {
+        let mut batcher = of(Kind::List, Expiry::at(1), vec![Element::Item(b"e"); 2 * CHUNK_ELEMENTS_MAX + 1]);
+        let batch = batcher.batch();
         let sizes: Vec<usize> = batch.commands().map(|command| batch.args(command).count()).collect();
         assert_eq!(sizes, [CHUNK_ELEMENTS_MAX + 2, CHUNK_ELEMENTS_MAX + 2, 3, 3]);
 
         let large = vec![b'x'; CHUNK_BYTES_MAX];
-        let mut chunks = of(Kind::Set, Expiry::NEVER, vec![Element::Item(&large); 3]);
-        assert_eq!(chunks.batch().len(), 3);
+        let mut batcher = of(Kind::Set, Expiry::NEVER, vec![Element::Item(&large); 3]);
+        assert_eq!(batcher.batch().len(), 3);
     }
 }

@@ -1,23 +1,25 @@
-//! What a stream remembers beside its entries, as the commands that make it so:
+//! The metadata of a stream and its consumer groups, as the commands that restore them:
 //!
 //! ```text
-//! XADD k 0-1 "" ""   XTRIM k MAXLEN 0     when there are no entries: they make the key and leave none
+//! XADD k 0-1 "" ""   XTRIM k MAXLEN 0     for a stream without entries: they make the key and leave it empty
 //! XSETID k last ENTRIESADDED n MAXDELETEDID id
 //! XGROUP CREATE k g last ENTRIESREAD n
 //! XGROUP CREATECONSUMER k g c
 //! XCLAIM k g c 0 id TIME ms RETRYCOUNT n JUSTID FORCE
 //! ```
 //!
-//! No command says when a consumer was seen last, nor what Redis 8.6 remembers of idempotent producers. A pending entry
-//! that is gone from the stream is told as the others are, and servers since 7.0 pass over it.
+//! No command carries the time at which a consumer was last seen, nor what Redis 8.6 keeps about
+//! idempotent producers. A pending entry that was deleted from the stream is written as the others
+//! are; servers since 7.0 pass over it.
 
 use vdr_rdb::Fault;
 use vdr_rdb::stream::{Part, Totals, Unowned};
 
-/// Takes the words of a command.
-pub type Tell<'a> = dyn FnMut(&[&[u8]]) + 'a;
+/// Takes the arguments of a command, its name first.
+pub type Emit<'a> = dyn FnMut(&[&[u8]]) + 'a;
 
-/// What of a stream's group is needed until its parts have come. At most one group's pending entries are held.
+/// The state that the parts of a consumer group share. At most one group's pending entries are
+/// held.
 #[derive(Default)]
 pub struct Groups {
     group: Vec<u8>,
@@ -26,42 +28,42 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn part(&mut self, part: Part<'_>, key: &[u8], tell: &mut Tell<'_>) -> Result<(), Fault> {
+    pub fn part(&mut self, part: Part<'_>, key: &[u8], emit: &mut Emit<'_>) -> Result<(), Fault> {
         match part {
-            Part::Totals(totals) => tell_totals(totals, key, tell),
+            Part::Totals(totals) => emit_totals(totals, key, emit),
             Part::Group { name, last_id, entries_read } => {
                 self.group = name.to_vec()?;
                 let (last_id, read) = (last_id.to_string(), entries_read.map(|read| read.to_string()));
                 let mut words = vec![&b"XGROUP"[..], b"CREATE", key, &self.group, last_id.as_bytes()];
                 words.extend(read.iter().flat_map(|read| [&b"ENTRIESREAD"[..], read.as_bytes()]));
-                tell(&words);
+                emit(&words);
             }
             Part::Pending { id, delivered_at_ms, deliveries } => {
                 self.unowned.pending(id, delivered_at_ms, deliveries)?;
             }
             Part::Consumer { name, .. } => {
                 self.consumer = name.to_vec()?;
-                tell(&[b"XGROUP", b"CREATECONSUMER", key, &self.group, &self.consumer]);
+                emit(&[b"XGROUP", b"CREATECONSUMER", key, &self.group, &self.consumer]);
             }
             Part::Owned { id } => {
                 let (at_ms, deliveries) = self.unowned.owned(id)?;
                 let [id, at_ms, deliveries] = [id.to_string(), at_ms.to_string(), deliveries.to_string()];
                 let head = [&b"XCLAIM"[..], key, &self.group, &self.consumer, b"0", id.as_bytes()];
                 let tail = [&b"TIME"[..], at_ms.as_bytes(), b"RETRYCOUNT", deliveries.as_bytes(), b"JUSTID", b"FORCE"];
-                tell(&[head, tail].concat());
+                emit(&[head, tail].concat());
             }
             Part::GroupEnd => self.unowned.end()?,
-            // Entries are told as elements.
+            // Entries come as elements.
             Part::Node { .. } | Part::Producer { .. } | Part::Message { .. } | Part::Messages { .. } => {}
         }
         Ok(())
     }
 }
 
-fn tell_totals(totals: Totals, key: &[u8], tell: &mut Tell<'_>) {
+fn emit_totals(totals: Totals, key: &[u8], emit: &mut Emit<'_>) {
     if totals.length == 0 {
-        tell(&[b"XADD", key, b"0-1", b"", b""]);
-        tell(&[b"XTRIM", key, b"MAXLEN", b"0"]);
+        emit(&[b"XADD", key, b"0-1", b"", b""]);
+        emit(&[b"XTRIM", key, b"MAXLEN", b"0"]);
     }
     let last_id = totals.last_id.to_string();
     let history = totals.history.map(|history| (history.entries_added.to_string(), history.max_deleted_id.to_string()));
@@ -71,7 +73,7 @@ fn tell_totals(totals: Totals, key: &[u8], tell: &mut Tell<'_>) {
             .iter()
             .flat_map(|(added, deleted)| [&b"ENTRIESADDED"[..], added.as_bytes(), b"MAXDELETEDID", deleted.as_bytes()]),
     );
-    tell(&words);
+    emit(&words);
 }
 
 #[cfg(test)]
@@ -81,14 +83,14 @@ mod tests {
     use vdr_rdb::Raw;
     use vdr_rdb::stream::History;
 
-    fn told(parts: &[Part<'_>]) -> Result<Vec<String>, Fault> {
-        let (mut groups, mut told) = (Groups::default(), Vec::new());
+    fn emitted(parts: &[Part<'_>]) -> Result<Vec<String>, Fault> {
+        let (mut groups, mut commands) = (Groups::default(), Vec::new());
         for part in parts {
             groups.part(*part, b"k", &mut |words| {
-                told.push(words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" "));
+                commands.push(words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" "));
             })?;
         }
-        Ok(told)
+        Ok(commands)
     }
 
     fn totals(length: u64, history: Option<History>) -> Part<'static> {
@@ -111,20 +113,20 @@ mod tests {
             "XGROUP CREATECONSUMER k g 9",
             "XCLAIM k g 9 0 18446744073709551615-18446744073709551615 TIME 7 RETRYCOUNT 2 JUSTID FORCE",
         ];
-        assert_eq!(told(&parts).unwrap(), expected);
+        assert_eq!(emitted(&parts).unwrap(), expected);
     }
 
     #[test]
     fn a_stream_without_entries_or_history_comes_to_be() {
-        assert_eq!(told(&[totals(0, None)]).unwrap(), ["XADD k 0-1  ", "XTRIM k MAXLEN 0", "XSETID k 5-1"]);
+        assert_eq!(emitted(&[totals(0, None)]).unwrap(), ["XADD k 0-1  ", "XTRIM k MAXLEN 0", "XSETID k 5-1"]);
         let group = Part::Group { name: NAME, last_id: Id::MIN, entries_read: None };
-        assert_eq!(told(&[group, Part::GroupEnd]).unwrap(), ["XGROUP CREATE k g 0-0"]);
+        assert_eq!(emitted(&[group, Part::GroupEnd]).unwrap(), ["XGROUP CREATE k g 0-0"]);
     }
 
     #[test]
     fn pending_entries_that_contradict_each_other_are_refused() {
         for parts in [&[GROUP, PENDING, PENDING][..], &[GROUP, CONSUMER, OWNED], &[GROUP, PENDING, Part::GroupEnd]] {
-            assert!(told(parts).is_err());
+            assert!(emitted(parts).is_err());
         }
     }
 }

@@ -287,6 +287,11 @@ defmodule Vdr.ReadsTest do
         do: assert_raise(ArgumentError, ~r/from_commands takes/, fn -> Snapshot.from_commands(commands, db) end)
   end
 
+  test "the native library refuses an improper list of commands" do
+    for improper <- [[["SET", "a", "1"] | :tail], [["SET", "a" | "1"]], :set, [:set]],
+        do: assert(Vdr.Native.snapshot_from_commands(0, improper) == {:error, {:bad_command, nil}})
+  end
+
   test "words of commands may be numbers and atoms" do
     assert {:ok, snapshot} = Snapshot.from_commands([[:set, "a", 1], ["ZADD", "z", 1.5, :m]])
     assert Veidrodelis.get(snapshot, 0, "a") == {:ok, "1"}

@@ -14,6 +14,7 @@ mod tls;
 mod transport;
 mod wire;
 
+mod clock;
 mod config;
 mod end;
 mod observer;
@@ -28,6 +29,7 @@ mod mirror_sink;
 mod client;
 mod sentinel;
 
+pub use clock::now_ms;
 pub use config::{AckPolicy, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use endpoint::Endpoint;

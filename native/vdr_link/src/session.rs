@@ -3,7 +3,7 @@
 //! Reading, writing and one alarm run concurrently, and none waits for another. Reading runs when
 //! the sink is ready, writing when there is output, and the alarm is set to the next deadline.
 
-mod clock;
+mod timer;
 mod inbox;
 mod outbox;
 
@@ -15,7 +15,7 @@ use crate::sink::{RdbStep, Sink};
 use crate::state::LinkState;
 use crate::transfer::Transfer;
 use crate::transport;
-use clock::Clock;
+
 use inbox::Inbox;
 use outbox::Outbox;
 use std::future::{Future, poll_fn};
@@ -23,6 +23,7 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
+use timer::Timer;
 use tokio::time::Instant;
 use vdr_replica::handshake::{Action, Handshake, Opening, Step, command};
 
@@ -59,7 +60,7 @@ pub struct Session<'a, S, O> {
     phase: Phase,
     inbox: Inbox,
     outbox: Outbox,
-    clock: Clock,
+    timer: Timer,
     /// The primary has not accepted the previous output yet: the next acknowledgement waits, and
     /// reports a newer offset then.
     ack_owed: bool,
@@ -94,7 +95,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             phase: Phase::Opening(Handshake::new(opening)),
             inbox: Inbox::new(reader),
             outbox: Outbox::new(writer),
-            clock: Clock::new(),
+            timer: Timer::new(),
             ack_owed: false,
             left: false,
         };
@@ -114,7 +115,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     self.observer.received(bytes);
                     self.advance()?;
                     // The time that the sink took does not count as the primary's silence.
-                    self.clock.heard = Instant::now();
+                    self.timer.heard = Instant::now();
                     self.outbox.extend_deadline(since.elapsed());
                 }
                 Event::Ready => self.advance()?,
@@ -133,10 +134,10 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     /// pause would never get an acknowledgement.
     async fn event(&mut self) -> Event {
         let (due, left) = (self.due(), self.left);
-        let Self { sink, inbox, outbox, clock, .. } = self;
-        clock.set(due);
+        let Self { sink, inbox, outbox, timer, .. } = self;
+        timer.set(due);
         let rings = due.is_some();
-        let Clock { alarm, heard, paused, .. } = clock;
+        let Timer { alarm, heard, paused, .. } = timer;
         tokio::select! {
             biased;
             () = alarm.as_mut(), if rings => Event::Alarm,
@@ -219,7 +220,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         self.phase = Phase::Stream { begun: false };
         self.enter(LinkState::Streaming);
         self.sink.streaming();
-        self.clock.last_sent = Instant::now();
+        self.timer.last_sent = Instant::now();
         self.acknowledge();
     }
 
@@ -260,14 +261,14 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn handshake_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Opening(handshake) if handshake.step() != Step::Psync => {
-                Some(after(self.clock.connected, self.config.timeouts.handshake))
+                Some(after(self.timer.connected, self.config.timeouts.handshake))
             }
             _ => None,
         }
     }
 
     fn read_deadline(&self) -> Option<Instant> {
-        (!self.clock.paused).then(|| after(self.clock.heard, self.config.timeouts.read))
+        (!self.timer.paused).then(|| after(self.timer.heard, self.config.timeouts.read))
     }
 
     fn write_deadline(&self) -> Option<Instant> {
@@ -281,7 +282,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             Phase::Stream { begun: false } => self.config.ack_interval.min(ACK_INTERVAL_UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };
-        Some(after(self.clock.last_sent, interval.max(ACK_INTERVAL_MIN)))
+        Some(after(self.timer.last_sent, interval.max(ACK_INTERVAL_MIN)))
     }
 
     fn due(&self) -> Option<Instant> {
@@ -305,7 +306,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             return Err(Cause::WriteTimeout(timeouts.write));
         }
         if is_past(self.send_at()) {
-            self.clock.last_sent = now;
+            self.timer.last_sent = now;
             match self.phase {
                 Phase::Stream { .. } => {
                     self.sink.tick();

@@ -1,10 +1,10 @@
 //! A Sentinel monitor as NIFs. Its resource belongs to the link's process: with the process the resource
 //! goes, and with the resource the monitor.
 
-use crate::seat::Seat;
+use crate::link_slot::LinkSlot;
+use crate::recipient::Recipient;
 use crate::source::SourceRef;
 use crate::terms;
-use crate::watcher::Recipient;
 use parking_lot::Mutex;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
@@ -27,7 +27,7 @@ impl Resource for Sentinel {}
 
 /// The process of the link, which runs the user's functions.
 struct LinkProcess {
-    seat: Arc<Seat>,
+    slot: Arc<LinkSlot>,
     recipient: Recipient,
     questions: Mutex<Questions>,
 }
@@ -58,7 +58,7 @@ impl Owner for LinkProcess {
     }
 
     fn is_streaming(&self) -> bool {
-        self.seat.standing.state() == Some(LinkState::Streaming)
+        self.slot.status.state() == Some(LinkState::Streaming)
     }
 
     fn found(&self, found: Result<&Address, &NotFound>) {
@@ -81,8 +81,8 @@ fn sentinel_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let seat = source.seat().ok_or(rustler::Error::BadArg)?.clone();
-    let owner = Arc::new(LinkProcess { seat, recipient: Recipient::new(pid, tag), questions: Mutex::default() });
+    let slot = source.slot().ok_or(rustler::Error::BadArg)?.clone();
+    let owner = Arc::new(LinkProcess { slot, recipient: Recipient::new(pid, tag), questions: Mutex::default() });
     Ok(match vdr_link::spawn_sentinel(terms::sentinel_config(config)?, owner.clone()) {
         Ok(handle) => (atom::ok(), ResourceArc::new(Sentinel { handle, owner })).encode(env),
         Err(_) => env.error_tuple(atoms::no_thread()),

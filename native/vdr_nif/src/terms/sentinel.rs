@@ -1,8 +1,9 @@
 //! The terms of a Sentinel monitor: its configuration, and the messages to the link's process. Elixir has
 //! checked the configuration: a term that does not decode is a bug.
 
-use super::link::{Tls, tls};
-use super::{retry, word};
+use super::link_config::{Tls, tls};
+use super::link_message::retry;
+use super::primitive::word;
 use rustler::{Encoder, Env, NifMap, NifResult, NifUnitEnum, Term};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -14,6 +14,8 @@ mod tls;
 mod transport;
 mod wire;
 
+#![forbid(unsafe_code)]
+
 mod clock;
 mod config;
 mod end;

@@ -13,6 +13,11 @@
 //!
 //! The modules stand in reading order, from the ground up.
 
+#![allow(
+    unsafe_code,
+    reason = "nodes belong to a generation, which the borrow checker cannot see: see `version` for the proof"
+)]
+
 mod prefetch;
 mod sync;
 
@@ -29,7 +34,7 @@ pub mod tree;
 #[cfg(test)]
 mod testing;
 
-pub use host_alloc::{COUNTS, ExportedBytes as Loan, HostAlloc as Home, Memory, allocated};
-pub use map::{HOME_BYTES_MIN, Item, Map, PACKED_MAX, Payload, PayloadMut, Put, Taken, Weigh};
+pub use host_alloc::{COUNTS, ExportedBytes, HostAlloc, Memory, allocated};
+pub use map::{DropCost, HOST_BYTES_MIN, Item, Map, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
 pub use shared_bytes::SharedBytes;
 pub use tree::Tree;

@@ -56,11 +56,12 @@ defmodule Vdr.SentinelTest do
 
   test "a function that hangs is given up, and delays neither questions nor the end" do
     id = mirror!(sentinel!(), host_map: fn _host -> Process.sleep(:infinity) end)
+    # Far less than the five seconds after which the function is given up, even on a busy machine.
     {us, _info} = :timer.tc(fn -> Veidrodelis.info(id) end)
-    assert us < 1_000_000
+    assert us < 4_000_000
     assert Veidrodelis.await_ready(id, 20_000) == {:error, :bad_host_map}
     {us, :ok} = :timer.tc(fn -> stop_supervised!({Veidrodelis, id}) end)
-    assert us < 2_000_000
+    assert us < 4_000_000
   end
 
   test "a password function of the server that hangs is given up, too" do

@@ -8,13 +8,13 @@
 //!
 //! A [`Sink`] consumes the bytes; an [`Observer`] is called about the progress.
 
+#![forbid(unsafe_code)]
+
 mod deadline;
 mod endpoint;
 mod tls;
 mod transport;
 mod wire;
-
-#![forbid(unsafe_code)]
 
 mod clock;
 mod config;

@@ -7,8 +7,9 @@ defmodule Vdr.Native do
   @on_load :load
 
   def load do
-    path = Path.join(:code.priv_dir(:veidrodelis), "native/libvdr_nif")
-    :erlang.load_nif(String.to_charlist(path), 0)
+    path = Vdr.NativeLibrary.path()
+    load = fn -> :erlang.load_nif(String.to_charlist(path), 0) end
+    load |> Vdr.NativeLibrary.with_settings() |> Vdr.NativeLibrary.loaded(path)
   end
 
   # Reads

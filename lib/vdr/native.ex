@@ -4,12 +4,14 @@ defmodule Vdr.Native do
   # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link`, the
   # handler's process and the facade calls them.
 
+  # Loading calls it, also while the project is compiled.
+  require Vdr.NativeLibrary
+
   @on_load :load
 
   def load do
     path = Vdr.NativeLibrary.path()
-    load = fn -> :erlang.load_nif(String.to_charlist(path), 0) end
-    load |> Vdr.NativeLibrary.with_settings() |> Vdr.NativeLibrary.loaded(path)
+    path |> String.to_charlist() |> :erlang.load_nif(0) |> Vdr.NativeLibrary.loaded(path)
   end
 
   # Reads

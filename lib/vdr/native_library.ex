@@ -6,30 +6,12 @@ defmodule Vdr.NativeLibrary do
   # a failed `@on_load` would end a release before the first log line.
 
   @refusal {__MODULE__, :refusal}
-  @allocator "_RJEM_MALLOC_CONF"
 
   @doc "The path without the extension, as `:erlang.load_nif/2` wants it."
   def path do
     case :code.priv_dir(:veidrodelis) do
       {:error, :bad_name} -> Path.expand("../../../../priv/native/libvdr_nif", to_string(:code.which(__MODULE__)))
       priv -> Path.join(to_string(priv), "native/libvdr_nif")
-    end
-  end
-
-  @doc "Calls `load` while the environment says how the allocator of the library is to work: it reads that once."
-  def with_settings(load) do
-    if Application.get_env(:veidrodelis, :huge_pages, true) do
-      load.()
-    else
-      before = System.get_env(@allocator)
-      # What stands later wins.
-      System.put_env(@allocator, Enum.join(["thp:never" | List.wrap(before)], ","))
-
-      try do
-        load.()
-      after
-        if before, do: System.put_env(@allocator, before), else: System.delete_env(@allocator)
-      end
     end
   end
 
@@ -53,8 +35,11 @@ defmodule Vdr.NativeLibrary do
   @doc "`:ok`, or `{:error, sentence}`: what was found instead of a library that fits, and what to do."
   def check do
     case Code.ensure_loaded(Vdr.Native) do
-      {:module, _} -> with sentence when is_binary(sentence) <- :persistent_term.get(@refusal, :ok), do: {:error, sentence}
-      {:error, reason} -> {:error, "the module of the native library of Veidrodelis does not load: #{inspect(reason)}"}
+      {:module, _} ->
+        with sentence when is_binary(sentence) <- :persistent_term.get(@refusal, :ok), do: {:error, sentence}
+
+      {:error, reason} ->
+        {:error, "the module of the native library of Veidrodelis does not load: #{inspect(reason)}"}
     end
   end
 
@@ -73,7 +58,9 @@ defmodule Vdr.NativeLibrary do
     end
   end
 
-  defp format(<<0x7F, "ELF", _class, 1, _::binary-size(12), machine::little-16>>), do: "for #{machine(machine)} with ELF"
+  defp format(<<0x7F, "ELF", _class, 1, _::binary-size(12), machine::little-16>>),
+    do: "for #{machine(machine)} with ELF"
+
   defp format(<<0x7F, "ELF", _::binary>>), do: "for a big-endian machine with ELF"
   defp format(<<0xFEEDFACF::little-32, 0x01000007::little-32, _::binary>>), do: "for macOS on x86_64"
   defp format(<<0xFEEDFACF::little-32, 0x0100000C::little-32, _::binary>>), do: "for macOS on arm64"

@@ -16,6 +16,7 @@ defmodule Vdr.Mix.Prebuilt do
   @nif {2, 15}
   @timeout_ms 60_000
   @redirects_max 5
+  @client :veidrodelis_download
 
   @doc "What to download for this system, or `nil` when the package names no library for it."
   def find(root) do
@@ -119,32 +120,33 @@ defmodule Vdr.Mix.Prebuilt do
 
   defp get(url) do
     for application <- [:inets, :ssl, :public_key, :crypto] do
-      if function_exported?(Mix, :ensure_application!, 1), do: Mix.ensure_application!(application)
+      # From Elixir 1.15 on, Mix hides applications that nothing depends on; before, it has no such function.
+      if function_exported?(Mix, :ensure_application!, 1), do: apply(Mix, :ensure_application!, [application])
       {:ok, _started} = Application.ensure_all_started(application)
     end
 
     # A client of our own, so that its proxies are nobody else's.
-    {:ok, client} = :inets.start(:httpc, [profile: :veidrodelis], :stand_alone)
+    {:ok, _pid} = :inets.start(:httpc, profile: @client)
 
     try do
-      :ok = :httpc.set_options(proxies(), client)
-      fetch(url, client, @redirects_max)
+      :ok = :httpc.set_options(proxies(), @client)
+      fetch(url, @redirects_max)
     after
-      :inets.stop(:stand_alone, client)
+      :inets.stop(:httpc, @client)
     end
   end
 
-  defp fetch(_url, _client, 0), do: {:error, "there are too many redirects"}
+  defp fetch(_url, 0), do: {:error, "there are too many redirects"}
 
-  defp fetch(url, client, redirects) do
+  defp fetch(url, redirects) do
     http = [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++ tls(url)
 
-    case :httpc.request(:get, {String.to_charlist(url), []}, http, [body_format: :binary], client) do
+    case :httpc.request(:get, {String.to_charlist(url), []}, http, [body_format: :binary], @client) do
       {:ok, {{_, 200, _}, _headers, body}} ->
         {:ok, body}
 
       {:ok, {{_, status, _}, headers, _body}} when status in [301, 302, 303, 307, 308] ->
-        redirect(url, headers, client, redirects)
+        redirect(url, headers, redirects)
 
       {:ok, {{_, status, reason}, _headers, _body}} ->
         {:error, "the server answers #{status} #{reason}"}
@@ -154,9 +156,9 @@ defmodule Vdr.Mix.Prebuilt do
     end
   end
 
-  defp redirect(url, headers, client, redirects) do
+  defp redirect(url, headers, redirects) do
     case List.keyfind(headers, ~c"location", 0) do
-      {_, location} -> url |> URI.merge(to_string(location)) |> URI.to_string() |> fetch(client, redirects - 1)
+      {_, location} -> url |> URI.merge(to_string(location)) |> URI.to_string() |> fetch(redirects - 1)
       nil -> {:error, "the server redirects to nowhere"}
     end
   end

@@ -66,7 +66,7 @@ lint: setup ## check formatting, warnings, circles of imports, the length of fil
 	$(MIX_TEST) compile --force --warnings-as-errors
 
 docs: setup ## write docs/commands.md from the command table, and the Rust documentation into target/doc
-	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_replica --test commands_doc
+	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_commands --test commands_doc
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## remove everything that was built (unpacked servers stay)

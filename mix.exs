@@ -52,8 +52,9 @@ defmodule Veidrodelis.MixProject do
     ]
   end
 
-  # What the package holds: everything that the build and the docs read, and nothing else. The fuzz targets are a cargo
-  # workspace of their own and stay outside, as do the tests; `test/package_test.exs` builds an application from it.
+  # What the package holds: everything that the build and the docs read, and nothing else. The fuzz
+  # targets are a cargo workspace of their own and stay outside, as do the tests;
+  # `test/package_test.exs` builds an application from it.
   defp package do
     crates = Enum.reject(Path.wildcard("native/*"), &(&1 == "native/fuzz" or not File.dir?(&1)))
 

@@ -1,23 +1,41 @@
 defmodule Vdr.Application do
   @moduledoc false
-  # Starts what all instances share. The instances themselves live in the supervision trees of those who start them.
+  # Starts what all instances share. The instances themselves live in the supervision trees of their users.
 
   use Application
 
   @impl Application
-  def start(_type, _args) do
-    # Owned by a process that lives as long as the application.
-    Vdr.Instances.new_table()
+  def start(_type, _args), do: with(:ok <- check_library(), do: start_shared())
 
-    children = [
-      Vdr.Events,
-      {Vdr.Names, keys: :unique, name: Vdr.Registry},
-      Vdr.Instances,
-      Vdr.RedisStream.Standing
-    ]
+  # Without its library the application refuses to start, instead of failing in the middle of a call.
+  defp check_library do
+    case Code.ensure_loaded(Vdr.Native) do
+      {:module, Vdr.Native} ->
+        :ok
 
-    # None of them holds what its successor could not find again, so a crash, and another, is no reason to give up all instances.
+      {:error, reason} ->
+        {:error,
+         "the native library of Veidrodelis was not loaded (#{inspect(reason)}): it is missing in priv/native, or was " <>
+           "built for another system. Build it on the system that it is to run on, with " <>
+           "`mix deps.compile veidrodelis --force`"}
+    end
+  end
+
+  defp start_shared do
+    # The application's own process owns the tables, so they live as long as the application.
+    Vdr.Reports.new_table()
+    Vdr.Subscriptions.new_table()
+
+    # None of them holds anything that its successor could not find again, so one crash after another is no reason to
+    # give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
-    Supervisor.start_link(children, [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
+    Supervisor.start_link([Vdr.Cleaner, Vdr.Instances], [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
+  end
+
+  @impl Application
+  def stop(_state) do
+    ids = Vdr.Instances.list()
+    Vdr.Instances.close_all()
+    for id <- ids, do: Vdr.Link.suspend({:mirror, id})
   end
 end

@@ -1,13 +1,13 @@
 defmodule Vdr.Instance do
   @moduledoc false
-  # The supervisor of one instance: its pid is what `Veidrodelis.start_link/1` answers. Its life is the store's; the link
-  # below it may crash without costing data or watches.
+  # The supervisor of one instance. Its pid is what `Veidrodelis.start_link/1` answers. The store lives as long as this
+  # process; the link below it may crash without a loss of data or watches.
 
   use Supervisor
 
   alias Vdr.{Instances, Options}
 
-  # A link that keeps crashing is a bug; restarting it is not what it waits for, see `Vdr.Link`.
+  # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to connect.
   @max_restarts 100
   @max_seconds 10
 
@@ -29,11 +29,11 @@ defmodule Vdr.Instance do
 
   @impl Supervisor
   def init(%Options{} = options) do
-    owner = {Instances, options.id}
+    key = {:mirror, options.id}
 
     case Instances.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options, owner}} | listener(owner, options)],
+        Supervisor.init([{Vdr.Link, {store, options, key}} | listener(key, options)],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds
@@ -44,6 +44,6 @@ defmodule Vdr.Instance do
     end
   end
 
-  defp listener(_owner, %{sentinel: nil}), do: []
-  defp listener(owner, options), do: [{Vdr.Sentinel.Listener, {owner, options}}]
+  defp listener(_key, %{sentinel: nil}), do: []
+  defp listener(key, options), do: [{Vdr.Sentinel.Listener, {key, options}}]
 end

@@ -1,88 +1,34 @@
 defmodule Vdr.Instances do
   @moduledoc false
-  # Who owns which instance id, and who waits for it to be ready.
+  # The stores of all instances, and which supervisor owns which id.
   #
-  # A store is made here for the supervisor that claims an id, and closed here when that supervisor is gone, for whatever
-  # reason: so it outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and call nobody.
-  # The store of a supervisor that was killed waits a while for the next one, which takes it over with data and watches.
-  # Everything that is known only here can be built again from there, so a crash of this process costs no instance.
+  # This process makes a store for the supervisor that claims an id, and closes it when that supervisor is gone, for
+  # whatever reason. So a store outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and
+  # call nobody. The store of a supervisor that was killed waits a while for the next one, which takes it over with data
+  # and watches. Another process can build everything that this one knows again, so a crash of it costs no instance.
+  #
+  # No user code runs here, because all instances share this process.
 
   use GenServer
 
-  alias Vdr.{Events, Native}
-  alias Vdr.Link.Owner
+  alias Vdr.{Native, Reports}
+  alias Vdr.Link.Events
 
-  # How long a store waits for a supervisor to take it over: restarting one takes milliseconds.
+  # How long a store waits for a supervisor to take it over. Restarting one takes milliseconds.
   @orphan_ms 5000
 
   # How often, and how soon again, this process is called while it is being restarted.
   @tries 50
   @try_ms 10
 
-  # The longest time of a timer of the VM.
-  @longest_ms 4_294_967_295
-
-  @behaviour Vdr.Link.Owner
-
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  @doc "Makes the table of reports, which is to outlive this process."
-  @spec new_table() :: :ets.table()
-  def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true])
-
-  @doc "Makes the caller the owner of `id`: with the store of an owner of the same identity that was killed, or a new one."
+  @doc """
+  Makes the caller the owner of `id`. The store is that of a killed owner of the same identity, or a new one.
+  """
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
-
-  @doc """
-  Waits until the instance can be read. The timeout has been checked: a timer that cannot be set would end the process
-  that all instances share.
-  """
-  @spec await_ready(term, timeout) :: :ok | {:error, term}
-  def await_ready(id, timeout), do: call({:await_ready, id, timeout})
-
-  @doc "Raises `ArgumentError` unless the VM can set a timer for so long."
-  @spec check_timeout!(timeout) :: :ok
-  def check_timeout!(timeout)
-      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
-      do: :ok
-
-  def check_timeout!(timeout) do
-    raise ArgumentError,
-          "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; got: #{inspect(timeout)}"
-  end
-
-  @doc "The instance can be read: those who wait are told."
-  @impl Owner
-  @spec ready(term) :: :ok
-  def ready(id), do: GenServer.cast(__MODULE__, {:ready, id})
-
-  @doc "The server refuses us for a reason that trying again soon cannot help; `nil` when it no longer does."
-  @impl Owner
-  @spec refused(term, term) :: :ok
-  def refused(id, reason), do: GenServer.cast(__MODULE__, {:refused, id, reason})
-
-  @doc "Leaves word of how the link stands."
-  @impl Owner
-  @spec report(term, map) :: :ok
-  def report(id, changes) do
-    # Of an instance that is gone there is nothing to report.
-    _ = :ets.update_element(__MODULE__, id, {2, Map.merge(report(id), changes)})
-    :ok
-  end
-
-  @impl Owner
-  @spec report(term) :: Owner.report()
-  def report(id) do
-    case :ets.lookup(__MODULE__, id) do
-      [{^id, report, _identity}] -> report
-      [] -> Owner.new_report()
-    end
-  end
-
-  @impl Owner
-  def subject(id, _options), do: {id, %{}}
 
   @doc "The store and the supervisor of an instance."
   @spec find(term) :: {reference, pid} | nil
@@ -91,33 +37,45 @@ defmodule Vdr.Instances do
   @doc "The id of the instance of a supervisor."
   @spec id_of(pid) :: {:ok, term} | :error
   def id_of(pid) do
-    case :ets.lookup(__MODULE__, supervisor(pid)) do
-      [{_supervisor, id}] -> {:ok, id}
-      [] -> :error
+    case Reports.about({:supervisor, pid}) do
+      {id} -> {:ok, id}
+      nil -> :error
     end
-  rescue
-    # The application does not run, so there is no table.
-    ArgumentError -> :error
   end
-
-  # The key of a supervisor's row, in a table whose other keys are ids.
-  defp supervisor(pid), do: {__MODULE__, pid}
 
   @doc "The ids of all instances."
   @spec list() :: [term]
   def list, do: for({{Veidrodelis, id}, {_store, _pid}} <- :persistent_term.get(), do: id)
 
+  @doc "How the link of an instance stands."
+  @spec report(term) :: map
+  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid])
+
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok
   def released(id, pid), do: call({:released, id, pid})
 
-  # Every question can be asked again, and a new process is there within a moment.
+  @doc "Closes the stores of all instances, so that reads answer that there is none. The application stops."
+  @spec close_all() :: :ok
+  def close_all do
+    for {{Veidrodelis, id}, {store, _pid}} <- :persistent_term.get() do
+      :persistent_term.erase({Veidrodelis, id})
+      Native.store_close(store)
+    end
+
+    :ok
+  end
+
+  # Every question can be asked again, and a restarted process is there within a moment.
   defp call(question, tries \\ @tries) do
     GenServer.call(__MODULE__, question, :infinity)
   catch
-    :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] and tries > 1 ->
-      Process.sleep(@try_ms)
-      call(question, tries - 1)
+    :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] ->
+      cond do
+        not Reports.table?() -> exit(:veidrodelis_not_started)
+        tries > 1 -> Process.sleep(@try_ms) && call(question, tries - 1)
+        true -> exit(reason)
+      end
   end
 
   @impl GenServer
@@ -126,142 +84,86 @@ defmodule Vdr.Instances do
 
     owners =
       for {{Veidrodelis, id}, {_store, pid}} <- :persistent_term.get(), into: %{} do
-        # The table is a new one when the application was stopped meanwhile: then nobody knows whose data it is.
-        :ets.insert_new(__MODULE__, {id, Owner.new_report(), nil})
-        :ets.insert(__MODULE__, {supervisor(pid), id})
         {Process.monitor(pid), {id, pid}}
       end
 
-    {:ok, %{owners: owners, waiting: %{}, refusals: %{}}}
+    {:ok, owners}
   end
 
   @impl GenServer
-  def handle_call({:claim, id, identity, pid}, _from, state) do
+  def handle_call({:claim, id, identity, pid}, _from, owners) do
     case find(id) do
       # The answer was lost.
       {store, owner} when owner == pid ->
-        {:reply, {:ok, store}, state}
+        {:reply, {:ok, store}, owners}
 
       {store, owner} ->
         cond do
-          # Its end may be on the way to us still.
-          Process.alive?(owner) -> {:reply, {:error, {:already_started, owner}}, state}
-          identity == identity(id) -> owned(id, store, pid, state)
-          true -> claimed(id, identity, pid, release(id, state))
+          # The message of its end may still be on its way.
+          Process.alive?(owner) -> {:reply, {:error, {:already_started, owner}}, owners}
+          identity == Reports.about({:mirror, id}) -> grant(id, store, pid, owners)
+          true -> release(id) && create(id, identity, pid, owners)
         end
 
       nil ->
-        claimed(id, identity, pid, state)
+        create(id, identity, pid, owners)
     end
   end
 
-  def handle_call({:released, id, pid}, _from, state), do: {:reply, :ok, release_from(pid, id, state)}
-
-  def handle_call({:await_ready, id, timeout}, from, state) do
-    case find(id) do
-      nil ->
-        {:reply, {:error, :no_instance}, state}
-
-      {store, _pid} ->
-        cond do
-          Native.ready(store) -> {:reply, :ok, state}
-          is_map_key(state.refusals, id) -> {:reply, {:error, state.refusals[id]}, state}
-          true -> {:noreply, wait(state, id, from, timeout)}
-        end
-    end
+  def handle_call({:released, id, pid}, _from, owners) do
+    release_from(pid, id)
+    {:reply, :ok, owners}
   end
 
-  # All instances share this process: nobody's mistake shall end it.
-  def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_call}, state}
+  # All instances share this process, so a mistaken call must not end it.
+  def handle_call(_other, _from, owners), do: {:reply, {:error, :unknown_call}, owners}
 
   @impl GenServer
-  def handle_cast({:ready, id}, state), do: {:noreply, state |> forget_refusal(id) |> answer(id, :ok)}
-  def handle_cast({:refused, id, nil}, state), do: {:noreply, forget_refusal(state, id)}
-
-  def handle_cast({:refused, id, reason}, state) do
-    # Data that was there before can still be read, whoever refuses us now.
-    {:noreply, answer(put_in(state.refusals[id], reason), id, {:error, reason})}
-  end
-
-  def handle_cast(_other, state), do: {:noreply, state}
+  def handle_cast(_other, owners), do: {:noreply, owners}
 
   @impl GenServer
-  def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
-    case Map.pop(state.owners, monitor) do
-      # Perhaps of who waited: nobody is left to be answered.
-      {nil, _owners} -> {:noreply, %{state | waiting: Map.delete(state.waiting, monitor)}}
-      {{id, pid}, owners} -> {:noreply, abandoned(reason, id, pid, %{state | owners: owners})}
-    end
+  def handle_info({:DOWN, monitor, :process, pid, reason}, owners) when is_map_key(owners, monitor) do
+    {{id, ^pid}, owners} = Map.pop(owners, monitor)
+    orphan(reason, id, pid)
+    {:noreply, owners}
   end
 
-  def handle_info({:orphan_timeout, id, pid}, state), do: {:noreply, release_from(pid, id, state)}
-
-  def handle_info({:await_timeout, monitor}, state) do
-    {expired, others} = Map.split(state.waiting, [monitor])
-    {:noreply, told(state, expired, others, {:error, :timeout})}
+  def handle_info({:orphan_timeout, id, pid}, owners) do
+    release_from(pid, id)
+    {:noreply, owners}
   end
 
-  def handle_info(_message, state), do: {:noreply, state}
+  def handle_info(_message, owners), do: {:noreply, owners}
 
-  defp claimed(id, identity, pid, state) do
-    :ets.insert(__MODULE__, {id, Owner.new_report(), identity})
-    owned(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, state)
+  defp create(id, identity, pid, owners) do
+    Reports.create({:mirror, id}, identity)
+    grant(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, owners)
   end
 
-  defp owned(id, store, pid, state) do
-    with {_store, predecessor} <- find(id), do: :ets.delete(__MODULE__, supervisor(predecessor))
-    :ets.insert(__MODULE__, {supervisor(pid), id})
+  defp grant(id, store, pid, owners) do
+    with {_store, predecessor} <- find(id), do: Reports.delete({:supervisor, predecessor})
+    Reports.create({:supervisor, pid}, {id})
     :persistent_term.put({Veidrodelis, id}, {store, pid})
-    {:reply, {:ok, store}, put_in(state.owners[Process.monitor(pid)], {id, pid})}
+    {:reply, {:ok, store}, Map.put(owners, Process.monitor(pid), {id, pid})}
   end
 
-  defp identity(id), do: :ets.lookup_element(__MODULE__, id, 3)
+  # A supervisor that was stopped was meant to end. One that was killed, or that ended for a fault, may have a successor.
+  defp orphan(reason, id, pid) when reason in [:normal, :shutdown], do: release_from(pid, id)
+  defp orphan({:shutdown, _reason}, id, pid), do: release_from(pid, id)
+  defp orphan(_killed, id, pid), do: Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
 
-  # Whoever ended in order wanted the end.
-  defp abandoned(reason, id, pid, state) when reason in [:normal, :shutdown], do: release_from(pid, id, state)
-  defp abandoned({:shutdown, _reason}, id, pid, state), do: release_from(pid, id, state)
+  # The id may belong to another owner already.
+  defp release_from(pid, id), do: if(match?({_store, ^pid}, find(id)), do: release(id))
 
-  defp abandoned(_killed, id, pid, state) do
-    Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
-    state
+  defp release(id) do
+    {store, pid} = find(id)
+    report = Reports.read({:mirror, id})
+    :persistent_term.erase({Veidrodelis, id})
+    Native.store_close(store)
+    Reports.delete({:mirror, id})
+    Reports.delete({:supervisor, pid})
+    # A link that was killed announced nothing. User code hears of it, so a process of its own does it.
+    if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, :stopped, %{}) end)
+    true
   end
-
-  # The id may have gone over to another owner already.
-  defp release_from(pid, id, state) do
-    if match?({_store, ^pid}, find(id)), do: release(id, state), else: state
-  end
-
-  defp release(id, state) do
-    with {store, pid} <- find(id) do
-      :persistent_term.erase({Veidrodelis, id})
-      Native.store_close(store)
-      :ets.delete(__MODULE__, supervisor(pid))
-      :ets.delete(__MODULE__, id)
-      Events.emit(id, :stopped, %{})
-    end
-
-    state |> forget_refusal(id) |> answer(id, {:error, :no_instance})
-  end
-
-  defp wait(state, id, {pid, _tag} = from, timeout) do
-    monitor = Process.monitor(pid)
-    if timeout != :infinity, do: Process.send_after(self(), {:await_timeout, monitor}, timeout)
-    put_in(state.waiting[monitor], {id, from})
-  end
-
-  defp answer(state, id, answer) do
-    {waiting, others} = Enum.split_with(state.waiting, &match?({_monitor, {^id, _from}}, &1))
-    told(state, waiting, Map.new(others), answer)
-  end
-
-  defp told(state, waiting, others, answer) do
-    for {monitor, {_id, from}} <- waiting do
-      Process.demonitor(monitor, [:flush])
-      GenServer.reply(from, answer)
-    end
-
-    %{state | waiting: others}
-  end
-
-  defp forget_refusal(state, id), do: %{state | refusals: Map.delete(state.refusals, id)}
 end

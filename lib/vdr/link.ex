@@ -1,7 +1,8 @@
 defmodule Vdr.Link do
   @moduledoc false
-  # Decides when there is a link, to whom, and when there is another one. What a link does is the native library's: it runs
-  # one to its end and tells how it went. Credentials, backoff, Sentinel and events are decided here.
+  # The connection state machine of one instance or one handler: when to connect, to which server, and when to connect
+  # again. The native library runs each link to its end and reports how it went. Credentials, backoff, Sentinel and
+  # events are decided here.
   #
   #     connecting --streaming--> linked
   #         ^    \                  |
@@ -9,37 +10,46 @@ defmodule Vdr.Link do
   #         |                    |        (or stopped, with `reconnect: false`)
   #         \------timeout-------/
   #
-  # From each of them but `stopped` a failover leads back to connecting, at once and to the new primary.
+  # A failover leads from each of them but `stopped` back to connecting, at once and to the new primary.
   #
-  # What the link feeds, and its data, are not this process's: when it dies, the native library ends the link, and its
-  # successor begins another on the same store. Who is told how the link stands is a `Vdr.Link.Owner`.
+  # The data is not this process's. When the process dies, the native library ends the link, and the next process starts
+  # another one on the same store. Its report in `Vdr.Reports` survives, too. Events, and with them telemetry handlers
+  # and log backends, run in this process, and so do a password function and the waiting of `await_ready/2`: whatever
+  # takes long there delays this instance only.
+  #
+  # Each `:connecting` is followed by one `:disconnected`, with `:streaming` in between if the link came that far.
 
   @behaviour :gen_statem
 
   require Logger
 
-  alias Vdr.{Backoff, Events, Native, Options, Sentinel}
+  alias Vdr.{Backoff, Cleaner, Instances, Log, Native, Options, Reports, Sentinel}
+  alias Vdr.Link.{Events, Waiters}
 
-  # A link that has held for so long was no lucky moment: the next failure starts the backoff anew.
+  # A link that has streamed for this long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
 
-  # Each contradiction costs the primary a full sync, however soon the options say that the next attempt may come.
+  # Each contradiction costs the primary a full sync, however short a delay the options ask for.
   @diverged_ms 1_000
 
-  # How often, and how soon again, a link's process is started when its name is not free.
-  @tries 100
-  @try_ms 10
+  # How often a link looks for the application when that was stopped.
+  @suspended_ms 1_000
 
-  @enforce_keys [:store, :options, :backoff, :owner]
+  @enforce_keys [:key, :native, :options, :backoff]
   defstruct [
-    :store,
+    :key,
+    :native,
     :options,
     :backoff,
-    :owner,
     :tag,
     :primary,
     :sentinels,
     :named,
+    # `{primary}` from `:connecting` to `:disconnected`.
+    :announced,
+    # Why `await_ready/2` need not wait.
+    :refusal,
+    waiters: Waiters.new(),
     attempts: 0,
     links: 0,
     sync: :partial,
@@ -47,66 +57,69 @@ defmodule Vdr.Link do
     unknown: []
   ]
 
-  @typedoc "What the link feeds, how, and who is told: a `Vdr.Link.Owner` with the name by which it knows the link."
-  @type argument :: {reference, Options.t(), {module, term}}
+  @typedoc "The native store or handler that the link feeds, the options, and the key of the report."
+  @type argument :: {reference, Options.t(), Reports.key()}
 
   @spec child_spec(argument) :: Supervisor.child_spec()
   def child_spec(argument), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [argument]}}
 
   @spec start_link(argument) :: :gen_statem.start_ret()
-  def start_link(argument), do: started(argument, @tries)
+  def start_link(argument), do: :gen_statem.start_link(__MODULE__, argument, [])
 
-  # The end of a predecessor, or a new registry, may be on the way still: to the supervisor that would be crash after crash.
-  defp started({_store, _options, owner} = argument, tries) do
-    with {:error, {:already_started, _predecessor}} when tries > 0 <-
-           :gen_statem.start_link(name(owner), __MODULE__, argument, []),
-         do: again(argument, tries)
-  rescue
-    error in ArgumentError -> if tries > 0, do: again(argument, tries), else: reraise(error, __STACKTRACE__)
+  @doc "Tells the link of this report that a Sentinel names another primary."
+  @spec switched(Reports.key(), Sentinel.address()) :: :ok
+  def switched(key, address), do: cast(key, {:switched, address})
+
+  @doc "Tells the link of this report that its store was closed, because the application stops."
+  @spec suspend(Reports.key()) :: :ok
+  def suspend(key), do: cast(key, :suspend)
+
+  defp cast(key, message) do
+    case Reports.read(key) do
+      %{pid: pid} when is_pid(pid) -> :gen_statem.cast(pid, message)
+      _no_link_yet -> :ok
+    end
   end
 
-  defp again(argument, tries) do
-    Process.sleep(@try_ms)
-    started(argument, tries - 1)
-  end
-
-  @doc "A Sentinel says that this is the primary now, to the link of this owner."
-  @spec switched({module, term}, Sentinel.address()) :: :ok
-  def switched(owner, address), do: :gen_statem.cast(name(owner), {:switched, address})
-
-  defp name(owner), do: {:via, Registry, {Vdr.Registry, {__MODULE__, owner}}}
+  @doc "Waits until the data can be read. Exits like `GenServer.call/3` when the process ends or the time is over."
+  @spec await_ready(pid, timeout) :: :ok | {:error, term}
+  def await_ready(pid, timeout), do: :gen_statem.call(pid, {:await_ready, timeout}, timeout)
 
   @impl :gen_statem
   def callback_mode, do: :state_functions
 
   @impl :gen_statem
-  def init({store, %Options{} = options, {owner, name}}) do
+  def init({native, %Options{} = options, key}) do
+    # So that `terminate/3` announces the end.
+    Process.flag(:trap_exit, true)
     Logger.metadata(vdr: options.id)
     # A predecessor that crashed left its counts behind.
-    %{attempts: attempts, links: links} = owner.report(name)
+    %{attempts: attempts, links: links, announced: announced} = Reports.read(key)
 
     link = %__MODULE__{
-      store: store,
+      key: key,
+      native: native,
       options: options,
       backoff: Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms),
-      owner: {owner, name},
       sentinels: options.sentinel && options.sentinel.sentinels,
       attempts: attempts,
       links: links,
-      ready: Native.ready(store)
+      announced: announced,
+      ready: Native.ready(native)
     }
 
-    {:ok, :connecting, link, {:next_event, :internal, :connect}}
+    report(link, %{})
+    {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
   end
 
   @doc false
-  def connecting(:internal, :connect, link) do
-    link = %{link | tag: make_ref(), attempts: link.attempts + 1, sync: :partial}
-    report(link, %{link: :connecting, attempts: link.attempts})
+  def connecting(:internal, :succeed, link), do: {:keep_state, close(link, :link_crashed, 0)}
 
-    case find(link) do
-      {:ok, link} -> connect(link)
-      {:error, code, detail, retry} -> ended(link, code, detail, retry)
+  def connecting(:internal, :connect, link) do
+    case whereabouts(link) do
+      :current -> attempt(link)
+      :suspended -> wait_for_application(link)
+      :replaced -> finish(link, :application_restarted)
     end
   end
 
@@ -116,9 +129,8 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
-    link = %{link | links: link.links + 1}
+    link = %{link | links: link.links + 1, refusal: nil}
     report(link, %{link: :linked, links: link.links})
-    refused(link, nil)
     emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
@@ -132,7 +144,7 @@ defmodule Vdr.Link do
   @doc false
   def waiting(:state_timeout, :connect, link), do: {:next_state, :connecting, link, {:next_event, :internal, :connect}}
 
-  # What keeps us waiting may be the server of before; the one named now is another one, or another one again.
+  # The link may wait because of the previous server. The one named now is another one, or another one again.
   def waiting(:cast, {:switched, address}, %{options: %{sentinel: %{role: :primary}}, primary: before} = link)
       when address != before,
       do: switch(link, address)
@@ -140,34 +152,59 @@ defmodule Vdr.Link do
   def waiting(type, event, link), do: common(type, event, link)
 
   @doc false
-  def stopped(:cast, _message, _link), do: :keep_state_and_data
+  def stopped(:cast, {:switched, _address}, _link), do: :keep_state_and_data
   def stopped(type, event, link), do: common(type, event, link)
 
-  defp common(:info, {tag, :ready}, %{tag: tag, owner: {owner, name}} = link) do
-    owner.ready(name)
+  @impl :gen_statem
+  def terminate(reason, _state, link) do
+    Native.link_stop(link.native)
+    orderly = orderly?(reason)
+    link = close(link, if(orderly, do: :stopped, else: :link_crashed), nil)
+
+    if ended?(link.key, orderly) do
+      Reports.update(link.key, %{link: :ended})
+      emit(link, :stopped, %{})
+    end
+  end
+
+  defp orderly?(reason) when reason in [:normal, :shutdown], do: true
+  defp orderly?({:shutdown, _reason}), do: true
+  defp orderly?(_reason), do: false
+
+  # After a crash there is a next process. A handler announces its own end, unless it was killed.
+  defp ended?({:mirror, _id}, orderly), do: orderly
+  defp ended?({:handler, pid}, _orderly), do: not Process.alive?(pid)
+
+  # A crash report shows how the link stands, and none of its options.
+  @impl :gen_statem
+  def format_status(status), do: Map.replace(status, :data, summary(status[:data]))
+
+  defp summary(%__MODULE__{} = link), do: Map.take(link, [:key, :primary, :attempts, :links, :announced, :refusal])
+  defp summary(other), do: other
+
+  defp common(:info, {tag, :ready}, %{tag: tag} = link) do
+    {waiters, actions} = Waiters.reply_all(link.waiters, :ok)
     unless link.ready, do: emit(link, :ready, %{primary: link.primary})
-    {:keep_state, %{link | ready: true}}
+    {:keep_state, %{link | ready: true, waiters: waiters}, actions}
   end
 
   defp common(:info, {tag, :guard_given_up}, %{tag: tag} = link) do
-    Logger.warning(
-      "the guard key #{inspect(link.options.guard_key)} was set for too long, or held back too much: what it held back is shown"
-    )
-
+    Log.write(Events.id(link.key, link.options.id), :guard_given_up, %{guard_key: link.options.guard_key})
     :keep_state_and_data
   end
 
   defp common(:info, {tag, {:unknown_command, name}}, %{tag: tag} = link) do
-    if name not in link.unknown do
-      Logger.warning("the stream brings #{name}, which the library does not know: what it changes is missing")
-    end
-
+    unless name in link.unknown, do: Log.write(Events.id(link.key, link.options.id), :unknown_command, %{name: name})
     {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
   end
 
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
-
   defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)
+
+  defp common(:info, {:DOWN, monitor, :process, _pid, _reason}, link), do: drop_waiter(link, monitor)
+  defp common({:timeout, monitor}, :await_ready, link), do: drop_waiter(link, monitor)
+
+  defp common(:cast, :suspend, link), do: %{link | tag: nil} |> close(:stopped, nil) |> wait_for_application()
 
   defp common(:cast, {:switched, address}, %{options: %{sentinel: %{role: role}}} = link) do
     # A replica that becomes the primary is no replica any more; the others stay what they are.
@@ -175,15 +212,55 @@ defmodule Vdr.Link do
     if leave, do: switch(link, address), else: :keep_state_and_data
   end
 
-  # From a link of before, or from nobody we know.
+  # From an earlier link, or from a stranger.
   defp common(:info, _message, _link), do: :keep_state_and_data
   defp common(:cast, _message, _link), do: :keep_state_and_data
+
+  defp common({:call, from}, {:await_ready, _timeout}, %{ready: true}),
+    do: {:keep_state_and_data, {:reply, from, :ok}}
+
+  defp common({:call, from}, {:await_ready, _timeout}, %{refusal: reason}) when reason != nil,
+    do: {:keep_state_and_data, {:reply, from, {:error, reason}}}
+
+  defp common({:call, from}, {:await_ready, timeout}, link) do
+    {waiters, actions} = Waiters.add(link.waiters, from, timeout)
+    {:keep_state, %{link | waiters: waiters}, actions}
+  end
+
   defp common({:call, from}, _message, _link), do: {:keep_state_and_data, {:reply, from, {:error, :unknown_call}}}
 
-  defp connect(link) do
-    report(link, %{})
-    emit(link, :connecting, %{primary: link.primary, attempt: link.attempts})
+  defp drop_waiter(link, monitor) do
+    {waiters, actions} = Waiters.drop(link.waiters, monitor)
+    {:keep_state, %{link | waiters: waiters}, actions}
+  end
 
+  # ---- connecting
+
+  # When the application stops, it closes the stores of all instances. Their processes belong to others and live on. A
+  # later start of the application knows nothing of them, so they end then.
+  defp wait_for_application(link), do: {:next_state, :waiting, link, {:state_timeout, @suspended_ms, :connect}}
+
+  defp whereabouts(%{key: {:handler, _pid}}), do: :current
+
+  defp whereabouts(%{key: {:mirror, id}, native: store}) do
+    cond do
+      match?({^store, _supervisor}, Instances.find(id)) -> :current
+      Reports.table?() -> :replaced
+      true -> :suspended
+    end
+  end
+
+  defp attempt(link) do
+    link = %{link | tag: make_ref(), attempts: link.attempts + 1, sync: :partial}
+    report(link, %{link: :connecting, attempts: link.attempts})
+
+    case find(link) do
+      {:ok, link} -> link |> announce(link.primary) |> connect()
+      {:error, code, detail, retry} -> ended(link, code, detail, retry)
+    end
+  end
+
+  defp connect(link) do
     case start(link) do
       :ok -> {:keep_state, link}
       {:error, code} -> ended(link, code, "", :slowly)
@@ -191,42 +268,14 @@ defmodule Vdr.Link do
   end
 
   defp switch(link, address) do
-    Native.link_stop(link.store)
-    emit(link, :switched, %{primary: address, from: link.primary})
+    Native.link_stop(link.native)
+    from = link.primary
+    link = close(link, :switched, 0)
+    emit(link, :switched, %{primary: address, from: from})
     named = if link.options.sentinel.role == :primary, do: address
     link = %{link | tag: nil, named: named, backoff: Backoff.reset(link.backoff)}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
-
-  defp ended(link, code, detail, retry) do
-    link = %{link | tag: nil}
-    report(link, %{last_error: {code, detail}})
-
-    if link.options.reconnect and retry != :never do
-      {delay_ms, backoff} = delay(link.backoff, retry)
-      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
-      report(link, %{link: :waiting})
-      disconnected(link, code, detail, retry, delay_ms)
-      if retry == :slowly, do: refused(link, code)
-      {:next_state, :waiting, %{link | backoff: backoff}, {:state_timeout, delay_ms, :connect}}
-    else
-      report(link, %{link: :stopped})
-      disconnected(link, code, detail, retry, nil)
-      refused(link, refusal(code, detail))
-      {:next_state, :stopped, link}
-    end
-  end
-
-  defp disconnected(link, code, detail, retry, delay_ms) do
-    details = %{reason: code, detail: detail, refused: retry == :slowly, retry_in_ms: delay_ms, primary: link.primary}
-    emit(link, :disconnected, details)
-  end
-
-  defp refusal(:unknown_command, name), do: {:unknown_command, name}
-  defp refusal(code, _detail), do: code
-
-  defp delay(backoff, :soon), do: Backoff.next(backoff)
-  defp delay(backoff, :slowly), do: Backoff.slow(backoff)
 
   # Whom to attach to: asked anew at every attempt, unless a Sentinel has just said so.
   defp find(%{options: %{socket: path}} = link) when path != nil, do: {:ok, %{link | primary: {path, 0}}}
@@ -238,9 +287,9 @@ defmodule Vdr.Link do
          do: {:ok, %{link | primary: address, sentinels: sentinels}}
   end
 
-  defp start(%{store: store, options: options, tag: tag} = link) do
+  defp start(%{native: native, options: options, tag: tag} = link) do
     with {:ok, password} <- Options.password(options) do
-      Native.link_start(store, config(link, password), self(), tag)
+      Native.link_start(native, config(link, password), self(), tag)
     end
   catch
     # The arguments, password and all, must not become a stacktrace.
@@ -265,13 +314,98 @@ defmodule Vdr.Link do
     }
   end
 
-  defp report(%{owner: {owner, name}} = link, changes),
-    do: owner.report(name, Map.put(changes, :primary, link.primary))
+  # ---- the end of a link
 
-  defp refused(%{owner: {owner, name}}, reason), do: owner.refused(name, reason)
+  defp ended(link, code, detail, retry) do
+    # A look-up that failed named no server.
+    link = if link.announced, do: link, else: announce(link, nil)
+    link = %{link | tag: nil}
+    report(link, %{last_error: {code, detail}})
+    refused = retry == :slowly
 
-  defp emit(%{owner: {owner, name}, options: options}, event, details) do
-    {id, more} = owner.subject(name, options)
-    Events.emit(id, event, Map.merge(details, more))
+    if link.options.reconnect and retry != :never do
+      {delay_ms, backoff} = delay(link.backoff, retry)
+      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
+      {link, actions} = if refused, do: refuse(link, code), else: {link, []}
+      report(link, %{link: :waiting})
+      link = close(%{link | backoff: backoff}, code, detail, refused, delay_ms)
+      {:next_state, :waiting, link, [{:state_timeout, delay_ms, :connect} | actions]}
+    else
+      link |> close(code, detail, refused, nil) |> finish(final(code, detail))
+    end
   end
+
+  defp final(:unknown_command, name), do: {:unknown_command, name}
+  defp final(code, _detail), do: code
+
+  defp delay(backoff, :soon), do: Backoff.next(backoff)
+  defp delay(backoff, :slowly), do: Backoff.slow(backoff)
+
+  # There will be no other link.
+  defp finish(link, reason) do
+    {link, actions} = refuse(link, reason)
+    report(link, %{link: :stopped})
+
+    case link do
+      %{key: {:handler, _pid}} ->
+        {:stop, {:shutdown, {:link_ended, reason}}, link}
+
+      %{options: %{on_link_end: :keep}} when reason != :application_restarted ->
+        {:next_state, :stopped, link, actions}
+
+      %{key: {:mirror, _id}} ->
+        stop_instance(reason)
+        {:next_state, :stopped, link, actions}
+    end
+  end
+
+  # The supervisor waits for this process when it stops, so another process stops the supervisor.
+  defp stop_instance(reason) do
+    [supervisor | _ancestors] = Process.get(:"$ancestors")
+    spawn(fn -> Supervisor.stop(supervisor, {:link_ended, reason}) end)
+  end
+
+  defp refuse(link, reason) do
+    {waiters, actions} = Waiters.reply_all(link.waiters, {:error, reason})
+    {%{link | refusal: reason, waiters: waiters}, actions}
+  end
+
+  # ---- reports and events
+
+  defp announce(link, primary) do
+    link = %{link | announced: {primary}}
+    report(link, %{})
+    emit(link, :connecting, %{primary: primary, attempt: link.attempts})
+    link
+  end
+
+  defp close(link, reason, retry_in_ms), do: close(link, reason, "", false, retry_in_ms)
+
+  defp close(%{announced: nil} = link, _reason, _detail, _refused, _retry_in_ms), do: link
+
+  defp close(%{announced: {primary}} = link, reason, detail, refused, retry_in_ms) do
+    link = %{link | announced: nil}
+    Reports.update(link.key, %{announced: nil})
+    details = %{reason: reason, detail: detail, refused: refused, retry_in_ms: retry_in_ms, primary: primary}
+    emit(link, :disconnected, details)
+    link
+  end
+
+  defp report(%{key: key} = link, changes) do
+    changes = Map.merge(changes, %{primary: link.primary, announced: link.announced, pid: self()})
+    unless Reports.update(key, changes), do: report_anew(link, changes)
+  end
+
+  # The application was restarted and its tables are new. An instance that has no row is gone.
+  defp report_anew(%{key: {:handler, pid} = key, native: native}, changes) do
+    if Reports.table?() do
+      Reports.create(key, native)
+      Cleaner.watch(pid)
+      Reports.update(key, changes)
+    end
+  end
+
+  defp report_anew(%{key: {:mirror, _id}}, _changes), do: :gone
+
+  defp emit(%{key: key, options: options}, event, details), do: Events.emit(key, options.id, event, details)
 end

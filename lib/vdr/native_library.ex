@@ -2,8 +2,8 @@ defmodule Vdr.NativeLibrary do
   @moduledoc false
   # Finds the file of the native library, and explains why the VM refused to load it.
   #
-  # `Vdr.Native` loads even without its library, so that the application can refuse to start with a sentence, where
-  # a failed `@on_load` would end a release before the first log line.
+  # `Vdr.Native` loads even without its library, so that the application can refuse to start with a
+  # sentence, where a failed `@on_load` would end a release before the first log line.
 
   @refusal {__MODULE__, :refusal}
 

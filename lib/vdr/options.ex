@@ -9,7 +9,6 @@ defmodule Vdr.Options do
   @names (Definitions.mirror() ++ Definitions.handler()) |> Keyword.keys() |> Enum.uniq()
   @owners %{mirror: "Veidrodelis", handler: "Vdr.RedisStream.Replica"}
 
-  @derive {Inspect, except: [:password, :callback_opts]}
   @enforce_keys [:id]
   # `only` is a map for the native library. `password` and `callback_opts` are `nil` or functions, see `Vdr.Secret`.
   defstruct @names -- [:url]
@@ -146,4 +145,25 @@ defmodule Vdr.Options do
   @spec password(t | %{:password => Secret.t(), optional(atom) => term}) ::
           {:ok, binary | nil} | {:error, :bad_password_function}
   def password(%{password: password}), do: Secret.reveal(password)
+
+  defimpl Inspect do
+    import Inspect.Algebra
+
+    alias Vdr.Options.Definitions
+
+    @defaults for {name, spec} <- Definitions.mirror() ++ Definitions.handler(), into: %{}, do: {name, spec[:default]}
+    @always [:id, :host, :port]
+    @secret [:password, :callback_opts]
+
+    # Supervisors print options: only what tells one instance from another.
+    def inspect(options, opts) do
+      shown = for {name, value} <- Map.from_struct(options), show?(name, value), do: {name, value}
+      concat(["#Vdr.Options<", to_doc(Enum.sort_by(shown, &rank/1), opts), ">"])
+    end
+
+    defp show?(name, _value) when name in @secret, do: false
+    defp show?(name, value), do: name in @always or value != @defaults[name]
+
+    defp rank({name, _value}), do: {Enum.find_index(@always, &(&1 == name)) || length(@always), name}
+  end
 end

@@ -176,6 +176,10 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_truncated), do: "the snapshot file ended too early"
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"
+  defp sentence(:switched), do: "Sentinel named another server"
+  defp sentence(:link_crashed), do: "the process that keeps the link crashed"
+  defp sentence(:application_restarted), do: "the application :veidrodelis was stopped and started again"
+  defp sentence({:link_ended, reason}), do: "the link has ended for good: #{sentence(reason)}"
   defp sentence(:panicked), do: "the native library failed because of a bug"
 
   defp sentence({:unknown_command, name}),

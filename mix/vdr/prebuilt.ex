@@ -12,7 +12,8 @@ defmodule Vdr.Mix.Prebuilt do
   """
 
   @checksums "checksum-vdr_nif.exs"
-  # As the feature of `rustler` in Cargo.toml says: any VM with this version or a newer one of the same major loads it.
+  # As the feature of `rustler` in Cargo.toml says: any VM with this version or a newer one of the
+  # same major loads it.
   @nif {2, 15}
   @timeout_ms 60_000
   @redirects_max 5
@@ -120,7 +121,8 @@ defmodule Vdr.Mix.Prebuilt do
 
   defp get(url) do
     for application <- [:inets, :ssl, :public_key, :crypto] do
-      # From Elixir 1.15 on, Mix hides applications that nothing depends on; before, it has no such function.
+      # From Elixir 1.15 on, Mix hides applications that nothing depends on; before, it has no such
+      # function.
       if function_exported?(Mix, :ensure_application!, 1), do: apply(Mix, :ensure_application!, [application])
       {:ok, _started} = Application.ensure_all_started(application)
     end

@@ -1,7 +1,8 @@
-//! Asks the linker for a library that is never unmapped: threads of it (the runtime of the links, the dropper of old
-//! snapshots, those of the allocator) run until the system process ends, also when the VM purges the module that loaded
-//! the library. Apple's loader keeps every library with thread-local values that need a destructor, which Rust's
-//! standard library has, so that nothing needs to be said there.
+//! Asks the linker for a library that is never unmapped. Threads of the library (the runtime of the
+//! links, the dropper of old snapshots, those of the allocator) run until the system process ends, also
+//! when the VM purges the module that loaded the library. Apple's loader keeps every library with
+//! thread-local values that need a destructor, which Rust's standard library has, so nothing needs to
+//! be said there.
 
 use std::env;
 

@@ -4,7 +4,8 @@ defmodule Vdr.Test.Package do
 
   @root Path.expand("../..", __DIR__)
 
-  # Relative paths, in order. As Hex does it, a directory stands for everything in it, and a pattern may match nothing.
+  # Relative paths, in order. As Hex does it, a directory stands for everything in it, and a pattern
+  # may match nothing.
   def files do
     Mix.Project.config()[:package][:files]
     |> Enum.flat_map(&Path.wildcard(Path.join(@root, &1), match_dot: true))

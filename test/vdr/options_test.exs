@@ -303,6 +303,11 @@ defmodule Vdr.OptionsTest do
     refute secret =~ "secret\""
   end
 
+  test "inspected options show the server and what is not a default" do
+    shown = inspect(Options.validate!(id: :a, port: 7000, password: "secret", ack: :lagging))
+    assert shown == ~s(#Vdr.Options<[id: :a, host: "localhost", port: 7000, ack: :lagging]>)
+  end
+
   describe "a password" do
     def broken, do: raise("secret in hand")
     def from_vault(name), do: "from " <> name

@@ -117,7 +117,7 @@ defmodule Vdr.SentinelTest do
     options =
       Vdr.Options.validate!(id: make_ref(), sentinel: [sentinels: [[host: "127.0.0.1", port: port]], group: "g"])
 
-    start_supervised!({Vdr.Sentinel.Listener, {{Vdr.Instances, options.id}, options}})
+    start_supervised!({Vdr.Sentinel.Listener, {{:mirror, options.id}, options}})
 
     for _ <- 1..5 do
       assert_receive {:subscribed, subscription}, 5000

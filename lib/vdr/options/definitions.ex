@@ -116,6 +116,13 @@ defmodule Vdr.Options.Definitions do
             "`{:error, :stale}` once the server has been silent for `n` ms (with default settings it sends something every " <>
             "10 s), `:deny` does so whenever no link is streaming"
       ],
+      on_link_end: [
+        type: {:one_of, [:keep, :stop]},
+        default: :keep,
+        doc:
+          "what to do when a link has ended for good, by `reconnect: false` or `on_unknown_command: :stop`: `:keep` keeps " <>
+            "the data readable, `:stop` stops the instance with `{:link_ended, reason}`, so that its supervisor can act"
+      ],
       guard_key: [
         type: {:check, "a string that is not empty, or false", quote(do: binary() | false), &guard_key?/1},
         default: "__vdr_tx",

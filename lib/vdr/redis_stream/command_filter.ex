@@ -1,8 +1,10 @@
 defmodule Vdr.RedisStream.CommandFilter do
   @moduledoc """
-  What commands pass before, and after, a handler gets them: the option `:command_filter` of `Vdr.RedisStream.Replica`.
+  A filter that commands pass before and after a handler gets them: the option `:command_filter` of
+  `Vdr.RedisStream.Replica`.
 
-  A filter is a module with `c:pre_handle/1`, `c:post_handle/1` or both, or what `combine/2` made of two filters:
+  A filter is a module with `c:pre_handle/1`, `c:post_handle/1` or both, or the result of
+  `combine/2`:
 
       defmodule NoSessions do
         @behaviour Vdr.RedisStream.CommandFilter
@@ -12,16 +14,19 @@ defmodule Vdr.RedisStream.CommandFilter do
         def pre_handle(command), do: command
       end
 
-  A filter runs for every command, in the replica's process. What can be said by databases, prefixes and types is far cheaper said by
-  `:only`, which is decided before a term is made. A batch that a filter leaves nothing of is handled, without the callback.
+  A filter runs for every command, in the replica's process. To filter by database, prefix or type,
+  use `:only`: it is far cheaper, because it decides before a term is made. A batch of which a filter
+  leaves nothing counts as handled, and the callback does not see it.
   """
 
   alias Vdr.RedisStream.ReplicaCommand
 
-  @doc "The command as the handler is to get it, or `:skip`."
+  @doc "Returns the command as the handler gets it, or `:skip`."
   @callback pre_handle(ReplicaCommand.t()) :: ReplicaCommand.t() | :skip
 
-  @doc "The handler has handled this command, as `c:pre_handle/1` left it. What it returns does not matter."
+  @doc """
+  The handler has handled this command, as `c:pre_handle/1` returned it. The result is ignored.
+  """
   @callback post_handle(ReplicaCommand.t()) :: term
 
   @optional_callbacks pre_handle: 1, post_handle: 1
@@ -33,8 +38,8 @@ defmodule Vdr.RedisStream.CommandFilter do
   @type t :: module | combined
 
   @doc """
-  Both filters as one: `first` is before `second` on the way to the handler, and after it on the way back. What `first` skips `second` never
-  sees.
+  Combines two filters. `first` comes before `second` on the way to the handler, and after it on the
+  way back. `second` does not see the commands that `first` skips.
   """
   @spec combine(t, t) :: t
   def combine(first, second) do

@@ -1,7 +1,8 @@
 defmodule Vdr.RedisStream.Replica do
   @moduledoc """
-  A replication client for handlers of your own: it attaches to a Redis or Valkey server as a replica and gives the commands of the full
-  sync and of the stream to a module that implements `Vdr.RedisStream.Callback`.
+  A replication client for your own handlers. It attaches to a Redis or Valkey server as a replica,
+  and passes the commands of the full sync and of the stream to a module that implements
+  `Vdr.RedisStream.Callback`.
 
       {:ok, replica} =
         Vdr.RedisStream.Replica.start_link(
@@ -11,49 +12,67 @@ defmodule Vdr.RedisStream.Replica do
           callback_opts: %{}
         )
 
-  The link is the one that a mirror has (`Veidrodelis`): the same handshake, timeouts and reconnection. After a break it goes on by a
-  partial resync where the server can, and by a full sync otherwise.
+  The link works like that of a mirror (`Veidrodelis`): the handshake, the timeouts and the
+  reconnection are the same. After a break it continues with a partial resync where the server
+  allows it, and with a full sync otherwise.
 
-    * **Order.** Commands come in batches, in the server's order, each once in the life of the process.
-    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD, HSET in chunks of at most 512 elements, XADD, XSETID, XGROUP and
-      XCLAIM for streams, then PEXPIREAT (HPEXPIREAT for fields). Values of modules are left out.
-    * **Backpressure.** At most two batches of some 4096 commands are on their way to the callback. While it works the socket is not read
-      any further and the server waits; acknowledgements go on.
-    * **At least once.** The server is told of a command when `handle_commands` has returned. Who saves the position of the last batch
-      (`c:Vdr.RedisStream.Callback.init/1`, `:initial`) goes on behind it after a restart.
+    * **Order.** Commands come in batches, in the server's order, each once in the life of the
+      process.
+    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD and HSET in chunks of
+      at most 512 elements; XADD, XSETID, XGROUP and XCLAIM for streams; then PEXPIREAT, or
+      HPEXPIREAT for fields. Values of modules are left out.
+    * **Backpressure.** At most two batches of about 4096 commands wait for the callback. While it
+      works, the link does not read from the socket, so the server waits. Acknowledgements go on.
+    * **At least once.** A command is acknowledged to the server when `handle_commands` has
+      returned. A handler that saves the position of the last batch
+      (`c:Vdr.RedisStream.Callback.init/1`, `:initial`) continues behind it after a restart.
 
   ## What happens to the link
 
-  `handle_replication_start` and `handle_streaming_start` tell the handler where its commands come from. Whoever else wants to know of
-  breaks, refusals and failovers subscribes to `{Vdr.RedisStream.Replica, name}`, `name` being the option `:name`, or the callback module
-  when there is none:
+  `handle_replication_start` and `handle_streaming_start` tell the handler where its commands come
+  from. To follow breaks, refusals and failovers, subscribe to
+  `{Vdr.RedisStream.Replica, name}`. The name is the option `:name`, or the callback module without
+  it:
 
       :ok = Veidrodelis.subscribe({Vdr.RedisStream.Replica, MyIndex})
 
-  The messages are those of `Veidrodelis.subscribe/1`, but for `:ready`, and their details have the replica's `:pid`. A handler may
-  subscribe in its `init/1`, and gets them in `handle_info/2`. The same goes to `:telemetry` and to the log.
+  The messages are those of `Veidrodelis.subscribe/1` except `:ready`, and their details have the
+  `:pid` of the replica. A handler can subscribe in its `init/1` and receive the messages in
+  `handle_info/2`. The same events go to `:telemetry` and to the log.
 
-  The guide `docs/handlers.md` has worked handlers, and tells what `:only` means for commands that read other keys.
+  When the link has ended for good, by `reconnect: false` or `on_unknown_command: :stop`, the replica
+  stops with the reason `{:link_ended, reason}`, so that its supervisor can act. A crash of the
+  link's process does not end the replica: another link continues behind the last batch.
+
+  The guide `docs/handlers.md` has complete handlers, and says what `:only` means for commands that
+  read other keys.
   """
 
   use GenServer
 
   require Logger
 
-  alias Vdr.{Events, Native, Options}
-  alias Vdr.RedisStream.{CommandFilter, Standing}
+  alias Vdr.{Cleaner, Link, Native, Options, Reports}
+  alias Vdr.RedisStream.CommandFilter
+  alias Vdr.Sentinel.Listener
 
-  @enforce_keys [:options, :module, :callback, :tag, :native, :link]
+  # How long the link may take to end before it is killed.
+  @shutdown_ms 1000
+
+  # How soon a process of ours that crashed is started again.
+  @restart_ms 100
+
+  @enforce_keys [:options, :module, :callback, :tag, :native]
   defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
 
   @type replica_state :: Veidrodelis.replication_state()
 
-  # What is asked for is the byte behind it, as a signed number of 64 bits.
+  # The link asks the server for the byte behind an offset, which is a signed number of 64 bits.
   @offset_max 0x7FFFFFFFFFFFFFFE
 
   @doc """
-  Starts a replica, linked to the caller, and answers once the callback's `init/1` is done; connecting goes on in the background. A wrong
-  option raises `ArgumentError`.
+  Starts a replica that is linked to the caller. Returns once the callback's `init/1` is done, and
+  connects in the background. A wrong option raises `ArgumentError`.
 
   ## Options
 
@@ -65,7 +84,7 @@ defmodule Vdr.RedisStream.Replica do
     GenServer.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: []))
   end
 
-  @doc "A child specification for a supervisor; its id holds the `:name` or else the callback module."
+  @doc "A child specification. Its id contains the option `:name`, or the callback module without it."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
     # Validated here, so that the specification, which supervisors print, shows no password.
@@ -73,41 +92,45 @@ defmodule Vdr.RedisStream.Replica do
     %{id: {__MODULE__, options.id}, start: {__MODULE__, :start_link, [options]}}
   end
 
-  @doc "Stops a replica; `c:Vdr.RedisStream.Callback.handle_destroy/1` has been called when it returns."
+  @doc "Stops a replica. Returns after `c:Vdr.RedisStream.Callback.handle_destroy/1`."
   @spec stop(GenServer.server()) :: :ok
   def stop(server), do: GenServer.stop(server)
 
   @doc """
-  Asks the callback module: `{:ok, reply}`, `{:error, :not_implemented}` when it has no `handle_call/2`, `{:error, :not_connected}` before a sync
-  has begun and after a link's end, or the callback's own `{:error, reason}`.
+  Calls `c:Vdr.RedisStream.Callback.handle_call/2`.
+
+  Returns `{:ok, reply}`, or the callback's own `{:error, reason}`. Without the callback it returns
+  `{:error, :not_implemented}`. While no link is up, and before its sync has begun, it returns
+  `{:error, :not_connected}`, without asking the callback.
   """
   @spec call(GenServer.server(), term, timeout) :: {:ok, term} | {:error, term}
   def call(server, message, timeout \\ 5000), do: GenServer.call(server, {__MODULE__, :call, message}, timeout)
 
-  @doc "The host and port of the server that is connected."
+  @doc "The host and port of the connected server."
   @spec connected_to(GenServer.server()) :: {:ok, {String.t(), :inet.port_number()}} | {:error, :not_connected}
   def connected_to(server), do: ask(server, :connected_to)
 
-  @doc "The callback's state; waits for the callback that is at work."
+  @doc "The callback's state. Waits while a callback runs."
   @spec get_callback_state(GenServer.server()) :: term
   def get_callback_state(server), do: GenServer.call(server, {__MODULE__, :callback_state}, :infinity)
 
-  @doc "The offset up to which everything is handled; 0 before the first full sync is."
+  @doc "The offset up to which all commands are handled; 0 before the end of the first full sync."
   @spec get_offset(GenServer.server()) :: non_neg_integer
   def get_offset(server), do: ask(server, :offset)
 
-  @doc "The server's replication id, `nil` as long as there was none."
+  @doc "The server's replication id, or `nil` before the first sync."
   @spec get_replication_id(GenServer.server()) :: String.t() | nil
   def get_replication_id(server), do: ask(server, :replication_id)
 
   @doc """
-  What `:initial` takes: up to where everything is handled, `nil` before the first full sync is. Within `handle_commands`, the
-  position behind a command is `{command.context.replication_id, command.offset, command.db}`.
+  The position up to which all commands are handled, as `:initial` takes it, or `nil` before the end
+  of the first full sync. Within `handle_commands`, the position behind a command is
+  `{command.context.replication_id, command.offset, command.db}`.
   """
   @spec get_position(GenServer.server()) :: Vdr.RedisStream.Callback.position() | nil
   def get_position(server), do: ask(server, :position)
 
-  @doc "Where the link is. `:waiting` is between two attempts, `:stopped` when there will be no other."
+  @doc "The state of the link; `:waiting` is between two attempts to connect."
   @spec get_replication_state(GenServer.server()) :: replica_state
   def get_replication_state(server), do: ask(server, :state)
 
@@ -115,16 +138,16 @@ defmodule Vdr.RedisStream.Replica do
   @spec position?(term) :: boolean
   def position?({id, offset}), do: position?({id, offset, 0})
 
-  # An offset for which a server has no number would be refused for ever, and not answered by a full sync.
+  # A server refuses an offset that is out of its range for ever, instead of answering with a full sync.
   def position?({id, offset, db}),
     do: is_binary(id) and String.valid?(id) and id != "" and offset in 0..@offset_max and db in 0..0xFFFFFFFF
 
   def position?(_other), do: false
 
-  # What is not the callback's is read past the process, which may be in a callback for long.
+  # The native library knows all but the callback's state. It is asked directly, because a callback may take long.
   defp ask(server, what) do
     with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(server),
-         native when native != nil <- Standing.native(pid) do
+         native when native != nil <- Reports.about({:handler, pid}) do
       answer(what, native, pid)
     else
       _gone_or_far_away -> GenServer.call(server, {__MODULE__, :ask, what})
@@ -133,7 +156,7 @@ defmodule Vdr.RedisStream.Replica do
 
   defp answer(what, native, pid) do
     {state, replication_id, position} = Native.handler_status(native)
-    report = Standing.report(pid)
+    report = Reports.read({:handler, pid})
 
     case what do
       :state when report.link in [:waiting, :stopped] -> report.link
@@ -150,13 +173,13 @@ defmodule Vdr.RedisStream.Replica do
 
   @impl GenServer
   def init(%Options{callback_module: module} = options) do
-    # So that `handle_destroy/1` is called when the supervisor shuts us down.
+    # So that `handle_destroy/1` is called when the supervisor stops this process.
     Process.flag(:trap_exit, true)
 
-    case module.init(options.callback_opts.()) do
+    case guard(fn -> module.init(options.callback_opts.()) end) do
       {:ok, callback} -> attach(options, callback, options.initial)
       {:ok, callback, initial: nil} -> attach(options, callback, nil)
-      {:ok, callback, initial: position} -> attach(options, callback, checked(position, module))
+      {:ok, callback, initial: position} -> attach(options, callback, check_position!(position, module))
       {:error, reason} -> {:stop, reason}
       other -> {:stop, {:bad_return_value, {module, :init, other}}}
     end
@@ -165,33 +188,30 @@ defmodule Vdr.RedisStream.Replica do
   defp attach(options, callback, initial) do
     tag = make_ref()
     native = Native.handler_new(self(), tag, options.only, with_db(initial))
-    :ok = Standing.register(native)
-    owner = {Standing, self()}
-    {:ok, link} = Vdr.Link.start_link({native, options, owner})
-
-    {:ok,
-     %__MODULE__{
-       options: options,
-       module: options.callback_module,
-       callback: callback,
-       tag: tag,
-       native: native,
-       link: link,
-       listener: listener(owner, options)
-     }}
+    Reports.create({:handler, self()}, native)
+    Cleaner.watch(self())
+    # Nothing but `init/1` needs what may hold secrets.
+    options = %{options | callback_opts: nil}
+    state = %__MODULE__{options: options, module: options.callback_module, callback: callback, tag: tag, native: native}
+    {:ok, state |> start(:link) |> start(:listener)}
   end
 
-  defp listener(_owner, %{sentinel: nil}), do: nil
+  defp start(%{native: native, options: options} = state, :link) do
+    {:ok, link} = Link.start_link({native, options, {:handler, self()}})
+    %{state | link: link}
+  end
 
-  defp listener(owner, options) do
-    {:ok, listener} = Vdr.Sentinel.Listener.start_link({owner, options})
-    listener
+  defp start(%{options: %{sentinel: nil}} = state, :listener), do: state
+
+  defp start(%{options: options} = state, :listener) do
+    {:ok, listener} = Listener.start_link({{:handler, self()}, options})
+    %{state | listener: listener}
   end
 
   defp with_db({id, offset}), do: {id, offset, 0}
   defp with_db(position), do: position
 
-  defp checked(position, module) do
+  defp check_position!(position, module) do
     unless position?(position),
       do: raise(ArgumentError, "#{inspect(module)}.init/1 answered a bad initial: position: #{inspect(position)}")
 
@@ -203,7 +223,7 @@ defmodule Vdr.RedisStream.Replica do
     cond do
       not state.attached -> {:reply, {:error, :not_connected}, state}
       not implements?(state, :handle_call, 2) -> {:reply, {:error, :not_implemented}, state}
-      true -> called(run(state, :handle_call, [state.callback, message]), state)
+      true -> reply(run(state, :handle_call, [state.callback, message]), state)
     end
   end
 
@@ -211,9 +231,9 @@ defmodule Vdr.RedisStream.Replica do
   def handle_call({__MODULE__, :ask, what}, _from, state), do: {:reply, answer(what, state.native, self()), state}
   def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_call}, state}
 
-  defp called({:reply, reply, callback}, state), do: {:reply, {:ok, reply}, %{state | callback: callback}}
-  defp called({:error, _reason} = error, state), do: {:reply, error, state}
-  defp called(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_call, other}}, state}
+  defp reply({:reply, reply, callback}, state), do: {:reply, {:ok, reply}, %{state | callback: callback}}
+  defp reply({:error, _reason} = error, state), do: {:reply, error, state}
+  defp reply(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_call, other}}, state}
 
   @impl GenServer
   def handle_info({tag, {:commands, number, commands}}, %{tag: tag} = state) do
@@ -228,56 +248,74 @@ defmodule Vdr.RedisStream.Replica do
   end
 
   def handle_info({tag, :replication_start}, %{tag: tag} = state),
-    do: started(%{state | attached: true}, :handle_replication_start)
+    do: notify(%{state | attached: true}, :handle_replication_start)
 
   def handle_info({tag, :streaming_start}, %{tag: tag} = state),
-    do: started(%{state | attached: true}, :handle_streaming_start)
+    do: notify(%{state | attached: true}, :handle_streaming_start)
 
   def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
-  def handle_info({:EXIT, link, reason}, %{link: link} = state), do: {:stop, {:link_crashed, reason}, state}
+  def handle_info({tag, {:restart, process}}, %{tag: tag} = state), do: {:noreply, start(state, process)}
 
-  def handle_info({:EXIT, listener, reason}, %{listener: listener} = state),
-    do: {:stop, {:listener_crashed, reason}, state}
+  def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
+    do: {:stop, ended, %{state | link: nil, attached: false}}
+
+  # The position is not in the process that crashed: the next link goes on behind it, without a full sync.
+  def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
+    restart(state, :link)
+    {:noreply, %{state | link: nil, attached: false}}
+  end
+
+  def handle_info({:EXIT, listener, _crash}, %{listener: listener} = state) do
+    restart(state, :listener)
+    {:noreply, %{state | listener: nil}}
+  end
 
   def handle_info(message, state) do
     cond do
-      implements?(state, :handle_info, 2) -> informed(run(state, :handle_info, [state.callback, message]), state)
-      abnormal_exit?(message) -> {:stop, elem(message, 2), state}
-      true -> {:noreply, state}
+      implements?(state, :handle_info, 2) ->
+        continue_after_info(run(state, :handle_info, [state.callback, message]), state)
+
+      abnormal_exit?(message) ->
+        {:stop, elem(message, 2), state}
+
+      true ->
+        {:noreply, state}
     end
   end
 
+  defp restart(state, process), do: Process.send_after(self(), {state.tag, {:restart, process}}, @restart_ms)
+
   defp handle(%{options: %{command_filter: filter}} = state, commands) do
-    case filtered(filter, commands) do
+    case filter(filter, commands) do
       [] ->
         {:noreply, state}
 
       commands ->
         with {:noreply, state} <-
-               continued(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands) do
-          no_throw(fn -> CommandFilter.behind(filter, commands) end)
+               continue(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands) do
+          guard(fn -> CommandFilter.behind(filter, commands) end)
           {:noreply, state}
         end
     end
   end
 
-  defp filtered(filter, commands), do: no_throw(fn -> CommandFilter.before(filter, commands) end)
+  defp filter(filter, commands), do: guard(fn -> CommandFilter.before(filter, commands) end)
 
-  defp started(state, name) do
+  defp notify(state, name) do
     if implements?(state, name, 1),
-      do: continued(run(state, name, [state.callback]), state, name),
+      do: continue(run(state, name, [state.callback]), state, name),
       else: {:noreply, state}
   end
 
-  defp continued({:ok, callback}, state, _name), do: {:noreply, %{state | callback: callback}}
-  defp continued({:error, reason}, state, _name), do: {:stop, reason, state}
-  defp continued(other, state, name), do: {:stop, {:bad_return_value, {state.module, name, other}}, state}
+  defp continue({:ok, callback}, state, _name), do: {:noreply, %{state | callback: callback}}
+  defp continue({:error, reason}, state, _name), do: {:stop, reason, state}
+  defp continue(other, state, name), do: {:stop, {:bad_return_value, {state.module, name, other}}, state}
 
-  defp informed({:noreply, callback}, state), do: {:noreply, %{state | callback: callback}}
-  defp informed({:error, reason}, state), do: {:stop, reason, state}
-  defp informed(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_info, other}}, state}
+  defp continue_after_info({:noreply, callback}, state), do: {:noreply, %{state | callback: callback}}
+  defp continue_after_info({:error, reason}, state), do: {:stop, reason, state}
+  defp continue_after_info(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_info, other}}, state}
 
-  # Without `handle_info/2` a linked process takes us along, as it would any process.
+  # Without `handle_info/2` the replica ends with a linked process, as any process does.
   defp abnormal_exit?({:EXIT, pid, reason}) when is_pid(pid), do: reason != :normal
   defp abnormal_exit?(_message), do: false
 
@@ -286,36 +324,83 @@ defmodule Vdr.RedisStream.Replica do
     # The primary sends nothing more while the callback puts its things in order.
     Native.link_stop(state.native)
 
-    for pid <- [state.listener, state.link], pid != nil do
-      Process.unlink(pid)
-      Process.exit(pid, :shutdown)
-    end
-
+    for pid <- [state.listener, state.link], pid != nil, do: shut_down(pid)
     if implements?(state, :handle_destroy, 1), do: destroy(state)
-    {id, details} = Standing.subject(self(), state.options)
-    Events.emit(id, :stopped, details)
+    drop_commands(state.tag)
+    Link.Events.emit({:handler, self()}, state.options.id, :stopped, %{})
   end
 
-  # The reason for which we end is what a supervisor is to see, not what went wrong in tidying up.
+  # The link announces its own end first. It may be in a function of the user's.
+  defp shut_down(pid) do
+    Process.unlink(pid)
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :shutdown)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+    after
+      @shutdown_ms -> Process.exit(pid, :kill)
+    end
+  end
+
+  # A crash report shows the messages that wait, and these hold values.
+  defp drop_commands(tag) do
+    receive do
+      {^tag, _message} -> drop_commands(tag)
+    after
+      0 -> :ok
+    end
+  end
+
+  # A supervisor must see the reason for which the replica ends, not a failure of the clean-up.
   defp destroy(state) do
     state.module.handle_destroy(state.callback)
   catch
     kind, reason ->
-      Logger.error("#{inspect(state.module)}.handle_destroy/1: #{Exception.format(kind, reason, __STACKTRACE__)}")
+      Logger.error(
+        "#{inspect(state.module)}.handle_destroy/1: #{Exception.format(kind, reason, without_arguments(__STACKTRACE__))}"
+      )
   end
 
-  # The callback's state is its own affair in a crash report; the options hold no more than they show anyway.
-  @impl GenServer
-  def format_status(_reason, [_dictionary, state]), do: %{callback_module: state.module, callback_state: state.callback}
+  # A crash report shows no values and no secrets: neither the last message, which is a batch of commands, nor the state
+  # of the callback, which was made of `:callback_opts`. `get_callback_state/1` answers that.
+  # Elixir came to know this callback of OTP 25 late.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
+  @doc false
+  def format_status(status) do
+    status
+    |> Map.replace(:state, summary(status[:state]))
+    |> Map.replace(:message, hide_batch(status[:message], status[:state]))
+  end
+
+  defp summary(%__MODULE__{} = state),
+    do: %{callback_module: state.module, id: state.options.id, attached: state.attached}
+
+  defp summary(other), do: other
+
+  defp hide_batch({tag, {:commands, number, commands}}, %{tag: tag}),
+    do: {tag, {:commands, number, "#{length(commands)} commands"}}
+
+  defp hide_batch(message, _state), do: message
 
   defp implements?(state, name, arity), do: function_exported?(state.module, name, arity)
 
-  defp run(state, name, arguments), do: no_throw(fn -> apply(state.module, name, arguments) end)
+  defp run(state, name, arguments), do: guard(fn -> apply(state.module, name, arguments) end)
 
-  # A `GenServer` takes what is thrown for what is returned.
-  defp no_throw(fun) do
+  # A `GenServer` takes a thrown term for a returned one. A stacktrace may hold arguments, which are values and the
+  # callback's state: they are left out, since it becomes the reason of a crash report.
+  defp guard(fun) do
     fun.()
   catch
-    :throw, value -> :erlang.raise(:error, {:nocatch, value}, __STACKTRACE__)
+    :throw, value -> :erlang.raise(:error, {:nocatch, value}, without_arguments(__STACKTRACE__))
+    kind, reason -> :erlang.raise(kind, reason, without_arguments(__STACKTRACE__))
+  end
+
+  defp without_arguments(stacktrace) do
+    Enum.map(stacktrace, fn
+      {module, function, arguments, location} when is_list(arguments) -> {module, function, length(arguments), location}
+      {function, arguments, location} when is_list(arguments) -> {function, length(arguments), location}
+      entry -> entry
+    end)
   end
 end

@@ -1,6 +1,6 @@
 //! What a write works on.
 
-use crate::error::{ApplyError, Written};
+use crate::error::{ApplyError, ApplyResult};
 use crate::rules::Rules;
 use std::sync::Arc;
 use vdr_data::blob::Blob;
@@ -49,7 +49,7 @@ impl Apply<'_> {
     }
 
     /// Changes a string in place, its expiry kept. A missing key starts empty.
-    pub fn string(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> Written) -> Written {
+    pub fn string(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> ApplyResult) -> ApplyResult {
         let (mut bytes, expiry) = match self.get(key).map(|entry| (entry.value(), entry.expiry())) {
             None => (Vec::new(), Expiry::NEVER),
             Some((ValueRef::String(string), expiry)) => (string.to_vec(), expiry),
@@ -61,7 +61,7 @@ impl Apply<'_> {
     }
 
     /// Changes a list; a missing key starts empty, an empty result deletes the key.
-    pub fn list(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> Written) -> Written {
+    pub fn list(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> ApplyResult) -> ApplyResult {
         self.aggregate(
             key,
             |value| match value {
@@ -73,7 +73,7 @@ impl Apply<'_> {
     }
 
     /// As [`Apply::list`], for sets.
-    pub fn set(&mut self, key: &[u8], change: impl FnOnce(&mut Set) -> Written) -> Written {
+    pub fn set(&mut self, key: &[u8], change: impl FnOnce(&mut Set) -> ApplyResult) -> ApplyResult {
         self.aggregate(
             key,
             |value| match value {
@@ -85,7 +85,7 @@ impl Apply<'_> {
     }
 
     /// As [`Apply::list`], for hashes.
-    pub fn hash(&mut self, key: &[u8], change: impl FnOnce(&mut Hash) -> Written) -> Written {
+    pub fn hash(&mut self, key: &[u8], change: impl FnOnce(&mut Hash) -> ApplyResult) -> ApplyResult {
         self.aggregate(
             key,
             |value| match value {
@@ -97,7 +97,7 @@ impl Apply<'_> {
     }
 
     /// As [`Apply::list`], for sorted sets.
-    pub fn zset(&mut self, key: &[u8], change: impl FnOnce(&mut ZSet) -> Written) -> Written {
+    pub fn zset(&mut self, key: &[u8], change: impl FnOnce(&mut ZSet) -> ApplyResult) -> ApplyResult {
         self.aggregate(
             key,
             |value| match value {
@@ -109,7 +109,7 @@ impl Apply<'_> {
     }
 
     /// Changes a stream, which must be there: a primary has made it before it sends anything else of it.
-    pub fn stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> Written) -> Written {
+    pub fn stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
         if self.get(key).is_none() {
             return Err(ApplyError::Missing);
         }
@@ -124,7 +124,7 @@ impl Apply<'_> {
     }
 
     /// Changes a stream; a missing key starts empty. An empty one stays.
-    pub fn made_stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> Written) -> Written {
+    pub fn made_stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
         if self.get(key).is_some() {
             return self.stream(key, change);
         }
@@ -137,9 +137,9 @@ impl Apply<'_> {
     fn aggregate(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(&mut Value) -> Written,
+        change: impl FnOnce(&mut Value) -> ApplyResult,
         empty: impl FnOnce() -> Value,
-    ) -> Written {
+    ) -> ApplyResult {
         let db = self.keyspace.db_mut(self.db);
         if let Some(value) = db.aggregate_mut(key) {
             let before = value.as_ref().len();

@@ -1,16 +1,16 @@
 //! The arguments of a write, one after the other.
 
-use crate::error::{ApplyError, Written};
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::{parse_float, parse_int};
 
 /// A cursor over the arguments of a write, the name not among them.
-pub struct Words<'a> {
+pub struct ArgCursor<'a> {
     rest: &'a [&'a [u8]],
 }
 
-impl<'a> Words<'a> {
+impl<'a> ArgCursor<'a> {
     pub fn new(args: &'a [&'a [u8]]) -> Self {
-        Words { rest: args }
+        ArgCursor { rest: args }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -65,7 +65,7 @@ impl<'a> Words<'a> {
         self.counted_after("fields", width)
     }
 
-    /// As [`Words::fields`], behind a word of the caller's.
+    /// As [`ArgCursor::fields`], behind a word of the caller's.
     pub fn counted_after(&mut self, word: &str, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
         let before = self.rest.iter().take_while(|next| !next.eq_ignore_ascii_case(word.as_bytes())).count();
         let before = self.take(before)?;
@@ -99,7 +99,7 @@ impl<'a> Words<'a> {
         taken
     }
 
-    pub fn finish(&self) -> Written {
+    pub fn finish(&self) -> ApplyResult {
         if self.is_empty() { Ok(()) } else { Err(ApplyError::BadArguments) }
     }
 }

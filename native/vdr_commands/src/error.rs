@@ -37,4 +37,4 @@ pub enum ApplyError {
 }
 
 /// What a write function answers.
-pub type Written = Result<(), ApplyError>;
+pub type ApplyResult = Result<(), ApplyError>;

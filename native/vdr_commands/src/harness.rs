@@ -1,15 +1,16 @@
 //! What tests of command rows share: a keyspace that takes commands as text.
 
+use crate::affected::for_each_affected;
 use crate::args::Arg;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
+use crate::registry;
 use crate::reply::Reply;
-use crate::row::Touch;
+use crate::row::Affected;
 use crate::rules::Rules;
 use crate::tuple::Field;
 use crate::tuple::tuple as tuple_of;
-use crate::{affected, registry};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
@@ -33,14 +34,14 @@ impl Mirror {
         mirror
     }
 
-    pub fn apply(&mut self, args: &[&[u8]]) -> Written {
+    pub fn apply(&mut self, args: &[&[u8]]) -> ApplyResult {
         let row =
             registry::write(args[0]).unwrap_or_else(|| panic!("no row for {:?}", args[0].escape_ascii().to_string()));
         let mut apply = Apply { keyspace: &mut self.keyspace, db: 0, now_ms: self.now_ms, rules: self.rules };
-        (row.run)(&mut apply, &mut Words::new(&args[1..]))
+        (row.run)(&mut apply, &mut ArgCursor::new(&args[1..]))
     }
 
-    pub fn attempt(&mut self, command: &str) -> Written {
+    pub fn attempt(&mut self, command: &str) -> ApplyResult {
         self.apply(&split(command))
     }
 
@@ -156,11 +157,11 @@ pub fn split(command: &str) -> Vec<&[u8]> {
 }
 
 /// The keys that a write touches, in order.
-pub fn touched(command: &str) -> Vec<String> {
+pub fn affected(command: &str) -> Vec<String> {
     let args = split(command);
     let mut keys = Vec::new();
-    affected::touched(registry::write(args[0]).unwrap(), 0, &args[1..], &mut |touch| match touch {
-        Touch::Key { db: 0, key } => keys.push(String::from_utf8_lossy(key).into()),
+    for_each_affected(registry::write(args[0]).unwrap(), 0, &args[1..], &mut |affected| match affected {
+        Affected::Key { db: 0, key } => keys.push(String::from_utf8_lossy(key).into()),
         other => panic!("{other:?}"),
     });
     keys

@@ -23,14 +23,14 @@ mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use affected::touched;
+pub use affected::for_each_affected;
 pub use args::{Arg, Args};
 pub use context::Apply;
-pub use cursor::Words;
-pub use error::{ApplyError, ReadError, Written};
+pub use cursor::ArgCursor;
+pub use error::{ApplyError, ApplyResult, ReadError};
 pub use families::scan::{Portion, Wanted, walk};
-pub use registry::{kind, read, reads, replaces, write, writes};
+pub use registry::{Command, command, commands, control, controls, read, reads, write, writes};
 pub use reply::Reply;
-pub use row::{Cost, Part, Read, Touch, Touches, Write};
+pub use row::{Affected, AffectedKeys, Control, Cost, Effect, Leaves, Part, Read, Role, Write};
 pub use rules::Rules;
 pub use tuple::{Field, Tuple, generic, tuple};

@@ -1,13 +1,12 @@
 //! The command table: every row of every family, found by its name. No other file lists the families.
 
 use crate::families::{
-    bitfield, bitmaps, databases, expiry, geo, hashes, hll, keys, lists, numbers, restore, scan, sets, slots, sort,
-    streams, strings, zsets, zsets_stores, zsets_writes,
+    bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, numbers, restore, scan, sets, slots,
+    sort, streams, strings, zsets, zsets_stores, zsets_writes,
 };
-use crate::row::{Read, Write};
+use crate::row::{Control, Read, Write};
 use std::collections::HashMap;
 use std::sync::LazyLock;
-use vdr_data::value::Kind;
 
 /// Every read, in the order of the documentation.
 pub fn reads() -> impl Iterator<Item = &'static Read> {
@@ -53,26 +52,30 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
     .flatten()
 }
 
-/// The type of what a write leaves behind; `None` for those that work on keys of any type.
-pub fn kind(row: &Write) -> Option<Kind> {
-    static KINDS: LazyLock<HashMap<&str, Kind, foldhash::fast::RandomState>> = LazyLock::new(|| {
-        let of = |rows: &'static [Write], kind| rows.iter().map(move |row| (row.name, kind));
-        let strings = [strings::WRITES, numbers::WRITES, bitmaps::WRITES, bitfield::WRITES, hll::WRITES];
-        let zsets = [zsets_writes::WRITES, zsets_stores::WRITES, geo::WRITES];
-        let kinds = strings.into_iter().flat_map(|rows| of(rows, Kind::String));
-        let kinds = kinds.chain(zsets.into_iter().flat_map(|rows| of(rows, Kind::ZSet)));
-        let kinds = kinds.chain(of(lists::WRITES, Kind::List)).chain(of(sort::WRITES, Kind::List));
-        let kinds = kinds.chain(of(sets::WRITES, Kind::Set)).chain(of(hashes::WRITES, Kind::Hash));
-        let kinds = kinds.chain(of(streams::WRITES, Kind::Stream));
-        kinds.collect()
-    });
-    KINDS.get(row.name).copied()
+/// Every command of the stream that changes no data.
+pub fn controls() -> impl Iterator<Item = &'static Control> {
+    control::CONTROLS.iter()
 }
 
-/// Whether a write puts its value in the place of whatever was there, of any type.
-pub fn replaces(row: &Write) -> bool {
-    const REPLACING: &[&str] = &["set", "setex", "psetex", "mset", "msetex", "bitop", "sort", "georadius"];
-    row.name.ends_with("store") || row.name == "georadiusbymember" || REPLACING.contains(&row.name)
+/// A command of the replication stream.
+#[derive(Clone, Copy)]
+pub enum Command {
+    Write(&'static Write),
+    Control(&'static Control),
+}
+
+impl Command {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Write(row) => row.name,
+            Command::Control(row) => row.name,
+        }
+    }
+}
+
+/// Every command of the stream.
+pub fn commands() -> impl Iterator<Item = Command> {
+    writes().map(Command::Write).chain(controls().map(Command::Control))
 }
 
 /// The row of a read by its name.
@@ -82,16 +85,32 @@ pub fn read(name: &str) -> Option<&'static Read> {
     ROWS.get(name).copied()
 }
 
-/// The row of a write by its name, in any case.
-pub fn write(name: &[u8]) -> Option<&'static Write> {
+/// The row of a command of the stream by its name, in any case.
+pub fn command(name: &[u8]) -> Option<Command> {
     static ROWS: LazyLock<Rows> = LazyLock::new(Rows::new);
     ROWS.get(name)
 }
 
-/// The writes by a hash that no two of them share: one look and one comparison tell which it is.
+/// The row of a write by its name, in any case.
+pub fn write(name: &[u8]) -> Option<&'static Write> {
+    match command(name)? {
+        Command::Write(row) => Some(row),
+        Command::Control(_) => None,
+    }
+}
+
+/// The row of a command that changes no data by its name, in any case.
+pub fn control(name: &[u8]) -> Option<&'static Control> {
+    match command(name)? {
+        Command::Control(row) => Some(row),
+        Command::Write(_) => None,
+    }
+}
+
+/// The rows by a hash that no two of them share: one look and one comparison tell which it is.
 struct Rows {
     seed: u64,
-    slots: Box<[Option<&'static Write>]>,
+    slots: Box<[Option<Command>]>,
 }
 
 impl Rows {
@@ -104,8 +123,8 @@ impl Rows {
         let seeds = std::iter::successors(Some(1), next);
         let with = |seed| {
             let mut slots = vec![None; 1 << Self::SLOTS_LOG2];
-            for row in writes() {
-                let slot = slots.get_mut(Self::slot(row.name.as_bytes(), seed))?;
+            for row in commands() {
+                let slot = slots.get_mut(Self::slot(row.name().as_bytes(), seed))?;
                 if slot.replace(row).is_some() {
                     return None;
                 }
@@ -126,9 +145,9 @@ impl Rows {
         (word.wrapping_mul(seed) >> (64 - Self::SLOTS_LOG2)) as usize
     }
 
-    fn get(&self, name: &[u8]) -> Option<&'static Write> {
+    fn get(&self, name: &[u8]) -> Option<Command> {
         let row = *self.slots.get(Self::slot(name, self.seed))?;
-        row.filter(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+        row.filter(|row| row.name().as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -142,10 +161,12 @@ mod tests {
             assert_eq!(reads().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
             assert_eq!(read(row.name).unwrap().name, row.name);
         }
-        for row in writes() {
-            assert_eq!(writes().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
-            assert_eq!(write(row.name.to_ascii_uppercase().as_bytes()).unwrap().name, row.name);
+        for row in commands() {
+            assert_eq!(commands().filter(|other| other.name() == row.name()).count(), 1, "{}", row.name());
+            assert_eq!(command(row.name().to_ascii_uppercase().as_bytes()).unwrap().name(), row.name());
         }
-        assert!(write(&[b'x'; 33]).is_none());
+        assert!(write(b"SET").is_some() && control(b"SET").is_none());
+        assert!(write(b"SELECT").is_none() && control(b"SELECT").is_some());
+        assert!(command(&[b'x'; 33]).is_none());
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::args::{Arg, Args};
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyResult, ReadError};
 use crate::reply::Reply;
 use vdr_data::keyspace::View;
+use vdr_data::value::Kind;
 
 /// A read: what users call, what `read_tx` lists name, what Lua finds in `ts`.
 #[derive(Clone, Copy)]
@@ -36,7 +37,7 @@ impl Read {
         (self.run)(view, &mut Args::new(args))
     }
 
-    /// How many elements the call will touch, roughly: the border sends large calls to dirty schedulers.
+    /// How many elements the call will report, roughly: the border sends large calls to dirty schedulers.
     pub fn elements(&self, view: View<'_>, args: &[Arg<'_>]) -> usize {
         match self.cost {
             Cost::Point => 1,
@@ -65,15 +66,156 @@ pub enum Cost {
 /// What an estimate may look at itself before it gives up: a read that touches more is a large one, however much more it is.
 pub(crate) const MEASURED_MAX: usize = 256;
 
-/// A write: how it changes data, and what its arguments mean to those who watch.
+/// A write: everything that is known of it. A fact stands here, or in the row's function, and nowhere else.
+///
+/// No fact has a default. A row that lacks one does not compile:
+///
+/// ```compile_fail
+/// use vdr_commands::{AffectedKeys, Leaves, Part, Write};
+///
+/// // What it does to keys is missing.
+/// const ROW: Write = Write {
+///     name: "frobnicate",
+///     shape: &[Part::Key],
+///     affected: AffectedKeys::InShape,
+///     leaves: Leaves::AnyKind,
+///     run: |_, _| Ok(()),
+/// };
+/// ```
+///
+/// ```
+/// use vdr_commands::{AffectedKeys, Effect, Leaves, Part, Write};
+///
+/// const ROW: Write = Write {
+///     name: "frobnicate",
+///     shape: &[Part::Key],
+///     affected: AffectedKeys::InShape,
+///     leaves: Leaves::AnyKind,
+///     effect: Effect::Each,
+///     run: |_, _| Ok(()),
+/// };
+/// assert_eq!(ROW.name, "frobnicate");
+/// ```
 #[derive(Clone, Copy)]
 pub struct Write {
     /// The server's word, in lower case.
     pub name: &'static str,
-    /// The arguments in the server's order: gives the command tuple of `api.md` §5 and the keys affected.
+    /// The arguments in the server's order. They give the command tuple that watchers get, and the keys affected.
     pub shape: &'static [Part],
-    pub touches: Touches,
-    pub run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written,
+    pub affected: AffectedKeys,
+    pub leaves: Leaves,
+    pub effect: Effect,
+    pub run: fn(&mut Apply<'_>, &mut ArgCursor<'_>) -> ApplyResult,
+}
+
+/// A row on one line, its facts in the order of [`Write`]'s fields.
+pub const fn row(
+    name: &'static str,
+    shape: &'static [Part],
+    affected: AffectedKeys,
+    leaves: Leaves,
+    effect: Effect,
+    run: fn(&mut Apply<'_>, &mut ArgCursor<'_>) -> ApplyResult,
+) -> Write {
+    Write { name, shape, affected, leaves, effect, run }
+}
+
+/// The type of the values that a write leaves in the keys that it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// This type, or nothing.
+    Kind(Kind),
+    /// The type that was there before.
+    SameKind,
+    /// A type that the row does not determine: another key's, or a payload's.
+    AnyKind,
+    /// It only deletes.
+    Nothing,
+}
+
+/// What a write does to keys. The plan of a filtered write follows from it: whether a copy that lacks some keys can apply
+/// the write at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes each affected key by itself. The result depends on no other key.
+    Each,
+    /// Replaces the value of each affected key, whatever its type was.
+    Replaces,
+    /// As [`Effect::Replaces`]; with the word KEEPTTL it keeps the expiry of what it replaces.
+    ReplacesOrKeepsExpiry,
+    /// Sets or removes the expiry of a key, and does nothing when there is no such key.
+    SetsExpiry,
+    /// Takes from the key of the first argument, and gives to another affected key.
+    Moves,
+    /// As [`Effect::Moves`], for the one member that the last argument names.
+    MovesMember,
+    /// Moves a key out of the selected database into another one.
+    MovesToDatabase,
+    /// Changes the first of the affected keys that has something to give, and leaves the others as they are.
+    PicksOne,
+    /// Reads its sources, of these types, and replaces the destination with the result.
+    StoresFrom(&'static [Kind]),
+    /// Reads its sources, of these types, and changes the destination by them.
+    MergesFrom(&'static [Kind]),
+    /// SORT: as [`Effect::StoresFrom`], and reads keys that match its patterns, too.
+    Sorts,
+    /// Exchanges two databases.
+    SwapsDatabases,
+    /// Deletes keys across a whole database, or across all of them.
+    WholeDatabases,
+}
+
+impl Effect {
+    /// Whether the write puts its value in the place of whatever was there, of any type.
+    pub fn replaces(self) -> bool {
+        match self {
+            Effect::Replaces | Effect::ReplacesOrKeepsExpiry | Effect::StoresFrom(_) | Effect::Sorts => true,
+            Effect::Each
+            | Effect::SetsExpiry
+            | Effect::Moves
+            | Effect::MovesMember
+            | Effect::MovesToDatabase
+            | Effect::PicksOne
+            | Effect::MergesFrom(_)
+            | Effect::SwapsDatabases
+            | Effect::WholeDatabases => false,
+        }
+    }
+}
+
+/// A command of the replication stream that changes no data.
+#[derive(Clone, Copy, Debug)]
+pub struct Control {
+    /// The server's word, in lower case.
+    pub name: &'static str,
+    pub role: Role,
+}
+
+/// What a command that changes no data does in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Selects the database that the commands after it work on.
+    Select,
+    /// Begins a unit that becomes visible as a whole.
+    Multi,
+    /// Ends the unit.
+    Exec,
+    /// The replica's own affairs: GETACK asks for the offset.
+    Replconf,
+    /// Keeps the link alive.
+    Ping,
+    /// Changes nothing that the mirror keeps.
+    Ignored,
+}
+
+impl Role {
+    /// Whether the command leaves everything as it was, the selected database included.
+    pub fn is_keepalive(self) -> bool {
+        match self {
+            Role::Replconf | Role::Ping | Role::Ignored => true,
+            Role::Select | Role::Multi | Role::Exec => false,
+        }
+    }
 }
 
 /// One argument, or the rest of them, of a write.
@@ -111,7 +253,7 @@ pub enum Part {
     Scored,
     /// All that follows: options, as one list; words as atoms, numbers as numbers, anything else as bytes.
     Options,
-    /// All that follows: options, with `FIELDS`, a count and that many fields among them ([`Words::fields`]). In the
+    /// All that follows: options, with `FIELDS`, a count and that many fields among them ([`ArgCursor::fields`]). In the
     /// tuple: the options as one list, then the fields as one.
     Fields,
     /// As [`Part::Fields`], with `{field, value}` pairs.
@@ -127,19 +269,19 @@ pub enum Part {
 
 /// Which keys a write may change.
 #[derive(Clone, Copy)]
-pub enum Touches {
+pub enum AffectedKeys {
     /// Those that the shape names, in the selected database.
-    Shape,
+    InShape,
     /// What this function pushes: for commands that reach other databases or whole ones.
-    Special(TouchFn),
+    Special(AffectedFn),
 }
 
 /// From the selected database and the arguments to what is touched.
-pub type TouchFn = fn(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>));
+pub type AffectedFn = fn(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>));
 
 /// Something touched by a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touch<'a> {
+pub enum Affected<'a> {
     Key {
         db: u32,
         key: &'a [u8],

@@ -1,6 +1,6 @@
 //! A write as its watchers see it: the command's name and its arguments with their meaning (`api.md` §5).
 
-use crate::cursor::{Words, pairs};
+use crate::cursor::{ArgCursor, pairs};
 use crate::number::{parse_float, parse_int};
 use crate::ops::stream_options::skip_add_options;
 use crate::registry;
@@ -125,7 +125,7 @@ pub fn generic(args: &[&[u8]]) -> Tuple {
 }
 
 fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
-    let mut words = Words::new(args);
+    let mut words = ArgCursor::new(args);
     let mut fields = Vec::with_capacity(row.shape.len());
     for part in row.shape {
         match part {
@@ -145,7 +145,7 @@ fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
     words.is_empty().then_some(fields)
 }
 
-fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
+fn field(part: Part, words: &mut ArgCursor<'_>) -> Option<Field> {
     Some(match part {
         Part::Key | Part::Source | Part::Bin => bytes(words.bytes().ok()?),
         Part::Int => Field::Int(words.int().ok()?),
@@ -163,7 +163,7 @@ fn field(part: Part, words: &mut Words<'_>) -> Option<Field> {
     })
 }
 
-fn scored(words: &mut Words<'_>) -> Option<[Field; 2]> {
+fn scored(words: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
     let mut flags = Vec::new();
     while words.peek().is_some_and(|next| parse_float(next).is_none()) {
         flags.push(word(words.bytes().ok()?));
@@ -174,14 +174,14 @@ fn scored(words: &mut Words<'_>) -> Option<[Field; 2]> {
     Some([Field::List(scored.collect::<Option<_>>()?), Field::List(flags)])
 }
 
-fn counted_fields(words: &mut Words<'_>, width: usize) -> Option<[Field; 2]> {
+fn counted_fields(words: &mut ArgCursor<'_>, width: usize) -> Option<[Field; 2]> {
     let [before, groups, after] = words.fields(width).ok()?;
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
     Some([Field::List(options), fields])
 }
 
-fn ids(words: &mut Words<'_>) -> Option<[Field; 2]> {
+fn ids(words: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
     let [before, ids, after] = words.counted_after("ids", 1).ok()?;
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     Some([Field::List(options), list(ids)])

@@ -8,6 +8,7 @@
 //!
 //! What the bytes mean is the [`Sink`]'s business; who wants to know how things stand is an [`Observer`].
 
+mod clock;
 mod config;
 mod end;
 mod inbox;
@@ -21,6 +22,7 @@ mod tls;
 mod transfer;
 mod transport;
 
+pub use clock::now_ms;
 pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use mirror::{Company, MirrorSink};

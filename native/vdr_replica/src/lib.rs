@@ -1,5 +1,5 @@
-//! The replica without its socket: what comes down the wire, and what readers see of it. No IO, no clock (time is an
-//! argument, or a clock is handed in), no thread.
+//! The replica without its socket: what comes down the wire, and what readers see of it. No IO, no
+//! clock (time is an argument, or a clock is handed in), no thread.
 //!
 //! The modules stand in reading order: each uses those above it.
 

@@ -1,5 +1,5 @@
-//! What readers see: one immutable snapshot at a time, behind an atomic pointer. One publisher, any number of readers;
-//! neither ever waits for the other.
+//! The published snapshot behind an atomic pointer. There is one publisher and any number of
+//! readers, and neither waits for the other.
 
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use vdr_data::keyspace::{Keyspace, Now, View};
 use vdr_rdb::Server;
 
-/// The whole keyspace at one replication offset. Nothing changes it.
+/// The whole keyspace at one replication offset, immutable.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     pub keyspace: Keyspace,
-    /// Every byte of the stream up to this offset is in it, and none after.
+    /// The snapshot has every byte of the stream up to this offset, and none after it.
     pub offset: u64,
     pub replication_id: Arc<str>,
-    /// Who wrote the snapshot file that this began with.
+    /// The server that wrote the snapshot file of the last full sync.
     pub server: Option<Arc<Server>>,
 }
 
@@ -25,18 +25,19 @@ impl Snapshot {
     }
 }
 
-/// The published snapshot; none before the first full sync.
+/// The published snapshot; `None` before the first full sync.
 #[derive(Default)]
 pub struct Live {
     current: ArcSwapOption<Snapshot>,
-    /// One whose keys a reader has put in order, until the publisher takes the order over.
+    /// A snapshot with a key index that a reader has built, until the publisher adopts the index.
     ordered: Mutex<Option<Arc<Snapshot>>>,
     has_ordered: AtomicBool,
 }
 
-/// How often a reader catches up with the publisher: each time there is less to catch up with.
+/// How often a reader that offers a key index catches up with the publisher. Each time there is
+/// less to catch up with.
 const CATCH_UPS: usize = 4;
-/// With no more than so many entries: beyond them it is as good to begin anew.
+/// Most changed entries that a reader catches up with. Beyond them a new index is as cheap.
 const READER_CHANGES_MAX: usize = 2_000_000;
 
 impl Live {
@@ -44,25 +45,28 @@ impl Live {
         Self::default()
     }
 
-    /// The snapshot for one quick read. No counter is written; hold it only as long as the read takes.
+    /// The snapshot for one quick read, without touching its reference count. Hold it only as long
+    /// as the read takes.
     pub fn load(&self) -> Guard<Option<Arc<Snapshot>>> {
         self.current.load()
     }
 
-    /// The snapshot to keep.
+    /// The snapshot to keep, counted as a reference.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.current.load_full()
     }
 
-    /// For the reader that has put the keys of a snapshot in order: from now on the publisher keeps that order. What was written
-    /// meanwhile is made up for here, in the reader's time, all but the last of it.
-    pub fn offer_order(&self, snapshot: Arc<Snapshot>) {
-        // One of several will do.
+    /// Offers a snapshot whose key index a reader has built, so that the publisher keeps the index
+    /// up to date from now on. Nearly all of what was written meanwhile is caught up with here, on
+    /// the reader's time.
+    pub fn offer_key_index(&self, snapshot: Arc<Snapshot>) {
+        // If several readers offer one, any of them will do.
         let Some(mut ordered) = self.ordered.try_lock() else { return };
         let mut latest = snapshot;
         for _ in 0..CATCH_UPS {
             let Some(now) = self.snapshot() else {
-                // The end of the instance: what was offered before could not be taken while we were here.
+                // The instance has ended. Its end could not take what was offered before while we
+                // held the lock.
                 let before = ordered.take();
                 drop(ordered);
                 return drop(before);
@@ -76,36 +80,37 @@ impl Live {
         *ordered = Some(latest);
         drop(ordered);
         self.has_ordered.store(true, Ordering::SeqCst);
-        // The end of the instance, which clears first and looks for this then, may have come between.
+        // The instance may have ended meanwhile: it clears `current` first and takes the offer
+        // then.
         fence(Ordering::SeqCst);
         if self.current.load().is_none() {
-            drop(self.take_ordered());
+            drop(self.take_key_index());
         }
     }
 
-    /// For the publisher: a snapshot whose order is to be kept, if there is a new one.
-    #[must_use = "it may be large: it is for the reaper to drop"]
-    pub fn take_ordered(&self) -> Option<Arc<Snapshot>> {
+    /// For the publisher: the snapshot whose key index is to be adopted, if a new one was offered.
+    #[must_use = "it may be large: it is for the dropper to free"]
+    pub fn take_key_index(&self) -> Option<Arc<Snapshot>> {
         if !self.has_ordered.load(Ordering::Acquire) {
             return None;
         }
-        // Whoever holds it is about to offer another.
+        // The reader that holds the lock is about to offer another.
         let mut ordered = self.ordered.try_lock()?;
         self.has_ordered.store(false, Ordering::SeqCst);
         ordered.take()
     }
 
-    /// Makes a snapshot the one that is read from now on; answers the one before, which readers may still hold.
+    /// Publishes a snapshot. Answers the one before, which readers may still hold.
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
     pub fn publish(&self, snapshot: Snapshot) -> Option<Arc<Snapshot>> {
         self.current.swap(Some(Arc::new(snapshot)))
     }
 
-    /// Takes away what is published: the end of an instance.
+    /// Ends the instance: nothing is published any more. Answers the last snapshot.
     #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
     pub fn clear(&self) -> Option<Arc<Snapshot>> {
         let last = self.current.swap(None);
-        // See `offer_order`.
+        // See `offer_key_index`.
         fence(Ordering::SeqCst);
         last
     }
@@ -120,12 +125,12 @@ mod tests {
         let live = Live::new();
         drop(live.publish(Snapshot::default()));
         let first = live.snapshot().unwrap();
-        live.offer_order(first.clone());
+        live.offer_key_index(first.clone());
         assert_eq!(Arc::strong_count(&first), 3, "the published one, the offered one, ours");
         // The end, which finds the slot held by the second.
         drop(live.clear());
-        live.offer_order(Arc::default());
+        live.offer_key_index(Arc::default());
         assert_eq!(Arc::strong_count(&first), 1);
-        assert!(live.take_ordered().is_none());
+        assert!(live.take_key_index().is_none());
     }
 }

@@ -1,29 +1,30 @@
-//! The command stream's framing: arrays of bulk strings, decoded as they arrive.
+//! RESP, as far as the command stream uses it: arrays of bulk strings, decoded incrementally.
 //!
 //! ```text
-//! *3\r\n $3\r\nSET\r\n $1\r\nk\r\n $1\r\nv\r\n      every byte of it counts in the replication offset
+//! *3\r\n $3\r\nSET\r\n $1\r\nk\r\n $1\r\nv\r\n      every byte of a command counts in the replication offset
 //! \n                                               a keepalive between frames: skipped, does not count
 //! ```
 //!
-//! The decoder remembers how far it came in an unfinished frame, so a frame in a thousand pieces is read once.
+//! The decoder remembers its place in an unfinished frame, so a frame that arrives in a thousand
+//! pieces is read once.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Most arguments of one command: the server's own limit for a multibulk.
+/// Most arguments of one command: the server's own limit.
 pub const MAX_ARGS: usize = i32::MAX as usize;
 /// Longest argument. A primary may be configured to send longer ones than its default of 512 MB.
 pub const MAX_BULK_BYTES: usize = 1 << 30;
-/// Longest frame: what a mirror is ready to hold in memory before it can apply it.
+/// Longest frame: it is held in memory until it is whole and can be applied.
 pub const MAX_FRAME_BYTES: usize = 2 << 30;
 /// Longest `*<n>` or `$<n>` line.
 const MAX_HEADER_BYTES: usize = 24;
 
-/// The peer does not speak the protocol, or we lost our place in it.
+/// The peer does not speak the protocol, or we lost our place in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
     pub expected: &'static str,
-    /// The first bytes of what came instead.
+    /// The first bytes of what was received instead.
     pub got: Vec<u8>,
 }
 
@@ -38,15 +39,16 @@ impl fmt::Display for ProtocolError {
 pub struct Frame {
     /// Keepalive newlines before it.
     pub skipped: usize,
-    /// Bytes of the frame itself: what the replication offset grows by.
+    /// Bytes of the frame itself, by which the replication offset grows.
     pub len: usize,
 }
 
-/// Decodes one frame after the other. Between two calls that answer `None` the input must start at the same byte.
+/// Decodes frame by frame. After a call that answered `None`, the next input must start at the same
+/// byte.
 #[derive(Debug, Default)]
 pub struct Decoder {
     skipped: usize,
-    /// How far into the input the frame is understood.
+    /// How far into the input the frame is decoded.
     at: usize,
     /// Arguments still to come; `None` before the array header.
     missing: Option<usize>,
@@ -58,8 +60,8 @@ impl Decoder {
         Self::default()
     }
 
-    /// Looks for a whole command at the front of `input`. After `Some(frame)` the arguments are [`Decoder::args`] of the
-    /// same input, and the next call starts `skipped + len` bytes later.
+    /// Decodes a whole command at the front of `input`. After `Some(frame)` the arguments are
+    /// [`Decoder::args`] of the same input, and the next call starts `skipped + len` bytes later.
     pub fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>, ProtocolError> {
         if self.missing == Some(0) {
             *self = Decoder { args: std::mem::take(&mut self.args), ..Decoder::default() };
@@ -85,7 +87,7 @@ impl Decoder {
         Ok(Some(Frame { skipped: self.skipped, len: self.at - self.skipped }))
     }
 
-    /// The arguments of the frame that was decoded last, the command's name first.
+    /// The arguments of the last decoded frame, the command's name first.
     pub fn args<'b>(&self, input: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         self.args.iter().filter_map(move |range| input.get(range.clone()))
     }
@@ -125,7 +127,8 @@ impl Decoder {
     }
 }
 
-/// Reads `<mark><decimal>\r\n` at `at`: the number and where the line ends. `None` when it is not whole yet.
+/// Parses `<mark><decimal>\r\n` at `at`: answers the number and the end of the line, or `None` if
+/// it is not whole yet.
 fn number_line(
     input: &[u8],
     at: usize,
@@ -165,7 +168,7 @@ fn unexpected(input: &[u8], at: usize, expected: &'static str) -> ProtocolError 
     ProtocolError { expected, got: rest.iter().take(32).copied().collect() }
 }
 
-/// Appends a command as a client or replica sends it.
+/// Appends a command in the form in which clients and primaries send it.
 pub fn encode(args: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
     for arg in args {

@@ -1,31 +1,33 @@
-//! Which changes concern which watchers.
+//! The watch registry: which writes affect which watchers.
 //!
-//! A watch that comes while writes are applied but not yet published must not miss them: such a watch is *fresh*, and at
-//! the next publication its key is compared in the old and the new snapshot (see [`Watches::settle`]).
+//! A watch may be added while writes are applied but not yet published. It must not miss them: it
+//! counts as *new*, and at the next publication what it watches is compared in the old and the new
+//! snapshot (see [`Watches::notify_new_watches`]).
 
 use crate::live::Snapshot;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vdr_commands::{Touch, Tuple};
+use vdr_commands::{Affected, Tuple};
 use vdr_data::blob::Blob;
 
-/// What a watcher is told, always after it is visible.
+/// What a watcher is notified of, always after it is visible.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A write touched the key, or one of a watched prefix: none is named where it touched several.
+    /// A write affected the watched key, or keys of a watched prefix. `key` is `None` when it
+    /// affected several.
     Update { command: Arc<Tuple>, db: u32, key: Option<Blob>, offset: u64 },
-    /// Whatever was known before may be stale: a full sync became visible.
+    /// Whatever the watcher knew may be stale: a full sync became visible, or events were dropped.
     Init { offset: u64 },
 }
 
-/// Where events go: a process of the BEAM, say.
+/// The destination of events: a process of the BEAM, say.
 pub trait Watcher: Send + Sync {
     fn notify(&self, event: &Event);
 }
 
-/// Who watches: one process, in the border's own numbering.
+/// The number under which the embedding application knows the process that watches.
 pub type Owner = u64;
 
 /// Why a watch was refused.
@@ -39,26 +41,28 @@ pub enum WatchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Watched<B> {
     Key(B),
-    /// All keys that begin so.
+    /// All keys that start with these bytes.
     Prefix(B),
 }
 
-type Place = (u32, Watched<Blob>);
+/// What is watched: a key or a prefix of one database.
+type Target = (u32, Watched<Blob>);
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type Set<T> = HashSet<T, foldhash::fast::RandomState>;
-/// Who watches one place: as many as the node has processes.
+/// The watchers of one target: as many as the node has processes.
 type Watchers = Map<Owner, Arc<dyn Watcher>>;
 
 #[derive(Default)]
 struct Table {
-    by_place: Map<Place, Watchers>,
-    by_owner: Map<Owner, Set<Place>>,
-    fresh: Set<(Place, Owner)>,
-    /// How long the watched prefixes are, and how many of that length: for each length a key is looked up once.
+    by_target: Map<Target, Watchers>,
+    by_owner: Map<Owner, Set<Target>>,
+    /// Watches added since the last publication.
+    new: Set<(Target, Owner)>,
+    /// How many watched prefixes there are of each length: a key is looked up once for each length.
     prefix_lens: BTreeMap<usize, usize>,
 }
 
-/// An event and who gets it.
+/// An event and its destination.
 pub type Delivery = (Arc<dyn Watcher>, Event);
 
 /// All watches of one instance. Any thread may add and remove; only the publisher asks.
@@ -90,8 +94,8 @@ impl Watches {
         watcher: Arc<dyn Watcher>,
     ) -> Result<(), WatchError> {
         let mut table = self.table.lock();
-        let place = (db, watched.to_owned());
-        let watchers = table.by_place.entry(place.clone()).or_default();
+        let target = (db, watched.to_owned());
+        let watchers = table.by_target.entry(target.clone()).or_default();
         if watchers.contains_key(&owner) {
             return Err(WatchError::AlreadyRegistered);
         }
@@ -99,21 +103,21 @@ impl Watches {
         if let (Watched::Prefix(prefix), 1) = (watched, watchers.len()) {
             *table.prefix_lens.entry(prefix.len()).or_default() += 1;
         }
-        table.by_owner.entry(owner).or_default().insert(place.clone());
-        table.fresh.insert((place, owner));
+        table.by_owner.entry(owner).or_default().insert(target.clone());
+        table.new.insert((target, owner));
         self.count.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
     pub fn remove(&self, db: u32, watched: Watched<&[u8]>, owner: Owner) -> Result<(), WatchError> {
         let mut table = self.table.lock();
-        let place = (db, watched.to_owned());
-        if !table.forget(&place, owner) {
+        let target = (db, watched.to_owned());
+        if !table.forget(&target, owner) {
             return Err(WatchError::NotFound);
         }
-        if let Some(places) = table.by_owner.get_mut(&owner) {
-            places.remove(&place);
-            if places.is_empty() {
+        if let Some(targets) = table.by_owner.get_mut(&owner) {
+            targets.remove(&target);
+            if targets.is_empty() {
                 table.by_owner.remove(&owner);
             }
         }
@@ -121,96 +125,119 @@ impl Watches {
         Ok(())
     }
 
-    /// Forgets everything that an owner watched: its process is gone.
+    /// Removes every watch of an owner: its process is gone.
     pub fn remove_owner(&self, owner: Owner) {
         let mut table = self.table.lock();
-        for place in table.by_owner.remove(&owner).unwrap_or_default() {
-            if table.forget(&place, owner) {
+        for target in table.by_owner.remove(&owner).unwrap_or_default() {
+            if table.forget(&target, owner) {
                 self.count.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
 
-    /// Who must hear of one write, once it is visible. `touches` tells what it touches; `event` makes the event of one key, or of several that
-    /// a watched prefix stands for.
-    pub fn told(
+    /// Collects the notifications for one write, to be sent once it is published. `touches`
+    /// enumerates the affected keys; `event` builds the message, without a key when a prefix watch
+    /// matched several.
+    pub fn affected_watchers(
         &self,
-        touches: impl FnOnce(&mut dyn FnMut(Touch<'_>)),
+        touches: impl FnOnce(&mut dyn FnMut(Affected<'_>)),
         event: &dyn Fn(u32, Option<Blob>) -> Event,
     ) -> Vec<Delivery> {
         let table = self.table.lock();
         let mut out = Vec::new();
-        let mut tell = |watchers: &Watchers, db, key: Option<&Blob>| {
+        let mut notify = |watchers: &Watchers, db, key: Option<&Blob>| {
             out.extend(watchers.values().map(|watcher| (watcher.clone(), event(db, key.cloned()))));
         };
-        // One message for each watch, however many keys of the prefix a write touches: each message has the whole command in it.
-        let mut prefixes: Map<(u32, &[u8]), Touched<'_>> = Map::default();
+        // One message for each watch, however many keys of the prefix a write affects: each message
+        // carries the whole command.
+        let mut prefixes: Map<(u32, &[u8]), AffectedPrefix<'_>> = Map::default();
         touches(&mut |touch| match touch {
-            Touch::Key { db, key } => {
+            Affected::Key { db, key } => {
                 let name = Blob::new(key);
-                if let Some(watchers) = table.by_place.get(&(db, Watched::Key(name.clone()))) {
-                    tell(watchers, db, Some(&name));
+                if let Some(watchers) = table.by_target.get(&(db, Watched::Key(name.clone()))) {
+                    notify(watchers, db, Some(&name));
                 }
                 for (prefix, watchers) in table.prefixes(db, key) {
                     let (_, one) = prefixes.entry((db, prefix)).or_insert_with(|| (watchers, Some(name.clone())));
                     *one = one.take().filter(|other| *other == name);
                 }
             }
-            Touch::Db(_) | Touch::All => {
-                let is_touched = |db: u32| matches!(touch, Touch::All) || touch == Touch::Db(db);
-                for ((db, watched), watchers) in table.by_place.iter().filter(|((db, _), _)| is_touched(*db)) {
+            Affected::Db(_) | Affected::All => {
+                let is_touched = |db: u32| matches!(touch, Affected::All) || touch == Affected::Db(db);
+                for ((db, watched), watchers) in table.by_target.iter().filter(|((db, _), _)| is_touched(*db)) {
                     match watched {
-                        Watched::Key(key) => tell(watchers, *db, Some(key)),
+                        Watched::Key(key) => notify(watchers, *db, Some(key)),
                         Watched::Prefix(prefix) => drop(prefixes.insert((*db, prefix), (watchers, None))),
                     }
                 }
             }
         });
         for ((db, _), (watchers, key)) in prefixes {
-            tell(watchers, db, key.as_ref());
+            notify(watchers, db, key.as_ref());
         }
         out
     }
 
-    /// Every watcher, with an Init: a full sync became visible.
+    /// An Init for every watcher: a full sync became visible.
     pub fn init(&self, offset: u64) -> Vec<Delivery> {
         let mut table = self.table.lock();
-        table.fresh.clear();
-        let watchers = table.by_place.values().flat_map(Map::values);
+        table.new.clear();
+        let watchers = table.by_target.values().flat_map(Map::values);
         watchers.map(|watcher| (watcher.clone(), Event::Init { offset })).collect()
     }
 
-    /// To be called after each publication while anybody watches (who begins to after that was asked has seen what was published, and stays
-    /// fresh for the next one): watches added since the last one get an Init when a key of theirs changed meanwhile of which `told` does
-    /// not tell them anyway.
-    pub fn settle(&self, old: Option<&Snapshot>, new: &Snapshot, told: &[Delivery]) -> Vec<Delivery> {
-        let mut table = self.table.lock();
-        let mut late = Vec::new();
-        if table.fresh.is_empty() {
-            return late;
+    /// An Init for each new watch whose keys changed in this publication without an event of it in
+    /// `deliveries`. To be called after each publication while there are watches. A watch that is
+    /// added later has seen what was published, and stays new for the next publication.
+    pub fn notify_new_watches(&self, old: Option<&Snapshot>, new: &Snapshot, deliveries: &[Delivery]) -> Vec<Delivery> {
+        let Some(old) = old else {
+            self.table.lock().new.clear();
+            return Vec::new();
+        };
+        let watches = self.table.lock().take_new();
+        if watches.is_empty() {
+            return Vec::new();
         }
-        // A look at all of `told` for each watch would hold up whoever watches, for a minute with some hundred thousand of them.
-        let at = |watcher: &Arc<dyn Watcher>| Arc::as_ptr(watcher).cast::<()>();
-        let mut keys: Map<*const (), Set<&[u8]>> = Map::default();
-        for (watcher, event) in told {
-            if let Event::Update { key: Some(key), .. } = event {
-                keys.entry(at(watcher)).or_default().insert(key.as_bytes());
-            }
-        }
-        let none = Set::default();
-        for (place, owner) in std::mem::take(&mut table.fresh) {
-            let Some(watcher) = table.by_place.get(&place).and_then(|watchers| watchers.get(&owner)) else { continue };
-            let keys = keys.get(&at(watcher)).unwrap_or(&none);
-            if old.is_some_and(|old| changed(old, new, &place, keys)) {
-                late.push((watcher.clone(), Event::Init { offset: new.offset }));
-            }
-        }
-        late
+        // From here on without the lock: to compare takes time, and schedulers wait for the lock to
+        // add watches.
+        let events = EventKeys::of(deliveries);
+        let is_stale =
+            |(target, watcher): &(Target, Arc<dyn Watcher>)| changed(old, new, target, events.of_watcher(watcher));
+        let stale = watches.into_iter().filter(is_stale);
+        stale.map(|(_, watcher)| (watcher, Event::Init { offset: new.offset })).collect()
     }
 }
 
-/// Who watches a prefix, and which of its keys a write touches: none is named when it is several.
-type Touched<'t> = (&'t Watchers, Option<Blob>);
+/// The watchers of a prefix, and the one key of it that a write affects, if it is only one.
+type AffectedPrefix<'t> = (&'t Watchers, Option<Blob>);
+
+/// The keys that events name, by the watcher's address. A look at all events for each new watch
+/// would take a minute with some hundred thousand of both.
+struct EventKeys<'d> {
+    by_watcher: Map<usize, Set<&'d [u8]>>,
+    none: Set<&'d [u8]>,
+}
+
+impl<'d> EventKeys<'d> {
+    fn of(deliveries: &'d [Delivery]) -> Self {
+        let mut by_watcher: Map<usize, Set<&[u8]>> = Map::default();
+        for (watcher, event) in deliveries {
+            if let Event::Update { key: Some(key), .. } = event {
+                by_watcher.entry(address(watcher)).or_default().insert(key.as_bytes());
+            }
+        }
+        EventKeys { by_watcher, none: Set::default() }
+    }
+
+    fn of_watcher(&self, watcher: &Arc<dyn Watcher>) -> &Set<&'d [u8]> {
+        self.by_watcher.get(&address(watcher)).unwrap_or(&self.none)
+    }
+}
+
+/// What tells one watcher from another.
+pub fn address(watcher: &Arc<dyn Watcher>) -> usize {
+    Arc::as_ptr(watcher).cast::<()>().addr()
+}
 
 impl Watched<&[u8]> {
     fn to_owned(self) -> Watched<Blob> {
@@ -222,25 +249,34 @@ impl Watched<&[u8]> {
 }
 
 impl Table {
-    /// The watched prefixes that a key begins with, and who watches them.
+    /// Takes the watches out that were added since the last call.
+    fn take_new(&mut self) -> Vec<(Target, Arc<dyn Watcher>)> {
+        let watcher = |(target, owner): (Target, Owner)| {
+            let watcher = self.by_target.get(&target)?.get(&owner)?.clone();
+            Some((target, watcher))
+        };
+        std::mem::take(&mut self.new).into_iter().filter_map(watcher).collect()
+    }
+
+    /// The watched prefixes of a key, and their watchers.
     fn prefixes(&self, db: u32, key: &[u8]) -> impl Iterator<Item = (&[u8], &Watchers)> {
         let lens = self.prefix_lens.range(..=key.len());
         lens.filter_map(move |(len, _)| {
-            let place = (db, Watched::Prefix(key.get(..*len)?).to_owned());
-            match self.by_place.get_key_value(&place)? {
+            let target = (db, Watched::Prefix(key.get(..*len)?).to_owned());
+            match self.by_target.get_key_value(&target)? {
                 ((_, Watched::Prefix(prefix)), watchers) => Some((prefix.as_bytes(), watchers)),
                 _ => None,
             }
         })
     }
 
-    fn forget(&mut self, place: &Place, owner: Owner) -> bool {
-        self.fresh.remove(&(place.clone(), owner));
-        let Some(watchers) = self.by_place.get_mut(place) else { return false };
+    fn forget(&mut self, target: &Target, owner: Owner) -> bool {
+        self.new.remove(&(target.clone(), owner));
+        let Some(watchers) = self.by_target.get_mut(target) else { return false };
         let found = watchers.remove(&owner).is_some();
         if watchers.is_empty() {
-            self.by_place.remove(place);
-            self.forget_len(&place.1);
+            self.by_target.remove(target);
+            self.forget_len(&target.1);
         }
         found
     }
@@ -256,21 +292,22 @@ impl Table {
     }
 }
 
-/// How many entries are compared to tell whether one of a prefix has changed; where more have, it may be.
+/// How many entries are compared to find out whether a key of a prefix has changed. If more entries
+/// have changed, one of them may be of the prefix.
 const COMPARED_MAX: usize = 10_000;
 
-/// Whether what is watched has changed, other than in the keys that are told of.
-fn changed(old: &Snapshot, new: &Snapshot, (db, watched): &Place, told: &Set<&[u8]>) -> bool {
+/// Whether the target has changed, other than in the keys that events name.
+fn changed(old: &Snapshot, new: &Snapshot, (db, watched): &Target, named: &Set<&[u8]>) -> bool {
     let (old, new) = (old.keyspace.db(*db), new.keyspace.db(*db));
     match watched {
-        Watched::Key(key) if told.contains(key.as_bytes()) => false,
+        Watched::Key(key) if named.contains(key.as_bytes()) => false,
         Watched::Key(key) => match (old.get(key), new.get(key)) {
             (None, None) => false,
             (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
             _ => true,
         },
         Watched::Prefix(prefix) => {
-            old.may_differ(new, COMPARED_MAX, |key| key.starts_with(prefix) && !told.contains(key))
+            old.may_differ(new, COMPARED_MAX, |key| key.starts_with(prefix) && !named.contains(key))
         }
     }
 }
@@ -285,7 +322,8 @@ mod tests {
         fn notify(&self, _event: &Event) {}
     }
 
-    /// Where each looked at all others this would take minutes. Miri takes as long for what does not.
+    /// Where each looked at all others this would take minutes. Miri takes as long for what does
+    /// not.
     const MANY: u64 = if cfg!(miri) { 100 } else { 100_000 };
 
     #[test]

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_replica::handshake::Position;
 use vdr_replica::live::Snapshot;
 use vdr_replica::mirror::{Mirror, Shared};
@@ -31,7 +31,7 @@ impl Attached {
     /// With `framewise` the mirror publishes after each command, so that every offset can be looked
     /// up, and the filtered keyspace is compared with the whole one. Otherwise batches stay as they
     /// arrive. `wrong` is the fault that the mirror commits on purpose.
-    pub fn new(port: u16, framewise: bool, only: &Only, wrong: Option<Wrong>) -> io::Result<Self> {
+    pub fn new(port: u16, framewise: bool, only: &Filter, wrong: Option<Wrong>) -> io::Result<Self> {
         let shared = Shared::default();
         let mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
         let filtered = framewise.then(|| Filtered::new(only.clone()));

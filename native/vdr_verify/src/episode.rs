@@ -16,7 +16,7 @@ use std::io;
 use std::thread;
 use vdr_commands::Rules;
 use vdr_data::digest::Dialect;
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
 /// So little that programs reach the limit, and enough for the server to work.
@@ -92,7 +92,7 @@ impl fmt::Display for What {
 /// The units to send, and the kind of server and mirror.
 pub struct Program {
     pub settings: Vec<Setting>,
-    pub only: Only,
+    pub only: Filter,
     pub units: Vec<Unit>,
 }
 
@@ -273,7 +273,7 @@ impl Episode<'_> {
         Ok(Some(Failure { what, report, program }))
     }
 
-    fn attach(&self, rng: &mut Rng, run: &Run, only: &Only) -> io::Result<Attached> {
+    fn attach(&self, rng: &mut Rng, run: &Run, only: &Filter) -> io::Result<Attached> {
         Attached::new(run.server.port, rng.bool(), only, self.wrong.cloned())
     }
 
@@ -283,7 +283,7 @@ impl Episode<'_> {
         rng: &mut Rng,
         run: &mut Run,
         units: &[Unit],
-        only: &Only,
+        only: &Filter,
         tally: &mut Tally,
     ) -> io::Result<(Option<String>, usize)> {
         if rng.u8(0..4) == 0 {
@@ -323,7 +323,7 @@ impl Episode<'_> {
         rng: &mut Rng,
         run: &mut Run,
         attached: &mut Attached,
-        only: &Only,
+        only: &Filter,
         tally: &mut Tally,
     ) -> io::Result<Option<String>> {
         match rng.u32(0..11) {

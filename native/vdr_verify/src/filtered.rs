@@ -7,11 +7,11 @@ use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use vdr_commands::{ApplyError, Touch};
+use vdr_commands::{Affected, ApplyError};
 use vdr_data::digest::{Dialect, digest_value};
 use vdr_data::keyspace::{EntryRef, Keyspace};
 use vdr_data::value::Kind;
-use vdr_replica::filter::Only;
+use vdr_replica::filter::Filter;
 use vdr_replica::live::Snapshot;
 use vdr_replica::stream::{self, Applier};
 
@@ -22,7 +22,7 @@ const WHOLE_EVERY: u64 = 128;
 const SHOWN: usize = 12;
 
 /// Chooses some of the keys, databases and types that programs use.
-pub fn choose(rng: &mut Rng) -> Only {
+pub fn choose(rng: &mut Rng) -> Filter {
     let some = |rng: &mut Rng, all: &[Kind]| all.iter().copied().filter(|_| rng.bool()).collect::<Vec<_>>();
     let all = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
     let kinds = (rng.u8(0..3) > 0).then(|| some(rng, &all)).filter(|kinds| !kinds.is_empty());
@@ -31,12 +31,12 @@ pub fn choose(rng: &mut Rng) -> Only {
     let mut prefixes = names.map(|name| format!("{name}{}", ["", "1", "3"][rng.usize(0..3)])).to_vec();
     prefixes.retain(|_| rng.u8(0..3) > 0);
     let prefixes = rng.bool().then(|| prefixes.into_iter().map(String::into_bytes).collect());
-    Only::new(dbs, prefixes, kinds)
+    Filter::new(dbs, prefixes, kinds)
 }
 
 /// The filtered keyspace; see the module.
 pub struct Filtered {
-    only: Arc<Only>,
+    only: Arc<Filter>,
     /// None until it copies its part from the whole keyspace, at the next point between two
     /// commands.
     applier: Option<Applier>,
@@ -52,7 +52,7 @@ pub struct Filtered {
 }
 
 impl Filtered {
-    pub fn new(only: Only) -> Self {
+    pub fn new(only: Filter) -> Self {
         Filtered {
             only: Arc::new(only),
             applier: None,
@@ -111,7 +111,7 @@ impl Filtered {
             // Within a MULTI the published state is the one from before it.
             None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
-                self.applier = Some(Applier::new(part, offset, self.db, None).only(Some(self.only.clone())));
+                self.applier = Some(Applier::new(part, offset, self.db, None).with_filter(Some(self.only.clone())));
                 (self.touched, self.last) = (Some(BTreeSet::new()), VecDeque::new());
             }
             _ => {}
@@ -121,10 +121,10 @@ impl Filtered {
     fn touch(&mut self, name: &[u8], args: &[&[u8]]) {
         let Some(row) = vdr_commands::write(name) else { return };
         let touched = &mut self.touched;
-        vdr_commands::touched(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
-            (Touch::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
-            (Touch::Key { .. }, None) => {}
-            (Touch::Db(_) | Touch::All, all) => *all = None,
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
+            (Affected::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
+            (Affected::Key { .. }, None) => {}
+            (Affected::Db(_) | Affected::All, all) => *all = None,
         });
         if self.commands.is_multiple_of(WHOLE_EVERY) {
             self.touched = None;
@@ -165,7 +165,7 @@ fn keys(keyspace: &Keyspace) -> impl Iterator<Item = (u32, Vec<u8>)> {
     keyspace.dbs().flat_map(|(index, db)| db.iter().map(move |entry| (index, entry.key().to_vec())))
 }
 
-fn part(whole: &Keyspace, only: &Only) -> Keyspace {
+fn part(whole: &Keyspace, only: &Filter) -> Keyspace {
     let mut part = Keyspace::default();
     for (index, db) in whole.dbs() {
         for entry in db.iter().filter(|entry| only.keeps(index, entry.key(), entry.value().kind())) {
@@ -176,7 +176,7 @@ fn part(whole: &Keyspace, only: &Only) -> Keyspace {
 }
 
 /// Whether the kept part of a key differs from the whole keyspace.
-fn differs(whole: &Keyspace, part: &Keyspace, only: &Only, db: u32, key: &[u8]) -> bool {
+fn differs(whole: &Keyspace, part: &Keyspace, only: &Filter, db: u32, key: &[u8]) -> bool {
     let kept = whole.db(db).get(key).filter(|entry| only.keeps(db, key, entry.value().kind()));
     match (kept, part.db(db).get(key)) {
         (None, None) => false,

@@ -3,7 +3,7 @@
 use crate::filtered::Filtered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use vdr_commands::Touch;
+use vdr_commands::Affected;
 use vdr_replica::live::Snapshot;
 use vdr_replica::stream;
 use vdr_testkit::Command;
@@ -75,11 +75,11 @@ impl History {
             let args: Vec<&[u8]> = entry.command.iter().skip(1).map(Vec::as_slice).collect();
             let Some(row) = entry.command.first().and_then(|name| vdr_commands::write(name)) else { continue };
             let mut touches = false;
-            vdr_commands::touched(row, entry.db, &args, &mut |touch| {
+            vdr_commands::for_each_affected(row, entry.db, &args, &mut |touch| {
                 touches |= match touch {
-                    Touch::Key { db: of, key: name } => of == db && name == key,
-                    Touch::Db(of) => of == db,
-                    Touch::All => true,
+                    Affected::Key { db: of, key: name } => of == db && name == key,
+                    Affected::Db(of) => of == db,
+                    Affected::All => true,
                 }
             });
             if touches {

@@ -1,15 +1,20 @@
 //! BITFIELD: a string as an array of integers of any width.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use crate::ops::strings::BITS_MAX;
 use crate::ops::strings::grown;
-use crate::row::{Part, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::Each;
+use crate::row::Part::{Key, Options};
+use crate::row::{Leaves, Write, row};
+use vdr_data::value::Kind;
 
-pub const WRITES: &[Write] =
-    &[Write { name: "bitfield", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: bitfield }];
+const STRING: Leaves = Leaves::Kind(Kind::String);
+
+pub const WRITES: &[Write] = &[row("bitfield", &[Key, Options], InShape, STRING, Each, bitfield)];
 
 /// One SET or INCRBY; GET changes nothing and is left out.
 struct Change {
@@ -34,7 +39,7 @@ enum Overflow {
 }
 
 /// The string grows first, to the end of its furthest changed field, even when that field then stays as it is.
-fn bitfield(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn bitfield(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let changes = parse(words)?;
     let Some(end) = changes.iter().map(|change| change.offset + u64::from(change.field.bits)).max() else {
@@ -54,7 +59,7 @@ fn bitfield(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn parse(words: &mut Words<'_>) -> Result<Vec<Change>, ApplyError> {
+fn parse(words: &mut ArgCursor<'_>) -> Result<Vec<Change>, ApplyError> {
     let mut changes = Vec::new();
     let mut overflow = Overflow::Wrap;
     while !words.is_empty() {
@@ -74,7 +79,7 @@ fn parse(words: &mut Words<'_>) -> Result<Vec<Change>, ApplyError> {
     Ok(changes)
 }
 
-fn parse_overflow(words: &mut Words<'_>) -> Result<Overflow, ApplyError> {
+fn parse_overflow(words: &mut ArgCursor<'_>) -> Result<Overflow, ApplyError> {
     if words.take_word("wrap") {
         Ok(Overflow::Wrap)
     } else if words.take_word("sat") {
@@ -87,7 +92,7 @@ fn parse_overflow(words: &mut Words<'_>) -> Result<Overflow, ApplyError> {
 }
 
 /// `i8 100`, or `u4 #3` for the fourth field of that width.
-fn parse_place(words: &mut Words<'_>) -> Result<(Field, u64), ApplyError> {
+fn parse_place(words: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
     let (sign, bits) = words.bytes()?.split_first().ok_or(ApplyError::BadArguments)?;
     let signed = match sign {
         b'i' => true,

@@ -2,13 +2,17 @@
 
 use crate::args::Args;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::strings::BITS_MAX;
 use crate::ops::strings::{BYTES_PER_ELEMENT, clipped_span, grown, span, stored};
 use crate::reply::Reply;
-use crate::row::{Cost, Part, Read, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::{Each, StoresFrom};
+use crate::row::Part::{Int, Key, Sources, Word};
+use crate::row::{Cost, Leaves, Read, Write, row};
 use vdr_data::keyspace::View;
+use vdr_data::value::Kind;
 use vdr_data::value::StringRef;
 
 pub const READS: &[Read] = &[
@@ -129,12 +133,14 @@ fn find_bit(bytes: &[u8], bit: bool, from: usize, to: usize) -> Option<usize> {
     None
 }
 
+const STRING: Leaves = Leaves::Kind(Kind::String);
+
 pub const WRITES: &[Write] = &[
-    Write { name: "setbit", shape: &[Part::Key, Part::Int, Part::Int], touches: Touches::Shape, run: setbit },
-    Write { name: "bitop", shape: &[Part::Word, Part::Key, Part::Sources], touches: Touches::Shape, run: bitop },
+    row("setbit", &[Key, Int, Int], InShape, STRING, Each, setbit),
+    row("bitop", &[Word, Key, Sources], InShape, STRING, StoresFrom(&[Kind::String]), bitop),
 ];
 
-fn setbit(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn setbit(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, offset, bit) = (words.bytes()?, words.int()?, words.int()?);
     words.finish()?;
     if !(0..BITS_MAX).contains(&offset) {
@@ -151,7 +157,7 @@ fn setbit(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// Shorter inputs go on with zeros, missing keys are empty, and an empty result deletes the destination.
-fn bitop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn bitop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (op, dest) = (Op::parse(words.bytes()?)?, words.bytes()?);
     let mut sources: Vec<&[u8]> = Vec::with_capacity(words.len());
     for key in words.rest() {

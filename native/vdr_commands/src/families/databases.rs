@@ -1,19 +1,23 @@
 //! Databases as wholes, and keys that move between them.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::ops::databases::index;
-use crate::row::{Part, Touch, Touches, Write};
+use crate::row::AffectedKeys::Special;
+use crate::row::Effect::{MovesToDatabase, SwapsDatabases, WholeDatabases};
+use crate::row::Leaves::{AnyKind, Nothing};
+use crate::row::Part::{Dropped, Int, Key};
+use crate::row::{Affected, Write, row};
 
 pub const WRITES: &[Write] = &[
-    Write { name: "move", shape: &[Part::Key, Part::Int], touches: Touches::Special(move_touches), run: move_key },
-    Write { name: "swapdb", shape: &[Part::Int, Part::Int], touches: Touches::Special(swapdb_touches), run: swapdb },
-    Write { name: "flushdb", shape: &[Part::Dropped], touches: Touches::Special(flushdb_touches), run: flushdb },
-    Write { name: "flushall", shape: &[Part::Dropped], touches: Touches::Special(flushall_touches), run: flushall },
+    row("move", &[Key, Int], Special(move_affected), AnyKind, MovesToDatabase, move_key),
+    row("swapdb", &[Int, Int], Special(swapdb_affected), AnyKind, SwapsDatabases, swapdb),
+    row("flushdb", &[Dropped], Special(flushdb_affected), Nothing, WholeDatabases, flushdb),
+    row("flushall", &[Dropped], Special(flushall_affected), Nothing, WholeDatabases, flushall),
 ];
 
-fn move_key(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn move_key(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, to) = (words.bytes()?, index(words)?);
     words.finish()?;
     let entry = apply.db().take(key).ok_or(ApplyError::Missing)?;
@@ -21,52 +25,52 @@ fn move_key(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn move_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+fn move_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
     if let [key, to] = args {
-        touch(Touch::Key { db, key });
-        if let Ok(db) = index(&mut Words::new(&[to])) {
-            touch(Touch::Key { db, key });
+        report(Affected::Key { db, key });
+        if let Ok(db) = index(&mut ArgCursor::new(&[to])) {
+            report(Affected::Key { db, key });
         }
     }
 }
 
-fn swapdb(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn swapdb(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (a, b) = (index(words)?, index(words)?);
     words.finish()?;
     apply.keyspace.swap(a, b);
     Ok(())
 }
 
-fn swapdb_touches(_db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+fn swapdb_affected(_db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
     for arg in args {
-        if let Ok(db) = index(&mut Words::new(&[arg])) {
-            touch(Touch::Db(db));
+        if let Ok(db) = index(&mut ArgCursor::new(&[arg])) {
+            report(Affected::Db(db));
         }
     }
 }
 
-fn flushdb(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn flushdb(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     flush_mode(words)?;
     apply.keyspace.clear_db(apply.db);
     Ok(())
 }
 
-fn flushdb_touches(db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    touch(Touch::Db(db));
+fn flushdb_affected(db: u32, _args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    report(Affected::Db(db));
 }
 
-fn flushall(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn flushall(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     flush_mode(words)?;
     apply.keyspace.clear();
     Ok(())
 }
 
-fn flushall_touches(_db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    touch(Touch::All);
+fn flushall_affected(_db: u32, _args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    report(Affected::All);
 }
 
 /// Whether to free at once or in the background is the primary's affair.
-fn flush_mode(words: &mut Words<'_>) -> Written {
+fn flush_mode(words: &mut ArgCursor<'_>) -> ApplyResult {
     let _ = words.take_word("sync") || words.take_word("async");
     words.finish()
 }
@@ -78,13 +82,13 @@ mod tests {
 
     fn touches(command: &str) -> Vec<String> {
         let args = crate::harness::split(command);
-        let Touches::Special(special) = crate::registry::write(args[0]).unwrap().touches else { panic!("{command}") };
+        let Special(special) = crate::registry::write(args[0]).unwrap().affected else { panic!("{command}") };
         let mut seen = Vec::new();
-        special(2, &args[1..], &mut |touch| {
-            seen.push(match touch {
-                Touch::Key { db, key } => format!("{db}:{}", key.escape_ascii()),
-                Touch::Db(db) => format!("{db}:*"),
-                Touch::All => "*".into(),
+        special(2, &args[1..], &mut |affected| {
+            seen.push(match affected {
+                Affected::Key { db, key } => format!("{db}:{}", key.escape_ascii()),
+                Affected::Db(db) => format!("{db}:*"),
+                Affected::All => "*".into(),
             });
         });
         seen

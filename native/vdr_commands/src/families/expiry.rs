@@ -4,11 +4,15 @@
 
 use crate::args::Args;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::expiry::{after, take_expiry};
 use crate::reply::Reply;
-use crate::row::{Cost, Part, Read, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::SetsExpiry;
+use crate::row::Leaves::SameKind;
+use crate::row::Part::{Dropped, Int, Key, Options};
+use crate::row::{Cost, Read, Write, row};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::View;
 
@@ -49,50 +53,48 @@ fn rounded_seconds(ms: i64) -> i64 {
 }
 
 /// The flags NX, XX, GT, LT held on the primary, so they are left out.
-const TIMED: &[Part] = &[Part::Key, Part::Int, Part::Dropped];
-
 pub const WRITES: &[Write] = &[
-    Write { name: "pexpireat", shape: TIMED, touches: Touches::Shape, run: pexpireat },
-    Write { name: "expireat", shape: TIMED, touches: Touches::Shape, run: expireat },
-    Write { name: "pexpire", shape: TIMED, touches: Touches::Shape, run: pexpire },
-    Write { name: "expire", shape: TIMED, touches: Touches::Shape, run: expire },
-    Write { name: "persist", shape: &[Part::Key], touches: Touches::Shape, run: persist },
-    Write { name: "getex", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: getex },
+    row("pexpireat", &[Key, Int, Dropped], InShape, SameKind, SetsExpiry, pexpireat),
+    row("expireat", &[Key, Int, Dropped], InShape, SameKind, SetsExpiry, expireat),
+    row("pexpire", &[Key, Int, Dropped], InShape, SameKind, SetsExpiry, pexpire),
+    row("expire", &[Key, Int, Dropped], InShape, SameKind, SetsExpiry, expire),
+    row("persist", &[Key], InShape, SameKind, SetsExpiry, persist),
+    row("getex", &[Key, Options], InShape, SameKind, SetsExpiry, getex),
 ];
 
-fn pexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, at) = (words.bytes()?, words.int()?);
     expire_at(apply, key, Expiry::at(at), words)
 }
 
-fn expireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn expireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, at) = (words.bytes()?, after(words.int()?, 1000, 0)?);
     expire_at(apply, key, at, words)
 }
 
-fn pexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, at) = (words.bytes()?, after(words.int()?, 1, apply.now_ms)?);
     expire_at(apply, key, at, words)
 }
 
-fn expire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, at) = (words.bytes()?, after(words.int()?, 1000, apply.now_ms)?);
     expire_at(apply, key, at, words)
 }
 
-fn expire_at(apply: &mut Apply<'_>, key: &[u8], at: Expiry, words: &mut Words<'_>) -> Written {
+fn expire_at(apply: &mut Apply<'_>, key: &[u8], at: Expiry, words: &mut ArgCursor<'_>) -> ApplyResult {
     while ["nx", "xx", "gt", "lt"].iter().any(|word| words.take_word(word)) {}
     words.finish()?;
     set_expiry(apply, key, at)
 }
 
-fn persist(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn persist(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     words.finish()?;
     set_expiry(apply, key, Expiry::NEVER)
 }
 
-fn getex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn getex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let expiry = match take_expiry(words, apply.now_ms)? {
         Some(at) => at,
@@ -104,7 +106,7 @@ fn getex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// Expiry commands are sent only when there was a key to change.
-fn set_expiry(apply: &mut Apply<'_>, key: &[u8], expiry: Expiry) -> Written {
+fn set_expiry(apply: &mut Apply<'_>, key: &[u8], expiry: Expiry) -> ApplyResult {
     if apply.db().set_expiry(key, expiry) { Ok(()) } else { Err(ApplyError::Missing) }
 }
 

@@ -1,42 +1,47 @@
 //! Geo commands: sorted sets whose scores are places. Only writes; a search stores what it finds.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_float;
 use crate::ops::geo_area::{Area, Point, Shape};
 use crate::ops::partial_sort::partial_sort;
 use crate::ops::zsets::AddFlags;
 use crate::ops::zsets::store;
-use crate::row::{Part, Touch, Touches, Write};
+use crate::row::AffectedKeys::{InShape, Special};
+use crate::row::Effect::{Each, StoresFrom};
+use crate::row::Part::{Bin, Bins, Float, Key, Options, Source};
+use crate::row::{Affected, Leaves, Write, row};
 use std::cmp::Ordering;
 use vdr_data::keyspace::EntryRef;
+use vdr_data::value::Kind;
 use vdr_data::value::{Score, StringRef, ValueRef, ZSet};
 
+const ZSET: Leaves = Leaves::Kind(Kind::ZSet);
+
 pub const WRITES: &[Write] = &[
-    Write { name: "geoadd", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: geoadd },
-    Write {
-        name: "georadius",
-        shape: &[Part::Source, Part::Float, Part::Float, Part::Float, Part::Bin, Part::Options],
-        touches: Touches::Special(|db, args, touch| radius_touches(db, args, 5, touch)),
-        run: georadius,
-    },
-    Write {
-        name: "georadiusbymember",
-        shape: &[Part::Source, Part::Bin, Part::Float, Part::Bin, Part::Options],
-        touches: Touches::Special(|db, args, touch| radius_touches(db, args, 4, touch)),
-        run: georadiusbymember,
-    },
-    Write {
-        name: "geosearchstore",
-        shape: &[Part::Key, Part::Source, Part::Options],
-        touches: Touches::Shape,
-        run: geosearchstore,
-    },
+    row("geoadd", &[Key, Bins], InShape, ZSET, Each, geoadd),
+    row(
+        "georadius",
+        &[Source, Float, Float, Float, Bin, Options],
+        Special(georadius_affected),
+        ZSET,
+        StoresFrom(&[Kind::ZSet]),
+        georadius,
+    ),
+    row(
+        "georadiusbymember",
+        &[Source, Bin, Float, Bin, Options],
+        Special(georadiusbymember_affected),
+        ZSET,
+        StoresFrom(&[Kind::ZSet]),
+        georadiusbymember,
+    ),
+    row("geosearchstore", &[Key, Source, Options], InShape, ZSET, StoresFrom(&[Kind::ZSet]), geosearchstore),
 ];
 
 /// Primaries send it as ZADD; modules may not.
-fn geoadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn geoadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let flags = AddFlags::take(words)?;
     let (places, rest) = words.rest().as_chunks::<3>();
@@ -52,33 +57,33 @@ fn geoadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn georadius(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn georadius(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let source = source(apply, words.bytes()?)?;
     let center = point(words)?;
     let shape = Shape::Circle { radius: length(words)? };
     let area = Area { center, shape, unit_m: unit_m(words)? };
-    let options = Options::take(words)?;
+    let options = GeoOptions::take(words)?;
     options.store_found(apply, &source, Some(area))
 }
 
-fn georadiusbymember(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn georadiusbymember(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (source, member) = (source(apply, words.bytes()?)?, words.bytes()?);
     if source.is_none() {
         // The server looks at neither radius nor unit then, and passes on whatever they are.
         let (_radius, _unit) = (words.bytes()?, words.bytes()?);
-        return Options::take(words)?.store_found(apply, &source, None);
+        return GeoOptions::take(words)?.store_found(apply, &source, None);
     }
     let shape = Shape::Circle { radius: length(words)? };
     let unit_m = unit_m(words)?;
-    let options = Options::take(words)?;
+    let options = GeoOptions::take(words)?;
     let area = place(&source, member)?.map(|center| Area { center, shape, unit_m });
     options.store_found(apply, &source, area)
 }
 
-fn geosearchstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn geosearchstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let source = source(apply, words.bytes()?)?;
-    let mut options = Options { key: Some(key), ..Options::default() };
+    let mut options = GeoOptions { key: Some(key), ..GeoOptions::default() };
     let (mut center, mut covered, mut polygon) = (None, None, None);
     while !words.is_empty() {
         if words.take_word("fromlonlat") {
@@ -110,7 +115,7 @@ fn geosearchstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     options.store_found(apply, &source, area)
 }
 
-fn corners(words: &mut Words<'_>) -> Result<Vec<Point>, ApplyError> {
+fn corners(words: &mut ArgCursor<'_>) -> Result<Vec<Point>, ApplyError> {
     let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
     if count < 3 || count > words.len() / 2 {
         return Err(ApplyError::BadArguments);
@@ -134,17 +139,17 @@ fn place(source: &Option<ZSet>, member: &[u8]) -> Result<Option<Point>, ApplyErr
     Ok(Some(Point::from_score(score.get())))
 }
 
-fn point(words: &mut Words<'_>) -> Result<Point, ApplyError> {
+fn point(words: &mut ArgCursor<'_>) -> Result<Point, ApplyError> {
     let (lon, lat) = (words.float()?, words.float()?);
     Point::new(lon, lat).ok_or(ApplyError::BadArguments)
 }
 
-fn length(words: &mut Words<'_>) -> Result<f64, ApplyError> {
+fn length(words: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
     let length = words.float()?;
     if length >= 0.0 { Ok(length) } else { Err(ApplyError::BadArguments) }
 }
 
-fn unit_m(words: &mut Words<'_>) -> Result<f64, ApplyError> {
+fn unit_m(words: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
     for (name, metres) in [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)] {
         if words.take_word(name) {
             return Ok(metres);
@@ -161,7 +166,7 @@ enum Sort {
 
 /// What a search does with what it finds.
 #[derive(Default)]
-struct Options<'a> {
+struct GeoOptions<'a> {
     /// Where to store it.
     key: Option<&'a [u8]>,
     /// Stores distances instead of places.
@@ -172,10 +177,10 @@ struct Options<'a> {
     sort: Option<Sort>,
 }
 
-impl<'a> Options<'a> {
+impl<'a> GeoOptions<'a> {
     /// Those of GEORADIUS and GEORADIUSBYMEMBER. Without a destination they only read, and are not sent.
-    fn take(words: &mut Words<'a>) -> Result<Self, ApplyError> {
-        let mut options = Options::default();
+    fn take(words: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
+        let mut options = GeoOptions::default();
         while !words.is_empty() {
             let distances = words.take_word("storedist");
             if distances || words.take_word("store") {
@@ -188,7 +193,7 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    fn take_common(&mut self, words: &mut Words<'a>) -> Result<bool, ApplyError> {
+    fn take_common(&mut self, words: &mut ArgCursor<'a>) -> Result<bool, ApplyError> {
         if words.take_word("asc") {
             self.sort = Some(Sort::Ascending);
         } else if words.take_word("desc") {
@@ -204,7 +209,7 @@ impl<'a> Options<'a> {
         Ok(true)
     }
 
-    fn store_found(&self, apply: &mut Apply<'_>, source: &Option<ZSet>, area: Option<Area>) -> Written {
+    fn store_found(&self, apply: &mut Apply<'_>, source: &Option<ZSet>, area: Option<Area>) -> ApplyResult {
         let key = self.key.ok_or(ApplyError::BadArguments)?;
         let (Some(zset), Some(area)) = (source, area) else { return store(apply, key, ZSet::default()) };
         let limit = if self.any { self.count.ok_or(ApplyError::BadArguments)? } else { usize::MAX };
@@ -248,18 +253,26 @@ fn search<'z>(zset: &'z ZSet, area: &Area, limit: usize) -> Vec<Found<'z>> {
     all
 }
 
+fn georadius_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    radius_affected(db, args, 5, report);
+}
+
+fn georadiusbymember_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    radius_affected(db, args, 4, report);
+}
+
 /// The destination stands among the options, after `fixed` arguments.
-fn radius_touches(db: u32, args: &[&[u8]], fixed: usize, touch: &mut dyn FnMut(Touch<'_>)) {
-    let mut words = Words::new(args.get(fixed..).unwrap_or_default());
-    if let Ok(Options { key: Some(key), .. }) = Options::take(&mut words) {
-        touch(Touch::Key { db, key });
+fn radius_affected(db: u32, args: &[&[u8]], fixed: usize, report: &mut dyn FnMut(Affected<'_>)) {
+    let mut words = ArgCursor::new(args.get(fixed..).unwrap_or_default());
+    if let Ok(GeoOptions { key: Some(key), .. }) = GeoOptions::take(&mut words) {
+        report(Affected::Key { db, key });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{Mirror, touched};
+    use crate::harness::{Mirror, affected};
 
     /// The example of the server's documentation.
     const SICILY: &str =
@@ -348,9 +361,9 @@ mod tests {
 
     #[test]
     fn a_radius_search_touches_its_destination_only() {
-        assert_eq!(touched("georadius count 1 2 3 m count 5 any asc store to"), ["to"]);
-        assert_eq!(touched("georadiusbymember k store 3 m store first storedist last"), ["last"]);
-        assert!(touched("georadius k 1 2 3 m").is_empty());
+        assert_eq!(affected("georadius count 1 2 3 m count 5 any asc store to"), ["to"]);
+        assert_eq!(affected("georadiusbymember k store 3 m store first storedist last"), ["last"]);
+        assert!(affected("georadius k 1 2 3 m").is_empty());
     }
 
     #[test]

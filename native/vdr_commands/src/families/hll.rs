@@ -1,21 +1,27 @@
 //! HyperLogLogs: strings that the server keeps in a format of its own, see [`crate::ops::hll_bytes`].
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::ops::hll_bytes::{self as bytes, Registers};
 use crate::ops::strings::{grown, overwrite, stored};
-use crate::row::{Part, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::{Each, MergesFrom};
+use crate::row::Part::{Bins, Key, Keys, Options, Sources, Word};
+use crate::row::{Leaves, Write, row};
 use vdr_data::blob::Blob;
+use vdr_data::value::Kind;
+
+const STRING: Leaves = Leaves::Kind(Kind::String);
 
 pub const WRITES: &[Write] = &[
-    Write { name: "pfadd", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: pfadd },
-    Write { name: "pfmerge", shape: &[Part::Key, Part::Sources], touches: Touches::Shape, run: pfmerge },
-    Write { name: "pfcount", shape: &[Part::Keys], touches: Touches::Shape, run: pfcount },
-    Write { name: "pfdebug", shape: &[Part::Word, Part::Key, Part::Options], touches: Touches::Shape, run: pfdebug },
+    row("pfadd", &[Key, Bins], InShape, STRING, Each, pfadd),
+    row("pfmerge", &[Key, Sources], InShape, STRING, MergesFrom(&[Kind::String]), pfmerge),
+    row("pfcount", &[Keys], InShape, STRING, Each, pfcount),
+    row("pfdebug", &[Word, Key, Options], InShape, STRING, Each, pfdebug),
 ];
 
-fn pfadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pfadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, elements) = (words.bytes()?, words.rest());
     let old = stored(apply, key)?;
     let (mut sketch, mut changed) = match old {
@@ -39,7 +45,7 @@ fn pfadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn add_dense(sketch: &mut [u8], elements: &[&[u8]]) -> Written {
+fn add_dense(sketch: &mut [u8], elements: &[&[u8]]) -> ApplyResult {
     let mut changed = false;
     for element in elements {
         let (index, value) = bytes::place(element);
@@ -52,7 +58,7 @@ fn add_dense(sketch: &mut [u8], elements: &[&[u8]]) -> Written {
 }
 
 /// The destination is one of the inputs. One dense input makes it dense.
-fn pfmerge(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pfmerge(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (dest, sources) = (words.bytes()?, words.rest());
     let mut highest: Box<Registers> = Box::new([0; bytes::REGISTERS]);
     let mut dense = false;
@@ -77,7 +83,7 @@ fn pfmerge(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// A read that writes: the count of a single key is kept in its value. The count of several is kept nowhere.
-fn pfcount(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pfcount(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let [key] = words.rest() else {
         return Ok(());
     };
@@ -93,7 +99,7 @@ fn pfcount(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// TODENSE and GETREG turn a sparse one dense; the other subcommands change nothing.
-fn pfdebug(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn pfdebug(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let dense = words.take_word("todense") || words.take_word("getreg");
     if !dense {
         return Ok(());

@@ -2,11 +2,15 @@
 
 use crate::args::Args;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::databases::index;
 use crate::reply::Reply;
-use crate::row::{Cost, MEASURED_MAX, Part, Read, Touch, Touches, Write};
+use crate::row::AffectedKeys::{InShape, Special};
+use crate::row::Effect::{Each, Moves};
+use crate::row::Leaves::{AnyKind, Nothing};
+use crate::row::Part::{Key, Keys, Options, Source};
+use crate::row::{Affected, Cost, MEASURED_MAX, Read, Write, row};
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::{EntryRef, View};
 
@@ -129,26 +133,21 @@ fn prev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
 }
 
 pub const WRITES: &[Write] = &[
-    Write { name: "del", shape: &[Part::Keys], touches: Touches::Shape, run: del },
-    Write { name: "unlink", shape: &[Part::Keys], touches: Touches::Shape, run: del },
-    Write { name: "rename", shape: &[Part::Key, Part::Key], touches: Touches::Shape, run: rename },
-    Write { name: "renamenx", shape: &[Part::Key, Part::Key], touches: Touches::Shape, run: rename },
-    Write {
-        name: "copy",
-        shape: &[Part::Source, Part::Key, Part::Options],
-        touches: Touches::Special(copy_touches),
-        run: copy,
-    },
+    row("del", &[Keys], InShape, Nothing, Each, del),
+    row("unlink", &[Keys], InShape, Nothing, Each, del),
+    row("rename", &[Key, Key], InShape, AnyKind, Moves, rename),
+    row("renamenx", &[Key, Key], InShape, AnyKind, Moves, rename),
+    row("copy", &[Source, Key, Options], Special(copy_affected), AnyKind, Moves, copy),
 ];
 
-fn del(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn del(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     for key in words.rest() {
         apply.remove(key);
     }
     Ok(())
 }
 
-fn rename(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn rename(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (from, to) = (words.bytes()?, words.bytes()?);
     words.finish()?;
     let entry = apply.db().take(from).ok_or(ApplyError::Missing)?;
@@ -156,7 +155,7 @@ fn rename(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn copy(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn copy(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (from, to) = (words.bytes()?, words.bytes()?);
     let db = copy_db(apply.db, words)?;
     let entry = apply.get(from).map(EntryRef::to_entry).ok_or(ApplyError::Missing)?;
@@ -165,7 +164,7 @@ fn copy(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// The database that `[DB n] [REPLACE]` names, the selected one otherwise.
-fn copy_db(selected: u32, words: &mut Words<'_>) -> Result<u32, ApplyError> {
+fn copy_db(selected: u32, words: &mut ArgCursor<'_>) -> Result<u32, ApplyError> {
     let mut db = selected;
     while !words.is_empty() {
         if words.take_word("db") {
@@ -177,18 +176,18 @@ fn copy_db(selected: u32, words: &mut Words<'_>) -> Result<u32, ApplyError> {
     Ok(db)
 }
 
-fn copy_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+fn copy_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
     if let [_, key, options @ ..] = args
-        && let Ok(db) = copy_db(db, &mut Words::new(options))
+        && let Ok(db) = copy_db(db, &mut ArgCursor::new(options))
     {
-        touch(Touch::Key { db, key });
+        report(Affected::Key { db, key });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{Mirror, touched};
+    use crate::harness::{Mirror, affected};
     use vdr_data::keyspace::Entry;
     use vdr_data::value::{Stream, Value};
 
@@ -299,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_copy_touches_its_destination_where_it_is() {
-        assert_eq!(touched("copy a b replace"), ["b"]);
+        assert_eq!(affected("copy a b replace"), ["b"]);
         let mut seen = Vec::new();
-        copy_touches(0, &[b"a", b"b", b"DB", b"3"], &mut |touch| {
-            seen.push(matches!(touch, Touch::Key { db: 3, key: b"b" }));
+        copy_affected(0, &[b"a", b"b", b"DB", b"3"], &mut |affected| {
+            seen.push(matches!(affected, Affected::Key { db: 3, key: b"b" }));
         });
         assert_eq!(seen, [true]);
     }

@@ -21,5 +21,6 @@ pub mod databases;
 pub mod sort;
 pub mod slots;
 pub mod restore;
+pub mod control;
 #[cfg(test)]
 mod zsets_model;

@@ -1,34 +1,40 @@
 //! Strings that are numbers.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use crate::ops::strings::stored_until;
-use crate::row::{Part, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::Each;
+use crate::row::Part::{Float, Int, Key};
+use crate::row::{Leaves, Write, row};
 use vdr_data::expiry::Expiry;
+use vdr_data::value::Kind;
+
+const STRING: Leaves = Leaves::Kind(Kind::String);
 
 pub const WRITES: &[Write] = &[
-    Write { name: "incr", shape: &[Part::Key], touches: Touches::Shape, run: incr },
-    Write { name: "decr", shape: &[Part::Key], touches: Touches::Shape, run: decr },
-    Write { name: "incrby", shape: &[Part::Key, Part::Int], touches: Touches::Shape, run: incrby },
-    Write { name: "decrby", shape: &[Part::Key, Part::Int], touches: Touches::Shape, run: decrby },
-    Write { name: "incrbyfloat", shape: &[Part::Key, Part::Float], touches: Touches::Shape, run: incrbyfloat },
+    row("incr", &[Key], InShape, STRING, Each, incr),
+    row("decr", &[Key], InShape, STRING, Each, decr),
+    row("incrby", &[Key, Int], InShape, STRING, Each, incrby),
+    row("decrby", &[Key, Int], InShape, STRING, Each, decrby),
+    row("incrbyfloat", &[Key, Float], InShape, STRING, Each, incrbyfloat),
 ];
 
-fn incr(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn incr(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     add(apply, words.bytes()?, 1)
 }
 
-fn decr(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn decr(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     add(apply, words.bytes()?, -1)
 }
 
-fn incrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn incrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     add(apply, words.bytes()?, words.int()?)
 }
 
-fn decrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn decrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, by) = (words.bytes()?, words.int()?);
     add(apply, key, by.checked_neg().ok_or(ApplyError::NotANumber)?)
 }
@@ -36,12 +42,12 @@ fn decrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 /// No primary sends this: it sends the result. The sum is a long double there, 80 or 128 bits wide after the primary's
 /// processor, which we cannot know; only of integers is it the same everywhere. Anything else ends the link, and the full
 /// sync brings the primary's own result.
-fn incrbyfloat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn incrbyfloat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, by) = (words.bytes()?, words.bytes()?);
     add(apply, key, parse_int(by).ok_or(ApplyError::NotANumber)?)
 }
 
-fn add(apply: &mut Apply<'_>, key: &[u8], by: i64) -> Written {
+fn add(apply: &mut Apply<'_>, key: &[u8], by: i64) -> ApplyResult {
     let (old, expiry) = match stored_until(apply, key)? {
         Some((text, expiry)) => (parse_int(&text), expiry),
         None => (Some(0), Expiry::NEVER),

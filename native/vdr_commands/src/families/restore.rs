@@ -1,22 +1,24 @@
 //! RESTORE: a value as a snapshot file holds it.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
-use crate::row::{Part, Touches, Write};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::Replaces;
+use crate::row::Leaves::AnyKind;
+use crate::row::Part::{Bin, Int, Key, Options};
+use crate::row::{Write, row};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Entry;
 use vdr_data::value::Value;
 
-const SHAPE: &[Part] = &[Part::Key, Part::Int, Part::Bin, Part::Options];
-
 pub const WRITES: &[Write] = &[
-    Write { name: "restore", shape: SHAPE, touches: Touches::Shape, run: restore },
-    Write { name: "restore-asking", shape: SHAPE, touches: Touches::Shape, run: restore },
+    row("restore", &[Key, Int, Bin, Options], InShape, AnyKind, Replaces, restore),
+    row("restore-asking", &[Key, Int, Bin, Options], InShape, AnyKind, Replaces, restore),
 ];
 
 /// Whether the key may be there already was the primary's question; the time is absolute in every stream since 5.0.
-fn restore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn restore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, ttl, payload) = (words.bytes()?, words.int()?, words.bytes()?);
     let mut absolute = false;
     while !words.is_empty() {
@@ -51,8 +53,8 @@ mod tests {
     /// `SET k hello`, `DUMP k` on Redis 7.0.
     const HELLO: &[u8] = b"\x00\x05hello\n\x00cr\xdfve4 \n";
 
-    fn run(keyspace: &mut Keyspace, args: &[&[u8]]) -> Written {
-        restore(&mut Apply { keyspace, db: 0, now_ms: 1000, rules: Rules::default() }, &mut Words::new(args))
+    fn run(keyspace: &mut Keyspace, args: &[&[u8]]) -> ApplyResult {
+        restore(&mut Apply { keyspace, db: 0, now_ms: 1000, rules: Rules::default() }, &mut ArgCursor::new(args))
     }
 
     #[test]

@@ -1,33 +1,27 @@
 //! Keys by cluster slot: what a migration away leaves for the replica to delete.
 
 use crate::context::Apply;
-use crate::cursor::Words;
+use crate::cursor::ArgCursor;
 use crate::cursor::pairs;
-use crate::error::{ApplyError, Written};
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
-use crate::row::{Part, Touch, Touches, Write};
+use crate::row::AffectedKeys::Special;
+use crate::row::Effect::WholeDatabases;
+use crate::row::Leaves::Nothing;
+use crate::row::Part::{CountedPairs, Options, Word};
+use crate::row::{Affected, Write, row};
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::EntryRef;
 
 const SLOTS: u16 = 16384;
 
 pub const WRITES: &[Write] = &[
-    Write {
-        name: "trimslots",
-        shape: &[Part::Word, Part::CountedPairs],
-        touches: Touches::Special(every_key),
-        run: trimslots,
-    },
-    Write {
-        name: "cluster",
-        shape: &[Part::Word, Part::Options],
-        touches: Touches::Special(flushed_keys),
-        run: cluster,
-    },
+    row("trimslots", &[Word, CountedPairs], Special(every_key), Nothing, WholeDatabases, trimslots),
+    row("cluster", &[Word, Options], Special(flushed_keys), Nothing, WholeDatabases, cluster),
 ];
 
 /// `TRIMSLOTS RANGES n first last ...`: no DEL follows for the keys of these slots.
-fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn trimslots(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     if !words.take_word("ranges") {
         return Err(ApplyError::BadArguments);
     }
@@ -46,7 +40,7 @@ fn trimslots(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 /// `CLUSTER FLUSHSLOT slot [SYNC|ASYNC]` (Valkey 9) deletes; what else of CLUSTER is in a stream is between the nodes of the
 /// cluster and changes no data.
-fn cluster(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn cluster(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     if !words.take_word("flushslot") {
         return Ok(());
     }
@@ -69,14 +63,14 @@ fn remove_slots(apply: &mut Apply<'_>, gone: &[bool]) {
     }
 }
 
-fn flushed_keys(_db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
+fn flushed_keys(_db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
     if args.first().is_some_and(|word| word.eq_ignore_ascii_case(b"flushslot")) {
-        touch(Touch::All);
+        report(Affected::All);
     }
 }
 
-fn every_key(_db: u32, _args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    touch(Touch::All);
+fn every_key(_db: u32, _args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    report(Affected::All);
 }
 
 fn slot_argument(text: &[u8]) -> Result<usize, ApplyError> {

@@ -5,25 +5,26 @@
 //! sorting algorithm and its hash tables. We keep the source's order.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_float;
 use crate::ops::strings::stored;
-use crate::row::{Part, Touch, Touches, Write};
+use crate::row::AffectedKeys::Special;
+use crate::row::Effect::Sorts;
+use crate::row::Part::{Options, Source};
+use crate::row::{Affected, Leaves, Write, row};
 use std::cmp::Ordering;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::EntryRef;
+use vdr_data::value::Kind;
 use vdr_data::value::{List, StringRef, ValueRef};
 
-pub const WRITES: &[Write] = &[Write {
-    name: "sort",
-    shape: &[Part::Source, Part::Options],
-    touches: Touches::Special(sort_touches),
-    run: sort,
-}];
+const LIST: Leaves = Leaves::Kind(Kind::List);
+
+pub const WRITES: &[Write] = &[row("sort", &[Source, Options], Special(sort_affected), LIST, Sorts, sort)];
 
 #[derive(Default)]
-struct Options<'a> {
+struct SortOptions<'a> {
     by: Option<&'a [u8]>,
     get: Vec<&'a [u8]>,
     limit: Option<(i64, i64)>,
@@ -32,9 +33,9 @@ struct Options<'a> {
     store: Option<&'a [u8]>,
 }
 
-impl<'a> Options<'a> {
-    fn parse(words: &mut Words<'a>) -> Result<Self, ApplyError> {
-        let mut options = Options::default();
+impl<'a> SortOptions<'a> {
+    fn parse(words: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
+        let mut options = SortOptions::default();
         while !words.is_empty() {
             if words.take_word("by") {
                 options.by = Some(words.bytes()?);
@@ -73,9 +74,9 @@ impl<'a> Options<'a> {
     }
 }
 
-fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn sort(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
-    let mut options = Options::parse(words)?;
+    let mut options = SortOptions::parse(words)?;
     let Some(store) = options.store else {
         return Ok(());
     };
@@ -97,7 +98,7 @@ fn sort(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
-fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
+fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> ApplyResult {
     match apply.get(key).map(EntryRef::value) {
         Some(ValueRef::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
             zset.become_skiplist();
@@ -108,7 +109,7 @@ fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> Written {
 }
 
 /// The source's elements in the order in which an unsorted result has them.
-fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Blob>, ApplyError> {
+fn elements(apply: &Apply<'_>, key: &[u8], options: &mut SortOptions<'_>) -> Result<Vec<Blob>, ApplyError> {
     let mut elements: Vec<Blob> = match apply.get(key).map(EntryRef::value) {
         None => Vec::new(),
         Some(ValueRef::List(list)) => list.iter().map(StringRef::to_blob).collect(),
@@ -130,7 +131,7 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut Options<'_>) -> Result<
     Ok(elements)
 }
 
-fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &Options<'_>) -> Result<Vec<Blob>, ApplyError> {
+fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &SortOptions<'_>) -> Result<Vec<Blob>, ApplyError> {
     let weight = |element: &Blob| match options.by {
         Some(pattern) => lookup(apply, pattern, element),
         None => Some(element.clone()),
@@ -179,17 +180,17 @@ fn lookup(apply: &Apply<'_>, pattern: &[u8], element: &Blob) -> Option<Blob> {
     }
 }
 
-fn sort_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    let options = args.get(1..).map(|rest| Options::parse(&mut Words::new(rest)));
-    if let Some(Ok(Options { store: Some(key), .. })) = options {
-        touch(Touch::Key { db, key });
+fn sort_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    let options = args.get(1..).map(|rest| SortOptions::parse(&mut ArgCursor::new(rest)));
+    if let Some(Ok(SortOptions { store: Some(key), .. })) = options {
+        report(Affected::Key { db, key });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{Mirror, touched};
+    use crate::harness::{Mirror, affected};
 
     fn filled() -> Mirror {
         let mut mirror = Mirror::new();
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn only_the_destination_is_touched_even_when_a_pattern_is_named_store() {
-        assert_eq!(touched("sort n get store desc store d"), ["d"]);
-        assert_eq!(touched("sort n"), [""; 0]);
+        assert_eq!(affected("sort n get store desc store d"), ["d"]);
+        assert_eq!(affected("sort n"), [""; 0]);
     }
 }

@@ -3,15 +3,19 @@
 use crate::args::Args;
 use crate::context::Apply;
 use crate::cursor;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::expiry::after;
 use crate::ops::expiry::take_expiry;
 use crate::ops::strings::{BYTES_PER_ELEMENT, expiry_of, grown, span};
 use crate::reply::Reply;
-use crate::row::{Cost, Part, Read, Touch, Touches, Write};
+use crate::row::AffectedKeys::{InShape, Special};
+use crate::row::Effect::{Each, Replaces, ReplacesOrKeepsExpiry};
+use crate::row::Part::{Bin, CountedPairs, Dropped, Int, Key, KeyPairs, Options};
+use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::View;
+use vdr_data::value::Kind;
 
 pub const READS: &[Read] = &[
     Read { name: "get", args: &["key"], cost: Cost::Point, run: get },
@@ -54,29 +58,26 @@ fn range_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some((to - from) / BYTES_PER_ELEMENT + 1)
 }
 
+const STRING: Leaves = Leaves::Kind(Kind::String);
+
 pub const WRITES: &[Write] = &[
-    Write { name: "set", shape: &[Part::Key, Part::Bin, Part::Dropped], touches: Touches::Shape, run: set },
-    Write { name: "setnx", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: set_plain },
-    Write { name: "getset", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: set_plain },
-    Write { name: "setex", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: setex },
-    Write { name: "psetex", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: psetex },
-    Write { name: "mset", shape: &[Part::KeyPairs], touches: Touches::Shape, run: mset },
-    Write { name: "msetnx", shape: &[Part::KeyPairs], touches: Touches::Shape, run: mset },
-    Write {
-        name: "msetex",
-        shape: &[Part::CountedPairs, Part::Options],
-        touches: Touches::Special(msetex_touches),
-        run: msetex,
-    },
-    Write { name: "getdel", shape: &[Part::Key], touches: Touches::Shape, run: remove },
-    Write { name: "delex", shape: &[Part::Key, Part::Dropped], touches: Touches::Shape, run: remove },
-    Write { name: "delifeq", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: remove },
-    Write { name: "append", shape: &[Part::Key, Part::Bin], touches: Touches::Shape, run: append },
-    Write { name: "setrange", shape: &[Part::Key, Part::Int, Part::Bin], touches: Touches::Shape, run: setrange },
+    row("set", &[Key, Bin, Dropped], InShape, STRING, ReplacesOrKeepsExpiry, set),
+    row("setnx", &[Key, Bin], InShape, STRING, Each, set_plain),
+    row("getset", &[Key, Bin], InShape, STRING, Each, set_plain),
+    row("setex", &[Key, Int, Bin], InShape, STRING, Replaces, setex),
+    row("psetex", &[Key, Int, Bin], InShape, STRING, Replaces, psetex),
+    row("mset", &[KeyPairs], InShape, STRING, Replaces, mset),
+    row("msetnx", &[KeyPairs], InShape, STRING, Each, mset),
+    row("msetex", &[CountedPairs, Options], Special(msetex_affected), STRING, ReplacesOrKeepsExpiry, msetex),
+    row("getdel", &[Key], InShape, STRING, Each, remove),
+    row("delex", &[Key, Dropped], InShape, STRING, Each, remove),
+    row("delifeq", &[Key, Bin], InShape, STRING, Each, remove),
+    row("append", &[Key, Bin], InShape, STRING, Each, append),
+    row("setrange", &[Key, Int, Bin], InShape, STRING, Each, setrange),
 ];
 
 /// Conditions (NX, XX, IFEQ ...) held on the primary, or the command would not be here.
-fn set(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn set(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, value) = (words.bytes()?, words.bytes()?);
     let mut expiry = Expiry::NEVER;
     while !words.is_empty() {
@@ -94,22 +95,22 @@ fn set(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn set_plain(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn set_plain(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, value) = (words.bytes()?, words.bytes()?);
     words.finish()?;
     put(apply, key, value, Expiry::NEVER);
     Ok(())
 }
 
-fn setex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn setex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     set_for(apply, words, 1000)
 }
 
-fn psetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn psetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     set_for(apply, words, 1)
 }
 
-fn set_for(apply: &mut Apply<'_>, words: &mut Words<'_>, unit_ms: i64) -> Written {
+fn set_for(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, unit_ms: i64) -> ApplyResult {
     let key = words.bytes()?;
     let expiry = after(words.int()?, unit_ms, apply.now_ms)?;
     let value = words.bytes()?;
@@ -118,7 +119,7 @@ fn set_for(apply: &mut Apply<'_>, words: &mut Words<'_>, unit_ms: i64) -> Writte
     Ok(())
 }
 
-fn mset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn mset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     if words.is_empty() {
         return Err(ApplyError::BadArguments);
     }
@@ -128,7 +129,7 @@ fn mset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn msetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn msetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let pairs = counted_pairs(words)?;
     let (mut expiry, mut keep) = (Expiry::NEVER, false);
     while !words.is_empty() {
@@ -147,25 +148,25 @@ fn msetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     Ok(())
 }
 
-fn counted_pairs<'a>(words: &mut Words<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+fn counted_pairs<'a>(words: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
     let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
     words.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)
 }
 
-fn msetex_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    let pairs = counted_pairs(&mut Words::new(args)).unwrap_or_default();
+fn msetex_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    let pairs = counted_pairs(&mut ArgCursor::new(args)).unwrap_or_default();
     for key in pairs.iter().step_by(2) {
-        touch(Touch::Key { db, key });
+        report(Affected::Key { db, key });
     }
 }
 
 /// GETDEL, and the conditional deletes: their conditions held on the primary.
-fn remove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn remove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     apply.remove(words.bytes()?);
     Ok(())
 }
 
-fn append(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn append(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, tail) = (words.bytes()?, words.bytes()?);
     words.finish()?;
     apply.string(key, |bytes| {
@@ -174,7 +175,7 @@ fn append(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn setrange(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn setrange(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, offset, part) = (words.bytes()?, words.int()?, words.bytes()?);
     words.finish()?;
     let from = usize::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;
@@ -194,7 +195,7 @@ fn put(apply: &mut Apply<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{Mirror, touched};
+    use crate::harness::{Mirror, affected};
 
     #[test]
     fn set_clears_the_expiry_unless_it_says_otherwise() {
@@ -305,7 +306,7 @@ mod tests {
 
     #[test]
     fn counted_pairs_touch_their_keys() {
-        assert_eq!(touched("msetex 2 a 1 b 2 ex 5"), ["a", "b"]);
-        assert_eq!(touched("msetex 9 a 1"), [""; 0]);
+        assert_eq!(affected("msetex 2 a 1 b 2 ex 5"), ["a", "b"]);
+        assert_eq!(affected("msetex 9 a 1"), [""; 0]);
     }
 }

@@ -4,50 +4,55 @@
 //! not as they are named, and so do we.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use crate::ops::bounds::{LexRange, ScoreRange, mirrored, rank_interval};
 use crate::ops::zsets::store;
-use crate::row::{Part, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::StoresFrom;
+use crate::row::Part::{Bin, CountedSources, Key, Options, Source};
+use crate::row::{Leaves, Write, row};
 use std::ops::Range;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::EntryRef;
+use vdr_data::value::Kind;
 use vdr_data::value::{Score, Set, StringRef, ValueRef, ZSet};
 
+const ZSET: Leaves = Leaves::Kind(Kind::ZSet);
+
 pub const WRITES: &[Write] = &[
-    Write {
-        name: "zunionstore",
-        shape: &[Part::Key, Part::CountedSources, Part::Options],
-        touches: Touches::Shape,
-        run: zunionstore,
-    },
-    Write {
-        name: "zinterstore",
-        shape: &[Part::Key, Part::CountedSources, Part::Options],
-        touches: Touches::Shape,
-        run: zinterstore,
-    },
-    Write { name: "zdiffstore", shape: &[Part::Key, Part::CountedSources], touches: Touches::Shape, run: zdiffstore },
-    Write {
-        name: "zrangestore",
-        shape: &[Part::Key, Part::Source, Part::Bin, Part::Bin, Part::Options],
-        touches: Touches::Shape,
-        run: zrangestore,
-    },
+    row(
+        "zunionstore",
+        &[Key, CountedSources, Options],
+        InShape,
+        ZSET,
+        StoresFrom(&[Kind::ZSet, Kind::Set]),
+        zunionstore,
+    ),
+    row(
+        "zinterstore",
+        &[Key, CountedSources, Options],
+        InShape,
+        ZSET,
+        StoresFrom(&[Kind::ZSet, Kind::Set]),
+        zinterstore,
+    ),
+    row("zdiffstore", &[Key, CountedSources], InShape, ZSET, StoresFrom(&[Kind::ZSet, Kind::Set]), zdiffstore),
+    row("zrangestore", &[Key, Source, Bin, Bin, Options], InShape, ZSET, StoresFrom(&[Kind::ZSet]), zrangestore),
 ];
 
-fn zunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zunionstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
     store(apply, key, ZSet::from_stored(scored(combine.union())?))
 }
 
-fn zinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zinterstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
     store(apply, key, ZSet::from_stored(scored(combine.intersection())?))
 }
 
-fn zdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zdiffstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, inputs) = (words.bytes()?, inputs(apply, words)?);
     words.finish()?;
     let (first, others) = inputs.split_first().ok_or(ApplyError::BadArguments)?;
@@ -103,7 +108,7 @@ impl Input {
     }
 }
 
-fn inputs(apply: &Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Input>, ApplyError> {
+fn inputs(apply: &Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Vec<Input>, ApplyError> {
     words.counted()?.iter().map(|key| Input::read(apply, key)).collect()
 }
 
@@ -117,7 +122,7 @@ enum Aggregate {
 }
 
 impl Aggregate {
-    fn take(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         for (word, aggregate) in
             [("sum", Aggregate::Sum), ("min", Aggregate::Min), ("max", Aggregate::Max), ("count", Aggregate::Count)]
         {
@@ -158,7 +163,7 @@ struct Combine {
 }
 
 impl Combine {
-    fn take(apply: &Apply<'_>, words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    fn take(apply: &Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut inputs: Vec<(Input, f64)> = inputs(apply, words)?.into_iter().map(|input| (input, 1.0)).collect();
         let mut aggregate = Aggregate::Sum;
         while !words.is_empty() {
@@ -224,7 +229,7 @@ struct RangeOptions {
 }
 
 impl RangeOptions {
-    fn take(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = RangeOptions { by: By::Rank, rev: false, limit: None };
         while !words.is_empty() {
             if words.take_word("byscore") {
@@ -272,7 +277,7 @@ impl RangeOptions {
     }
 }
 
-fn zrangestore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zrangestore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, source, first, second) = (words.bytes()?, words.bytes()?, words.bytes()?, words.bytes()?);
     let options = RangeOptions::take(words)?;
     let mut stored = ZSet::default();

@@ -4,50 +4,36 @@
 //! primary's, and is an error; single members that are not there are not, since their names are sent all the same.
 
 use crate::context::Apply;
-use crate::cursor::Words;
+use crate::cursor::ArgCursor;
 use crate::cursor::pairs;
-use crate::error::{ApplyError, Written};
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_float;
 use crate::ops::bounds::{LexRange, ScoreRange, rank_interval};
 use crate::ops::zsets::AddFlags;
-use crate::row::{Part, Touch, Touches, Write};
+use crate::row::AffectedKeys::{InShape, Special};
+use crate::row::Effect::{Each, PicksOne};
+use crate::row::Part::{Bin, Bins, CountedSources, Float, Int, Key, Options, Scored, Word};
+use crate::row::{Affected, Leaves, Write, row};
 use std::ops::Range;
 use vdr_data::keyspace::EntryRef;
+use vdr_data::value::Kind;
 use vdr_data::value::{ValueRef, ZSet};
 
+const ZSET: Leaves = Leaves::Kind(Kind::ZSet);
+
 pub const WRITES: &[Write] = &[
-    Write { name: "zadd", shape: &[Part::Key, Part::Scored], touches: Touches::Shape, run: zadd },
-    Write { name: "zincrby", shape: &[Part::Key, Part::Float, Part::Bin], touches: Touches::Shape, run: zincrby },
-    Write { name: "zrem", shape: &[Part::Key, Part::Bins], touches: Touches::Shape, run: zrem },
-    Write {
-        name: "zremrangebyrank",
-        shape: &[Part::Key, Part::Int, Part::Int],
-        touches: Touches::Shape,
-        run: zremrangebyrank,
-    },
-    Write {
-        name: "zremrangebyscore",
-        shape: &[Part::Key, Part::Bin, Part::Bin],
-        touches: Touches::Shape,
-        run: zremrangebyscore,
-    },
-    Write {
-        name: "zremrangebylex",
-        shape: &[Part::Key, Part::Bin, Part::Bin],
-        touches: Touches::Shape,
-        run: zremrangebylex,
-    },
-    Write { name: "zpopmin", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: zpopmin },
-    Write { name: "zpopmax", shape: &[Part::Key, Part::Options], touches: Touches::Shape, run: zpopmax },
-    Write {
-        name: "zmpop",
-        shape: &[Part::CountedSources, Part::Word, Part::Options],
-        touches: Touches::Special(zmpop_touches),
-        run: zmpop,
-    },
+    row("zadd", &[Key, Scored], InShape, ZSET, Each, zadd),
+    row("zincrby", &[Key, Float, Bin], InShape, ZSET, Each, zincrby),
+    row("zrem", &[Key, Bins], InShape, ZSET, Each, zrem),
+    row("zremrangebyrank", &[Key, Int, Int], InShape, ZSET, Each, zremrangebyrank),
+    row("zremrangebyscore", &[Key, Bin, Bin], InShape, ZSET, Each, zremrangebyscore),
+    row("zremrangebylex", &[Key, Bin, Bin], InShape, ZSET, Each, zremrangebylex),
+    row("zpopmin", &[Key, Options], InShape, ZSET, Each, zpopmin),
+    row("zpopmax", &[Key, Options], InShape, ZSET, Each, zpopmax),
+    row("zmpop", &[CountedSources, Word, Options], Special(zmpop_affected), ZSET, PicksOne, zmpop),
 ];
 
-fn zadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let flags = AddFlags::take(words)?;
     let members = pairs(words.rest())?;
@@ -64,13 +50,13 @@ fn zadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn zincrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zincrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, by, member) = (words.bytes()?, words.float()?, words.bytes()?);
     words.finish()?;
     apply.zset(key, |zset| AddFlags::INCR.add(zset, member, by))
 }
 
-fn zrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zrem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, members) = (words.bytes()?, words.rest());
     apply.zset(key, |zset| {
         let removed = members.iter().filter(|member| zset.remove(member).is_some()).count();
@@ -78,27 +64,27 @@ fn zrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn zremrangebyrank(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zremrangebyrank(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
     words.finish()?;
     remove(apply, key, |zset| rank_interval(start, stop, zset.len()))
 }
 
-fn zremrangebyscore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zremrangebyscore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
     words.finish()?;
     let range = ScoreRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
     remove(apply, key, |zset| range.interval(zset))
 }
 
-fn zremrangebylex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zremrangebylex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
     words.finish()?;
     let range = LexRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
     remove(apply, key, |zset| range.interval(zset))
 }
 
-fn remove(apply: &mut Apply<'_>, key: &[u8], ranks: impl FnOnce(&ZSet) -> Range<usize>) -> Written {
+fn remove(apply: &mut Apply<'_>, key: &[u8], ranks: impl FnOnce(&ZSet) -> Range<usize>) -> ApplyResult {
     apply.zset(key, |zset| {
         let ranks = ranks(zset);
         if ranks.is_empty() {
@@ -116,23 +102,23 @@ enum End {
     Max,
 }
 
-fn zpopmin(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zpopmin(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, count) = (words.bytes()?, optional_count(words)?);
     pop(apply, key, End::Min, count)
 }
 
-fn zpopmax(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zpopmax(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, count) = (words.bytes()?, optional_count(words)?);
     pop(apply, key, End::Max, count)
 }
 
-fn optional_count(words: &mut Words<'_>) -> Result<usize, ApplyError> {
+fn optional_count(words: &mut ArgCursor<'_>) -> Result<usize, ApplyError> {
     let count = if words.is_empty() { 1 } else { words.int()? };
     words.finish()?;
     usize::try_from(count).map_err(|_| ApplyError::BadArguments)
 }
 
-fn pop(apply: &mut Apply<'_>, key: &[u8], end: End, count: usize) -> Written {
+fn pop(apply: &mut Apply<'_>, key: &[u8], end: End, count: usize) -> ApplyResult {
     remove(apply, key, |zset| match end {
         End::Min => 0..count.min(zset.len()),
         End::Max => zset.len().saturating_sub(count)..zset.len(),
@@ -140,7 +126,7 @@ fn pop(apply: &mut Apply<'_>, key: &[u8], end: End, count: usize) -> Written {
 }
 
 /// Primaries send it as ZPOPMIN or ZPOPMAX; modules may not.
-fn zmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn zmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let keys = words.counted()?;
     let end = match (words.take_word("min"), words.take_word("max")) {
         (true, false) => End::Min,
@@ -161,16 +147,16 @@ fn zmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// Any of the keys may be the one that is popped from.
-fn zmpop_touches(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    for key in Words::new(args).counted().unwrap_or_default() {
-        touch(Touch::Key { db, key });
+fn zmpop_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    for key in ArgCursor::new(args).counted().unwrap_or_default() {
+        report(Affected::Key { db, key });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{Mirror, touched};
+    use crate::harness::{Mirror, affected};
 
     /// What `z` is after these writes, the errors aside.
     #[track_caller]
@@ -276,8 +262,8 @@ mod tests {
 
     #[test]
     fn zmpop_may_touch_any_of_its_keys() {
-        assert_eq!(touched("zmpop 2 a b MIN"), ["a", "b"]);
-        assert!(touched("zmpop 9 a").is_empty());
+        assert_eq!(affected("zmpop 2 a b MIN"), ["a", "b"]);
+        assert!(affected("zmpop 9 a").is_empty());
     }
 
     #[test]

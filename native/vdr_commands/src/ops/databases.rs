@@ -1,13 +1,13 @@
 //! Databases as arguments.
 
-use crate::cursor::Words;
+use crate::cursor::ArgCursor;
 use crate::error::ApplyError;
 
 /// The server's `databases` setting is an int; how many there are is not in the stream.
 const DB_INDEX_MAX: i64 = i32::MAX as i64;
 
 /// A database index as an argument.
-pub fn index(words: &mut Words<'_>) -> Result<u32, ApplyError> {
+pub fn index(words: &mut ArgCursor<'_>) -> Result<u32, ApplyError> {
     let index = words.int()?;
     if index > DB_INDEX_MAX {
         return Err(ApplyError::OutOfRange);

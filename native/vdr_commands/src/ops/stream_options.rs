@@ -1,6 +1,6 @@
 //! Options of XADD and XTRIM: what goes when something comes, and what becomes of those who wait for it.
 
-use crate::cursor::Words;
+use crate::cursor::ArgCursor;
 use crate::error::ApplyError;
 use crate::ops::stream_ids::written;
 use vdr_data::value::Stream;
@@ -27,7 +27,7 @@ pub enum Refs {
 
 impl Refs {
     /// Takes the next argument when it is one of the words.
-    pub fn take(words: &mut Words<'_>) -> Option<Self> {
+    pub fn take(words: &mut ArgCursor<'_>) -> Option<Self> {
         let all = [("keepref", Refs::Keep), ("delref", Refs::Delete), ("acked", Refs::Acked)];
         all.into_iter().find(|(word, _)| words.take_word(word)).map(|(_, refs)| refs)
     }
@@ -45,7 +45,7 @@ pub struct AddOptions {
 
 impl AddOptions {
     /// Takes all up to the id.
-    pub fn parse(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    pub fn parse(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = AddOptions::default();
         loop {
             if words.take_word("nomkstream") {
@@ -68,13 +68,13 @@ impl AddOptions {
 }
 
 /// Steps over the options of XADD, up to its id.
-pub fn skip_add_options(words: &mut Words<'_>) -> Result<(), ApplyError> {
+pub fn skip_add_options(words: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
     AddOptions::parse(words).map(|_| ())
 }
 
 impl Trim {
     /// Takes what to trim by, when that comes next; `LIMIT`, too, which says nothing when a primary sends it.
-    pub fn take(words: &mut Words<'_>) -> Result<Option<Self>, ApplyError> {
+    pub fn take(words: &mut ArgCursor<'_>) -> Result<Option<Self>, ApplyError> {
         let trim = if words.take_word("maxlen") {
             exact(words)?;
             Trim::MaxLen(words.count()?)
@@ -114,7 +114,7 @@ impl Trim {
 }
 
 /// Primaries say how far they came when they were asked for about as much, so `~` does not come.
-fn exact(words: &mut Words<'_>) -> Result<(), ApplyError> {
+fn exact(words: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
     words.take_word("=");
     if words.peek() == Some(b"~") { Err(ApplyError::BadArguments) } else { Ok(()) }
 }

@@ -1,12 +1,12 @@
 //! Sorted sets as several families change them.
 
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use vdr_data::value::{Score, ZSet};
 
 /// Puts a result. An empty one deletes the destination, and is only sent when there was one.
-pub fn store(apply: &mut Apply<'_>, key: &[u8], zset: ZSet) -> Written {
+pub fn store(apply: &mut Apply<'_>, key: &[u8], zset: ZSet) -> ApplyResult {
     if zset.is_empty() {
         return if apply.remove(key) { Ok(()) } else { Err(ApplyError::Missing) };
     }
@@ -32,7 +32,7 @@ impl AddFlags {
         self.incr
     }
 
-    pub fn take(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    pub fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut flags = AddFlags::default();
         loop {
             if words.take_word("nx") {
@@ -54,7 +54,7 @@ impl AddFlags {
     }
 
     /// Puts one member as far as the flags let it.
-    pub fn add(self, zset: &mut ZSet, member: &[u8], given: f64) -> Written {
+    pub fn add(self, zset: &mut ZSet, member: &[u8], given: f64) -> ApplyResult {
         let old = if self == AddFlags::default() { None } else { zset.score(member).map(Score::get) };
         let score = match old {
             None if self.xx => return Ok(()),

@@ -1,40 +1,40 @@
-//! Commands for a handler: what a full sync and the stream hold, in batches of whole commands.
+//! Batches of whole commands for a handler, from a full sync and from the stream.
 //!
 //! ```text
-//! file   -> Loader -> Chunks   --\
-//!                                 >-- Batch: so many commands and bytes at most, each with its db and offset
-//! stream -> Decoder -> Follower --/
+//! file   -> Loader  -> SnapshotBatcher --\
+//!                                         >-- Batch: a bounded number of commands and bytes, each with its db and offset
+//! stream -> Decoder -> StreamBatcher   --/
 //! ```
 //!
-//! What a handler does with them is not known here, nor who it is.
+//! This module does not know the handler, nor what it does with a batch.
 
-mod chunks;
-mod follower;
-mod streams;
+mod consumer_groups;
+mod snapshot_batcher;
+mod stream_batcher;
 
-pub use chunks::{CHUNK_BYTES_MAX, CHUNK_ELEMENTS_MAX, Chunks};
-pub use follower::{Follower, Place, Taken, UNIT_BYTES_MAX, UNIT_COMMANDS_MAX};
+pub use snapshot_batcher::{CHUNK_BYTES_MAX, CHUNK_ELEMENTS_MAX, SnapshotBatcher};
+pub use stream_batcher::{ResumePoint, StreamBatcher, Taken, UNIT_BYTES_MAX, UNIT_COMMANDS_MAX};
 
 use std::ops::Range;
 
-/// A batch that holds so many commands is full.
+/// A batch that holds this many commands is full.
 pub const BATCH_COMMANDS_MAX: usize = 4096;
-/// A batch that holds so many bytes of commands is full. One command may be longer than that.
+/// A batch that holds this many bytes of commands is full. A single command may be longer.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 
 /// One command of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The database that was selected when it came.
+    /// The database that was selected for it.
     pub db: u32,
-    /// The offset behind it; in a full sync the offset of the whole file.
+    /// The offset at its end. In a full sync: the offset of the whole file.
     pub offset: u64,
-    /// Within a MULTI: the offset before it, which names the unit.
+    /// Within a MULTI: the offset at which the MULTI begins, which names it.
     pub unit: Option<u64>,
     args: Range<usize>,
 }
 
-/// Commands one after the other, their bytes in one piece.
+/// Commands in order, with their bytes in one buffer.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -63,20 +63,20 @@ impl Batch {
         self.commands.iter()
     }
 
-    /// The words of a command of this batch, its name first.
+    /// The arguments of a command of this batch, its name first.
     pub fn args<'b>(&'b self, command: &Command) -> impl Iterator<Item = &'b [u8]> + use<'b> {
         let ranges = self.args.get(command.args.clone()).unwrap_or_default();
         ranges.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
 
-    /// Adds a command that is whole.
+    /// Adds a whole command.
     pub fn push<'a>(&mut self, db: u32, offset: u64, unit: Option<u64>, args: impl IntoIterator<Item = &'a [u8]>) {
         let first = self.args.len();
         args.into_iter().for_each(|arg| self.arg(arg));
         self.commands.push(Command { db, offset, unit, args: first..self.args.len() });
     }
 
-    /// Forgets what is in it and keeps its room, unless that is far more than a batch needs.
+    /// Empties the batch and keeps its capacity, unless that is far more than a batch needs.
     pub fn clear(&mut self) {
         if self.bytes.capacity() > 2 * BATCH_BYTES_MAX {
             *self = Batch::default();
@@ -104,7 +104,7 @@ impl Batch {
         self.args.push(start..self.bytes.len());
     }
 
-    /// Makes one command of the arguments that were added from `first` on.
+    /// Turns the arguments that were added from `first` on into one command.
     fn close(&mut self, db: u32, offset: u64, first: usize) {
         self.commands.push(Command { db, offset, unit: None, args: first..self.args.len() });
     }

@@ -1,61 +1,62 @@
-//! A part of the data instead of all of it: some databases, keys of some prefixes, values of some types.
+//! The filter: a mirror may keep only some databases, keys of some prefixes, values of some types.
 //!
-//! What is left out is never built: a key of a full sync is stepped over, a write to it is not run. The difficulty is
-//! a write that reads a key which is left out and changes one which is not; [`plan`] knows them, and where the result
-//! cannot be had from what is there, the answer is a full sync, never a wrong value.
+//! A key that the filter leaves out is never built: a full sync skips it, and a write to it is not
+//! run. The difficulty is a write that reads a key that is left out and changes a key that is kept.
+//! [`plan`] knows these writes. Where the result does not follow from the kept keys, the answer is
+//! a full sync, never a wrong value.
 
 mod plan;
 mod visit;
 
-pub use plan::Plan;
+pub use plan::FilteredWrite;
 pub use visit::Filtered;
 
-use vdr_commands::{Touch, Write};
+use vdr_commands::{Affected, Leaves, Write};
 use vdr_data::value::Kind;
 
-/// See the module. `None` is no limit.
+/// What is kept; see the module. `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Only {
+pub struct Filter {
     dbs: Option<Vec<u32>>,
     prefixes: Option<Vec<Vec<u8>>>,
     kinds: Option<Vec<Kind>>,
-    /// A key that stays, wherever it is and whatever it holds: the guard key.
+    /// A key that is kept in every database and with every type: the guard key.
     always: Option<Vec<u8>>,
 }
 
-impl Only {
+impl Filter {
     pub fn new(dbs: Option<Vec<u32>>, prefixes: Option<Vec<Vec<u8>>>, kinds: Option<Vec<Kind>>) -> Self {
-        Only { dbs, prefixes, kinds, always: None }
+        Filter { dbs, prefixes, kinds, always: None }
     }
 
-    /// Keeps this key, too.
+    /// Keeps this key as well.
     pub fn always(self, key: Option<Vec<u8>>) -> Self {
-        Only { always: key, ..self }
+        Filter { always: key, ..self }
     }
 
-    /// Whether a key with such a value is kept.
+    /// Whether a key with a value of this type is kept.
     pub fn keeps(&self, db: u32, key: &[u8], kind: Kind) -> bool {
         self.is_always(key) || self.has_place(db, key) && self.has_kind(kind)
     }
 
-    /// Whether a handler hears of a command. It does when the command may change a key that it keeps, be it by replacing
-    /// it with a value of a type that it does not keep.
+    /// Whether a handler gets a command. It does if the command may change a key that is kept, even
+    /// if only by replacing it with a value of a type that is not kept.
     pub fn wants(&self, db: u32, args: &[&[u8]]) -> bool {
         let Some((name, args)) = args.split_first() else { return false };
         let Some(row) = vdr_commands::write(name) else { return self.has_db(db) };
-        if vdr_commands::kind(row).is_some_and(|kind| !self.has_kind(kind)) && !vdr_commands::replaces(row) {
+        if self.drops(row) && !row.effect.replaces() {
             return false;
         }
         let mut wanted = false;
-        vdr_commands::touched(row, db, args, &mut |touch| wanted |= self.has(touch));
+        vdr_commands::for_each_affected(row, db, args, &mut |touch| wanted |= self.has(touch));
         wanted
     }
 
-    fn has(&self, touch: Touch<'_>) -> bool {
+    fn has(&self, touch: Affected<'_>) -> bool {
         match touch {
-            Touch::Key { db, key } => self.is_always(key) || self.has_place(db, key),
-            Touch::Db(db) => self.has_db(db),
-            Touch::All => true,
+            Affected::Key { db, key } => self.is_always(key) || self.has_place(db, key),
+            Affected::Db(db) => self.has_db(db),
+            Affected::All => true,
         }
     }
 
@@ -72,12 +73,13 @@ impl Only {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
-    fn is_always(&self, key: &[u8]) -> bool {
-        self.always.as_deref() == Some(key)
+    /// Whether a write leaves a type that is not kept.
+    fn drops(&self, row: &Write) -> bool {
+        matches!(row.leaves, Leaves::Kind(kind) if !self.has_kind(kind))
     }
 
-    fn drops_kind_of(&self, row: &Write) -> bool {
-        vdr_commands::kind(row).is_some_and(|kind| !self.has_kind(kind))
+    fn is_always(&self, key: &[u8]) -> bool {
+        self.always.as_deref() == Some(key)
     }
 }
 
@@ -85,28 +87,30 @@ impl Only {
 mod tests {
     use super::*;
 
-    fn wants(only: &Only, db: u32, command: &str) -> bool {
-        only.wants(db, &command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    fn wants(filter: &Filter, db: u32, command: &str) -> bool {
+        filter.wants(db, &command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_handler_hears_of_what_may_change_a_key_that_it_keeps() {
-        let only = Only::new(Some(vec![0, 2]), Some(vec![b"u:".to_vec()]), Some(vec![Kind::Hash]));
+        let filter = Filter::new(Some(vec![0, 2]), Some(vec![b"u:".to_vec()]), Some(vec![Kind::Hash]));
         for wanted in
             ["HSET u:1 f v", "DEL x u:1", "SET u:1 v", "RENAME x u:1", "FLUSHALL", "MOVE u:1 5", "X.UNKNOWN a"]
         {
-            assert!(wants(&only, 0, wanted), "{wanted}");
+            assert!(wants(&filter, 0, wanted), "{wanted}");
         }
         for unwanted in ["HSET x f v", "LPUSH u:1 v", "DEL x y", "COPY u:1 x", "INCR u:1"] {
-            assert!(!wants(&only, 0, unwanted), "{unwanted}");
+            assert!(!wants(&filter, 0, unwanted), "{unwanted}");
         }
-        assert!(!wants(&only, 1, "HSET u:1 f v") && !wants(&only, 1, "FLUSHDB") && !wants(&only, 1, "X.UNKNOWN a"));
-        assert!(wants(&only, 1, "SWAPDB 1 2") && wants(&only, 1, "COPY u:1 u:2 DB 2"));
+        assert!(
+            !wants(&filter, 1, "HSET u:1 f v") && !wants(&filter, 1, "FLUSHDB") && !wants(&filter, 1, "X.UNKNOWN a")
+        );
+        assert!(wants(&filter, 1, "SWAPDB 1 2") && wants(&filter, 1, "COPY u:1 u:2 DB 2"));
     }
 
     #[test]
     fn the_guard_key_is_kept_whatever_it_is() {
-        let only = Only::new(Some(vec![]), None, Some(vec![])).always(Some(b"guard".to_vec()));
-        assert!(only.keeps(3, b"guard", Kind::String) && !only.keeps(3, b"other", Kind::String));
+        let filter = Filter::new(Some(vec![]), None, Some(vec![])).always(Some(b"guard".to_vec()));
+        assert!(filter.keeps(3, b"guard", Kind::String) && !filter.keeps(3, b"other", Kind::String));
     }
 }

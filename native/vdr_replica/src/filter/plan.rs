@@ -1,103 +1,89 @@
-//! What a write is to a keyspace that holds only a part.
+//! How a write is applied to a keyspace that holds only a part of the data.
 //!
 //! ```text
-//! changes nothing of ours                          -> Pass     SET outside 1
-//! changes keys of ours, reads nothing else         -> Run      SET ours 1
-//! changes some of ours and others                  -> Strip    MSET ours 1 outside 2: run, then remove what is not ours
-//! leaves keys of ours with a type that is not kept -> Drop     SET ours 1, with hashes only: remove
-//! reads what we have not, changes a key of ours    -> Missing  RENAME outside ours: only a full sync tells
+//! changes no key that is kept              -> Pass     SET outside 1
+//! changes kept keys, reads nothing else    -> Run      SET ours 1
+//! changes kept keys and others             -> Strip    MSET ours 1 outside 2: run, remove the rest
+//! leaves kept keys with a type left out    -> Drop     SET ours 1, with hashes only: remove
+//! reads a key left out, changes a kept one -> Missing  RENAME outside ours: only a full sync tells
 //! ```
 
-use super::Only;
-use vdr_commands::{Part, Touch, Words, Write};
+use super::Filter;
+use vdr_commands::{Affected, ArgCursor, Effect, Part, Write};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::Kind;
 
-/// See the module.
+/// How to apply one write; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum FilteredWrite {
     Pass,
     Run,
     Strip,
     Drop,
-    /// SMOVE from a set that is not ours: the member joins.
+    /// SMOVE from a set that is not kept: add the member.
     Join,
     Missing,
 }
 
-/// Commands whose effect on one key does not hang on the others that they name.
-const EACH_BY_ITSELF: &[&str] = &["del", "unlink", "mset", "msetnx", "msetex", "pfcount"];
-
-/// Commands that take from a first key to a second one, or to the same in another database.
-const FROM_TO: &[&str] = &["rename", "renamenx", "lmove", "rpoplpush", "smove", "move", "copy"];
-
-/// Commands that choose one of several keys.
-const FIRST_OF: &[&str] = &["lmpop", "zmpop"];
-
-/// Stores of sorted sets that read sets, too.
-const SETS_AS_SOURCES: &[&str] = &["zunionstore", "zinterstore", "zdiffstore"];
-
-/// Commands that change a key's expiry and do nothing when there is no such key.
-const EXPIRY: &[&str] = &["pexpireat", "expireat", "pexpire", "expire", "persist", "getex"];
-
-/// Commands that put a string in the place of anything, with a word that leaves the expiry of what was there.
-const EXPIRY_STAYS: &[&str] = &["set", "msetex"];
-
-/// What a command touches of the kept and of the rest.
+/// What a write affects of the kept keys and of the others.
 #[derive(Default)]
 struct Reach {
     ours: bool,
     others: bool,
-    /// A kept key that the type does not matter for.
+    /// A kept key whose type does not matter.
     guard: bool,
-    whole: bool,
 }
 
-impl Only {
+impl Filter {
     /// How to apply a write. `args` are without its name.
-    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> Plan {
+    pub fn plan(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> FilteredWrite {
         let reach = self.reach(row, db, args);
-        if reach.whole {
-            return self.of_whole(row, args);
-        }
-        if !reach.ours {
-            // A command that touches nothing at all is for its row to judge.
-            return if reach.others { Plan::Pass } else { Plan::Run };
-        }
-        if self.drops_kind_of(row) {
-            // One that chooses among keys leaves those that it does not choose as they are, of whatever type.
-            return match FIRST_OF.contains(&row.name) {
-                true => Plan::Pass,
-                false if reach.guard => Plan::Strip,
-                false => Plan::Drop,
-            };
-        }
-        let run = if reach.others || self.kinds.is_some() { Plan::Strip } else { Plan::Run };
-        let name = row.name;
-        if self.kinds.is_some() && EXPIRY_STAYS.contains(&name) && leaves_expiry(args) {
-            // Of what it replaces, the expiry is needed and the type is unknown.
-            if self.lacks_one(row, db, args, keyspace) { Plan::Missing } else { run }
-        } else if EACH_BY_ITSELF.contains(&name) {
-            run
-        } else if FROM_TO.contains(&name) {
-            self.transfer(row, db, args, keyspace, run)
-        } else if FIRST_OF.contains(&name) {
-            if reach.others { Plan::Missing } else { run }
-        } else if EXPIRY.contains(&name) {
-            let there = args.first().is_some_and(|key| keyspace.db(db).get(key).is_some());
-            if there || self.kinds.is_none() { run } else { Plan::Pass }
-        } else if self.reads_elsewhere(row, db, args, keyspace) {
-            Plan::Missing
-        } else {
-            run
+        let run = if reach.others || self.kinds.is_some() { FilteredWrite::Strip } else { FilteredWrite::Run };
+        let missing_if = |missing: bool| if missing { FilteredWrite::Missing } else { run };
+        match row.effect {
+            // A flush is the same for a part.
+            Effect::WholeDatabases => FilteredWrite::Run,
+            Effect::SwapsDatabases => self.swap(args),
+            _ if !reach.ours && reach.others => FilteredWrite::Pass,
+            // A write that affects no key at all is for its row to judge.
+            _ if !reach.ours => FilteredWrite::Run,
+            // The keys that it does not choose stay as they are, whatever their type.
+            Effect::PicksOne if self.drops(row) => FilteredWrite::Pass,
+            _ if self.drops(row) => {
+                if reach.guard {
+                    FilteredWrite::Strip
+                } else {
+                    FilteredWrite::Drop
+                }
+            }
+            // The expiry of what it replaces is needed, and the type of that is unknown.
+            Effect::ReplacesOrKeepsExpiry if self.kinds.is_some() && keeps_expiry(args) => {
+                missing_if(self.lacks_one(row, db, args, keyspace))
+            }
+            Effect::Each | Effect::Replaces | Effect::ReplacesOrKeepsExpiry => run,
+            Effect::Moves | Effect::MovesToDatabase => self.transfer(db, args, keyspace, run, FilteredWrite::Missing),
+            Effect::MovesMember => self.transfer(db, args, keyspace, run, FilteredWrite::Join),
+            Effect::PicksOne => missing_if(reach.others),
+            Effect::SetsExpiry => {
+                let there = args.first().is_some_and(|key| keyspace.db(db).get(key).is_some());
+                if there || self.kinds.is_none() { run } else { FilteredWrite::Pass }
+            }
+            Effect::StoresFrom(kinds) | Effect::MergesFrom(kinds) => {
+                missing_if(self.reads_elsewhere(row, kinds, db, args, keyspace))
+            }
+            Effect::Sorts => {
+                let patterns = args.iter().any(|arg| arg.contains(&b'*'));
+                let unknown = self.kinds.is_some() || self.prefixes.is_some() && patterns;
+                missing_if(unknown || self.reads_elsewhere(row, &[], db, args, keyspace))
+            }
         }
     }
 
-    /// Whether a key of ours that a command touches is not there.
+    /// Whether a kept key that a command affects is missing.
     fn lacks_one(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
         let mut lacks = false;
-        vdr_commands::touched(row, db, args, &mut |touch| {
-            if let Touch::Key { db, key } = touch {
+        vdr_commands::for_each_affected(row, db, args, &mut |touch| {
+            if let Affected::Key { db, key } = touch {
                 lacks |= self.has_place(db, key) && keyspace.db(db).get(key).is_none();
             }
         });
@@ -106,74 +92,77 @@ impl Only {
 
     fn reach(&self, row: &Write, db: u32, args: &[&[u8]]) -> Reach {
         let mut reach = Reach::default();
-        vdr_commands::touched(row, db, args, &mut |touch| match touch {
-            Touch::Key { key, .. } if self.is_always(key) => (reach.ours, reach.guard) = (true, true),
-            Touch::Key { db, key } if self.has_place(db, key) => reach.ours = true,
-            Touch::Key { .. } => reach.others = true,
-            Touch::Db(_) | Touch::All => reach.whole = true,
+        vdr_commands::for_each_affected(row, db, args, &mut |touch| match touch {
+            Affected::Key { key, .. } if self.is_always(key) => (reach.ours, reach.guard) = (true, true),
+            Affected::Key { db, key } if self.has_place(db, key) => reach.ours = true,
+            Affected::Key { .. } => reach.others = true,
+            Affected::Db(_) | Affected::All => {}
         });
         reach
     }
 
-    /// Flushing is the same for a part. Swapping a database that is kept with one that is not brings what we have not.
-    fn of_whole(&self, row: &Write, args: &[&[u8]]) -> Plan {
-        if row.name != "swapdb" {
-            return Plan::Run;
-        }
-        let mut words = Words::new(args);
-        let mut kept = || words.int().ok().and_then(|index| u32::try_from(index).ok()).map(|db| self.has_db(db));
+    /// A database that changes places with one that is not kept brings keys that are not here.
+    fn swap(&self, args: &[&[u8]]) -> FilteredWrite {
+        let mut args = ArgCursor::new(args);
+        let mut kept = || args.int().ok().and_then(|index| u32::try_from(index).ok()).map(|db| self.has_db(db));
         match (kept(), kept()) {
-            (Some(false), Some(false)) => Plan::Pass,
-            (Some(a), Some(b)) if a != b => Plan::Missing,
-            _ => Plan::Run,
+            (Some(false), Some(false)) => FilteredWrite::Pass,
+            (Some(a), Some(b)) if a != b => FilteredWrite::Missing,
+            _ => FilteredWrite::Run,
         }
     }
 
-    fn transfer(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace, run: Plan) -> Plan {
-        let Some(from) = args.first() else { return Plan::Run };
-        if self.is_always(from) || self.has_place(db, from) {
-            // What is missing here has a type that is not kept, and so has what it becomes.
-            let gone = self.kinds.is_some() && keyspace.db(db).get(from).is_none();
-            return if gone { Plan::Drop } else { run };
+    /// A key or a member goes from the first key to another. `from_others`: what to do when the
+    /// first key is not kept.
+    fn transfer(
+        &self,
+        db: u32,
+        args: &[&[u8]],
+        keyspace: &Keyspace,
+        run: FilteredWrite,
+        from_others: FilteredWrite,
+    ) -> FilteredWrite {
+        let Some(from) = args.first() else { return FilteredWrite::Run };
+        if !self.is_always(from) && !self.has_place(db, from) {
+            return from_others;
         }
-        if row.name == "smove" { Plan::Join } else { Plan::Missing }
+        // A missing source has a type that is not kept, and so has the destination then.
+        let gone = self.kinds.is_some() && keyspace.db(db).get(from).is_none();
+        if gone { FilteredWrite::Drop } else { run }
     }
 
-    /// Whether a command reads a key that we may not have.
-    fn reads_elsewhere(&self, row: &Write, db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
-        let patterns = args.iter().any(|arg| arg.contains(&b'*'));
-        if row.name == "sort" && (self.kinds.is_some() || self.prefixes.is_some() && patterns) {
-            return true;
-        }
-        let sets_too = SETS_AS_SOURCES.contains(&row.name) && !self.has_kind(Kind::Set);
+    /// Whether a write reads a key that may not be here. `kinds` are the types that its sources may
+    /// have.
+    fn reads_elsewhere(&self, row: &Write, kinds: &[Kind], db: u32, args: &[&[u8]], keyspace: &Keyspace) -> bool {
+        let may_be_left_out = kinds.iter().any(|kind| !self.has_kind(*kind));
         let mut elsewhere = false;
         sources(row, args, &mut |key| {
-            let absent = sets_too && keyspace.db(db).get(key).is_none();
+            let absent = may_be_left_out && keyspace.db(db).get(key).is_none();
             elsewhere |= absent || !self.has_place(db, key);
         });
         elsewhere
     }
 }
 
-/// The word stands behind keys and values; one of those that looks like it costs a full sync.
-fn leaves_expiry(args: &[&[u8]]) -> bool {
+/// KEEPTTL follows keys and values. A value that looks like it costs a full sync.
+fn keeps_expiry(args: &[&[u8]]) -> bool {
     args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"keepttl"))
 }
 
-/// Calls `source` with each key that a command reads, as its shape tells.
+/// Calls `source` with each key that a command reads, according to its shape.
 fn sources(row: &Write, args: &[&[u8]], source: &mut dyn FnMut(&[u8])) {
-    let mut words = Words::new(args);
+    let mut args = ArgCursor::new(args);
     for part in row.shape {
         match part {
-            Part::Source => words.bytes().into_iter().for_each(&mut *source),
-            Part::Sources => words.rest().iter().for_each(|key| source(key)),
-            Part::CountedSources => words.counted().into_iter().flatten().for_each(|key| source(key)),
+            Part::Source => args.bytes().into_iter().for_each(&mut *source),
+            Part::Sources => args.rest().iter().for_each(|key| source(key)),
+            Part::CountedSources => args.counted().into_iter().flatten().for_each(|key| source(key)),
             Part::Key | Part::Bin | Part::Int | Part::Float | Part::Word => {
-                if words.bytes().is_err() {
+                if args.bytes().is_err() {
                     return;
                 }
             }
-            // Whatever else there is, no key that is read comes behind it.
+            // No key that is read follows any other part.
             _ => return,
         }
     }

@@ -1,20 +1,20 @@
-//! What is told of a file, without what is left out.
+//! The filter as an adapter around any visitor of a snapshot file.
 
-use super::Only;
+use super::Filter;
 use std::sync::Arc;
 use vdr_rdb::{Element, Fault, KeyHeader, Visit, Want, stream};
 
-/// A visitor that is told only of the keys that a filter keeps.
+/// A visitor that passes on only the keys that a filter keeps.
 pub struct Filtered<V> {
     pub visit: V,
-    only: Option<Arc<Only>>,
+    filter: Option<Arc<Filter>>,
     skipped: bool,
 }
 
 impl<V> Filtered<V> {
-    /// Without a filter everything is told.
-    pub fn new(only: Option<Arc<Only>>, visit: V) -> Self {
-        Filtered { visit, only, skipped: false }
+    /// Without a filter everything is passed on.
+    pub fn new(filter: Option<Arc<Filter>>, visit: V) -> Self {
+        Filtered { visit, filter, skipped: false }
     }
 }
 
@@ -32,7 +32,7 @@ impl<V: Visit> Visit for Filtered<V> {
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        self.skipped = self.only.as_ref().is_some_and(|only| !only.keeps(header.db, header.key, header.kind));
+        self.skipped = self.filter.as_ref().is_some_and(|filter| !filter.keeps(header.db, header.key, header.kind));
         if self.skipped { Want::Skip } else { self.visit.key(header) }
     }
 
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn of_a_key_that_is_left_out_nothing_is_told() {
-        let only = Only::new(None, Some(vec![b"user:".to_vec()]), Some(vec![Kind::Hash]));
-        let mut filtered = Filtered::new(Some(Arc::new(only)), Told::default());
+        let filter = Filter::new(None, Some(vec![b"user:".to_vec()]), Some(vec![Kind::Hash]));
+        let mut filtered = Filtered::new(Some(Arc::new(filter)), Told::default());
         for left_out in [header(b"user:1", Kind::List), header(b"other", Kind::Hash)] {
             assert_eq!(filtered.key(&left_out), Want::Skip);
             filtered.end_key().unwrap();

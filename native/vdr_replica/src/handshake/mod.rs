@@ -1,15 +1,17 @@
-//! The opening of a link, sans-IO: the primary's replies in, our commands out, until it says how it will feed us.
+//! The handshake of a replication link, sans-IO: the primary's replies in, our commands out, until
+//! the primary answers PSYNC.
 //!
 //! ```text
 //! PING -> [AUTH] -> [ROLE] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
 //!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
-//! Every option travels alone and every reply is read before the next command: the options of one REPLCONF take effect
-//! from left to right until the first unknown one, and a PSYNC with replies still pending is refused. A refused REPLCONF
-//! option is no obstacle, as it is none to the servers' own replicas; PSYNC decides.
+//! Every option is sent alone, and every reply is read before the next command: the options of one
+//! REPLCONF take effect from left to right up to the first unknown one, and PSYNC is refused while
+//! replies are pending. A refused REPLCONF option does not end the handshake, as it does not for
+//! the servers' own replicas; PSYNC decides.
 //!
-//! What follows the last reply (the snapshot file's framing, the stream) is none of this module's business.
+//! The snapshot file or the stream, which follows the last reply, is not part of this module.
 
 mod refusal;
 mod role;
@@ -20,26 +22,28 @@ pub use role::{Role, RoleQuery};
 use bytes::{Buf, BytesMut};
 use std::fmt;
 
-/// The longest reply line taken from a server. The longest that a real one sends here are error texts of some hundred
-/// bytes.
+/// The longest reply line that is accepted. Real servers send error texts of some hundred bytes at
+/// most.
 pub const MAX_REPLY_BYTES: usize = 8 * 1024;
 
-/// The port announced unless told otherwise: none at all, as it is no port.
+/// The port that is announced by default. It is no valid port, so that nobody connects to it.
 ///
-/// Sentinel finds replicas in the primary's INFO and would then watch, reconfigure and promote them. It drops entries
-/// whose port is above 65535; port 0, what a primary shows of a link that announces nothing, becomes a replica that is
-/// forever down, and a real port somebody that Sentinel talks to.
+/// Sentinel finds replicas in the primary's INFO and would then watch, reconfigure and promote
+/// them. It drops entries whose port is above 65535; port 0, what a primary shows of a link that
+/// announces nothing, becomes a replica that is forever down, and a real port somebody that
+/// Sentinel talks to.
 pub const HIDDEN_LISTENING_PORT: u32 = 70_000;
 
-/// The version announced to everybody. Valkey 9 falls back to an old file format for links that announce none, and that
-/// fallback fails for good once a hash has a field with an expiry. Valkey 9.2 would write a newer format to who says so.
-/// Redis does not know the option and its refusal is harmless.
+/// The version announced to everybody. Valkey 9 falls back to an old file format for links that
+/// announce none, and that fallback fails for good once a hash has a field with an expiry. Valkey
+/// 9.2 would write a newer format to who says so. Redis does not know the option and its refusal is
+/// harmless.
 const VERSION: &[u8] = b"9.1.0";
 
 /// The first byte that a TLS server answers plain text with.
 const TLS_ALERT: u8 = 0x15;
 
-/// Bytes that no log, no `Debug` and no error may show.
+/// Bytes that must appear in no log, no `Debug` output and no error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
@@ -48,7 +52,7 @@ impl Secret {
         Secret(bytes.into().into_boxed_slice())
     }
 
-    /// Whether `text` would give the secret away.
+    /// Whether `text` contains the secret.
     fn shows_in(&self, text: &[u8]) -> bool {
         !self.0.is_empty() && text.windows(self.0.len()).any(|window| window == &*self.0)
     }
@@ -60,33 +64,33 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who we are to the primary: AUTH's arguments.
+/// The arguments of AUTH.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// None is the default user, and the only form that servers before version 6 know.
+    /// `None` is the default user, and the only form that servers before version 6 know.
     pub username: Option<String>,
     pub password: Secret,
 }
 
-/// Where a stream of commands can be taken up again.
+/// Where the stream can be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub replication_id: String,
-    /// The offset of the last byte of the last whole command applied, outside of any transaction.
+    /// The offset of the last byte of the last whole command applied, outside any transaction.
     pub offset: u64,
 }
 
-/// What the opening says to the primary.
+/// The parameters of a handshake.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub credentials: Option<Credentials>,
     pub listening_port: u32,
     pub role: RoleQuery,
-    /// None asks for a full sync.
+    /// `None` asks for a full sync.
     pub position: Option<Position>,
 }
 
-/// Which reply is awaited.
+/// The step of a handshake: which reply is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Ping,
@@ -100,7 +104,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The command whose reply it is.
+    /// The command whose reply is awaited.
     fn command(self) -> &'static str {
         match self {
             Step::Ping => "PING",
@@ -119,13 +123,13 @@ pub enum Action {
     Send(Vec<u8>),
     /// Read more, then call again.
     Wait,
-    /// Over: a snapshot file follows that holds everything up to `offset`.
+    /// The handshake is over: a snapshot file follows that holds everything up to `offset`.
     FullSync { replication_id: String, offset: u64 },
-    /// Over: the stream follows where we left it, under an id that may be new.
+    /// The handshake is over: the stream resumes at our position, under an id that may be new.
     Continue { replication_id: String },
 }
 
-/// One opening.
+/// One handshake; see the module.
 #[derive(Debug)]
 pub struct Handshake {
     opening: Opening,
@@ -143,12 +147,13 @@ impl Handshake {
         self.step
     }
 
-    /// What the server said that it is, once it was asked.
+    /// The role that the server reported, once it was asked.
     pub fn role(&self) -> Option<Role> {
         self.role
     }
 
-    /// Takes what it can off the front of `input`. After the last reply, what is left belongs to what follows.
+    /// Consumes replies at the front of `input`. After the last reply, the rest of the input
+    /// belongs to the file or the stream.
     pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
         if !self.asked {
             self.asked = true;
@@ -181,7 +186,7 @@ impl Handshake {
             Step::CapaPsync2 => command(&[b"REPLCONF", b"capa", b"psync2"]),
             Step::Version => command(&[b"REPLCONF", b"version", VERSION]),
             Step::Psync => match &self.opening.position {
-                // The server wants the first byte missing, not the last one had.
+                // PSYNC takes the offset of the first byte missing, not of the last one received.
                 Some(Position { replication_id, offset }) => {
                     command(&[b"PSYNC", replication_id.as_bytes(), offset.saturating_add(1).to_string().as_bytes()])
                 }
@@ -190,11 +195,12 @@ impl Handshake {
         }
     }
 
-    /// One reply line without its end. Bare newlines are the primary's sign of life and skipped.
+    /// One reply line without its end. Bare newlines are keepalives and skipped.
     fn take_line(&self, input: &mut BytesMut) -> Result<Option<BytesMut>, Refusal> {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
-        // A server of another kind is told by its first byte: it may never send a whole line.
+        // A server of another protocol is recognised by its first byte: it may never send a whole
+        // line.
         match input.first() {
             None | Some(b'+' | b'-') => {}
             Some(&TLS_ALERT) if self.step == Step::Ping => return Err(self.refusal(RefusalKind::TlsRequired, input)),
@@ -226,7 +232,8 @@ impl Handshake {
     fn error(&mut self, text: &[u8]) -> Result<Action, Refusal> {
         let kind = refusal::classify(self.step, text);
         let harmless = match self.step {
-            // A user without the right to PING, or who has yet to say who he is, still got an answer from a server.
+            // A user without permission to PING, or who is not authenticated yet, still got an
+            // answer from a server.
             Step::Ping => match kind {
                 RefusalKind::NoPermission => true,
                 RefusalKind::PasswordRequired => self.opening.credentials.is_some(),
@@ -253,7 +260,8 @@ impl Handshake {
         Action::Send(self.request())
     }
 
-    /// A server that does not tell, or a user who may not ask, is no obstacle; one that tells something else may be.
+    /// Goes on if the server does not answer or the user may not ask. Another role than the
+    /// expected one is refused.
     fn role_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
@@ -283,7 +291,7 @@ impl Handshake {
             ([b"CONTINUE", id], Some(_)) => {
                 replication_id(id).map(|replication_id| Action::Continue { replication_id })
             }
-            // To continue what we never had would be to invent the data.
+            // A partial resync that we did not ask for: we have no data that it could continue.
             _ => None,
         };
         action.ok_or_else(|| self.refusal(RefusalKind::BadReply, text))
@@ -291,8 +299,8 @@ impl Handshake {
 
     fn refusal(&self, kind: RefusalKind, text: &[u8]) -> Refusal {
         let password = self.opening.credentials.as_ref().map(|credentials| &credentials.password);
-        // Servers quote the arguments of what they do not understand: what answers AUTH is never shown beyond its first
-        // word, and nothing is that happens to contain the password.
+        // Servers quote the arguments of commands that they do not understand. So only the first
+        // word of a reply to AUTH is shown, and no text that contains the password.
         let text = if self.step == Step::Auth { refusal::error_code(text) } else { text };
         let text = if password.is_some_and(|password| password.shows_in(text)) { &[] } else { text };
         Refusal::new(kind, self.step.command(), text)
@@ -305,13 +313,13 @@ fn replication_id(word: &[u8]) -> Option<String> {
     valid.then(|| String::from_utf8_lossy(word).into_owned())
 }
 
-/// An offset as the servers keep it: a signed 64-bit number that is never negative.
+/// An offset as servers represent it: a signed 64-bit number that is never negative.
 fn offset_number(word: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(word).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse::<i64>().ok().and_then(|offset| u64::try_from(offset).ok())
 }
 
-/// A command in the form that every server takes.
+/// Encodes a command.
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {

@@ -1,27 +1,28 @@
-//! What a server's "no" means: a code for programs, the server's own words for people, and whether asking again helps.
+//! Error replies classified: a code for programs, the server's own words for people, and whether a
+//! retry may help.
 
 use super::Step;
 use std::fmt;
 
-/// How much of a server's text is shown.
+/// Most characters of a server's text that are shown.
 const MAX_TEXT_BYTES: usize = 160;
 
-/// Whether and how soon another attempt makes sense.
+/// Whether, and how soon, to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Time may heal it: try again with the usual backoff.
+    /// It may pass: retry with the usual backoff.
     Soon,
-    /// Only somebody's hand can change it: try again rarely, and say why.
+    /// Only an operator can change it: retry rarely, and report why.
     Slowly,
-    /// Nobody wants another attempt.
+    /// Do not retry.
     Never,
 }
 
-/// A server's refusal to open a link.
+/// A refusal to open a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub kind: RefusalKind,
-    /// Which command was refused.
+    /// The command that was refused.
     pub command: &'static str,
     /// The server's words, escaped, shortened, and free of secrets.
     pub text: String,
@@ -29,36 +30,36 @@ pub struct Refusal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// Whoever answers speaks another protocol: HTTP, SSH, anything.
+    /// The peer speaks another protocol, such as HTTP or SSH.
     NotRedis,
-    /// Whoever answers speaks TLS, and we did not.
+    /// The peer speaks TLS, and we did not.
     TlsRequired,
-    /// A reply that makes no sense as the answer to this command.
+    /// The reply does not fit the command.
     BadReply,
     WrongPassword,
-    /// The server wants a password and we have none.
+    /// The server requires a password, and none is configured.
     PasswordRequired,
-    /// We have a password and the server none.
+    /// A password is configured, and the server has none.
     NoPasswordSet,
-    /// The user may not run the command.
+    /// The user has no permission to run the command.
     NoPermission,
     ProtectedMode,
-    /// PSYNC is unknown or switched off, as managed services do.
+    /// PSYNC is unknown or disabled, as managed services do.
     PsyncForbidden,
     Loading,
-    /// The server is itself a replica whose own link is down.
+    /// The server is a replica whose own link is down.
     NoMasterLink,
     MasterDown,
-    /// A script blocks the server.
+    /// A running script blocks the server.
     Busy,
-    /// The server's last save failed and it is told not to go on like that.
+    /// The server's last save failed, and it is configured to stop then.
     Misconf,
     SaveFailed,
     PendingOutput,
     TooManyClients,
-    /// The server is a replica where a primary was looked for, or the other way round.
+    /// The server is a replica where a primary was expected, or the other way round.
     WrongRole,
-    /// None that we know.
+    /// An error that we do not know.
     Other,
 }
 
@@ -115,7 +116,7 @@ impl RefusalKind {
 impl Refusal {
     pub(super) fn new(kind: RefusalKind, command: &'static str, text: &[u8]) -> Self {
         let text = first_line(text);
-        // Before this cut come the server's words, after it ours.
+        // The server's words stand before this separator, ours after it.
         let text = find(text, b", with args beginning with").and_then(|at| text.get(..at)).unwrap_or(text);
         let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
         Refusal { kind, command, text: escape(text) }
@@ -127,7 +128,7 @@ impl Refusal {
 
     pub fn retry(&self) -> Retry {
         match self.kind {
-            // An old server that knows no user names, say: it will not learn them.
+            // Such as an old server without user names: a retry does not help.
             RefusalKind::Other if self.command == "AUTH" => Retry::Slowly,
             kind => kind.retry(),
         }
@@ -142,7 +143,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What an error reply (its text without the `-`) to a step means.
+/// Classifies an error reply to a step, given its text without the `-`.
 pub(super) fn classify(step: Step, text: &[u8]) -> RefusalKind {
     match error_code(text) {
         b"NOAUTH" => RefusalKind::PasswordRequired,
@@ -158,7 +159,7 @@ pub(super) fn classify(step: Step, text: &[u8]) -> RefusalKind {
     }
 }
 
-/// Errors that have no code of their own, the older servers' words among them.
+/// Errors without a code of their own, among them those of older servers.
 fn classify_prose(step: Step, text: &[u8]) -> RefusalKind {
     let text = text.to_ascii_lowercase();
     let says = |words: &str| find(&text, words.as_bytes()).is_some();
@@ -205,7 +206,7 @@ fn classify_psync_prose(says: impl Fn(&str) -> bool) -> RefusalKind {
     }
 }
 
-/// The word in capitals that error replies begin with; nothing when they do not.
+/// The word in capitals at the start of an error reply; empty if there is none.
 pub(super) fn error_code(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| !byte.is_ascii_uppercase()).unwrap_or(text.len());
     let ends_as_word = matches!(text.get(end), None | Some(b' ' | b'\r' | b'\n'));
@@ -216,7 +217,7 @@ fn first_line(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }
 
-/// Keeps quotes: servers put what they speak of between them.
+/// Escapes control bytes but keeps quotes: servers put names between them.
 fn escape(text: &[u8]) -> String {
     let mut shown = String::with_capacity(text.len());
     for byte in text {

@@ -1,14 +1,14 @@
-//! What a server says that it is: the reply to ROLE, of which only the first word matters.
+//! The reply to ROLE: what the server says that it is. Only the first word matters.
 //!
 //! ```text
 //! *3 $6 master :3129659 *1 *3 $9 127.0.0.1 $4 9001 $7 3129242
 //! *5 $5 slave $9 127.0.0.1 :9000 $9 connected :3167038
 //! ```
 
-/// The longest reply taken. It grows with the replicas of the server, by some 60 bytes each.
+/// The longest reply that is accepted. Each replica of the server adds about 60 bytes to it.
 const MAX_ROLE_BYTES: usize = 64 * 1024;
 
-/// What a server is, in its own words.
+/// The role of a server, in its own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Primary,
@@ -16,7 +16,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name that users see.
+    /// The name shown to users.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Primary => "primary",
@@ -25,25 +25,26 @@ impl Role {
     }
 }
 
-/// Whether the opening asks for the server's role. Asking costs a right that replicating does not need; a server that
-/// refuses to tell is followed all the same.
+/// Whether the handshake asks for the server's role. ROLE needs a permission that replication does
+/// not need; a server that refuses to answer is followed all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoleQuery {
     #[default]
     Skip,
     Ask,
-    /// A server that says that it is something else is refused.
+    /// A server that answers with another role is refused.
     Expect(Role),
 }
 
-/// A whole reply: how long it is, and what it says, if that is a role of a server with data.
+/// A whole reply: its length, and the role, if it is that of a server with data.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RoleReply {
     pub len: usize,
     pub role: Option<Role>,
 }
 
-/// Reads the reply at the front of `input`. `Ok(None)`: more must come. An error: this is no reply.
+/// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
+/// reply.
 pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
     let mut cursor = Cursor { input, at: 0 };
     let (mut role, mut open) = (None, 1usize);
@@ -52,12 +53,13 @@ pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
         match cursor.value()? {
             None if input.len() >= MAX_ROLE_BYTES => return Err(()),
             None => return Ok(None),
-            // Every value takes bytes, so more of them than bytes allowed will never come.
+            // Every value takes at least one byte, so a reply with more values than bytes allowed
+            // is refused at once.
             Some(Part::Array(count)) if count <= MAX_ROLE_BYTES => open = open.saturating_add(count),
             Some(Part::Array(_)) => return Err(()),
             Some(Part::Bulk(b"master")) => role = role.or(Some(Some(Role::Primary))),
             Some(Part::Bulk(b"slave")) => role = role.or(Some(Some(Role::Replica))),
-            // Another first word: a Sentinel, say.
+            // Another first word, such as that of a Sentinel.
             Some(Part::Bulk(_)) => role = role.or(Some(None)),
             Some(Part::Other) => {}
         }

@@ -13,8 +13,8 @@ fn opening(password: Option<&str>, position: Option<u64>) -> Opening {
     }
 }
 
-/// Feeds `replies` cut into pieces of `piece` bytes after a first piece of `first`; gives what was sent, the outcome,
-/// and what was left over.
+/// Feeds `replies` cut into pieces of `piece` bytes after a first piece of `first`; gives what was
+/// sent, the outcome, and what was left over.
 fn run(opening: Opening, replies: &[u8], first: usize, piece: usize) -> (Vec<u8>, Result<Action, Refusal>, Vec<u8>) {
     let (head, tail) = replies.split_at(first);
     let mut pieces = std::iter::once(head).chain(tail.chunks(piece));
@@ -191,7 +191,8 @@ fn a_line_without_end_is_not_waited_for() {
     assert!(refusal.text.len() <= 160);
 }
 
-/// Which reply to which command means what, and whether asking again helps. `None`: the opening goes on.
+/// Which reply to which command means what, and whether asking again helps. `None`: the opening
+/// goes on.
 #[test]
 fn refusals_are_told_apart() {
     const PING: &str = "";

@@ -1,8 +1,11 @@
 use super::*;
 use crate::resp;
 use crate::watch::{Watched, Watcher};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
 use vdr_data::blob::Blob;
-use vdr_data::keyspace::Entry;
+use vdr_data::keyspace::{Entry, Keyspace};
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
@@ -30,6 +33,13 @@ fn mirror() -> (Mirror, Shared) {
     let mut mirror = Mirror::new(shared.clone(), Some(b"__vdr_tx".to_vec()), Box::new(drop));
     mirror.install(loaded(&[("a", "0")]), 0);
     (mirror, shared)
+}
+
+/// A dropper that counts the snapshots that it is given.
+fn count_snapshots(count: Arc<AtomicU64>) -> DeferDrop {
+    Box::new(move |garbage| {
+        count.fetch_add(u64::from(matches!(garbage, Garbage::Snapshot(_))), Ordering::Relaxed);
+    })
 }
 
 fn loaded(strings: &[(&str, &str)]) -> Loaded {
@@ -68,12 +78,12 @@ fn an_order_of_keys_that_a_reader_made_is_kept_from_then_on() {
     assert_eq!((asked.keyspace.db(0).rank(b"a"), ordered()), (Ok(0), 0));
     // The reader brings what is shown up to date, and the publisher what follows.
     feed(&mut mirror, &["MULTI", "SET d 1"]).unwrap();
-    shared.live.offer_order(asked);
+    shared.live.offer_key_index(asked);
     assert_eq!((ordered(), keys()), (1, "a b c".into()));
     feed(&mut mirror, &["DEL b", "EXEC", "SET e 1"]).unwrap();
     assert_eq!((ordered(), keys()), (1, "a c d e".into()));
     // Nobody holds on to what was offered.
-    assert!(shared.live.take_ordered().is_none());
+    assert!(shared.live.take_key_index().is_none());
     mirror.install(loaded(&[("z", "0"), ("y", "0")]), 0);
     assert_eq!((ordered(), keys()), (1, "y z".into()));
     mirror.close();
@@ -84,11 +94,11 @@ fn what_is_offered_when_nothing_comes_any_more_goes_with_the_instance() {
     let (mut mirror, shared) = mirror();
     let asked = shared.live.snapshot().unwrap();
     asked.keyspace.db(0).rank(b"a").unwrap();
-    shared.live.offer_order(asked.clone());
+    shared.live.offer_key_index(asked.clone());
     mirror.close();
     assert_eq!(Arc::strong_count(&asked), 1);
     // Nor is it kept when it comes too late.
-    shared.live.offer_order(asked.clone());
+    shared.live.offer_key_index(asked.clone());
     assert_eq!(Arc::strong_count(&asked), 1);
 }
 
@@ -97,7 +107,7 @@ fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
     let (mut mirror, shared) = mirror();
     let asked = shared.live.snapshot().unwrap();
     asked.keyspace.db(0).rank(b"a").unwrap();
-    shared.live.offer_order(asked.clone());
+    shared.live.offer_key_index(asked.clone());
     mirror.install(loaded(&[("b", "0")]), 0);
     assert_eq!((Arc::strong_count(&asked), shared.live.snapshot().unwrap().keyspace.ordered()), (1, 1));
 }
@@ -126,7 +136,7 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
             self.1.lock().push((shown.offset, last));
         }
     }
-    let many: Vec<String> = (0..COMMANDS_SHOWN * 3).map(|n| format!("SET k{n} 1")).collect();
+    let many: Vec<String> = (0..COMMANDS_PER_SNAPSHOT * 3).map(|n| format!("SET k{n} 1")).collect();
     let many = || many.iter().map(String::as_str);
     let (mut mirror, shared) = mirror();
     let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
@@ -159,21 +169,18 @@ fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_the
     }
     let (shared, reaped) = (Shared::default(), Arc::new(AtomicU64::new(0)));
     let count = reaped.clone();
-    let reap = move |_| {
-        count.fetch_add(1, Ordering::Relaxed);
-    };
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reap));
+    let mut mirror = Mirror::new(shared.clone(), None, count_snapshots(count));
     mirror.install(loaded(&[("a", "0")]), 0);
     shared.watches.add(0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
-    let keys: Vec<String> = (0..COMMANDS_SHOWN).map(|n| format!("SET k{n} 1")).collect();
+    let keys: Vec<String> = (0..COMMANDS_PER_SNAPSHOT).map(|n| format!("SET k{n} 1")).collect();
     let keys = || keys.iter().map(String::as_str);
     let touches = |times: usize| -> Vec<&str> {
         std::iter::repeat_with(|| ["SET a 1"].into_iter().chain(keys())).take(times).flatten().chain(keys()).collect()
     };
     feed(&mut mirror, &touches(2)).unwrap();
-    assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (0, 0));
+    assert_eq!((reaped.load(Ordering::Relaxed), mirror.publisher.replaced_len()), (0, 0));
     feed(&mut mirror, &touches(1)).unwrap();
-    assert_eq!((reaped.load(Ordering::Relaxed), mirror.replaced.len()), (1, 0));
+    assert_eq!((reaped.load(Ordering::Relaxed), mirror.publisher.replaced_len()), (1, 0));
 }
 
 #[test]
@@ -299,6 +306,17 @@ fn a_command_that_no_row_knows_is_counted_and_ends_the_link_when_that_is_wanted(
 }
 
 #[test]
+fn names_of_unknown_commands_are_bounded_and_counted_over_full_syncs() {
+    let (mut mirror, shared) = mirror();
+    let commands: Vec<String> = (0..UNKNOWN_NAMES_MAX + 10).map(|n| format!("X.{n} a")).collect();
+    feed(&mut mirror, &commands.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    mirror.install(loaded(&[]), 0);
+    feed(&mut mirror, &["x.0 a"]).unwrap();
+    let counts = shared.status.unknown_commands.lock();
+    assert_eq!((counts.get("x.0"), counts.get("..."), counts.len()), (Some(&2), Some(&10), UNKNOWN_NAMES_MAX + 1));
+}
+
+#[test]
 fn a_cut_off_multi_is_forgotten_with_its_events() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
@@ -324,22 +342,40 @@ fn what_a_panic_left_half_applied_is_not_gone_on_with() {
     assert!(mirror.position().is_none());
 }
 
+thread_local! {
+    static STEADY: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// A clock that only [`pass`] moves.
+fn steady() -> Duration {
+    STEADY.get()
+}
+
+fn pass(time: Duration) {
+    STEADY.set(STEADY.get() + time);
+}
+
 #[test]
-fn a_guard_window_holds_writes_back_up_to_its_limit() {
-    let (mut mirror, shared) = mirror();
+fn a_guard_window_holds_writes_back_up_to_its_limit_whatever_the_wall_clock_says() {
+    let (mirror, shared) = mirror();
+    let mut mirror = mirror.with_clock(steady);
     feed(&mut mirror, &["SET __vdr_tx 1", "SET a 1"]).unwrap();
     feed(&mut mirror, &["SET b 1"]).unwrap();
     assert_eq!((get(&shared, "a").as_deref(), get(&shared, "b")), (Some("0"), None));
     feed(&mut mirror, &["SET a 5"]).unwrap();
-    mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+    mirror.tick(1 << 40);
+    assert_eq!(get(&shared, "a").as_deref(), Some("0"));
+    pass(GUARD_WINDOW_MAX + Duration::from_millis(1));
+    mirror.tick(-1);
     assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+    assert_eq!(shared.status.guard_window_since_ms.load(Ordering::Relaxed), 0);
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn windows_one_after_the_other_do_not_add_up() {
-    let (mut mirror, shared) = mirror();
-    let (mut now_ms, mut stream) = (0, Vec::new());
+    let (mirror, shared) = mirror();
+    let (mut mirror, mut stream) = (mirror.with_clock(steady), Vec::new());
     for n in 0..10 {
         stream.clear();
         // Each batch ends inside of the next window.
@@ -347,8 +383,8 @@ fn windows_one_after_the_other_do_not_add_up() {
         for command in [b, "SET __vdr_tx 1", &a] {
             resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
         }
-        mirror.stream(&mut BytesMut::from(&stream[..]), now_ms).unwrap();
-        now_ms += GUARD_WINDOW_MAX_MS / 2;
+        mirror.stream(&mut BytesMut::from(&stream[..]), 0).unwrap();
+        pass(GUARD_WINDOW_MAX / 2);
     }
     assert_eq!(get(&shared, "a").as_deref(), Some("8"));
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 0);
@@ -356,7 +392,8 @@ fn windows_one_after_the_other_do_not_add_up() {
 
 #[test]
 fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() {
-    let (mut mirror, shared) = mirror();
+    let (mirror, shared) = mirror();
+    let mut mirror = mirror.with_clock(steady);
     mirror.install(loaded(&[("a", "9"), ("__vdr_tx", "1")]), 0);
     assert_eq!(get(&shared, "a").as_deref(), Some("0"));
     feed(&mut mirror, &["SET a 10"]).unwrap();
@@ -364,24 +401,19 @@ fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() 
     feed(&mut mirror, &["DEL __vdr_tx"]).unwrap();
     assert_eq!(get(&shared, "a").as_deref(), Some("10"));
     mirror.install(loaded(&[("a", "11"), ("__vdr_tx", "1")]), 0);
-    mirror.tick(GUARD_WINDOW_MAX_MS + 1);
+    pass(GUARD_WINDOW_MAX + Duration::from_millis(1));
+    mirror.tick(0);
     assert_eq!(get(&shared, "a").as_deref(), Some("11"));
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
 }
 
-/// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to the reaper.
+/// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to
+/// the reaper.
 #[test]
 fn the_writer_frees_what_is_little_and_read_by_nobody() {
     let buried = Arc::new(AtomicU64::new(0));
     let shared = Shared::default();
-    let reap = buried.clone();
-    let mut mirror = Mirror::new(
-        shared.clone(),
-        None,
-        Box::new(move |_| {
-            reap.fetch_add(1, Ordering::Relaxed);
-        }),
-    );
+    let mut mirror = Mirror::new(shared.clone(), None, count_snapshots(buried.clone()));
     mirror.install(loaded(&[("a", "0")]), 0);
     let mut sent = |commands: &[&str]| {
         feed(&mut mirror, commands).unwrap();
@@ -392,7 +424,7 @@ fn the_writer_frees_what_is_little_and_read_by_nobody() {
     assert_eq!(sent(&["SET a 2"]), 1, "somebody reads it");
     drop(held);
     assert_eq!(sent(&["SET a 3", "DEL a"]), 0);
-    let members: Vec<String> = (0..=UNLINKED_MAX).map(|n| n.to_string()).collect();
+    let members: Vec<String> = (0..=publish::UNLINKED_MAX).map(|n| n.to_string()).collect();
     let members = members.join(" ");
     assert_eq!(sent(&[&format!("SADD s {members}"), &format!("SADD t {members}")]), 0);
     assert_eq!(sent(&["SREM s 1 2 3", "SADD s x 1 2 3"]), 0);
@@ -420,11 +452,11 @@ impl Watcher for Reader {
 }
 
 #[test]
-fn dear_commands_are_shown_one_by_one_though_they_come_together() {
+fn slow_commands_are_published_one_by_one_though_they_come_together() {
     let seen = |clock: Option<Clock>| {
         let (mut mirror, shared) = mirror();
         if let Some(clock) = clock {
-            mirror = mirror.clock(clock);
+            mirror = mirror.with_clock(clock);
         }
         let reader = Arc::new(Reader(shared.clone(), Mutex::default()));
         shared.watches.add(0, Watched::Key(b"k"), 1, reader.clone()).unwrap();
@@ -436,6 +468,6 @@ fn dear_commands_are_shown_one_by_one_though_they_come_together() {
         seen.into_iter().map(|value| value.unwrap().parse().unwrap()).collect::<Vec<usize>>()
     };
     assert_eq!(seen(None), vec![31; 32]);
-    // How dear they are is known behind the first sixteen.
+    // How slow they are is known behind the first sixteen.
     assert_eq!(seen(Some(late)), [vec![15; 16], (16..32).collect()].concat());
 }

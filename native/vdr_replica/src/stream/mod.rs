@@ -1,4 +1,5 @@
-//! The command stream onto the keyspace: SELECT, MULTI/EXEC, the guard key, and the offset.
+//! The command stream applied to the keyspace: SELECT, MULTI/EXEC, the guard key, and the
+//! replication offset.
 //!
 //! ```text
 //!            SET k v      MULTI ......... EXEC      SET __vdr_tx ....... DEL __vdr_tx
@@ -6,67 +7,48 @@
 //! visible  ──●────────────┤               ●─────────┤                   ●──
 //! ```
 //!
-//! Commands are applied as they come. While a MULTI or a guard-key window is open, readers are offered the state from
-//! before it: a checkpoint, which a persistent keyspace gives for nothing. When the link ends inside a MULTI, the
-//! checkpoint is also what we go back to, because the primary sends the whole unit again.
+//! Commands are applied as they arrive. While a MULTI or a guard window is open, readers see the
+//! state from before it: a checkpoint, which costs nothing with a persistent keyspace. If the link
+//! ends inside a MULTI, the applier goes back to the checkpoint, because the primary sends the
+//! whole transaction again.
 //!
-//! A guard window opens when a write leaves the guard key in the database that it names it in, and closes when the key is no
-//! longer in any database where that happened. It holds back all databases, since what a reader sees is one state of all.
-//! A key that SWAPDB or MOVE carries into another database is gone from its own and opens nothing there. What happens to a
-//! window inside of a MULTI counts from its EXEC on.
+//! A guard window opens when a write sets the guard key in a database, and closes when none of the
+//! databases where that happened has the key any more. It holds back all databases, since a reader
+//! sees one state of all. A guard key that SWAPDB or MOVE carries into another database is gone
+//! from its own, and opens no window there. A window that opens or closes inside a MULTI does so
+//! with its EXEC.
 
-use crate::filter::{Only, Plan};
-use std::collections::BTreeMap;
+use crate::filter::{Filter, FilteredWrite};
 use std::fmt;
 use std::sync::Arc;
-use vdr_commands::{Apply, ApplyError, Rules, Touch, Words, Write};
+use vdr_commands::{Affected, AffectedKeys, Apply, ApplyError, ArgCursor, Command, Effect, Role, Rules, Write};
 use vdr_data::keyspace::Keyspace;
 
-/// Most names of unknown commands that are counted one by one; further ones are counted together.
-pub const MAX_UNKNOWN_NAMES: usize = 128;
 /// Longest name of an unknown command that is kept.
-const MAX_UNKNOWN_NAME_BYTES: usize = 64;
-/// The name under which unknown commands beyond [`MAX_UNKNOWN_NAMES`] are counted.
-const OTHER_UNKNOWN: &str = "...";
+const UNKNOWN_NAME_CHARS_MAX: usize = 64;
 
-/// How much idle talk is asked for once more from another server: so little that any backlog has it.
-pub const STEP_BACK_MAX_BYTES: u64 = 64 << 10;
+/// How far we may rewind over keepalives when switching servers; small enough to be inside any
+/// backlog.
+pub const KEEPALIVE_REWIND_MAX_BYTES: u64 = 64 << 10;
 
-/// Traffic of the stream that changes no data that we keep.
-const PASSED_OVER: &[&[u8]] = &[
-    b"ping",
-    b"publish",
-    b"spublish",
-    b"function",
-    b"script",
-    b"opinfo",
-    b"wait",
-    b"asking",
-    b"readonly",
-    b"pfselftest",
-];
-
-/// The write that takes a key out of its database and into another, which is no way to set it there.
-const CARRIES_AWAY: &str = "move";
-
-/// What a command turned out to be.
+/// The kind of a command that was applied.
 #[derive(Clone, Copy)]
 pub enum Applied {
     /// A write, applied.
     Write(&'static Write),
-    /// Part of the stream's own language, or nothing to us.
+    /// A command of the stream's own, or one that changes no data.
     Control,
     /// The primary wants to hear our offset now.
     AckWanted,
-    /// No row knows it. Counted in [`Applier::unknown`].
+    /// No row knows it.
     Unknown,
 }
 
-/// A command that cannot be applied to our data: it is no longer the primary's.
+/// A command that cannot be applied: our data is no longer the primary's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
     pub error: ApplyError,
-    /// The command's name and its first argument (a key, for nearly all), shortened.
+    /// The command's name and its first argument (nearly always a key), shortened.
     pub command: String,
     pub offset: u64,
 }
@@ -88,7 +70,8 @@ struct Checkpoint {
 /// An open guard-key window.
 #[derive(Clone)]
 struct Window {
-    /// What readers may see meanwhile; none when the window was open already in a full sync.
+    /// The state that readers see meanwhile; `None` if the window was already open in the full
+    /// sync.
     before: Option<Checkpoint>,
     /// The offset before the write that opened it.
     opened: u64,
@@ -96,43 +79,32 @@ struct Window {
     dbs: Vec<u32>,
 }
 
-/// An open MULTI, and how things stood before it.
+/// An open MULTI, with the state and the guard window from before it.
 struct Multi {
     before: Checkpoint,
     window: Option<Window>,
 }
 
-/// Applies commands, one after the other.
+/// Applies one command after the other; see the module.
 pub struct Applier {
     keyspace: Keyspace,
-    /// The database that SELECT chose.
+    /// The selected database.
     db: u32,
     /// The last byte of the stream that is applied.
     offset: u64,
-    /// The last byte of the stream that changed anything: data, or which database is selected.
+    /// The last byte of the stream that changed the data or the selected database.
     changed: u64,
     multi: Option<Multi>,
     guard: Option<Window>,
     guard_key: Option<Vec<u8>>,
-    only: Option<Arc<Only>>,
+    filter: Option<Arc<Filter>>,
     rules: Rules,
-    unknown: BTreeMap<String, u64>,
     applied: u64,
 }
 
-/// Whether a command changes no data, as far as we keep any.
-pub fn is_passed_over(name: &[u8]) -> bool {
-    PASSED_OVER.iter().any(|word| name.eq_ignore_ascii_case(word))
-}
-
-/// Whether a command leaves everything as it was, which database is selected included.
-fn is_idle_talk(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"replconf") || is_passed_over(name)
-}
-
-/// The database that a SELECT with these arguments chooses.
+/// The database that SELECT with these arguments selects.
 pub fn selected(args: &[&[u8]]) -> Result<u32, ApplyError> {
-    u32::try_from(Words::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
+    u32::try_from(ArgCursor::new(args).int()?).map_err(|_| ApplyError::OutOfRange)
 }
 
 impl Applier {
@@ -146,9 +118,8 @@ impl Applier {
             multi: None,
             guard: None,
             guard_key,
-            only: None,
+            filter: None,
             rules: Rules::default(),
-            unknown: BTreeMap::new(),
             applied: 0,
         };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
@@ -157,12 +128,12 @@ impl Applier {
         applier
     }
 
-    /// Applies only what the filter keeps; `keyspace` holds no more.
-    pub fn only(self, only: Option<Arc<Only>>) -> Self {
-        Applier { only, ..self }
+    /// Applies only what the filter keeps. The keyspace must hold no more.
+    pub fn with_filter(self, filter: Option<Arc<Filter>>) -> Self {
+        Applier { filter, ..self }
     }
 
-    /// Applies commands as this primary does.
+    /// Follows the rules of this primary's version.
     pub fn rules(self, rules: Rules) -> Self {
         Applier { rules, ..self }
     }
@@ -170,9 +141,12 @@ impl Applier {
     /// Applies one command of `len` bytes.
     pub fn command(&mut self, args: &[&[u8]], len: usize, now_ms: i64) -> Result<Applied, Divergence> {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
-        let (applied, idle) = match vdr_commands::write(name) {
-            Some(row) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
-            None => (self.control(name, rest), self.multi.is_none() && is_idle_talk(name)),
+        let (applied, idle) = match vdr_commands::command(name) {
+            Some(Command::Write(row)) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
+            Some(Command::Control(row)) => {
+                (self.control(row.role, rest), self.multi.is_none() && row.role.is_keepalive())
+            }
+            None => (Ok(Applied::Unknown), false),
         };
         self.offset += len as u64;
         if !idle {
@@ -181,8 +155,8 @@ impl Applier {
         applied.map_err(|error| Divergence { error, command: shorten(args), offset: self.offset })
     }
 
-    /// The state that readers may see now, and its offset; `None` while nothing may be shown (a full sync was taken
-    /// inside a guard window).
+    /// The state that readers may see now, and its offset. `None` while a guard window is open that
+    /// was already open in the full sync.
     pub fn visible(&self) -> Option<(&Keyspace, u64)> {
         let checkpoint = match (self.window(), &self.multi) {
             (Some(window), _) => window.before.as_ref()?,
@@ -192,12 +166,12 @@ impl Applier {
         Some((&checkpoint.keyspace, checkpoint.offset))
     }
 
-    /// The guard window that is open, by the offset at which it opened: what was applied since is not visible yet.
+    /// The offset at which the open guard window opened. Writes since then are not visible yet.
     pub fn guard_window(&self) -> Option<u64> {
         self.window().map(|window| window.opened)
     }
 
-    /// Shows what a guard window held back, although the guard key is still there.
+    /// Closes the guard window although the guard key is still there.
     pub fn give_up_guard(&mut self) {
         let given_up = self.guard_window();
         if self.guard.as_ref().map(|window| window.opened) == given_up {
@@ -208,7 +182,7 @@ impl Applier {
         }
     }
 
-    /// The window that counts: inside of a MULTI, the one from before it.
+    /// The window that is in force: inside a MULTI, the one from before it.
     fn window(&self) -> Option<&Window> {
         match &self.multi {
             Some(multi) => multi.window.as_ref(),
@@ -216,12 +190,13 @@ impl Applier {
         }
     }
 
-    /// The offset up to which the stream need not be sent again: MULTI units count when they are whole.
+    /// The offset up to which the stream need not be sent again. A MULTI counts only when it is
+    /// whole.
     pub fn resume_offset(&self) -> u64 {
         self.multi.as_ref().map_or(self.offset, |multi| multi.before.offset)
     }
 
-    /// Forgets a MULTI that was cut off: the primary will send it again.
+    /// Undoes a MULTI that was cut off: the primary will send it again.
     pub fn rewind(&mut self) {
         let Some(Multi { before, window }) = self.multi.take() else { return };
         self.guard = window;
@@ -231,16 +206,12 @@ impl Applier {
         self.db = before.db;
     }
 
-    /// Goes back to the offset at which everything was as it is now: behind it came idle talk alone. Not further than
-    /// [`STEP_BACK_MAX_BYTES`]. To be called between two links.
-    pub fn step_back(&mut self) {
-        if self.multi.is_none() && self.offset.saturating_sub(self.changed) <= STEP_BACK_MAX_BYTES {
+    /// Rewinds the offset over trailing keepalives, which changed nothing, by at most
+    /// [`KEEPALIVE_REWIND_MAX_BYTES`]. To be called between two links.
+    pub fn rewind_keepalives(&mut self) {
+        if self.multi.is_none() && self.offset.saturating_sub(self.changed) <= KEEPALIVE_REWIND_MAX_BYTES {
             self.offset = self.changed;
         }
-    }
-
-    pub fn unknown(&self) -> &BTreeMap<String, u64> {
-        &self.unknown
     }
 
     /// Writes applied so far.
@@ -253,12 +224,12 @@ impl Applier {
         self.offset
     }
 
-    /// Keys of the selected database that commands to come will probably name.
+    /// Prefetches keys of the selected database that the next commands probably name.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
         self.keyspace.db(self.db).prefetch(keys);
     }
 
-    /// As it is after the last command, visible or not.
+    /// The state after the last command, visible or not.
     pub fn keyspace(&self) -> &Keyspace {
         &self.keyspace
     }
@@ -283,50 +254,55 @@ impl Applier {
     }
 
     fn run(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
-        let only = self.only.clone();
-        let plan = only.as_ref().map_or(Plan::Run, |only| only.plan(row, self.db, args, &self.keyspace));
+        let filter = self.filter.clone();
+        let plan = filter.as_ref().map_or(FilteredWrite::Run, |filter| filter.plan(row, self.db, args, &self.keyspace));
         let mut apply = Apply { keyspace: &mut self.keyspace, db: self.db, now_ms, rules: self.rules };
         match plan {
-            Plan::Pass => return Ok(()),
-            Plan::Missing => return Err(ApplyError::NotMirrored),
-            Plan::Run => return (row.run)(&mut apply, &mut Words::new(args)),
-            Plan::Strip => match (row.run)(&mut apply, &mut Words::new(args)) {
-                // A store of nothing, which removed a destination of a type that we do not keep.
-                Err(ApplyError::Missing) if vdr_commands::replaces(row) => {}
+            FilteredWrite::Pass => return Ok(()),
+            FilteredWrite::Missing => return Err(ApplyError::NotMirrored),
+            FilteredWrite::Run => return (row.run)(&mut apply, &mut ArgCursor::new(args)),
+            FilteredWrite::Strip => match (row.run)(&mut apply, &mut ArgCursor::new(args)) {
+                // A STORE with an empty result removed a destination of a type that is not kept.
+                Err(ApplyError::Missing) if row.effect.replaces() => {}
                 result => result?,
             },
-            Plan::Join => {
+            FilteredWrite::Join => {
                 let [_source, destination, member] = args else { return Err(ApplyError::BadArguments) };
                 return apply.set(destination, |set| {
                     set.insert(member);
                     Ok(())
                 });
             }
-            Plan::Drop => {}
+            FilteredWrite::Drop => {}
         }
-        self.strip(row, args, plan == Plan::Drop);
+        self.strip(row, args, plan == FilteredWrite::Drop);
         Ok(())
     }
 
-    /// Removes what a write touched and the filter does not keep; with `all`, whatever it touched.
+    /// Removes the keys that a write affected and the filter does not keep; with `all`, every key
+    /// that it affected.
     fn strip(&mut self, row: &Write, args: &[&[u8]], all: bool) {
-        let Some(only) = &self.only else { return };
+        let Some(filter) = &self.filter else { return };
         let keyspace = &mut self.keyspace;
-        vdr_commands::touched(row, self.db, args, &mut |touch| {
-            let Touch::Key { db, key } = touch else { return };
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| {
+            let Affected::Key { db, key } = touch else { return };
             let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
-            if kind.is_some_and(|kind| all || !only.keeps(db, key, kind)) {
+            if kind.is_some_and(|kind| all || !filter.keeps(db, key, kind)) {
                 keyspace.db_mut(db).remove(key);
             }
         });
     }
 
-    /// Opens, extends or closes the guard window after a write that may have touched the guard key.
+    /// Opens, extends or closes the guard window after a write that may have affected the guard
+    /// key.
     fn guard(&mut self, row: &Write, args: &[&[u8]], before: Option<Checkpoint>) {
         let mut dbs = self.guard.as_ref().map(|window| window.dbs.clone()).unwrap_or_default();
-        if row.name != CARRIES_AWAY {
-            vdr_commands::touched(row, self.db, args, &mut |touch| match touch {
-                Touch::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => dbs.push(db),
+        // A key that is moved into another database is not set there.
+        if row.effect != Effect::MovesToDatabase {
+            vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match touch {
+                Affected::Key { db, key } if Some(key) == self.guard_key.as_deref() && !dbs.contains(&db) => {
+                    dbs.push(db)
+                }
                 _ => {}
             });
         }
@@ -338,58 +314,45 @@ impl Applier {
         };
     }
 
-    fn control(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Applied, ApplyError> {
-        let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
-        if is(b"select") {
-            self.db = selected(args)?;
-        } else if is(b"multi") {
-            self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() });
-        } else if is(b"exec") {
-            self.multi = None;
-        } else if is(b"replconf") {
-            let getack = args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"));
-            return Ok(if getack { Applied::AckWanted } else { Applied::Control });
-        } else if !is_passed_over(name) {
-            self.count_unknown(name);
-            return Ok(Applied::Unknown);
+    fn control(&mut self, role: Role, args: &[&[u8]]) -> Result<Applied, ApplyError> {
+        match role {
+            Role::Select => self.db = selected(args)?,
+            Role::Multi => self.multi = Some(Multi { before: self.checkpoint(), window: self.guard.clone() }),
+            Role::Exec => self.multi = None,
+            Role::Replconf if is_getack(args) => return Ok(Applied::AckWanted),
+            Role::Replconf | Role::Ping | Role::Ignored => {}
         }
         Ok(Applied::Control)
-    }
-
-    fn count_unknown(&mut self, name: &[u8]) {
-        let name = unknown_name(name);
-        let full = self.unknown.len() >= MAX_UNKNOWN_NAMES && !self.unknown.contains_key(&name);
-        *self.unknown.entry(if full { OTHER_UNKNOWN.to_owned() } else { name }).or_default() += 1;
     }
 
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint { keyspace: self.keyspace.clone(), offset: self.offset, db: self.db }
     }
 
-    /// Cheap and never wrong the other way: a write that names the guard key, or that reaches whole databases.
+    /// Whether a write names the guard key or affects whole databases. Cheap, with false positives
+    /// only.
     fn may_touch_guard(&self, row: &Write, args: &[&[u8]]) -> bool {
         let Some(guard_key) = &self.guard_key else { return false };
-        let whole = self.guard.is_some() && matches!(row.touches, vdr_commands::Touches::Special(_));
+        let whole = self.guard.is_some() && matches!(row.affected, AffectedKeys::Special(_));
         whole || args.contains(&guard_key.as_slice())
     }
 
-    /// Those of the databases that hold the guard key.
+    /// The databases among `dbs` that hold the guard key.
     fn with_guard(&self, mut dbs: Vec<u32>) -> Vec<u32> {
         dbs.retain(|db| self.guard_key.as_ref().is_some_and(|key| self.keyspace.db(*db).get(key).is_some()));
         dbs
     }
 }
 
-/// The name of an unknown command as it is counted and told.
+/// The name of an unknown command as it is counted and reported.
 pub fn unknown_name(name: &[u8]) -> String {
-    let name: String = String::from_utf8_lossy(name).chars().take(MAX_UNKNOWN_NAME_BYTES).collect();
+    let name: String = String::from_utf8_lossy(name).chars().take(UNKNOWN_NAME_CHARS_MAX).collect();
     name.to_ascii_lowercase()
 }
 
-/// Names of commands that change nothing that we keep, and are passed over.
-pub fn passed_over() -> impl Iterator<Item = &'static [u8]> {
-    const OWN: &[&[u8]] = &[b"select", b"multi", b"exec", b"replconf"];
-    OWN.iter().chain(PASSED_OVER).copied()
+/// Whether a REPLCONF with these arguments asks for the replica's offset.
+pub fn is_getack(args: &[&[u8]]) -> bool {
+    args.first().is_some_and(|arg| arg.eq_ignore_ascii_case(b"getack"))
 }
 
 fn shorten(args: &[&[u8]]) -> String {

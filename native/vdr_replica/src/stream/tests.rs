@@ -66,18 +66,6 @@ fn a_full_sync_inside_a_guard_window_shows_nothing_until_it_closes() {
 }
 
 #[test]
-fn unknown_commands_are_counted_and_bounded() {
-    let mut applier = applier();
-    for n in 0..MAX_UNKNOWN_NAMES + 10 {
-        assert!(matches!(run(&mut applier, &format!("X.{n} a")), Ok(Applied::Unknown)));
-    }
-    assert!(matches!(run(&mut applier, "x.0 a"), Ok(Applied::Unknown)));
-    assert_eq!(applier.unknown().get("x.0"), Some(&2));
-    assert_eq!(applier.unknown().get(OTHER_UNKNOWN), Some(&10));
-    assert!(applier.unknown().len() <= MAX_UNKNOWN_NAMES + 1);
-}
-
-#[test]
 fn a_write_that_contradicts_the_data_is_a_divergence() {
     let mut applier = applier();
     run(&mut applier, "SET a x").unwrap();
@@ -237,17 +225,17 @@ fn a_step_back_goes_over_idle_talk_and_nothing_else() {
         run(&mut applier, command).unwrap();
     }
     assert_eq!(applier.resume_offset(), 140);
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!(applier.resume_offset(), 110);
     for command in ["SELECT 3", "PING"] {
         run(&mut applier, command).unwrap();
     }
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!((applier.resume_offset(), applier.db()), (120, 3));
     for command in ["FROBNICATE x", "PING"] {
         run(&mut applier, command).unwrap();
     }
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!(applier.resume_offset(), 130);
 }
 
@@ -257,10 +245,10 @@ fn a_step_back_does_not_leave_a_multi_nor_go_behind_one_that_was_cut_off() {
     for command in ["SET a 1", "PING", "MULTI", "PUBLISH c m"] {
         run(&mut applier, command).unwrap();
     }
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!(applier.offset(), 140);
     applier.rewind();
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!(applier.offset(), 120);
 }
 
@@ -268,10 +256,10 @@ fn a_step_back_does_not_leave_a_multi_nor_go_behind_one_that_was_cut_off() {
 fn too_much_idle_talk_is_not_asked_for_again() {
     let mut applier = applier();
     run(&mut applier, "SET a 1").unwrap();
-    for _ in 0..=STEP_BACK_MAX_BYTES / 10 {
+    for _ in 0..=KEEPALIVE_REWIND_MAX_BYTES / 10 {
         run(&mut applier, "PING").unwrap();
     }
     let before = applier.resume_offset();
-    applier.step_back();
+    applier.rewind_keepalives();
     assert_eq!(applier.resume_offset(), before);
 }

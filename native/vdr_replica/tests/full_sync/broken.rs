@@ -1,5 +1,5 @@
-//! Whatever is wrong inside of a value: a mirror that takes the file names the key and the byte, and goes on serving what it served,
-//! with nothing of the file in it.
+//! Whatever is wrong inside of a value: a mirror that takes the file names the key and the byte,
+//! and goes on serving what it served, with nothing of the file in it.
 
 use crate::writer::*;
 use bytes::BytesMut;

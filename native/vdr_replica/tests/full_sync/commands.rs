@@ -1,4 +1,5 @@
-//! A full sync as commands: applied one after the other, they make the keyspace that the file holds.
+//! A full sync as commands: applied one after the other, they make the keyspace that the file
+//! holds.
 
 use crate::files::{files, own_files, shared_folder};
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use vdr_data::keyspace::{Db, Keyspace};
 use vdr_data::value::stream::Group;
 use vdr_data::value::{Kind, Stream, ValueRef};
 use vdr_rdb::{Builder, Loader, Visit};
-use vdr_replica::batch::Chunks;
+use vdr_replica::batch::SnapshotBatcher;
 use vdr_replica::stream::Applier;
 
 /// `false`: the file cannot be read.
@@ -18,7 +19,7 @@ fn load(bytes: &[u8], visit: &mut impl Visit) -> bool {
 }
 
 fn by_commands(bytes: &[u8]) -> Keyspace {
-    let (mut chunks, mut applier) = (Chunks::new(0), Applier::new(Keyspace::default(), 0, 0, None));
+    let (mut chunks, mut applier) = (SnapshotBatcher::new(0), Applier::new(Keyspace::default(), 0, 0, None));
     assert!(load(bytes, &mut chunks));
     let batch = chunks.batch();
     for command in batch.commands() {
@@ -36,8 +37,8 @@ fn group(group: &Group) -> String {
     format!("{} {:?} {pending:?} {consumers:?}", group.last_id, group.entries_read)
 }
 
-/// What of a stream its digest does not cover, but for the times that no command says; an entry that is gone waits for
-/// nobody any more.
+/// What of a stream its digest does not cover, but for the times that no command says; an entry
+/// that is gone waits for nobody any more.
 fn beside_entries(mut stream: Stream) -> String {
     let names: Vec<_> = stream.groups().map(|(name, _)| name.clone()).collect();
     for name in &names {

@@ -1,6 +1,7 @@
 //! Snapshot files as a mirror and a handler take them.
 //!
-//! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
+//! All of it is test code, and says so: then the lints hold functions that serve tests to the rules
+//! of tests.
 
 #![cfg(test)]
 

@@ -10,10 +10,11 @@ mod ttl;
 #[cfg(test)]
 mod tests;
 
-use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::Written;
-use crate::row::{Cost, Part, Read, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::Each;
+use crate::row::Part::{Bin, Bins, FieldPairs, Fields, Float, Int, Key, Pairs};
+use crate::row::{Cost, Leaves, Read, Write, row};
+use vdr_data::value::Kind;
 
 pub const READS: &[Read] = &[
     Read { name: "hget", args: &["key", "field"], cost: Cost::Point, run: reads::hget },
@@ -36,23 +37,21 @@ pub const READS: &[Read] = &[
     Read { name: "hprev", args: &["key", "field", "count"], cost: Cost::Elements(reads::step_len), run: reads::hprev },
 ];
 
-pub const WRITES: &[Write] = &[
-    row("hset", &[Part::Key, Part::Pairs], writes::hset),
-    row("hmset", &[Part::Key, Part::Pairs], writes::hset),
-    row("hsetnx", &[Part::Key, Part::Bin, Part::Bin], writes::hsetnx),
-    row("hdel", &[Part::Key, Part::Bins], writes::hdel),
-    row("hincrby", &[Part::Key, Part::Bin, Part::Int], writes::hincrby),
-    row("hincrbyfloat", &[Part::Key, Part::Bin, Part::Float], writes::hincrbyfloat),
-    row("hexpire", &[Part::Key, Part::Int, Part::Fields], ttl::hexpire),
-    row("hpexpire", &[Part::Key, Part::Int, Part::Fields], ttl::hpexpire),
-    row("hexpireat", &[Part::Key, Part::Int, Part::Fields], ttl::hexpireat),
-    row("hpexpireat", &[Part::Key, Part::Int, Part::Fields], ttl::hpexpireat),
-    row("hpersist", &[Part::Key, Part::Fields], ttl::hpersist),
-    row("hgetdel", &[Part::Key, Part::Fields], ttl::hgetdel),
-    row("hgetex", &[Part::Key, Part::Fields], ttl::hgetex),
-    row("hsetex", &[Part::Key, Part::FieldPairs], ttl::hsetex),
-];
+const HASH: Leaves = Leaves::Kind(Kind::Hash);
 
-const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
-    Write { name, shape, touches: Touches::Shape, run }
-}
+pub const WRITES: &[Write] = &[
+    row("hset", &[Key, Pairs], InShape, HASH, Each, writes::hset),
+    row("hmset", &[Key, Pairs], InShape, HASH, Each, writes::hset),
+    row("hsetnx", &[Key, Bin, Bin], InShape, HASH, Each, writes::hsetnx),
+    row("hdel", &[Key, Bins], InShape, HASH, Each, writes::hdel),
+    row("hincrby", &[Key, Bin, Int], InShape, HASH, Each, writes::hincrby),
+    row("hincrbyfloat", &[Key, Bin, Float], InShape, HASH, Each, writes::hincrbyfloat),
+    row("hexpire", &[Key, Int, Fields], InShape, HASH, Each, ttl::hexpire),
+    row("hpexpire", &[Key, Int, Fields], InShape, HASH, Each, ttl::hpexpire),
+    row("hexpireat", &[Key, Int, Fields], InShape, HASH, Each, ttl::hexpireat),
+    row("hpexpireat", &[Key, Int, Fields], InShape, HASH, Each, ttl::hpexpireat),
+    row("hpersist", &[Key, Fields], InShape, HASH, Each, ttl::hpersist),
+    row("hgetdel", &[Key, Fields], InShape, HASH, Each, ttl::hgetdel),
+    row("hgetex", &[Key, Fields], InShape, HASH, Each, ttl::hgetex),
+    row("hsetex", &[Key, FieldPairs], InShape, HASH, Each, ttl::hsetex),
+];

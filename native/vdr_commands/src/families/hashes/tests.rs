@@ -1,6 +1,6 @@
 use crate::args::Arg;
 use crate::error::{ApplyError, ReadError};
-use crate::harness::{Mirror, Rng, touched, tuple};
+use crate::harness::{Mirror, Rng, affected, tuple};
 use crate::reply::Reply;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -296,7 +296,7 @@ fn the_key_that_changes_is_touched() {
     for command in
         ["HSET k f v", "HPEXPIREAT k 1 NX FIELDS 1 f", "HSETEX k KEEPTTL FIELDS 1 f v", "HGETDEL k FIELDS 1 f"]
     {
-        assert_eq!(touched(command), ["k"], "{command}");
+        assert_eq!(affected(command), ["k"], "{command}");
     }
 }
 

@@ -8,8 +8,8 @@
 use super::writes::delete;
 use crate::context::Apply;
 use crate::cursor;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use vdr_data::expiry::Expiry;
 use vdr_data::value::Hash;
 
@@ -30,7 +30,7 @@ fn expiry(time: i64, now_ms: i64, clock: Clock) -> Result<Expiry, ApplyError> {
 }
 
 /// `EX 5` and the like, when it comes next.
-fn clocked(words: &mut Words<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
+fn clocked(words: &mut ArgCursor<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
     for (word, clock) in CLOCKS {
         if words.take_word(word) {
             return expiry(words.int()?, now_ms, clock).map(Some);
@@ -71,23 +71,23 @@ impl Condition {
     }
 }
 
-pub fn hexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     expire(apply, words, IN_S)
 }
 
-pub fn hpexpire(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hpexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     expire(apply, words, IN_MS)
 }
 
-pub fn hexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     expire(apply, words, AT_S)
 }
 
-pub fn hpexpireat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hpexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     expire(apply, words, AT_MS)
 }
 
-fn expire(apply: &mut Apply<'_>, words: &mut Words<'_>, clock: Clock) -> Written {
+fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, clock: Clock) -> ApplyResult {
     let (key, time) = (words.bytes()?, words.int()?);
     let new = expiry(time, apply.now_ms, clock)?;
     let [before, names, after] = words.fields(1)?;
@@ -107,16 +107,16 @@ fn expire(apply: &mut Apply<'_>, words: &mut Words<'_>, clock: Clock) -> Written
 
 /// No stored hash is empty: an empty one is the start of a missing key. A primary sends a change of times only when the
 /// hash is there and has one of the fields; of the others it may name any.
-fn must_exist(hash: &Hash) -> Written {
+fn must_exist(hash: &Hash) -> ApplyResult {
     if hash.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
 }
 
-pub fn hpersist(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hpersist(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     set_all(apply, key, plain_fields(words)?, Expiry::NEVER)
 }
 
-fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> Written {
+fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> ApplyResult {
     apply.hash(key, |hash| {
         must_exist(hash)?;
         names.iter().for_each(|name| {
@@ -127,7 +127,7 @@ fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> W
 }
 
 /// `FIELDS n f ...` with no option on either side.
-fn plain_fields<'a>(words: &mut Words<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+fn plain_fields<'a>(words: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
     match words.fields(1)? {
         [[], names, []] => Ok(names),
         _ => Err(ApplyError::BadArguments),
@@ -135,18 +135,18 @@ fn plain_fields<'a>(words: &mut Words<'a>) -> Result<&'a [&'a [u8]], ApplyError>
 }
 
 /// Valkey sends it as the client wrote it, fields that were not there included.
-pub fn hgetdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hgetdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     delete(apply, key, plain_fields(words)?)
 }
 
 /// Primaries send what it comes to: `HPEXPIREAT`, `HPERSIST` or `HDEL`. Without an option it changes nothing.
-pub fn hgetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hgetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let [before, names, after] = words.fields(1)?;
     let mut new = None;
     for options in [before, after] {
-        let mut options = Words::new(options);
+        let mut options = ArgCursor::new(options);
         while !options.is_empty() {
             new = match clocked(&mut options, apply.now_ms)? {
                 None if options.take_word("persist") => Some(Expiry::NEVER),
@@ -159,12 +159,12 @@ pub fn hgetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// Without a time the fields lose theirs, with `KEEPTTL` they keep it.
-pub fn hsetex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hsetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let [before, pairs, after] = words.fields(2)?;
     let (mut new, mut keep) = (Expiry::NEVER, false);
     for options in [before, after] {
-        let mut options = Words::new(options);
+        let mut options = ArgCursor::new(options);
         while !options.is_empty() {
             if let Some(expiry) = clocked(&mut options, apply.now_ms)? {
                 new = expiry;

@@ -1,13 +1,13 @@
 //! Writes to the fields of hashes.
 
 use crate::context::Apply;
-use crate::cursor::{self, Words};
-use crate::error::{ApplyError, Written};
+use crate::cursor::{self, ArgCursor};
+use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use vdr_data::expiry::Expiry;
 
 /// A field that is set anew loses its time to live; the key keeps its own.
-pub fn hset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, pairs) = (words.bytes()?, cursor::pairs(words.some()?)?);
     apply.hash(key, |hash| {
         for (name, value) in pairs {
@@ -17,7 +17,7 @@ pub fn hset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-pub fn hsetnx(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hsetnx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, name, value) = (words.bytes()?, words.bytes()?, words.bytes()?);
     words.finish()?;
     apply.hash(key, |hash| {
@@ -30,12 +30,12 @@ pub fn hsetnx(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 
 /// Missing fields and a missing key are in order: clients name fields that are not there, and primaries send what they
 /// expire more than once.
-pub fn hdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, names) = (words.bytes()?, words.some()?);
     delete(apply, key, names)
 }
 
-pub fn delete(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]]) -> Written {
+pub fn delete(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]]) -> ApplyResult {
     apply.hash(key, |hash| {
         names.iter().for_each(|name| {
             hash.remove(name);
@@ -44,7 +44,7 @@ pub fn delete(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]]) -> Written {
     })
 }
 
-pub fn hincrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hincrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, name, by) = (words.bytes()?, words.bytes()?, words.int()?);
     words.finish()?;
     add(apply, key, name, by)
@@ -53,7 +53,7 @@ pub fn hincrby(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 /// No primary from 7.0 on sends this: it sends the result. The sum is a long double there, 80 or 128 bits wide after the
 /// primary's processor, which we cannot know; only of integers is it the same everywhere. Anything else ends the link,
 /// and the full sync brings the primary's own result.
-pub fn hincrbyfloat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn hincrbyfloat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, name) = (words.bytes()?, words.bytes()?);
     let by = parse_int(words.bytes()?).ok_or(ApplyError::NotANumber)?;
     words.finish()?;
@@ -61,7 +61,7 @@ pub fn hincrbyfloat(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// The field keeps its time to live.
-fn add(apply: &mut Apply<'_>, key: &[u8], name: &[u8], by: i64) -> Written {
+fn add(apply: &mut Apply<'_>, key: &[u8], name: &[u8], by: i64) -> ApplyResult {
     apply.hash(key, |hash| {
         let (old, expiry) = match hash.get(name) {
             Some(field) => (parse_int(&field.value), field.expiry),

@@ -5,14 +5,18 @@
 
 use crate::args::Args;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::reply::Reply;
-use crate::row::{Cost, Part, Read, Touch, Touches, Write};
+use crate::row::AffectedKeys::{InShape, Special};
+use crate::row::Effect::{Each, Moves, PicksOne};
+use crate::row::Part::{Bin, Bins, CountedSources, Int, Key, Options, Word};
+use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use std::ops::Range;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
+use vdr_data::value::Kind;
 use vdr_data::value::{List, StringRef, ValueRef};
 
 #[cfg(test)]
@@ -75,34 +79,27 @@ fn span(start: i64, stop: i64, len: usize) -> Range<usize> {
     if start < end { start..end } else { 0..0 }
 }
 
+const LIST: Leaves = Leaves::Kind(Kind::List);
+
 pub const WRITES: &[Write] = &[
-    row("lpush", &[Part::Key, Part::Bins], |apply, words| push(apply, words, End::Left)),
-    row("rpush", &[Part::Key, Part::Bins], |apply, words| push(apply, words, End::Right)),
-    row("lpushx", &[Part::Key, Part::Bins], |apply, words| pushx(apply, words, End::Left)),
-    row("rpushx", &[Part::Key, Part::Bins], |apply, words| pushx(apply, words, End::Right)),
-    row("linsert", &[Part::Key, Part::Word, Part::Bin, Part::Bin], linsert),
-    row("lset", &[Part::Key, Part::Int, Part::Bin], lset),
-    row("lrem", &[Part::Key, Part::Int, Part::Bin], lrem),
-    row("ltrim", &[Part::Key, Part::Int, Part::Int], ltrim),
-    row("lpop", &[Part::Key, Part::Options], |apply, words| pop(apply, words, End::Left)),
-    row("rpop", &[Part::Key, Part::Options], |apply, words| pop(apply, words, End::Right)),
-    row("lmove", &[Part::Key, Part::Key, Part::Word, Part::Word], lmove),
-    row("rpoplpush", &[Part::Key, Part::Key], rpoplpush),
-    Write {
-        name: "lmpop",
-        shape: &[Part::CountedSources, Part::Word, Part::Options],
-        touches: Touches::Special(touch_counted_keys),
-        run: lmpop,
-    },
+    row("lpush", &[Key, Bins], InShape, LIST, Each, |apply, words| push(apply, words, End::Left)),
+    row("rpush", &[Key, Bins], InShape, LIST, Each, |apply, words| push(apply, words, End::Right)),
+    row("lpushx", &[Key, Bins], InShape, LIST, Each, |apply, words| pushx(apply, words, End::Left)),
+    row("rpushx", &[Key, Bins], InShape, LIST, Each, |apply, words| pushx(apply, words, End::Right)),
+    row("linsert", &[Key, Word, Bin, Bin], InShape, LIST, Each, linsert),
+    row("lset", &[Key, Int, Bin], InShape, LIST, Each, lset),
+    row("lrem", &[Key, Int, Bin], InShape, LIST, Each, lrem),
+    row("ltrim", &[Key, Int, Int], InShape, LIST, Each, ltrim),
+    row("lpop", &[Key, Options], InShape, LIST, Each, |apply, words| pop(apply, words, End::Left)),
+    row("rpop", &[Key, Options], InShape, LIST, Each, |apply, words| pop(apply, words, End::Right)),
+    row("lmove", &[Key, Key, Word, Word], InShape, LIST, Moves, lmove),
+    row("rpoplpush", &[Key, Key], InShape, LIST, Moves, rpoplpush),
+    row("lmpop", &[CountedSources, Word, Options], Special(counted_keys_affected), LIST, PicksOne, lmpop),
 ];
 
-const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
-    Write { name, shape, touches: Touches::Shape, run }
-}
-
-fn touch_counted_keys(db: u32, args: &[&[u8]], touch: &mut dyn FnMut(Touch<'_>)) {
-    if let Ok(keys) = Words::new(args).counted() {
-        keys.iter().for_each(|key| touch(Touch::Key { db, key }));
+fn counted_keys_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
+    if let Ok(keys) = ArgCursor::new(args).counted() {
+        keys.iter().for_each(|key| report(Affected::Key { db, key }));
     }
 }
 
@@ -113,7 +110,7 @@ enum End {
 }
 
 impl End {
-    fn parse(words: &mut Words<'_>) -> Result<End, ApplyError> {
+    fn parse(words: &mut ArgCursor<'_>) -> Result<End, ApplyError> {
         if words.take_word("left") {
             Ok(End::Left)
         } else if words.take_word("right") {
@@ -151,11 +148,11 @@ impl End {
 }
 
 /// No stored list is empty: an empty one is the start of a missing key.
-fn must_exist(list: &List) -> Written {
+fn must_exist(list: &List) -> ApplyResult {
     if list.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
 }
 
-fn push(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+fn push(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
     let (key, elements) = (words.bytes()?, words.some()?);
     apply.list(key, |list| {
         elements.iter().for_each(|element| end.push(list, element));
@@ -163,7 +160,7 @@ fn push(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
     })
 }
 
-fn pushx(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+fn pushx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
     let (key, elements) = (words.bytes()?, words.some()?);
     apply.list(key, |list| {
         must_exist(list)?;
@@ -172,7 +169,7 @@ fn pushx(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
     })
 }
 
-fn linsert(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn linsert(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let after = match (words.take_word("before"), words.take_word("after")) {
         (true, _) => 0,
@@ -188,7 +185,7 @@ fn linsert(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn lset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn lset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, at, element) = (words.bytes()?, words.int()?, words.bytes()?);
     words.finish()?;
     // Newer servers look at the lower half only, where older ones refuse.
@@ -200,7 +197,7 @@ fn lset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn lrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn lrem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, count, element) = (words.bytes()?, words.int()?, words.bytes()?);
     words.finish()?;
     let limit = if count == 0 { u64::MAX } else { count.unsigned_abs() };
@@ -221,7 +218,7 @@ fn lrem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn ltrim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn ltrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
     words.finish()?;
     apply.list(key, |list| {
@@ -232,14 +229,14 @@ fn ltrim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn pop(apply: &mut Apply<'_>, words: &mut Words<'_>, end: End) -> Written {
+fn pop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
     let key = words.bytes()?;
     let count = if words.is_empty() { 1 } else { words.count()? };
     words.finish()?;
     apply.list(key, |list| take(list, end, count))
 }
 
-fn take(list: &mut List, end: End, count: usize) -> Written {
+fn take(list: &mut List, end: End, count: usize) -> ApplyResult {
     must_exist(list)?;
     let len = list.len();
     match (count, end) {
@@ -253,20 +250,20 @@ fn take(list: &mut List, end: End, count: usize) -> Written {
     Ok(())
 }
 
-fn lmove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn lmove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (source, destination) = (words.bytes()?, words.bytes()?);
     let (from, to) = (End::parse(words)?, End::parse(words)?);
     words.finish()?;
     shift(apply, source, destination, from, to)
 }
 
-fn rpoplpush(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn rpoplpush(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (source, destination) = (words.bytes()?, words.bytes()?);
     words.finish()?;
     shift(apply, source, destination, End::Right, End::Left)
 }
 
-fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to: End) -> Written {
+fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to: End) -> ApplyResult {
     if source == destination {
         // In one step: between two a list of one element would be gone, and its expiry with it.
         return apply.list(source, |list| {
@@ -288,7 +285,7 @@ fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to
     })
 }
 
-fn lmpop(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn lmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let keys = words.counted()?;
     let end = End::parse(words)?;
     let count = if words.take_word("count") { words.count()? } else { 1 };

@@ -1,5 +1,5 @@
-use crate::error::{ApplyError, Written};
-use crate::harness::{Mirror, Rng, split, touched, tuple};
+use crate::error::{ApplyError, ApplyResult};
+use crate::harness::{Mirror, Rng, affected, split, tuple};
 use std::collections::BTreeMap;
 
 fn mirror(commands: &[&str]) -> Mirror {
@@ -179,7 +179,7 @@ fn every_key_that_changes_is_touched() {
         ("LMPOP 2 a b LEFT COUNT 3", vec!["a", "b"]),
         ("LMPOP 9 a", vec![]),
     ] {
-        assert_eq!(touched(command), keys, "{command}");
+        assert_eq!(affected(command), keys, "{command}");
     }
 }
 
@@ -320,6 +320,6 @@ fn random_commands_leave_what_plain_vectors_hold() {
     }
 }
 
-fn assert_same(mirror: Written, model: Option<()>, command: &str) {
+fn assert_same(mirror: ApplyResult, model: Option<()>, command: &str) {
     assert_eq!(mirror.is_ok(), model.is_some(), "{command}: {mirror:?}");
 }

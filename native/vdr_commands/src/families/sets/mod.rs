@@ -5,14 +5,18 @@
 
 use crate::args::Args;
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, ReadError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::sample::{self, ranks};
 use crate::reply::Reply;
-use crate::row::{Cost, Part, Read, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::{Each, MovesMember, StoresFrom};
+use crate::row::Part::{Bin, Bins, Key, Sources};
+use crate::row::{Cost, Leaves, Read, Write, row};
 use std::iter::Peekable;
 use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
+use vdr_data::value::Kind;
 use vdr_data::value::{Set, StringRef, ValueRef};
 
 #[cfg(test)]
@@ -222,20 +226,18 @@ fn sprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError
     }))
 }
 
+const SET: Leaves = Leaves::Kind(Kind::Set);
+
 pub const WRITES: &[Write] = &[
-    row("sadd", &[Part::Key, Part::Bins], sadd),
-    row("srem", &[Part::Key, Part::Bins], srem),
-    row("smove", &[Part::Key, Part::Key, Part::Bin], smove),
-    row("sinterstore", &[Part::Key, Part::Sources], sinterstore),
-    row("sunionstore", &[Part::Key, Part::Sources], sunionstore),
-    row("sdiffstore", &[Part::Key, Part::Sources], sdiffstore),
+    row("sadd", &[Key, Bins], InShape, SET, Each, sadd),
+    row("srem", &[Key, Bins], InShape, SET, Each, srem),
+    row("smove", &[Key, Key, Bin], InShape, SET, MovesMember, smove),
+    row("sinterstore", &[Key, Sources], InShape, SET, StoresFrom(&[Kind::Set]), sinterstore),
+    row("sunionstore", &[Key, Sources], InShape, SET, StoresFrom(&[Kind::Set]), sunionstore),
+    row("sdiffstore", &[Key, Sources], InShape, SET, StoresFrom(&[Kind::Set]), sdiffstore),
 ];
 
-const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
-    Write { name, shape, touches: Touches::Shape, run }
-}
-
-fn sadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn sadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, members) = (words.bytes()?, words.some()?);
     apply.set(key, |set| {
         members.iter().for_each(|member| {
@@ -245,7 +247,7 @@ fn sadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn srem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn srem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, members) = (words.bytes()?, words.some()?);
     apply.set(key, |set| {
         members.iter().for_each(|member| {
@@ -255,7 +257,7 @@ fn srem(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-fn smove(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn smove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (source, destination, member) = (words.bytes()?, words.bytes()?, words.bytes()?);
     words.finish()?;
     let there = stored(apply, source)?.is_some_and(|set| set.contains(member));
@@ -284,18 +286,18 @@ fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, Apply
     }
 }
 
-fn sources<'a>(apply: &'a Apply<'_>, words: &mut Words<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
+fn sources<'a>(apply: &'a Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
     words.some()?.iter().map(|key| stored(apply, key)).collect()
 }
 
-fn sinterstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn sinterstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let destination = words.bytes()?;
     let result: Set = intersection(sources(apply, words)?).collect();
     apply.store(destination, result);
     Ok(())
 }
 
-fn sunionstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn sunionstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let destination = words.bytes()?;
     let mut sets: Vec<&Set> = sources(apply, words)?.into_iter().flatten().collect();
     sets.sort_by_key(|set| set.len());
@@ -319,7 +321,7 @@ fn is_little<'s>(others: impl Iterator<Item = &'s Set>, set: &Set) -> bool {
     others.fold(0usize, |sum, other| sum.saturating_add(other.len())) < set.len() / 10
 }
 
-fn sdiffstore(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+fn sdiffstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let destination = words.bytes()?;
     let sets = sources(apply, words)?;
     let first = sets.first().copied().flatten();

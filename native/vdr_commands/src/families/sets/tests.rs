@@ -1,6 +1,6 @@
 use crate::args::Arg;
 use crate::error::{ApplyError, ReadError};
-use crate::harness::{Mirror, Rng, touched, tuple};
+use crate::harness::{Mirror, Rng, affected, tuple};
 use crate::reply::Reply;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -238,7 +238,7 @@ fn stores_replace_any_type_and_clear_the_expiry() {
 fn every_key_that_changes_is_touched() {
     for (command, keys) in [("SADD k a", vec!["k"]), ("SMOVE a b m", vec!["a", "b"]), ("SINTERSTORE d a b", vec!["d"])]
     {
-        assert_eq!(touched(command), keys, "{command}");
+        assert_eq!(affected(command), keys, "{command}");
     }
 }
 

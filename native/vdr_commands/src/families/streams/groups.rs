@@ -6,15 +6,15 @@
 
 use super::writes::{all, delete, refs_and_ids};
 use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::{ApplyError, Written};
+use crate::cursor::ArgCursor;
+use crate::error::{ApplyError, ApplyResult};
 use crate::ops::stream_ids::{id, written, written_or_edge};
 use crate::rules::Rules;
 use vdr_data::blob::Blob;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Consumer, Group, Id};
 
-pub fn xgroup(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xgroup(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let subcommand = words.bytes()?.to_ascii_lowercase();
     let (key, group) = (words.bytes()?, words.bytes()?);
     match subcommand.as_slice() {
@@ -54,7 +54,12 @@ pub fn xgroup(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     }
 }
 
-fn in_group(apply: &mut Apply<'_>, key: &[u8], group: &[u8], change: impl FnOnce(&mut Group) -> Written) -> Written {
+fn in_group(
+    apply: &mut Apply<'_>,
+    key: &[u8],
+    group: &[u8],
+    change: impl FnOnce(&mut Group) -> ApplyResult,
+) -> ApplyResult {
     apply.stream(key, |stream| change(stream.group_mut(group).ok_or(ApplyError::Missing)?))
 }
 
@@ -65,7 +70,7 @@ struct GroupOptions {
 }
 
 impl GroupOptions {
-    fn parse(words: &mut Words<'_>) -> Result<Self, ApplyError> {
+    fn parse(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = GroupOptions::default();
         while !words.is_empty() {
             if words.take_word("mkstream") {
@@ -91,7 +96,7 @@ fn position(stream: &Stream, at: &[u8]) -> Result<Id, ApplyError> {
     if at == b"$" { Ok(stream.last_id) } else { written_or_edge(at) }
 }
 
-fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut Words<'_>) -> Written {
+fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut ArgCursor<'_>) -> ApplyResult {
     let (at, options, rules) = (words.bytes()?, GroupOptions::parse(words)?, apply.rules);
     let create = |stream: &mut Stream| {
         if stream.group(group).is_some() {
@@ -104,7 +109,7 @@ fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut Words<'_>
     if options.make_stream { apply.made_stream(key, create) } else { apply.stream(key, create) }
 }
 
-pub fn xack(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xack(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, group, ids) = (words.bytes()?, words.bytes()?, all(words.some()?)?);
     in_group(apply, key, group, |group| {
         for id in ids {
@@ -115,7 +120,7 @@ pub fn xack(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// Only what did wait for the group's acknowledgement is deleted.
-pub fn xackdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xackdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, group) = (words.bytes()?, words.bytes()?);
     let (refs, ids) = refs_and_ids(words)?;
     apply.stream(key, |stream| {
@@ -139,7 +144,7 @@ struct ClaimOptions {
 }
 
 impl ClaimOptions {
-    fn parse(words: &mut Words<'_>, now_ms: i64) -> Result<Self, ApplyError> {
+    fn parse(words: &mut ArgCursor<'_>, now_ms: i64) -> Result<Self, ApplyError> {
         let mut options = ClaimOptions::default();
         while !words.is_empty() {
             if words.take_word("force") {
@@ -162,7 +167,7 @@ impl ClaimOptions {
     }
 }
 
-pub fn xclaim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xclaim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, group, consumer, min_idle_ms) = (words.bytes()?, words.bytes()?, words.bytes()?, words.int()?);
     let mut ids = Vec::new();
     while let Some(id) = words.peek().and_then(|next| id(next, 0)) {

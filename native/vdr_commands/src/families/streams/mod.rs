@@ -10,10 +10,11 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
-use crate::context::Apply;
-use crate::cursor::Words;
-use crate::error::Written;
-use crate::row::{Cost, Part, Read, Touches, Write};
+use crate::row::AffectedKeys::InShape;
+use crate::row::Effect::Each;
+use crate::row::Part::{AddOptions, Bin, Bins, Ids, Int, Key, Options, Pairs, Word};
+use crate::row::{Cost, Leaves, Read, Write, row};
+use vdr_data::value::Kind;
 
 pub const READS: &[Read] = &[
     Read { name: "xlen", args: &["key"], cost: Cost::Point, run: reads::xlen },
@@ -40,20 +41,18 @@ pub const READS: &[Read] = &[
     Read { name: "xpending", args: &["key", "group"], cost: Cost::Elements(info::pending_len), run: info::xpending },
 ];
 
-pub const WRITES: &[Write] = &[
-    row("xadd", &[Part::Key, Part::AddOptions, Part::Bin, Part::Pairs], writes::xadd),
-    row("xtrim", &[Part::Key, Part::Word, Part::Options], writes::xtrim),
-    row("xdel", &[Part::Key, Part::Bins], writes::xdel),
-    row("xdelex", &[Part::Key, Part::Ids], writes::xdelex),
-    row("xackdel", &[Part::Key, Part::Bin, Part::Ids], groups::xackdel),
-    row("xsetid", &[Part::Key, Part::Bin, Part::Options], writes::xsetid),
-    row("xcfgset", &[Part::Key, Part::Options], writes::xcfgset),
-    row("xidmprecord", &[Part::Key, Part::Bin, Part::Bin, Part::Bin], writes::xidmprecord),
-    row("xack", &[Part::Key, Part::Bin, Part::Bins], groups::xack),
-    row("xgroup", &[Part::Word, Part::Key, Part::Bin, Part::Bins], groups::xgroup),
-    row("xclaim", &[Part::Key, Part::Bin, Part::Bin, Part::Int, Part::Bin, Part::Options], groups::xclaim),
-];
+const STREAM: Leaves = Leaves::Kind(Kind::Stream);
 
-const fn row(name: &'static str, shape: &'static [Part], run: fn(&mut Apply<'_>, &mut Words<'_>) -> Written) -> Write {
-    Write { name, shape, touches: Touches::Shape, run }
-}
+pub const WRITES: &[Write] = &[
+    row("xadd", &[Key, AddOptions, Bin, Pairs], InShape, STREAM, Each, writes::xadd),
+    row("xtrim", &[Key, Word, Options], InShape, STREAM, Each, writes::xtrim),
+    row("xdel", &[Key, Bins], InShape, STREAM, Each, writes::xdel),
+    row("xdelex", &[Key, Ids], InShape, STREAM, Each, writes::xdelex),
+    row("xackdel", &[Key, Bin, Ids], InShape, STREAM, Each, groups::xackdel),
+    row("xsetid", &[Key, Bin, Options], InShape, STREAM, Each, writes::xsetid),
+    row("xcfgset", &[Key, Options], InShape, STREAM, Each, writes::xcfgset),
+    row("xidmprecord", &[Key, Bin, Bin, Bin], InShape, STREAM, Each, writes::xidmprecord),
+    row("xack", &[Key, Bin, Bins], InShape, STREAM, Each, groups::xack),
+    row("xgroup", &[Word, Key, Bin, Bins], InShape, STREAM, Each, groups::xgroup),
+    row("xclaim", &[Key, Bin, Bin, Int, Bin, Options], InShape, STREAM, Each, groups::xclaim),
+];

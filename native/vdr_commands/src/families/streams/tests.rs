@@ -1,5 +1,5 @@
 use crate::error::ApplyError;
-use crate::harness::{Mirror, touched};
+use crate::harness::{Mirror, affected};
 use crate::reply::Reply;
 use crate::rules::Rules;
 use crate::tuple::{Field, tuple};
@@ -292,7 +292,7 @@ fn every_write_tells_its_key_and_its_arguments() {
     ] {
         let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         assert_eq!(tuple(&args).fields, fields, "{command}");
-        assert_eq!(touched(command), ["k"], "{command}");
+        assert_eq!(affected(command), ["k"], "{command}");
     }
 }
 

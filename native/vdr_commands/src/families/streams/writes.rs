@@ -5,15 +5,15 @@
 //! the literal `*`.
 
 use crate::context::Apply;
-use crate::cursor::{self, Words};
-use crate::error::{ApplyError, Written};
+use crate::cursor::{self, ArgCursor};
+use crate::error::{ApplyError, ApplyResult};
 use crate::ops::stream_ids::written;
 use crate::ops::stream_options::{AddOptions, Refs};
 use vdr_data::blob::Blob;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Fields, Id};
 
-pub fn xadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let options = AddOptions::parse(words)?;
     let id = words.bytes()?;
@@ -35,7 +35,7 @@ pub fn xadd(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     if options.no_make { apply.stream(key, add) } else { apply.made_stream(key, add) }
 }
 
-pub fn xtrim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xtrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let options = AddOptions::parse(words)?;
     words.finish()?;
@@ -46,7 +46,7 @@ pub fn xtrim(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-pub fn xdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, ids) = (words.bytes()?, all(words.some()?)?);
     apply.stream(key, |stream| {
         ids.into_iter().for_each(|id| delete(stream, id, Refs::Keep));
@@ -54,7 +54,7 @@ pub fn xdel(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
     })
 }
 
-pub fn xdelex(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xdelex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     let (refs, ids) = refs_and_ids(words)?;
     apply.stream(key, |stream| {
@@ -74,11 +74,11 @@ pub fn delete(stream: &mut Stream, id: Id, refs: Refs) {
 }
 
 /// `[KEEPREF | DELREF | ACKED] IDS count id...`, the word on either side.
-pub fn refs_and_ids(words: &mut Words<'_>) -> Result<(Refs, Vec<Id>), ApplyError> {
+pub fn refs_and_ids(words: &mut ArgCursor<'_>) -> Result<(Refs, Vec<Id>), ApplyError> {
     let [before, ids, after] = words.counted_after("ids", 1)?;
     let mut refs = Refs::default();
     for options in [before, after] {
-        let mut options = Words::new(options);
+        let mut options = ArgCursor::new(options);
         while !options.is_empty() {
             refs = Refs::take(&mut options).ok_or(ApplyError::BadArguments)?;
         }
@@ -90,7 +90,7 @@ pub fn all(ids: &[&[u8]]) -> Result<Vec<Id>, ApplyError> {
     ids.iter().map(|id| written(id)).collect()
 }
 
-pub fn xsetid(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xsetid(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, last_id) = (words.bytes()?, written(words.bytes()?)?);
     let (mut entries_added, mut max_deleted_id) = (None, None);
     while !words.is_empty() {
@@ -115,14 +115,14 @@ pub fn xsetid(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
 }
 
 /// How long producers are remembered: nothing to us.
-pub fn xcfgset(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xcfgset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     words.some()?;
     apply.stream(key, |_| Ok(()))
 }
 
 /// A producer's message and the entry that it became: nothing to us.
-pub fn xidmprecord(apply: &mut Apply<'_>, words: &mut Words<'_>) -> Written {
+pub fn xidmprecord(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     let key = words.bytes()?;
     words.take(2)?;
     written(words.bytes()?)?;

@@ -1,5 +1,6 @@
-//! Random programs on a keyspace that holds everything and on one that holds a part: what the part shows must be what the
-//! whole shows of it, after each command, or the part must have asked for a full sync.
+//! Random programs on a keyspace that holds everything and on one that holds a part: what the part
+//! shows must be what the whole shows of it, after each command, or the part must have asked for a
+//! full sync.
 
 use super::*;
 use crate::stream::Applier;
@@ -140,10 +141,10 @@ impl Rng {
 }
 
 /// What a filter keeps of a whole.
-fn part(whole: &Keyspace, only: &Only) -> Keyspace {
+fn part(whole: &Keyspace, filter: &Filter) -> Keyspace {
     let mut kept = Keyspace::default();
     for (index, db) in whole.dbs() {
-        for entry in db.iter().filter(|entry| only.keeps(index, entry.key(), entry.value().kind())) {
+        for entry in db.iter().filter(|entry| filter.keeps(index, entry.key(), entry.value().kind())) {
             kept.db_mut(index).insert(entry.key(), entry.to_entry());
         }
     }
@@ -151,10 +152,11 @@ fn part(whole: &Keyspace, only: &Only) -> Keyspace {
 }
 
 /// Answers how many commands were applied and how many full syncs were asked for.
-fn compare(only: Only, seed: u64) -> (usize, usize) {
+fn compare(filter: Filter, seed: u64) -> (usize, usize) {
     let (mut whole, mut db, mut rng) = (Keyspace::default(), 0, Rng(seed));
-    let only = Arc::new(only);
-    let begin = |whole: &Keyspace, db| Applier::new(part(whole, &only), 0, db, None).only(Some(only.clone()));
+    let filter = Arc::new(filter);
+    let begin =
+        |whole: &Keyspace, db| Applier::new(part(whole, &filter), 0, db, None).with_filter(Some(filter.clone()));
     let (mut applier, mut applied, mut full_syncs) = (begin(&whole, 0), 0, 0);
     let mut program = Vec::new();
     for _ in 0..400 {
@@ -164,7 +166,7 @@ fn compare(only: Only, seed: u64) -> (usize, usize) {
             let mut after = whole.clone();
             let mut apply = Apply { keyspace: &mut after, db, now_ms: 1000, rules: Rules::default() };
             // A primary sends no command that it refused itself.
-            if (row.run)(&mut apply, &mut Words::new(&args[1..])).is_err() {
+            if (row.run)(&mut apply, &mut ArgCursor::new(&args[1..])).is_err() {
                 continue;
             }
             whole = after;
@@ -180,21 +182,21 @@ fn compare(only: Only, seed: u64) -> (usize, usize) {
                 applier = begin(&whole, db);
             }
             Err(error) => {
-                panic!("{error:?}, seed {seed}, {only:?}: {:?}", &program[program.len().saturating_sub(12)..])
+                panic!("{error:?}, seed {seed}, {filter:?}: {:?}", &program[program.len().saturating_sub(12)..])
             }
         }
         let of = |keyspace: &Keyspace| digest(keyspace, Dialect::of("redis", "7.0.15"), 0).ok().map(|digest| digest.0);
-        let (seen, expected) = (of(applier.visible().unwrap().0), of(&part(&whole, &only)));
+        let (seen, expected) = (of(applier.visible().unwrap().0), of(&part(&whole, &filter)));
         assert!(seen.is_some());
-        assert_eq!(seen, expected, "seed {seed}, {only:?}: {:?}", &program[program.len().saturating_sub(12)..]);
+        assert_eq!(seen, expected, "seed {seed}, {filter:?}: {:?}", &program[program.len().saturating_sub(12)..]);
     }
     (applied, full_syncs)
 }
 
-fn many(only: &Only) {
+fn many(filter: &Filter) {
     let mut total = (0, 0);
     for seed in 0..150 {
-        let (applied, full_syncs) = compare(only.clone(), seed);
+        let (applied, full_syncs) = compare(filter.clone(), seed);
         total = (total.0 + applied, total.1 + full_syncs);
     }
     assert!(total.0 > 10_000, "{total:?}");
@@ -204,12 +206,12 @@ fn many(only: &Only) {
 
 #[test]
 fn a_prefix_shows_what_the_whole_shows_of_it() {
-    many(&Only::new(None, Some(vec![b"in:".to_vec()]), None));
+    many(&Filter::new(None, Some(vec![b"in:".to_vec()]), None));
 }
 
 #[test]
 fn a_database_shows_what_the_whole_shows_of_it() {
-    many(&Only::new(Some(vec![0, 2]), None, None));
+    many(&Filter::new(Some(vec![0, 2]), None, None));
 }
 
 #[test]
@@ -225,12 +227,12 @@ fn any_types_show_what_the_whole_shows_of_them() {
         &[Kind::Stream, Kind::Hash, Kind::ZSet],
     ] {
         for seed in 0..60 {
-            compare(Only::new(None, None, Some(kinds.to_vec())), seed);
+            compare(Filter::new(None, None, Some(kinds.to_vec())), seed);
         }
     }
 }
 
 #[test]
 fn all_three_together_show_what_the_whole_shows_of_them() {
-    many(&Only::new(Some(vec![0, 1]), Some(vec![b"in:".to_vec()]), Some(vec![Kind::Set, Kind::ZSet, Kind::Hash])));
+    many(&Filter::new(Some(vec![0, 1]), Some(vec![b"in:".to_vec()]), Some(vec![Kind::Set, Kind::ZSet, Kind::Hash])));
 }

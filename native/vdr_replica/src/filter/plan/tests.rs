@@ -4,16 +4,16 @@ use std::sync::Arc;
 use vdr_commands::ApplyError;
 use vdr_data::keyspace::Keyspace;
 
-fn prefix() -> Only {
-    Only::new(None, Some(vec![b"u:".to_vec()]), None)
+fn prefix() -> Filter {
+    Filter::new(None, Some(vec![b"u:".to_vec()]), None)
 }
 
-fn kinds(kinds: &[Kind]) -> Only {
-    Only::new(None, None, Some(kinds.to_vec()))
+fn kinds(kinds: &[Kind]) -> Filter {
+    Filter::new(None, None, Some(kinds.to_vec()))
 }
 
-fn applier(only: Only) -> Applier {
-    Applier::new(Keyspace::default(), 0, 0, None).only(Some(Arc::new(only)))
+fn applier(filter: Filter) -> Applier {
+    Applier::new(Keyspace::default(), 0, 0, None).with_filter(Some(Arc::new(filter)))
 }
 
 fn run(applier: &mut Applier, command: &str) -> Result<Applied, ApplyError> {
@@ -22,8 +22,8 @@ fn run(applier: &mut Applier, command: &str) -> Result<Applied, ApplyError> {
 }
 
 /// The keys of database 0 after these commands, each of which must succeed.
-fn keys(only: Only, commands: &[&str]) -> Vec<String> {
-    let mut applier = applier(only);
+fn keys(filter: Filter, commands: &[&str]) -> Vec<String> {
+    let mut applier = applier(filter);
     for command in commands {
         assert!(run(&mut applier, command).is_ok(), "{command}");
     }
@@ -32,8 +32,8 @@ fn keys(only: Only, commands: &[&str]) -> Vec<String> {
     db.keys(0, db.len()).map(|(key, ())| String::from_utf8(key.to_vec()).unwrap()).collect()
 }
 
-fn missing(only: Only, before: &[&str], command: &str) {
-    let mut applier = applier(only);
+fn missing(filter: Filter, before: &[&str], command: &str) {
+    let mut applier = applier(filter);
     for command in before {
         assert!(run(&mut applier, command).is_ok(), "{command}");
     }
@@ -101,12 +101,12 @@ fn within_the_prefix_stores_work_as_ever() {
 
 #[test]
 fn databases_that_change_places_with_one_that_is_not_mirrored_need_a_full_sync() {
-    let only = || Only::new(Some(vec![0, 1]), None, None);
-    missing(only(), &[], "SWAPDB 1 2");
-    missing(only(), &["SELECT 2"], "MOVE k 0");
-    missing(only(), &["SELECT 2"], "COPY k k DB 0");
-    assert_eq!(keys(only(), &["SET k 1", "SET l 1", "MOVE k 2", "SWAPDB 2 3", "COPY l l DB 7"]), ["l"]);
-    assert_eq!(keys(only(), &["SET k 1", "SWAPDB 0 1", "SELECT 2", "SET x 1", "FLUSHDB"]), [""; 0]);
+    let filter = || Filter::new(Some(vec![0, 1]), None, None);
+    missing(filter(), &[], "SWAPDB 1 2");
+    missing(filter(), &["SELECT 2"], "MOVE k 0");
+    missing(filter(), &["SELECT 2"], "COPY k k DB 0");
+    assert_eq!(keys(filter(), &["SET k 1", "SET l 1", "MOVE k 2", "SWAPDB 2 3", "COPY l l DB 7"]), ["l"]);
+    assert_eq!(keys(filter(), &["SET k 1", "SWAPDB 0 1", "SELECT 2", "SET x 1", "FLUSHDB"]), [""; 0]);
 }
 
 #[test]
@@ -149,34 +149,20 @@ fn a_restored_value_is_kept_by_its_type() {
 }
 
 #[test]
-fn every_row_is_of_a_type_or_known_to_be_of_any() {
-    let any = [
-        "del",
-        "unlink",
-        "rename",
-        "renamenx",
-        "copy",
-        "move",
-        "swapdb",
-        "flushdb",
-        "flushall",
-        "trimslots",
-        "cluster",
-        "restore",
-        "restore-asking",
-    ];
-    for row in vdr_commands::writes() {
-        let known = any.contains(&row.name) || EXPIRY.contains(&row.name);
-        assert_eq!(vdr_commands::kind(row).is_none(), known, "{}", row.name);
-    }
-}
-
-#[test]
-fn a_write_with_two_keys_is_one_that_the_plan_knows() {
+fn a_write_that_names_several_keys_says_how_they_go_together() {
     for row in vdr_commands::writes() {
         let keys = row.shape.iter().filter(|part| **part == Part::Key).count();
         let several = row.shape.iter().any(|part| matches!(part, Part::Keys | Part::KeyPairs));
-        let known = EACH_BY_ITSELF.contains(&row.name) || FROM_TO.contains(&row.name);
-        assert!(known || keys < 2 && !several, "{}", row.name);
+        let reads = row.shape.iter().any(|part| matches!(part, Part::Source | Part::Sources | Part::CountedSources));
+        let says = match row.effect {
+            Effect::Moves | Effect::MovesMember => keys == 2 || reads && keys == 1,
+            Effect::MovesToDatabase => keys == 1,
+            Effect::PicksOne | Effect::Sorts => reads && keys == 0,
+            Effect::StoresFrom(kinds) | Effect::MergesFrom(kinds) => reads && keys < 2 && !kinds.is_empty(),
+            Effect::Each | Effect::Replaces | Effect::ReplacesOrKeepsExpiry => !reads && (keys < 2 || several),
+            Effect::SetsExpiry => !reads && keys == 1 && !several,
+            Effect::SwapsDatabases | Effect::WholeDatabases => keys == 0,
+        };
+        assert!(says, "{}", row.name);
     }
 }

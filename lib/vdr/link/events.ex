@@ -1,0 +1,24 @@
+defmodule Vdr.Link.Events do
+  @moduledoc false
+  # Announces what happens to a link to subscribers, to `:telemetry` and to the log. The last two run user code in the
+  # calling process, so call it in a process of the instance or the handler, never in a shared one.
+
+  alias Vdr.{Log, Reports, Subscriptions, Telemetry}
+
+  @doc "Announces an event. `name` is the id among the options: a handler's name or its callback module."
+  @spec emit(Reports.key(), name :: term, event :: atom, details :: map) :: :ok
+  def emit(key, name, event, details) do
+    {id, details} = {id(key, name), about(key, details)}
+    Subscriptions.notify(id, event, details)
+    Telemetry.execute(id, event, details)
+    Log.write(id, event, details)
+  end
+
+  @doc "The id of events. That of a handler is no instance's: a subscriber of an instance hears of that instance only."
+  @spec id(Reports.key(), name :: term) :: term
+  def id({:mirror, id}, _name), do: id
+  def id({:handler, _pid}, name), do: {Vdr.RedisStream.Replica, name}
+
+  defp about({:mirror, _id}, details), do: details
+  defp about({:handler, pid}, details), do: Map.put(details, :pid, pid)
+end

@@ -1,0 +1,56 @@
+defmodule Vdr.Log do
+  @moduledoc false
+  # Log lines about links. Each line names the library and the id of the instance or handler. Log backends may be user
+  # code, so the calling process must belong to one instance or one handler.
+
+  require Logger
+
+  @doc "Logs an event of a link. See `Veidrodelis.subscribe/1` for events and their details."
+  @spec write(id :: term, event :: atom, details :: map) :: :ok
+  def write(id, event, details) do
+    Logger.log(level(event, details), fn -> "Veidrodelis #{name(id)}: #{text(event, details)}" end)
+  end
+
+  defp level(:disconnected, %{reason: reason}) when reason in [:stopped, :switched], do: :debug
+  defp level(:disconnected, %{retry_in_ms: nil}), do: :error
+  defp level(:disconnected, %{refused: true}), do: :error
+  defp level(:disconnected, _details), do: :warning
+  defp level(event, _details) when event in [:guard_given_up, :unknown_command], do: :warning
+  defp level(event, _details) when event in [:connecting, :stopped], do: :debug
+  defp level(_event, _details), do: :info
+
+  defp text(:connecting, details), do: "connecting to #{address(details)}, attempt #{details.attempt}"
+  defp text(:syncing, details), do: "full sync from #{address(details)}"
+  defp text(:ready, details), do: "the data of #{address(details)} can be read"
+  defp text(:streaming, details), do: "following #{address(details)} after a #{details.sync} sync"
+
+  defp text(:switched, details),
+    do: "Sentinel names #{address(details)}, leaving #{address(%{primary: details.from})}"
+
+  defp text(:disconnected, %{refused: true} = details),
+    do: "#{address(details)} refused the link: #{cause(details)}; #{outlook(details)}"
+
+  defp text(:disconnected, details), do: "the link to #{address(details)} ended: #{cause(details)}; #{outlook(details)}"
+  defp text(:stopped, _details), do: "stopped"
+
+  defp text(:guard_given_up, %{guard_key: key}) do
+    "the guard key #{inspect(key, printable_limit: 100)} was set for too long, or held back too much: " <>
+      "what it held back is visible now"
+  end
+
+  defp text(:unknown_command, %{name: name}),
+    do: "unsupported command #{name} in the replication stream; the keys that it writes are out of date"
+
+  defp name(id), do: inspect(id, limit: 5, printable_limit: 100)
+
+  defp address(%{primary: nil}), do: "a server that is not known yet"
+  defp address(%{primary: {path, 0}}), do: path
+  defp address(%{primary: {host, port}}), do: "#{host}:#{port}"
+
+  defp cause(%{reason: code, detail: ""}), do: "#{code}, #{sentence(code)}"
+  defp cause(%{reason: code, detail: detail}), do: "#{code}, #{sentence({code, detail})}"
+  defp sentence(reason), do: Exception.message(Veidrodelis.Error.exception(reason))
+
+  defp outlook(%{retry_in_ms: nil}), do: "there will be no other attempt"
+  defp outlook(%{retry_in_ms: delay_ms}), do: "next attempt in #{delay_ms} ms"
+end

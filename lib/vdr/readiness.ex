@@ -1,0 +1,64 @@
+defmodule Vdr.Readiness do
+  @moduledoc false
+  # Waiting until an instance can be read. The caller asks the instance's own process, `Vdr.Link`, and no other, so no
+  # instance delays the callers of another one. The time counts once, however often that process is restarted.
+
+  alias Vdr.{Instances, Link, Native, Reports}
+
+  # How soon a process that is being restarted is asked again.
+  @again_ms 10
+
+  # The longest timer of the VM.
+  @longest_ms 4_294_967_295
+
+  @doc "Raises `ArgumentError` unless the VM has a timer for this time."
+  @spec check_timeout!(timeout) :: :ok
+  def check_timeout!(timeout)
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms),
+      do: :ok
+
+  def check_timeout!(timeout) do
+    raise ArgumentError,
+          "Veidrodelis.await_ready takes a timeout in ms from 0 to #{@longest_ms}, or :infinity; " <>
+            "got: #{inspect(timeout)}"
+  end
+
+  @spec await(id :: term, timeout) :: :ok | {:error, term}
+  def await(id, :infinity), do: await_until(id, :infinity)
+  def await(id, timeout), do: await_until(id, now() + timeout)
+
+  defp await_until(id, deadline) do
+    case Instances.find(id) do
+      nil -> {:error, :no_instance}
+      {store, _supervisor} -> if Native.ready(store), do: :ok, else: ask(id, deadline)
+    end
+  end
+
+  defp ask(id, deadline) do
+    case Reports.read({:mirror, id}) do
+      %{pid: pid} when is_pid(pid) -> Link.await_ready(pid, left(deadline))
+      _not_started_yet -> again(id, deadline)
+    end
+  catch
+    :exit, {:timeout, _call} -> {:error, :timeout}
+    # The process of the link is gone. Either another one comes, or the instance has ended.
+    :exit, _gone -> again(id, deadline)
+  end
+
+  defp again(id, deadline) do
+    case left(deadline) do
+      0 ->
+        {:error, :timeout}
+
+      left ->
+        Process.sleep(min(left, @again_ms))
+        await_until(id, deadline)
+    end
+  end
+
+  # An integer is less than an atom.
+  defp left(:infinity), do: :infinity
+  defp left(deadline), do: max(deadline - now(), 0)
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

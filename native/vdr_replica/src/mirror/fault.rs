@@ -1,0 +1,44 @@
+//! Why a mirror cannot go on with a link.
+
+use crate::resp::ProtocolError;
+use crate::stream::Divergence;
+use vdr_commands::ApplyError;
+use vdr_rdb::RdbError;
+
+/// An error that ends the link. The data stays as it was last published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A word for programs; [`Fault::detail`] is for people.
+    pub code: &'static str,
+    pub detail: String,
+}
+
+impl Fault {
+    pub(super) fn protocol(detail: impl Into<String>) -> Self {
+        Fault { code: "protocol", detail: detail.into() }
+    }
+
+    /// The command contradicted the data, so the data is no longer the primary's.
+    pub(super) fn is_divergence(&self) -> bool {
+        self.code == "diverged"
+    }
+}
+
+impl From<&RdbError> for Fault {
+    fn from(error: &RdbError) -> Self {
+        Fault { code: error.code(), detail: error.to_string() }
+    }
+}
+
+impl From<&ProtocolError> for Fault {
+    fn from(error: &ProtocolError) -> Self {
+        Fault::protocol(error.to_string())
+    }
+}
+
+impl From<&Divergence> for Fault {
+    fn from(divergence: &Divergence) -> Self {
+        let code = if divergence.error == ApplyError::NotMirrored { "not_mirrored" } else { "diverged" };
+        Fault { code, detail: divergence.to_string() }
+    }
+}

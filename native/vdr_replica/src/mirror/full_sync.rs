@@ -1,0 +1,61 @@
+//! A full sync under way: the snapshot file is decoded into a keyspace of its own. Readers keep the
+//! data of before until the file is whole.
+
+use super::fault::Fault;
+use crate::filter::{Filter, Filtered};
+use std::sync::Arc;
+use vdr_data::keyspace::Keyspace;
+use vdr_rdb::{Builder, Loader, Progress, Seen, Server};
+
+/// See the module.
+pub struct FullSync {
+    loader: Loader,
+    builder: Filtered<Builder>,
+    replication_id: Arc<str>,
+    offset: u64,
+}
+
+/// The contents of a full sync, ready to be shown.
+pub struct Loaded {
+    pub keyspace: Keyspace,
+    pub replication_id: Arc<str>,
+    pub offset: u64,
+    /// The database that the stream has selected at `offset`.
+    pub db: u32,
+    /// The server that wrote the file.
+    pub server: Option<Server>,
+}
+
+impl FullSync {
+    pub(super) fn new(replication_id: &str, offset: u64, filter: Option<Arc<Filter>>) -> Self {
+        let builder = Filtered::new(filter, Builder::new());
+        FullSync { loader: Loader::new(), builder, replication_id: Arc::from(replication_id), offset }
+    }
+
+    /// Decodes the next bytes of the file.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
+        self.loader.feed(bytes, &mut self.builder).map_err(|error| Fault::from(&error))
+    }
+
+    /// What the file said beside its keys, and how many keys it had so far.
+    pub(super) fn seen(&self) -> &Seen {
+        self.builder.visit.seen()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.loader.offset_bytes()
+    }
+
+    /// The whole file was fed.
+    pub(super) fn finish(self) -> Result<Loaded, Fault> {
+        self.loader.finish().map_err(|error| Fault::from(&error))?;
+        let seen = self.builder.visit.seen().clone();
+        Ok(Loaded {
+            keyspace: self.builder.visit.into_keyspace(),
+            replication_id: self.replication_id,
+            offset: self.offset,
+            db: seen.repl_stream_db.unwrap_or(0),
+            server: seen.server,
+        })
+    }
+}

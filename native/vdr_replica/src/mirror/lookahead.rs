@@ -1,0 +1,59 @@
+//! Look-ahead: a few commands are decoded before the first of them is executed, so that their keys
+//! can be prefetched and the cache misses overlap.
+
+use crate::resp::{Decoder, Frame, ProtocolError};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Lookahead<'i> {
+    args: Vec<&'i [u8]>,
+    /// Each frame with the end of its arguments in `args`.
+    frames: Vec<(Frame, usize)>,
+}
+
+impl<'i> Lookahead<'i> {
+    /// Decodes at most `max` commands of the input from `at` on. Answers the protocol error behind
+    /// them, if there is one.
+    pub(super) fn fill(
+        &mut self,
+        decoder: &mut Decoder,
+        input: &'i [u8],
+        mut at: usize,
+        max: usize,
+    ) -> Option<ProtocolError> {
+        self.args.clear();
+        self.frames.clear();
+        while self.frames.len() < max {
+            let rest = input.get(at..).unwrap_or_default();
+            match decoder.decode(rest) {
+                Ok(Some(frame)) => {
+                    self.args.extend(decoder.args(rest));
+                    self.frames.push((frame, self.args.len()));
+                    at += frame.skipped + frame.len;
+                }
+                Ok(None) => break,
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn commands(&self) -> impl Iterator<Item = (&[&'i [u8]], Frame)> + Clone {
+        let mut from = 0;
+        self.frames.iter().map(move |(frame, to)| {
+            let args = self.args.get(from..*to).unwrap_or_default();
+            from = *to;
+            (args, *frame)
+        })
+    }
+
+    /// The first argument of each command: nearly always a key. A wrong guess costs a little time
+    /// and nothing else.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'i [u8]> + Clone {
+        self.commands().filter_map(|(args, _)| args.get(1).copied())
+    }
+}

@@ -1,0 +1,133 @@
+//! Publishing: a snapshot is swapped in for readers, then the watchers of what became visible are
+//! notified. A watcher that is woken reads at least the state that its event is about.
+
+use super::full_sync::FullSync;
+use super::pending::Pending;
+use crate::live::{Live, Snapshot};
+use crate::stream::Applier;
+use crate::watch::{Delivery, Watches};
+use std::sync::Arc;
+
+/// If at most this many elements were replaced and no reader holds the old snapshot, the writer
+/// frees it inline, for cache locality; otherwise the dropper does.
+pub(super) const UNLINKED_MAX: u64 = 4096;
+
+/// What may be large and is to be freed elsewhere than on the writer's thread.
+pub enum Garbage {
+    /// No longer current; readers may still hold it.
+    Snapshot(Arc<Snapshot>),
+    /// A full sync that was broken off.
+    FullSync(Box<FullSync>),
+    /// What commands were applied to until a full sync or a divergence.
+    Applier(Box<Applier>),
+}
+
+impl Garbage {
+    /// Frees it on this thread, unless a reader still holds it.
+    pub fn drop_unheld(self) -> Result<(), Garbage> {
+        match self {
+            Garbage::Snapshot(snapshot) => Arc::try_unwrap(snapshot).map(drop).map_err(Garbage::Snapshot),
+            Garbage::FullSync(_) | Garbage::Applier(_) => Ok(()),
+        }
+    }
+}
+
+/// Hands garbage to the dropper, which frees it later on a thread of its own.
+pub type DeferDrop = Box<dyn Fn(Garbage) + Send>;
+
+/// See the module.
+pub(super) struct Publisher {
+    live: Arc<Live>,
+    watches: Arc<Watches>,
+    defer_drop: DeferDrop,
+    pub(super) pending: Pending,
+    /// Every watcher needs an Init at the next publication: a full sync is to become visible, or
+    /// the notifying of the last publication was broken off by a panic.
+    init_due: bool,
+    published_offset: Option<u64>,
+    /// [`Keyspace::unlinked`](vdr_data::keyspace::Keyspace::unlinked) of the published snapshot;
+    /// `None` when the next one is no version of it.
+    published_unlinked: Option<u64>,
+    /// Replaced snapshots that are cheap to free, oldest first. The writer frees each as soon as no
+    /// reader holds it.
+    replaced: Vec<Arc<Snapshot>>,
+}
+
+impl Publisher {
+    pub(super) fn new(live: Arc<Live>, watches: Arc<Watches>, defer_drop: DeferDrop) -> Self {
+        Publisher {
+            live,
+            watches,
+            defer_drop,
+            pending: Pending::default(),
+            init_due: false,
+            published_offset: None,
+            published_unlinked: None,
+            replaced: Vec::new(),
+        }
+    }
+
+    pub(super) fn defer_drop(&self, garbage: Garbage) {
+        (self.defer_drop)(garbage);
+    }
+
+    /// The next snapshot is that of a full sync, and no version of the last one.
+    pub(super) fn begin_anew(&mut self) {
+        self.pending = Pending::default();
+        self.init_due = true;
+        self.published_offset = None;
+        self.published_unlinked = None;
+    }
+
+    /// Whether a snapshot of this offset is to be published.
+    pub(super) fn wants(&self, offset: u64) -> bool {
+        self.init_due || self.published_offset != Some(offset)
+    }
+
+    /// Publishes a snapshot and notifies the watchers of what it shows. The caller calls
+    /// [`Publisher::defer_replaced`] in the end.
+    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+        let (offset, unlinked) = (snapshot.offset, snapshot.keyspace.unlinked());
+        self.published_offset = Some(offset);
+        let before = self.published_unlinked.replace(unlinked);
+        let is_cheap = before.is_some_and(|before| unlinked.wrapping_sub(before) <= UNLINKED_MAX);
+        let old = self.live.publish(snapshot);
+        self.notify(old.as_deref(), offset);
+        match old {
+            Some(old) if !is_cheap => self.defer_drop(Garbage::Snapshot(old)),
+            old => self.replaced.extend(old),
+        }
+        // A reader that still held a snapshot when it was replaced has mostly let go of it by the
+        // next publication.
+        let held = |old| Arc::try_unwrap(old).err();
+        self.replaced = std::mem::take(&mut self.replaced).into_iter().filter_map(held).collect();
+    }
+
+    /// Leaves the snapshots that readers still hold to the dropper.
+    pub(super) fn defer_replaced(&mut self) {
+        self.replaced.drain(..).map(Garbage::Snapshot).for_each(&self.defer_drop);
+    }
+
+    #[cfg(test)]
+    pub(super) fn replaced_len(&self) -> usize {
+        self.replaced.len()
+    }
+
+    fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
+        // Set until all are notified: a panic on the way loses the rest of these events, and Init
+        // stands for them.
+        let init_due = std::mem::replace(&mut self.init_due, true);
+        let mut deliveries: Vec<Delivery> = self.pending.take_visible(offset);
+        if init_due {
+            deliveries = self.watches.init(offset);
+        } else if !self.watches.is_empty()
+            && let Some(new) = self.live.snapshot()
+        {
+            deliveries.extend(self.watches.notify_new_watches(old, &new, &deliveries));
+        }
+        for (watcher, event) in &deliveries {
+            watcher.notify(event);
+        }
+        self.init_due = false;
+    }
+}

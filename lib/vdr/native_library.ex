@@ -10,7 +10,7 @@ defmodule Vdr.NativeLibrary do
   @doc "The path without the extension, as `:erlang.load_nif/2` wants it."
   def path do
     case :code.priv_dir(:veidrodelis) do
-      {:error, :bad_name} -> Path.expand("../../../../priv/native/libvdr_nif", to_string(:code.which(__MODULE__)))
+      {:error, :bad_name} -> Path.expand("../../priv/native/libvdr_nif", to_string(:code.which(__MODULE__)))
       priv -> Path.join(to_string(priv), "native/libvdr_nif")
     end
   end

@@ -28,6 +28,9 @@ defmodule Vdr.PrebuiltTest do
     url = "http://127.0.0.1:#{:httpd.info(server)[:port]}"
     variables(%{"VDR_PREBUILT_URL" => url, "CARGO_BUILD_TARGET" => nil, "NO_PROXY" => nil, "HTTP_PROXY" => nil})
     on_exit(fn -> :inets.stop(:httpd, server) end)
+    shell = Mix.shell()
+    Mix.shell(Mix.Shell.Quiet)
+    on_exit(fn -> Mix.shell(shell) end)
 
     {:ok, target} = Prebuilt.target()
     {:ok, root: root, served: served, url: url, name: Prebuilt.name("1.2.3", target)}

@@ -8,7 +8,7 @@
 
 use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, Orders, PACK_BYTES_MAX, Pack};
+use super::pack::{PackBuilder, FieldOrderCache, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::expiry::Expiry;
 use crate::size::{self, Taken};
@@ -287,8 +287,8 @@ impl Hash {
 #[derive(Default)]
 pub struct HashBuilder {
     told: usize,
-    small: Gather,
-    orders: Orders,
+    small: PackBuilder,
+    orders: FieldOrderCache,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<(Blob, Kept)>>,
 }

@@ -14,7 +14,7 @@
 
 use super::StringRef;
 use super::either;
-use super::pack::{self, Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{self, PackBuilder, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::size::Taken;
 use im::OrdMap;
@@ -601,7 +601,7 @@ impl ExactSizeIterator for Iter<'_> {}
 /// A list on its way, element by element from its front.
 #[derive(Default)]
 pub struct ListBuilder {
-    last: Gather,
+    last: PackBuilder,
     /// What is full, with the positions of its first elements.
     chunks: Vec<(i64, Chunk)>,
     len: usize,

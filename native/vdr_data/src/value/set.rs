@@ -2,7 +2,7 @@
 
 use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{PackBuilder, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::size::{self, Taken};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Set {
 #[derive(Default)]
 pub struct SetBuilder {
     told: usize,
-    small: Gather,
+    small: PackBuilder,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<Blob>>,
 }

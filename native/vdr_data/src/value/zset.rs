@@ -2,7 +2,7 @@
 
 use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{PackBuilder, PACK_BYTES_MAX, Pack};
 use crate::blob::Blob;
 use crate::size::{self, Taken};
 use std::cmp::Ordering;
@@ -381,7 +381,7 @@ impl Probe<Place> for (Score, &[u8]) {
 pub struct ZSetBuilder {
     told: usize,
     listpack: bool,
-    small: Gather,
+    small: PackBuilder,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<(Blob, Score)>>,
 }
@@ -389,7 +389,7 @@ pub struct ZSetBuilder {
 impl ZSetBuilder {
     /// `listpack`: whether the server holds it as one.
     pub fn new(listpack: bool) -> Self {
-        ZSetBuilder { told: 0, listpack, small: Gather::default(), large: (!listpack).then(Vec::new) }
+        ZSetBuilder { told: 0, listpack, small: PackBuilder::default(), large: (!listpack).then(Vec::new) }
     }
 
     /// How many members have come, each as often as it did.

@@ -23,7 +23,7 @@ use rustler::{Env, Term};
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use vdr_snapmap::{Home, Loan};
+use vdr_snapmap::{ExportedBytes, HostAlloc};
 
 /// The bytes of the VM's own header in front of an object, and of its allocator's word in front of
 /// each block.
@@ -103,11 +103,11 @@ pub fn open(env: Env<'_>) -> bool {
     TYPE.store(opened.cast_mut(), Ordering::Release);
     // SAFETY: the VM aligns objects to eight bytes, does not touch their contents, frees an object
     // when nothing refers to it, and creates and releases objects on any thread.
-    unsafe { Home { alloc, free, taken }.install() };
+    unsafe { HostAlloc { alloc, free, allocated_bytes }.install() };
     true
 }
 
-fn taken(bytes: usize) -> usize {
+fn allocated_bytes(bytes: usize) -> usize {
     bytes.next_multiple_of(STEP).saturating_add(OVERHEAD_BYTES)
 }
 
@@ -143,7 +143,7 @@ unsafe fn free(object: *mut u8, bytes: usize, exported: bool) {
 }
 
 /// A binary that refers to exported bytes.
-pub fn binary<'a>(env: Env<'a>, exported: Loan<'_>) -> Term<'a> {
+pub fn binary<'a>(env: Env<'a>, exported: ExportedBytes<'_>) -> Term<'a> {
     let (object, bytes) = (exported.object().cast::<c_void>(), exported.bytes());
     // SAFETY: there is one host allocator, so `alloc` made the object, and the borrow keeps it
     // alive meanwhile. The bytes are part of it and never change again. They live as long as the

@@ -4,7 +4,7 @@
 //! We hold one reference to each such object. A reader may *export* the bytes (zero-copy): it hands
 //! the object to somebody who takes further references. So an exporting read copies and allocates
 //! nothing, and the exported bytes outlive our own reference. Exported bytes are marked and never
-//! change again: see [`crate::map::Item::lend`] and [`crate::shared_bytes`].
+//! change again: see [`crate::map::Item::export`] and [`crate::shared_bytes`].
 
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub struct HostAlloc {
     /// `alloc` gave the object for this many bytes, and its reference is given back once.
     pub free: unsafe fn(*mut u8, usize, bool),
     /// The memory that an object of this many bytes takes, with its overhead.
-    pub taken: fn(usize) -> usize,
+    pub allocated_bytes: fn(usize) -> usize,
 }
 
 static HOST: OnceLock<HostAlloc> = OnceLock::new();
@@ -78,14 +78,14 @@ pub fn allocated(bytes: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Memory {
     Allocated(usize),
-    AtHome(usize),
+    InHost(usize),
 }
 
 impl Memory {
     /// Of an allocation that was made for this many bytes.
     pub(crate) fn of(bytes: usize, in_host: bool) -> Self {
         match HOST.get().filter(|_| in_host) {
-            Some(host) => Memory::AtHome((host.taken)(bytes)),
+            Some(host) => Memory::InHost((host.allocated_bytes)(bytes)),
             None => Memory::Allocated(allocated(bytes)),
         }
     }

@@ -29,7 +29,7 @@ pub mod tree;
 #[cfg(test)]
 mod testing;
 
-pub use host_alloc::{COUNTS, ExportedBytes as Loan, HostAlloc as Home, Memory, allocated};
-pub use map::{HOME_BYTES_MIN, Item, Map, PACKED_MAX, Payload, PayloadMut, Put, Taken, Weigh};
+pub use host_alloc::{COUNTS, ExportedBytes, HostAlloc, Memory, allocated};
+pub use map::{DropCost, HOST_BYTES_MIN, Item, Map, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
 pub use shared_bytes::SharedBytes;
 pub use tree::Tree;

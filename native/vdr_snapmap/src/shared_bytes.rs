@@ -110,7 +110,7 @@ impl SharedBytes {
 
     /// Exports the bytes without a copy, if they live in the host allocator. They never change
     /// again.
-    pub fn lend(&self) -> Option<ExportedBytes<'_>> {
+    pub fn export(&self) -> Option<ExportedBytes<'_>> {
         if self.allocator == Allocator::Rust {
             return None;
         }
@@ -206,11 +206,11 @@ mod tests {
             assert_eq!(shared.as_slice(), bytes);
             assert_eq!(living(), isize::from(len >= LONG));
             let memory = if len >= LONG {
-                Memory::AtHome(taken(HEADER + len))
+                Memory::InHost(taken(HEADER + len))
             } else {
                 Memory::Allocated(allocated(HEADER + len))
             };
-            assert_eq!((shared.memory(), shared.lend().is_some()), (memory, len >= LONG));
+            assert_eq!((shared.memory(), shared.export().is_some()), (memory, len >= LONG));
             let other = shared.clone();
             drop(shared);
             assert_eq!(other.as_slice(), bytes);
@@ -241,19 +241,19 @@ mod tests {
     fn exported_bytes_never_change_and_outlive_their_handles() {
         install();
         let mut shared = SharedBytes::new(&[0; LONG]);
-        let term = Term::of(shared.lend().unwrap());
+        let term = Term::of(shared.export().unwrap());
         shared.make_mut()[0] = 1;
         assert_eq!((term.shows(), shared.as_slice()[0], living()), (&[0; LONG][..], 1, 2));
         // The copy is not shared. The original stays exported after its last term.
         let at = shared.as_slice().as_ptr();
         shared.make_mut()[0] = 2;
         assert_eq!(shared.as_slice().as_ptr(), at);
-        drop(Term::of(shared.lend().unwrap()));
+        drop(Term::of(shared.export().unwrap()));
         shared.make_mut()[0] = 3;
         assert_ne!(shared.as_slice().as_ptr(), at);
         // It does not matter which handle exported the bytes, or whether that handle still exists.
         let mut other = shared.clone();
-        drop(Term::of(shared.lend().unwrap()));
+        drop(Term::of(shared.export().unwrap()));
         drop(shared);
         let at = other.as_slice().as_ptr();
         other.make_mut()[0] = 4;
@@ -279,7 +279,7 @@ mod tests {
                     for (round, handle) in receive.into_iter().enumerate() {
                         let state = handle.as_slice()[0];
                         if round % 3 == number {
-                            terms.push((state, Term::of(handle.lend().unwrap())));
+                            terms.push((state, Term::of(handle.export().unwrap())));
                         }
                         let own = SharedBytes::clone(&handle);
                         drop(handle);

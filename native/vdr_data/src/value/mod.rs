@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use vdr_snapmap::{Item, Loan, Payload, Weigh};
+use vdr_snapmap::{DropCost, ExportedBytes, Item, Payload};
 
 /// The type of a value, by the server's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,8 +161,8 @@ impl<'s> LongRef<'s> {
     }
 
     /// As its home may show it without a copy. From then on it never changes.
-    pub fn lend(self) -> Option<Loan<'s>> {
-        self.0.lend()
+    pub fn export(self) -> Option<ExportedBytes<'s>> {
+        self.0.export()
     }
 }
 
@@ -259,9 +259,9 @@ impl ValueRef<'_> {
     }
 }
 
-impl Weigh for Value {
+impl DropCost for Value {
     /// Elements: what is freed one by one.
-    fn weight(&self) -> usize {
+    fn drop_cost(&self) -> usize {
         self.as_ref().len()
     }
 }

@@ -10,7 +10,7 @@ use vdr_commands::{Field, Portion, ReadError, Reply, Tuple};
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::Change;
 use vdr_data::value::StringRef;
-use vdr_snapmap::Loan;
+use vdr_snapmap::ExportedBytes;
 
 /// `{:ok, value}` or `{:error, code}`.
 pub fn answer<'a>(env: Env<'a>, answer: Result<Reply<'_>, ReadError>) -> Term<'a> {
@@ -39,7 +39,7 @@ fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
         Reply::Int(int) => int.encode(env),
         Reply::Float(float) => float.encode(env),
         Reply::Blob(value) => blob(env, value),
-        Reply::Long(value) => bytes(env, value.lend(), value.as_bytes()),
+        Reply::Long(value) => bytes(env, value.export(), value.as_bytes()),
         Reply::Slice(bytes) => binary(env, bytes),
         Reply::Bytes(bytes) => binary(env, &bytes),
         Reply::Word(name) => word(env, name),
@@ -64,18 +64,18 @@ fn record<'a>(env: Env<'a>, fields: Vec<(&'static str, Reply<'_>)>) -> Term<'a> 
 }
 
 pub fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
-    bytes(env, blob.lend(), blob)
+    bytes(env, blob.export(), blob)
 }
 
 /// A binary that refers to exported bytes, or a copy of the bytes.
-fn bytes<'a>(env: Env<'a>, exported: Option<Loan<'_>>, bytes: &[u8]) -> Term<'a> {
+fn bytes<'a>(env: Env<'a>, exported: Option<ExportedBytes<'_>>, bytes: &[u8]) -> Term<'a> {
     exported.map_or_else(|| binary(env, bytes), |exported| resource_bytes::binary(env, exported))
 }
 
 fn string<'a>(env: Env<'a>, string: StringRef<'_>) -> Term<'a> {
     match string {
         StringRef::Packed(bytes) => binary(env, bytes),
-        StringRef::Long(value) => bytes(env, value.lend(), value.as_bytes()),
+        StringRef::Long(value) => bytes(env, value.export(), value.as_bytes()),
         StringRef::Shared(value) => blob(env, value),
     }
 }

@@ -1,11 +1,11 @@
 //! Changing a map: insert, change in place, remove.
 
-use super::item::{ItemPtr, Payload, PayloadMut, Put, Taken};
+use super::item::{ItemPtr, OwnedPayload, Payload, PayloadMut, Put};
 use super::leaf::{leaf_of, position, replace};
-use super::trie::{Map, TriePart, Weigh};
+use super::trie::{DropCost, Map, TriePart};
 use std::hash::BuildHasher;
 
-impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     /// Puts an entry; `true` when the key is new.
     pub fn insert(&mut self, key: &[u8], stamp: Option<i64>, put: Put<'_, V>) -> bool {
         self.become_newest();
@@ -81,7 +81,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     }
 
     /// Takes an entry out, with its stamp; its value is a clone where a snapshot reaches it too.
-    pub fn take(&mut self, key: &[u8]) -> Option<(Option<i64>, Taken<V>)> {
+    pub fn take(&mut self, key: &[u8]) -> Option<(Option<i64>, OwnedPayload<V>)> {
         let item = self.unlink(key)?;
         // SAFETY: the map reached the item until now, so it is allocated. Only this map reached an
         // item of this generation, and it does not any more.
@@ -90,7 +90,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
             if item.born() == self.version.generation() {
                 (stamp, item.take())
             } else {
-                let taken = item.to_taken();
+                let taken = item.to_owned_payload();
                 self.discard_item(item);
                 (stamp, taken)
             }
@@ -141,7 +141,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
     fn count_drop_cost(&mut self, item: ItemPtr<V>) {
         // SAFETY: this map reached the item until now, so it is allocated, and nobody writes to it.
         if let Payload::Value(value) = unsafe { item.payload() } {
-            self.unlinked = self.unlinked.wrapping_add(value.weight() as u64);
+            self.unlinked = self.unlinked.wrapping_add(value.drop_cost() as u64);
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub const PACKED_MAX: usize = u16::MAX as usize;
 
 /// Items with this many packed bytes or more live in the host allocator.
-pub const HOME_BYTES_MIN: usize = 512;
+pub const HOST_BYTES_MIN: usize = 512;
 
 /// The content of an entry, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub enum Put<'p, V> {
 
 /// The content of an entry that was taken out.
 #[derive(Debug, PartialEq)]
-pub enum Taken<V> {
+pub enum OwnedPayload<V> {
     Packed(Vec<u8>),
     Value(V),
 }
@@ -116,7 +116,7 @@ impl<V> ItemPtr<V> {
         let exported = AtomicBool::new(false);
         let mut header = Header { born, key_len: key.len() as u32, packed_len: packed.len() as u16, flags, exported };
         let layout = header.layout::<V>();
-        let in_host = if packed.len() < HOME_BYTES_MIN { None } else { host_alloc::alloc(layout.size()) };
+        let in_host = if packed.len() < HOST_BYTES_MIN { None } else { host_alloc::alloc(layout.size()) };
         header.flags |= u8::from(in_host.is_some()) * IN_HOST;
         // SAFETY: the layout is never empty.
         let raw =
@@ -272,13 +272,13 @@ impl<V> ItemPtr<V> {
     ///
     /// # Safety
     /// As for [`ItemPtr::free`].
-    pub unsafe fn take(self) -> Taken<V> {
+    pub unsafe fn take(self) -> OwnedPayload<V> {
         // SAFETY: as asked of the caller; a value is read out once, and then only the memory is
         // freed.
         unsafe {
             let taken = match self.payload() {
-                Payload::Packed(bytes) => Taken::Packed(bytes.to_vec()),
-                Payload::Value(value) => Taken::Value(std::ptr::read(value)),
+                Payload::Packed(bytes) => OwnedPayload::Packed(bytes.to_vec()),
+                Payload::Value(value) => OwnedPayload::Value(std::ptr::read(value)),
             };
             self.dealloc();
             taken
@@ -302,11 +302,11 @@ impl<V: Clone> ItemPtr<V> {
 
     /// # Safety
     /// The item is allocated, and nobody writes to it meanwhile.
-    pub unsafe fn to_taken(self) -> Taken<V> {
+    pub unsafe fn to_owned_payload(self) -> OwnedPayload<V> {
         // SAFETY: as asked of the caller.
         match unsafe { self.payload() } {
-            Payload::Packed(bytes) => Taken::Packed(bytes.to_vec()),
-            Payload::Value(value) => Taken::Value(value.clone()),
+            Payload::Packed(bytes) => OwnedPayload::Packed(bytes.to_vec()),
+            Payload::Value(value) => OwnedPayload::Value(value.clone()),
         }
     }
 }
@@ -365,7 +365,7 @@ impl<'m, V> Item<'m, V> {
 
     /// Prefetches the memory that an export will write: the host allocator's reference count, in
     /// front of the item.
-    pub fn prefetch_loan(self) {
+    pub fn prefetch_export(self) {
         // SAFETY: by the contract of `new`.
         if unsafe { self.ptr.header() }.flags & IN_HOST != 0 {
             prefetch_before(self.ptr.raw());
@@ -374,7 +374,7 @@ impl<'m, V> Item<'m, V> {
 
     /// Exports the packed bytes without a copy, if the item lives in the host allocator. They never
     /// change again.
-    pub fn lend(self) -> Option<ExportedBytes<'m>> {
+    pub fn export(self) -> Option<ExportedBytes<'m>> {
         // SAFETY: by the contract of `new`.
         let header = unsafe { self.ptr.header() };
         match self.payload() {

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 impl<V, S> Map<V, S> {
     /// Every entry, in no particular order.
     pub fn iter(&self) -> Iter<'_, V> {
-        let mut iter = Iter { path: Vec::new(), left: self.len, nodes_taken: 0, map: PhantomData };
+        let mut iter = Iter { path: Vec::new(), left: self.len, node_bytes: 0, map: PhantomData };
         if let Some(root) = self.root {
             // SAFETY: this map reaches its root, and is borrowed for as long as the iterator lives.
             unsafe { iter.enter(root) };
@@ -21,7 +21,7 @@ impl<V, S> Map<V, S> {
 pub struct Iter<'m, V> {
     path: Vec<(Node, usize)>,
     left: usize,
-    nodes_taken: usize,
+    node_bytes: usize,
     map: PhantomData<&'m V>,
 }
 
@@ -30,13 +30,13 @@ impl<V> Iter<'_, V> {
     /// The map, which is borrowed for as long as the iterator lives, reaches the node.
     unsafe fn enter(&mut self, node: Node) {
         // SAFETY: what a map reaches is allocated.
-        self.nodes_taken = self.nodes_taken.saturating_add(unsafe { node.allocated_bytes() });
+        self.node_bytes = self.node_bytes.saturating_add(unsafe { node.allocated_bytes() });
         self.path.push((node, 0));
     }
 
     /// The bytes of the nodes that the iterator has visited so far.
-    pub fn nodes_taken(&self) -> usize {
-        self.nodes_taken
+    pub fn node_bytes(&self) -> usize {
+        self.node_bytes
     }
 }
 

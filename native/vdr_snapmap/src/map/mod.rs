@@ -38,9 +38,9 @@ mod edit;
 mod path;
 mod split_join;
 
-pub use item::{HOME_BYTES_MIN, Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
+pub use item::{HOST_BYTES_MIN, Item, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
 pub use iter::Iter;
-pub use trie::{Map, Weigh};
+pub use trie::{DropCost, Map};
 pub use unshared::Unshared;
 
 #[cfg(test)]

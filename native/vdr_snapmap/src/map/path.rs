@@ -2,7 +2,7 @@
 
 use super::digits::{DEPTH_MAX, DIGIT_BITS, ROOT_SHIFT, digit};
 use super::node::Node;
-use super::trie::{Map, TriePart, Weigh};
+use super::trie::{DropCost, Map, TriePart};
 use std::hash::BuildHasher;
 
 /// The inner nodes from the root to a leaf. All of them, and the leaf, are of the newest
@@ -40,7 +40,7 @@ impl PathEntry {
     }
 }
 
-impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     /// Makes every node on the path of a hash unique to this map, which is the newest.
     pub(super) fn make_path_unique(&mut self, hash: u64) -> Option<Path> {
         let mut entries = [None; DEPTH_MAX];

@@ -5,7 +5,7 @@ use super::item::ItemPtr;
 use super::leaf::leaf_of;
 use super::node::{LEAF_MAX, Node, Raw};
 use super::path::{Path, PathEntry};
-use super::trie::{Map, TriePart, Weigh};
+use super::trie::{DropCost, Map, TriePart};
 use std::hash::BuildHasher;
 
 /// A leaf with at most this many items is joined with its neighbour when together they have at most
@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 const SMALL: usize = LEAF_MAX / 4;
 const JOINED_MAX: usize = LEAF_MAX * 3 / 4;
 
-impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     /// Adds a new item at the end of a unique path.
     pub(super) fn add(&mut self, path: Path, hash: u64, item: Raw) {
         let leaf = path.leaf;

@@ -148,8 +148,8 @@ fn change<S: BuildHasher + Clone>(version: &mut Version<S>, step: &Step, living:
         Step::Remove(n) if n % 2 == 0 => assert_eq!(map.remove(&key(*n)), model.remove(&key(*n)).is_some()),
         Step::Remove(n) => {
             let ours = map.take(&key(*n)).map(|(stamp, taken)| match taken {
-                Taken::Packed(bytes) => (stamp, number(&bytes)),
-                Taken::Value(counted) => (stamp, counted.value),
+                OwnedPayload::Packed(bytes) => (stamp, number(&bytes)),
+                OwnedPayload::Value(counted) => (stamp, counted.value),
             });
             assert_eq!(ours, model.remove(&key(*n)));
         }
@@ -358,10 +358,10 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
 #[test]
 fn exported_bytes_of_an_entry_never_change() {
     install();
-    let long = [7; HOME_BYTES_MIN];
+    let long = [7; HOST_BYTES_MIN];
     let mut map: Map<Counted> = Map::default();
     map.insert(b"short", None, Put::Packed(&long[1..]));
-    assert!(map.get(b"short").unwrap().lend().is_none());
+    assert!(map.get(b"short").unwrap().export().is_none());
     assert_eq!(living(), 0);
     map.insert(b"long", None, Put::Packed(&long));
     let bytes = |map: &mut Map<Counted>| match map.get_mut(b"long") {
@@ -371,7 +371,7 @@ fn exported_bytes_of_an_entry_never_change() {
     // Never exported: changed in place.
     assert_eq!((bytes(&mut map), living()), (7, 1));
     map.insert(b"long", Some(1), Put::Packed(&long));
-    let export = |map: &Map<Counted>| Term::of(map.get(b"long").unwrap().lend().unwrap());
+    let export = |map: &Map<Counted>| Term::of(map.get(b"long").unwrap().export().unwrap());
     let (snapshot, own) = (map.clone(), export(&map));
     drop(export(&snapshot));
     drop(map);
@@ -404,8 +404,8 @@ fn an_iterator_counts_the_bytes_of_the_nodes_that_it_has_visited() {
         let all: usize = nodes.sum();
         let mut iter = map.iter();
         iter.by_ref().take(usize::from(count) / 2).for_each(drop);
-        assert!(iter.nodes_taken() <= all);
+        assert!(iter.node_bytes() <= all);
         iter.by_ref().for_each(drop);
-        assert_eq!(iter.nodes_taken(), all);
+        assert_eq!(iter.node_bytes(), all);
     }
 }

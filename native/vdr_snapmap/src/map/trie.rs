@@ -22,8 +22,8 @@ pub struct Map<V, S = RandomState> {
 }
 
 /// The cost of dropping a value, in whatever unit.
-pub trait Weigh {
-    fn weight(&self) -> usize;
+pub trait DropCost {
+    fn drop_cost(&self) -> usize;
 }
 
 /// The parts of a trie.
@@ -93,7 +93,7 @@ impl<V, S> Map<V, S> {
     }
 }
 
-impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
+impl<V: Clone + DropCost, S: BuildHasher + Clone> Clone for Map<V, S> {
     /// O(1) for the newest map of its chain. Any other map is copied whole.
     fn clone(&self) -> Self {
         let Some(version) = self.version.fork(RETIRED_AT_ONCE) else { return self.copied() };
@@ -101,7 +101,7 @@ impl<V: Clone + Weigh, S: BuildHasher + Clone> Clone for Map<V, S> {
     }
 }
 
-impl<V: Clone + Weigh, S: BuildHasher + Clone> Map<V, S> {
+impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     /// A map that shares nothing with this one.
     fn copied(&self) -> Self {
         let mut copy = Self::with_hasher(self.hasher.clone());

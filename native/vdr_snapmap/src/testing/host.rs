@@ -65,7 +65,7 @@ unsafe fn give_back(memory: *mut u8) {
 
 pub fn install() {
     // SAFETY: as the functions above do it.
-    unsafe { HostAlloc { alloc: object_alloc, free: object_free, taken }.install() };
+    unsafe { HostAlloc { alloc: object_alloc, free: object_free, allocated_bytes: taken }.install() };
 }
 
 /// As the VM's binaries are: a reference to an object, and the bytes that it shows.

@@ -3,7 +3,7 @@
 
 pub mod host;
 
-use crate::map::Weigh;
+use crate::map::DropCost;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -27,8 +27,8 @@ impl Clone for Counted {
     }
 }
 
-impl Weigh for Counted {
-    fn weight(&self) -> usize {
+impl DropCost for Counted {
+    fn drop_cost(&self) -> usize {
         1
     }
 }

@@ -9,7 +9,7 @@ use crate::host_alloc::{COUNTS, allocated};
 impl<K: Key, V: Clone> Tree<K, V> {
     /// The tree's own bytes, separators included, amortized over its entries, for the entry at a
     /// rank: of each node on the path an equal share for each entry below the node. O(log n).
-    pub fn part(&self, rank: usize) -> Option<f64> {
+    pub fn amortized_entry_bytes(&self, rank: usize) -> Option<f64> {
         let mut node = match &self.0 {
             Repr::Empty => return None,
             // The reference counts stand in front of the leaf.

@@ -308,14 +308,14 @@ fn the_amortized_bytes_of_all_entries_are_those_of_the_nodes() {
             tree.insert(rng.below(4000) as u32, 0);
             tree.remove(&(rng.below(4000) as u32));
         }
-        let parts: f64 = (0..tree.len()).map(|rank| tree.part(rank).unwrap()).sum();
-        assert_eq!(tree.part(tree.len()), None);
+        let parts: f64 = (0..tree.len()).map(|rank| tree.amortized_entry_bytes(rank).unwrap()).sum();
+        assert_eq!(tree.amortized_entry_bytes(tree.len()), None);
         let Repr::Large(large) = &tree.0 else { panic!("it is large") };
         // SAFETY: the tree, which is borrowed, reaches its root.
         assert_eq!(parts.round() as usize, allocated_bytes(unsafe { large.root.read() }));
     }
     let small = Tree::from_sorted((0..10_u32).map(|n| (n, n)));
-    let parts: f64 = (0..10).map(|rank| small.part(rank).unwrap()).sum();
+    let parts: f64 = (0..10).map(|rank| small.amortized_entry_bytes(rank).unwrap()).sum();
     let leaf = allocated(COUNTS + size_of::<Leaf<u32, u32>>()) + allocated(10 * size_of::<(u32, u32)>());
-    assert_eq!((parts.round() as usize, small.part(10)), (leaf, None));
+    assert_eq!((parts.round() as usize, small.amortized_entry_bytes(10)), (leaf, None));
 }

@@ -9,7 +9,7 @@ mod group;
 pub use group::{Consumer, Group, Pending};
 
 use crate::blob::Blob;
-use crate::size::{self, Taken};
+use crate::size::{self, Footprint};
 use std::fmt;
 use std::sync::Arc;
 use vdr_snapmap::COUNTS;
@@ -111,12 +111,12 @@ impl Stream {
         self.entries.at(rank)
     }
 
-    /// See [`memory`]: the entry, and what leads to it.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one entry, with its share of the nodes on the way, for [`estimate`](crate::estimate).
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let (_, fields) = self.entries.at(rank)?;
-        let pairs = Taken::allocated(COUNTS + size_of_val(&**fields));
-        let words = fields.iter().flat_map(|(name, value)| [name, value]).map(Taken::of);
-        Some(words.fold(size::part(&self.entries, rank)? + pairs, |sum, word| sum + word))
+        let pairs = Footprint::allocated(COUNTS + size_of_val(&**fields));
+        let words = fields.iter().flat_map(|(name, value)| [name, value]).map(Footprint::of);
+        Some(words.fold(size::amortized_entry(&self.entries, rank)? + pairs, |sum, word| sum + word))
     }
 
     /// The id of the first entry, 0-0 of none: the server keeps no other account of it either.

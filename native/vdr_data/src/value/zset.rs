@@ -2,9 +2,9 @@
 
 use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{PackBuilder, PACK_BYTES_MAX, Pack};
+use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
 use crate::blob::Blob;
-use crate::size::{self, Taken};
+use crate::size::{self, Footprint};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use vdr_snapmap::tree::key::{self, Head};
@@ -318,16 +318,17 @@ impl ZSet {
         self.range(rank, rank.saturating_add(1)).next()
     }
 
-    /// See [`memory`].
-    pub fn around(&self) -> Taken {
-        self.0.around()
+    /// The bytes of the sorted set apart from its elements, for [`estimate`](crate::estimate).
+    pub fn overhead_bytes(&self) -> Footprint {
+        self.0.overhead_bytes()
     }
 
-    /// See [`memory`]: what falls on one member in the one order, and on another one in the other order. None of a small one.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one member in both orders, with its shares of their nodes. The two shares are those of the entries at
+    /// `rank`, which may be two members. None for a small sorted set, which is overhead only.
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let Repr::Large(large) = &self.0 else { return None };
-        let member = Taken::of(large.scores.at(rank)?.0);
-        Some(size::part(&large.scores, rank)? + size::part(&large.order, rank)? + member)
+        let member = Footprint::of(large.scores.at(rank)?.0);
+        Some(size::amortized_entry(&large.scores, rank)? + size::amortized_entry(&large.order, rank)? + member)
     }
 
     /// Members with ranks `from..to` (clipped) in (score, member) order.

@@ -1,7 +1,7 @@
 //! Edits of a pack: in place if nobody shares its allocation, else into a copy.
 
 use super::entries::Pack;
-use super::layout::{Form, PACK_BYTES_MAX, View, WORD, BLOCK, put, put_all};
+use super::layout::{BLOCK, Form, PACK_BYTES_MAX, View, WORD, put, put_all};
 use std::sync::Arc;
 
 /// A pack that is edited in place moves to a smaller allocation when it fills less than this part of its own.

@@ -119,7 +119,7 @@ impl Apply<'_> {
         let before = stream.len();
         change(stream)?;
         let now = stream.len();
-        db.has_grown(key, before, now);
+        db.note_growth(key, before, now);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Apply<'_> {
             if value.is_empty() {
                 db.remove(key);
             }
-            db.has_grown(key, before, now);
+            db.note_growth(key, before, now);
             return Ok(());
         }
         if db.get(key).is_some() {

@@ -47,8 +47,8 @@ impl Read {
 
     /// Whether the call would first put all keys in order: see [`Db::is_ordered`](crate::keyspace::Db::is_ordered). Asked before
     /// [`Read::elements`], which needs the order as well.
-    pub fn orders_keys(&self, view: View<'_>) -> bool {
-        matches!(self.cost, Cost::Keys(_)) && !view.db.is_ordered()
+    pub fn builds_index(&self, view: View<'_>) -> bool {
+        matches!(self.cost, Cost::Keys(_)) && !view.db.is_indexed()
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Of many keys the first [`KEYS_MAX`] are looked at in the order of their hashes, which has to do with nothing else, and of an aggregate some
 //! elements that lie evenly in it; what leads to an element is told by its part of each node on the way, so that nodes count as full as
-//! they are. Keys of far more elements than others, and the longest strings, are known one by one ([`is_heavy`]), since none of them may be
+//! they are. Keys of far more elements than others, and the longest strings, are known one by one ([`is_large`]), since none of them may be
 //! among those that are looked at; an aggregate of few elements that are very long is not known so. What snapshots held elsewhere keep
 //! alive is not in it, nor are the gaps that an allocator leaves.
 
-use crate::keyspace::{Db, EntryRef, Keyspace, is_heavy};
+use crate::keyspace::{Db, EntryRef, Keyspace, is_large};
 use crate::size::{self, Footprint};
 use crate::value::{Stream, StringRef, ValueRef};
 use std::ops::Add;
@@ -18,7 +18,7 @@ pub const KEYS_MAX: usize = 20_000;
 /// Looked at in an aggregate.
 pub const ELEMENTS_MAX: usize = 16;
 /// Looked at in all aggregates of a database that are known to be large, at best; no less than in another one.
-const HEAVY_ELEMENTS_MAX: usize = 100_000;
+const LARGE_ELEMENTS_MAX: usize = 100_000;
 /// Looked at in the largest aggregate, and in the order of the keys.
 const ELEMENTS_OF_ONE_MAX: usize = 1000;
 
@@ -31,23 +31,23 @@ pub fn estimate(keyspace: &Keyspace) -> Footprint {
 }
 
 fn database(db: &Db) -> Footprint {
-    let heavy: Vec<EntryRef<'_>> = db.heavy().collect();
-    let elements = (HEAVY_ELEMENTS_MAX / heavy.len().max(1)).clamp(ELEMENTS_MAX, ELEMENTS_OF_ONE_MAX);
-    let of_heavy = |at| Some(entry(*heavy.get(at)?, elements));
+    let large: Vec<EntryRef<'_>> = db.large_entries().collect();
+    let elements = (LARGE_ELEMENTS_MAX / large.len().max(1)).clamp(ELEMENTS_MAX, ELEMENTS_OF_ONE_MAX);
+    let of_large = |at| Some(entry(*large.get(at)?, elements));
     let (mut others, mut sum) = (0, Footprint::NOTHING);
     let mut entries = db.entries();
-    for other in entries.by_ref().map(EntryRef::new).take(KEYS_MAX).filter(|entry| !is_heavy(entry.value())) {
+    for other in entries.by_ref().map(EntryRef::new).take(KEYS_MAX).filter(|entry| !is_large(entry.value())) {
         others += 1;
         sum = sum + entry(other, ELEMENTS_MAX);
     }
     let looked_at = db.len() - entries.len();
     let nodes = Footprint { allocated: entries.node_bytes() as f64, ..Footprint::NOTHING };
-    let ordered = sampled(db.in_order().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
-        let order = db.in_order()?;
+    let ordered = sampled(db.index().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
+        let order = db.index()?;
         Some(size::amortized_entry(order, rank)? + Footprint::of(order.at(rank)?.0))
     });
-    sampled(heavy.len(), KEYS_MAX, of_heavy)
-        + scaled(sum, db.len().saturating_sub(heavy.len()), others)
+    sampled(large.len(), KEYS_MAX, of_large)
+        + scaled(sum, db.len().saturating_sub(large.len()), others)
         + scaled(nodes, db.len(), looked_at)
         + ordered
 }

@@ -6,9 +6,9 @@
 //! length of the name * 2 + 1 if it expires: 1 or 2 bytes | expiry: i64, if any | name | value
 //! ```
 
-use super::StringRef;
 use super::either::{self, Either};
 use super::pack::{FieldOrderCache, PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
 use crate::expiry::Expiry;
 use crate::size::{self, Footprint};

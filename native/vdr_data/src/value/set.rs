@@ -1,8 +1,8 @@
 //! Sets: members in byte order, so that cursors over them are stable. The members of a small one are a [`Pack`].
 
-use super::StringRef;
 use super::either::{self, Either};
 use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
 use crate::size::{self, Footprint};
 use std::sync::Arc;

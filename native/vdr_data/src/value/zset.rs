@@ -1,8 +1,8 @@
 //! Sorted sets: members by name, and the same members by (score, name). A small one is a [`Pack`] in the latter order.
 
-use super::StringRef;
 use super::either::{self, Either};
 use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
 use crate::size::{self, Footprint};
 use std::cmp::Ordering;

@@ -1,7 +1,7 @@
 //! Chunks: the packs that a large list is made of, and the elements too long for a pack.
 
-use super::super::StringRef;
 use super::super::pack::{self, Pack};
+use super::super::string::StringRef;
 use crate::blob::Blob;
 
 /// The longest chunk, and so the most that a change at an end copies. Half of it would cost some percent of memory.

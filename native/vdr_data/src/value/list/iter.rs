@@ -1,6 +1,6 @@
 //! Iteration over a list, one search for each chunk.
 
-use super::super::StringRef;
+use super::super::string::StringRef;
 use super::chunk::Run;
 use super::large::{Repr, chunk_at};
 

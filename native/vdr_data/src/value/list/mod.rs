@@ -17,7 +17,7 @@ mod tests;
 pub use builder::ListBuilder;
 pub use iter::Iter;
 
-use super::StringRef;
+use super::string::StringRef;
 use crate::size::Footprint;
 use chunk::{ChunkRef, insert, replace};
 use large::{Large, Repr, chunk_at};

@@ -382,24 +382,29 @@ defmodule Veidrodelis do
   Sends the calling process what happens to the links of an instance, as `{:veidrodelis, id,
   event, details}`.
 
-    * `:connecting` - `%{primary: {host, port}, attempt: n}`
+    * `:connecting` - `%{primary: {host, port} or nil, attempt: n}`; the primary is `nil` when no
+      Sentinel named one
     * `:syncing` - a full sync began: `%{primary: {host, port}}`
     * `:ready` - the instance can be read; once
     * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
     * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil,
       primary: {host, port} or nil}`; `refused` is true when only a person can change it, and
-      `retry_in_ms` is `nil` when there will be no other attempt
+      `retry_in_ms` is `nil` when there will be no other attempt. It follows each `:connecting`
+      once, with the same primary. The reason of a link that did not end by itself is `:switched`,
+      `:stopped` or `:link_crashed`
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port}
       or nil}`
-    * `:stopped` - the instance has ended
+    * `:stopped` - the instance has ended; the last event
 
   The links of handlers have the id `{Vdr.RedisStream.Replica, name}`, see
   `Vdr.RedisStream.Replica`. A subscription is to an id: it may begin before the instance, it
-  lasts over restarts of the instance, and it ends with `unsubscribe/1` or with the process. A pid
-  or a registered name stands for the id of the instance that runs at the moment.
+  lasts over restarts of the instance, and it ends with `unsubscribe/1`, with the process, or with
+  the application. A pid or a registered name stands for the id of the instance that runs at the
+  moment.
 
   The same events go to the log, and to `:telemetry` where it is installed, as
-  `[:veidrodelis, :link, event]` with `:id` among the details.
+  `[:veidrodelis, :link, event]` with `:id` among the details. Log backends and telemetry handlers
+  run in the process of the link: a slow one delays that link, and no other.
   """
   @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok

@@ -1,6 +1,6 @@
 defmodule Vdr.ReadsTest do
-  # The rows of the native library and the functions of the facade, held together both ways; then what the border does
-  # with arguments and answers. What each read answers is compared with real servers elsewhere.
+  # Compares the rows of the native library with the functions of the facade, both ways, and tests
+  # how the border treats arguments and answers. Other tests compare the answers with real servers.
   use ExUnit.Case, async: true
 
   import Bitwise

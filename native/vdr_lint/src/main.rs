@@ -5,6 +5,8 @@
 //!
 //! The argument is the folder that holds the crates.
 
+#![forbid(unsafe_code)]
+
 mod tokens;
 mod source;
 mod modules;

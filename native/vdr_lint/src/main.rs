@@ -28,9 +28,6 @@ const EXCEPTIONS: &[&str] = &[
     "vdr_replica/src/batch/mod.rs",
     "vdr_replica/src/filter/mod.rs",
     "vdr_replica/src/handshake/mod.rs",
-    "vdr_verify/src/main.rs",
-    "vdr_verify/src/filtered.rs",
-    "vdr_verify/src/generate/mod.rs",
 ];
 
 fn main() -> ExitCode {

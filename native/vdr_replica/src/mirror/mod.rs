@@ -195,9 +195,9 @@ impl Mirror {
 
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
-        // Kept and not pinned: ordering keys takes long.
+        // Kept and not pinned: building the index takes long.
         if let Some(before) = self.shared.live.snapshot() {
-            loaded.keyspace.order_as(&before.keyspace);
+            loaded.keyspace.build_index_as(&before.keyspace);
         }
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
         let rules = loaded.server.as_ref().map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
@@ -240,7 +240,7 @@ impl Mirror {
     fn adopt_key_index(&mut self) {
         let Some(indexed) = self.shared.live.take_key_index() else { return };
         if let Some(applier) = &self.applier {
-            applier.keyspace().take_order(&indexed.keyspace, INDEX_CHANGES_MAX);
+            applier.keyspace().adopt_index(&indexed.keyspace, INDEX_CHANGES_MAX);
         }
         self.publisher.defer_drop(Garbage::Snapshot(Replaced::unread(indexed)));
     }

@@ -24,7 +24,6 @@ const EXCEPTIONS: &[&str] = &[
     "vdr_link/src/end.rs",
     "vdr_link/src/session.rs",
     "vdr_link/src/tls.rs",
-    "vdr_rdb/src/walk.rs",
     "vdr_replica/src/filter/mod.rs",
     "vdr_replica/src/handshake/mod.rs",
 ];

@@ -116,6 +116,8 @@ impl<T> Replaced<T> {
         if !self.has_passed() {
             return Err(self);
         }
+        // It has memory of its own, which nothing below drops.
+        self.grace = None;
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again, nor dropped, so the value is taken once.
         Ok(unsafe { ManuallyDrop::take(&mut this.value) })

@@ -32,6 +32,8 @@ defmodule Veidrodelis do
     * `:stale` - the data is older than the option `:stale_reads` allows; by default no data is
       too old
     * `:wrong_type` - the key holds a value of another type
+    * `:unknown_value` - a command that the library does not know may have changed the key since
+      the last full sync
 
   `name!(source, db, ...)` returns the value itself, and raises `Veidrodelis.Error` in these
   cases. An argument of the wrong kind raises `ArgumentError`. Indices work as on the server:
@@ -70,7 +72,7 @@ defmodule Veidrodelis do
   @type db :: non_neg_integer
   @type key :: binary
   @typedoc "The reasons of reads. `t:Veidrodelis.Error.reason/0` has all."
-  @type reason :: :no_instance | :not_ready | :stale | :wrong_type
+  @type reason :: :no_instance | :not_ready | :stale | :wrong_type | :unknown_value
   @type answer(value) :: {:ok, value} | {:error, reason}
   @typedoc "A score. Floats of the BEAM are finite, so infinite scores are atoms."
   @type score :: float | :neg_inf | :pos_inf
@@ -134,6 +136,8 @@ defmodule Veidrodelis do
           attempts: non_neg_integer,
           reconnects: non_neg_integer,
           commands_applied: non_neg_integer,
+          complete: boolean,
+          unknown_values: non_neg_integer,
           unknown_commands: %{String.t() => pos_integer},
           divergences: non_neg_integer,
           loading_bytes: non_neg_integer,
@@ -312,7 +316,11 @@ defmodule Veidrodelis do
       arrived, or `nil`
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters;
       `unknown_commands` - `%{name => count}` of the commands of the stream that the library does
-      not know, see docs/commands.md
+      not know, or not with all of their options, since the instance started; see
+      docs/commands.md
+    * `complete` - whether every command since the last full sync was known; `unknown_values` - how
+      many keys answer `{:error, :unknown_value}`, because a command that is not known may have
+      changed them. A write that replaces such a key makes it known again
     * `divergences` - the number of commands that contradicted the data; each of them ended its
       link and caused a full sync
     * `loading_bytes`, `loading_keys` - the progress of the full sync, or the end of the last one

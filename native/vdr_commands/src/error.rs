@@ -1,19 +1,24 @@
 //! Why a read or a write has no result.
 
-use vdr_data::keyspace::WrongType;
+use vdr_data::keyspace::TypeError;
 
 /// Why a read has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// The key holds another type.
     WrongType,
+    /// A command that is not understood may have changed the value.
+    UnknownValue,
     /// An argument is missing, left over, or not what the command takes.
     BadArgument,
 }
 
-impl From<WrongType> for ReadError {
-    fn from(_: WrongType) -> Self {
-        ReadError::WrongType
+impl From<TypeError> for ReadError {
+    fn from(error: TypeError) -> Self {
+        match error {
+            TypeError::WrongType => ReadError::WrongType,
+            TypeError::UnknownValue => ReadError::UnknownValue,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The command table: every row of every family, found by its name. No other file lists the families.
 
 use crate::families::{
-    bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, numbers, restore, scan, sets, slots,
-    sort, streams, strings, zsets, zsets_stores, zsets_writes,
+    bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, modules, numbers, restore, scan,
+    sets, slots, sort, streams, strings, zsets, zsets_stores, zsets_writes,
 };
 use crate::row::{Control, Read, Write};
 use std::collections::HashMap;
@@ -47,6 +47,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         sort::WRITES,
         slots::WRITES,
         restore::WRITES,
+        modules::WRITES,
     ]
     .into_iter()
     .flatten()

@@ -60,7 +60,9 @@ fn of_value(value: ValueRef<'_>, most: usize) -> Taken {
     let len = value.len();
     match value {
         ValueRef::String(StringRef::Shared(blob)) => Taken::of(blob),
-        ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other => Taken::NOTHING,
+        ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other | ValueRef::Unknown => {
+            Taken::NOTHING
+        }
         ValueRef::List(list) => list.around() + sampled(len, most, |at| list.part(at)),
         ValueRef::Set(set) => set.around() + sampled(len, most, |at| set.part(at)),
         ValueRef::ZSet(zset) => zset.around() + sampled(len, most, |at| zset.part(at)),

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use std::fmt;
 use std::future::Future;
+use vdr_rdb::Server;
 use vdr_replica::handshake::{Position, Retry};
 
 /// Takes the snapshot file and the stream. All calls come from one task, in this order:
@@ -16,6 +17,9 @@ use vdr_replica::handshake::{Position, Retry};
 pub trait Sink: Send + 'static {
     /// Where the stream can be taken up again. None asks for a full sync.
     fn position(&self) -> Option<Position>;
+
+    /// The server that the link is to, if it told its version. Called before [`Sink::continued`].
+    fn linked_to(&mut self, _server: Server) {}
 
     /// The primary goes on where we left it, under this id from now on.
     fn continued(&mut self, replication_id: &str);

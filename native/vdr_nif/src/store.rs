@@ -38,6 +38,7 @@ impl Store {
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
         let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury)).with_clock(steady);
+        mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
             mirror = mirror.with_filter(only);
         }
@@ -125,6 +126,12 @@ impl Store {
             reaper::run(move || inner.shared.watches.remove_owner(owner));
         }
     }
+}
+
+/// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone: readers build the key
+/// index when they need it.
+fn run_aside(job: Box<dyn FnOnce() + Send>) {
+    let _thread = std::thread::Builder::new().name("vdr_index".into()).spawn(job);
 }
 
 impl Drop for Store {

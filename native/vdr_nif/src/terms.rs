@@ -238,6 +238,7 @@ pub const ERROR_CODES: &[&str] = &[
     "tls_version_refused",
     "tls_wrong_name",
     "too_many_clients",
+    "unknown_value",
     "write_timeout",
     "wrong_password",
     "wrong_role",
@@ -248,6 +249,7 @@ pub const ERROR_CODES: &[&str] = &[
 pub const fn code(error: ReadError) -> &'static str {
     match error {
         ReadError::WrongType => "wrong_type",
+        ReadError::UnknownValue => "unknown_value",
         ReadError::BadArgument => "bad_argument",
     }
 }
@@ -470,6 +472,8 @@ struct Status<'a> {
     guard_window_ms: Option<i64>,
     divergences: u64,
     guard_windows_given_up: u64,
+    complete: bool,
+    unknown_values: usize,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
     server: Option<Server>,
@@ -517,6 +521,8 @@ pub fn status<'a>(env: Env<'a>, store: &Store) -> Term<'a> {
         guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
         divergences: status.divergences.load(Ordering::Relaxed),
         guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
+        complete: !status.incomplete.load(Ordering::Relaxed),
+        unknown_values: snapshot.as_ref().map_or(0, |all| all.keyspace.unknown_values()),
         unknown_commands: status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect(),
         keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
         server: snapshot

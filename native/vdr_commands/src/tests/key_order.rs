@@ -86,13 +86,13 @@ fn what_is_no_version_of_the_same_database_takes_no_order_from_it() {
 }
 
 #[test]
-fn the_databases_of_a_full_sync_are_put_in_order_as_those_before_were() {
+fn databases_are_put_in_order_as_those_of_another_keyspace_are() {
     let (mut old, mut new) = (Mirror::new(), Mirror::new());
     old.run(&["set a 1"]);
     new.run(&["set b 1", "set a 1"]);
-    new.keyspace.order_as(&old.keyspace);
+    new.keyspace.order_dbs(&old.keyspace.ordered_dbs());
     assert_eq!(new.keyspace.ordered(), 0);
     keys(old.keyspace.db(0));
-    new.keyspace.order_as(&old.keyspace);
+    new.keyspace.order_dbs(&old.keyspace.ordered_dbs());
     assert_eq!((new.keyspace.ordered(), keys(new.keyspace.db(0))), (1, vec!["a".into(), "b".into()]));
 }

@@ -7,6 +7,7 @@ mod diff;
 mod entry;
 mod heavy;
 mod order;
+mod unknown;
 
 pub use diff::Change;
 pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
@@ -18,6 +19,7 @@ use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZS
 use heavy::Heavy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
+use unknown::UnknownKeys;
 use vdr_snapmap::PayloadMut;
 use vdr_snapmap::map::{Iter, Map};
 use vdr_snapmap::tree::{Bytes, Tree};
@@ -29,6 +31,9 @@ pub struct Db {
     /// The keys in byte order, from the first time that somebody asks for it: to keep it takes twice the time that a new key takes else.
     order: OnceLock<Tree<Blob, ()>>,
     heavy: Heavy,
+    unknown: UnknownKeys,
+    /// See [`Keyspace::copied`].
+    copied: u64,
 }
 
 impl Db {
@@ -68,9 +73,21 @@ impl Db {
     pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
         match self.entries.get_mut(key)? {
             PayloadMut::Packed(bytes) => Some(bytes),
-            PayloadMut::Value(Value::String(blob)) => Some(blob.make_mut()),
+            PayloadMut::Value(Value::String(blob)) => {
+                let before = blob.as_ptr();
+                let bytes = blob.make_mut();
+                if bytes.as_ptr() != before {
+                    self.copied = self.copied.wrapping_add(bytes.len() as u64);
+                }
+                Some(bytes)
+            }
             PayloadMut::Value(_) => None,
         }
+    }
+
+    /// Counts bytes of a string that were copied because it grew.
+    pub fn note_copied(&mut self, bytes: usize) {
+        self.copied = self.copied.wrapping_add(bytes as u64);
     }
 
     /// `false` when there is no such key.
@@ -81,9 +98,13 @@ impl Db {
     /// `true` when the key is new.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
         let heavy = is_heavy(entry.value.as_ref());
+        let unknown = matches!(entry.value, Value::Unknown);
         let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
         if heavy {
             self.note_heavy(key);
+        }
+        if unknown {
+            self.note_unknown(key);
         }
         self.keep_order(key, new)
     }
@@ -207,6 +228,13 @@ impl Keyspace {
         self.all().fold(self.unlinked, |sum, (_, db)| sum.wrapping_add(db.entries.unlinked()))
     }
 
+    /// How many bytes of long strings were copied so that they could be changed: all of a string at its
+    /// first change after each snapshot. The difference between two counts tells what was copied
+    /// between them.
+    pub fn copied(&self) -> u64 {
+        self.all().fold(0, |sum, (_, db)| sum.wrapping_add(db.copied))
+    }
+
     /// What a reader sees of one database at a time.
     pub fn view(&self, db: u32, now: impl Into<Now>) -> View<'_> {
         View { db: self.db(db), now: now.into() }
@@ -233,9 +261,14 @@ impl From<fn() -> i64> for Now {
     }
 }
 
-/// The key holds a value of another type.
+/// Why a key has no value of the type that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongType;
+pub enum TypeError {
+    /// The key holds a value of another type.
+    WrongType,
+    /// A command that is not understood may have changed the value.
+    UnknownValue,
+}
 
 /// A database as a reader sees it: keys past their time are not there.
 #[derive(Clone, Copy)]
@@ -247,6 +280,14 @@ pub struct View<'s> {
 impl<'s> View<'s> {
     pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
         self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
+    }
+
+    /// As [`View::entry`]; an error when the value is not known, so that nothing is told of it.
+    pub fn known(&self, key: &[u8]) -> Result<Option<EntryRef<'s>>, TypeError> {
+        match self.entry(key) {
+            Some(entry) if matches!(entry.value(), ValueRef::Unknown) => Err(TypeError::UnknownValue),
+            entry => Ok(entry),
+        }
     }
 
     pub fn is_past(&self, expiry: Expiry) -> bool {
@@ -264,52 +305,55 @@ impl<'s> View<'s> {
         self.entry(key).map(|entry| entry.value().kind())
     }
 
-    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, WrongType> {
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::String(string) => Some(string),
             _ => None,
         })
     }
 
-    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, WrongType> {
+    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::List(list) => Some(list),
             _ => None,
         })
     }
 
-    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, WrongType> {
+    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::Set(set) => Some(set),
             _ => None,
         })
     }
 
-    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, WrongType> {
+    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::Hash(hash) => Some(hash),
             _ => None,
         })
     }
 
-    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, WrongType> {
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::ZSet(zset) => Some(zset),
             _ => None,
         })
     }
 
-    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, WrongType> {
+    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, TypeError> {
         self.typed(key, |value| match value {
             ValueRef::Stream(stream) => Some(stream.as_ref()),
             _ => None,
         })
     }
 
-    fn typed<T>(&self, key: &[u8], pick: impl Fn(ValueRef<'s>) -> Option<T>) -> Result<Option<T>, WrongType> {
+    fn typed<T>(&self, key: &[u8], pick: impl Fn(ValueRef<'s>) -> Option<T>) -> Result<Option<T>, TypeError> {
         match self.entry(key) {
             None => Ok(None),
-            Some(entry) => pick(entry.value()).map(Some).ok_or(WrongType),
+            Some(entry) => pick(entry.value()).map(Some).ok_or_else(|| match entry.value() {
+                ValueRef::Unknown => TypeError::UnknownValue,
+                _ => TypeError::WrongType,
+            }),
         }
     }
 }

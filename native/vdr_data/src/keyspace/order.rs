@@ -87,10 +87,15 @@ impl Keyspace {
         }
     }
 
-    /// Puts those databases in order that another keyspace has in order.
-    pub fn order_as(&self, other: &Keyspace) {
-        for (index, _) in other.all().filter(|(_, db)| db.is_ordered()) {
-            self.db(index).order();
+    /// The databases whose keys are in order.
+    pub fn ordered_dbs(&self) -> Vec<u32> {
+        self.all().filter(|(_, db)| db.is_ordered()).map(|(index, _)| index).collect()
+    }
+
+    /// Puts the keys of these databases in order.
+    pub fn order_dbs(&self, dbs: &[u32]) {
+        for index in dbs {
+            self.db(*index).order();
         }
     }
 }

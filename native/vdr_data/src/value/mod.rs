@@ -59,7 +59,10 @@ pub enum Value {
     ZSet(ZSet),
     Hash(Hash),
     Stream(Arc<Stream>),
+    /// A module's value.
     Other,
+    /// Not followed: a command that is not understood may have changed the value, its type, or removed the key.
+    Unknown,
 }
 
 impl Value {
@@ -72,6 +75,7 @@ impl Value {
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::Stream(stream) => ValueRef::Stream(stream),
             Value::Other => ValueRef::Other,
+            Value::Unknown => ValueRef::Unknown,
         }
     }
 
@@ -188,6 +192,7 @@ pub enum ValueRef<'s> {
     Hash(&'s Hash),
     Stream(&'s Arc<Stream>),
     Other,
+    Unknown,
 }
 
 impl ValueRef<'_> {
@@ -199,7 +204,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(_) => Kind::ZSet,
             ValueRef::Hash(_) => Kind::Hash,
             ValueRef::Stream(_) => Kind::Stream,
-            ValueRef::Other => Kind::Other,
+            ValueRef::Other | ValueRef::Unknown => Kind::Other,
         }
     }
 
@@ -211,7 +216,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(zset) => zset.len(),
             ValueRef::Hash(hash) => hash.len(),
             ValueRef::Stream(stream) => stream.len(),
-            ValueRef::String(_) | ValueRef::Other => 1,
+            ValueRef::String(_) | ValueRef::Other | ValueRef::Unknown => 1,
         }
     }
 
@@ -229,6 +234,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
             ValueRef::Stream(stream) => Value::Stream(stream.clone()),
             ValueRef::Other => Value::Other,
+            ValueRef::Unknown => Value::Unknown,
         }
     }
 

@@ -47,6 +47,30 @@ defmodule Veidrodelis do
       iex> Veidrodelis.get(snapshot, 0, "z")
       {:error, :wrong_type}
 
+  ## Servers
+
+  The server must accept `PSYNC`. Redis 7.0, 8.0 and 8.6 and Valkey 8.1 and 9.1 are tested, with and
+  without Sentinel. Most managed services forbid `PSYNC`; the error is `:psync_forbidden`. An
+  instance follows one server: of a Redis Cluster or Valkey Cluster it holds the slots of one node.
+
+  ## Guarantees
+
+    * Values equal the primary's at one replication offset. Each read sees one offset, and so do all
+      reads of a `read_tx/3`, of a script, and of a snapshot.
+    * The writes of a `MULTI`, of a script, and of a guard-key window become visible together.
+    * A full sync becomes visible as a whole. Until then, and while the link is down, reads return
+      the last good snapshot.
+    * No write is skipped in silence. A command that contradicts the data leads to a full sync. A
+      command that the library does not know is counted in `info/1` and logged, and the keys that
+      it changed keep their old values.
+    * After a disconnect the instance resumes at its offset, if the primary still has the missing
+      part of the stream.
+    * A watch gets a message for each write to its keys, after the write is visible.
+    * Readers wait for no lock, no process and no writer.
+
+  An instance lags behind its primary, as every replica does. It holds all keys in memory, or those
+  that `:only` selects. Values of modules (JSON, vector sets) are not readable.
+
   ## Keys in order
 
   A database gets an index of its keys in byte order with the first call that needs it: `keys/3`,
@@ -366,24 +390,29 @@ defmodule Veidrodelis do
   Sends the calling process what happens to the links of an instance, as `{:veidrodelis, id,
   event, details}`.
 
-    * `:connecting` - `%{primary: {host, port}, attempt: n}`
+    * `:connecting` - `%{primary: {host, port} or nil, attempt: n}`; the primary is `nil` when no
+      Sentinel named one
     * `:syncing` - a full sync began: `%{primary: {host, port}}`
     * `:ready` - the instance can be read; once
     * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
     * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil,
       primary: {host, port} or nil}`; `refused` is true when only a person can change it, and
-      `retry_in_ms` is `nil` when there will be no other attempt
+      `retry_in_ms` is `nil` when there will be no other attempt. It follows each `:connecting`
+      once, with the same primary. The reason of a link that did not end by itself is `:switched`,
+      `:stopped` or `:link_crashed`
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port}
       or nil}`
-    * `:stopped` - the instance has ended
+    * `:stopped` - the instance has ended; the last event
 
   The links of handlers have the id `{Vdr.RedisStream.Replica, name}`, see
   `Vdr.RedisStream.Replica`. A subscription is to an id: it may begin before the instance, it
-  lasts over restarts of the instance, and it ends with `unsubscribe/1` or with the process. A pid
-  or a registered name stands for the id of the instance that runs at the moment.
+  lasts over restarts of the instance, and it ends with `unsubscribe/1`, with the process, or with
+  the application. A pid or a registered name stands for the id of the instance that runs at the
+  moment.
 
   The same events go to the log, and to `:telemetry` where it is installed, as
-  `[:veidrodelis, :link, event]` with `:id` among the details.
+  `[:veidrodelis, :link, event]` with `:id` among the details. Log backends and telemetry handlers
+  run in the process of the link: a slow one delays that link, and no other.
   """
   @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok

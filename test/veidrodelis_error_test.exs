@@ -13,7 +13,8 @@ defmodule Veidrodelis.ErrorTest do
     end
   end
 
-  # What reads, watches and callers get; the rest is why a link ended, which an operator looks up.
+  # Reasons of reads, watches and callers. All others are ends of a link, which an operator looks
+  # up.
   @not_of_links ~w(already_registered bad_argument no_instance not_found not_ready process_gone stale stopped superseded unknown_value wrong_type)a
   @of_sentinel ~w(no_sentinel_reachable sentinel_refused unknown_group no_usable_replica bad_host_map)a
 
@@ -26,7 +27,7 @@ defmodule Veidrodelis.ErrorTest do
     end
   end
 
-  test "an unknown reason is shown as it is" do
+  test "an unknown reason is inspected" do
     assert Exception.message(%Veidrodelis.Error{reason: {:odd, 1}}) == "{:odd, 1}"
   end
 
@@ -41,7 +42,7 @@ defmodule Veidrodelis.ErrorTest do
     assert Exception.message(%Veidrodelis.Error{reason: {:bad_command, {:nope}}}) =~ "not a read"
   end
 
-  test "it is raised by its reason" do
+  test "raise takes a reason" do
     assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, reason: :not_ready end
     assert_raise Veidrodelis.Error, ~r/full sync/, fn -> raise Veidrodelis.Error, :not_ready end
   end

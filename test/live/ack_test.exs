@@ -22,7 +22,7 @@ defmodule Vdr.Live.AckTest do
     assert Redix.command!(redis, ["WAIT", 1, 5000]) == 1
   end
 
-  live_test "WAIT does not count a lagging one, which follows all the same", %{server: server, redis: redis},
+  live_test "WAIT does not count a lagging mirror, which follows nevertheless", %{server: server, redis: redis},
     mirror: false do
     id = lagging(server)
     Redix.command!(redis, ["SET", "k", 1])
@@ -32,14 +32,14 @@ defmodule Vdr.Live.AckTest do
     assert acknowledged(redis) == 0
   end
 
-  live_test "SHUTDOWN waits for no truthful mirror", %{server: server, redis: redis, id: id} do
+  live_test "SHUTDOWN does not wait for a truthful mirror", %{server: server, redis: redis, id: id} do
     Redix.command!(redis, ["SET", "k", 1])
     Mirror.settle(id, redis)
     {us, :ok} = :timer.tc(fn -> Server.stop(server) end)
     assert us < 2_000_000
   end
 
-  live_test "SHUTDOWN waits its time for a lagging mirror", %{server: server, redis: redis},
+  live_test "SHUTDOWN waits its full time for a lagging mirror", %{server: server, redis: redis},
     mirror: false,
     config: [{"shutdown-timeout", 2}] do
     id = lagging(server)
@@ -49,7 +49,7 @@ defmodule Vdr.Live.AckTest do
     assert us >= 1_900_000
   end
 
-  live_test "FAILOVER without a target may elect a truthful mirror, so it is to be aborted", %{redis: redis, id: id} do
+  live_test "FAILOVER without a target may elect a truthful mirror, and then has to be aborted", %{redis: redis, id: id} do
     Redix.command!(redis, ["SET", "k", 1])
     Mirror.settle(id, redis)
     assert Redix.command!(redis, ["FAILOVER", "TIMEOUT", 60_000]) == "OK"

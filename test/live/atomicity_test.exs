@@ -17,7 +17,7 @@ defmodule Vdr.Live.AtomicityTest do
   return wrong
   """
 
-  live_test "no reader ever sees money on its way", %{server: server, redis: redis, id: id} do
+  live_test "no reader ever sees half a transfer", %{server: server, redis: redis, id: id} do
     for n <- 1..@pairs, do: Redix.command!(redis, ["MSET", from(n), @total, to(n), 0])
     Redix.command!(redis, ["MSET", "guarded:from", @total, "guarded:to", 0])
     Mirror.settle(id, redis)

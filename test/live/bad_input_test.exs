@@ -20,7 +20,7 @@ defmodule Vdr.Live.BadInputTest do
     code
   end
 
-  test "a refused port is told, and tried again" do
+  test "a refused connection is reported and tried again" do
     port = Server.free_port()
     id = start(port)
     assert await_error(id) == :connection_refused
@@ -33,11 +33,11 @@ defmodule Vdr.Live.BadInputTest do
     GenServer.stop(server)
   end
 
-  test "a host that does not exist is told" do
+  test "a host that does not exist is reported" do
     assert await_error(start(6379, host: "no-such-host.invalid")) == :host_not_found
   end
 
-  live_test "a wrong password is final to whoever waits", %{port: port},
+  live_test "a wrong password ends the wait", %{port: port},
     mirror: false,
     config: [{"requirepass", "right"}] do
     id = start(port, password: "wrong")
@@ -49,11 +49,11 @@ defmodule Vdr.Live.BadInputTest do
     assert :ok = Veidrodelis.await_ready(right, 10_000)
   end
 
-  live_test "a missing password is told", %{port: port}, mirror: false, config: [{"requirepass", "right"}] do
+  live_test "a missing password is reported", %{port: port}, mirror: false, config: [{"requirepass", "right"}] do
     assert {:error, :password_required} = Veidrodelis.await_ready(start(port), 10_000)
   end
 
-  live_test "a user without the right to replicate is told", %{port: port, redis: redis}, mirror: false do
+  live_test "a user without the permission to replicate is reported", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ["ACL", "SETUSER", "weak", "on", ">pw", "~*", "+@all", "-psync", "-sync"])
     id = start(port, username: "weak", password: "pw")
     assert {:error, :no_permission} = Veidrodelis.await_ready(id, 10_000)
@@ -63,7 +63,7 @@ defmodule Vdr.Live.BadInputTest do
     assert :ok = Veidrodelis.await_ready(start(port, username: "strong", password: "pw"), 10_000)
   end
 
-  test "a server that speaks HTTP is no Redis" do
+  test "a server that speaks HTTP is reported as such" do
     port =
       FakeServer.start!(fn socket ->
         {:ok, _} = :gen_tcp.recv(socket, 0)
@@ -87,7 +87,7 @@ defmodule Vdr.Live.BadInputTest do
     for _ <- 1..2, do: assert_receive({:connected, ^port}, 30_000)
   end
 
-  test "a managed service that forbids PSYNC is told" do
+  test "a managed service that forbids PSYNC is reported" do
     port = psync("-ERR unknown command 'PSYNC', with args beginning with: '?' '-1' \r\n")
     assert {:error, :psync_forbidden} = Veidrodelis.await_ready(start(port), 10_000)
   end
@@ -100,7 +100,7 @@ defmodule Vdr.Live.BadInputTest do
          "$40\r\nREDIS0011\xFE\x00\x00\x81\x40\x00\x00\x00\x00\x00\x00\x00aaaaaaaaaaaaaaaaaa"},
         {"a reply of garbage", <<0, 255, 13, 10, 0>>}
       ] do
-    test "a full sync that brings #{what} is an error and no crash" do
+    test "a full sync that brings #{what} is an error, not a crash" do
       port = psync("+FULLRESYNC #{String.duplicate("a", 40)} 0\r\n" <> unquote(file))
       id = start(port)
       assert is_atom(await_error(id))

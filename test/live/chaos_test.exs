@@ -21,7 +21,7 @@ defmodule Vdr.Live.ChaosTest do
     end
   end
 
-  live_test "a key that the mirror lacks is found, and named", %{id: id, server: server, redis: redis} do
+  live_test "a missing key of the mirror is found and named", %{id: id, server: server, redis: redis} do
     Redix.command!(redis, ["SET", "k", "v"])
     assert {:equal, ^server} = verdict(id, server)
     Redix.command!(redis, ["DEBUG", "POPULATE", 1, "lost"])
@@ -37,7 +37,7 @@ defmodule Vdr.Live.ChaosTest do
     assert {:equal, ^server} = verdict(id, server)
   end
 
-  live_test "writers and readers that keep the rules find nothing; half a MULTI is found", %{
+  live_test "writers and readers report nothing without a fault; half a MULTI is reported", %{
     id: id,
     server: server,
     redis: redis
@@ -63,16 +63,16 @@ defmodule Vdr.Live.ChaosTest do
     assert Load.get(chaos.table, :lost) == 0
   end
 
-  live_test "a watch that does not speak is found", %{id: id, server: server, redis: redis} do
+  live_test "a silent watch is found", %{id: id, server: server, redis: redis} do
     Redix.command!(redis, ["SET", Load.watched(), "something"])
     Mirror.settle(id, redis)
     # Nobody listens, so no event arrives.
     chaos = chaos(id, server)
-    assert capture_io(fn -> Quiet.watches(chaos, server) end) =~ "a watch spoke last of nil"
+    assert capture_io(fn -> Quiet.watches(chaos, server) end) =~ "the last message of a watch read nil"
     assert Load.get(chaos.table, :lost) > 0
   end
 
-  test "what a MULTI wrote together belongs together" do
+  test "the invariants of a MULTI's writes" do
     whole = [{:ok, "1"}, {:ok, "1"}, {:ok, "5"}, {:ok, "-5"}, {:ok, "2"}, {:ok, 2}]
     refute Load.torn?(whole)
     refute Load.torn?([{:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, nil}, {:ok, 0}])

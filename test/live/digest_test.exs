@@ -4,7 +4,7 @@ defmodule Vdr.Live.DigestTest do
 
   alias Vdr.Test.Values
 
-  live_test "digests are the server's at quiet points", %{redis: redis, id: id} do
+  live_test "digests equal the server's at quiet points", %{redis: redis, id: id} do
     Writes.seed!("digest")
 
     for _round <- 1..3 do
@@ -32,7 +32,7 @@ defmodule Vdr.Live.DigestTest do
     equal_at_rest(redis, id)
   end
 
-  live_test "the digest of one value is the server's, whatever a program made of it", %{redis: redis, id: id} do
+  live_test "the digest of one value equals the server's after a random program", %{redis: redis, id: id} do
     Writes.seed!("digest value")
     # An expired key stays until a client accesses it.
     Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
@@ -44,7 +44,7 @@ defmodule Vdr.Live.DigestTest do
 
   # Several values at once, by the stream and by a full sync, in two databases. A key or field past
   # its time stays until the server deletes it.
-  live_test "the digest of one value is the server's for each type and encoding", context do
+  live_test "the digest of one value equals the server's for each type and encoding", context do
     %{server: server, redis: redis, id: id} = context
     Redix.command!(redis, ["DEBUG", "SET-ACTIVE-EXPIRE", 0])
     keys = Values.write!(redis)
@@ -74,7 +74,7 @@ defmodule Vdr.Live.DigestTest do
   end
 
   # A vector set is a module's value that newer Redis servers bring along.
-  live_test "a module's value has no digest here, and says so", %{server: server, redis: redis}, mirror: false do
+  live_test "a module's value has no digest, and the error says so", %{server: server, redis: redis}, mirror: false do
     Redix.command!(redis, ["SET", "string", "hello"])
 
     with {:ok, 1} <- Redix.command(redis, ["VADD", "vectors", "VALUES", 2, 1, 2, "element"]) do
@@ -91,7 +91,7 @@ defmodule Vdr.Live.DigestTest do
     end
   end
 
-  test "of no instance and of no key there is no digest" do
+  test "a missing instance and a missing key have no digest" do
     assert {:error, :no_instance} = Veidrodelis.digest_value(:no_such_instance, 0, "k")
     {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "k", "v"]])
 

@@ -15,18 +15,18 @@ defmodule Vdr.Live.EqualityTest do
     assert full_sync(server, redis, config) > 0
   end
 
-  live_test "a full sync by way of a file on disk is the same", %{server: server, redis: redis}, mirror: false do
+  live_test "a full sync through a file on disk is the same", %{server: server, redis: redis}, mirror: false do
     assert full_sync(server, redis, [{"repl-diskless-sync", "no"}]) > 0
   end
 
-  live_test "an empty server is a full sync as well", %{server: server, redis: redis}, mirror: false do
+  live_test "a full sync of an empty server works", %{server: server, redis: redis}, mirror: false do
     id = Mirror.start!(server)
     assert {:ok, 0} = Veidrodelis.dbsize(id, 0)
     # The comparison's own marker.
     assert Compare.assert_equal(redis, id, Writes.databases()) == 1
   end
 
-  live_test "random writes arrive whole", %{redis: redis, id: id} do
+  live_test "random writes arrive completely", %{redis: redis, id: id} do
     Writes.seed!("random writes")
 
     for _round <- 1..4 do

@@ -2,6 +2,8 @@ defmodule Vdr.Live.ExamplesTest do
   # The examples of the documents, unchanged except for the port.
   use Vdr.Test.LiveCase, async: true
 
+  alias Vdr.Test.Guide
+
   live_test "a write is read from memory", %{port: port}, mirror: false do
     {:ok, vdr} = Veidrodelis.start_link(id: {:myid, port}, host: "localhost", port: port)
     {:ok, rdx} = Redix.start_link(host: "localhost", port: port)
@@ -15,6 +17,15 @@ defmodule Vdr.Live.ExamplesTest do
     Veidrodelis.stop(vdr)
     Redix.stop(rdx)
     assert {:error, :no_instance} = Veidrodelis.get({:myid, port}, 0, "user:123:name")
+  end
+
+  live_test "the first example of README.md runs", %{port: port}, mirror: false do
+    [{line, code} | _] = Guide.blocks(File.read!("README.md"))
+    code = code |> String.replace(":mirror", "{:readme, #{port}}") |> String.replace("6379", "#{port}")
+    run = fn -> Code.eval_string(code, [], file: "README.md", line: line) end
+    assert ExUnit.CaptureIO.capture_io(run) == "no write arrived\n"
+    assert {:ok, nil} = Veidrodelis.get({:readme, port}, 0, "user:123:name")
+    :ok = Veidrodelis.stop({:readme, port})
   end
 
   live_test "a list of reads sees one snapshot while writers race", %{server: server, redis: redis, id: id} do
@@ -57,7 +68,7 @@ defmodule Vdr.Live.ExamplesTest do
     task
   end
 
-  live_test "a watch tells of a write", %{redis: rdx, id: id} do
+  live_test "a watch reports a write", %{redis: rdx, id: id} do
     Redix.command!(rdx, ["SET", "user:123:name", "Alice"])
     Mirror.settle(id, rdx)
 

@@ -74,13 +74,13 @@ defmodule Vdr.Live.GuardTest do
     assert seen(context, 5) == {:ok, "held"}
   end
 
-  live_test "the guard key's own time ends a window", context do
+  live_test "the guard key's expiry closes the window", context do
     run(context, [["SET", "k", "before"], ["PSETEX", "__vdr_tx", "300", "1"], ["SET", "k", "after"]])
     assert seen(context) == {:ok, "before"}
     Mirror.eventually("the window closed", fn -> seen(context) == {:ok, "after"} end)
   end
 
-  live_test "a second SET extends the window, a window holds back all databases", context do
+  live_test "a second SET extends the window, and a window holds back all databases", context do
     run(context, [["SET", "k", "a"], ["SET", "__vdr_tx", "1"], ["SET", "k", "b"], ["SET", "__vdr_tx", "2"]])
     run(context, [["SELECT", "3"], ["SET", "k", "c"], ["SELECT", "0"]])
     assert {seen(context), seen(context, 3)} == {{:ok, "a"}, {:ok, nil}}
@@ -98,7 +98,7 @@ defmodule Vdr.Live.GuardTest do
     assert seen(context) == {:ok, "b"}
   end
 
-  live_test "a watcher hears of what was held back once it is visible", context do
+  live_test "a watcher gets the held writes once they are visible", context do
     ref = make_ref()
     run(context, [["SET", "__vdr_tx", "1"]])
     :ok = Veidrodelis.watch(context.id, 0, "k", ref)
@@ -109,7 +109,7 @@ defmodule Vdr.Live.GuardTest do
     assert seen(context) == {:ok, "held"}
   end
 
-  live_test "a full sync inside of a window stays hidden until it closes", context do
+  live_test "a full sync inside a window stays hidden until the window closes", context do
     run(context, [["SET", "k", "old"]])
     late = {:test, System.unique_integer([:positive])}
     run(context, [["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
@@ -121,7 +121,7 @@ defmodule Vdr.Live.GuardTest do
     assert Veidrodelis.get(late, 0, "k") == {:ok, "new"}
   end
 
-  live_test "a second full sync inside of a window leaves the old data visible until it closes", context do
+  live_test "a second full sync inside a window leaves the old data visible until the window closes", context do
     run(context, [["SET", "k", "old"], ["SET", "__vdr_tx", "1"], ["SET", "k", "new"]])
     syncs = Veidrodelis.info(context.id).full_syncs
     # Another replication id and a lost backlog: only a full sync helps.
@@ -138,7 +138,7 @@ defmodule Vdr.Live.GuardTest do
     Mirror.eventually("the window closed", fn -> seen(context) == {:ok, "new"} end)
   end
 
-  live_test "the guard key has the name that it is given", context do
+  live_test "the option sets the guard key's name", context do
     named = Mirror.start!(context.server, guard_key: "my:tx")
     run(context, [["SET", "k", "a"], ["SET", "my:tx", "1"], ["SET", "k", "b"]])
     Mirror.eventually("the default key guards nothing here", fn -> seen(context) == {:ok, "b"} end)

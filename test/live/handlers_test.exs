@@ -56,7 +56,7 @@ defmodule Vdr.Live.HandlersTest do
     assert log =~ "Replica shutting down"
   end
 
-  live_test "the index is what the server has", %{port: port, redis: redis}, mirror: false do
+  live_test "the index equals the server's data", %{port: port, redis: redis}, mirror: false do
     table = :"index_#{port}"
     :rand.seed(:exsss, 11)
 

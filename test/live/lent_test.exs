@@ -6,7 +6,7 @@ defmodule Vdr.Live.LentTest do
   # Copied; beside its key and exported; exported alone; and too large for reuse.
   @sizes [100, 511, 512, 1_000, 4_095, 4_096, 20_000, 100_000]
 
-  live_test "what was read never changes, whatever is written", %{redis: redis, id: id} do
+  live_test "a binary that was read never changes, whatever is written", %{redis: redis, id: id} do
     ends = [
       fn key, _size -> ["SETRANGE", key, 3, "!!!"] end,
       fn key, _size -> ["APPEND", key, "!!!"] end,
@@ -43,7 +43,8 @@ defmodule Vdr.Live.LentTest do
         do: assert({:ok, Redix.command!(redis, ["GET", key])} == Veidrodelis.get(id, 0, key), key)
   end
 
-  live_test "it outlives its instance, and goes with who holds it", %{redis: redis, server: server}, mirror: false do
+  live_test "it outlives its instance, and is freed with the process that holds it", %{redis: redis, server: server},
+    mirror: false do
     for size <- @sizes, do: Redix.command!(redis, ["SET", "k:#{size}", pattern(0, size)])
     id = {:lent, make_ref()}
     {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))

@@ -48,7 +48,7 @@ defmodule Vdr.Live.MemoryTest do
     Mirror.eventually("#{most} bytes above #{above}", grown, fn -> grown.() <= most end)
   end
 
-  test "it comes back after a full sync, FLUSHALL and stop", %{server: server, redis: redis} do
+  test "memory is returned after a full sync, FLUSHALL and stop", %{server: server, redis: redis} do
     vm = Vm.start!()
     # Things that start once and stay.
     start(vm, server)
@@ -82,7 +82,7 @@ defmodule Vdr.Live.MemoryTest do
 
   # native/vdr_bench/tests/memory.rs compares the core's estimate with its allocator's count, for
   # many more shapes of data.
-  test "memory_bytes is what the data makes resident, however it came to be", %{server: server, redis: redis} do
+  test "memory_bytes equals what the data makes resident, whatever its history", %{server: server, redis: redis} do
     for {what, fill, write} <- data() do
       Redix.command!(redis, ["FLUSHALL"])
       fill.(redis)

@@ -11,7 +11,7 @@ defmodule Vdr.Live.MigrateTest do
     {:ok, target: Server.connect!(target), target_port: Server.port(target), target_id: Mirror.start!(target)}
   end
 
-  live_test "values of every kind go, alone and many at once",
+  live_test "values of every kind move, alone and together",
             %{redis: redis, id: id, target_id: target_id} = context do
     keys = redis |> Values.write!() |> Enum.sort()
     digests = Enum.zip(keys, Redix.command!(redis, ["DEBUG", "DIGEST-VALUE" | keys]))
@@ -31,7 +31,7 @@ defmodule Vdr.Live.MigrateTest do
     assert {:ok, at_ms} == Veidrodelis.pexpiretime(target_id, 3, "string:timed")
   end
 
-  live_test "COPY leaves the key, REPLACE takes another's place, and what is refused changes nothing", context do
+  live_test "COPY leaves the key, REPLACE replaces another, and a refused key changes nothing", context do
     %{redis: redis, id: id, target: target, target_id: target_id} = context
     Redix.pipeline!(redis, [["SET", "a", "new"], ["HSET", "b", "f", "v"], ["PEXPIREAT", "b", Values.far_ms()]])
     Redix.pipeline!(target, [["RPUSH", "a", "old"], ["PEXPIREAT", "a", Values.far_ms()]])
@@ -59,7 +59,7 @@ defmodule Vdr.Live.MigrateTest do
     assert {:ok, Values.far_ms()} == Veidrodelis.pexpiretime(id, 0, "b")
   end
 
-  live_test "in a transaction and a script it is one unit with the rest", %{redis: redis, id: id} = context do
+  live_test "in a transaction or a script it is part of the atomic unit", %{redis: redis, id: id} = context do
     Redix.pipeline!(redis, [["SET", "a", "1"], ["SET", "b", "2"]])
     script = "redis.call('SET', 'd', '1') return redis.call('MIGRATE', '127.0.0.1', ARGV[1], 'b', 0, 5000)"
 

@@ -10,7 +10,7 @@ defmodule Vdr.Live.OnlyTest do
   # The marker that `Mirror.settle` writes must be kept, too.
   defp with_marker(prefixes), do: ["vdr:" | prefixes]
 
-  live_test "full sync and stream keep the prefix only", %{server: server, redis: redis}, mirror: false do
+  live_test "full sync and stream keep only the prefix", %{server: server, redis: redis}, mirror: false do
     Redix.pipeline!(redis, [["SET", "user:1", "a"], ["SET", "other", "b"], ["HSET", "user:2", "f", "v"]])
     id = mirror!(server, prefixes: with_marker(["user:"]))
     assert {:ok, ["user:1", "user:2"]} = Veidrodelis.first(id, 0, 10)
@@ -129,7 +129,7 @@ defmodule Vdr.Live.OnlyTest do
     value
   end
 
-  live_test "a random program is seen through the filter as through none", %{server: server, redis: redis},
+  live_test "a random program leaves the same kept data with and without a filter", %{server: server, redis: redis},
     mirror: false do
     Writes.seed!("only")
     all = Mirror.start!(server)
@@ -156,7 +156,7 @@ defmodule Vdr.Live.OnlyTest do
     end
   end
 
-  live_test "a guard window closes whatever is filtered", %{server: server, redis: redis}, mirror: false do
+  live_test "a guard window closes although its key is filtered", %{server: server, redis: redis}, mirror: false do
     id = mirror!(server, prefixes: with_marker(["in:"]))
     Redix.pipeline!(redis, [["SET", "__vdr_tx", 1], ["SET", "in:a", 1]])
     Redix.pipeline!(redis, [["SET", "in:b", 1], ["DEL", "__vdr_tx"]])

@@ -7,7 +7,11 @@ defmodule Vdr.Live.OrderTest do
   # allocator's gaps.
   @order_bytes 15..60
 
-  live_test "keys in order, asked for while writes go on, are the server's", %{server: server, redis: redis, id: id} do
+  live_test "keys in order, requested while writes continue, equal the server's", %{
+    server: server,
+    redis: redis,
+    id: id
+  } do
     Writes.seed!("order")
 
     for chunk <- Enum.chunk_every(1..@keys, 1_000),
@@ -49,7 +53,7 @@ defmodule Vdr.Live.OrderTest do
         walk: quote(do: &(&1 |> Veidrodelis.stream_keys(0) |> Enum.take(1))),
         snapshot: quote(do: fn id -> id |> Veidrodelis.snapshot() |> elem(1) |> Veidrodelis.next(0, "key:1", 1) end)
       ] do
-    test "what asked for it, #{how}, does so once and for all" do
+    test "the order, requested #{how}, lasts from then on" do
       server = Server.start!()
       redis = Server.connect!(server)
       Redix.command!(redis, ["MSET" | Enum.flat_map(1..@keys, &[key(&1), ""])])

@@ -25,7 +25,7 @@ defmodule Vdr.Live.ParityTest do
     end
   end
 
-  live_test "every read answers as the server", %{server: server, redis: redis}, mirror: false do
+  live_test "every read answers like the server", %{server: server, redis: redis}, mirror: false do
     Writes.seed!("parity")
     # A full sync brings streams as keys.
     Redix.command!(redis, ["XADD", "stream", "*", "f", "v"])
@@ -282,7 +282,7 @@ defmodule Vdr.Live.ParityTest do
     ]
   end
 
-  live_test "a scan in small steps meets every key", %{redis: redis, id: id} do
+  live_test "a scan in small steps returns every key", %{redis: redis, id: id} do
     Writes.seed!("scan")
     fill(redis)
     Redix.pipeline!(redis, for(n <- 1..3_000, do: ["SET", "scan:#{n}", n]))

@@ -3,7 +3,7 @@ defmodule Vdr.Live.ReconnectTest do
   # itself.
   use Vdr.Test.LiveCase, async: true
 
-  live_test "reads go on while the server is gone, and it comes back", %{server: server, redis: redis, id: id} do
+  live_test "reads continue while the server is gone, and the mirror recovers", %{server: server, redis: redis, id: id} do
     Process.flag(:trap_exit, true)
     Redix.pipeline!(redis, [["SET", "kept", "before"], ["RPUSH", "list", 1, 2, 3]])
     Mirror.settle(id, redis)
@@ -39,7 +39,7 @@ defmodule Vdr.Live.ReconnectTest do
     assert syncs >= 2
   end
 
-  live_test "readers never fail over restarts under load", %{server: server, redis: redis, id: id} do
+  live_test "readers never fail during restarts under load", %{server: server, redis: redis, id: id} do
     Process.flag(:trap_exit, true)
     Redix.command!(redis, ["SET", "steady", "value"])
     # SAVE fails while the child process that served our full sync still runs.
@@ -93,7 +93,7 @@ defmodule Vdr.Live.ReconnectTest do
     assert {:ok, "2"} = Veidrodelis.get(id, 0, "k")
   end
 
-  live_test "the offset is the server's own", %{redis: redis, id: id} do
+  live_test "the offset equals the server's", %{redis: redis, id: id} do
     Writes.seed!("offsets")
     Writes.program(500) |> Enum.chunk_every(50) |> Enum.each(&Redix.pipeline!(redis, &1))
     Mirror.settle(id, redis)

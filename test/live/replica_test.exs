@@ -56,7 +56,7 @@ defmodule Vdr.Live.ReplicaTest do
 
   defp tuples(commands), do: Enum.map(commands, & &1.command)
 
-  live_test "a full sync comes as commands, then the stream", %{port: port, redis: redis}, mirror: false do
+  live_test "a full sync arrives as commands, then the stream", %{port: port, redis: redis}, mirror: false do
     Redix.pipeline!(redis, [
       ["SET", "s", "v"],
       ["RPUSH", "l", "a", "b"],
@@ -104,7 +104,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert Enum.all?(commands, &(&1.context.phase == :stream))
   end
 
-  live_test "a large key comes in bounded chunks", %{port: port, redis: redis}, mirror: false do
+  live_test "a large key arrives in bounded chunks", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ["RPUSH", "l" | Enum.to_list(1..5_000)])
     Redix.command!(redis, ["PEXPIRE", "l", 1_000_000])
     Redix.command!(redis, ["SET", "last", "1"])
@@ -124,7 +124,7 @@ defmodule Vdr.Live.ReplicaTest do
     end
   end
 
-  live_test "a MULTI stands in one batch under one name", %{port: port, redis: redis}, mirror: false do
+  live_test "a MULTI arrives in one batch under one name", %{port: port, redis: redis}, mirror: false do
     replica = streaming!(port)
     Redix.pipeline!(redis, [["SET", "x", 0], ["MULTI"], ["SET", "a", 1], ["INCR", "b"], ["EXEC"], ["SET", "end", 1]])
     commands = Recorder.commands_until(replica, ["SET", "end", "1"])
@@ -133,7 +133,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert is_integer(unit)
   end
 
-  live_test "what the functions answer", %{port: port, redis: redis}, mirror: false do
+  live_test "the functions and their answers", %{port: port, redis: redis}, mirror: false do
     replica = streaming!(port, name: :"replica_#{port}")
     assert Replica.get_replication_state(replica) == :streaming
     assert Replica.get_replication_state(:"replica_#{port}") == :streaming
@@ -159,7 +159,8 @@ defmodule Vdr.Live.ReplicaTest do
     end)
   end
 
-  live_test "after a break it goes on where it was, and nothing comes twice", %{port: port, redis: redis}, mirror: false do
+  live_test "after a disconnect it resumes at its position, and nothing arrives twice", %{port: port, redis: redis},
+    mirror: false do
     replica = streaming!(port)
     Redix.command!(redis, ["SET", "before", 1])
     Recorder.commands_until(replica, ["SET", "before", "1"])
@@ -176,7 +177,7 @@ defmodule Vdr.Live.ReplicaTest do
     refute_received {:recorded, ^replica, :replication_start}
   end
 
-  live_test "a user of the server's access list", %{port: port, redis: redis}, mirror: false do
+  live_test "a user with the least permissions", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ~w(ACL SETUSER myuser on >mypassword +psync +replconf +ping))
     Redix.command!(redis, ["SET", "a", 1])
     replica = start!(port, username: "myuser", password: "mypassword")
@@ -188,7 +189,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert_receive {:DOWN, ^monitor, :process, ^wrong, {:link_ended, :wrong_password}}, 20_000
   end
 
-  live_test "between two links there is nobody to ask", %{server: server, port: port}, mirror: false do
+  live_test "between two links a call returns :not_connected", %{server: server, port: port}, mirror: false do
     Process.flag(:trap_exit, true)
     replica = streaming!(port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
     Server.kill(server)
@@ -198,7 +199,8 @@ defmodule Vdr.Live.ReplicaTest do
     assert Replica.get_callback_state(replica).to == self()
   end
 
-  live_test "a handler goes on behind what it saved, in the right database", %{port: port, redis: redis}, mirror: false do
+  live_test "a handler resumes after its saved position, in the right database", %{port: port, redis: redis},
+    mirror: false do
     first = streaming!(port)
     Redix.pipeline!(redis, [["SELECT", 7], ["SET", "a", 1]])
     [command] = Recorder.commands_until(first, ["SET", "a", "1"])
@@ -230,7 +232,7 @@ defmodule Vdr.Live.ReplicaTest do
     refute_received {:recorded, ^second, :replication_start}
   end
 
-  live_test "nothing is acknowledged that was not handled", %{port: port, redis: redis}, mirror: false do
+  live_test "only handled commands are acknowledged", %{port: port, redis: redis}, mirror: false do
     test = self()
 
     hold = fn [command | _] ->
@@ -311,8 +313,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert_received {:recorded, ^replica, :destroy}
   end
 
-  live_test "what happens to the link is told to those who subscribe, and to telemetry", %{port: port, redis: redis},
-    mirror: false do
+  live_test "subscribers and telemetry get the events of the link", %{port: port, redis: redis}, mirror: false do
     # As a handler would do in its init/1.
     name = :"events_#{port}"
     id = {Replica, name}
@@ -350,7 +351,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert_receive {:DOWN, ^monitor, :process, ^replica, :shutdown}, 20_000
   end
 
-  live_test "a supervisor brings a crashed replica back, with a full sync", %{port: port, redis: redis}, mirror: false do
+  live_test "a supervisor restarts a crashed replica, with a full sync", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ["SET", "kept", 1])
 
     fail_once = fn commands ->
@@ -374,7 +375,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert {:set, "kept", "1"} in tuples(Recorder.commands_until(second, ["SET", "kept", "1"]))
   end
 
-  live_test "a filter skips, changes and sees what was handled", %{port: port, redis: redis}, mirror: false do
+  live_test "a filter skips and changes commands, and sees the handled ones", %{port: port, redis: redis}, mirror: false do
     Process.register(self(), Filtered)
     replica = streaming!(port, command_filter: Vdr.RedisStream.CommandFilter.combine(Skip, Mark))
     Redix.pipeline!(redis, [["SET", "skip1", 1], ["SET", "a", 1], ["SET", "end", 1]])
@@ -392,7 +393,7 @@ defmodule Vdr.Live.ReplicaTest do
     Process.unregister(Filtered)
   end
 
-  live_test "only a part of the data, in full sync and stream", %{port: port, redis: redis}, mirror: false do
+  live_test ":only selects a part of the data, in full sync and stream", %{port: port, redis: redis}, mirror: false do
     Redix.pipeline!(redis, [["HSET", "u:1", "f", "v"], ["SET", "u:2", 1], ["HSET", "x", "f", "v"]])
     replica = start!(port, only: [prefixes: ["u:"], types: [:hash]])
     assert tuples(sync_commands(replica, [])) == [{:hset, "u:1", [{"f", "v"}]}]

@@ -55,7 +55,7 @@ defmodule Vdr.Live.SchedulersTest do
     {:ok, id: Mirror.start!(server)}
   end
 
-  test "what is held too long is seen" do
+  test "a blocked scheduler is noticed" do
     # Two equal binaries: their comparison runs to the end, and nothing interrupts it.
     [one, other] = for _ <- 1..2, do: :binary.copy("v", 100_000_000)
     assert long?(fn -> one == other end)
@@ -83,7 +83,7 @@ defmodule Vdr.Live.SchedulersTest do
   end
 
   # The first reader that needs the order sorts all keys.
-  test "the first that needs the order of the keys", %{server: server} do
+  test "the first read that needs the order of the keys", %{server: server} do
     calls = [first: [1], last: [1], next: [key(0), 1], prev: [key(1), 1], keys: ["key:000001"]]
 
     for {name, args} <- calls, how <- [:alone, :in_a_list, :in_a_script] do
@@ -128,7 +128,7 @@ defmodule Vdr.Live.SchedulersTest do
     refute long?(fn -> Veidrodelis.read_tx(id, 0, "while true do end", timeout: 50) end), "a script without an end"
   end
 
-  test "snapshots, walks, differences, watches and what is told of an instance", %{id: id, server: server, redis: redis} do
+  test "snapshots, walks, differences, watches and info", %{id: id, server: server, redis: redis} do
     {:ok, old} = Veidrodelis.snapshot(id)
     Redix.pipeline!(redis, for(n <- 0..9_999, do: ["SET", key(n), "changed"]))
     Mirror.settle(id, redis)

@@ -3,7 +3,7 @@ defmodule Vdr.Live.ServerTest do
   # would make all other tests worthless.
   use Vdr.Test.LiveCase, async: true
 
-  live_test "a server dies with the process that started it", _context, mirror: false do
+  live_test "a server ends with the process that started it", _context, mirror: false do
     test = self()
 
     owner =

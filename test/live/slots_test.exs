@@ -64,7 +64,7 @@ defmodule Vdr.Live.SlotsTest do
 
   for binary <- Server.available() do
     @tag binary: binary
-    test "#{binary.name}: a truthful mirror delays no slot's move", %{binary: binary} do
+    test "#{binary.name}: a truthful mirror does not delay slot moves", %{binary: binary} do
       cluster = cluster!(binary)
       id = mirror!(cluster, :truthful)
       assert [{{:ok, "OK"}, ms}, {{:ok, "OK"}, again_ms}] = setslot(cluster)
@@ -74,7 +74,7 @@ defmodule Vdr.Live.SlotsTest do
     end
 
     @tag binary: binary
-    test "#{binary.name}: a lagging mirror makes Valkey refuse to move a slot, and nobody else", %{binary: binary} do
+    test "#{binary.name}: a lagging mirror makes only Valkey refuse a slot move", %{binary: binary} do
       cluster = cluster!(binary)
       mirror!(cluster, :lagging)
 
@@ -90,7 +90,7 @@ defmodule Vdr.Live.SlotsTest do
   # The source sends DEL, the target RESTORE-ASKING.
   for binary <- Server.available() do
     @tag binary: binary
-    test "#{binary.name}: a key that moves with its slot leaves one mirror and comes to the other", %{binary: binary} do
+    test "#{binary.name}: a key that moves with its slot leaves one mirror and appears in the other", %{binary: binary} do
       cluster = cluster!(binary)
       [left, right] = ids = [Mirror.start!(cluster.giving), mirror!(cluster, :truthful)]
       Redix.command!(cluster.giver, ["SET", "{06S}", "moved", "PXAT", 4_102_444_800_000])
@@ -116,7 +116,7 @@ defmodule Vdr.Live.SlotsTest do
   for binary <- Server.available(), binary.name =~ ~r/valkey-(9|\d\d)/ do
     for ack <- [:truthful, :lagging] do
       @tag binary: binary, ack: ack
-      test "#{binary.name}: slots that move as a whole wait for no #{ack} mirror", %{binary: binary, ack: ack} do
+      test "#{binary.name}: slots that move as a whole do not wait for a #{ack} mirror", %{binary: binary, ack: ack} do
         cluster = cluster!(binary)
         Redix.command!(cluster.giver, ["SET", "{06S}", "moved"])
         assert Redix.command!(cluster.giver, ["CLUSTER", "KEYSLOT", "{06S}"]) == 0

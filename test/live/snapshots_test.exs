@@ -1,7 +1,7 @@
 defmodule Vdr.Live.SnapshotsTest do
   use Vdr.Test.LiveCase, async: true
 
-  live_test "a snapshot keeps what it has, over writes, full syncs and the end of the instance", context do
+  live_test "a snapshot keeps its data across writes, full syncs and the end of the instance", context do
     %{redis: redis, id: id} = context
     Redix.pipeline!(redis, [["SET", "k", "1"], ["RPUSH", "l", "a", "b"]])
     Mirror.settle(id, redis)
@@ -26,7 +26,7 @@ defmodule Vdr.Live.SnapshotsTest do
     check.()
   end
 
-  live_test "held snapshots are counted and given back by whoever drops them or dies", %{redis: redis, id: id} do
+  live_test "held snapshots are counted, and released when their processes drop them or die", %{redis: redis, id: id} do
     held = fn -> Veidrodelis.info(id).snapshots_held end
     assert held.() == 0
     assert %{snapshots_oldest_ms: nil, snapshots_written_since_bytes: nil} = Veidrodelis.info(id)

@@ -99,7 +99,7 @@ defmodule Vdr.Live.StaleTest do
     error in Veidrodelis.Error -> {:error, error.reason}
   end
 
-  test "there is no way to data that stale reads do not close" do
+  test ":stale_reads refuses every way to read data" do
     server = Server.start!()
     id = Mirror.start!(server, stale_reads: :deny)
     reads = for {name, arity} <- all_reads(), arguments <- calls(name, arity, id), do: {name, arguments}
@@ -110,7 +110,7 @@ defmodule Vdr.Live.StaleTest do
     for {name, arguments} = read <- reads, do: assert({read, answer(name, arguments)} == {read, {:error, :stale}})
   end
 
-  live_test "denied reads are refused while no link streams, and only then", %{server: server, redis: redis},
+  live_test ":deny refuses reads while no link is streaming, and only then", %{server: server, redis: redis},
     mirror: false do
     Redix.command!(redis, ["SET", "k", "v"])
     id = Mirror.start!(server, stale_reads: :deny, reconnect_delay_ms: 20)
@@ -131,7 +131,7 @@ defmodule Vdr.Live.StaleTest do
     refute_received {:veidrodelis, ^id, :stopped, _details}
   end
 
-  live_test "bounded reads are refused when nothing was heard for so long", %{server: server, redis: redis},
+  live_test ":max_ms refuses reads after the server was silent for that time", %{server: server, redis: redis},
     mirror: false,
     config: [{"repl-ping-replica-period", 1}] do
     Redix.command!(redis, ["SET", "k", "v"])
@@ -150,7 +150,7 @@ defmodule Vdr.Live.StaleTest do
     Mirror.eventually("it is fresh again", fn -> read?(id) end)
   end
 
-  live_test "info tells how far behind, how large, and of what role the server is", %{redis: redis, id: id} do
+  live_test "info reports the lag, the size, and the server's role", %{redis: redis, id: id} do
     Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "key:#{n}", String.duplicate("x", 1000)]))
     Mirror.settle(id, redis)
     Mirror.eventually("the stream has begun", fn -> Veidrodelis.replication_state(id) == :streaming end)
@@ -163,7 +163,7 @@ defmodule Vdr.Live.StaleTest do
     assert Veidrodelis.info(id).lag_bytes == 0
   end
 
-  live_test "a server that does not tell its role is followed all the same", %{server: server, redis: redis},
+  live_test "a server that does not report its role is followed nevertheless", %{server: server, redis: redis},
     mirror: false do
     Redix.command!(redis, ~w(ACL SETUSER repl on >pw -@all +psync +replconf +ping))
     id = Mirror.start!(server, username: "repl", password: "pw")
@@ -171,7 +171,7 @@ defmodule Vdr.Live.StaleTest do
     assert Veidrodelis.info(id).role == nil
   end
 
-  test "events go to telemetry when it is there, and to whoever subscribed before the start" do
+  test "events go to telemetry where it is installed, and to processes that subscribed before the start" do
     server = Server.start!()
     Vdr.Test.Telemetry.attach(self())
     id = {:events, System.unique_integer([:positive])}

@@ -5,7 +5,7 @@ defmodule Vdr.Live.TransactionsTest do
 
   alias Vdr.Test.Guide
 
-  live_test "writes between setting and removing the guard key are seen together", %{redis: rdx, id: id} do
+  live_test "writes between setting and removing the guard key become visible together", %{redis: rdx, id: id} do
     ref = make_ref()
     :ok = Veidrodelis.watch(id, 0, "tx:from", ref)
 
@@ -35,7 +35,7 @@ defmodule Vdr.Live.TransactionsTest do
     assert {:ok, ^history} = Veidrodelis.read_tx(id, 0, loaded)
   end
 
-  live_test "a script follows what it has read", %{redis: rdx, id: id} do
+  live_test "a script follows a reference that it has read", %{redis: rdx, id: id} do
     Redix.pipeline!(rdx, [["SET", "item:456:owner_id", "77"], ["HSET", "user:77", "name", "Ona"]])
     Mirror.settle(id, rdx)
 
@@ -47,7 +47,7 @@ defmodule Vdr.Live.TransactionsTest do
     assert Veidrodelis.read_tx(id, 0, script) == {:ok, "Ona"}
   end
 
-  for guide <- ~w(transactions lua) do
+  for guide <- ~w(transactions lua watches) do
     live_test "the examples of docs/#{guide}.md run", %{port: port, redis: redis}, mirror: false do
       Guide.run!(unquote("docs/#{guide}.md"), port, redis)
     end

@@ -4,7 +4,7 @@ defmodule Vdr.Live.WatchPrefixTest do
 
   alias Vdr.WatchEvent.{Init, Update}
 
-  live_test "a write to a key of a watched prefix is told with the key", %{redis: redis, id: id} do
+  live_test "a write to a key with a watched prefix sends the key", %{redis: redis, id: id} do
     assert Veidrodelis.watch_prefix(id, 0, "user:", :ref) == :ok
     assert Veidrodelis.watch_prefix(id, 0, "user:", :other) == {:error, :already_registered}
     assert Veidrodelis.watch(id, 0, "user:1", :key) == :ok
@@ -32,7 +32,7 @@ defmodule Vdr.Live.WatchPrefixTest do
     refute_received {_ref, _event}
   end
 
-  live_test "a full sync sends an Init, and what is wrong is the caller's mistake", %{
+  live_test "a full sync sends an Init, and wrong arguments raise", %{
     server: server,
     redis: redis,
     id: id
@@ -61,7 +61,7 @@ defmodule Vdr.Live.WatchPrefixTest do
 
   # A process that reads again only what its messages name must end with the current data. One
   # missing message, and it does not.
-  live_test "who reads only what is told of misses nothing", %{redis: redis, id: id} do
+  live_test "a process that reads only the keys of its messages misses nothing", %{redis: redis, id: id} do
     seed = String.to_integer(System.get_env("SEED", "#{:rand.uniform(1_000_000)}"))
     :rand.seed(:exsss, seed)
     writes = for _ <- 1..@writes, do: write()

@@ -1,12 +1,12 @@
 defmodule Vdr.Test.Vm do
   @moduledoc false
-  # A VM of its own with mirrors in it: nothing that others have freed lies about there, and hides what data takes.
+  # A VM of its own for mirrors, so that no memory that others have freed hides what the data takes.
 
   alias Vdr.Test.{Resources, Server}
 
   defstruct [:peer, :pid]
 
-  # Ends with the process that starts it.
+  # Ends together with the process that starts it.
   def start! do
     paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
     {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
@@ -18,10 +18,10 @@ defmodule Vdr.Test.Vm do
 
   def stop(vm), do: :peer.stop(vm.peer)
 
-  # Each call is made by a process of its own, which is soon gone.
+  # A short-lived process makes each call.
   def call(vm, module, function, args), do: :peer.call(vm.peer, module, function, args, 300_000)
 
-  # Returns when it can be read. What is stopped is not to be started again.
+  # Returns when the mirror is ready. A stopped mirror must not be started again.
   def start_mirror(vm, id, server) do
     spec = Veidrodelis.child_spec(id: id, host: "127.0.0.1", port: Server.port(server))
     {:ok, _pid} = call(vm, :supervisor, :start_child, [:kernel_safe_sup, Map.put(spec, :restart, :temporary)])

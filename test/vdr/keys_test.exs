@@ -10,7 +10,7 @@ defmodule Vdr.KeysTest do
 
   defp strings(range), do: for(n <- range, do: ["SET", "key:#{n}", "1"])
 
-  test "a stream has the wanted keys in byte order" do
+  test "a stream has the selected keys in byte order" do
     snapshot =
       snapshot(strings(1..2500) ++ [["SADD", "key:s", "1"], ["SET", "other", "1"], ["SET", "gone", "1", "PXAT", "1"]])
 
@@ -38,7 +38,7 @@ defmodule Vdr.KeysTest do
     assert_raise Veidrodelis.Error, ~r/no such instance/, fn -> Enum.count(Veidrodelis.diff(:nobody, :nobody, 0)) end
   end
 
-  test "a difference tells what was added, changed and removed" do
+  test "a difference reports added, changed and removed keys" do
     old = snapshot(strings(1..3000) ++ [["RPUSH", "l", "1"], ["HSET", "h", "f", "1"]])
     new = snapshot(strings(2..3001) ++ [["RPUSH", "l", "1"], ["HSET", "h", "f", "2"], ["SET", "key:7", "2"]])
 

@@ -1,6 +1,6 @@
 defmodule Vdr.LifecycleTest do
-  # The life of an instance as far as it can be seen without a server: a port at which nothing listens, or a listener that
-  # says one thing. Real servers have their own tests.
+  # The lifecycle of an instance, as far as it is visible without a server: a port at which nothing
+  # listens, or a listener that sends one reply. Real servers have their own tests.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog
@@ -23,7 +23,7 @@ defmodule Vdr.LifecycleTest do
     pid
   end
 
-  # A server that answers whatever comes with one reply.
+  # A server that answers every command with one reply.
   defp server_saying(reply) do
     {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false, reuseaddr: true])
     {:ok, port} = :inet.port(listener)
@@ -54,7 +54,7 @@ defmodule Vdr.LifecycleTest do
     end
   end
 
-  test "start_link answers at once, and reads say that nothing is there yet", %{id: id, port: port} do
+  test "start_link returns at once, and reads return :not_ready", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     assert is_pid(pid)
     assert Veidrodelis.get(id, 0, "a") == {:error, :not_ready}
@@ -63,7 +63,7 @@ defmodule Vdr.LifecycleTest do
     assert %{ready: false, stale: false, keys: %{}, primary: {"127.0.0.1", ^port}} = Veidrodelis.info(id)
   end
 
-  test "a refused connection is waited out, and info tells why", %{id: id, port: port} do
+  test "a refused connection is tried again, and info reports the reason", %{id: id, port: port} do
     pid = start!(id: id, port: port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
     eventually(fn -> Veidrodelis.replication_state(id) == :waiting end)
     assert Veidrodelis.replication_state(pid) == :waiting
@@ -71,25 +71,25 @@ defmodule Vdr.LifecycleTest do
     assert %{attempts: 1, last_error: {:connection_refused, _detail}, connected: false} = Veidrodelis.info(id)
   end
 
-  test "attempts go on", %{id: id, port: port} do
+  test "attempts continue", %{id: id, port: port} do
     start!(id: id, port: port, reconnect_delay_ms: 1, max_reconnect_delay_ms: 5)
     eventually(fn -> Veidrodelis.info(id).attempts > 5 end)
   end
 
-  test "without reconnect the first failure is the last word", %{id: id, port: port} do
+  test "without reconnect the first failure is final", %{id: id, port: port} do
     start!(id: id, port: port, reconnect: false)
     assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
     eventually(fn -> Veidrodelis.replication_state(id) == :stopped end)
     assert Veidrodelis.info(id).attempts == 1
   end
 
-  test "await_ready answers when its time is over", %{id: id, port: port} do
+  test "await_ready returns when its timeout expires", %{id: id, port: port} do
     start!(id: id, port: port)
     assert Veidrodelis.await_ready(id, 50) == {:error, :timeout}
     assert Veidrodelis.await_ready(id, 0) == {:error, :timeout}
   end
 
-  test "a time that is none is the caller's mistake alone", %{id: id, port: port} do
+  test "an invalid timeout raises in the caller only", %{id: id, port: port} do
     start!(id: id, port: port)
     shared = Process.whereis(Vdr.Instances)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, 200) end)
@@ -118,7 +118,7 @@ defmodule Vdr.LifecycleTest do
     end
   end
 
-  test "await_ready answers when the instance ends", %{id: id, port: port} do
+  test "await_ready returns when the instance ends", %{id: id, port: port} do
     start!(id: id, port: port)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)
     Process.sleep(20)
@@ -126,7 +126,7 @@ defmodule Vdr.LifecycleTest do
     assert Task.await(waiting) == {:error, :no_instance}
   end
 
-  test "a wrong password is told to those who wait, and tried again rarely", %{id: id} do
+  test "a wrong password ends the wait, and is tried again rarely", %{id: id} do
     port = server_saying("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
     log = capture_log(fn -> start!(id: id, port: port, password: "secret") && Veidrodelis.await_ready(id) end)
     assert Veidrodelis.await_ready(id) == {:error, :wrong_password}
@@ -137,7 +137,7 @@ defmodule Vdr.LifecycleTest do
     assert Veidrodelis.info(id).attempts == 1
   end
 
-  test "what is no Redis is told apart", %{id: id} do
+  test "a server that is not Redis is reported as such", %{id: id} do
     start!(id: id, port: server_saying("HTTP/1.1 400 Bad Request\r\n\r\n"))
     assert Veidrodelis.await_ready(id) == {:error, :not_redis}
   end
@@ -175,7 +175,7 @@ defmodule Vdr.LifecycleTest do
     assert Veidrodelis.stop(pid) == :ok
   end
 
-  test "an instance that is killed leaves nothing behind, and its supervisor starts another", %{id: id, port: port} do
+  test "a killed instance leaves nothing behind, and its supervisor starts another", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     Process.exit(pid, :kill)
 
@@ -187,7 +187,7 @@ defmodule Vdr.LifecycleTest do
     end)
   end
 
-  test "a link that is killed is replaced, on the same store and with the watches", %{id: id, port: port} do
+  test "a killed link is replaced, with the same store and the same watches", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     :ok = Veidrodelis.watch(id, 0, "a", make_ref())
     {store, ^pid} = Vdr.Instances.find(id)
@@ -233,7 +233,7 @@ defmodule Vdr.LifecycleTest do
       assert Veidrodelis.unwatch(id, 0, "mine") == :ok
     end
 
-    test "of what is no key are refused", %{id: id} do
+    test "of an invalid key are refused", %{id: id} do
       assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, 0, :a, :x) end
       assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, -1, "a", :x) end
       assert_raise ArgumentError, ~r/Veidrodelis.unwatch takes/, fn -> Veidrodelis.unwatch(id, 0, nil) end

@@ -7,7 +7,7 @@ defmodule Vdr.RdbFileTest do
   @fixtures "native/vdr_rdb/tests/rdb"
   @shared System.get_env("VDR_SHARED_RDB") || "../shared/rdb"
 
-  # Folder and file, and what `DEBUG DIGEST` of a server shows that has loaded it.
+  # A folder, a file, and the `DEBUG DIGEST` of a server that has loaded the file.
   @digests %{
     "redis/corrupt_empty_keys" => "0000000000000000000000000000000000000000",
     "redis/encodings" => "e9abcce40e69c9faa766aba4e264e823edff741d",
@@ -64,7 +64,7 @@ defmodule Vdr.RdbFileTest do
     "generated/valkey-9.1.2-rdb11-fallback" => "0735341ed1db9c54332af9d7dd0d507b1703f067"
   }
 
-  test "a file becomes a snapshot that is read like any other" do
+  test "a file becomes a snapshot that reads like any other" do
     assert {:ok, snapshot} = Veidrodelis.load_rdb(@small)
     assert Veidrodelis.get(snapshot, 0, "user:1:name") == {:ok, "Alice"}
     assert Veidrodelis.lrange(snapshot, 0, "jobs", 0, -1) == {:ok, ["a", "b", "c"]}
@@ -91,11 +91,11 @@ defmodule Vdr.RdbFileTest do
     assert length(digests) >= 20
   end
 
-  test "files of a wider collection, where it is at hand, have the digests that are known of them" do
+  test "files of a wider collection, where it is at hand, have their known digests" do
     if File.dir?(@shared) do
       for {name, digest} <- @digests do
         assert {:ok, snapshot} = Veidrodelis.load_rdb(Path.join(@shared, name <> ".rdb"))
-        # Files that hold a module's value have no digest of ours.
+        # Files with a module's value have no digest.
         case Veidrodelis.digest(snapshot) do
           {:error, {:not_comparable, keys}} -> assert keys > 0, name
           answer -> assert answer == {:ok, digest}, name
@@ -108,7 +108,7 @@ defmodule Vdr.RdbFileTest do
     end
   end
 
-  test "what is no snapshot file is refused, with the byte and the key" do
+  test "an invalid snapshot file is refused, with the byte and the key" do
     assert Veidrodelis.load_rdb("no/such/file") == {:error, :enoent}
     assert Veidrodelis.load_rdb("nul\0byte") == {:error, :enoent}
     assert Veidrodelis.load_rdb("test") == {:error, :eisdir}
@@ -135,7 +135,7 @@ defmodule Vdr.RdbFileTest do
     assert message =~ ~s(key "k")
   end
 
-  test "the task prints what an operator asks" do
+  test "the task prints a summary" do
     text = run([@small])
     assert text =~ "RDB version 10 of redis"
     assert text =~ "7 keys"

@@ -1,6 +1,6 @@
 defmodule Vdr.ReadsTest do
-  # The rows of the native library and the functions of the facade, held together both ways; then what the border does
-  # with arguments and answers. What each read answers is compared with real servers elsewhere.
+  # Compares the rows of the native library with the functions of the facade, both ways, and tests
+  # how the border treats arguments and answers. Other tests compare the answers with real servers.
   use ExUnit.Case, async: true
 
   import Bitwise
@@ -10,7 +10,7 @@ defmodule Vdr.ReadsTest do
   doctest Veidrodelis
   doctest Vdr.Snapshot
 
-  # Functions of the facade with a source and a database in front that are no reads.
+  # Functions of the facade with a source and a database as first arguments that are not reads.
   @others [digest_value: 3, read_tx: 3, read_tx: 4, read_tx!: 3, read_tx!: 4, stream_keys: 3]
 
   defp documented do
@@ -89,9 +89,9 @@ defmodule Vdr.ReadsTest do
     end
   end
 
-  test "every read of the facade tells what it costs" do
+  test "every read of the facade documents its cost" do
     for {name, args} <- Vdr.Native.commands(), {^name, arity, _, doc} <- documented() do
-      # A variant refers to the one that says it.
+      # A variant refers to the function that states the cost.
       assert doc =~ "O(", "#{name}/#{arity} of #{inspect(args)} says nothing of its cost"
     end
   end
@@ -132,7 +132,7 @@ defmodule Vdr.ReadsTest do
       assert {:ok, {0, ["h"]}} = Veidrodelis.scan(snapshot, 0, 0, type: :hash, count: 100)
     end
 
-    test "hands out a long value that outlives it", %{snapshot: snapshot} do
+    test "returns a long value that outlives the snapshot", %{snapshot: snapshot} do
       {:ok, long} = Veidrodelis.get(snapshot, 0, "long")
       part = binary_part(long, 4000, 1000)
       :erlang.garbage_collect()
@@ -140,7 +140,7 @@ defmodule Vdr.ReadsTest do
       assert long == String.duplicate("x", 5000)
     end
 
-    test "answers a read too large for a normal scheduler all the same", %{snapshot: snapshot} do
+    test "answers a read that is too large for a normal scheduler", %{snapshot: snapshot} do
       native = Vdr.Read.source(snapshot)
       assert Vdr.Native.read(native, 0, :lrange, ["l", 0, -1]) == :dirty
       assert {:ok, list} = Veidrodelis.lrange(snapshot, 0, "l", 0, -1)
@@ -215,7 +215,7 @@ defmodule Vdr.ReadsTest do
       assert length(list) == 601
     end
 
-    test "reads that touch nothing are work where there are many of them", %{snapshot: snapshot} do
+    test "many reads that find nothing count as work", %{snapshot: snapshot} do
       native = Vdr.Read.source(snapshot)
       none = for n <- 1..300, do: "none:#{n}"
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:lrange, "l", 5, 4}, 300)) == :dirty
@@ -224,7 +224,7 @@ defmodule Vdr.ReadsTest do
           do: assert(Vdr.Native.read(native, 0, name, [none]) == :dirty)
     end
 
-    test "keys past their time that a cursor passes over are work, alone and together" do
+    test "expired keys that a cursor skips count as work, alone and together" do
       past = for n <- 1..999, do: ["SET", "k#{n}", "", "PXAT", "1"]
       {:ok, %{native: native} = snapshot} = Vdr.Snapshot.from_commands([["SET", "z", ""] | past])
       assert Veidrodelis.last(snapshot, 0, 1) == {:ok, ["z"]}
@@ -237,12 +237,12 @@ defmodule Vdr.ReadsTest do
 
       assert Veidrodelis.first(snapshot, 0, 1) == {:ok, ["z"]}
       assert Veidrodelis.prev(snapshot, 0, "z", 1) == {:ok, []}
-      # Each is small, the list is not.
+      # Each operation is small, but the list is not.
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k16", 1}, 2)) == {:ok, [ok: [], ok: []]}
       assert Vdr.Native.read_tx(native, 0, List.duplicate({:prev, "k2", 1}, 2)) == :dirty
     end
 
-    test "a float is no index or count, in a function or a list; a whole number of Lua is one", %{snapshot: snapshot} do
+    test "a float is not an index or count, in a function or a list; a whole number from Lua is", %{snapshot: snapshot} do
       for {name, args} <- [
             lindex: ["l", 1.0],
             lrange: ["l", 0.0, 1],
@@ -267,7 +267,7 @@ defmodule Vdr.ReadsTest do
       assert Veidrodelis.read_tx(snapshot, 0, half) == {:error, {:lua, :runtime, "script:1: bad_argument"}}
     end
 
-    test "a transaction that is no list is refused", %{snapshot: snapshot} do
+    test "a transaction that is not a list is refused", %{snapshot: snapshot} do
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, {:get, "s"}) end
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, 0, [{:get, "s"} | :tail]) end
       assert_raise ArgumentError, fn -> Veidrodelis.read_tx(snapshot, -1, []) end
@@ -285,6 +285,11 @@ defmodule Vdr.ReadsTest do
 
     for {commands, db} <- [{:set, 0}, {[["SET", "a", "1"] | :tail], 0}, {[], -1}, {[], :a}],
         do: assert_raise(ArgumentError, ~r/from_commands takes/, fn -> Snapshot.from_commands(commands, db) end)
+  end
+
+  test "the native library refuses an improper list of commands" do
+    for improper <- [[["SET", "a", "1"] | :tail], [["SET", "a" | "1"]], :set, [:set]],
+        do: assert(Vdr.Native.snapshot_from_commands(0, improper) == {:error, {:bad_command, nil}})
   end
 
   test "words of commands may be numbers and atoms" do

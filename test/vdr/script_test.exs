@@ -1,5 +1,6 @@
 defmodule Vdr.ScriptTest do
-  # Scripts at the border: options, results, errors, and where they run. What the engine allows is tested beside it.
+  # Scripts at the border to Elixir: options, results, errors, and the thread on which they run. The
+  # engine's own tests are beside the engine.
   use ExUnit.Case, async: true
 
   alias Vdr.{Snapshot, Test.Mirror}
@@ -11,7 +12,7 @@ defmodule Vdr.ScriptTest do
 
   defp run(snapshot, script, opts \\ []), do: Veidrodelis.read_tx(snapshot, 0, script, opts)
 
-  test "results have their form in Elixir, in a quick attempt as on a thread", %{snapshot: snapshot} do
+  test "results have their Elixir form, in a quick attempt and on a thread", %{snapshot: snapshot} do
     for prefix <- ["", "pcall(error) "], _turn <- 1..3 do
       run = &run(snapshot, prefix <> &1)
       assert run.("return nil") == {:ok, nil}
@@ -25,8 +26,9 @@ defmodule Vdr.ScriptTest do
     end
   end
 
-  test "large tables come whole from a thread that is no scheduler", %{snapshot: snapshot} do
-    # The VM makes a map of more than 32 keys in another way, with what only its schedulers have.
+  test "large tables arrive whole from a thread that is not a scheduler", %{snapshot: snapshot} do
+    # The VM builds a map of more than 32 keys in another way, with a structure that only schedulers
+    # have.
     for prefix <- ["", "pcall(error) "], size <- [32, 33, 200, 5_000] do
       source =
         "#{prefix}local all = {} for n = 1, #{size} do all['k' .. n] = {n, {[tostring(n)] = 'v'}} end return {all, all}"
@@ -35,7 +37,7 @@ defmodule Vdr.ScriptTest do
       assert run(snapshot, source) == {:ok, [all, all]}
     end
 
-    # Keys that are large themselves.
+    # Large keys.
     long = fn n -> String.duplicate("k", 100_000) <> to_string(n) end
     source = "local all = {} for n = 1, 50 do all[string.rep('k', 100000) .. n] = n end return all"
     assert run(snapshot, source) == {:ok, Map.new(1..50, &{long.(&1), &1})}
@@ -44,7 +46,7 @@ defmodule Vdr.ScriptTest do
     assert text == String.duplicate("x", 8_000_000)
   end
 
-  test "keys and arguments are those of the call", %{snapshot: snapshot} do
+  test "each call has its own keys and arguments", %{snapshot: snapshot} do
     script = "return {KEYS, ARGV}"
 
     for _turn <- 1..3 do
@@ -57,7 +59,7 @@ defmodule Vdr.ScriptTest do
     end
   end
 
-  test "what is no script, option or argument is refused", %{snapshot: snapshot} do
+  test "an invalid script, option or argument is refused", %{snapshot: snapshot} do
     refused = fn fun -> Exception.message(assert_raise(ArgumentError, fun)) end
     assert refused.(fn -> run(snapshot, :script) end) =~ "what lua_load answered"
     assert refused.(fn -> run(snapshot, "return 1", key: []) end) =~ ":key"
@@ -70,7 +72,7 @@ defmodule Vdr.ScriptTest do
     assert refused.(fn -> Veidrodelis.read_tx(snapshot, -1, "return 1", []) end) =~ "db"
   end
 
-  test "a loaded script cannot be forged, and bytecode is no source", %{snapshot: snapshot} do
+  test "a loaded script cannot be forged, and bytecode is refused", %{snapshot: snapshot} do
     assert {:ok, script} = Veidrodelis.lua_load(snapshot, "return ts.get('a')")
     assert run(snapshot, script) == {:ok, "1"}
     assert Veidrodelis.read_tx(snapshot, 0, script) == {:ok, "1"}
@@ -87,14 +89,14 @@ defmodule Vdr.ScriptTest do
     assert Veidrodelis.lua_load(:nobody, "return 1") == {:error, :no_instance}
   end
 
-  test "limits are those of the call", %{snapshot: snapshot} do
+  test "each call has its own limits", %{snapshot: snapshot} do
     assert {:error, {:lua, :timeout, message}} = run(snapshot, "while true do end", timeout: 30)
     assert message =~ "30 ms"
     assert {:error, {:lua, :memory, _}} = run(snapshot, "return #string.rep('x', 2e6)", memory: 1_000_000)
     assert run(snapshot, "return #string.rep('x', 2e6)", memory: 10_000_000) == {:ok, 2_000_000}
   end
 
-  test "long scripts of many processes take no scheduler from anybody", %{snapshot: snapshot} do
+  test "long scripts of many processes block no scheduler", %{snapshot: snapshot} do
     count = System.schedulers_online() * 4
     busy = for _ <- 1..count, do: Task.async(fn -> run(snapshot, "while true do end", timeout: 400) end)
     {:ok, large} = Snapshot.from_commands([["SADD", "s" | Enum.map(1..5000, &to_string/1)]])
@@ -106,14 +108,14 @@ defmodule Vdr.ScriptTest do
     for answer <- Task.await_many(busy, 60_000), do: assert({:error, {:lua, :timeout, _}} = answer)
   end
 
-  test "a killed process takes its script along", %{snapshot: snapshot} do
+  test "the script of a killed process ends", %{snapshot: snapshot} do
     threads = System.schedulers_online() * 2
 
     killed = for _ <- 1..threads, do: spawn(fn -> run(snapshot, "while true do end", timeout: 600_000) end)
 
     Process.sleep(50)
     for pid <- killed, do: Process.exit(pid, :kill)
-    # The threads are free again: this one is none for a quick attempt.
+    # The threads are free again: this script cannot finish in a quick attempt.
     assert run(snapshot, "return pcall(ts.get, 'a')", timeout: 5000) == {:ok, true}
     Mirror.eventually("a script runs", fn -> run(snapshot, "pcall(error) return 1") == {:ok, 1} end)
   end

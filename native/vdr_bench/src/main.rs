@@ -19,14 +19,14 @@ use std::time::Instant;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
-use vdr_replica::mirror::{Fault, Loaded, Mirror, Shared};
+use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
 use vdr_replica::resp;
 
 // The library's own allocator, and its dropper thread for replaced states.
 #[path = "../../vdr_nif/src/allocator.rs"]
 mod allocator;
-#[path = "../../vdr_nif/src/reaper.rs"]
-mod reaper;
+#[path = "../../vdr_nif/src/dropper.rs"]
+mod dropper;
 
 const ROUNDS: usize = 5;
 const KEYS: u64 = 1_000_000;
@@ -50,10 +50,12 @@ fn main() -> Result<(), String> {
 }
 
 fn publishing() -> Result<(), String> {
-    reaper::tidy_by(allocator::give_back);
+    dropper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     // Reading the clock is part of the price.
-    let mut mirror = Mirror::new(shared.clone(), None, Box::new(reaper::bury)).with_clock(|| START.elapsed());
+    let mut mirror =
+        Mirror::new(shared.clone(), None, Box::new(|garbage| dropper::drop_replaced(garbage, Garbage::drop_unheld)))
+            .with_clock(|| START.elapsed());
     mirror.install(loaded(), 0);
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
@@ -125,7 +127,7 @@ fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) ->
             since_snapshot = 0;
             held.extend(shared.live.snapshot());
             if held.len() > SNAPSHOTS_HELD {
-                held.pop_front().into_iter().for_each(reaper::release);
+                held.pop_front().into_iter().for_each(dropper::release);
             }
         }
     }

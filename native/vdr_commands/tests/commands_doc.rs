@@ -27,16 +27,17 @@ mod tests {
     ];
 
     const HEAD: &str = "# Commands of the stream\n\n\
-        What the library does with each command that a primary may send to its replicas, by server version. Made from the \
-        command table by `make docs`, and from what `COMMAND` of each server flags as a write (`docs/commands/`).\n\n\
+        What the library does with each command that a primary may send to its replicas, by server version. `make docs` \
+        generates this page from the command table, and from the write commands that `COMMAND` lists on each server \
+        (`docs/commands/`).\n\n\
         - **mirrored**: applied to the mirror's data\n\
-        - **as ...**: never sent; the primary sends these instead, and they are mirrored\n\
-        - **passed over**: changes no data that the mirror keeps\n\
-        - **`:other`**: the key is known to be there, with the type `:other`; its value is not mirrored\n\
-        - **unknown**: counted in `Veidrodelis.info/1`, logged once per name; the keys that it names answer\n\
-          `{:error, :unknown_value}` until a write replaces them; with `on_unknown_command: :stop` it ends the link\n\
+        - **as ...**: never sent; the primary sends these commands instead, and they are mirrored\n\
+        - **ignored**: changes no data that the mirror keeps\n\
+        - **`:other`**: the key is known to exist, with the type `:other`; its value is not mirrored\n\
+        - **unknown**: counted in `Veidrodelis.info/1`, and logged once per name; reads of the keys that it names return \
+        `{:error, :unknown_value}` until a write replaces them; with `on_unknown_command: :stop` it ends the link\n\
         - **-**: the server has no such command\n\n\
-        Commands of modules that make a key leave it as `:other`; further ones are unknown.\n\n";
+        Writes of modules that make a key are `:other`; other commands of modules are unknown.\n\n";
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -62,7 +63,7 @@ mod tests {
             let is_other = row.leaves == vdr_commands::Leaves::Kind(vdr_data::value::Kind::Other);
             if is_other { "`:other`".to_owned() } else { "mirrored".to_owned() }
         } else if vdr_commands::control(name.as_bytes()).is_some() {
-            "passed over".to_owned()
+            "ignored".to_owned()
         } else {
             "unknown".to_owned()
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use vdr_snapmap::tree::{Key, key};
-use vdr_snapmap::{Loan, Memory, SharedBytes};
+use vdr_snapmap::{ExportedBytes, Memory, SharedBytes};
 
 /// Longest content kept inside the handle.
 pub const INLINE: usize = 22;
@@ -57,10 +57,10 @@ impl Blob {
     }
 
     /// A long value as its home may show it without a copy. From then on it never changes.
-    pub fn lend(&self) -> Option<Loan<'_>> {
+    pub fn export(&self) -> Option<ExportedBytes<'_>> {
         match &self.0 {
             Repr::Inline(..) => None,
-            Repr::Shared(bytes) => bytes.lend(),
+            Repr::Shared(bytes) => bytes.export(),
         }
     }
 

@@ -41,7 +41,7 @@ fn database(db: &Db) -> Taken {
         sum = sum + entry(other, ELEMENTS_MAX);
     }
     let looked_at = db.len() - entries.len();
-    let nodes = Taken { allocated: entries.nodes_taken() as f64, ..Taken::NOTHING };
+    let nodes = Taken { allocated: entries.node_bytes() as f64, ..Taken::NOTHING };
     let ordered = sampled(db.in_order().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
         let order = db.in_order()?;
         Some(size::part(order, rank)? + Taken::of(order.at(rank)?.0))

@@ -32,7 +32,7 @@ impl From<Memory> for Taken {
     fn from(memory: Memory) -> Self {
         match memory {
             Memory::Allocated(bytes) => Taken { allocated: bytes as f64, ..Taken::NOTHING },
-            Memory::AtHome(bytes) => Taken { at_home: bytes as f64, ..Taken::NOTHING },
+            Memory::InHost(bytes) => Taken { at_home: bytes as f64, ..Taken::NOTHING },
         }
     }
 }
@@ -53,5 +53,5 @@ impl Mul<f64> for Taken {
 
 /// What falls on the entry of a tree at a rank of what the tree takes, but for what its key and value lead to.
 pub fn part<K: Key, V: Clone>(tree: &Tree<K, V>, rank: usize) -> Option<Taken> {
-    Some(Taken { allocated: tree.part(rank)?, ..Taken::NOTHING })
+    Some(Taken { allocated: tree.amortized_entry_bytes(rank)?, ..Taken::NOTHING })
 }

@@ -8,6 +8,9 @@
 //!
 //! What the bytes mean is the [`Sink`]'s business; who wants to know how things stand is an [`Observer`].
 
+#![forbid(unsafe_code)]
+
+mod clock;
 mod config;
 mod end;
 mod inbox;
@@ -21,6 +24,7 @@ mod tls;
 mod transfer;
 mod transport;
 
+pub use clock::now_ms;
 pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use mirror::{Company, MirrorSink};

@@ -1,10 +1,10 @@
 //! The mirror as a sink: what readers read.
 
+use crate::clock::now_ms;
 use crate::sink::{RdbStep, Sink, SinkError, StreamStep};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_rdb::{Progress, Server};
 use vdr_replica::handshake::{Position, Retry};
 use vdr_replica::mirror::{Fault, Mirror};
@@ -118,9 +118,4 @@ impl From<Fault> for SinkError {
         };
         SinkError { code: fault.code, detail: fault.detail, retry }
     }
-}
-
-/// Unix milliseconds.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,6 @@
-//! Interpreters, as many as there are scripts at one time.
+//! A pool of interpreters and a cache of compiled scripts.
 
+use crate::call::{Limits, QUICK, Subject};
 use crate::error::{Kind, ScriptError};
 use crate::result::LuaValue;
 use crate::script::Script;
@@ -7,60 +8,27 @@ use crate::vm::Vm;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 use vdr_commands::Arg;
-use vdr_replica::live::Snapshot;
 
 /// Idle interpreters kept for the next calls; each holds about half a megabyte.
 const IDLE_MAX: usize = 64;
 
-/// Sources remembered with their compiled form, so that a source given again and again costs a look-up.
+/// Cached sources, so that a source that is given again and again costs only a look-up.
 const SOURCES_MAX: usize = 256;
 
-/// Longer sources are compiled each time: who has one should load it.
-const REMEMBERED_SOURCE_MAX_BYTES: usize = 16 << 10;
+/// Longer sources are compiled at each call: their callers should load them.
+const CACHED_SOURCE_MAX_BYTES: usize = 16 << 10;
 
-/// What bounds one call.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub timeout: Duration,
-    /// What the script may allocate beyond what the interpreter holds, garbage included; also what its result may take.
-    pub memory_bytes: usize,
-}
-
-/// What bounds an attempt on a thread that has no time: no interrupt comes later than some tens of microseconds after the
-/// one before it, so that an attempt ends well under a millisecond.
-const QUICK: Limits = Limits { timeout: Duration::from_micros(100), memory_bytes: 64 << 10 };
-
-/// A read in a quick attempt touches no more elements.
-pub(crate) const QUICK_ELEMENTS_MAX: usize = 200;
-
-/// Calls that are not attempted after one that needed more: the lost attempts of a script that is always long then cost it
-/// little, and one that was only held up by a busy machine is soon quick again.
+/// After an attempt that was too short, this many calls are not attempted. So a script that is
+/// always long loses little to attempts, and one that a busy machine held up is soon attempted
+/// again.
 const LONG_CALLS: u32 = 64;
 
 /// Loading a longer script into an interpreter takes too long for a quick attempt.
 const QUICK_BYTECODE_MAX_BYTES: usize = 16 << 10;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { timeout: Duration::from_millis(5000), memory_bytes: 64 << 20 }
-    }
-}
-
-/// What a script reads: one database of one snapshot at one time. The script lets go of the snapshot before the call
-/// returns; the caller should hold it too, or the drop of a large one is paid here.
-#[derive(Clone)]
-pub struct Subject {
-    pub snapshot: Arc<Snapshot>,
-    pub db: u32,
-    pub now_ms: i64,
-    /// Set by whoever no longer wants the answer: the script then ends soon.
-    pub abandoned: Option<Arc<AtomicBool>>,
-}
-
-/// Runs scripts on any number of threads, each in an interpreter of its own for the time of the call.
+/// Runs scripts on any number of threads, each in an interpreter of its own during the call.
 #[derive(Default)]
 pub struct Engine {
     idle: Mutex<Vec<Vm>>,
@@ -72,14 +40,14 @@ impl Engine {
         Self::default()
     }
 
-    /// The compiled form of a source that is remembered.
-    pub fn known(&self, source: &[u8]) -> Option<Arc<Script>> {
+    /// The compiled form of a cached source.
+    pub fn cached(&self, source: &[u8]) -> Option<Arc<Script>> {
         self.sources.lock().get(source).cloned()
     }
 
-    /// The compiled form of a source, remembered when it is short.
+    /// The compiled form of a source. Short sources are cached.
     pub fn script(&self, source: &[u8]) -> Result<Arc<Script>, ScriptError> {
-        if source.len() > REMEMBERED_SOURCE_MAX_BYTES {
+        if source.len() > CACHED_SOURCE_MAX_BYTES {
             return Script::compile(source).map(Arc::new);
         }
         if let Some(script) = self.sources.lock().get(source) {
@@ -94,7 +62,7 @@ impl Engine {
         Ok(script)
     }
 
-    /// Runs a script with the globals `KEYS` and `ARGV`. What it leaves behind, no later call sees.
+    /// Runs a script with the globals `KEYS` and `ARGV`. No later call sees what it leaves behind.
     pub fn run(
         &self,
         script: &Script,
@@ -112,9 +80,10 @@ impl Engine {
         answer
     }
 
-    /// Runs a script for some hundred microseconds at most. `None`: it needs more than that, and [`Engine::run`] does it from
-    /// the beginning; a script is a function of the snapshot and its arguments, so nobody can tell. One that needed more
-    /// is not attempted for a while.
+    /// Runs a script for some hundred microseconds at most. `None`: it needs more time, and the
+    /// caller runs it from the beginning with [`Engine::run`]. A script is a pure function of the
+    /// snapshot and its arguments, so starting over has no effect. A script that needed more is not
+    /// attempted for a while.
     pub fn attempt(
         &self,
         script: &Script,
@@ -129,11 +98,12 @@ impl Engine {
         }
         let long_calls = script.long_calls.load(Ordering::Relaxed);
         if long_calls > 0 {
-            // Counting exactly is not worth more.
+            // A lost update under contention does no harm.
             script.long_calls.store(long_calls - 1, Ordering::Relaxed);
             return None;
         }
-        // Making an interpreter takes too long, and so does collecting garbage, of which a quick attempt leaves little.
+        // Creating an interpreter takes too long for an attempt. So does collecting garbage, but an
+        // attempt leaves little.
         let mut vm = self.idle.lock().pop()?;
         let answer = vm.run(script, subject, keys, args, QUICK, true);
         self.put_back(vm);

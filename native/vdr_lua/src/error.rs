@@ -1,23 +1,23 @@
-//! Why a script has no result.
+//! Errors of scripts.
 
 use std::fmt;
 
-/// Longer messages are cut: a script chooses its own error text.
+/// Longer messages are cut, since a script chooses its error text.
 const MESSAGE_MAX_BYTES: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The source is no Lua, or too long.
+    /// The source is not valid Lua, or too long.
     Syntax,
     /// The script raised an error, a read's refusal included.
     Runtime,
     Timeout,
     Memory,
-    /// The script ended well, but what it returned has no form outside of Lua.
+    /// The script succeeded, but its result has no form outside of Lua.
     Result,
 }
 
-/// What went wrong, with the script's line where there is one: `script:3: wrong_type`.
+/// An error, with the line of the script where there is one: `script:3: wrong_type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError {
     pub kind: Kind,

@@ -1,19 +1,19 @@
-//! The reads as Lua functions: arguments from Lua, the row, its reply to Lua.
+//! The reads as Lua functions: converts the arguments, calls the row, converts the reply.
 
-use crate::engine::QUICK_ELEMENTS_MAX;
-use crate::vm::Current;
+use crate::call::QUICK_ELEMENTS_MAX;
+use crate::current::Current;
 use mlua::{BorrowedBytes, IntoLua, Lua, MultiValue, Table, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vdr_commands::{Arg, Read, ReadError, Reply};
 
-/// How deep tables nest in an argument: the deepest that a read takes is two.
+/// How deep tables may nest in an argument. No read takes more than two levels.
 const ARGUMENT_DEPTH_MAX: usize = 4;
 
-/// What an element of a reply takes at least while it is on its way into Lua.
+/// The memory that an element of a reply takes at least while it is converted.
 const ELEMENT_BYTES: usize = 32;
 
-/// A large reply looks at the clock once in so many elements.
+/// The conversion of a large reply checks the time once per this many elements.
 const ELEMENTS_PER_CLOCK: usize = 1024;
 
 /// Every row by its name, as `function(...) -> answer, error code`.
@@ -30,10 +30,11 @@ pub(crate) fn functions(lua: &Lua, current: &Arc<Current>) -> mlua::Result<Table
 type Answer = (Value, Option<&'static str>);
 
 fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Result<Answer> {
-    let Some(held) = args.iter().map(|value| Held::new(value, 0)).collect::<mlua::Result<Option<Vec<_>>>>()? else {
+    let Some(borrowed) = args.iter().map(|value| LuaArg::new(value, 0)).collect::<mlua::Result<Option<Vec<_>>>>()?
+    else {
         return Ok((Value::Nil, Some(code(ReadError::BadArgument))));
     };
-    let args: Vec<Arg<'_>> = held.iter().map(Held::as_arg).collect();
+    let args: Vec<Arg<'_>> = borrowed.iter().map(LuaArg::as_arg).collect();
     let Some(guard) = current.subject.try_lock() else {
         return Err(mlua::Error::runtime("a read within a read"));
     };
@@ -65,41 +66,42 @@ fn code(error: ReadError) -> &'static str {
     }
 }
 
-/// An argument whose bytes are still Lua's.
-enum Held {
+/// An argument that borrows its bytes from Lua.
+enum LuaArg {
     Nil,
     Bool(bool),
     Int(i64),
     Float(f64),
     Bytes(BorrowedBytes),
-    List(Vec<Held>),
-    Pair([Box<Held>; 2]),
+    List(Vec<LuaArg>),
+    Pair([Box<LuaArg>; 2]),
 }
 
-impl Held {
-    /// `None`: nothing that a read could take.
-    fn new(value: &Value, depth: usize) -> mlua::Result<Option<Held>> {
+impl LuaArg {
+    /// `None`: no read takes such a value.
+    fn new(value: &Value, depth: usize) -> mlua::Result<Option<LuaArg>> {
         Ok(Some(match value {
-            Value::Nil => Held::Nil,
-            Value::Boolean(flag) => Held::Bool(*flag),
-            Value::Integer(int) => Held::Int(*int),
-            Value::Number(float) => Held::Float(*float),
-            Value::String(bytes) => Held::Bytes(bytes.as_bytes()),
-            Value::Table(table) if depth < ARGUMENT_DEPTH_MAX => return Held::table(table, depth + 1),
+            Value::Nil => LuaArg::Nil,
+            Value::Boolean(flag) => LuaArg::Bool(*flag),
+            Value::Integer(int) => LuaArg::Int(*int),
+            Value::Number(float) => LuaArg::Float(*float),
+            Value::String(bytes) => LuaArg::Bytes(bytes.as_bytes()),
+            Value::Table(table) if depth < ARGUMENT_DEPTH_MAX => return LuaArg::table(table, depth + 1),
             _ => return Ok(None),
         }))
     }
 
-    /// An array is a list; a table with other keys, as options are written in Lua, a list of pairs.
-    fn table(table: &Table, depth: usize) -> mlua::Result<Option<Held>> {
+    /// An array becomes a list. A table with string keys, as Lua writes options, becomes a list of
+    /// pairs.
+    fn table(table: &Table, depth: usize) -> mlua::Result<Option<LuaArg>> {
         let mut items = Vec::new();
         let mut known = true;
         table.for_each(|key: Value, value: Value| {
-            let item = Held::new(&value, depth)?;
+            let item = LuaArg::new(&value, depth)?;
             let item = match key {
                 Value::Integer(index) if usize::try_from(index).is_ok_and(|index| index == items.len() + 1) => item,
                 Value::String(_) => {
-                    Held::new(&key, depth)?.zip(item).map(|(key, item)| Held::Pair([Box::new(key), Box::new(item)]))
+                    LuaArg::new(&key, depth)?.zip(item).map(|(key, item)| LuaArg::Pair([Box::new(key), Box::new(item)]))
                 }
                 _ => None,
             };
@@ -107,18 +109,18 @@ impl Held {
             items.extend(item);
             Ok(())
         })?;
-        Ok(known.then_some(Held::List(items)))
+        Ok(known.then_some(LuaArg::List(items)))
     }
 
     fn as_arg(&self) -> Arg<'_> {
         match self {
-            Held::Nil => Arg::Nil,
-            Held::Bool(flag) => Arg::Bool(*flag),
-            Held::Int(int) => Arg::Int(*int),
-            Held::Float(float) => Arg::Float(*float),
-            Held::Bytes(bytes) => Arg::Bytes(bytes),
-            Held::List(items) => Arg::List(items.iter().map(Held::as_arg).collect()),
-            Held::Pair(pair) => Arg::Tuple(pair.iter().map(|half| half.as_arg()).collect()),
+            LuaArg::Nil => Arg::Nil,
+            LuaArg::Bool(flag) => Arg::Bool(*flag),
+            LuaArg::Int(int) => Arg::Int(*int),
+            LuaArg::Float(float) => Arg::Float(*float),
+            LuaArg::Bytes(bytes) => Arg::Bytes(bytes),
+            LuaArg::List(items) => Arg::List(items.iter().map(LuaArg::as_arg).collect()),
+            LuaArg::Pair(pair) => Arg::Tuple(pair.iter().map(|half| half.as_arg()).collect()),
         }
     }
 }
@@ -134,7 +136,8 @@ impl IntoLua for ToLua<'_, '_> {
         match self.reply {
             Reply::Nil => Ok(Value::Nil),
             Reply::Bool(flag) => Ok(Value::Boolean(flag)),
-            // Luau's numbers are doubles: exact up to 2^53, which no length, count or time exceeds.
+            // Luau's numbers are doubles. They are exact up to 2^53, and no length, count or time
+            // is greater.
             Reply::Int(int) => Ok(Value::Integer(int)),
             Reply::Float(float) => Ok(Value::Number(float)),
             Reply::Blob(blob) => lua.create_string(blob).map(Value::String),
@@ -145,7 +148,7 @@ impl IntoLua for ToLua<'_, '_> {
             Reply::List(items) => {
                 let table = lua.create_table_with_capacity(items.len(), 0)?;
                 for (at, reply) in items.into_iter().enumerate() {
-                    clock(current, at)?;
+                    check_time(current, at)?;
                     table.raw_set(at + 1, ToLua { reply, current })?;
                 }
                 Ok(Value::Table(table))
@@ -154,7 +157,7 @@ impl IntoLua for ToLua<'_, '_> {
             Reply::Pairs(pairs) => {
                 let table = lua.create_table_with_capacity(pairs.len(), 0)?;
                 for (at, pair) in pairs.into_iter().enumerate() {
-                    clock(current, at)?;
+                    check_time(current, at)?;
                     table.raw_set(at + 1, pair_to_lua(lua, pair, current)?)?;
                 }
                 Ok(Value::Table(table))
@@ -162,7 +165,7 @@ impl IntoLua for ToLua<'_, '_> {
             Reply::Map(fields) => {
                 let table = lua.create_table_with_capacity(0, fields.len())?;
                 for (at, (field, value)) in fields.into_iter().enumerate() {
-                    clock(current, at)?;
+                    check_time(current, at)?;
                     table.raw_set(lua.create_string(field)?, lua.create_string(value)?)?;
                 }
                 Ok(Value::Table(table))
@@ -183,11 +186,11 @@ fn pair_to_lua<'s>(lua: &Lua, pair: (Reply<'s>, Reply<'s>), current: &Current) -
     lua.create_sequence_from(halves).map(Value::Table)
 }
 
-fn clock(current: &Current, at: usize) -> mlua::Result<()> {
+fn check_time(current: &Current, at: usize) -> mlua::Result<()> {
     if at % ELEMENTS_PER_CLOCK == ELEMENTS_PER_CLOCK - 1 { current.check_time() } else { Ok(()) }
 }
 
-/// What an element of `ARGV` is in Lua.
+/// An element of `ARGV` as a Lua value.
 pub(crate) fn value_of(lua: &Lua, arg: &Arg<'_>, depth: usize) -> mlua::Result<Value> {
     match arg {
         Arg::Bytes(bytes) => lua.create_string(bytes).map(Value::String),

@@ -1,39 +1,40 @@
-//! What a script returned, as values that live outside of Lua.
+//! The result of a script, as values that live outside of Lua.
 
+use crate::current::Current;
 use crate::error::{Kind, ScriptError};
-use crate::vm::Current;
 use mlua::{Table, Value};
 use std::ffi::c_void;
 
-/// How deep tables nest in a result.
+/// How deep tables may nest in a result.
 const DEPTH_MAX: usize = 64;
 
-/// What a value takes outside of Lua, its bytes not counted.
+/// The memory of a value outside of Lua, without its bytes.
 const VALUE_BYTES: usize = std::mem::size_of::<LuaValue>();
 
-/// A large result looks at the clock once in so many values.
+/// The conversion of a large result checks the time once per this many values.
 const VALUES_PER_CLOCK: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum LuaValue {
     Nil,
     Bool(bool),
-    /// A number without a fraction: Luau's numbers are doubles and do not say what they were.
+    /// A number without a fraction. Luau's numbers are doubles, so an integral float comes as this
+    /// too.
     Int(i64),
     Float(f64),
     Bytes(Vec<u8>),
-    /// A table whose keys are 1 to n, or that is empty.
+    /// An empty table, or one with the keys 1 to n.
     List(Vec<LuaValue>),
-    /// Any other table; keys in byte order, numbers as decimal text.
+    /// Any other table. Keys are in byte order, and numbers among them are decimal text.
     Map(Vec<(Vec<u8>, LuaValue)>),
 }
 
-/// Takes a value out of Lua, within the script's time and memory.
+/// Converts a value out of Lua, within the script's time and memory limits.
 pub(crate) struct Reader<'c> {
     current: &'c Current,
     values: usize,
     bytes_left: usize,
-    /// The tables that we are in, to see one that contains itself.
+    /// The tables around the current value, to detect a cycle.
     path: Vec<*const c_void>,
 }
 
@@ -120,7 +121,7 @@ fn number(float: f64) -> Result<LuaValue, ScriptError> {
     if !float.is_finite() {
         return Err(refusal("a number that is infinite or not a number"));
     }
-    // Whole numbers have come as integers, all but the negative zero and those beyond 64 bits.
+    // Whole numbers arrive as integers, except the negative zero and those beyond 64 bits.
     Ok(if float == 0.0 { LuaValue::Int(0) } else { LuaValue::Float(float) })
 }
 
@@ -130,8 +131,8 @@ enum Key {
     Bytes(Vec<u8>),
 }
 
-/// The entries of a table in the order of its walk: an array's come as 1, 2, 3 ... unless it was filled in another
-/// order.
+/// The entries of a table, in the order of iteration: those of an array come as 1, 2, 3 ... unless
+/// it was filled in another order.
 #[derive(Default)]
 struct Entries {
     list: Vec<LuaValue>,
@@ -150,7 +151,7 @@ impl Entries {
 
     fn finish(mut self) -> Result<LuaValue, ScriptError> {
         self.rest.sort_by(|a, b| a.0.cmp(&b.0));
-        // What came too early for the list may follow it now.
+        // Entries that came too early for the list may extend it now.
         let mut left = Vec::new();
         for (key, value) in self.rest {
             match key {

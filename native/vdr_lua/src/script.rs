@@ -1,22 +1,22 @@
-//! Source that has been compiled.
+//! Compiled scripts.
 
 use crate::error::{Kind, ScriptError};
 use corosensei::stack::DefaultStack;
 use mlua::chunk::Compiler;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Longer sources are refused: the compiler's time and memory are not under the script's limits.
+/// Longer sources are refused, since no limit covers the compiler's time and memory.
 const SOURCE_MAX_BYTES: usize = 1 << 20;
 
-/// The parser nests up to a depth of its own (1000), for which it takes less than 1 MB in release builds. Scheduler
-/// threads of the BEAM have 320 KB.
+/// The parser's own nesting limit (1000) takes less than 1 MB in release builds. Scheduler threads
+/// of the BEAM have 320 KB.
 const COMPILER_STACK_BYTES: usize = 8 << 20;
 
-/// A compiled script. Its bytecode came from [`Script::compile`] and from nowhere else: the interpreter trusts it.
+/// A compiled script. The interpreter trusts bytecode, so [`Script::compile`] is its only source.
 pub struct Script {
     pub(crate) id: u64,
     pub(crate) bytecode: Vec<u8>,
-    /// How many of the next calls are no quick attempts, since one was not enough.
+    /// The number of next calls that are not attempted, after an attempt that was too short.
     pub(crate) long_calls: AtomicU32,
 }
 
@@ -28,7 +28,7 @@ impl Script {
         }
         let stack = DefaultStack::new(COMPILER_STACK_BYTES)
             .map_err(|error| ScriptError::new(Kind::Memory, format!("no stack for the compiler: {error}")))?;
-        // The two that differ from call to call must not be resolved when the code is loaded.
+        // These two globals differ from call to call, so they must not be resolved at load time.
         let compiler = Compiler::new().set_optimization_level(1).set_mutable_globals(["KEYS", "ARGV"]);
         let bytecode = corosensei::on_stack(stack, || compiler.compile(source)).map_err(|error| {
             let error = ScriptError::from(error);

@@ -1,12 +1,13 @@
-//! Digests as NIFs: what `DEBUG DIGEST` and `DEBUG DIGEST-VALUE` of the primary would say.
+//! Digests as NIFs: the answers of the primary's `DEBUG DIGEST` and `DEBUG DIGEST-VALUE`.
 
 use crate::read::on;
-use crate::source::{SourceRef, now_ms};
+use crate::source::SourceRef;
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
 use vdr_commands::ReadError;
 use vdr_data::digest::{self, Dialect, Digest, NotComparable};
+use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
 
 mod atoms {
@@ -19,7 +20,7 @@ fn of_all<'a>(env: Env<'a>, source: SourceRef) -> Term<'a> {
     on(env, &source, None, |snapshot| answer(env, digest::digest(&snapshot.keyspace, dialect(snapshot), now_ms())))
 }
 
-/// As `digest`, of one key; of a missing one it is all zeros. A value may be large.
+/// As `digest`, for one key. A missing key's digest is all zeros. The value may be large.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn digest_value<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>) -> Term<'a> {
     let Ok((db, key)) = terms::place(db, key) else { return terms::answer(env, Err(ReadError::BadArgument)) };
@@ -32,7 +33,7 @@ fn digest_value<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>
     })
 }
 
-/// That of the server which wrote the file that the snapshot began with; of nobody's, the newest.
+/// The dialect of the server that wrote the snapshot file; the newest if there was no file.
 fn dialect(snapshot: &Snapshot) -> Dialect {
     snapshot
         .server

@@ -1,8 +1,8 @@
-//! Snapshot files from a disk: loaded, or surveyed, some megabytes a call, so that the caller can show how far it is and
-//! give up at any time.
+//! Snapshot files on disk as NIFs: loaded or surveyed, a few megabytes per call, so that the caller
+//! can show progress and stop at any time.
 
-use crate::reaper;
-use crate::source::{Source, now_ms};
+use crate::dropper;
+use crate::source::Source;
 use crate::terms;
 use parking_lot::Mutex;
 use rustler::types::atom;
@@ -12,10 +12,11 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use vdr_link::now_ms;
 use vdr_rdb::{Builder, Loader, Progress, RdbError, Survey};
 use vdr_replica::live::Snapshot;
 
-/// How much of a file one call reads.
+/// The bytes of a file that one call reads.
 const STEP_BYTES: u64 = 4 << 20;
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -23,7 +24,7 @@ mod atoms {
     rustler::atoms! { load, survey, more, closed, enoent, eacces, eisdir, not_a_file, io_error }
 }
 
-/// A file under way.
+/// A file that is being read.
 pub struct RdbFile {
     reading: Mutex<Option<Reading>>,
 }
@@ -35,7 +36,7 @@ struct Reading {
     total_bytes: u64,
 }
 
-/// What the file is read for.
+/// The result that the file is read for.
 enum Product {
     Keyspace(Box<Builder>),
     Survey(Box<Survey>),
@@ -46,7 +47,7 @@ impl Resource for RdbFile {}
 
 impl Drop for RdbFile {
     fn drop(&mut self) {
-        reaper::bury(self.reading.get_mut().take());
+        dropper::defer_drop(self.reading.get_mut().take());
     }
 }
 
@@ -56,7 +57,7 @@ enum Fault {
 }
 
 impl Reading {
-    /// Reads on; whether the file is over.
+    /// Reads the next step. Answers whether the file has ended.
     fn step(&mut self, chunk: &mut [u8]) -> Result<bool, Fault> {
         let until = self.loader.offset_bytes().saturating_add(STEP_BYTES);
         while self.loader.offset_bytes() < until {
@@ -66,7 +67,7 @@ impl Reading {
                 Product::Keyspace(builder) => self.loader.feed(bytes, builder.as_mut()),
                 Product::Survey(survey) => self.loader.feed(bytes, survey.as_mut()),
             };
-            // What stands behind the end of a snapshot is no part of it, and no harm.
+            // Bytes behind the end of a snapshot are ignored.
             if let Progress::Done { .. } = progress.map_err(Fault::Rdb)? {
                 return Ok(true);
             }
@@ -98,7 +99,7 @@ fn rdb_open<'a>(env: Env<'a>, path: Binary<'a>, purpose: Atom) -> NifResult<Term
     })
 }
 
-/// Looks first: to open a pipe would wait for its other end.
+/// Checks the file type first, since opening a pipe would wait for its other end.
 fn open(path: &Path) -> Result<(File, u64), Atom> {
     let about = std::fs::metadata(path).map_err(|error| io_reason(&error))?;
     if about.is_dir() {
@@ -119,10 +120,11 @@ fn io_reason(error: &io::Error) -> Atom {
     }
 }
 
-/// `{:more, bytes}`, `{:ok, source}` or `{:ok, survey}`, or `{:error, reason}`; after the last two the file is closed.
+/// `{:more, bytes}`, or the end: `{:ok, source}`, `{:ok, survey}` or `{:error, reason}`. Then the
+/// file is closed.
 #[rustler::nif(schedule = "DirtyIo")]
 fn rdb_step<'a>(env: Env<'a>, file: ResourceArc<RdbFile>) -> Term<'a> {
-    // Taken out, not held: another process that has the same file finds it closed.
+    // Taken out instead of locked: meanwhile another process with the same file finds it closed.
     let Some(mut reading) = file.reading.lock().take() else { return env.error_tuple(atoms::closed()) };
     let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(reading.total_bytes).unwrap_or(CHUNK_BYTES)).max(1)];
     match reading.step(&mut chunk) {
@@ -133,7 +135,7 @@ fn rdb_step<'a>(env: Env<'a>, file: ResourceArc<RdbFile>) -> Term<'a> {
         }
         Ok(true) => (atom::ok(), product(env, reading)).encode(env),
         Err(fault) => {
-            reaper::bury(reading);
+            dropper::defer_drop(reading);
             match fault {
                 Fault::Io(error) => env.error_tuple(io_reason(&error)),
                 Fault::Rdb(error) => env.error_tuple(terms::rdb_error(env, &error)),

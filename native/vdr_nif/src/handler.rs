@@ -1,16 +1,19 @@
-//! A process as a sink: batches of commands as messages, and no more of them than it handles.
+//! A process as a sink, with backpressure: batches of commands as messages, and a bounded number of
+//! them in flight.
 //!
 //! ```text
-//! link: take -> batch -> message --> process: handle_commands --> ack --> room for another
+//! link: take -> batch -> message --> process: handle_commands --> ack --> capacity for another
 //!        \-- not ready while BATCHES_IN_FLIGHT_MAX wait: nothing is read, so the primary slows down
 //! ```
 //!
-//! What was sent is handled, or the process is gone and all of this with it: so the next link goes on behind what was sent
-//! last, and nothing comes twice. What is acknowledged to the primary is only what the process has handled.
+//! A batch that was sent is handled, or the process is gone and this handler with it. So the next
+//! link continues behind the last sent batch, and no batch comes twice. Filter batches that the
+//! process has handled are acknowledged to the primary.
 
-use crate::seat::Seat;
+use crate::link_slot::LinkSlot;
+use crate::recipient::Recipient;
+use crate::status::HandlerStatus;
 use crate::terms;
-use crate::watcher::Recipient;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -22,34 +25,34 @@ use vdr_replica::batch::{ResumePoint, SnapshotBatcher, StreamBatcher};
 use vdr_replica::filter::{Filter, Filtered};
 use vdr_replica::mirror::Fault;
 
-/// How many batches the process may have before it: one that it works on, and the next. What a batch holds at most is
-/// told in `vdr_replica::batch`: together they are what is in flight.
+/// Batches in flight: one that the process works on, and the next. `vdr_replica::batch` bounds the
+/// size of a batch.
 const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
-/// How much of a snapshot file is read before it is looked whether a batch is full. Packed values may be a hundred times
-/// as large as they were in the file.
+/// The bytes of a snapshot file that are decoded between two checks for a full batch. Values may be
+/// a hundred times as large as in the file, where they are packed.
 const RDB_STEP_BYTES: usize = 16 << 10;
 
-/// What the resource holds.
+/// The content of a handler's resource.
 pub struct Handler {
     inner: Arc<Inner>,
 }
 
 pub struct Inner {
-    pub seat: Arc<Seat>,
+    pub slot: Arc<LinkSlot>,
     recipient: Recipient,
     only: Option<Arc<Filter>>,
-    course: Mutex<Course>,
-    flight: Mutex<Flight>,
-    room: Notify,
+    inbound: Mutex<Inbound>,
+    in_flight: Mutex<InFlight>,
+    capacity: Notify,
 }
 
-/// How far the bytes of the links have been understood and sent.
+/// How far the links' bytes have been decoded and sent.
 #[derive(Default)]
-struct Course {
+struct Inbound {
     replication_id: Arc<str>,
     sync: Option<Load>,
-    /// None before the first full sync and during one.
+    /// `None` before the first full sync and during one.
     follower: Option<StreamBatcher>,
 }
 
@@ -59,34 +62,42 @@ struct Load {
     offset: u64,
 }
 
-/// What the process has before it, and what it has handled.
+/// The batches that the process has not handled yet, and the position up to which it has.
 #[derive(Default)]
-struct Flight {
+struct InFlight {
     last: u64,
-    /// Each batch that is not acknowledged, with the place behind it; none within a full sync.
+    /// Each unacknowledged batch, with the place behind it; `None` within a full sync.
     batches: VecDeque<(u64, Option<ResumePoint>)>,
     handled: Option<ResumePoint>,
-    /// The course's, for those who ask: they are on schedulers, and the course may be at work for long.
+    /// A copy of the inbound state's, for schedulers: the inbound lock may be held for long.
     replication_id: Arc<str>,
 }
 
 impl Handler {
-    /// `initial` is where an earlier life of the process ended.
+    /// `initial` is the position at which an earlier incarnation of the process ended.
     pub fn new(recipient: Recipient, only: Option<Filter>, initial: Option<(String, ResumePoint)>) -> Self {
-        let (only, mut course) = (only.map(Arc::new), Course::default());
-        let mut flight = Flight { handled: initial.as_ref().map(|(_, place)| *place), ..Flight::default() };
+        let (only, mut inbound) = (only.map(Arc::new), Inbound::default());
+        let mut in_flight = InFlight { handled: initial.as_ref().map(|(_, place)| *place), ..InFlight::default() };
         if let Some((replication_id, place)) = initial {
-            course.replication_id = Arc::from(replication_id);
-            flight.replication_id = course.replication_id.clone();
-            course.follower = Some(StreamBatcher::new(place, only.clone()));
+            inbound.replication_id = Arc::from(replication_id);
+            in_flight.replication_id = inbound.replication_id.clone();
+            inbound.follower = Some(StreamBatcher::new(place, only.clone()));
         }
-        let (seat, room) = (Arc::default(), Notify::new());
-        let (course, flight) = (Mutex::new(course), Mutex::new(flight));
-        Handler { inner: Arc::new(Inner { seat, recipient, only, course, flight, room }) }
+        let (slot, capacity) = (Arc::default(), Notify::new());
+        let (inbound, in_flight) = (Mutex::new(inbound), Mutex::new(in_flight));
+        Handler { inner: Arc::new(Inner { slot, recipient, only, inbound, in_flight, capacity }) }
     }
 
     pub fn inner(&self) -> &Inner {
         &self.inner
+    }
+
+    pub fn status(&self) -> HandlerStatus {
+        HandlerStatus {
+            state: self.inner.slot.status.state(),
+            replication_id: self.inner.replication_id(),
+            position: self.inner.position(),
+        }
     }
 
     pub fn feed(&self, link: u64) -> HandlerFeed {
@@ -95,68 +106,69 @@ impl Handler {
 
     /// The process has handled the batches up to this one.
     pub fn handled(&self, number: u64) {
-        let mut flight = self.inner.flight.lock();
-        while let Some((first, place)) = flight.batches.front().copied()
+        let mut in_flight = self.inner.in_flight.lock();
+        while let Some((first, place)) = in_flight.batches.front().copied()
             && first <= number
         {
-            flight.batches.pop_front();
-            flight.handled = place;
+            in_flight.batches.pop_front();
+            in_flight.handled = place;
         }
-        drop(flight);
-        self.inner.room.notify_one();
+        drop(in_flight);
+        self.inner.capacity.notify_one();
     }
 }
 
 impl Drop for Handler {
     fn drop(&mut self) {
         // The link holds what it feeds, so nothing but this ends it.
-        self.inner.seat.unlink();
+        self.inner.slot.unlink();
     }
 }
 
 impl Inner {
-    /// The id and the place up to which everything is handled. None within a full sync.
-    pub fn position(&self) -> Option<(Arc<str>, ResumePoint)> {
-        let flight = self.flight.lock();
-        Some((flight.replication_id.clone(), flight.handled?))
+    /// The replication id and the place up to which everything is handled. `None` within a full
+    /// sync.
+    fn position(&self) -> Option<(Arc<str>, ResumePoint)> {
+        let in_flight = self.in_flight.lock();
+        Some((in_flight.replication_id.clone(), in_flight.handled?))
     }
 
-    pub fn replication_id(&self) -> Option<Arc<str>> {
-        Some(self.flight.lock().replication_id.clone()).filter(|id| !id.is_empty())
+    fn replication_id(&self) -> Option<Arc<str>> {
+        Some(self.in_flight.lock().replication_id.clone()).filter(|id| !id.is_empty())
     }
 
-    fn has_room(&self) -> bool {
-        self.flight.lock().batches.len() < BATCHES_IN_FLIGHT_MAX
+    fn has_capacity(&self) -> bool {
+        self.in_flight.lock().batches.len() < BATCHES_IN_FLIGHT_MAX
     }
 
-    /// Everything up to `place` was sent before, or was nothing to send.
-    fn passed(&self, place: ResumePoint) {
-        let mut flight = self.flight.lock();
-        match flight.batches.back_mut() {
+    /// Everything up to `place` was sent before, or needed no message.
+    fn advance(&self, place: ResumePoint) {
+        let mut in_flight = self.in_flight.lock();
+        match in_flight.batches.back_mut() {
             Some((_, behind)) => *behind = Some(place),
-            None => flight.handled = Some(place),
+            None => in_flight.handled = Some(place),
         }
     }
 
-    /// Nothing that was handled is worth anything for another link: a full sync begins.
-    fn forget(&self) {
-        let mut flight = self.flight.lock();
-        flight.handled = None;
-        flight.batches.iter_mut().for_each(|(_, place)| *place = None);
+    /// A full sync begins: no other link can continue from what was handled.
+    fn forget_position(&self) {
+        let mut in_flight = self.in_flight.lock();
+        in_flight.handled = None;
+        in_flight.batches.iter_mut().for_each(|(_, place)| *place = None);
     }
 
     fn send_batch(&self, place: Option<ResumePoint>, message: &terms::Commands<'_>) {
         let number = {
-            let mut flight = self.flight.lock();
-            flight.last += 1;
-            let number = flight.last;
-            flight.batches.push_back((number, place));
+            let mut in_flight = self.in_flight.lock();
+            in_flight.last += 1;
+            let number = in_flight.last;
+            in_flight.batches.push_back((number, place));
             number
         };
         self.recipient.send(|env| terms::commands_message(env, number, message));
     }
 
-    /// Sends what a full sync has brought so far.
+    /// Sends the current batch of a full sync.
     fn send_chunks(&self, replication_id: &str, load: &mut Load) {
         let batch = load.chunks.visit.batch();
         if !batch.is_empty() {
@@ -166,23 +178,23 @@ impl Inner {
     }
 }
 
-/// Feeds a process, as long as this is its link.
+/// Feeds a process while its link is the current one.
 pub struct HandlerFeed {
     inner: Arc<Inner>,
     link: u64,
 }
 
 impl HandlerFeed {
-    fn course<T>(&self, work: impl FnOnce(&Inner, &mut Course) -> T) -> Option<T> {
-        let mut course = self.inner.course.lock();
-        self.inner.seat.is_current(self.link).then(|| work(&self.inner, &mut course))
+    fn inbound<T>(&self, work: impl FnOnce(&Inner, &mut Inbound) -> T) -> Option<T> {
+        let mut inbound = self.inner.inbound.lock();
+        self.inner.slot.is_current(self.link).then(|| work(&self.inner, &mut inbound))
     }
 }
 
-impl Course {
-    fn name(&mut self, inner: &Inner, replication_id: &str) {
+impl Inbound {
+    fn set_replication_id(&mut self, inner: &Inner, replication_id: &str) {
         self.replication_id = Arc::from(replication_id);
-        inner.flight.lock().replication_id = self.replication_id.clone();
+        inner.in_flight.lock().replication_id = self.replication_id.clone();
     }
 
     fn cut(&mut self) {
@@ -205,7 +217,7 @@ impl Course {
             }
             if load.chunks.visit.is_full() {
                 inner.send_chunks(&self.replication_id, load);
-                if !inner.has_room() {
+                if !inner.has_capacity() {
                     return Ok(RdbStep::Part { consumed });
                 }
             }
@@ -219,7 +231,7 @@ impl Course {
         inner.send_chunks(&self.replication_id, &mut load);
         let place = ResumePoint { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
         self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
-        inner.passed(place);
+        inner.advance(place);
         Ok(())
     }
 
@@ -230,7 +242,7 @@ impl Course {
         let taken = match follower.take(input) {
             Ok(taken) => taken,
             Err(error) => {
-                // We lost our place: only a full sync helps.
+                // The position is lost: only a full sync helps.
                 self.follower = None;
                 return Err(SinkError::soon("protocol", error.to_string()));
             }
@@ -238,7 +250,7 @@ impl Course {
         let place = follower.resume_point();
         let batch = follower.batch();
         if batch.is_empty() {
-            inner.passed(place);
+            inner.advance(place);
         } else {
             let message = terms::Commands { batch, replication_id: &self.replication_id, full_sync: false };
             inner.send_batch(Some(place), &message);
@@ -254,59 +266,59 @@ fn superseded() -> SinkError {
 
 impl Sink for HandlerFeed {
     fn position(&self) -> Option<Position> {
-        self.course(|_, course| {
-            // The link before may not have had the time to say so.
-            course.cut();
-            let offset = course.follower.as_ref()?.resume_point().offset;
-            Some(Position { replication_id: course.replication_id.to_string(), offset })
+        self.inbound(|_, inbound| {
+            // The previous link may not have had time to do this.
+            inbound.cut();
+            let offset = inbound.follower.as_ref()?.resume_point().offset;
+            Some(Position { replication_id: inbound.replication_id.to_string(), offset })
         })?
     }
 
     fn continued(&mut self, replication_id: &str) {
-        self.course(|inner, course| course.name(inner, replication_id));
+        self.inbound(|inner, inbound| inbound.set_replication_id(inner, replication_id));
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.course(|inner, course| {
-            course.name(inner, replication_id);
-            course.follower = None;
+        self.inbound(|inner, inbound| {
+            inbound.set_replication_id(inner, replication_id);
+            inbound.follower = None;
             let chunks = Filtered::new(inner.only.clone(), SnapshotBatcher::new(offset));
-            course.sync = Some(Load { loader: Loader::new(), chunks, offset });
-            inner.forget();
+            inbound.sync = Some(Load { loader: Loader::new(), chunks, offset });
+            inner.forget_position();
             inner.recipient.send(terms::replication_start);
         });
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        self.course(|inner, course| course.rdb(inner, bytes)).ok_or_else(superseded)?
+        self.inbound(|inner, inbound| inbound.rdb(inner, bytes)).ok_or_else(superseded)?
     }
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
-        self.course(|inner, course| course.sync_finished(inner)).ok_or_else(superseded)?
+        self.inbound(|inner, inbound| inbound.sync_finished(inner)).ok_or_else(superseded)?
     }
 
     fn streaming(&mut self) {
-        self.course(|inner, _course| inner.recipient.send(terms::streaming_start));
+        self.inbound(|inner, _inbound| inner.recipient.send(terms::streaming_start));
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
-        self.course(|inner, course| course.stream(inner, input)).ok_or_else(superseded)?
+        self.inbound(|inner, inbound| inbound.stream(inner, input)).ok_or_else(superseded)?
     }
 
     fn applied(&self) -> u64 {
-        self.inner.flight.lock().handled.map_or(0, |place| place.offset)
+        self.inner.in_flight.lock().handled.map_or(0, |place| place.offset)
     }
 
     fn ended(&mut self) {
-        self.course(|inner, course| {
-            course.cut();
+        self.inbound(|inner, inbound| {
+            inbound.cut();
             inner.recipient.send(terms::link_lost);
         });
     }
 
     async fn ready(&mut self) {
-        while !self.inner.has_room() {
-            self.inner.room.notified().await;
+        while !self.inner.has_capacity() {
+            self.inner.capacity.notified().await;
         }
     }
 }

@@ -1,12 +1,13 @@
-//! An instance as NIFs: its store, its link, its watches.
+//! Instances as NIFs: the store, the link, the watches.
 
-use crate::link::{Reporter, StaleReads};
-use crate::reaper;
-use crate::seat::Seat;
+use crate::dropper;
+use crate::freshness::StaleReads;
+use crate::link_observer::LinkObserver;
+use crate::link_slot::LinkSlot;
+use crate::recipient::Recipient;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
-use crate::watcher::Recipient;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use std::sync::Arc;
@@ -17,8 +18,9 @@ mod atoms {
     rustler::atoms! { not_found, bad_argument, already_registered, no_thread, process_gone }
 }
 
-/// `stale_ms`: how long after the last word of the primary data is still read; 0 is only while a link streams, nil for ever.
-/// `guard_key` is a binary, or nil for none; `only` tells what is mirrored, if not everything.
+/// `stale_ms`: how long data is still read after the primary's last message. 0: only while a link
+/// streams; nil: forever. `guard_key` is a binary, or nil for none. `only` is the filter, if not
+/// everything is mirrored.
 #[rustler::nif]
 fn store_new<'a>(
     env: Env<'a>,
@@ -41,26 +43,29 @@ fn store_close(source: SourceRef) -> NifResult<rustler::Atom> {
     Ok(atom::ok())
 }
 
-/// Whether there is something to read.
+/// Whether there is data to read.
 #[rustler::nif]
 fn ready(source: SourceRef) -> bool {
     source.store().is_none_or(Store::has_data)
 }
 
-/// Bytes that the data takes, roughly, with its part of the gaps that the allocator leaves. It looks at many keys.
+/// An estimate of the memory that the data takes, with its share of the allocator's gaps. It
+/// samples many keys.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn memory_bytes(source: SourceRef) -> u64 {
     let data = source.store().and_then(|store| store.live().snapshot());
     let taken = data.as_ref().map(|snapshot| vdr_data::estimate::estimate(&snapshot.keyspace)).unwrap_or_default();
-    data.into_iter().for_each(reaper::release);
+    data.into_iter().for_each(dropper::release);
     (taken.allocated * in_use_for_each() + taken.at_home) as u64
 }
 
-/// As if so much more were given out without a gap: pages of which the allocator has just begun to give out are no gaps of little data.
+/// The overhead factor is damped by this many bytes: of little data, freshly opened pages would
+/// look like gaps.
 const ITS_OWN_BYTES: f64 = 16e6;
 
-/// How much the allocator keeps in use for each byte that it has given out, in pages: the gaps between allocations are in it, what was
-/// given back and is about to go to the system is not. The whole of the VM's, however many mirrors it has. Takes locks: not for often.
+/// The bytes of the allocator's active pages per allocated byte. It includes the gaps between
+/// allocations, but not freed pages that are about to be returned to the system. It covers all
+/// mirrors of the VM. It takes locks, so it is not for frequent use.
 fn in_use_for_each() -> f64 {
     let known = || -> Result<f64, tikv_jemalloc_ctl::Error> {
         epoch::advance()?;
@@ -73,7 +78,7 @@ fn in_use_for_each() -> f64 {
 /// Counters and states, as a map.
 #[rustler::nif]
 fn status<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
-    Ok(terms::status(env, store(&source)?))
+    Ok(terms::status(env, store(&source)?.status()))
 }
 
 #[rustler::nif]
@@ -122,10 +127,10 @@ fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
     })
 }
 
-/// Starts a link that feeds the store or the handler, in the place of any before. `pid`, which is the caller's, receives `{tag, event}`
-/// with the events `{:state, state}`, `:ready`, `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`;
-/// when it dies, the link ends.
-/// Starting threads takes a while the first time.
+/// Starts a link that feeds the store or the handler, and replaces the previous link. `pid`, the
+/// caller's, receives `{tag, event}` with the events `{:state, state}`, `:ready`,
+/// `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`; when
+/// it dies, the link ends. Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn link_start<'a>(
     env: Env<'a>,
@@ -135,33 +140,33 @@ fn link_start<'a>(
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let on_unknown = terms::on_unknown(config)?;
-    let (seat, config) = (seat(&source)?, terms::link_config(config)?);
+    let (slot, config) = (slot(&source)?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
-    let reporter = Reporter::new(seat.clone(), Recipient::new(pid, tag));
+    let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag));
     let started = match &*source {
         Source::Live(store) => {
-            let feed = reporter.feed(store.inner().clone(), config.endpoint.clone(), on_unknown);
-            vdr_link::spawn(config, feed, reporter)
+            let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), on_unknown);
+            vdr_link::spawn(config, feed, observer)
         }
-        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(reporter.link()), reporter),
+        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(observer.link()), observer),
         Source::Fixed(_) => return Err(rustler::Error::BadArg),
     };
     match started {
         Ok(handle) => {
-            let before = seat.keep(handle, monitor);
+            let before = slot.keep(handle, monitor);
             before.map(|monitor| source.demonitor(Some(env), &monitor));
             // If the process died before the link was kept, its monitor found no link to end.
             if !pid.is_alive(env) {
-                seat.down(&monitor);
+                slot.down(&monitor);
             }
             if source.store().is_some_and(Store::is_closed) {
-                seat.unlink();
+                slot.unlink();
             }
             Ok(atom::ok().to_term(env))
         }
         Err(_) => {
             source.demonitor(Some(env), &monitor);
-            seat.unlink();
+            slot.unlink();
             Ok(env.error_tuple(atoms::no_thread()))
         }
     }
@@ -169,13 +174,13 @@ fn link_start<'a>(
 
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
-    let monitor = seat(&source)?.unlink();
+    let monitor = slot(&source)?.unlink();
     monitor.map(|monitor| source.demonitor(Some(env), &monitor));
     Ok(atom::ok())
 }
 
-fn seat(source: &SourceRef) -> NifResult<&Arc<Seat>> {
-    source.seat().ok_or(rustler::Error::BadArg)
+fn slot(source: &SourceRef) -> NifResult<&Arc<LinkSlot>> {
+    source.slot().ok_or(rustler::Error::BadArg)
 }
 
 fn store(source: &SourceRef) -> NifResult<&Store> {

@@ -1,34 +1,51 @@
-//! The border between the BEAM and the core: resources, terms, NIFs, messages.
+//! The boundary between the BEAM and the core: resources, terms, NIFs, messages.
 //!
-//! It knows no command by name: reads are rows of the core's table, found by the atom that the caller used. What a term
-//! means is known to [`terms`] alone.
+//! This crate knows no command by name: reads are rows of the core's table, found by the atom that
+//! the caller used. Only `terms` knows how values look as terms.
+//!
+//! The modules stand in reading order, from the ground up.
 
 mod allocator;
+mod clock;
+mod dropper;
+mod pool;
+
+mod resource_bytes;
+mod status;
+
+mod terms;
+
+mod recipient;
+
+mod freshness;
+mod holdings;
+mod link_slot;
+mod link_status;
+mod watching;
+
+mod handler;
+mod store;
+
+mod source;
+
+mod link_observer;
+
 mod digest;
 mod file;
-mod handler;
-mod home;
+mod handler_calls;
 mod instance;
-mod link;
+mod key_diff;
+mod key_walk;
 mod lua;
-mod pool;
 mod read;
-mod reaper;
-mod replica;
-mod seat;
 mod snapshot;
-mod source;
-mod store;
-mod terms;
-mod walk;
-mod watcher;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 
 fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
-    reaper::tidy_by(|| {
+    dropper::tidy_by(|| {
         allocator::give_back();
-        home::give_up_spare();
+        resource_bytes::release_free();
     });
-    home::open(env) && read::index_rows(env)
+    resource_bytes::open(env) && read::index_rows(env)
 }

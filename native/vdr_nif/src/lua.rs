@@ -1,11 +1,12 @@
-//! Scripts as NIFs: a quick attempt on the caller's scheduler, and the whole of it on a thread of the pool.
+//! Scripts as NIFs: first a quick attempt on the caller's scheduler, then a full run on a thread of
+//! the pool.
 
+use crate::dropper;
 use crate::pool;
 use crate::read::ELEMENTS_MAX;
-use crate::reaper;
-use crate::source::{SourceRef, now_ms};
+use crate::recipient::Recipient;
+use crate::source::SourceRef;
 use crate::terms::{self, ArgList};
-use crate::watcher::Recipient;
 use parking_lot::Mutex;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, Resource, ResourceArc, Term};
@@ -13,9 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use vdr_commands::ReadError;
+use vdr_link::now_ms;
 use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 
-/// More keys and arguments than this are work of their own, and no quick attempt.
+/// With more keys and arguments than this there is no quick attempt, since decoding them is work
+/// too.
 const QUICK_ARGUMENTS_MAX: usize = 100;
 
 mod atoms {
@@ -24,13 +27,13 @@ mod atoms {
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
 
-/// A compiled script. Nothing but `lua_load` makes one, so no bytecode comes from outside.
+/// A compiled script. Only `lua_load` makes one, so no bytecode comes from outside.
 struct Loaded(Arc<Script>);
 
 #[rustler::resource_impl]
 impl Resource for Loaded {}
 
-/// What the caller holds until it has taken the answer: without it nobody waits for one.
+/// Held by the caller until it has taken the answer. Its drop abandons the script.
 struct Ticket(Arc<Run>);
 
 #[rustler::resource_impl]
@@ -40,13 +43,14 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.abandoned.store(true, Ordering::Relaxed);
         if let Some(answer) = self.0.answer.lock().take() {
-            reaper::bury(answer);
+            dropper::defer_drop(answer);
         }
     }
 }
 
-/// A script that runs elsewhere. Its answer becomes terms on a scheduler of the VM only: ERTS sorts the keys of a map of more than 32
-/// with what belongs to the scheduler, and on any other thread that is a null pointer.
+/// A script on a thread of the pool. Its answer is encoded on a scheduler of the VM only: to build
+/// a map of more than 32 keys, ERTS uses data of the scheduler, which is a null pointer on other
+/// threads.
 #[derive(Default)]
 struct Run {
     abandoned: Arc<AtomicBool>,
@@ -58,7 +62,7 @@ enum Answer {
     Refused(ReadError),
 }
 
-/// What a script is given, its terms living where the caller says.
+/// The arguments of a script, borrowed from terms.
 struct Call<'a> {
     keys: Vec<&'a [u8]>,
     args: ArgList<'a>,
@@ -73,8 +77,8 @@ impl<'a> Call<'a> {
     }
 }
 
-/// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for here, ask `lua_start`. A script is what `lua_load` made
-/// or its source.
+/// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for a scheduler, call `lua_start`. A
+/// script is the result of `lua_load`, or a source.
 #[rustler::nif]
 fn lua_attempt<'a>(
     env: Env<'a>,
@@ -89,7 +93,7 @@ fn lua_attempt<'a>(
     let arguments = keys.list_length()?.saturating_add(argv.list_length()?);
     let script = match script.decode::<ResourceArc<Loaded>>() {
         Ok(loaded) => Some(loaded.0.clone()),
-        Err(_) => ENGINE.known(script.decode::<Binary<'a>>()?.as_slice()),
+        Err(_) => ENGINE.cached(script.decode::<Binary<'a>>()?.as_slice()),
     };
     let Ok(call) = Call::new(keys, argv, limits) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
     let Some(script) = script.filter(|_| arguments <= QUICK_ARGUMENTS_MAX) else {
@@ -103,9 +107,9 @@ fn lua_attempt<'a>(
     })
 }
 
-/// Runs a script to its end elsewhere; `pid`, which is the caller's, receives `{tag, :done}`, or `{tag, error}` after a panic. Answers
-/// `{:ok, ticket}`, with which it then asks [`lua_answer`], or `{:error, reason}`. `arguments` is `{keys, args}`, those that
-/// [`lua_attempt`] has taken.
+/// Runs a script to its end on the pool. `pid`, the caller's, receives `{tag, :done}`, or `{tag,
+/// error}` after a panic. Answers `{:ok, ticket}`, with which it then asks [`lua_answer`], or
+/// `{:error, reason}`. `arguments` is `{keys, args}`, those that [`lua_attempt`] has taken.
 #[rustler::nif]
 fn lua_start<'a>(
     env: Env<'a>,
@@ -120,16 +124,16 @@ fn lua_start<'a>(
     let Some(snapshot) = source.keep() else { return Ok(env.error_tuple(source.unreadable())) };
     let done = Arc::new(Run::default());
     let subject = Subject { snapshot: snapshot.clone(), db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
-    let home = OwnedEnv::new();
-    let saved = home.save((script, arguments).encode(env));
+    let owned_env = OwnedEnv::new();
+    let saved = owned_env.save((script, arguments).encode(env));
     let ticket = ResourceArc::new(Ticket(done.clone()));
     let caller = Caller::new(pid, tag);
     let started = pool::run(move || {
         if done.abandoned.load(Ordering::Relaxed) {
             return caller.forget();
         }
-        let answer = source.keeping_order(&snapshot, || home.run(|env| run(saved.load(env), subject, limits)));
-        reaper::release(snapshot);
+        let answer = source.sharing_key_index(&snapshot, || owned_env.run(|env| run(saved.load(env), subject, limits)));
+        dropper::release(snapshot);
         *done.answer.lock() = Some(answer);
         caller.answer(|env| atoms::done().to_term(env));
     });
@@ -154,59 +158,60 @@ fn run(terms: Term<'_>, subject: Subject, limits: (u64, usize)) -> Answer {
     Answer::Script(script.and_then(|script| ENGINE.run(&script, subject, &call.keys, &call.args, call.limits)))
 }
 
-/// What became of a script, once its caller has been told `:done`: `{:ok, value}`, `{:error, reason}`, or `:dirty`: too large for here,
-/// ask [`lua_answer_dirty`].
+/// The answer of a script, after the message `:done`: `{:ok, value}`, `{:error, reason}`, or
+/// `:dirty`: too large for a normal scheduler, call [`lua_answer_dirty`].
 #[rustler::nif]
 fn lua_answer(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
     let mut answer = ticket.0.answer.lock();
     match &*answer {
         Some(Answer::Script(Ok(value))) if !fits(value, &mut { ELEMENTS_MAX }) => atoms::dirty().to_term(env),
-        _ => told(env, answer.take()),
+        _ => encode(env, answer.take()),
     }
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn lua_answer_dirty(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
     let answer = ticket.0.answer.lock().take();
-    told(env, answer)
+    encode(env, answer)
 }
 
-fn told(env: Env<'_>, answer: Option<Answer>) -> Term<'_> {
+fn encode(env: Env<'_>, answer: Option<Answer>) -> Term<'_> {
     match answer {
         Some(Answer::Script(answer)) => terms::script_answer(env, &answer),
         Some(Answer::Refused(error)) => terms::answer(env, Err(error)),
-        // Asked for twice.
+        // It was taken before.
         None => env.error_tuple(atoms::not_found()),
     }
 }
 
-/// Whether a value holds no more than `left` values, as one of which each KB of bytes counts.
+/// Whether a value consists of at most `left` values. Each KB of bytes counts as one.
 fn fits(value: &LuaValue, left: &mut usize) -> bool {
     match value {
-        LuaValue::Bytes(bytes) => takes(bytes.len(), left),
-        LuaValue::List(items) => takes(0, left) && items.iter().all(|item| fits(item, left)),
+        LuaValue::Bytes(bytes) => count(bytes.len(), left),
+        LuaValue::List(items) => count(0, left) && items.iter().all(|item| fits(item, left)),
         LuaValue::Map(entries) => {
-            takes(0, left) && entries.iter().all(|(key, value)| takes(key.len(), left) && fits(value, left))
+            count(0, left) && entries.iter().all(|(key, value)| count(key.len(), left) && fits(value, left))
         }
-        _ => takes(0, left),
+        _ => count(0, left),
     }
 }
 
-/// Takes one of so many bytes off what is left; `false` when that is not enough.
-fn takes(bytes: usize, left: &mut usize) -> bool {
+/// Counts one value of so many bytes; `false` when that exceeds what is left.
+fn count(bytes: usize, left: &mut usize) -> bool {
     let less = left.checked_sub(1 + bytes / 1024);
     *left = less.unwrap_or(0);
     less.is_some()
 }
 
-/// Compiles a source elsewhere; `pid` receives `{tag, {:ok, script}}` or `{tag, {:error, {:lua, kind, message}}}`.
+/// Compiles a source on the pool. `pid` receives `{tag, {:ok, script}}` or `{tag, {:error, {:lua,
+/// kind, message}}}`.
 #[rustler::nif]
 fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) -> Term<'a> {
-    let (home, caller) = (OwnedEnv::new(), Caller::new(pid, tag));
-    let source = home.save(source.to_term(env));
+    let (owned_env, caller) = (OwnedEnv::new(), Caller::new(pid, tag));
+    let source = owned_env.save(source.to_term(env));
     let started = pool::run(move || {
-        let script =
-            home.run(|env| source.load(env).decode::<Binary<'_>>().map(|source| Script::compile(source.as_slice())));
+        let script = owned_env
+            .run(|env| source.load(env).decode::<Binary<'_>>().map(|source| Script::compile(source.as_slice())));
         match script {
             Ok(Ok(script)) => {
                 let loaded = ResourceArc::new(Loaded(Arc::new(script)));
@@ -222,7 +227,8 @@ fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) 
     }
 }
 
-/// Who waits for an answer, and gets one whatever happens.
+/// The caller of a script on the pool. It gets an answer whatever happens: dropped without one,
+/// this reports a panic.
 struct Caller {
     recipient: Recipient,
     answered: AtomicBool,

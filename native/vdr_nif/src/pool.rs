@@ -1,9 +1,11 @@
-//! Threads for scripts that take their time: as many as the machine has processors, started when they are needed.
+//! A thread pool for long scripts: at most as many threads as the machine has processors, started
+//! on demand.
 //!
-//! No scheduler of the BEAM is theirs, a dirty one neither: a few scripts of seconds would keep every large read of every
-//! process, and much else that the VM does on dirty schedulers, waiting. Jobs are done in the order in which they came.
+//! Scripts do not run on schedulers of the BEAM, not even on dirty ones. A few scripts of seconds
+//! each would delay every large read of every process, and much else that the VM does there. Jobs
+//! run in the order of their arrival.
 
-use crate::reaper;
+use crate::dropper;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +32,8 @@ static POOL: LazyLock<Pool> = LazyLock::new(Pool::default);
 /// The system has no thread for us.
 pub struct NoThread;
 
-/// Does `job` on a thread of the pool, as soon as one has time. Never blocks. On an error `job` is dropped elsewhere.
+/// Runs `job` on a thread of the pool, as soon as one is free. Never blocks. On an error the
+/// dropper drops `job`.
 pub fn run(job: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
     let mut work = POOL.work.lock();
     work.jobs.push_back(Box::new(job));
@@ -38,7 +41,7 @@ pub fn run(job: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
         match Builder::new().name("vdr_script".into()).spawn(|| POOL.serve()) {
             Ok(_) => work.threads += 1,
             Err(_) if work.threads == 0 => {
-                work.jobs.drain(..).for_each(reaper::bury);
+                work.jobs.drain(..).for_each(dropper::defer_drop);
                 return Err(NoThread);
             }
             Err(_) => {}
@@ -55,7 +58,7 @@ impl Pool {
         loop {
             if let Some(job) = work.jobs.pop_front() {
                 drop(work);
-                // A job that panics has told so when it was dropped.
+                // A job that panics has answered its caller when it was dropped.
                 let _panicked = catch_unwind(AssertUnwindSafe(job));
                 work = self.work.lock();
             } else {

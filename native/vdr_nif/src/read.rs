@@ -1,6 +1,6 @@
-//! The reads as NIFs: one entry for every row, and its twin on a dirty scheduler.
+//! Reads as NIFs: one entry for all rows, and its twin on dirty schedulers.
 
-use crate::source::{Source, now_ms};
+use crate::source::Source;
 use crate::terms::{self, ArgList};
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
@@ -10,21 +10,23 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 use vdr_commands::{Cost, Read, ReadError};
 use vdr_data::keyspace::{Now, View};
+use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
 
-/// Calls that touch more elements than this leave the normal schedulers, so that they stay well under the millisecond that the BEAM
-/// wants a NIF to take. An element of a range takes some 100 ns, a key with a value of a few KB, both in no cache, up to 2 us, and
-/// more on a slow machine.
+/// Calls that touch more elements run on dirty schedulers. So calls on normal schedulers stay well
+/// under a millisecond, which is the BEAM's limit for a NIF. An element of a range takes some 100
+/// ns. A key with a value of a few KB takes up to 2 us when neither is cached, and more on a slow
+/// machine.
 pub const ELEMENTS_MAX: usize = 200;
 
-/// So do calls of which more arguments must be decoded, at some 20 ns each.
+/// Calls with more argument terms run there too: decoding takes some 20 ns per term.
 const TERMS_MAX: usize = 4000;
 
 mod atoms {
     rustler::atoms! { dirty, bad_command }
 }
 
-/// The rows by the VM's own word for their names: an atom is a number to us, so a look-up allocates nothing.
+/// The rows by the VM's number of their name's atom, so that a look-up allocates nothing.
 static ROWS: OnceLock<HashMap<ErlNifTerm, &'static Read, RandomState>> = OnceLock::new();
 
 pub fn index_rows(env: Env<'_>) -> bool {
@@ -43,13 +45,14 @@ fn commands(env: Env<'_>) -> Vec<Term<'_>> {
     vdr_commands::reads().map(|row| (terms::word(env, row.name), row.args).encode(env)).collect()
 }
 
-/// Every code that a NIF of this library answers in `{:error, code}` or tells of a link's end.
+/// Every code of this library: in `{:error, code}`, and for the end of a link.
 #[rustler::nif]
 fn error_codes(env: Env<'_>) -> Vec<Term<'_>> {
     terms::ERROR_CODES.iter().map(|code| terms::word(env, code)).collect()
 }
 
-/// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for here, ask [`read_dirty`].
+/// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for a normal scheduler, call
+/// [`read_dirty`].
 #[rustler::nif]
 fn read<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
     call(env, source, db, name, args, Some(ELEMENTS_MAX))
@@ -83,7 +86,7 @@ fn call<'a>(
     })
 }
 
-/// The time for one call. What looks at a single key asks for it only if the key expires.
+/// The time for one call. A read of a single key reads the clock only if the key expires.
 fn now(row: &Read) -> Now {
     match row.cost {
         Cost::Point => Now::Clock(now_ms),
@@ -91,8 +94,8 @@ fn now(row: &Read) -> Now {
     }
 }
 
-/// Entries of their own for what users call most: they answer what `read` answers, without a list and a look-up by name, and a
-/// quarter faster so.
+/// Entries for the reads that users call most. They answer as `read` does, without an argument list
+/// and a look-up by name, which makes them a quarter faster.
 macro_rules! entries {
     ($($name:ident($($arg:ident),*);)*) => {$(
         #[rustler::nif]
@@ -111,7 +114,7 @@ entries! {
     lindex(key, index);
 }
 
-/// A read whose work does not grow.
+/// A read that takes constant time.
 fn point<'a, const N: usize>(
     env: Env<'a>,
     source: &Source,
@@ -125,7 +128,7 @@ fn point<'a, const N: usize>(
     on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now(row)), &args)))
 }
 
-/// Reads what the source shows now. `elements_max` is none on dirty schedulers only.
+/// Reads the source's current snapshot. `elements_max` is `None` on dirty schedulers only.
 pub fn on<'a>(
     env: Env<'a>,
     source: &Source,
@@ -136,7 +139,8 @@ pub fn on<'a>(
     answer.unwrap_or_else(|| env.error_tuple(source.unreadable()))
 }
 
-/// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or `:dirty`.
+/// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or
+/// `:dirty`.
 #[rustler::nif]
 fn read_tx<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
     call_all(env, source, db, operations, Some(ELEMENTS_MAX))
@@ -147,7 +151,7 @@ fn read_tx_dirty<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations:
     call_all(env, source, db, operations, None)
 }
 
-/// One operation of a list: the term, and the call that it means, if any.
+/// One operation of a list: the term, and the call, if the term is valid.
 struct Operation<'a> {
     term: Term<'a>,
     call: Option<(&'static Read, ArgList<'a>)>,
@@ -159,7 +163,7 @@ impl<'a> Operation<'a> {
         Operation { term, call }
     }
 
-    /// One at least: what touches nothing has an answer all the same.
+    /// At least one, since each operation has an answer.
     fn elements(&self, view: View<'_>) -> usize {
         let of_call = |(row, args): &(&Read, ArgList<'_>)| {
             if row.orders_keys(view) { usize::MAX } else { row.elements(view, args) }
@@ -206,7 +210,8 @@ fn call_all<'a>(
     })
 }
 
-/// Whether all operations together touch more than `max` elements. Those behind the one that makes it so are not estimated: that is work too.
+/// Whether all operations together touch more than `max` elements. Stops estimating there, since
+/// estimating is work too.
 fn exceed(operations: &[Operation<'_>], view: View<'_>, max: usize) -> bool {
     operations.iter().try_fold(max, |left, each| left.checked_sub(each.elements(view))).is_none()
 }

@@ -1,20 +1,22 @@
 //! Snapshots as NIFs.
 
-use crate::source::{Source, SourceRef, now_ms};
+use crate::source::{Source, SourceRef};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
 use std::collections::HashMap;
 use vdr_commands::{Apply, ApplyError, ArgCursor, Rules};
 use vdr_data::keyspace::Keyspace;
+use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
 
 mod atoms {
     rustler::atoms! { bad_command }
 }
 
-/// A snapshot of what these write commands leave behind, no server asked: `{:ok, source}`, or `{:error, {:bad_command,
-/// index}}`. They run on a dirty scheduler: how much they are is for the caller to say.
+/// Applies write commands to an empty keyspace, without a server: `{:ok, source}`, or `{:error,
+/// {:bad_command, index}}`. They run on a dirty scheduler, and the caller decides how many there
+/// are.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Term<'a> {
     let (Ok(db), Ok(list)) = (terms::db(db), terms::commands(list)) else {
@@ -30,7 +32,7 @@ fn snapshot_from_commands<'a>(env: Env<'a>, db: Term<'a>, list: Term<'a>) -> Ter
     (atom::ok(), Source::fixed(snapshot)).encode(env)
 }
 
-/// The offset that a source shows; 0 when it shows nothing.
+/// The offset of a source's snapshot; 0 without one.
 #[rustler::nif]
 fn snapshot_offset(source: SourceRef) -> u64 {
     source.read(|snapshot| snapshot.offset).unwrap_or(0)

@@ -1,43 +1,50 @@
-//! One instance: its mirror, who reads it, who watches it, and the link that feeds it.
+//! One instance: its mirror, its link slot, its watching processes and its held snapshots.
 
-use crate::link::{StaleReads, steady};
-use crate::reaper;
-use crate::seat::Seat;
-use crate::source::{Held, Holdings};
-use crate::watcher::{Processes, Recipient};
+use crate::clock::steady;
+use crate::dropper;
+use crate::freshness::StaleReads;
+use crate::holdings::{HeldSnapshot, Holdings};
+use crate::link_slot::LinkSlot;
+use crate::recipient::Recipient;
+use crate::status::StoreStatus;
+use crate::watching::Processes;
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vdr_link::Endpoint;
+use vdr_link::{Endpoint, LinkState, now_ms};
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
-use vdr_replica::mirror::{Mirror, Shared};
+use vdr_replica::mirror::{Garbage, Mirror, Shared};
 use vdr_replica::watch::{WatchError, Watched};
 
-/// What the instance's resource holds.
+/// The content of an instance's resource.
 pub struct Store {
     inner: Arc<Inner>,
 }
 
-/// What the instance's links hold, too.
+/// Shared with the instance's links.
 pub struct Inner {
     pub shared: Shared,
     pub mirror: Arc<Mutex<Mirror>>,
-    /// To whom the last link was that came as far as asking for data.
+    /// The server of the last link that got as far as asking for data.
     pub followed: Mutex<Option<Endpoint>>,
-    pub seat: Arc<Seat>,
+    pub slot: Arc<LinkSlot>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
     closed: AtomicBool,
 }
 
+fn defer_drop(garbage: Garbage) {
+    dropper::drop_replaced(garbage, Garbage::drop_unheld);
+}
+
 impl Store {
-    /// Writers who set and remove the guard key want what lies between to be seen at once. `only`: what is mirrored, if not
-    /// everything.
+    /// Writes between the guard key's setting and removal become visible together. `only`: the
+    /// filter, if not everything is mirrored.
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
-        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(reaper::bury)).with_clock(steady);
+        let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
         mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
             mirror = mirror.with_filter(only);
@@ -46,7 +53,7 @@ impl Store {
             shared,
             mirror: Arc::new(Mutex::new(mirror)),
             followed: Mutex::default(),
-            seat: Arc::new(Seat::new(stale_reads)),
+            slot: Arc::new(LinkSlot::new(stale_reads)),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
@@ -70,32 +77,72 @@ impl Store {
         self.live().load().is_some()
     }
 
-    /// What is there is too old to be read, by what the instance was told.
+    /// Whether the data is too old to be read, by the instance's `stale_reads`.
     pub fn is_stale(&self) -> bool {
-        self.inner.seat.standing.refuses()
+        self.inner.slot.status.freshness().refuses()
     }
 
-    pub fn hold(&self) -> Option<Held> {
+    pub fn hold(&self) -> Option<HeldSnapshot> {
         if self.is_stale() {
             return None;
         }
         let full_syncs = self.inner.shared.status.full_syncs.load(Ordering::Relaxed);
         let (list, live) = (self.inner.snapshots.clone(), self.inner.shared.live.clone());
-        Some(Held::new(live.snapshot()?, full_syncs, list, live))
+        Some(HeldSnapshot::new(live.snapshot()?, full_syncs, list, live))
     }
 
-    pub fn holdings(&self) -> &Holdings {
-        &self.inner.snapshots
+    pub fn status(&self) -> StoreStatus {
+        let (inner, now_ms) = (&*self.inner, now_ms());
+        let (status, state) = (&inner.shared.status, inner.slot.status.state());
+        let snapshot = self.live().load();
+        let (snapshots_held, oldest) = inner.snapshots.oldest();
+        let guard_since_ms = status.guard_window_since_ms.load(Ordering::Relaxed);
+        let (offset, full_syncs) = (status.offset.load(Ordering::Relaxed), status.full_syncs.load(Ordering::Relaxed));
+        let received = status.received.load(Ordering::Relaxed);
+        let ready = snapshot.is_some();
+        let stale = ready && state != Some(LinkState::Streaming);
+        let unknown = status.unknown_commands.lock().iter().map(|(name, count)| (name.clone(), *count)).collect();
+        StoreStatus {
+            state,
+            ready,
+            stale,
+            stale_ms: if stale { inner.slot.status.stale_ms() } else { None },
+            last_message_ms_ago: inner.slot.status.silent_ms(),
+            role: inner.slot.status.role(),
+            replication_id: Some(status.replication_id.lock().to_string()).filter(|id| !id.is_empty()),
+            offset,
+            primary_offset: received.max(offset),
+            lag_bytes: received.saturating_sub(offset),
+            commands_applied: status.commands_applied.load(Ordering::Relaxed),
+            full_syncs,
+            partial_syncs: status.partial_syncs.load(Ordering::Relaxed),
+            loading_bytes: status.loading_bytes.load(Ordering::Relaxed),
+            loading_keys: status.loading_keys.load(Ordering::Relaxed),
+            guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
+            divergences: status.divergences.load(Ordering::Relaxed),
+            guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
+            complete: !status.incomplete.load(Ordering::Relaxed),
+            unknown_values: snapshot.as_ref().map_or(0, |all| all.keyspace.unknown_values()),
+            unknown_commands: unknown,
+            keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
+            server: snapshot.as_ref().and_then(|all| all.server.clone()),
+            watches: inner.shared.watches.len(),
+            snapshots_held,
+            snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),
+            snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
+            snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
+        }
     }
 
-    /// The end of the instance: nothing can be read from here on, and the link is told to stop.
+    /// Ends the instance: nothing can be read any more, and the link stops.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
-        self.inner.seat.unlink();
+        self.inner.slot.unlink();
         let inner = self.inner.clone();
-        // A link that is just publishing holds the mirror; nobody of the VM shall wait for it.
-        reaper::run(move || inner.mirror.lock().close());
-        reaper::bury(self.live().clear());
+        // A link that is publishing holds the mirror's lock: neither the VM nor the dropper waits
+        // for it.
+        dropper::run_when(move || inner.mirror.try_lock().map(|mut mirror| mirror.close()).is_some());
+        dropper::defer_drop(self.live().clear());
     }
 
     pub fn watch(
@@ -117,13 +164,13 @@ impl Store {
 
     /// A monitored process is gone.
     pub fn down(&self, env: Env<'_>, pid: LocalPid, monitor: Monitor) {
-        if self.inner.seat.down(&monitor) {
+        if self.inner.slot.down(&monitor) {
             return;
         }
         if let Some(owner) = self.inner.processes.lock().gone(pid.encode(env), monitor) {
             let inner = self.inner.clone();
             // It may have watched a million keys.
-            reaper::run(move || inner.shared.watches.remove_owner(owner));
+            dropper::run(move || inner.shared.watches.remove_owner(owner));
         }
     }
 }
@@ -137,6 +184,6 @@ fn run_aside(job: Box<dyn FnOnce() + Send>) {
 impl Drop for Store {
     fn drop(&mut self) {
         self.close();
-        reaper::bury(self.inner.clone());
+        dropper::defer_drop(self.inner.clone());
     }
 }

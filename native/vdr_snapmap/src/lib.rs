@@ -1,24 +1,40 @@
-//! Maps of which a snapshot costs nothing: the structures under the keyspace that need `unsafe`, and only those.
+//! Persistent maps with O(1) snapshots: the structures below the keyspace, and all of the core's
+//! unsafe code.
 //!
-//! [`Map`] is a hash table, [`Tree`] is ordered and counted; [`SharedBytes`] are long byte strings in them. A map is a value: `clone` is
-//! O(1) and gives a snapshot that nothing changes, to be held for as long as one likes, sent to any thread, dropped in any order. What makes it quicker than a map of reference-counted nodes is that copying a
-//! node does not touch its children: nodes are owned by *generation*, see [`mod@line`] for what may be freed when, and
-//! [`map`] for the structure and the proof of its safety.
+//! [`Map`] is a hash trie. [`Tree`] is an ordered, counted B+tree. [`SharedBytes`] are long byte
+//! strings, shared by a reference count. A map is a value: `clone` takes a snapshot in O(1).
+//! Nothing changes a snapshot. Any thread may hold it for any time, and snapshots may be dropped in
+//! any order.
+//!
+//! Writes copy the path from the root to the entry, as in other copy-on-write structures. The nodes
+//! have no reference counts, so the copy of a node does not touch the node's children. Instead each
+//! node belongs to a *generation*: [`version`] has the rules and the proof, [`version_chain`]
+//! decides when memory may be freed.
+//!
+//! The modules stand in reading order, from the ground up.
 
-pub mod home;
-pub mod item;
-pub mod line;
-pub mod map;
-mod node;
+#![allow(
+    unsafe_code,
+    reason = "nodes belong to a generation, which the borrow checker cannot see: see `version` for the proof"
+)]
+
 mod prefetch;
-pub mod shared;
 mod sync;
-#[cfg(test)]
-mod testing;
+
+pub mod host_alloc;
+pub mod shared_bytes;
+
+pub mod version_chain;
+
+pub mod version;
+
+pub mod map;
 pub mod tree;
 
-pub use home::{COUNTS, Home, Loan, Memory, allocated};
-pub use item::{HOME_BYTES_MIN, Item, PACKED_MAX, Payload, PayloadMut, Put, Taken};
-pub use map::{Map, Weigh};
-pub use shared::SharedBytes;
+#[cfg(test)]
+mod testing;
+
+pub use host_alloc::{COUNTS, ExportedBytes, HostAlloc, Memory, allocated};
+pub use map::{DropCost, HOST_BYTES_MIN, Item, Map, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
+pub use shared_bytes::SharedBytes;
 pub use tree::Tree;

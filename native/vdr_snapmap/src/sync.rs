@@ -1,4 +1,5 @@
-//! The primitives of [`crate::line`], or loom's in their place when it explores the interleavings.
+//! The synchronisation primitives of [`crate::version_chain`]; loom's when loom explores the
+//! interleavings.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};

@@ -53,7 +53,7 @@ defmodule Vdr.Test.Chaos.Quiet do
 
       {:not_yet, why} ->
         if System.monotonic_time(:millisecond) > deadline do
-          Load.found(chaos.table, :lost, "no rest after #{chaos.faults} faults: #{why}")
+          Load.found(chaos.table, :lost, "the mirror did not come to rest after #{chaos.faults} faults: #{why}")
           false
         else
           Process.sleep(@poll_ms)
@@ -150,7 +150,7 @@ defmodule Vdr.Test.Chaos.Quiet do
 
       System.monotonic_time(:millisecond) > deadline ->
         heard = inspect(Load.get(chaos.table, :heard))
-        Load.found(chaos.table, :lost, "a watch spoke last of #{heard}, not of #{inspect(expected.())}")
+        Load.found(chaos.table, :lost, "the last message of a watch read #{heard}, not #{inspect(expected.())}")
 
       true ->
         Process.sleep(@poll_ms)

@@ -1,8 +1,10 @@
-//! Sorted sets: the reads. Every range becomes an interval of ranks first, which is also what it costs.
+//! Sorted sets: the reads. Every range first becomes an interval of ranks, whose length is also its
+//! cost.
 
 use crate::args::Args;
 use crate::error::ReadError;
 use crate::ops::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
+use crate::ops::costs;
 use crate::reply::Reply;
 use crate::row::{Cost, Read};
 use std::ops::Range;
@@ -11,7 +13,7 @@ use vdr_data::value::{Score, StringRef, ZSet};
 
 pub const READS: &[Read] = &[
     Read { name: "zscore", args: &["key", "member"], cost: Cost::Point, run: zscore },
-    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(members), run: zmscore },
+    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(costs::names), run: zmscore },
     Read { name: "zcard", args: &["key"], cost: Cost::Point, run: zcard },
     Read { name: "zcount", args: &["key", "min", "max"], cost: Cost::Point, run: zcount },
     Read { name: "zlexcount", args: &["key", "min", "max"], cost: Cost::Point, run: zlexcount },
@@ -83,11 +85,6 @@ fn score_or_nil<'s>(zset: Option<&ZSet>, member: &[u8]) -> Reply<'s> {
     zset.and_then(|zset| zset.score(member)).map_or(Reply::Nil, |score| Reply::score(score.get()))
 }
 
-fn members(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    args.byte_list().ok().map(|members| members.len())
-}
-
 fn zcard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     Ok(Reply::int(view.zset(args.bytes()?)?.map_or(0, ZSet::len)))
 }
@@ -152,7 +149,7 @@ fn zprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError
     Ok(before(view, args)?.scores_first(true))
 }
 
-/// Members of a sorted set that stand next to each other; none of a missing key.
+/// Adjacent members of a sorted set; none of a missing key.
 struct Picked<'s> {
     zset: Option<&'s ZSet>,
     ranks: Range<usize>,
@@ -181,7 +178,7 @@ impl<'s> Picked<'s> {
         }
     }
 
-    /// `{score, member}`: the order of the cursors.
+    /// `{score, member}`, as the cursors return them.
     fn scores_first(self, downward: bool) -> Reply<'s> {
         match if downward { self.downward(true) } else { self.upward(true) } {
             Reply::Pairs(mut pairs) => {

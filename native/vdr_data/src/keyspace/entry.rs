@@ -3,7 +3,7 @@
 use crate::blob::Blob;
 use crate::expiry::Expiry;
 use crate::value::{LongRef, StringRef, Value, ValueRef};
-use vdr_snapmap::{HOME_BYTES_MIN, Item, Memory, PACKED_MAX, Payload, Put, Taken};
+use vdr_snapmap::{HOST_BYTES_MIN, Item, Memory, OwnedPayload, PACKED_MAX, Payload, Put};
 
 /// Strings up to this length lie beside their key, so that finding the one brings the other. Longer ones are shared, so that
 /// a change of the expiry does not copy them. A reader may keep either without a copy, except for short ones.
@@ -31,10 +31,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn taken(stamp: Option<i64>, taken: Taken<Value>) -> Self {
+    pub(super) fn taken(stamp: Option<i64>, taken: OwnedPayload<Value>) -> Self {
         let value = match taken {
-            Taken::Packed(bytes) => Value::String(Blob::from(bytes)),
-            Taken::Value(value) => value,
+            OwnedPayload::Packed(bytes) => Value::String(Blob::from(bytes)),
+            OwnedPayload::Value(value) => value,
         };
         Entry { value, expiry: Expiry::of(stamp) }
     }
@@ -63,8 +63,8 @@ impl<'s> EntryRef<'s> {
 
     pub fn value(self) -> ValueRef<'s> {
         match self.0.payload() {
-            Payload::Packed(bytes) if bytes.len() >= HOME_BYTES_MIN => {
-                self.0.prefetch_loan();
+            Payload::Packed(bytes) if bytes.len() >= HOST_BYTES_MIN => {
+                self.0.prefetch_export();
                 ValueRef::String(StringRef::Long(LongRef::new(self.0)))
             }
             Payload::Packed(bytes) => ValueRef::String(StringRef::Packed(bytes)),

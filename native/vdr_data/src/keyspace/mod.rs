@@ -15,7 +15,7 @@ pub use heavy::{HEAVY_BYTES, HEAVY_ELEMENTS, is_heavy};
 
 use crate::blob::Blob;
 use crate::expiry::Expiry;
-use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
+use crate::value::{Aggregate, Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use heavy::Heavy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -270,6 +270,16 @@ pub enum TypeError {
     UnknownValue,
 }
 
+impl TypeError {
+    /// A value has not the type that was asked for.
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Unknown => TypeError::UnknownValue,
+            _ => TypeError::WrongType,
+        }
+    }
+}
+
 /// A database as a reader sees it: keys past their time are not there.
 #[derive(Clone, Copy)]
 pub struct View<'s> {
@@ -306,55 +316,37 @@ impl<'s> View<'s> {
     }
 
     pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::String(string) => Some(string),
-            _ => None,
-        })
+        match self.entry(key).map(EntryRef::value) {
+            None => Ok(None),
+            Some(ValueRef::String(string)) => Ok(Some(string)),
+            Some(other) => Err(TypeError::of(other)),
+        }
     }
 
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::List(list) => Some(list),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::Set(set) => Some(set),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::Hash(hash) => Some(hash),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::ZSet(zset) => Some(zset),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, TypeError> {
-        self.typed(key, |value| match value {
-            ValueRef::Stream(stream) => Some(stream.as_ref()),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
-    fn typed<T>(&self, key: &[u8], pick: impl Fn(ValueRef<'s>) -> Option<T>) -> Result<Option<T>, TypeError> {
-        match self.entry(key) {
-            None => Ok(None),
-            Some(entry) => pick(entry.value()).map(Some).ok_or_else(|| match entry.value() {
-                ValueRef::Unknown => TypeError::UnknownValue,
-                _ => TypeError::WrongType,
-            }),
-        }
+    /// A value with elements of this type; `None` when there is no such key.
+    pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, TypeError> {
+        let Some(entry) = self.entry(key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or_else(|| TypeError::of(entry.value()))
     }
 }
 

@@ -7,7 +7,9 @@ pub mod pack;
 mod set;
 pub mod stream;
 mod zset;
+mod aggregate;
 
+pub use aggregate::Aggregate;
 pub use hash::{Field, Hash, HashBuilder};
 pub use list::{List, ListBuilder};
 pub use set::{Set, SetBuilder};
@@ -19,7 +21,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use vdr_snapmap::{Item, Loan, Payload, Weigh};
+use vdr_snapmap::{DropCost, ExportedBytes, Item, Payload};
 
 /// The type of a value, by the server's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,8 +167,8 @@ impl<'s> LongRef<'s> {
     }
 
     /// As its home may show it without a copy. From then on it never changes.
-    pub fn lend(self) -> Option<Loan<'s>> {
-        self.0.lend()
+    pub fn export(self) -> Option<ExportedBytes<'s>> {
+        self.0.export()
     }
 }
 
@@ -265,9 +267,9 @@ impl ValueRef<'_> {
     }
 }
 
-impl Weigh for Value {
+impl DropCost for Value {
     /// Elements: what is freed one by one.
-    fn weight(&self) -> usize {
+    fn drop_cost(&self) -> usize {
         self.as_ref().len()
     }
 }

@@ -1,6 +1,7 @@
-//! Batches of commands as messages. Built on the link's thread, not on a scheduler.
+//! Batches of commands as messages. They are built on the link's thread, not on a scheduler.
 
-use super::{binary, field, word};
+use super::encode::field;
+use super::primitive::{binary, word};
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
 use vdr_commands::{Affected, Effect, Field};
@@ -15,10 +16,10 @@ mod atoms {
     }
 }
 
-/// How far an argument is searched for among those that came before it in the same command.
+/// How many of the command's next arguments are compared with a field.
 const LOOK_AHEAD: usize = 4;
 
-/// A batch and what is common to its commands.
+/// A batch, and what its commands have in common.
 pub struct Commands<'a> {
     pub batch: &'a Batch,
     pub replication_id: &'a str,
@@ -27,8 +28,8 @@ pub struct Commands<'a> {
 
 /// `{:commands, number, [command]}`.
 pub fn commands_message<'a>(env: Env<'a>, number: u64, message: &Commands<'_>) -> Term<'a> {
-    let mut maker = Maker::new(env, message);
-    let commands: Vec<Term<'a>> = message.batch.commands().map(|command| maker.command(message, command)).collect();
+    let mut encoder = CommandEncoder::new(env, message);
+    let commands: Vec<Term<'a>> = message.batch.commands().map(|command| encoder.command(message, command)).collect();
     (atoms::commands(), number, commands).encode(env)
 }
 
@@ -44,8 +45,8 @@ pub fn link_lost(env: Env<'_>) -> Term<'_> {
     atoms::link_lost().to_term(env)
 }
 
-/// Makes one command after the other; what they have in common is made once.
-struct Maker<'a> {
+/// Encodes one command after the other. Terms that they have in common are made once.
+struct CommandEncoder<'a> {
     env: Env<'a>,
     keys: [Term<'a>; 7],
     replication_id: Term<'a>,
@@ -53,7 +54,7 @@ struct Maker<'a> {
     context: Option<(Option<u64>, Term<'a>)>,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> CommandEncoder<'a> {
     fn new(env: Env<'a>, message: &Commands<'_>) -> Self {
         let keys = [
             atoms::__struct__(),
@@ -65,7 +66,7 @@ impl<'a> Maker<'a> {
             atoms::raw_command(),
         ];
         let phase = if message.full_sync { atoms::full_sync() } else { atoms::stream() };
-        Maker {
+        CommandEncoder {
             env,
             keys: keys.map(|key| key.to_term(env)),
             replication_id: binary(env, message.replication_id.as_bytes()),
@@ -77,7 +78,8 @@ impl<'a> Maker<'a> {
     fn command(&mut self, message: &Commands<'_>, command: &Command) -> Term<'a> {
         let env = self.env;
         let args: Vec<&[u8]> = message.batch.args(command).collect();
-        let mut known = Known { env, terms: args.iter().map(|arg| binary(env, arg)).collect(), args: &args, next: 0 };
+        let mut known =
+            ArgTerms { env, terms: args.iter().map(|arg| binary(env, arg)).collect(), args: &args, next: 0 };
         let raw = (atoms::generic(), &known.terms).encode(env);
         let values = [
             atoms::module().to_term(env),
@@ -107,16 +109,16 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// The arguments of a command as terms: made once, however often they occur in it.
-struct Known<'a, 'b> {
+/// The arguments of a command as terms. Each is made once, however often the command repeats it.
+struct ArgTerms<'a, 'b> {
     env: Env<'a>,
     terms: Vec<Term<'a>>,
     args: &'b [&'b [u8]],
-    /// Arguments are asked for in their order, nearly always.
+    /// The next argument, since they are mostly asked for in order.
     next: usize,
 }
 
-impl<'a> Known<'a, '_> {
+impl<'a> ArgTerms<'a, '_> {
     fn term(&mut self, bytes: &[u8]) -> Term<'a> {
         let ahead = self.args.iter().zip(&self.terms).enumerate().skip(self.next).take(LOOK_AHEAD);
         for (index, (arg, term)) in ahead {
@@ -129,8 +131,8 @@ impl<'a> Known<'a, '_> {
     }
 }
 
-/// The keys that a command may change, `:all` where they are not known.
-fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term<'a> {
+/// The keys that a command may change; `:all` where they are not known.
+fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut ArgTerms<'a, '_>) -> Term<'a> {
     let env = known.env;
     let (mut keys, mut whole, mut last): (Vec<Term<'a>>, bool, Vec<u8>) = (Vec::new(), false, Vec::new());
     known.next = 1;
@@ -152,7 +154,7 @@ fn affected_keys<'a>(db: u32, args: &[&[u8]], known: &mut Known<'a, '_>) -> Term
     if whole { atoms::all().to_term(env) } else { keys.encode(env) }
 }
 
-fn tuple<'a>(args: &[&[u8]], known: &mut Known<'a, '_>, raw: Term<'a>) -> Term<'a> {
+fn tuple<'a>(args: &[&[u8]], known: &mut ArgTerms<'a, '_>, raw: Term<'a>) -> Term<'a> {
     let env = known.env;
     known.next = 1;
     let tuple = vdr_commands::tuple(args);
@@ -165,7 +167,7 @@ fn tuple<'a>(args: &[&[u8]], known: &mut Known<'a, '_>, raw: Term<'a>) -> Term<'
     make_tuple(env, &terms)
 }
 
-fn part_term<'a>(part: &Field, known: &mut Known<'a, '_>) -> Term<'a> {
+fn part_term<'a>(part: &Field, known: &mut ArgTerms<'a, '_>) -> Term<'a> {
     let env = known.env;
     match part {
         Field::Bytes(bytes) => known.term(bytes),

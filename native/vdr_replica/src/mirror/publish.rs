@@ -22,6 +22,16 @@ pub enum Garbage {
     Applier(Box<Applier>),
 }
 
+impl Garbage {
+    /// Frees it on this thread, unless a reader still holds it.
+    pub fn drop_unheld(self) -> Result<(), Garbage> {
+        match self {
+            Garbage::Snapshot(snapshot) => Arc::try_unwrap(snapshot).map(drop).map_err(Garbage::Snapshot),
+            Garbage::FullSync(_) | Garbage::Applier(_) => Ok(()),
+        }
+    }
+}
+
 /// Hands garbage to the dropper, which frees it later on a thread of its own.
 pub type DeferDrop = Box<dyn Fn(Garbage) + Send>;
 

@@ -1,17 +1,23 @@
-//! Against a standard map as the model: what each version of a map holds, whoever changes, forks or ends in whatever
-//! order; that every value is dropped once; and the invariants of the structure.
+//! Tests against a standard map as the model: the content of each version, whichever changes, forks
+//! or ends in whatever order; that every value is dropped once; and the invariants of the
+//! structure.
 
+use super::digits::{DIGIT_BITS, ROOT_SHIFT, tag};
+use super::item::ItemPtr;
+use super::node::{LEAF_MAX, Node};
+use super::trie::{TriePart, parts_born_after};
 use super::*;
-use crate::home::testing::{Term, living, settle};
-use crate::item::HOME_BYTES_MIN;
+use crate::testing::host::{Term, install, living};
 use crate::testing::{Counted, START, Step, cases, steps};
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// A hash with few values: leaves split to the bottom, and pile up there.
+/// A hash with few values: leaves split down to the bottom, and grow there.
 #[derive(Default, Clone)]
 struct Poor(u64);
 
@@ -21,7 +27,7 @@ impl Hasher for Poor {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // All but the lengths; the upper bits nearly always the same.
+        // Ignores the lengths. The upper bits are nearly always the same.
         if let [.., last] = bytes
             && bytes.len() < 8
         {
@@ -36,14 +42,14 @@ fn key(n: u16) -> Vec<u8> {
     n.to_be_bytes().to_vec()
 }
 
-/// Every invariant of a subtree; answers its items.
+/// Checks every invariant of a subtree. Answers the number of its items.
 fn check<V, S: BuildHasher>(map: &Map<V, S>, node: Node, above: u64, shift: u32) -> usize {
     // SAFETY: the map, which is borrowed, reaches the node.
     unsafe {
-        assert!(node.born() <= above && above <= map.generation);
+        assert!(node.born() <= above && above <= map.version.generation());
         if node.is_leaf() {
             for at in 0..node.len() {
-                let item = At::<V>::from_raw(node.slot(at));
+                let item = ItemPtr::<V>::from_raw(node.slot(at));
                 assert!(item.born() <= node.born());
                 assert_eq!(tag(map.hash(item.key())), node.tag(at));
             }
@@ -63,7 +69,8 @@ fn check<V, S: BuildHasher>(map: &Map<V, S>, node: Node, above: u64, shift: u32)
     }
 }
 
-/// What a key holds: an odd number as a value that is counted, an even one as packed bytes; and a stamp, sometimes.
+/// The content of each key: an odd number as a counted value, an even one as packed bytes; and
+/// sometimes a stamp.
 type Model = HashMap<Vec<u8>, (Option<i64>, u32)>;
 
 fn stamp(value: u32) -> Option<i64> {
@@ -95,7 +102,7 @@ fn read(item: Item<'_, Counted>) -> (Option<i64>, u32) {
 
 fn same_as<S: BuildHasher>(map: &Map<Counted, S>, model: &Model) {
     assert_eq!((map.len(), map.iter().len()), (model.len(), model.len()));
-    assert_eq!(map.root.map_or(0, |root| check(map, root, map.generation, ROOT_SHIFT)), model.len());
+    assert_eq!(map.root.map_or(0, |root| check(map, root, map.version.generation(), ROOT_SHIFT)), model.len());
     for (key, held) in model {
         assert_eq!(map.get(key).map(read), Some(*held));
     }
@@ -103,7 +110,7 @@ fn same_as<S: BuildHasher>(map: &Map<Counted, S>, model: &Model) {
     assert_eq!(&all, model);
 }
 
-/// What two versions share is the same, and the rest is told.
+/// Entries that two versions share are the same, and `unshared` yields the rest.
 fn differ_as<S: BuildHasher>(new: &Map<Counted, S>, old: &Map<Counted, S>) {
     let told: Vec<Vec<u8>> = new.unshared(old).map(|item| item.key().to_vec()).collect();
     let once: HashSet<&[u8]> = told.iter().map(Vec::as_slice).collect();
@@ -141,8 +148,8 @@ fn change<S: BuildHasher + Clone>(version: &mut Version<S>, step: &Step, living:
         Step::Remove(n) if n % 2 == 0 => assert_eq!(map.remove(&key(*n)), model.remove(&key(*n)).is_some()),
         Step::Remove(n) => {
             let ours = map.take(&key(*n)).map(|(stamp, taken)| match taken {
-                Taken::Packed(bytes) => (stamp, number(&bytes)),
-                Taken::Value(counted) => (stamp, counted.value),
+                OwnedPayload::Packed(bytes) => (stamp, number(&bytes)),
+                OwnedPayload::Value(counted) => (stamp, counted.value),
             });
             assert_eq!(ours, model.remove(&key(*n)));
         }
@@ -196,7 +203,7 @@ proptest! {
     }
 }
 
-/// Puts a value that is counted, whatever it is.
+/// Puts a counted value, odd or even.
 fn put(map: &mut Map<Counted>, n: u16, value: u32, living: &Arc<AtomicIsize>) -> bool {
     map.insert(&key(n), None, Put::Value(Counted::new(value, living)))
 }
@@ -235,7 +242,7 @@ fn a_held_snapshot_keeps_what_it_reaches_and_nothing_that_came_later() {
 fn what_an_abandoned_branch_made_goes_with_it_and_its_checkpoint_goes_on() {
     let living = Arc::new(AtomicIsize::new(0));
     let mut checkpoint = filled(300, &living);
-    let generation = checkpoint.generation;
+    let generation = checkpoint.version.generation();
     for _ in 0..3 {
         let mut branch = checkpoint.clone();
         (100..500).for_each(|n| assert_eq!(put(&mut branch, n, 9, &living), n >= 300));
@@ -243,7 +250,7 @@ fn what_an_abandoned_branch_made_goes_with_it_and_its_checkpoint_goes_on() {
         drop(branch);
         assert_eq!(living.load(Ordering::Relaxed), 300);
         put(&mut checkpoint, 7, 1, &living);
-        assert_eq!((checkpoint.generation, checkpoint.line.census()), (generation, (1, 0)));
+        assert_eq!((checkpoint.version.generation(), checkpoint.version.census()), (generation, (1, 0)));
     }
     assert_eq!(value(&checkpoint, 7), Some(1));
     drop(checkpoint);
@@ -260,8 +267,8 @@ fn an_emptied_map_keeps_no_nodes() {
     assert!(map.is_empty() && map.root.is_none());
 }
 
-/// A writer that publishes, readers that hold what they got for as long as they like: each sees one value under every
-/// key.
+/// A writer that publishes, readers that hold what they got for as long as they like: each sees one
+/// value under every key.
 #[test]
 fn readers_on_other_threads_see_whole_versions() {
     let living = Arc::new(AtomicIsize::new(0));
@@ -318,7 +325,7 @@ fn what_two_versions_do_not_share_costs_what_changed() {
     let many: u16 = if cfg!(miri) { 600 } else { 10_000 };
     let mut map = filled(many, &living);
     let old = map.clone();
-    // `clone` leaves the old one behind the new one: it is the newest that may change.
+    // The clone is the newest version, and only the newest changes in place.
     let (mut map, old) = (old, std::mem::take(&mut map));
     assert_eq!(map.unshared(&old).count(), 0);
     [17, many / 2, many - 1].into_iter().for_each(|n| assert!(!put(&mut map, n, 0, &living)));
@@ -343,35 +350,36 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
     (0..part * 9).for_each(|n| assert!(map.remove(&key(n))));
     assert_eq!(living.load(Ordering::Relaxed) as u16, part * 10);
     drop(old);
-    assert_eq!((living.load(Ordering::Relaxed) as u16, map.line.census()), (part, (1, 0)));
+    assert_eq!((living.load(Ordering::Relaxed) as u16, map.version.census()), (part, (1, 0)));
 }
 
-/// What a reader was lent of a snapshot stays as it was: in a change while the snapshot lives, in one after it, when the entry goes.
+/// Bytes that a reader exported stay as they were: through a change during the snapshot's life, a
+/// change after it, and the removal of the entry.
 #[test]
-fn what_was_lent_of_an_entry_never_changes() {
-    settle();
-    let long = [7; HOME_BYTES_MIN];
+fn exported_bytes_of_an_entry_never_change() {
+    install();
+    let long = [7; HOST_BYTES_MIN];
     let mut map: Map<Counted> = Map::default();
     map.insert(b"short", None, Put::Packed(&long[1..]));
-    assert!(map.get(b"short").unwrap().lend().is_none());
+    assert!(map.get(b"short").unwrap().export().is_none());
     assert_eq!(living(), 0);
     map.insert(b"long", None, Put::Packed(&long));
     let bytes = |map: &mut Map<Counted>| match map.get_mut(b"long") {
         Some(PayloadMut::Packed(bytes)) => std::mem::replace(&mut bytes[0], 8),
         other => panic!("{other:?}"),
     };
-    // Nobody was lent it: in place.
+    // Never exported: changed in place.
     assert_eq!((bytes(&mut map), living()), (7, 1));
     map.insert(b"long", Some(1), Put::Packed(&long));
-    let lent = |map: &Map<Counted>| Term::of(map.get(b"long").unwrap().lend().unwrap());
-    let (snapshot, own) = (map.clone(), lent(&map));
-    drop(lent(&snapshot));
+    let export = |map: &Map<Counted>| Term::of(map.get(b"long").unwrap().export().unwrap());
+    let (snapshot, own) = (map.clone(), export(&map));
+    drop(export(&snapshot));
     drop(map);
     let mut map = snapshot;
     assert_eq!((bytes(&mut map), own.shows(), living()), (7, &long[..], 2));
-    assert_eq!((bytes(&mut map), living()), (8, 2), "the copy is nobody else's");
-    // The expiry is no part of what was lent.
-    let other = lent(&map);
+    assert_eq!((bytes(&mut map), living()), (8, 2), "the copy is not shared");
+    // The stamp is not part of the exported bytes.
+    let other = export(&map);
     assert!(map.restamp(b"long", Some(2)));
     assert_eq!((map.get(b"long").unwrap().stamp(), living()), (Some(2), 2));
     assert!(map.remove(b"long"));
@@ -382,20 +390,22 @@ fn what_was_lent_of_an_entry_never_changes() {
 }
 
 #[test]
-fn an_iterator_knows_the_nodes_that_it_has_come_to() {
+fn an_iterator_counts_the_bytes_of_the_nodes_that_it_has_visited() {
     let living = Arc::default();
     for count in [0, 1, 16, 17, 3000] {
         let map = filled(count, &living);
-        let nodes = map.born_after(0).into_iter().filter_map(|part| match part {
+        // SAFETY: the map, which is borrowed, reaches its root.
+        let parts = unsafe { parts_born_after::<Counted>(map.root, 0) };
+        let nodes = parts.into_iter().filter_map(|part| match part {
             // SAFETY: the map reaches the node.
-            Part::Node(node) => Some(unsafe { node.taken() }),
-            Part::Item(_) => None,
+            TriePart::Node(node) => Some(unsafe { node.allocated_bytes() }),
+            TriePart::Item(_) => None,
         });
         let all: usize = nodes.sum();
         let mut iter = map.iter();
         iter.by_ref().take(usize::from(count) / 2).for_each(drop);
-        assert!(iter.nodes_taken() <= all);
+        assert!(iter.node_bytes() <= all);
         iter.by_ref().for_each(drop);
-        assert_eq!(iter.nodes_taken(), all);
+        assert_eq!(iter.node_bytes(), all);
     }
 }

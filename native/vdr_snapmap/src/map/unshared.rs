@@ -1,15 +1,16 @@
-//! What one version of a map does not share with another.
+//! Diff of two versions of a map: the entries that they do not share.
 
-use super::Map;
-use crate::item::{At, Item};
-use crate::node::Node;
+use super::item::{Item, ItemPtr};
+use super::node::Node;
+use super::trie::Map;
 use std::marker::PhantomData;
 
 impl<V, S> Map<V, S> {
-    /// The entries that may not be those of `old`: whatever both reach by the same node or as the same item is left out.
-    /// Of two versions of one map that costs what changed between them, times the nodes on the way to it.
+    /// The entries that may differ from those of `old`: all except those that both reach through
+    /// the same node or as the same item. For two versions of one map the cost is the changes
+    /// between them times the length of a path.
     pub fn unshared<'m>(&'m self, old: &'m Self) -> Unshared<'m, V> {
-        let mut unshared = Unshared { way: Vec::new(), map: PhantomData };
+        let mut unshared = Unshared { path: Vec::new(), map: PhantomData };
         if let Some(root) = self.root {
             unshared.enter(root, old.root);
         }
@@ -19,12 +20,13 @@ impl<V, S> Map<V, S> {
 
 /// See [`Map::unshared`].
 pub struct Unshared<'m, V> {
-    way: Vec<Step>,
+    path: Vec<Visit>,
     map: PhantomData<&'m V>,
 }
 
-/// A node on the way, which of its slots is next, and what stands in its place in the other map, if that is known.
-struct Step {
+/// A node on the path, the index of its next slot, and the node in its place in the other map, if
+/// known.
+struct Visit {
     node: Node,
     at: usize,
     other: Option<Node>,
@@ -33,7 +35,7 @@ struct Step {
 impl<V> Unshared<'_, V> {
     fn enter(&mut self, node: Node, other: Option<Node>) {
         if other != Some(node) {
-            self.way.push(Step { node, at: 0, other });
+            self.path.push(Visit { node, at: 0, other });
         }
     }
 }
@@ -43,11 +45,12 @@ impl<'m, V> Iterator for Unshared<'m, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Step { node, at, other } = self.way.last_mut()?;
-            // SAFETY: the maps, which are borrowed for 'm, reach all nodes and items, and nobody writes to them meanwhile.
+            let Visit { node, at, other } = self.path.last_mut()?;
+            // SAFETY: the maps, which are borrowed for 'm, reach all nodes and items, and nobody
+            // writes to them meanwhile.
             unsafe {
                 if *at >= node.len() {
-                    self.way.pop();
+                    self.path.pop();
                     continue;
                 }
                 let (index, raw, other) = (*at, node.slot(*at), *other);
@@ -55,7 +58,7 @@ impl<'m, V> Iterator for Unshared<'m, V> {
                 if node.is_leaf() {
                     let shared = other.is_some_and(|leaf| leaf.is_leaf() && leaf.all_slots().contains(&raw));
                     if !shared {
-                        return Some(Item::new(At::from_raw(raw)));
+                        return Some(Item::new(ItemPtr::from_raw(raw)));
                     }
                 } else {
                     let other = other.and_then(|other| counterpart(other, node.digits(index)));
@@ -66,7 +69,7 @@ impl<'m, V> Iterator for Unshared<'m, V> {
     }
 }
 
-/// What stands for a range of digits in a node: the child of that very range, or a leaf that stands for more.
+/// The child of a node that stands for this very range of digits, or a leaf that stands for more.
 ///
 /// # Safety
 /// The node is allocated and nobody writes to it.

@@ -1,11 +1,15 @@
-//! What differs between two trees, at a cost that follows the difference: a node that both share is stepped over unseen.
+//! Diff of two trees, at a cost in proportion to the difference: nodes that both share are skipped
+//! unread.
 //!
-//! Two walks go side by side. Where both stand before a node and it is the same one, both step over it; where they differ,
-//! the higher is opened, or both. Entries that come to light are merged by key. Nodes that a split or a merge has moved are
-//! met again at the next boundary that both trees have in common.
+//! Two cursors walk side by side. Where both are at the same node, both skip it. Where they are at
+//! different nodes, the higher node is opened, or both. Entries that come up are merged by key.
+//! After a split or a merge has moved nodes, the cursors meet again at the next boundary that both
+//! trees share.
 
-use super::node::{Child, Leaf};
-use super::{At, Below, Key, Repr, Tree};
+use super::btree::{Repr, Tree};
+use super::key::Key;
+use super::leaf::Leaf;
+use super::node::{Below, Child, NodePtr};
 use std::cmp::Ordering;
 
 /// A key whose entry may differ, in key order.
@@ -13,7 +17,7 @@ use std::cmp::Ordering;
 pub enum Difference<'t, K, V> {
     Removed(&'t K),
     Added(&'t K),
-    /// In both, by nodes of which one has been copied: the values may be equal all the same.
+    /// In both trees, in different nodes: the values may be equal all the same.
     Kept {
         key: &'t K,
         old: &'t V,
@@ -22,9 +26,9 @@ pub enum Difference<'t, K, V> {
 }
 
 impl<K: Key, V: Clone> Tree<K, V> {
-    /// What to do to become `new`. O(difference * log n).
+    /// The changes that lead from this tree to `new`. O(difference * log n).
     pub fn diff<'t>(&'t self, new: &'t Self) -> Diff<'t, K, V> {
-        Diff { old: Walk::new(self), new: Walk::new(new) }
+        Diff { old: Cursor::new(self), new: Cursor::new(new) }
     }
 
     /// Whether both hold the same entries. Costs as much as [`Tree::diff`].
@@ -39,8 +43,8 @@ impl<K: Key, V: Clone> Tree<K, V> {
 
 /// See [`Tree::diff`].
 pub struct Diff<'t, K, V> {
-    old: Walk<'t, K, V>,
-    new: Walk<'t, K, V>,
+    old: Cursor<'t, K, V>,
+    new: Cursor<'t, K, V>,
 }
 
 impl<'t, K: Ord, V> Iterator for Diff<'t, K, V> {
@@ -48,32 +52,32 @@ impl<'t, K: Ord, V> Iterator for Diff<'t, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match (self.old.head(), self.new.head()) {
+            match (self.old.next(), self.new.next()) {
                 (None, None) => return None,
-                (Some(Head::Node(a)), Some(Head::Node(b))) => self.nodes(a, b),
-                (Some(Head::Node(_)), None) => self.old.open(),
-                (None, Some(Head::Node(_))) => self.new.open(),
-                (Some(Head::Entry(entry)), Some(Head::Node(node))) if !node.is_behind(&entry.0) => self.new.open(),
-                (Some(Head::Node(node)), Some(Head::Entry(entry))) if !node.is_behind(&entry.0) => self.old.open(),
-                (Some(Head::Entry(entry)), None | Some(Head::Node(_))) => {
-                    self.old.step();
+                (Some(Next::Node(a)), Some(Next::Node(b))) => self.nodes(a, b),
+                (Some(Next::Node(_)), None) => self.old.open(),
+                (None, Some(Next::Node(_))) => self.new.open(),
+                (Some(Next::Entry(entry)), Some(Next::Node(node))) if !node.is_behind(&entry.0) => self.new.open(),
+                (Some(Next::Node(node)), Some(Next::Entry(entry))) if !node.is_behind(&entry.0) => self.old.open(),
+                (Some(Next::Entry(entry)), None | Some(Next::Node(_))) => {
+                    self.old.skip();
                     return Some(Difference::Removed(&entry.0));
                 }
-                (None | Some(Head::Node(_)), Some(Head::Entry(entry))) => {
-                    self.new.step();
+                (None | Some(Next::Node(_)), Some(Next::Entry(entry))) => {
+                    self.new.skip();
                     return Some(Difference::Added(&entry.0));
                 }
-                (Some(Head::Entry(a)), Some(Head::Entry(b))) => return Some(self.entries(a, b)),
+                (Some(Next::Entry(a)), Some(Next::Entry(b))) => return Some(self.entries(a, b)),
             }
         }
     }
 }
 
 impl<'t, K: Ord, V> Diff<'t, K, V> {
-    fn nodes(&mut self, a: Stand<'t, K, V>, b: Stand<'t, K, V>) {
-        if a.place == b.place {
-            self.old.step();
-            self.new.step();
+    fn nodes(&mut self, a: Unopened<'t, K, V>, b: Unopened<'t, K, V>) {
+        if a.node == b.node {
+            self.old.skip();
+            self.new.skip();
             return;
         }
         if a.height >= b.height {
@@ -87,10 +91,10 @@ impl<'t, K: Ord, V> Diff<'t, K, V> {
     fn entries(&mut self, a: &'t (K, V), b: &'t (K, V)) -> Difference<'t, K, V> {
         let order = a.0.cmp(&b.0);
         if order != Ordering::Greater {
-            self.old.step();
+            self.old.skip();
         }
         if order != Ordering::Less {
-            self.new.step();
+            self.new.skip();
         }
         match order {
             Ordering::Less => Difference::Removed(&a.0),
@@ -100,98 +104,98 @@ impl<'t, K: Ord, V> Diff<'t, K, V> {
     }
 }
 
-/// A way through a tree: what is still to come on each level, the lowest last.
-struct Walk<'t, K, V>(Vec<Level<'t, K, V>>);
+/// A position in a tree: what is still to come on each level, the lowest last.
+struct Cursor<'t, K, V>(Vec<Level<'t, K, V>>);
 
 enum Level<'t, K, V> {
-    Root(Stand<'t, K, V>),
-    /// Nodes of a height, and their separators.
+    Root(Unopened<'t, K, V>),
+    /// Nodes, their separators and their height.
     Children(&'t [Child<K, V>], &'t [K], usize),
     Entries(&'t [(K, V)]),
 }
 
-enum Head<'t, K, V> {
-    Node(Stand<'t, K, V>),
+enum Next<'t, K, V> {
+    Node(Unopened<'t, K, V>),
     Entry(&'t (K, V)),
 }
 
 /// A node that is not opened yet.
-struct Stand<'t, K, V> {
-    place: Place<'t, K, V>,
-    /// A lower bound of its keys, where it is known.
+struct Unopened<'t, K, V> {
+    node: NodeRef<'t, K, V>,
+    /// A lower bound of its keys, if known.
     first: Option<&'t K>,
     /// Leaves have 0.
     height: usize,
 }
 
-enum Place<'t, K, V> {
-    /// The one leaf of a small tree.
+enum NodeRef<'t, K, V> {
+    /// The only leaf of a small tree.
     Small(&'t Leaf<K, V>),
-    /// Reached by a tree that is borrowed for `'t`.
-    Node(At<K, V>),
+    /// A tree that is borrowed for `'t` reaches it.
+    Node(NodePtr<K, V>),
 }
 
-impl<K, V> Clone for Place<'_, K, V> {
+impl<K, V> Clone for NodeRef<'_, K, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K, V> Copy for Place<'_, K, V> {}
+impl<K, V> Copy for NodeRef<'_, K, V> {}
 
-/// Whether both are the same in memory.
-impl<K, V> PartialEq for Place<'_, K, V> {
+/// Whether both are the same node in memory.
+impl<K, V> PartialEq for NodeRef<'_, K, V> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Place::Small(a), Place::Small(b)) => std::ptr::eq(*a, *b),
-            (Place::Node(a), Place::Node(b)) => a == b,
+            (NodeRef::Small(a), NodeRef::Small(b)) => std::ptr::eq(*a, *b),
+            (NodeRef::Node(a), NodeRef::Node(b)) => a == b,
             _ => false,
         }
     }
 }
 
-impl<K, V> Clone for Stand<'_, K, V> {
+impl<K, V> Clone for Unopened<'_, K, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K, V> Copy for Stand<'_, K, V> {}
+impl<K, V> Copy for Unopened<'_, K, V> {}
 
-impl<K: Ord, V> Stand<'_, K, V> {
+impl<K: Ord, V> Unopened<'_, K, V> {
     /// Whether all its keys are certainly greater.
     fn is_behind(&self, key: &K) -> bool {
         self.first.is_some_and(|first| first > key)
     }
 }
 
-impl<'t, K, V> Walk<'t, K, V> {
+impl<'t, K, V> Cursor<'t, K, V> {
     fn new(tree: &'t Tree<K, V>) -> Self {
-        let place = match &tree.0 {
-            Repr::Empty => return Walk(Vec::new()),
-            Repr::Small(entries) => Place::Small(entries),
-            Repr::Large(large) => Place::Node(large.root),
+        let node = match &tree.0 {
+            Repr::Empty => return Cursor(Vec::new()),
+            Repr::Small(entries) => NodeRef::Small(entries),
+            Repr::Large(large) => NodeRef::Node(large.root),
         };
-        Walk(vec![Level::Root(Stand { place, first: None, height: place.height() })])
+        Cursor(vec![Level::Root(Unopened { node, first: None, height: node.height() })])
     }
 
-    /// What comes next, if anything does.
-    fn head(&mut self) -> Option<Head<'t, K, V>> {
+    /// The next node or entry, if there is one.
+    fn next(&mut self) -> Option<Next<'t, K, V>> {
         loop {
             match self.0.last()? {
-                Level::Root(stand) => return Some(Head::Node(*stand)),
+                Level::Root(root) => return Some(Next::Node(*root)),
                 Level::Children([child, ..], separators, height) => {
-                    let (place, first) = (Place::Node(child.node), separators.first());
-                    return Some(Head::Node(Stand { place, first, height: *height }));
+                    let (node, first) = (NodeRef::Node(child.node), separators.first());
+                    return Some(Next::Node(Unopened { node, first, height: *height }));
                 }
-                Level::Entries([entry, ..]) => return Some(Head::Entry(entry)),
+                Level::Entries([entry, ..]) => return Some(Next::Entry(entry)),
                 Level::Children([], ..) | Level::Entries([]) => self.0.pop(),
             };
         }
     }
 
-    /// Goes past what comes next, unopened.
-    fn step(&mut self) {
+    /// Skips the next node, unopened, or the next entry.
+    fn skip(&mut self) {
         match self.0.last_mut() {
             Some(Level::Children(children, separators, _)) => {
                 *children = children.get(1..).unwrap_or_default();
@@ -205,29 +209,29 @@ impl<'t, K, V> Walk<'t, K, V> {
         }
     }
 
-    /// Goes into the node that comes next.
+    /// Enters the next node.
     fn open(&mut self) {
-        let Some(Head::Node(stand)) = self.head() else { return };
-        self.step();
-        self.0.push(match stand.place {
-            Place::Small(entries) => Level::Entries(entries),
+        let Some(Next::Node(unopened)) = self.next() else { return };
+        self.skip();
+        self.0.push(match unopened.node {
+            NodeRef::Small(entries) => Level::Entries(entries),
             // SAFETY: the tree that reaches the node is borrowed for 't.
-            Place::Node(at) => match unsafe { &at.read().below } {
+            NodeRef::Node(ptr) => match unsafe { &ptr.read().below } {
                 Below::Leaf(entries) => Level::Entries(entries),
-                Below::Inner(inner) => Level::Children(inner, inner.separators(), stand.height.saturating_sub(1)),
+                Below::Inner(inner) => Level::Children(inner, inner.separators(), unopened.height.saturating_sub(1)),
             },
         });
     }
 }
 
-impl<K, V> Place<'_, K, V> {
+impl<K, V> NodeRef<'_, K, V> {
     /// Leaves have 0.
     fn height(self) -> usize {
-        let Place::Node(at) = self else { return 0 };
+        let NodeRef::Node(ptr) = self else { return 0 };
         // SAFETY: the tree that reaches the node, and so its children, is borrowed.
-        match unsafe { &at.read().below } {
+        match unsafe { &ptr.read().below } {
             Below::Leaf(_) => 0,
-            Below::Inner(children) => 1 + children.first().map_or(0, |child| Place::Node(child.node).height()),
+            Below::Inner(children) => 1 + children.first().map_or(0, |child| NodeRef::Node(child.node).height()),
         }
     }
 }
@@ -238,7 +242,7 @@ mod tests {
     use crate::testing::Rng;
     use std::collections::BTreeMap;
 
-    /// Compares with what two maps say, and answers how many entries were looked at.
+    /// Compares the diff with two standard maps. Answers the number of entries that were read.
     fn check(old: &Tree<usize, usize>, new: &Tree<usize, usize>) -> usize {
         let (a, b): (BTreeMap<_, _>, BTreeMap<_, _>) = (old.iter().collect(), new.iter().collect());
         let (mut removed, mut added, mut changed, mut seen) = (vec![], vec![], vec![], 0);
@@ -259,11 +263,11 @@ mod tests {
         seen
     }
 
-    /// Under Miri everything is so many times smaller.
+    /// By how much everything is smaller under Miri.
     const SCALE: usize = if cfg!(miri) { 50 } else { 1 };
 
     #[test]
-    fn any_two_versions_differ_by_what_was_done_between_them() {
+    fn any_two_versions_differ_by_the_changes_between_them() {
         for seed in 0..300 / SCALE as u64 {
             let mut rng = Rng(seed);
             let keys = 1 + rng.below(5000 / SCALE);
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_not_looked_at() {
+    fn shared_nodes_are_not_read() {
         let many = 100_000 / SCALE;
         let old: Tree<usize, usize> = Tree::from_sorted((0..many).map(|key| (key * 2, 0)));
         let mut new = old.clone();

@@ -1,46 +1,47 @@
-//! How entries are found: by comparing keys, which reads a key for each step, and before that by what a node keeps beside its keys,
-//! which reads but a few cache lines.
+//! How entries are found: first by tags and heads, which a node keeps together in few cache lines,
+//! then by comparing keys, each of which may be a cache miss.
 
 use std::cmp::Ordering;
 
-/// What a tree is ordered by.
+/// The keys of a tree.
 pub trait Key: Ord + Clone {
-    /// Eight bits of a key: equal keys have the same. Well spread, they tell the entry of a leaf without a look at the others.
+    /// Eight bits of a hash: equal keys have equal tags. A leaf compares tags, and reads only keys
+    /// whose tags are equal.
     fn tag(&self) -> u8;
 
-    /// How many leading bytes, of keys that have bytes, two of them share.
+    /// The length of the prefix that two keys share, for keys that are bytes.
     fn shared(&self, _other: &Self) -> usize {
         0
     }
 
-    /// A number that orders keys which share their first `skip` bytes: the greater number is the greater key. Equal numbers tell
-    /// nothing.
+    /// A normalized prefix: a number that orders keys which share their first `skip` bytes. The key
+    /// with the greater number is greater. Keys with equal numbers must be compared.
     fn head(&self, skip: usize) -> u64;
 }
 
-/// What is sought among keys.
+/// What a search looks for among the keys.
 pub trait Probe<K> {
-    /// How a key of the tree compares with it.
+    /// How a key of the tree compares with the probe.
     fn order(&self, key: &K) -> Ordering;
 
-    /// Of the key that is sought, when it is an exact one.
+    /// [`Key::tag`] of the probe, if it is an exact key.
     fn tag(&self) -> Option<u8>;
 
-    /// Where it stands among keys that share their first `skip` bytes with `like`.
+    /// The position of the probe relative to keys that share their first `skip` bytes with `like`.
     fn head(&self, like: &K, skip: usize) -> Head;
 }
 
 /// See [`Probe::head`].
 pub enum Head {
-    /// Only comparing tells.
+    /// Unknown: the keys must be compared.
     Unknown,
-    /// All of them compare like this with what is sought.
+    /// All of these keys compare like this with the probe.
     Beside(Ordering),
-    /// As [`Key::head`].
+    /// The probe has the same prefix, and this [`Key::head`].
     At(u64),
 }
 
-/// The very key.
+/// An exact key.
 impl<K: Key> Probe<K> for &K {
     fn order(&self, key: &K) -> Ordering {
         key.cmp(self)
@@ -55,7 +56,7 @@ impl<K: Key> Probe<K> for &K {
     }
 }
 
-/// The key with these bytes, of keys that are bytes.
+/// An exact key, as bytes, for keys that are bytes.
 pub struct Bytes<'b>(pub &'b [u8]);
 
 impl<K: Key + AsRef<[u8]>> Probe<K> for Bytes<'_> {
@@ -73,7 +74,7 @@ impl<K: Key + AsRef<[u8]>> Probe<K> for Bytes<'_> {
     }
 }
 
-/// Whatever a closure says, which compares keys of the tree with what is sought.
+/// A probe by closure: it says how a key of the tree compares with what is sought.
 pub struct By<F>(F);
 
 /// See [`By`]: `by(|key: &u32| key.cmp(&sought))`.
@@ -103,13 +104,13 @@ pub fn tag(bytes: &[u8]) -> u8 {
     (mixed >> 56) as u8
 }
 
-/// [`Key::head`] of bytes: the eight behind the first `skip`, with zeros where there are none.
+/// [`Key::head`] of bytes: the eight bytes behind the first `skip`, zero-padded.
 pub fn head(bytes: &[u8], skip: usize) -> u64 {
     let rest = bytes.get(skip..).unwrap_or_default();
     rest.first_chunk().map_or_else(|| short(rest), |head| u64::from_be_bytes(*head))
 }
 
-/// Fewer than eight bytes as the upper ones of a number.
+/// Fewer than eight bytes, as the upper bytes of a number.
 fn short(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).enumerate().fold(0, |number, (at, byte)| number | u64::from(*byte) << (56 - 8 * at))
 }
@@ -119,7 +120,7 @@ pub fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Of a number: the tests' keys.
+/// [`Key`] for numbers, which are the keys of the tests.
 #[cfg(test)]
 macro_rules! number {
     ($($number:ty)*) => {
@@ -148,7 +149,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Of few different bytes, so that many begin alike, one with zeros that look like an end.
+        /// Keys of few different bytes, so that many share a prefix. One of the bytes is zero, like
+        /// the padding.
         #[test]
         fn heads_never_order_against_the_keys(keys in prop::collection::vec(prop::collection::vec(0u8..3, 0..24), 2..8)) {
             let mut keys = keys;

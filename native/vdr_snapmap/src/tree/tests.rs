@@ -1,12 +1,20 @@
-//! Against a standard map as the model, as [`crate::map`] is; and the invariants of the structure.
+//! Tests against a standard map as the model, as those of [`crate::map`]; and the invariants of the
+//! structure.
 
+use super::btree::Repr;
+use super::fanout::{FILL, MAX};
+use super::large::nodes_born_after;
+use super::leaf::Leaf;
+use super::node::{Below, Child, Node};
 use super::*;
+use crate::host_alloc::{COUNTS, allocated};
 use crate::testing::{Counted, Rng, START, Step, cases, steps};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering as Atomic};
 
-/// Every invariant of a subtree; answers its depth and how many entries it has.
+/// Checks every invariant of a subtree. Answers its depth and the number of its entries.
 fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize) {
     assert!(node.born <= born);
     match &node.below {
@@ -48,7 +56,7 @@ fn same_as<V: Clone + PartialEq + std::fmt::Debug>(tree: &Tree<u32, V>, model: &
     if let Repr::Large(large) = &tree.0 {
         // SAFETY: the tree, which is borrowed, reaches its root.
         let root = unsafe { large.root.read() };
-        assert_eq!(check(root, None, large.generation).1, tree.len());
+        assert_eq!(check(root, None, large.version.generation()).1, tree.len());
     }
     assert!(tree.iter().eq(model.iter()));
     assert!(tree.iter().rev().eq(model.iter().rev()));
@@ -205,7 +213,7 @@ fn what_was_replaced_goes_with_the_versions_that_reach_it_and_not_with_the_next_
     assert_eq!((living.load(Atomic::Relaxed) as usize, tree.len()), (part as usize, part as usize));
 }
 
-/// A key of bytes, as the trees of the core have them.
+/// A key of bytes, as the core's trees have them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name(Vec<u8>);
 
@@ -229,7 +237,7 @@ impl Key for Name {
     }
 }
 
-/// Keys that mostly begin alike, so that nodes look at them behind what they share, and many of which have equal heads.
+/// Most keys share a prefix, so that nodes compare heads behind it, and many keys have equal heads.
 #[test]
 fn keys_of_bytes_are_found_by_the_key_by_their_bytes_and_by_a_closure() {
     let mut rng = Rng(7);
@@ -267,9 +275,10 @@ fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
         tree.insert(rng.below(1 << 30) as u32, n);
     }
     let Repr::Large(large) = &tree.0 else { return assert!(MANY < MAX as u32) };
-    for at in large.born_after(0) {
+    // SAFETY: the tree, which is borrowed, reaches its root.
+    for ptr in unsafe { nodes_born_after(large.root, 0) } {
         // SAFETY: the tree, which is borrowed, reaches the node.
-        let spare = match unsafe { &at.read().below } {
+        let spare = match unsafe { &ptr.read().below } {
             Below::Leaf(leaf) => leaf.spare(),
             Below::Inner(inner) => inner.spare(),
         };
@@ -277,22 +286,21 @@ fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
     }
 }
 
-/// What a subtree takes, node by node.
-fn taken(node: &Node<u32, u32>) -> usize {
-    let around = allocated(size_of::<Node<u32, u32>>());
-    around
-        + match &node.below {
-            Below::Leaf(leaf) => leaf.taken(),
-            Below::Inner(inner) => {
-                // SAFETY: the tree, which is borrowed, reaches the nodes.
-                let below = |child: &Child<u32, u32>| taken(unsafe { child.node.read() });
-                inner.taken() + inner.iter().map(below).sum::<usize>()
-            }
+/// The bytes of a subtree, node by node.
+fn allocated_bytes(node: &Node<u32, u32>) -> usize {
+    let own = allocated(size_of::<Node<u32, u32>>());
+    own + match &node.below {
+        Below::Leaf(leaf) => leaf.allocated_bytes(),
+        Below::Inner(inner) => {
+            // SAFETY: the tree, which is borrowed, reaches the nodes.
+            let below = |child: &Child<u32, u32>| allocated_bytes(unsafe { child.node.read() });
+            inner.allocated_bytes() + inner.iter().map(below).sum::<usize>()
         }
+    }
 }
 
 #[test]
-fn the_parts_of_all_entries_are_the_nodes() {
+fn the_amortized_bytes_of_all_entries_are_those_of_the_nodes() {
     let mut rng = Rng(5);
     let mut tree = Tree::from_sorted((0..2000_u32).map(|n| (n * 2, n)));
     for _ in 0..5 {
@@ -300,14 +308,14 @@ fn the_parts_of_all_entries_are_the_nodes() {
             tree.insert(rng.below(4000) as u32, 0);
             tree.remove(&(rng.below(4000) as u32));
         }
-        let parts: f64 = (0..tree.len()).map(|rank| tree.part(rank).unwrap()).sum();
-        assert_eq!(tree.part(tree.len()), None);
+        let parts: f64 = (0..tree.len()).map(|rank| tree.amortized_entry_bytes(rank).unwrap()).sum();
+        assert_eq!(tree.amortized_entry_bytes(tree.len()), None);
         let Repr::Large(large) = &tree.0 else { panic!("it is large") };
         // SAFETY: the tree, which is borrowed, reaches its root.
-        assert_eq!(parts.round() as usize, taken(unsafe { large.root.read() }));
+        assert_eq!(parts.round() as usize, allocated_bytes(unsafe { large.root.read() }));
     }
     let small = Tree::from_sorted((0..10_u32).map(|n| (n, n)));
-    let parts: f64 = (0..10).map(|rank| small.part(rank).unwrap()).sum();
+    let parts: f64 = (0..10).map(|rank| small.amortized_entry_bytes(rank).unwrap()).sum();
     let leaf = allocated(COUNTS + size_of::<Leaf<u32, u32>>()) + allocated(10 * size_of::<(u32, u32)>());
-    assert_eq!((parts.round() as usize, small.part(10)), (leaf, None));
+    assert_eq!((parts.round() as usize, small.amortized_entry_bytes(10)), (leaf, None));
 }

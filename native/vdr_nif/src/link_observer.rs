@@ -1,0 +1,145 @@
+//! Observers of one link: they maintain the status of the link's slot and send messages to the
+//! process that keeps the link.
+
+use crate::link_slot::LinkSlot;
+use crate::recipient::Recipient;
+use crate::store::Inner;
+use crate::terms;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
+use vdr_replica::mirror::{Mirror, OnUnknown};
+
+/// Reports the state of one link to the slot and to the process.
+pub struct LinkObserver {
+    slot: Arc<LinkSlot>,
+    link: u64,
+    recipient: Arc<Recipient>,
+}
+
+impl LinkObserver {
+    /// The observer of a new link, which is the current one from now on.
+    pub fn new(slot: Arc<LinkSlot>, recipient: Recipient) -> Self {
+        let link = slot.next_link();
+        slot.status.set_state(Some(LinkState::Init));
+        slot.status.set_role(None);
+        LinkObserver { slot, link, recipient: Arc::new(recipient) }
+    }
+
+    pub fn link(&self) -> u64 {
+        self.link
+    }
+
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> MirrorSink<MirrorEvents> {
+        let sent_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        let mirror = inner.mirror.clone();
+        let events = MirrorEvents {
+            inner,
+            endpoint,
+            link: self.link,
+            recipient: self.recipient.clone(),
+            sent_ready: false,
+            sent_given_up,
+            sent_unknown: HashSet::new(),
+            on_unknown,
+        };
+        MirrorSink::new(mirror, events)
+    }
+}
+
+impl Observer for LinkObserver {
+    fn state(&self, state: LinkState) {
+        if self.slot.is_current(self.link) {
+            self.slot.status.set_state(Some(state));
+            self.recipient.send(|env| terms::link_state(env, state));
+        }
+    }
+
+    fn role(&self, role: Role) {
+        if self.slot.is_current(self.link) {
+            self.slot.status.set_role(Some(role));
+        }
+    }
+
+    fn received(&self, _bytes: usize) {
+        if self.slot.is_current(self.link) {
+            self.slot.status.received();
+        }
+    }
+
+    fn ended(&self, end: &LinkEnd) {
+        if self.slot.is_current(self.link) {
+            self.slot.status.set_state(None);
+        }
+        self.recipient.send(|env| terms::link_end(env, end));
+    }
+}
+
+/// Sends the events of the mirror that a link feeds.
+pub struct MirrorEvents {
+    inner: Arc<Inner>,
+    endpoint: Endpoint,
+    link: u64,
+    recipient: Arc<Recipient>,
+    sent_ready: bool,
+    /// The number of given up guard windows that were sent.
+    sent_given_up: u64,
+    /// The unknown commands that were sent. The mirror bounds the number of names.
+    sent_unknown: HashSet<String>,
+    on_unknown: OnUnknown,
+}
+
+impl MirrorEvents {
+    fn send_given_up(&mut self) {
+        let given_up = self.inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
+        if given_up != self.sent_given_up {
+            self.sent_given_up = given_up;
+            self.recipient.send(terms::guard_given_up);
+        }
+    }
+
+    fn send_ready(&mut self) {
+        if !self.sent_ready && self.inner.shared.live.load().is_some() {
+            self.sent_ready = true;
+            // A process that reads upon this message must not be refused.
+            if self.is_current() {
+                self.inner.slot.status.freshness().renew();
+            }
+            self.recipient.send(terms::ready);
+        }
+    }
+
+    /// Sends each name once, so that logging needs no look at the counters.
+    fn send_unknown(&mut self) {
+        let unknown = self.inner.shared.status.unknown_commands.lock();
+        if unknown.len() > self.sent_unknown.len() {
+            let new: Vec<String> = unknown.keys().filter(|name| !self.sent_unknown.contains(*name)).cloned().collect();
+            drop(unknown);
+            for name in new {
+                self.recipient.send(|env| terms::unknown_command(env, &name));
+                self.sent_unknown.insert(name);
+            }
+        }
+    }
+}
+
+impl Company for MirrorEvents {
+    fn is_current(&self) -> bool {
+        self.inner.slot.is_current(self.link)
+    }
+
+    fn begins(&self, mirror: &mut Mirror) {
+        mirror.set_on_unknown(self.on_unknown);
+        let before = self.inner.followed.lock().replace(self.endpoint.clone());
+        if before.as_ref() != Some(&self.endpoint) {
+            mirror.change_server();
+        }
+    }
+
+    fn fed(&mut self) {
+        self.send_unknown();
+        self.send_given_up();
+        self.send_ready();
+    }
+}

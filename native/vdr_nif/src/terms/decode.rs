@@ -1,0 +1,164 @@
+//! Arguments: terms of the BEAM to values of the core.
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+use rustler::sys::ErlNifTerm;
+use rustler::types::atom;
+use rustler::types::tuple::get_tuple;
+use rustler::{Atom, Binary, Term, TermType};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use vdr_commands::{Arg, ReadError};
+use vdr_replica::watch::Watched;
+
+mod atoms {
+    rustler::atoms! { prefix }
+}
+
+/// The nesting limit of lists and tuples in an argument. `{:exclusive, 1.0}` in a list of options
+/// is three levels deep.
+const DEPTH_MAX: usize = 4;
+
+/// A database number.
+pub fn db(term: Term<'_>) -> Result<u32, ReadError> {
+    term.decode().map_err(|_| ReadError::BadArgument)
+}
+
+/// The arguments of a read, mostly without an allocation: few reads take more.
+pub type ArgList<'a> = SmallVec<[Arg<'a>; 4]>;
+
+/// A list of arguments.
+pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
+    // An improper list has no length.
+    let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
+    for item in term.into_list_iterator().map_err(bad)? {
+        args.push(arg(item, DEPTH_MAX)?);
+    }
+    Ok(args)
+}
+
+/// Whether a term holds at most `max` terms. Looks at no more of them, since decoding is work too.
+pub fn fits(term: Term<'_>, max: usize) -> bool {
+    fits_in(term, DEPTH_MAX + 1, &mut { max })
+}
+
+/// Terms beyond the nesting limit do not count: decoding refuses them unread.
+fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let mut fits_one = |item: Term<'_>| match left.checked_sub(1) {
+        Some(less) => {
+            *left = less;
+            fits_in(item, depth, left)
+        }
+        None => false,
+    };
+    match term.get_type() {
+        TermType::List => {
+            // An iterator would panic at the end of an improper list.
+            let mut rest = term;
+            while let Ok((item, tail)) = rest.list_get_cell() {
+                if !fits_one(item) {
+                    return false;
+                }
+                rest = tail;
+            }
+            true
+        }
+        TermType::Tuple => get_tuple(term).is_ok_and(|items| items.into_iter().all(fits_one)),
+        _ => true,
+    }
+}
+
+/// `{name, args...}`.
+pub fn operation(term: Term<'_>) -> Result<(Term<'_>, ArgList<'_>), ReadError> {
+    let terms = get_tuple(term).map_err(|_| ReadError::BadArgument)?;
+    let (name, args) = terms.split_first().ok_or(ReadError::BadArgument)?;
+    Ok((*name, args.iter().map(|term| arg(*term, DEPTH_MAX)).collect::<Result<_, _>>()?))
+}
+
+/// A list of lists of binaries: commands as a client writes them.
+pub fn commands(term: Term<'_>) -> Result<Vec<Vec<&[u8]>>, ReadError> {
+    each(term, |command| each(command, |word| Binary::from_term(word).map(|bytes| bytes.as_slice()).map_err(bad)))
+}
+
+/// The items of a proper list, decoded. The length is checked first: an improper list has none, and
+/// an iterator would panic at its end.
+fn each<'a, T>(list: Term<'a>, decode: impl Fn(Term<'a>) -> Result<T, ReadError>) -> Result<Vec<T>, ReadError> {
+    let mut items = Vec::with_capacity(list.list_length().map_err(bad)?);
+    for item in list.into_list_iterator().map_err(bad)? {
+        items.push(decode(item)?);
+    }
+    Ok(items)
+}
+
+/// Keys, members, fields and numbers, and nothing else.
+pub fn plain_args<const N: usize>(terms: [Term<'_>; N]) -> Result<[Arg<'_>; N], ReadError> {
+    let mut args = [const { Arg::Nil }; N];
+    for (arg, term) in args.iter_mut().zip(terms) {
+        *arg = match Binary::from_term(term) {
+            Ok(bytes) => Arg::Bytes(bytes.as_slice()),
+            Err(_) => term.decode().map(Arg::Int).map_err(bad)?,
+        };
+    }
+    Ok(args)
+}
+
+fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {
+    match term.get_type() {
+        TermType::Binary => Binary::from_term(term).map(|bytes| Arg::Bytes(bytes.as_slice())).map_err(bad),
+        TermType::Integer => term.decode().map(Arg::Int).map_err(bad),
+        TermType::Float => term.decode().map(Arg::Float).map_err(bad),
+        TermType::Atom => Ok(atom_arg(term)?),
+        TermType::List => list(term, depth).map(Arg::List),
+        TermType::Tuple => {
+            let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
+            let items = get_tuple(term).map_err(bad)?;
+            items.into_iter().map(|item| arg(item, depth)).collect::<Result<_, _>>().map(Arg::Tuple)
+        }
+        _ => Err(ReadError::BadArgument),
+    }
+}
+
+fn list(term: Term<'_>, depth: usize) -> Result<Vec<Arg<'_>>, ReadError> {
+    let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
+    each(term, |item| arg(item, depth))
+}
+
+fn bad(_: rustler::Error) -> ReadError {
+    ReadError::BadArgument
+}
+
+fn atom_arg(term: Term<'_>) -> Result<Arg<'static>, ReadError> {
+    if atom::nil() == term {
+        return Ok(Arg::Nil);
+    }
+    if atom::true_() == term || atom::false_() == term {
+        return Ok(Arg::Bool(atom::true_() == term));
+    }
+    atom_name(term).map(Arg::Word)
+}
+
+/// The names of the atoms that callers used. The VM never forgets an atom, so neither do we.
+static ATOM_NAMES: LazyLock<RwLock<HashMap<ErlNifTerm, &'static str, RandomState>>> = LazyLock::new(RwLock::default);
+
+fn atom_name(term: Term<'_>) -> Result<&'static str, ReadError> {
+    let atom = term.as_c_arg();
+    if let Some(name) = ATOM_NAMES.read().get(&atom) {
+        return Ok(name);
+    }
+    let name = term.atom_to_string().map_err(bad)?;
+    Ok(ATOM_NAMES.write().entry(atom).or_insert_with(|| String::leak(name)))
+}
+
+/// A database and a key in it.
+pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), ReadError> {
+    Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
+}
+
+/// A database and what to watch in it: `{:key, key}` or `{:prefix, prefix}`.
+pub fn watched<'a>(db_term: Term<'a>, watched: Term<'a>) -> Result<(u32, Watched<&'a [u8]>), ReadError> {
+    let (what, name): (Atom, Term<'a>) = watched.decode().map_err(bad)?;
+    let (db, name) = place(db_term, name)?;
+    Ok((db, if what == atoms::prefix() { Watched::Prefix(name) } else { Watched::Key(name) }))
+}

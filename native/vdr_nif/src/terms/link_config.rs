@@ -1,0 +1,133 @@
+//! The configuration of a link, from `Vdr.Link`. Elixir has validated it, so a term that does not
+//! decode is a bug.
+
+use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
+use std::time::Duration;
+use vdr_link::{
+    AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, TlsConfig, Verify,
+    Versions,
+};
+use vdr_replica::mirror::OnUnknown;
+
+#[derive(NifMap)]
+#[rustler(decode)]
+struct Config<'a> {
+    label: String,
+    host: String,
+    port: u16,
+    /// Instead of host and port.
+    socket: Option<String>,
+    tls: Option<Tls<'a>>,
+    username: Option<String>,
+    password: Option<Binary<'a>>,
+    role: RoleTerm,
+    ack: AckTerm,
+    connect_timeout_ms: u64,
+    read_timeout_ms: u64,
+    ack_interval_ms: u64,
+    stop_on_unknown_command: bool,
+}
+
+#[derive(NifMap)]
+#[rustler(decode)]
+struct Tls<'a> {
+    verify: VerifyTerm,
+    cacertfile: Option<String>,
+    cacerts: Option<Vec<Binary<'a>>>,
+    certfile: Option<String>,
+    keyfile: Option<String>,
+    server_name: Option<String>,
+    versions: VersionsTerm,
+}
+
+/// Whether to ask the server for its role, and the role that it must have.
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum RoleTerm {
+    Skip,
+    Ask,
+    Primary,
+    Replica,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum AckTerm {
+    Truthful,
+    Lagging,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum VerifyTerm {
+    Peer,
+    Chain,
+    None,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum VersionsTerm {
+    All,
+    Tls12,
+    Tls13,
+}
+
+/// What the link's mirror does about unknown commands.
+pub fn on_unknown(term: Term<'_>) -> NifResult<OnUnknown> {
+    let config: Config<'_> = term.decode()?;
+    Ok(if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue })
+}
+
+pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
+    let config: Config<'_> = term.decode()?;
+    let mut link = LinkConfig::new(match config.socket {
+        Some(path) => Endpoint::Unix { path: path.into() },
+        None => Endpoint::Tcp { host: config.host, port: config.port },
+    });
+    link.label = config.label;
+    link.tls = config.tls.map(tls);
+    link.credentials = config
+        .password
+        .map(|password| Credentials { username: config.username, password: Secret::new(password.as_slice()) });
+    link.role = match config.role {
+        RoleTerm::Skip => RoleQuery::Skip,
+        RoleTerm::Ask => RoleQuery::Ask,
+        RoleTerm::Primary => RoleQuery::Expect(Role::Primary),
+        RoleTerm::Replica => RoleQuery::Expect(Role::Replica),
+    };
+    link.ack = match config.ack {
+        AckTerm::Truthful => AckPolicy::Truthful,
+        AckTerm::Lagging => AckPolicy::Lagging,
+    };
+    link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
+    link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
+    link.ack_interval = Duration::from_millis(config.ack_interval_ms);
+    Ok(link)
+}
+
+fn tls(term: Tls<'_>) -> TlsConfig {
+    let file = |path: String| Pem::File(path.into());
+    TlsConfig {
+        verify: match term.verify {
+            VerifyTerm::Peer => Verify::Peer,
+            VerifyTerm::Chain => Verify::Chain,
+            VerifyTerm::None => Verify::None,
+        },
+        roots: match (term.cacerts, term.cacertfile) {
+            (Some(der), _) => Roots::Der(der.iter().map(|der| der.to_vec()).collect()),
+            (None, Some(path)) => Roots::Pem(file(path)),
+            (None, None) => Roots::System,
+        },
+        identity: term
+            .certfile
+            .zip(term.keyfile)
+            .map(|(certificates, key)| Identity { certificates: file(certificates), key: file(key) }),
+        server_name: term.server_name,
+        versions: match term.versions {
+            VersionsTerm::All => Versions::All,
+            VersionsTerm::Tls12 => Versions::Only12,
+            VersionsTerm::Tls13 => Versions::Only13,
+        },
+    }
+}

@@ -1,0 +1,31 @@
+//! Terms of the BEAM to values of the core and back. No other module of this crate knows how values
+//! look as terms.
+
+mod primitive;
+
+mod decode;
+mod handler_config;
+mod link_config;
+
+mod errors;
+
+mod batch;
+mod encode;
+mod link_message;
+mod rdb;
+mod script;
+mod status;
+mod watch_event;
+
+pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
+pub use decode::{ArgList, args, commands, db, fits, operation, place, plain_args, watched};
+pub use encode::{answer, change, portion};
+pub use errors::ERROR_CODES;
+pub use handler_config::{initial, only};
+pub use link_config::{link_config, on_unknown};
+pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_command};
+pub use primitive::word;
+pub use rdb::{rdb_error, survey};
+pub use script::{script_answer, script_error};
+pub use status::{handler_status, status};
+pub use watch_event::event;

@@ -1,0 +1,67 @@
+//! Look-up, and prefetching the memory of one.
+
+use super::digits::{DIGIT_BITS, ROOT_SHIFT, digit, tag};
+use super::item::{Item, ItemPtr};
+use super::leaf::position;
+use super::node::Node;
+use super::trie::Map;
+use crate::prefetch::prefetch;
+use std::hash::BuildHasher;
+
+impl<V, S: BuildHasher> Map<V, S> {
+    pub fn get(&self, key: &[u8]) -> Option<Item<'_, V>> {
+        // SAFETY: this map reaches the item, and nobody writes to it while this map is borrowed.
+        Some(unsafe { Item::new(self.find(key)?) })
+    }
+
+    /// Prefetches the path of a key as far as its leaf. A hint: nothing depends on it.
+    pub fn prefetch_leaf(&self, key: &[u8]) {
+        self.leaf(self.hash(key));
+    }
+
+    /// Prefetches the entry of a key, for which it reads the leaf: call it some time after
+    /// [`Map::prefetch_leaf`].
+    pub fn prefetch_item(&self, key: &[u8]) {
+        self.prefetch_items(self.hash(key));
+    }
+
+    pub(super) fn prefetch_items(&self, hash: u64) {
+        let Some(leaf) = self.leaf(hash) else { return };
+        // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
+        unsafe {
+            let tags = leaf.all_tags().iter().zip(leaf.all_slots());
+            for (_, slot) in tags.filter(|(other, _)| **other == tag(hash)) {
+                prefetch(*slot, ItemPtr::<V>::BYTES_SEEN);
+            }
+        }
+    }
+
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    pub(super) fn find(&self, key: &[u8]) -> Option<ItemPtr<V>> {
+        let hash = self.hash(key);
+        let leaf = self.leaf(hash)?;
+        // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
+        unsafe { position::<V>(leaf, hash, key).map(|at| ItemPtr::from_raw(leaf.slot(at))) }
+    }
+
+    /// The leaf of a hash, prefetched. The keys with this hash are there, if they are anywhere.
+    fn leaf(&self, hash: u64) -> Option<Node> {
+        let mut node = self.root?;
+        let mut shift = ROOT_SHIFT;
+        // SAFETY: this map reaches the nodes, so they are allocated and nobody writes to them while
+        // it is borrowed. The shift stays in range since no node is deeper than the hash has
+        // digits.
+        unsafe {
+            while !node.is_leaf() {
+                node = Node::from_raw(node.slot(node.child_of(digit(hash, shift))));
+                // The whole leaf at once: only its first line tells which part of it is needed.
+                prefetch(node.raw(), Node::LEAF_BYTES);
+                shift = shift.wrapping_sub(DIGIT_BITS);
+            }
+        }
+        Some(node)
+    }
+}

@@ -1,0 +1,42 @@
+//! Leaves: where a key is in one, and how they are made.
+
+use super::digits::tag;
+use super::item::ItemPtr;
+use super::node::{Node, Raw};
+use crate::prefetch::prefetch;
+
+/// The index of a key in a leaf.
+///
+/// # Safety
+/// The node is an allocated leaf of a map of these types, and nobody writes to it meanwhile.
+pub unsafe fn position<V>(leaf: Node, hash: u64, key: &[u8]) -> Option<usize> {
+    // SAFETY: the slots of a leaf lead to items, which are freed only after the leaf is.
+    unsafe {
+        let tags = leaf.all_tags().iter().enumerate();
+        let mut alike = tags.filter(|(_, other)| **other == tag(hash)).map(|(at, _)| at);
+        alike.find(|at| {
+            let item = leaf.slot(*at);
+            prefetch(item, ItemPtr::<V>::BYTES_SEEN);
+            ItemPtr::<V>::from_raw(item).key() == key
+        })
+    }
+}
+
+/// Puts an item in the place of another, which it answers.
+///
+/// # Safety
+/// The node is an allocated leaf that nobody else can reach, and `at` below its length.
+pub unsafe fn replace<V>(leaf: Node, at: usize, item: ItemPtr<V>) -> ItemPtr<V> {
+    // SAFETY: as asked of the caller.
+    ItemPtr::from_raw(unsafe { std::mem::replace(&mut *leaf.slot_at(at), item.raw()) })
+}
+
+/// A new leaf of items, each with its hash.
+pub fn leaf_of(born: u64, items: &[(u64, Raw)]) -> Node {
+    let leaf = Node::new(born, 0, items.len());
+    for (hash, item) in items {
+        // SAFETY: made with room for all of them, and not linked anywhere yet.
+        unsafe { leaf.push(tag(*hash), *item) };
+    }
+    leaf
+}

@@ -118,6 +118,79 @@ defmodule Vdr.LifecycleTest do
     end
   end
 
+  test "a URL stands for options, alone and before others", %{id: id, port: port} do
+    url = "redis://127.0.0.1:#{port}"
+    assert %{primary: {"127.0.0.1", ^port}} = start_supervised!({Veidrodelis, {url, id: id}}) |> Veidrodelis.info()
+    assert {:ok, pid} = Veidrodelis.start_link(url, id: {id, 2}, reconnect: false)
+    assert %{primary: {"127.0.0.1", ^port}} = Veidrodelis.info({id, 2})
+    assert Veidrodelis.stop(pid) == :ok
+
+    assert %{id: {Veidrodelis, Veidrodelis}} = Veidrodelis.child_spec(url)
+    assert %{id: {Veidrodelis, :a}, type: :supervisor} = Veidrodelis.child_spec({url, id: :a})
+    assert_raise ArgumentError, ~r/:url.* and :host .*exclude/, fn -> Veidrodelis.start_link(url, host: "a") end
+
+    for odd <- [:redis, nil, 'redis://a'],
+        do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(odd, id: id) end)
+
+    for odd <- [nil, %{}, [:a]], do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(url, odd) end)
+    for odd <- ["http://a", "", :a, {url, :a}], do: assert_raise(ArgumentError, fn -> Veidrodelis.child_spec(odd) end)
+  end
+
+  test "a supervisor may restart and shut an instance down in another way", %{id: id, port: port} do
+    spec = Supervisor.child_spec({Veidrodelis, id: id, port: port}, restart: :temporary, shutdown: 10_000)
+    assert %{restart: :temporary, shutdown: 10_000, id: {Veidrodelis, ^id}} = spec
+    pid = start_supervised!(spec)
+    assert Veidrodelis.stop(pid) == :ok
+    assert Veidrodelis.info(id) == {:error, :no_instance}
+  end
+
+  test "the id is Veidrodelis where none is given, and functions without an argument mean it", %{port: port} do
+    for name <- [:info, :replication_state, :connected_to, :await_ready, :snapshot] do
+      assert apply(Veidrodelis, name, []) == {:error, :no_instance}
+    end
+
+    refute Veidrodelis.ready?()
+    start!(port: port, reconnect: false)
+    assert Veidrodelis in Veidrodelis.list()
+    assert %{ready: false} = Veidrodelis.info()
+    assert Veidrodelis.await_ready() == {:error, :connection_refused}
+    assert Veidrodelis.connected_to() == {:error, :not_connected}
+    assert Veidrodelis.snapshot() == {:error, :not_ready}
+    assert Veidrodelis.get(Veidrodelis, 0, "a") == {:error, :not_ready}
+    refute Veidrodelis.ready?()
+    assert Veidrodelis.subscribe() == :ok
+    assert Veidrodelis.unsubscribe() == :ok
+  end
+
+  test "info by keys: one value, a map of several, and no estimate of memory unless asked", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    {:ok, specs} = Code.Typespec.fetch_types(Veidrodelis)
+    {:info, {:type, _, :map, fields}, []} = Enum.find_value(specs, fn {:type, t} -> elem(t, 0) == :info && t end)
+    typed = for {:type, _, :map_field_exact, [{:atom, _, key}, _type]} <- fields, do: key
+    assert Enum.sort(typed) == Enum.sort(Map.keys(Veidrodelis.info(id)))
+
+    assert Veidrodelis.info(id, :ready) == false
+    assert Veidrodelis.info(pid, [:ready, :watches]) == %{ready: false, watches: 0}
+    assert Veidrodelis.info(id, []) == %{}
+    assert Veidrodelis.info(id, :memory_bytes) >= 0
+    assert %{memory_bytes: bytes, ready: false} = Veidrodelis.info(id, [:memory_bytes, :ready])
+    assert is_integer(bytes)
+
+    for odd <- [:nope, nil, [:ready, :nope], "ready", 1, [ready: 1], [:ready | :nope]] do
+      assert_raise ArgumentError, ~r/Veidrodelis.info takes the keys/, fn -> Veidrodelis.info(id, odd) end
+    end
+  end
+
+  test "the old names of two functions are deprecated and do the same", %{id: id, port: port} do
+    start!(id: id, port: port, reconnect: false)
+    assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
+    # Called by `apply/3`, since the compiler warns of them.
+    assert apply(Veidrodelis, :get_connected_to, [id]) == {:error, :not_connected}
+    eventually(fn -> apply(Veidrodelis, :get_replication_state, [id]) == :stopped end)
+    deprecated = Keyword.keys(Veidrodelis.__info__(:deprecated) |> Enum.map(fn {{name, _}, text} -> {name, text} end))
+    assert Enum.sort(deprecated) == [:get_connected_to, :get_replication_state]
+  end
+
   test "await_ready returns when the instance ends", %{id: id, port: port} do
     start!(id: id, port: port)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)

@@ -90,13 +90,24 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// A boolean, or `default` if no argument is left.
-    pub fn flag_or(&mut self, default: bool) -> Result<bool, ReadError> {
+    /// A boolean, or a list with one as an option: `[{name, flag}]`. `default` where the caller gave neither.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool, ReadError> {
         if self.is_empty() {
             return Ok(default);
         }
         match self.value()? {
             Arg::Bool(flag) => Ok(*flag),
+            // The first of two options of one name wins, as in the keyword lists of Elixir.
+            Arg::List(options) => options.iter().rev().try_fold(default, |_, option| Self::option(option, name)),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    fn option(option: &Arg<'_>, name: &str) -> Result<bool, ReadError> {
+        let (Arg::Tuple(pair) | Arg::List(pair)) = option else { return Err(ReadError::BadArgument) };
+        let mut pair = Args::new(pair);
+        match (pair.word()? == name, pair.value()?, pair.is_empty()) {
+            (true, Arg::Bool(flag), true) => Ok(*flag),
             _ => Err(ReadError::BadArgument),
         }
     }

@@ -97,7 +97,7 @@ impl Apply<'_> {
         let before = stream.len();
         change(stream)?;
         let now = stream.len();
-        db.has_grown(key, before, now);
+        db.note_growth(key, before, now);
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Apply<'_> {
             if now == 0 {
                 db.remove(key);
             }
-            db.has_grown(key, before, now);
+            db.note_growth(key, before, now);
             return Ok(());
         }
         if db.get(key).is_some() {

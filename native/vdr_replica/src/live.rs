@@ -74,7 +74,7 @@ impl Live {
             if Arc::ptr_eq(&now, &latest) {
                 break;
             }
-            now.keyspace.take_order(&latest.keyspace, READER_CHANGES_MAX);
+            now.keyspace.adopt_index(&latest.keyspace, READER_CHANGES_MAX);
             latest = now;
         }
         *ordered = Some(latest);
@@ -91,7 +91,7 @@ impl Live {
     /// Builds the key index of these databases of the published snapshot, and offers it.
     pub fn build_key_index(&self, dbs: &[u32]) {
         if let Some(snapshot) = self.snapshot() {
-            snapshot.keyspace.order_dbs(dbs);
+            snapshot.keyspace.build_indexes(dbs);
             self.offer_key_index(snapshot);
         }
     }

@@ -32,8 +32,8 @@ pub struct ScoreBound {
 }
 
 impl ScoreBound {
-    /// A number, `neg_inf`, `pos_inf`, or `{exclusive, one of these}`. Lua scripts may pass the
-    /// server's text instead.
+    /// A number, `neg_inf`, `pos_inf` or `infinity`, or `{exclusive, one of these}`. Lua scripts may pass
+    /// the server's text instead.
     pub fn from_arg(arg: &Arg<'_>) -> Result<Self, ReadError> {
         let (Arg::Tuple(parts) | Arg::List(parts)) = arg else { return Self::plain(arg) };
         let mut parts = Args::new(parts);
@@ -50,10 +50,16 @@ impl ScoreBound {
             Arg::Int(int) => Ok(Self::inclusive(*int as f64)),
             Arg::Float(float) if !float.is_nan() => Ok(Self::inclusive(*float)),
             Arg::Word("neg_inf") | Arg::Bytes(b"neg_inf") => Ok(Self::inclusive(f64::NEG_INFINITY)),
-            Arg::Word("pos_inf") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
+            Arg::Word("pos_inf" | "infinity") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
             Arg::Bytes(text) => Self::from_text(text).ok_or(ReadError::BadArgument),
             _ => Err(ReadError::BadArgument),
         }
+    }
+
+    /// A score as callers write it: a number, or an infinite one as bounds take it.
+    pub fn score(arg: &Arg<'_>) -> Result<f64, ReadError> {
+        let bound = Self::plain(arg)?;
+        if bound.exclusive { Err(ReadError::BadArgument) } else { Ok(bound.score) }
     }
 
     /// The server's text: a float, after `(` if the bound is exclusive. The server accepts more for

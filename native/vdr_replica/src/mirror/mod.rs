@@ -226,7 +226,7 @@ impl Mirror {
 
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
-        let indexed_dbs = self.shared.live.load().as_deref().map(|before| before.keyspace.ordered_dbs());
+        let indexed_dbs = self.shared.live.load().as_deref().map(|before| before.keyspace.indexed_numbers());
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
         let rules = rules_of(loaded.server.as_ref());
         self.drop_applier();
@@ -270,7 +270,7 @@ impl Mirror {
     fn adopt_key_index(&mut self) {
         let Some(indexed) = self.shared.live.take_key_index() else { return };
         if let Some(applier) = &self.applier {
-            applier.keyspace().take_order(&indexed.keyspace, INDEX_CHANGES_MAX);
+            applier.keyspace().adopt_index(&indexed.keyspace, INDEX_CHANGES_MAX);
         }
         self.publisher.defer_drop(Garbage::Snapshot(indexed));
     }

@@ -28,7 +28,7 @@ pub const READS: &[Read] = &[
     Read { name: "hstrlen", args: &["key", "field"], cost: Cost::Point, run: reads::hstrlen },
     Read {
         name: "hrandfield",
-        args: &["key", "count", "?with_values"],
+        args: &["key", "?count", "?with_values"],
         cost: Cost::Elements(reads::sample_len),
         run: reads::hrandfield,
     },

@@ -10,7 +10,7 @@ use vdr_data::value::{Field, Hash, StringRef};
 /// If fields have expiries, all fields are visited, to draw from the live ones.
 pub fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let hash = view.hash(args.bytes().ok()?).ok()??;
-    let drawn = sample::amount(args.int().ok()?, hash.len());
+    let drawn = if args.is_empty() { 1 } else { sample::amount(args.int().ok()?, hash.len()) };
     Some(if hash.has_expiring_fields() { drawn.max(hash.len()) } else { drawn })
 }
 
@@ -81,16 +81,22 @@ pub fn hstrlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
     Ok(Reply::int(value(view, args.bytes()?, args.bytes()?)?.map_or(0, |value| value.len())))
 }
 
+/// Without a count the answer is one field, or nil.
 pub fn hrandfield<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count, with_values) = (args.bytes()?, args.int()?, args.flag_or(true)?);
+    let (key, alone) = (args.bytes()?, args.is_empty());
+    let count = if alone { 1 } else { args.int()? };
+    let with_values = args.flag("with_values", true)?;
     let hash = view.hash(key)?;
     let left: Option<Vec<_>> =
         hash.filter(|hash| hash.has_expiring_fields()).map(|hash| live(hash.iter(), view.now_ms()).collect());
     let len = left.as_ref().map_or(hash.map_or(0, Hash::len), Vec::len);
-    let drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
+    let mut drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
         Some(left) => left.get(rank).copied(),
         None => hash?.at(rank).map(|(name, field)| (name, field.value)),
     });
+    if alone {
+        return Ok(Reply::string_or_nil(drawn.next().map(|(name, _)| name)));
+    }
     Ok(if with_values { pairs(drawn) } else { Reply::strings(drawn.map(|(name, _)| name)) })
 }
 

@@ -135,11 +135,14 @@ fn random_fields_are_fields_with_their_values() {
         assert_eq!(seen, ["[a:1]", "[b:2]", "[c:3]", "[d:4]"].map(String::from).into());
         let Ok(Reply::Pairs(drawn)) = m.read("hrandfield", &[Arg::Bytes(b"h"), Arg::Int(-9)]) else { panic!() };
         assert_eq!(drawn.len(), 9);
+        let alone: BTreeSet<String> = (0..200).map(|_| m.ask("hrandfield h")).collect();
+        assert_eq!(alone, ["a", "b", "c", "d"].map(String::from).into());
         if !with_time {
             m.run(&["HPEXPIREAT h 9000000 FIELDS 1 a"]);
         }
     }
     assert_eq!(m.ask("hrandfield nokey 2"), "[]");
+    assert_eq!(m.ask("hrandfield nokey"), "nil");
     assert_eq!(m.read("hrandfield", &[Arg::Bytes(b"h"), Arg::Int(i64::MIN)]), Err(ReadError::BadArgument));
 }
 

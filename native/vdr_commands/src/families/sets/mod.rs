@@ -28,7 +28,7 @@ pub const READS: &[Read] = &[
     Read { name: "scard", args: &["key"], cost: Cost::Point, run: scard },
     Read { name: "sismember", args: &["key", "member"], cost: Cost::Point, run: sismember },
     Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(costs::names), run: smismember },
-    Read { name: "srandmember", args: &["key", "count"], cost: Cost::Elements(sample_len), run: srandmember },
+    Read { name: "srandmember", args: &["key", "?count"], cost: Cost::Elements(sample_len), run: srandmember },
     Read { name: "sunion", args: &["keys"], cost: Cost::Elements(sum_of_lens), run: sunion },
     Read { name: "sinter", args: &["keys"], cost: Cost::Elements(least_len), run: sinter },
     Read { name: "sdiff", args: &["keys"], cost: Cost::Elements(first_len), run: sdiff },
@@ -41,7 +41,7 @@ pub const READS: &[Read] = &[
 
 fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let len = costs::len::<Set>(view, args)?;
-    Some(sample::amount(args.int().ok()?, len))
+    Some(if args.is_empty() { 1 } else { sample::amount(args.int().ok()?, len) })
 }
 
 /// The lengths of the sets. A missing set counts as one member: the call has to look it up as well.
@@ -94,21 +94,18 @@ fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
     Ok(Reply::List(members.into_iter().map(has).collect()))
 }
 
+/// Without a count the answer is one member, or nil.
 fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count) = (args.bytes()?, args.int()?);
+    let (key, alone) = (args.bytes()?, args.is_empty());
+    let count = if alone { 1 } else { args.int()? };
     let set = view.set(key)?;
     let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
-    Ok(Reply::strings(ranks.into_iter().filter_map(|rank| set?.at(rank))))
+    let mut members = ranks.into_iter().filter_map(|rank| set?.at(rank));
+    Ok(if alone { Reply::string_or_nil(members.next()) } else { Reply::strings(members) })
 }
 
 fn sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
     args.byte_list()?.into_iter().map(|key| Ok(view.set(key)?)).collect()
-}
-
-/// As [`sets`], for commands that need at least one key.
-fn some_sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
-    let sets = sets(view, args)?;
-    if sets.is_empty() { Err(ReadError::BadArgument) } else { Ok(sets) }
 }
 
 fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -126,18 +123,18 @@ fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<StringRef<'s>> {
 }
 
 fn sinter<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::strings(intersection(some_sets(view, args)?)))
+    Ok(Reply::strings(intersection(sets(view, args)?)))
 }
 
 fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let sets = some_sets(view, args)?;
+    let sets = sets(view, args)?;
     let limit = if args.is_empty() { 0 } else { args.count()? };
     let limit = if limit == 0 { usize::MAX } else { limit };
     Ok(Reply::int(intersection(sets).take(limit).count()))
 }
 
 fn sdiff<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::strings(difference(some_sets(view, args)?)))
+    Ok(Reply::strings(difference(sets(view, args)?)))
 }
 
 /// The members of all sets (intersection); a missing set has none.

@@ -475,7 +475,7 @@ fn a_copy_of_a_long_string_is_shared_by_the_changes_that_follow_it() {
     let long = "x".repeat(LEN);
     let copies = |commands: &[&str]| {
         let (mirror, shared) = mirror();
-        let mut mirror = mirror.with_clock(late);
+        let mut mirror = mirror.with_clock(ticking);
         feed(&mut mirror, &[&format!("SET k {long}")]).unwrap();
         feed(&mut mirror, commands).unwrap();
         let copied = shared.live.snapshot().unwrap().keyspace.copied();
@@ -543,6 +543,12 @@ thread_local! {
 /// A clock that only [`pass`] moves.
 fn steady() -> Duration {
     STEADY.get()
+}
+
+/// A clock that each look moves by a millisecond.
+fn ticking() -> Duration {
+    pass(Duration::from_millis(1));
+    steady()
 }
 
 fn pass(time: Duration) {

@@ -58,7 +58,7 @@ defmodule Vdr.InstancesTest do
         forward(test)
       end)
 
-    assert_receive :subscribed
+    assert_receive :subscribed, 5000
     Enum.each(@shared, &crash/1)
     {:ok, _pid} = Veidrodelis.start_link(id: :followed, host: "127.0.0.1", port: 1)
     assert_receive {^subscriber, {:veidrodelis, :followed, :connecting, _details}}, 5000

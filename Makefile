@@ -57,13 +57,14 @@ sanitize: setup ## run the Rust tests under loom; with a nightly compiler, under
 bench: setup ## measure, and write the figures to bench/results/: ONLY=name runs one bench
 	@$(MIX_TEST) run bench/run.exs $(ONLY)
 
-lint: setup ## check formatting, warnings, circles of imports, the length of files, the width of prose
+lint: setup ## check formatting, warnings, types, circles of imports, the length of files, the width of prose
 	bin/check-prose-width
 	cargo run --quiet --locked -p vdr_lint -- native
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	mix format --check-formatted
 	$(MIX_TEST) compile --force --warnings-as-errors
+	bin/dialyzer
 
 docs: setup ## write docs/commands.md from the command table, and the Rust documentation into target/doc
 	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_commands --test commands_doc

@@ -27,7 +27,7 @@ defmodule Vdr.Bench.Memory do
     [
       Measure.figure("memory: #{what}", resident, theirs, "bytes", resident / theirs, 1.0, text),
       Measure.figure(
-        "memory_bytes told of #{what}, against resident",
+        "memory_bytes of #{what}, against resident",
         told,
         resident,
         "bytes",

@@ -40,8 +40,8 @@ defmodule Veidrodelis do
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["ZADD", "z", "1", "a", "2", "b"]])
       iex> Veidrodelis.zrange(snapshot, 0, "z", 0, -1)
       {:ok, [{"a", 1.0}, {"b", 2.0}]}
-      iex> Veidrodelis.zrank!(snapshot, 0, "z", "b")
-      1
+      iex> Veidrodelis.zrange!(snapshot, 0, "z", 0, -1, with_scores: false)
+      ["a", "b"]
       iex> Veidrodelis.get(snapshot, 0, "z")
       {:error, :wrong_type}
 
@@ -222,6 +222,9 @@ defmodule Veidrodelis do
     %{id: {__MODULE__, options.id}, start: {Instance, :start_link, [options]}, type: :supervisor}
   end
 
+  # An option that is `nil` counts as not given, but a URL that is missing where one is expected
+  # is a mistake.
+  defp with_url(_options, nil), do: raise(ArgumentError, "Veidrodelis takes a URL as a string, got: nil")
   defp with_url(options, url) when is_list(options), do: [{:url, url} | options]
   defp with_url(options, _url), do: options
 

@@ -19,14 +19,9 @@ defmodule Vdr.Handle do
     end
   end
 
-  @doc "The store of an instance: one look-up for an id."
+  @doc "The store of an instance."
   @spec store(term) :: reference | nil
-  def store(handle) do
-    case Instances.find(handle) do
-      {store, _pid} -> store
-      nil -> with {_id, {store, _pid}} <- by_process(handle), do: store
-    end
-  end
+  def store(handle), do: with({_id, {store, _pid}} <- resolve(handle), do: store)
 
   @doc """
   The id behind a pid or a name. What stands for no instance is the id of one that is still to

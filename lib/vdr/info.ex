@@ -21,6 +21,7 @@ defmodule Vdr.Info do
   end
 
   def take(instance, keys) when is_list(keys) do
+    if List.improper?(keys), do: refuse(keys)
     with %{} = info <- of(instance, :info), do: Map.new(keys, &{&1, value!(&1, info, instance)})
   end
 

@@ -72,9 +72,15 @@ defmodule Vdr.Instances do
   catch
     :exit, {reason, {GenServer, :call, _arguments}} when reason in [:noproc, :killed] ->
       cond do
-        not Reports.table?() -> exit(:veidrodelis_not_started)
-        tries > 1 -> Process.sleep(@try_ms) && call(question, tries - 1)
-        true -> exit(reason)
+        not Reports.table?() ->
+          exit(:veidrodelis_not_started)
+
+        tries > 1 ->
+          Process.sleep(@try_ms)
+          call(question, tries - 1)
+
+        true ->
+          exit(reason)
       end
   end
 
@@ -100,9 +106,15 @@ defmodule Vdr.Instances do
       {store, owner} ->
         cond do
           # The message of its end may still be on its way.
-          Process.alive?(owner) -> {:reply, {:error, {:already_started, owner}}, owners}
-          identity == Reports.about({:mirror, id}) -> grant(id, store, pid, owners)
-          true -> release(id) && create(id, identity, pid, owners)
+          Process.alive?(owner) ->
+            {:reply, {:error, {:already_started, owner}}, owners}
+
+          identity == Reports.about({:mirror, id}) ->
+            grant(id, store, pid, owners)
+
+          true ->
+            release(id)
+            create(id, identity, pid, owners)
         end
 
       nil ->
@@ -164,6 +176,6 @@ defmodule Vdr.Instances do
     Reports.delete({:supervisor, pid})
     # A link that was killed announced nothing. User code hears of it, so a process of its own does it.
     if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, :stopped, %{}) end)
-    true
+    :ok
   end
 end

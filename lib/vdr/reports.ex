@@ -7,7 +7,7 @@ defmodule Vdr.Reports do
   # of their data. Handlers create their own rows, `about` is the native handler, and `Vdr.Cleaner` deletes them.
   # The process of the link is the only one that changes a report.
 
-  @type key :: {:mirror, id :: term} | {:handler, pid}
+  @type key :: {:mirror, id :: term} | {:handler, pid} | {:supervisor, pid}
 
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream. `announced` is `{primary}` from

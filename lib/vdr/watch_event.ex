@@ -1,7 +1,7 @@
 defmodule Vdr.WatchEvent do
   @moduledoc """
-  What a watching process receives, as `{ref, event}`: see `Veidrodelis.watch/4` and
-  `Veidrodelis.watch_prefix/4`.
+  The events of watches. A watching process receives them as `{ref, event}`, see
+  `Veidrodelis.watch/4` and `Veidrodelis.watch_prefix/4`.
   """
 
   @type t :: Vdr.WatchEvent.Update.t() | Vdr.WatchEvent.Init.t()
@@ -9,16 +9,16 @@ end
 
 defmodule Vdr.WatchEvent.Update do
   @moduledoc """
-  A write touched the watched key, or one of the watched prefix, and is visible: a read on receipt
-  sees it, or something newer.
+  A write touched the watched key, or a key with the watched prefix, and is visible: a read on
+  receipt returns that write or a newer one.
 
-  `key` is the key that it touched. To a watched prefix it is `nil` where the write touched
-  several of its keys, or all of a database: `command` tells which.
-
-  `command` is the command's name as an atom, then its arguments, numbers as numbers and repeated
-  groups as one list: `{:set, key, value}`, `{:hset, key, [{field, value}]}`, `{:del, [key]}`. One
-  that the library does not know is `{:generic, [name | arguments]}`. `offset` is the replication
-  offset behind the command.
+    * `command` - the command: its name as an atom, then its arguments, with numbers as numbers and
+      repeated groups as one list: `{:set, key, value}`, `{:hset, key, [{field, value}]}`,
+      `{:del, [key]}`. A command that the library does not know is `{:generic, [name | arguments]}`
+    * `db` - the number of the database
+    * `key` - the key that the write touched. For a prefix it is `nil` when the write touched several
+      of its keys, or the whole database; `command` says which
+    * `offset` - the replication offset after the command
   """
 
   @enforce_keys [:command, :db, :key, :offset]
@@ -29,11 +29,11 @@ end
 
 defmodule Vdr.WatchEvent.Init do
   @moduledoc """
-  A full sync has become visible, the first or a later one: whatever was known of the key, or of
-  those of the prefix, before may be stale.
+  A full sync has become visible, the first or a later one: what the process knew of the key, or of
+  the keys with the prefix, may be stale.
 
-  One comes for each watch, too, of which a key changed while the watch was being registered.
-  `offset` is the replication offset of what is visible.
+  A watch also gets one when a key changed while the watch was being registered. `offset` is the
+  replication offset of the visible data.
   """
 
   @enforce_keys [:offset]

@@ -66,7 +66,7 @@ defmodule Vdr.Live.StaleTest do
   defp argument(_name, "options"), do: []
   defp argument(_name, "cursor"), do: 0
   defp argument(_name, "after_id"), do: "0"
-  defp argument(_name, text) when text in ["key", "field", "member", "element", "pattern", "group"], do: "none"
+  defp argument(_name, text) when text in ["key", "field", "member", "place", "element", "pattern", "group"], do: "none"
   defp argument(_name, _number), do: 1
 
   defp loaded(expression) do

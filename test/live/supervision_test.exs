@@ -1,5 +1,5 @@
 defmodule Vdr.Live.SupervisionTest do
-  # Processes die and instances come and go; data, watches, threads and sockets do not suffer.
+  # Processes die, and instances come and go. Data, watches, threads and sockets are not affected.
   use Vdr.Test.LiveCase, async: false
 
   alias Vdr.Test.Resources
@@ -20,7 +20,7 @@ defmodule Vdr.Live.SupervisionTest do
   defp kill(nil), do: :ok
   defp kill(pid), do: Process.exit(pid, :kill)
 
-  # Each of an instance's processes, and those that all instances share.
+  # Each process of an instance, and those that all instances share.
   defp kill_one(id) do
     {_store, supervisor} = Vdr.Instances.find(id)
 
@@ -45,7 +45,7 @@ defmodule Vdr.Live.SupervisionTest do
   live_test "killing processes at random under load costs neither data nor watches", %{redis: redis, server: server},
     mirror: false,
     config: [{"repl-backlog-size", "64mb"}] do
-    # Ten times a second is no rate at which a supervisor of default settings goes on.
+    # A supervisor with default settings gives up at ten restarts per second.
     supervisor = start_supervised!({DynamicSupervisor, strategy: :one_for_one, max_restarts: 1000})
     id = {:killed, System.unique_integer([:positive])}
     options = [id: id, host: "127.0.0.1", port: Server.port(server), reconnect_delay_ms: 5]
@@ -69,8 +69,8 @@ defmodule Vdr.Live.SupervisionTest do
         end)
       end)
 
-    # Of what all instances share, some six a second: the application gives up at a hundred in ten seconds, and the next server's test
-    # comes right behind.
+    # About six shared processes per second: the application gives up at a hundred in ten seconds,
+    # and the next server's test follows at once.
     for _ <- 1..40 do
       kill_one(id)
       Process.sleep(:rand.uniform(180))
@@ -91,7 +91,7 @@ defmodule Vdr.Live.SupervisionTest do
     assert %{full_syncs: 1, watches: 1} = Veidrodelis.info(id)
   end
 
-  # A handler counts what it is given.
+  # A handler that counts its commands.
   defmodule Counter do
     @behaviour Vdr.RedisStream.Callback
     @impl true
@@ -142,8 +142,7 @@ defmodule Vdr.Live.SupervisionTest do
     assert :ok = Vdr.RedisStream.Replica.stop(handler)
   end
 
-  live_test "the store of an instance that is killed and not started again is given back", %{server: server},
-    mirror: false do
+  live_test "the store of a killed instance without a successor is released", %{server: server}, mirror: false do
     id = {:orphan, System.unique_integer([:positive])}
     {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
     :ok = Veidrodelis.await_ready(id, 20_000)
@@ -162,13 +161,13 @@ defmodule Vdr.Live.SupervisionTest do
     :ok = Veidrodelis.stop(id)
   end
 
-  test "a thousand starts and stops in whatever state leave nothing behind, and each stop is quick" do
+  test "a thousand starts and stops in any state leave nothing behind, and each stop is quick" do
     server = Server.start!(config: [{"maxclients", 1000}])
     redis = Server.connect!(server)
-    # 20 MB of data, so that a thousand leaked instances could not be overlooked.
+    # 20 MB of data, so that a thousand leaked instances would be noticed.
     Redix.pipeline!(redis, for(n <- 1..20, do: ["SET", "k#{n}", :binary.copy("x", 1_000_000)]))
     port = Server.port(server)
-    # What is started once and stays.
+    # Things that start once and stay.
     for n <- 1..20, do: start_and_stop({:warm, n}, port)
     before = Resources.now()
 
@@ -183,7 +182,7 @@ defmodule Vdr.Live.SupervisionTest do
     end)
   end
 
-  # At once, while the file comes, or when it is there.
+  # Stops at once, while the file arrives, or when it is complete.
   defp start_and_stop(id, port) do
     {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: port)
 

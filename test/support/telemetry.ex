@@ -1,5 +1,5 @@
-# `:telemetry` is optional and no Hex package is needed to test: this module stands in for it, and tells the processes that
-# asked.
+# `:telemetry` is optional, and the tests need no Hex package. This module stands in for it, and
+# sends the events to the processes that asked for them.
 defmodule :telemetry do
   @moduledoc false
   def execute(event, measurements, metadata), do: Vdr.Test.Telemetry.told(event, measurements, metadata)

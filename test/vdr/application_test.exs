@@ -23,7 +23,7 @@ defmodule Vdr.ApplicationTest do
     File.write!(path, bytes)
   end
 
-  # In a VM of its own, since this one has the library.
+  # A VM of its own, because this VM has loaded the library.
   defp start(ebin) do
     code = "IO.inspect(Application.ensure_all_started(:veidrodelis), limit: :infinity, printable_limit: :infinity)"
     System.cmd("elixir", ["-pa", ebin, "-e", code], stderr_to_stdout: true, cd: Path.dirname(ebin))

@@ -1,5 +1,5 @@
 defmodule Vdr.ContradictionTest do
-  # A stream that contradicts the data, or brings what nobody knows.
+  # A stream that contradicts the data, or contains an unknown command.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog
@@ -8,7 +8,7 @@ defmodule Vdr.ContradictionTest do
 
   @file_bytes File.read!("test/fixtures/small.rdb")
 
-  test "a contradiction is counted, leaves what is served, and leads to a full sync, not hotly" do
+  test "a contradiction is counted, keeps the served data, and leads to a full sync after a delay" do
     port = primary([~w(SET before 1), ~w(LPUSH before x), ~w(SET after 1)])
 
     log =
@@ -41,7 +41,7 @@ defmodule Vdr.ContradictionTest do
     assert [_before, _after] = String.split(log, "unsupported command frob")
   end
 
-  test "an unknown command ends the link for good when that is wanted" do
+  test "an unknown command ends the link for good if the option says so" do
     port = primary([~w(SET after 1), ~w(FROB a)])
 
     capture_log(fn ->

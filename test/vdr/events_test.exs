@@ -1,5 +1,5 @@
 defmodule Vdr.EventsTest do
-  # What subscribers, telemetry and the log hear of a link.
+  # The events of a link for subscribers, telemetry and the log.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog
@@ -15,7 +15,7 @@ defmodule Vdr.EventsTest do
     %{id: id}
   end
 
-  # A primary with a small snapshot, which streams nothing after it.
+  # A primary with a small snapshot that streams nothing after it.
   defp primary! do
     file = File.read!("test/fixtures/small.rdb")
 
@@ -51,7 +51,8 @@ defmodule Vdr.EventsTest do
     end
   end
 
-  # Each link is announced once, may stream, and ends once, at the address that it was announced with.
+  # Each link is announced once, may stream, and ends once, at the address with which it was
+  # announced.
   defp assert_paired(events) do
     Enum.reduce(events, nil, fn
       {:connecting, %{primary: primary}}, nil -> {primary}
@@ -67,7 +68,7 @@ defmodule Vdr.EventsTest do
 
   defp names(events), do: for({name, _details} <- events, do: name)
 
-  test "attempts that fail begin and end, and so does the one at hand when the instance stops", %{id: id} do
+  test "failed attempts begin and end, and so does the current one when the instance stops", %{id: id} do
     start!(id, port: free_port())
     events = for _ <- 1..3, event <- events_until(id, :disconnected), do: event
     assert names(events) == List.flatten(List.duplicate([:connecting, :disconnected], 3))
@@ -87,7 +88,7 @@ defmodule Vdr.EventsTest do
              events_until(id, :stopped)
   end
 
-  test "a link whose process is killed ends for those who listen, and another one begins", %{id: id} do
+  test "a link whose process is killed ends for its listeners, and another one begins", %{id: id} do
     start!(id, port: primary!())
     before = events_until(id, :streaming)
     Process.exit(Vdr.Reports.read({:mirror, id}).pid, :kill)
@@ -154,7 +155,7 @@ defmodule Vdr.EventsTest do
 
   defp digits(port), do: port |> Integer.to_string() |> byte_size()
 
-  test "a handler that is killed ends for those who listen" do
+  test "a killed handler ends for its listeners" do
     name = :"events_of_killed_#{System.unique_integer([:positive])}"
     id = {Replica, name}
     :ok = Veidrodelis.subscribe(id)
@@ -218,7 +219,7 @@ defmodule Vdr.EventsTest do
     assert Exception.message(Veidrodelis.Error.exception({:link_ended, :wrong_password})) =~ "password"
   end
 
-  test "a mirror whose link has ended for good stops when that is wanted" do
+  test "a mirror whose link has ended for good stops if the option says so" do
     Process.flag(:trap_exit, true)
     id = make_ref()
     options = [id: id, host: "127.0.0.1", port: free_port(), reconnect: false]

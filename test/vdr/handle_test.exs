@@ -53,7 +53,7 @@ defmodule Vdr.HandleTest do
     end
   end
 
-  test "what stands for no instance says so in every function, and never reads as a missing key" do
+  test "a handle without an instance returns :no_instance in every function, never a missing key" do
     nobody = [:nobody, nil, self(), spawn(fn -> :ok end), "text", 1, {:global, :nobody}, {:via, Registry, {:none, 1}}]
     odd = [{:via, :no_module, 1}, {:via, 1, 2}, {:nobody, node()}, %{}, []]
 
@@ -106,7 +106,7 @@ defmodule Vdr.HandleTest do
     assert Veidrodelis.info(first) == {:error, :no_instance}
   end
 
-  test "a subscription by pid or name is to the id" do
+  test "a subscription by pid or name subscribes to the id" do
     id = make_ref()
     name = :"name of a subscribed instance"
     pid = start!(id: id, name: name, reconnect_delay_ms: 10, max_reconnect_delay_ms: 10)

@@ -1,5 +1,5 @@
 defmodule Vdr.InstancesTest do
-  # These tests kill what all instances share, so nothing else may run meanwhile.
+  # These tests kill processes that all instances share, so nothing else may run meanwhile.
   use ExUnit.Case
 
   alias Vdr.RedisStream.Replica
@@ -34,7 +34,7 @@ defmodule Vdr.InstancesTest do
     assert Veidrodelis.get(:survivor, 0, "a") == {:error, :no_instance}
   end
 
-  test "nobody's odd message ends a shared process" do
+  test "an unexpected message does not end a shared process" do
     for name <- @shared, pid = Process.whereis(name) do
       for odd <- [:odd, nil, {:claim, 1}, {:watch, 1}, {make_ref(), :late}, {:DOWN, 1, 2}] do
         assert GenServer.call(pid, odd) == {:error, :unknown_call}
@@ -47,7 +47,7 @@ defmodule Vdr.InstancesTest do
     end
   end
 
-  test "a subscriber that does not trap exits outlives every shared process, and still hears of its instance" do
+  test "a subscriber that does not trap exits outlives every shared process, and still gets events" do
     test = self()
 
     subscriber =
@@ -65,7 +65,8 @@ defmodule Vdr.InstancesTest do
     refute_received {^subscriber, {:veidrodelis, :followed, :connecting, _details}}
     :ok = Veidrodelis.stop(:followed)
 
-    # Its subscription goes with it, also when the cleaner that saw it come is gone.
+    # The subscription ends with its process, also when the cleaner that monitored the process is
+    # gone.
     Process.unlink(subscriber)
     Process.exit(subscriber, :kill)
     Mirror.eventually("the subscription is deleted", fn -> subscriber not in Vdr.Subscriptions.subscribers() end)
@@ -91,7 +92,7 @@ defmodule Vdr.InstancesTest do
     Enum.each(@shared, &crash/1)
     link = Vdr.Reports.read({:handler, handler}).pid
     Process.exit(link, :kill)
-    # The next link comes from another process.
+    # Another process starts the next link.
     assert_receive {:connected, ^port}, 5000
     assert Vdr.Reports.read({:handler, handler}).pid not in [nil, link]
     assert Process.alive?(handler)
@@ -100,7 +101,7 @@ defmodule Vdr.InstancesTest do
     Mirror.eventually("the report is deleted", fn -> not Vdr.Reports.exists?({:handler, handler}) end)
   end
 
-  test "nothing is kept of a process that waited for an instance" do
+  test "no trace remains of a process that waited for an instance" do
     {:ok, pid} = Veidrodelis.start_link(id: :waited_for, host: "127.0.0.1", port: 1)
     waiters = fn -> :waited_for |> link() |> :sys.get_state() |> elem(1) |> Map.fetch!(:waiters) end
     assert Veidrodelis.await_ready(:waited_for, 20) == {:error, :timeout}
@@ -159,7 +160,7 @@ defmodule Vdr.InstancesTest do
       assert Enum.all?([pid, watch, handler], &Process.alive?/1)
       assert Replica.get_replication_state(handler) in [:init, :waiting]
 
-      # The next start knows nothing of the instance: its supervisor ends, and the handler goes on.
+      # The next start does not know the instance: its supervisor ends, and the handler continues.
       Process.flag(:trap_exit, true)
       :ok = Application.start(:veidrodelis)
       assert_receive {:EXIT, ^pid, {:link_ended, :application_restarted}}, 5000

@@ -1,6 +1,6 @@
 defmodule Vdr.LifecycleTest do
-  # The life of an instance as far as it can be seen without a server: a port at which nothing listens, or a listener that
-  # says one thing. Real servers have their own tests.
+  # The lifecycle of an instance, as far as it is visible without a server: a port at which nothing
+  # listens, or a listener that sends one reply. Real servers have their own tests.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog
@@ -23,7 +23,7 @@ defmodule Vdr.LifecycleTest do
     pid
   end
 
-  # A server that answers whatever comes with one reply.
+  # A server that answers every command with one reply.
   defp server_saying(reply) do
     {:ok, listener} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, active: false, reuseaddr: true])
     {:ok, port} = :inet.port(listener)
@@ -54,7 +54,7 @@ defmodule Vdr.LifecycleTest do
     end
   end
 
-  test "start_link answers at once, and reads say that nothing is there yet", %{id: id, port: port} do
+  test "start_link returns at once, and reads return :not_ready", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     assert is_pid(pid)
     assert Veidrodelis.get(id, 0, "a") == {:error, :not_ready}
@@ -63,7 +63,7 @@ defmodule Vdr.LifecycleTest do
     assert %{ready: false, stale: false, keys: %{}, primary: {"127.0.0.1", ^port}} = Veidrodelis.info(id)
   end
 
-  test "a refused connection is waited out, and info tells why", %{id: id, port: port} do
+  test "a refused connection is tried again, and info reports the reason", %{id: id, port: port} do
     pid = start!(id: id, port: port, reconnect_delay_ms: 60_000, max_reconnect_delay_ms: 60_000)
     eventually(fn -> Veidrodelis.replication_state(id) == :waiting end)
     assert Veidrodelis.replication_state(pid) == :waiting
@@ -71,25 +71,25 @@ defmodule Vdr.LifecycleTest do
     assert %{attempts: 1, last_error: {:connection_refused, _detail}, connected: false} = Veidrodelis.info(id)
   end
 
-  test "attempts go on", %{id: id, port: port} do
+  test "attempts continue", %{id: id, port: port} do
     start!(id: id, port: port, reconnect_delay_ms: 1, max_reconnect_delay_ms: 5)
     eventually(fn -> Veidrodelis.info(id).attempts > 5 end)
   end
 
-  test "without reconnect the first failure is the last word", %{id: id, port: port} do
+  test "without reconnect the first failure is final", %{id: id, port: port} do
     start!(id: id, port: port, reconnect: false)
     assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
     eventually(fn -> Veidrodelis.replication_state(id) == :stopped end)
     assert Veidrodelis.info(id).attempts == 1
   end
 
-  test "await_ready answers when its time is over", %{id: id, port: port} do
+  test "await_ready returns when its timeout expires", %{id: id, port: port} do
     start!(id: id, port: port)
     assert Veidrodelis.await_ready(id, 50) == {:error, :timeout}
     assert Veidrodelis.await_ready(id, 0) == {:error, :timeout}
   end
 
-  test "a time that is none is the caller's mistake alone", %{id: id, port: port} do
+  test "an invalid timeout raises in the caller only", %{id: id, port: port} do
     start!(id: id, port: port)
     shared = Process.whereis(Vdr.Instances)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, 200) end)
@@ -118,7 +118,80 @@ defmodule Vdr.LifecycleTest do
     end
   end
 
-  test "await_ready answers when the instance ends", %{id: id, port: port} do
+  test "a URL stands for options, alone and before others", %{id: id, port: port} do
+    url = "redis://127.0.0.1:#{port}"
+    assert %{primary: {"127.0.0.1", ^port}} = start_supervised!({Veidrodelis, {url, id: id}}) |> Veidrodelis.info()
+    assert {:ok, pid} = Veidrodelis.start_link(url, id: {id, 2}, reconnect: false)
+    assert %{primary: {"127.0.0.1", ^port}} = Veidrodelis.info({id, 2})
+    assert Veidrodelis.stop(pid) == :ok
+
+    assert %{id: {Veidrodelis, Veidrodelis}} = Veidrodelis.child_spec(url)
+    assert %{id: {Veidrodelis, :a}, type: :supervisor} = Veidrodelis.child_spec({url, id: :a})
+    assert_raise ArgumentError, ~r/:url.* and :host .*exclude/, fn -> Veidrodelis.start_link(url, host: "a") end
+
+    for odd <- [:redis, nil, 'redis://a'],
+        do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(odd, id: id) end)
+
+    for odd <- [nil, %{}, [:a]], do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(url, odd) end)
+    for odd <- ["http://a", "", :a, {url, :a}], do: assert_raise(ArgumentError, fn -> Veidrodelis.child_spec(odd) end)
+  end
+
+  test "a supervisor may restart and shut an instance down in another way", %{id: id, port: port} do
+    spec = Supervisor.child_spec({Veidrodelis, id: id, port: port}, restart: :temporary, shutdown: 10_000)
+    assert %{restart: :temporary, shutdown: 10_000, id: {Veidrodelis, ^id}} = spec
+    pid = start_supervised!(spec)
+    assert Veidrodelis.stop(pid) == :ok
+    assert Veidrodelis.info(id) == {:error, :no_instance}
+  end
+
+  test "the id is Veidrodelis where none is given, and functions without an argument mean it", %{port: port} do
+    for name <- [:info, :replication_state, :connected_to, :await_ready, :snapshot] do
+      assert apply(Veidrodelis, name, []) == {:error, :no_instance}
+    end
+
+    refute Veidrodelis.ready?()
+    start!(port: port, reconnect: false)
+    assert Veidrodelis in Veidrodelis.list()
+    assert %{ready: false} = Veidrodelis.info()
+    assert Veidrodelis.await_ready() == {:error, :connection_refused}
+    assert Veidrodelis.connected_to() == {:error, :not_connected}
+    assert Veidrodelis.snapshot() == {:error, :not_ready}
+    assert Veidrodelis.get(Veidrodelis, 0, "a") == {:error, :not_ready}
+    refute Veidrodelis.ready?()
+    assert Veidrodelis.subscribe() == :ok
+    assert Veidrodelis.unsubscribe() == :ok
+  end
+
+  test "info by keys: one value, a map of several, and no estimate of memory unless asked", %{id: id, port: port} do
+    pid = start!(id: id, port: port)
+    {:ok, specs} = Code.Typespec.fetch_types(Veidrodelis)
+    {:info, {:type, _, :map, fields}, []} = Enum.find_value(specs, fn {:type, t} -> elem(t, 0) == :info && t end)
+    typed = for {:type, _, :map_field_exact, [{:atom, _, key}, _type]} <- fields, do: key
+    assert Enum.sort(typed) == Enum.sort(Map.keys(Veidrodelis.info(id)))
+
+    assert Veidrodelis.info(id, :ready) == false
+    assert Veidrodelis.info(pid, [:ready, :watches]) == %{ready: false, watches: 0}
+    assert Veidrodelis.info(id, []) == %{}
+    assert Veidrodelis.info(id, :memory_bytes) >= 0
+    assert %{memory_bytes: bytes, ready: false} = Veidrodelis.info(id, [:memory_bytes, :ready])
+    assert is_integer(bytes)
+
+    for odd <- [:nope, nil, [:ready, :nope], "ready", 1, [ready: 1], [:ready | :nope]] do
+      assert_raise ArgumentError, ~r/Veidrodelis.info takes the keys/, fn -> Veidrodelis.info(id, odd) end
+    end
+  end
+
+  test "the old names of two functions are deprecated and do the same", %{id: id, port: port} do
+    start!(id: id, port: port, reconnect: false)
+    assert Veidrodelis.await_ready(id) == {:error, :connection_refused}
+    # Called by `apply/3`, since the compiler warns of them.
+    assert apply(Veidrodelis, :get_connected_to, [id]) == {:error, :not_connected}
+    eventually(fn -> apply(Veidrodelis, :get_replication_state, [id]) == :stopped end)
+    deprecated = Keyword.keys(Veidrodelis.__info__(:deprecated) |> Enum.map(fn {{name, _}, text} -> {name, text} end))
+    assert Enum.sort(deprecated) == [:get_connected_to, :get_replication_state]
+  end
+
+  test "await_ready returns when the instance ends", %{id: id, port: port} do
     start!(id: id, port: port)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, :infinity) end)
     Process.sleep(20)
@@ -126,7 +199,7 @@ defmodule Vdr.LifecycleTest do
     assert Task.await(waiting) == {:error, :no_instance}
   end
 
-  test "a wrong password is told to those who wait, and tried again rarely", %{id: id} do
+  test "a wrong password ends the wait, and is tried again rarely", %{id: id} do
     port = server_saying("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
     log = capture_log(fn -> start!(id: id, port: port, password: "secret") && Veidrodelis.await_ready(id) end)
     assert Veidrodelis.await_ready(id) == {:error, :wrong_password}
@@ -137,7 +210,7 @@ defmodule Vdr.LifecycleTest do
     assert Veidrodelis.info(id).attempts == 1
   end
 
-  test "what is no Redis is told apart", %{id: id} do
+  test "a server that is not Redis is reported as such", %{id: id} do
     start!(id: id, port: server_saying("HTTP/1.1 400 Bad Request\r\n\r\n"))
     assert Veidrodelis.await_ready(id) == {:error, :not_redis}
   end
@@ -175,7 +248,7 @@ defmodule Vdr.LifecycleTest do
     assert Veidrodelis.stop(pid) == :ok
   end
 
-  test "an instance that is killed leaves nothing behind, and its supervisor starts another", %{id: id, port: port} do
+  test "a killed instance leaves nothing behind, and its supervisor starts another", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     Process.exit(pid, :kill)
 
@@ -187,7 +260,7 @@ defmodule Vdr.LifecycleTest do
     end)
   end
 
-  test "a link that is killed is replaced, on the same store and with the watches", %{id: id, port: port} do
+  test "a killed link is replaced, with the same store and the same watches", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     :ok = Veidrodelis.watch(id, 0, "a", make_ref())
     {store, ^pid} = Vdr.Instances.find(id)
@@ -233,7 +306,7 @@ defmodule Vdr.LifecycleTest do
       assert Veidrodelis.unwatch(id, 0, "mine") == :ok
     end
 
-    test "of what is no key are refused", %{id: id} do
+    test "of an invalid key are refused", %{id: id} do
       assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, 0, :a, :x) end
       assert_raise ArgumentError, ~r/Veidrodelis.watch takes/, fn -> Veidrodelis.watch(id, -1, "a", :x) end
       assert_raise ArgumentError, ~r/Veidrodelis.unwatch takes/, fn -> Veidrodelis.unwatch(id, 0, nil) end

@@ -115,7 +115,7 @@ defmodule Vdr.RdbFileTest do
     assert Veidrodelis.load_rdb([~c"no/such", "/file"]) == {:error, :enoent}
 
     for no_path <- [nil, :file, 1, %{}, [nil], [~c"a" | :b]] do
-      assert_raise ArgumentError, ~r/a path of a snapshot file is a string.*got: /, fn ->
+      assert_raise ArgumentError, ~r/the path of a snapshot file is a string.*got: /, fn ->
         Veidrodelis.load_rdb(no_path)
       end
     end

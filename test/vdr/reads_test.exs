@@ -1,6 +1,6 @@
 defmodule Vdr.ReadsTest do
-  # The rows of the native library and the functions of the facade, held together both ways; then what the border does
-  # with arguments and answers. What each read answers is compared with real servers elsewhere.
+  # Compares the rows of the native library with the functions of the facade, both ways, and tests
+  # how the border treats arguments and answers. Other tests compare the answers with real servers.
   use ExUnit.Case, async: true
 
   import Bitwise
@@ -130,6 +130,79 @@ defmodule Vdr.ReadsTest do
       assert Veidrodelis.dbsize(snapshot, 0) == {:ok, 7}
       assert Veidrodelis.bitcount(snapshot, 0, "s", 0, 0, :byte) == {:ok, 5}
       assert {:ok, {0, ["h"]}} = Veidrodelis.scan(snapshot, 0, 0, type: :hash, count: 100)
+    end
+
+    test "answers one random member or field without a count", %{snapshot: snapshot} do
+      assert Veidrodelis.srandmember!(snapshot, 0, "set") in ["m", "n"]
+      assert Veidrodelis.srandmember(snapshot, 0, "nope") == {:ok, nil}
+      assert Veidrodelis.srandmember(snapshot, 0, "nope", 1) == {:ok, []}
+      assert Veidrodelis.hrandfield!(snapshot, 0, "h") in ["f", "g"]
+      assert Veidrodelis.hrandfield(snapshot, 0, "nope") == {:ok, nil}
+      assert Veidrodelis.hrandfield(snapshot, 0, "s") == {:error, :wrong_type}
+      assert {:ok, [{field, _value}]} = Veidrodelis.hrandfield(snapshot, 0, "h", 1)
+      assert Veidrodelis.hrandfield!(snapshot, 0, "h", 9, with_values: false) == ["f", "g"]
+      assert field in ["f", "g"]
+      assert {:ok, [{:ok, one}]} = Veidrodelis.read_tx(snapshot, 0, [{:srandmember, "set"}])
+      assert one in ["m", "n"]
+      assert Veidrodelis.read_tx!(snapshot, 0, "return type(ts.hrandfield('h'))") == "string"
+    end
+
+    test "takes a flag by its place or by its name, in functions, lists and scripts", %{snapshot: snapshot} do
+      members = ["a", "b", "c"]
+
+      for flag <- [false, [with_scores: false], [with_scores: false, with_scores: true]] do
+        assert Veidrodelis.zrange(snapshot, 0, "z", 0, -1, flag) == {:ok, members}
+        assert Veidrodelis.zrevrange(snapshot, 0, "z", 0, -1, flag) == {:ok, Enum.reverse(members)}
+        assert Veidrodelis.zrangebyscore(snapshot, 0, "z", :neg_inf, :infinity, flag) == {:ok, members}
+        assert Veidrodelis.zrevrangebyscore(snapshot, 0, "z", :infinity, :neg_inf, flag) == {:ok, Enum.reverse(members)}
+        assert Veidrodelis.read_tx(snapshot, 0, [{:zrange, "z", 0, -1, flag}]) == {:ok, [ok: members]}
+      end
+
+      script = "return ts.zrange('z', 0, -1, {with_scores = false})"
+      assert Veidrodelis.read_tx(snapshot, 0, script) == {:ok, members}
+      assert Veidrodelis.zrange(snapshot, 0, "z", 1, 1, []) == {:ok, [{"b", 1.5}]}
+      assert Veidrodelis.zrange(snapshot, 0, "z", 1, 1, with_scores: true) == {:ok, [{"b", 1.5}]}
+
+      for odd <- [[with_values: false], [with_scores: 1], [with_scores: nil], [:with_scores], [false], nil, %{}] do
+        assert_raise ArgumentError, fn -> Veidrodelis.zrange(snapshot, 0, "z", 0, -1, odd) end
+      end
+
+      assert_raise ArgumentError, fn -> Veidrodelis.hrandfield(snapshot, 0, "h", 1, with_scores: false) end
+    end
+
+    test "a cursor of a sorted set goes on from a score and a member that are gone", %{snapshot: snapshot} do
+      next = &Veidrodelis.znext(snapshot, 0, "z", &1, &2)
+      prev = &Veidrodelis.zprev(snapshot, 0, "z", &1, &2)
+      assert next.("gone", 9) == {:ok, []}
+      assert next.({1.0, "gone"}, 9) == {:ok, [{1.5, "b"}, {:pos_inf, "c"}]}
+      assert next.({1.5, "b"}, 9) == next.("b", 9)
+      assert next.({1.5, "a"}, 1) == {:ok, [{1.5, "b"}]}
+      assert next.({1.5, "c"}, 1) == {:ok, [{:pos_inf, "c"}]}
+      assert next.({:neg_inf, ""}, 1) == {:ok, [{:neg_inf, "a"}]}
+      assert next.({:infinity, "c"}, 1) == {:ok, []}
+      assert next.({2, "gone"}, 0) == {:ok, []}
+      assert prev.({2, "gone"}, 9) == {:ok, [{1.5, "b"}, {:neg_inf, "a"}]}
+      assert prev.({:pos_inf, "c"}, 1) == prev.("c", 1)
+      assert prev.({:neg_inf, "a"}, 1) == {:ok, []}
+      assert Veidrodelis.znext(snapshot, 0, "nope", {1, "a"}, 1) == {:ok, []}
+      assert Veidrodelis.znext(snapshot, 0, "s", {1, "a"}, 1) == {:error, :wrong_type}
+      assert Veidrodelis.read_tx(snapshot, 0, [{:znext, "z", {1.0, "x"}, 1}]) == {:ok, [ok: [{1.5, "b"}]]}
+      assert Veidrodelis.read_tx(snapshot, 0, "return ts.znext('z', {1, 'x'}, 1)") == {:ok, [[1.5, "b"]]}
+
+      for odd <- [{1.5}, {1.5, :b}, {"b", 1.5}, {1.5, "b", 1}, {{:exclusive, 1.5}, "b"}, {"(1.5", "b"}, {nil, "b"}, {}] do
+        assert_raise ArgumentError, fn -> next.(odd, 1) end
+      end
+    end
+
+    test "no sets have no members", %{snapshot: snapshot} do
+      for name <- [:sunion, :sinter, :sdiff], do: assert(apply(Veidrodelis, name, [snapshot, 0, []]) == {:ok, []})
+      assert Veidrodelis.sintercard(snapshot, 0, []) == {:ok, 0}
+      assert Veidrodelis.read_tx(snapshot, 0, [{:sinter, []}]) == {:ok, [ok: []]}
+    end
+
+    test "infinity is a bound as pos_inf is", %{snapshot: snapshot} do
+      assert Veidrodelis.zcount(snapshot, 0, "z", :neg_inf, :infinity) == {:ok, 3}
+      assert Veidrodelis.zcount(snapshot, 0, "z", 0, {:exclusive, :infinity}) == {:ok, 1}
     end
 
     test "returns a long value that outlives the snapshot", %{snapshot: snapshot} do

@@ -1,5 +1,5 @@
 defmodule Vdr.ReplicaTest do
-  # The life of a replica as far as it can be seen without a real server.
+  # The lifecycle of a replica, as far as it is visible without a real server.
   use ExUnit.Case, async: true
 
   alias Vdr.RedisStream.Replica
@@ -12,7 +12,8 @@ defmodule Vdr.ReplicaTest do
     start_supervised!({Replica, Keyword.merge(defaults, opts)}, id: make_ref(), restart: :temporary)
   end
 
-  # A primary that answers everything, but for what begins with this word: then it says `last` and nothing more.
+  # A primary that answers every command except one that begins with this word: then it sends `last`
+  # and nothing more.
   defp primary_stuck_at(word, last \\ nil) do
     FakeServer.primary!(fn line ->
       cond do
@@ -33,7 +34,7 @@ defmodule Vdr.ReplicaTest do
         {:replconf_capa, "REPLCONF CAPA"},
         {:psync, "PSYNC"}
       ] do
-    test "its state is #{inspect(state)} while a primary thinks about #{word}" do
+    test "its state is #{inspect(state)} while a primary delays its answer to #{word}" do
       port = primary_stuck_at(unquote(word))
       replica = start!(port: port, username: "me", password: "secret")
       Mirror.eventually("it is there", fn -> Replica.get_replication_state(replica) == unquote(state) end)
@@ -43,7 +44,7 @@ defmodule Vdr.ReplicaTest do
     end
   end
 
-  test "its state is :rdb_transfer while the file comes, and who asks then is answered" do
+  test "its state is :rdb_transfer while the file arrives, and it answers calls meanwhile" do
     id = String.duplicate("a", 40)
     replica = start!(port: primary_stuck_at("PSYNC", "+FULLRESYNC #{id} 17\r\n$1000\r\nREDIS0011"))
     Mirror.eventually("the file comes", fn -> Replica.get_replication_state(replica) == :rdb_transfer end)
@@ -58,7 +59,7 @@ defmodule Vdr.ReplicaTest do
     def handle_commands(_commands, state), do: {:ok, state}
   end
 
-  test "an init/1 that answers nonsense is told as that of every other callback is" do
+  test "an invalid answer of init/1 is reported like that of every other callback" do
     Process.flag(:trap_exit, true)
 
     for answer <- [:what, {:ok, 1, :more}, {:ok, 1, []}, {:noreply, 1}] do
@@ -87,7 +88,7 @@ defmodule Vdr.ReplicaTest do
     assert_received {:recorded, ^replica, :destroy}
   end
 
-  test "what init/1 refuses, start_link answers" do
+  test "start_link returns the error of init/1" do
     Process.flag(:trap_exit, true)
     refuse = %{to: self(), init: fn nil -> {:error, :not_today} end}
     assert Replica.start_link(callback_module: Recorder, callback_opts: refuse) == {:error, :not_today}
@@ -99,7 +100,7 @@ defmodule Vdr.ReplicaTest do
     assert message =~ "Recorder.init/1 answered a bad initial: position"
   end
 
-  test "a name is taken once, and the name is as good as the pid" do
+  test "a name is taken once, and stands for the pid" do
     name = :"replica_#{System.unique_integer([:positive])}"
     opts = [port: primary_stuck_at("PING"), name: name]
     replica = start!(opts)
@@ -110,8 +111,8 @@ defmodule Vdr.ReplicaTest do
     refute Process.alive?(replica)
   end
 
-  # The examples of options, as they are written in the contract.
-  test "the documented ways to say where the server is are all taken" do
+  # The documented examples of options.
+  test "all documented ways to name the server are accepted" do
     callback = [callback_module: Recorder, callback_opts: %{}]
 
     sentinels = [

@@ -21,7 +21,7 @@ defmodule Vdr.SchemaTest do
     assert Schema.cast!([size: 1, size: 2], @schema, "It") == [size: 1]
   end
 
-  test "every complaint names the option, whose it is, and what it takes" do
+  test "every error names the option, its module, and what it takes" do
     assert message(size: 0) == "option :size of It takes an integer from 1 to 9, got: 0"
     assert message([]) == "option :size of It is missing: it is how large it is"
     assert message(size: nil) == message([])
@@ -31,18 +31,18 @@ defmodule Vdr.SchemaTest do
     assert message(%{}) == "It takes a keyword list, got: a term of another kind"
   end
 
-  test "a secret is in no complaint" do
+  test "no error shows a secret" do
     for value <- [<<255, "secret">>, [:secret], {:secret}, %{secret: 1}] do
       refute message(size: 1, key: value) =~ "secret\""
       refute message(size: 1, key: value) =~ ":secret"
     end
   end
 
-  test "a long value is cut in a complaint" do
+  test "an error cuts a long value" do
     assert byte_size(message(size: List.duplicate(:long, 10_000))) < 300
   end
 
-  test "the documentation lists options with their defaults, nested ones below their own" do
+  test "the documentation lists options with their defaults, and nested options below their parent" do
     docs = Vdr.Options.docs()
     assert docs =~ "  * `:port` (`6379`) - the server's port."
     assert docs =~ "  * `:sentinel` - finds the server by Sentinel"
@@ -50,7 +50,7 @@ defmodule Vdr.SchemaTest do
     assert docs =~ "      * `:timeout` (`500`) - how long each step"
   end
 
-  test "the types of options are made from their schema" do
+  test "the schema generates the types of options" do
     for owner <- [:mirror, :handler] do
       type = Vdr.Options.type(owner)
       module = Module.concat(__MODULE__, owner)

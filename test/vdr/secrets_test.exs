@@ -1,5 +1,5 @@
 defmodule Vdr.SecretsTest do
-  # Nothing that is secret, and no value of the data, is in what supervisors print and crashes log.
+  # No secret and no value of the data appears in what supervisors print and crashes log.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
@@ -10,7 +10,7 @@ defmodule Vdr.SecretsTest do
   @secret "s3cret of the target"
   @value "TOPSECRETVALUE"
 
-  # As the forwarder of docs/handlers.md: its options hold the target's credentials.
+  # Like the forwarder of docs/handlers.md: its options hold the target's credentials.
   defmodule Forwarder do
     @behaviour Vdr.RedisStream.Callback
     @impl true
@@ -21,7 +21,7 @@ defmodule Vdr.SecretsTest do
     def handle_call(opts, _message), do: {:reply, :ok, opts}
   end
 
-  # A handler of Erlang's logger: Elixir's own leaves out the crash reports that Erlang prints.
+  # A handler of Erlang's logger, because Elixir's own drops the crash reports that Erlang prints.
   def log(event, %{config: %{to: pid}}), do: send(pid, {:logged, printed(event)})
 
   setup do
@@ -55,7 +55,8 @@ defmodule Vdr.SecretsTest do
     end)
   end
 
-  # Everything that a supervisor's or crash report of the handler may print, as Elixir and as Erlang print it.
+  # Everything that a supervisor report or crash report of the handler may print, as Elixir and as
+  # Erlang print it.
   defp printed(term), do: inspect(term, structs: false, limit: :infinity, printable_limit: :infinity) <> erlang(term)
   defp erlang(term), do: to_string(:io_lib.format("~p", [term]))
 
@@ -68,7 +69,7 @@ defmodule Vdr.SecretsTest do
     refute Exception.message(error) =~ @secret
   end
 
-  test "they are in no state that the system shows" do
+  test "the options of a callback are in no state that the system shows" do
     handler = start_supervised!({Replica, options()})
     link = Vdr.Reports.read({:handler, handler}).pid
     refute printed(:sys.get_status(handler)) =~ @secret

@@ -2,17 +2,18 @@ defmodule Mix.Tasks.Vdr.Rdb do
   @shortdoc "Shows what is in a Redis or Valkey snapshot file"
 
   @moduledoc """
-  Shows what is in a snapshot file (`dump.rdb`): its version, keys by database and type, the biggest keys, bytes by prefix,
-  and when keys expire.
+  Shows what is in a snapshot file (`dump.rdb`): its version, its keys by database and type, the
+  biggest keys, the bytes of each key prefix, and when keys expire.
 
       mix vdr.rdb FILE [--json] [--top N]
 
     * `--json` - one JSON object instead of text
-    * `--top N` - how many keys and prefixes are listed, 10 unless told, 20 keys at most
+    * `--top N` - the number of keys and prefixes to list, 10 by default; it lists at most 20 keys
 
-  The file is read once and nothing of it is kept, whatever its size. Bytes are those of names and contents, unpacked; a
-  server takes more for them. Of streams and modules they are what the file takes. A prefix is what stands before the first `:`.
-  Long files show how far they are when the output is a terminal.
+  The task reads the file once and keeps none of it in memory, so files of any size work. Bytes
+  are those of names and contents, unpacked; a server takes more memory for them. The bytes of
+  streams and modules are their size in the file. A prefix is the part of a key before the first
+  `:`. A progress bar appears when standard error is a terminal.
   """
 
   use Mix.Task
@@ -53,7 +54,7 @@ defmodule Mix.Tasks.Vdr.Rdb do
 
   defp progress, do: if(terminal?(), do: &bar/2, else: fn _done, _total -> :ok end)
 
-  # The bar goes where it does not mix with what is piped on.
+  # The bar goes to standard error, so that it does not mix with output that is piped on.
   defp terminal?, do: match?({:ok, columns} when is_integer(columns), :io.columns(:standard_error))
 
   defp bar(done, total) do

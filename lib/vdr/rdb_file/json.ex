@@ -1,6 +1,6 @@
 defmodule Vdr.RdbFile.Json do
   @moduledoc false
-  # A survey of a snapshot file for programs. Keys that are no UTF-8 are escaped as people are shown them.
+  # The survey of a snapshot file as JSON. Keys that are not UTF-8 are escaped as in the text.
 
   alias Vdr.RdbFile.Report
 

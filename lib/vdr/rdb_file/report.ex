@@ -1,10 +1,10 @@
 defmodule Vdr.RdbFile.Report do
   @moduledoc false
-  # A survey of a snapshot file for people.
+  # The survey of a snapshot file as text for people.
 
   @times ["past", "1 minute", "1 hour", "1 day", "1 week", "30 days", "1 year", "later"]
 
-  @doc "The survey with its lists in order and cut."
+  @doc "Sorts the lists of a survey and cuts them to `count` rows."
   @spec top(map, non_neg_integer) :: map
   def top(survey, count) do
     by_bytes = Enum.sort_by(survey.prefixes, fn {prefix, {_keys, _elements, bytes}} -> {-bytes, prefix} end)
@@ -32,12 +32,12 @@ defmodule Vdr.RdbFile.Report do
     |> IO.iodata_to_binary()
   end
 
-  @doc "Keys by the time that they have left: `{words, keys}`."
+  @doc "The number of keys by the time until they expire: `{label, keys}`."
   @spec expiries(map) :: [{String.t(), non_neg_integer}]
   def expiries(%{expiries: counts, total: {keys, _elements, _bytes}}),
     do: Enum.zip(@times, counts) ++ [{"never", keys - Enum.sum(counts)}]
 
-  @doc "A key for people: what is not printable is escaped."
+  @doc "A key as text; a key that is not printable is escaped."
   @spec name(binary) :: String.t()
   def name(key), do: if(String.printable?(key), do: key, else: inspect(key, binaries: :as_strings))
 

@@ -28,6 +28,9 @@ defmodule Vdr.Reads.Hashes do
   @doc "The length in bytes of the value of `field`, 0 if there is none. O(1)."
   read hstrlen(key :: key, field :: binary) :: non_neg_integer
 
+  @doc "A random field of the hash at `key`, or `nil`. O(1); O(n) in a hash with expiring fields."
+  read hrandfield(key :: key) :: binary | nil
+
   @doc """
   Up to `count` distinct random fields, with their values unless `with_values: false` is given. A
   negative `count` returns exactly that many, with repeats, 1,048,576 at most. O(|count|); O(n) in

@@ -14,6 +14,9 @@ defmodule Vdr.Reads.Sets do
   @doc "Whether each of `members` is in the set at `key`. O(members asked for)."
   read smismember(key :: key, members :: [binary]) :: [boolean]
 
+  @doc "A random member of the set at `key`, or `nil`. O(1)."
+  read srandmember(key :: key) :: binary | nil
+
   @doc """
   Up to `count` distinct random members. A negative `count` returns exactly that many, with
   repeats, 1,048,576 at most. O(|count|).

@@ -41,7 +41,7 @@ defmodule Vdr.RedisStream.CommandFilter do
   Combines two filters. `first` comes before `second` on the way to the handler, and after it on the
   way back. `second` does not see the commands that `first` skips.
   """
-  @spec combine(t, t) :: t
+  @spec combine(t, t) :: combined
   def combine(first, second) do
     for filter <- [first, second], not filter?(filter) do
       raise ArgumentError, "CommandFilter.combine takes two filters, got: #{inspect(filter)}"

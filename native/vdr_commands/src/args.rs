@@ -1,14 +1,14 @@
-//! The arguments of a read, whoever the caller is.
+//! The arguments of a read, from the BEAM or from Lua.
 
 use crate::error::ReadError;
 
-/// One argument: what a BEAM term or a Lua value becomes.
+/// One argument, made from a BEAM term or a Lua value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arg<'a> {
     Bytes(&'a [u8]),
     Int(i64),
     Float(f64),
-    /// An atom of the BEAM, or a string where a word is asked for in Lua: see [`Args::word`].
+    /// An atom of the BEAM. Lua passes a string instead: see [`Args::word`].
     Word(&'a str),
     Bool(bool),
     Nil,
@@ -16,8 +16,8 @@ pub enum Arg<'a> {
     Tuple(Vec<Arg<'a>>),
 }
 
-/// A cursor over arguments. Every method takes the next one, and says [`ReadError::BadArgument`] when it is missing or
-/// of the wrong kind.
+/// A cursor over arguments. Every method takes the next argument, and returns
+/// [`ReadError::BadArgument`] if it is missing or of the wrong kind.
 pub struct Args<'a> {
     rest: &'a [Arg<'a>],
 }
@@ -37,7 +37,7 @@ impl<'a> Args<'a> {
         Ok(first)
     }
 
-    /// Takes the next argument when it is nil: what a caller passes on who was not told of an option.
+    /// Takes the next argument if it is nil. A caller passes nil for an option that it did not get.
     pub fn take_nil(&mut self) -> bool {
         let [Arg::Nil, rest @ ..] = self.rest else { return false };
         self.rest = rest;
@@ -68,7 +68,7 @@ impl<'a> Args<'a> {
         Ok(all)
     }
 
-    /// An integer. A number of Lua without a fraction comes as one.
+    /// An integer. A Lua number without a fraction counts as an integer.
     pub fn int(&mut self) -> Result<i64, ReadError> {
         match self.value()? {
             Arg::Int(int) => Ok(*int),
@@ -76,7 +76,7 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// An integer that is not negative.
+    /// An integer of at least 0.
     pub fn count(&mut self) -> Result<usize, ReadError> {
         usize::try_from(self.int()?).map_err(|_| ReadError::BadArgument)
     }
@@ -90,13 +90,24 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// A boolean, or `default` when the caller gave no more arguments.
-    pub fn flag_or(&mut self, default: bool) -> Result<bool, ReadError> {
+    /// A boolean, or a list with one as an option: `[{name, flag}]`. `default` where the caller gave neither.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool, ReadError> {
         if self.is_empty() {
             return Ok(default);
         }
         match self.value()? {
             Arg::Bool(flag) => Ok(*flag),
+            // The first of two options of one name wins, as in the keyword lists of Elixir.
+            Arg::List(options) => options.iter().rev().try_fold(default, |_, option| Self::option(option, name)),
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    fn option(option: &Arg<'_>, name: &str) -> Result<bool, ReadError> {
+        let (Arg::Tuple(pair) | Arg::List(pair)) = option else { return Err(ReadError::BadArgument) };
+        let mut pair = Args::new(pair);
+        match (pair.word()? == name, pair.value()?, pair.is_empty()) {
+            (true, Arg::Bool(flag), true) => Ok(*flag),
             _ => Err(ReadError::BadArgument),
         }
     }

@@ -1,4 +1,4 @@
-//! What a write works on.
+//! The context of a write: the data that it changes.
 
 use crate::error::{ApplyError, ApplyResult};
 use crate::rules::Rules;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use vdr_data::blob::Blob;
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::{Db, Entry, EntryRef, Keyspace};
-use vdr_data::value::{Hash, List, Set, Stream, Value, ValueRef, ZSet};
+use vdr_data::value::{Aggregate, Hash, List, Set, Stream, Value, ValueRef, ZSet};
 
-/// The data that one write works on.
+/// The data that one write changes, and the conditions under which it does.
 pub struct Apply<'k> {
     pub keyspace: &'k mut Keyspace,
     /// The selected database.
     pub db: u32,
-    /// Unix milliseconds, for commands that carry a relative time.
+    /// The present in Unix milliseconds, for commands with a relative time.
     pub now_ms: i64,
-    /// The primary's own ways.
+    /// The rules of the primary's version.
     pub rules: Rules,
 }
 
@@ -28,12 +28,12 @@ impl Apply<'_> {
         self.keyspace.db(self.db).get(key)
     }
 
-    /// Puts a fresh value, of whatever type was there; the expiry goes.
+    /// Replaces whatever the key holds, its expiry included.
     pub fn replace(&mut self, key: &[u8], value: impl Into<Value>) {
         self.db().insert(key, Entry::new(value));
     }
 
-    /// Puts the result of a store command: an empty one deletes the destination.
+    /// Stores the result of a command such as SUNIONSTORE. An empty result deletes the destination.
     pub fn store(&mut self, key: &[u8], value: impl Into<Value>) {
         let value = value.into();
         if value.is_empty() {
@@ -43,12 +43,12 @@ impl Apply<'_> {
         }
     }
 
-    /// `true` when the key was there.
+    /// Returns whether the key existed.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.db().remove(key)
     }
 
-    /// Changes a string in place, its expiry kept. A missing key starts empty.
+    /// Changes a string and keeps its expiry. A missing key starts empty.
     pub fn string(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> ApplyResult) -> ApplyResult {
         let (mut bytes, expiry) = match self.get(key).map(|entry| (entry.value(), entry.expiry())) {
             None => (Vec::new(), Expiry::NEVER),
@@ -60,55 +60,30 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Changes a list; a missing key starts empty, an empty result deletes the key.
+    /// A value with elements of this type, expired or not; `None` if there is no such key.
+    pub fn stored<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&T>, ApplyError> {
+        let Some(entry) = self.get(key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or(ApplyError::WrongType)
+    }
+
     pub fn list(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::List(list) => change(list),
-                _ => Err(ApplyError::WrongType),
-            },
-            || List::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for sets.
     pub fn set(&mut self, key: &[u8], change: impl FnOnce(&mut Set) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::Set(set) => change(set),
-                _ => Err(ApplyError::WrongType),
-            },
-            || Set::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for hashes.
     pub fn hash(&mut self, key: &[u8], change: impl FnOnce(&mut Hash) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::Hash(hash) => change(hash),
-                _ => Err(ApplyError::WrongType),
-            },
-            || Hash::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// As [`Apply::list`], for sorted sets.
     pub fn zset(&mut self, key: &[u8], change: impl FnOnce(&mut ZSet) -> ApplyResult) -> ApplyResult {
-        self.aggregate(
-            key,
-            |value| match value {
-                Value::ZSet(zset) => change(zset),
-                _ => Err(ApplyError::WrongType),
-            },
-            || ZSet::default().into(),
-        )
+        self.aggregate(key, change)
     }
 
-    /// Changes a stream, which must be there: a primary has made it before it sends anything else of it.
+    /// Changes a stream that must exist: a primary creates a stream before it sends any other
+    /// command on it.
     pub fn stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
         if self.get(key).is_none() {
             return Err(ApplyError::Missing);
@@ -123,7 +98,7 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Changes a stream; a missing key starts empty. An empty one stays.
+    /// Changes a stream. A missing key starts empty, and an empty stream stays.
     pub fn made_stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
         if self.get(key).is_some() {
             return self.stream(key, change);
@@ -134,18 +109,15 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn aggregate(
-        &mut self,
-        key: &[u8],
-        change: impl FnOnce(&mut Value) -> ApplyResult,
-        empty: impl FnOnce() -> Value,
-    ) -> ApplyResult {
+    /// Changes a value with elements. A missing key starts empty; an empty result deletes the key.
+    fn aggregate<T: Aggregate>(&mut self, key: &[u8], change: impl FnOnce(&mut T) -> ApplyResult) -> ApplyResult {
         let db = self.keyspace.db_mut(self.db);
         if let Some(value) = db.aggregate_mut(key) {
-            let before = value.as_ref().len();
+            let value = T::of_mut(value).ok_or(ApplyError::WrongType)?;
+            let before = value.elements();
             change(value)?;
-            let now = value.as_ref().len();
-            if value.is_empty() {
+            let now = value.elements();
+            if now == 0 {
                 db.remove(key);
             }
             db.has_grown(key, before, now);
@@ -154,11 +126,17 @@ impl Apply<'_> {
         if db.get(key).is_some() {
             return Err(ApplyError::WrongType);
         }
-        let mut value = empty();
+        let mut value = T::default();
         change(&mut value)?;
-        if !value.is_empty() {
+        if value.elements() > 0 {
             db.insert(key, Entry::new(value));
         }
         Ok(())
     }
+}
+
+/// Fails for an empty value. A stored value is never empty, so an empty one is the start of a
+/// missing key.
+pub fn must_exist(value: &impl Aggregate) -> ApplyResult {
+    if value.elements() == 0 { Err(ApplyError::Missing) } else { Ok(()) }
 }

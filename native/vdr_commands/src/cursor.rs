@@ -1,9 +1,9 @@
-//! The arguments of a write, one after the other.
+//! The cursor over the arguments of a write.
 
 use crate::error::{ApplyError, ApplyResult};
 use crate::number::{parse_float, parse_int};
 
-/// A cursor over the arguments of a write, the name not among them.
+/// A cursor over the arguments of a write, without the command's name.
 pub struct ArgCursor<'a> {
     rest: &'a [&'a [u8]],
 }
@@ -31,12 +31,12 @@ impl<'a> ArgCursor<'a> {
         Ok(first)
     }
 
-    /// All that is left.
+    /// All remaining arguments.
     pub fn rest(&mut self) -> &'a [&'a [u8]] {
         std::mem::take(&mut self.rest)
     }
 
-    /// All that is left, which must be something.
+    /// All remaining arguments; none is an error.
     pub fn some(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
         if self.is_empty() { Err(ApplyError::BadArguments) } else { Ok(self.rest()) }
     }
@@ -48,24 +48,24 @@ impl<'a> ArgCursor<'a> {
         Ok(head)
     }
 
-    /// An integer that is not negative.
+    /// An integer of at least 0.
     pub fn count(&mut self) -> Result<usize, ApplyError> {
         usize::try_from(self.int()?).map_err(|_| ApplyError::BadArguments)
     }
 
-    /// A count, then as many arguments.
+    /// A count, then that many arguments.
     pub fn counted(&mut self) -> Result<&'a [&'a [u8]], ApplyError> {
         let count = self.count()?;
         self.take(count)
     }
 
-    /// All that is left: `FIELDS`, a count, so many groups of `width` arguments, and options on either side. Answers the
-    /// options before, the groups, the options after.
+    /// All remaining arguments: `FIELDS`, a count, that many groups of `width` arguments, and
+    /// options before and after. Returns the options before, the groups, and the options after.
     pub fn fields(&mut self, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
         self.counted_after("fields", width)
     }
 
-    /// As [`ArgCursor::fields`], behind a word of the caller's.
+    /// As [`ArgCursor::fields`], for another word than `FIELDS`.
     pub fn counted_after(&mut self, word: &str, width: usize) -> Result<[&'a [&'a [u8]]; 3], ApplyError> {
         let before = self.rest.iter().take_while(|next| !next.eq_ignore_ascii_case(word.as_bytes())).count();
         let before = self.take(before)?;
@@ -75,22 +75,22 @@ impl<'a> ArgCursor<'a> {
         if groups.is_empty() { Err(ApplyError::BadArguments) } else { Ok([before, groups, self.rest()]) }
     }
 
-    /// All that is left, two by two; an odd number is an error.
+    /// All remaining arguments in pairs; an odd number is an error.
     pub fn pairs(&mut self) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, ApplyError> {
         pairs(self.rest())
     }
 
-    /// An integer as the server reads one: decimal, no blanks, no plus, no leading zero.
+    /// An integer in the server's notation: decimal, no blanks, no plus sign, no leading zero.
     pub fn int(&mut self) -> Result<i64, ApplyError> {
         parse_int(self.bytes()?).ok_or(ApplyError::BadArguments)
     }
 
-    /// A number as the server's strtod reads it, NaN excluded.
+    /// A float as the server's strtod reads it; NaN is refused.
     pub fn float(&mut self) -> Result<f64, ApplyError> {
         parse_float(self.bytes()?).ok_or(ApplyError::BadArguments)
     }
 
-    /// Takes the next argument when it is this word, in any case.
+    /// Takes the next argument if it is this word, in any case.
     pub fn take_word(&mut self, word: &str) -> bool {
         let taken = self.peek().is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()));
         if taken {
@@ -104,7 +104,7 @@ impl<'a> ArgCursor<'a> {
     }
 }
 
-/// Arguments two by two; an odd number is an error.
+/// Arguments in pairs; an odd number is an error.
 pub fn pairs<'a>(args: &'a [&'a [u8]]) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, ApplyError> {
     let (pairs, odd) = args.as_chunks::<2>();
     if odd.is_empty() { Ok(pairs.iter().map(|[a, b]| (*a, *b))) } else { Err(ApplyError::BadArguments) }

@@ -1,13 +1,13 @@
-//! Why a read or a write has no result.
+//! The errors of reads and of writes.
 
 use vdr_data::keyspace::WrongType;
 
-/// Why a read has no answer.
+/// The error of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The key holds another type.
+    /// The key holds a value of another type.
     WrongType,
-    /// An argument is missing, left over, or not what the command takes.
+    /// An argument is missing, superfluous, or of the wrong kind.
     BadArgument,
 }
 
@@ -17,24 +17,25 @@ impl From<WrongType> for ReadError {
     }
 }
 
-/// Why a command of the stream could not be applied. A real primary validated it before it sent it, so each of these
-/// means that our data is not the primary's: the link ends and a full sync follows.
+/// The error of a write of the stream. A real primary validated the command before it sent it. So
+/// an error means that the mirror's data differs from the primary's: the link ends, and a full sync
+/// follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyError {
     WrongType,
-    /// Too few, too many, or not what the command takes.
+    /// Too few arguments, too many, or arguments of the wrong kind.
     BadArguments,
-    /// A key or element that must be there is not.
+    /// A key or an element that must exist does not.
     Missing,
     /// A stored value is not the number that the command needs, or the result would not fit.
     NotANumber,
-    /// RESTORE's payload is not a value.
+    /// The payload of RESTORE does not decode to a value.
     BadPayload,
-    /// An index or offset outside of what the server allows.
+    /// An index or an offset is outside the range that the server allows.
     OutOfRange,
     /// The command reads a key that is not mirrored, and changes one that is.
     NotMirrored,
 }
 
-/// What a write function answers.
+/// The result of a write function.
 pub type ApplyResult = Result<(), ApplyError>;

@@ -1,4 +1,4 @@
-//! What tests of command rows share: a keyspace that takes commands as text.
+//! The test harness of command rows: a keyspace that takes commands as text.
 
 use crate::affected::for_each_affected;
 use crate::args::Arg;
@@ -15,7 +15,8 @@ use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
 
-/// A mirror of one database without a primary. Commands are words parted by blanks; `''` is the empty word.
+/// A mirror of one database without a primary. A command is text with blanks between its words;
+/// `''` is the empty word.
 pub struct Mirror {
     pub keyspace: Keyspace,
     pub now_ms: i64,
@@ -27,7 +28,7 @@ impl Mirror {
         Mirror { keyspace: Keyspace::default(), now_ms: 1_000_000, rules: Rules::default() }
     }
 
-    /// After these commands, which must succeed.
+    /// A mirror after these commands, which must succeed.
     pub fn after(commands: &[&str]) -> Self {
         let mut mirror = Mirror::new();
         mirror.run(commands);
@@ -52,7 +53,7 @@ impl Mirror {
         }
     }
 
-    /// A command that must fail, and then must not have made a key.
+    /// Applies a command that must fail. It must not create a key.
     pub fn fails(&mut self, command: &str, error: ApplyError) {
         let before = self.keyspace.db(0).len();
         assert_eq!(self.attempt(command), Err(error), "{command}");
@@ -63,7 +64,7 @@ impl Mirror {
         registry::read(name).unwrap().call(self.keyspace.view(0, self.now_ms), args)
     }
 
-    /// A read of plain words, its answer as text: lists in brackets, pairs joined by a colon.
+    /// Runs a read, and returns its reply as text: lists in brackets, pairs joined by a colon.
     pub fn ask(&self, command: &str) -> String {
         let mut args = command.split(' ').map(arg);
         let Some(Arg::Bytes(name)) = args.next() else { panic!("no name") };
@@ -91,7 +92,8 @@ impl Mirror {
         if words.is_empty() { "-".into() } else { words.join(" ") }
     }
 
-    /// The members of a sorted set in order; none for a missing key. That a key that is there has some is asserted.
+    /// The members of a sorted set in order; none for a missing key. Asserts that an existing key
+    /// has some.
     pub fn members(&self, key: &[u8]) -> Vec<(String, f64)> {
         let Some(entry) = self.keyspace.db(0).get(key) else { return Vec::new() };
         let ValueRef::ZSet(zset) = entry.value() else { panic!("another type") };
@@ -112,7 +114,8 @@ impl Mirror {
     }
 }
 
-/// Numbers are integers, `true` and `false` booleans, `[a,b]` a list, all else bytes.
+/// Parses an argument: numbers become integers, `true` and `false` booleans, `[a,b]` a list, and
+/// anything else bytes.
 fn arg(word: &str) -> Arg<'_> {
     match word {
         "''" => Arg::Bytes(b""),
@@ -156,7 +159,7 @@ pub fn split(command: &str) -> Vec<&[u8]> {
     command.split_whitespace().map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect()
 }
 
-/// The keys that a write touches, in order.
+/// The keys that a write affects, in order.
 pub fn affected(command: &str) -> Vec<String> {
     let args = split(command);
     let mut keys = Vec::new();
@@ -167,7 +170,8 @@ pub fn affected(command: &str) -> Vec<String> {
     keys
 }
 
-/// The tuple that watchers of a write get, as Elixir would print it with every binary unquoted.
+/// The tuple that watchers of a write get, as Elixir would print it, without quotes around
+/// binaries.
 pub fn tuple(command: &str) -> String {
     let tuple = tuple_of(&split(command));
     let fields = tuple.fields.iter().map(field);
@@ -185,7 +189,7 @@ fn field(value: &Field) -> String {
     }
 }
 
-/// A small generator for tests that must be the same on every run.
+/// A small random generator. Tests that use it do the same on every run.
 pub struct Rng(pub u64);
 
 impl Rng {

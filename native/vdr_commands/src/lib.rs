@@ -1,9 +1,12 @@
 //! The command table: one row and one function per command, in the file of its data type.
 //!
-//! Reads serve the BEAM and Lua alike: arguments come from a neutral cursor ([`Args`]), answers are a [`Reply`] that
-//! borrows from the snapshot. Writes are reached only from the replication stream.
+//! Reads serve the BEAM and Lua alike. Their arguments come from a neutral cursor ([`Args`]). Their
+//! answer is a [`Reply`] that borrows from the snapshot. Writes arrive only in the replication
+//! stream.
 //!
 //! The modules stand in reading order: each uses those above it.
+
+#![forbid(unsafe_code)]
 
 mod error;
 mod number;

@@ -1,6 +1,6 @@
-//! Numbers as the server reads them.
+//! Numbers in the server's notation.
 
-/// The server's strict integer: what `INCR` accepts as a value.
+/// The server's strict integer: the notation that `INCR` accepts as a value.
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
@@ -11,14 +11,16 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     if plain { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
-/// A float as the server's strtod reads it (decimal or hexadecimal, `inf`, `infinity`, any case), NaN excluded.
+/// A float as the server's strtod reads it (decimal or hexadecimal, `inf`, `infinity`, in any
+/// case). NaN is refused.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let float = parse_hex_float(text).or_else(|| text.parse().ok())?;
     (!float.is_nan()).then_some(float)
 }
 
-/// `0x1.8p3`: old servers accept it as a score, and pass it on as it is.
+/// A hexadecimal float such as `0x1.8p3`. Old servers accept it as a score, and send it on
+/// unchanged.
 fn parse_hex_float(text: &str) -> Option<f64> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -31,7 +33,8 @@ fn parse_hex_float(text: &str) -> Option<f64> {
         None => (digits, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    // Beyond 64 bits of mantissa rounding would need care. `%a` writes 14 digits, no client more.
+    // A mantissa of more than 64 bits would need rounding. `%a` writes 14 digits, and clients send
+    // no more.
     let significant = format!("{whole}{fraction}");
     if significant.is_empty() || significant.len() > 16 {
         return None;

@@ -1,4 +1,5 @@
-//! The command table: every row of every family, found by its name. No other file lists the families.
+//! The command table: every row of every family, found by its name. No other file lists the
+//! families.
 
 use crate::families::{
     bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, numbers, restore, scan, sets, slots,
@@ -78,20 +79,20 @@ pub fn commands() -> impl Iterator<Item = Command> {
     writes().map(Command::Write).chain(controls().map(Command::Control))
 }
 
-/// The row of a read by its name.
+/// The row of a read.
 pub fn read(name: &str) -> Option<&'static Read> {
     static ROWS: LazyLock<HashMap<&str, &Read, foldhash::fast::RandomState>> =
         LazyLock::new(|| reads().map(|row| (row.name, row)).collect());
     ROWS.get(name).copied()
 }
 
-/// The row of a command of the stream by its name, in any case.
+/// The row of a command of the stream; its name may be in any case.
 pub fn command(name: &[u8]) -> Option<Command> {
     static ROWS: LazyLock<Rows> = LazyLock::new(Rows::new);
     ROWS.get(name)
 }
 
-/// The row of a write by its name, in any case.
+/// The row of a write; its name may be in any case.
 pub fn write(name: &[u8]) -> Option<&'static Write> {
     match command(name)? {
         Command::Write(row) => Some(row),
@@ -99,7 +100,7 @@ pub fn write(name: &[u8]) -> Option<&'static Write> {
     }
 }
 
-/// The row of a command that changes no data by its name, in any case.
+/// The row of a command that changes no data; its name may be in any case.
 pub fn control(name: &[u8]) -> Option<&'static Control> {
     match command(name)? {
         Command::Control(row) => Some(row),
@@ -107,14 +108,14 @@ pub fn control(name: &[u8]) -> Option<&'static Control> {
     }
 }
 
-/// The rows by a hash that no two of them share: one look and one comparison tell which it is.
+/// A perfect hash table of the rows: one look-up and one comparison find a row.
 struct Rows {
     seed: u64,
     slots: Box<[Option<Command>]>,
 }
 
 impl Rows {
-    /// So many that a seed which keeps all names apart is found within some hundred tries.
+    /// Large enough that some hundred tries find a seed without a collision.
     const SLOTS_LOG2: u32 = 11;
 
     fn new() -> Self {
@@ -134,7 +135,7 @@ impl Rows {
         seeds.take(100_000).find_map(with).unwrap_or(Rows { seed: 0, slots: Box::default() })
     }
 
-    /// By its length, its first eight bytes and its last eight, in either case.
+    /// Hashes the length, the first eight bytes and the last eight, whatever their case.
     fn slot(name: &[u8], seed: u64) -> usize {
         const LOWER: u64 = 0x2020_2020_2020_2020;
         let (head, tail) = match (name.first_chunk(), name.last_chunk()) {

@@ -1,23 +1,23 @@
-//! What a read answers, before it is a term or a Lua value.
+//! The reply of a read, before it becomes a term or a Lua value.
 
 use vdr_data::blob::Blob;
 use vdr_data::value::LongRef;
 use vdr_data::value::StringRef;
 
-/// Borrows from the snapshot that was read.
+/// A reply. It borrows from the snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply<'s> {
     Nil,
     Bool(bool),
     Int(i64),
     Float(f64),
-    /// Bytes of the snapshot: long ones need no copy.
+    /// Bytes of the snapshot. Long ones are exported without a copy.
     Blob(&'s Blob),
-    /// Likewise.
+    /// As [`Reply::Blob`], for a long string that lies beside its key.
     Long(LongRef<'s>),
-    /// Bytes of the snapshot that are too few to be shared.
+    /// Bytes of the snapshot that are too short to be shared.
     Slice(&'s [u8]),
-    /// Bytes that the read made.
+    /// Bytes that the read computed.
     Bytes(Vec<u8>),
     /// An atom of the BEAM, a string in Lua: `infinity`, `pos_inf`, `zset` ...
     Word(&'static str),
@@ -28,7 +28,8 @@ pub enum Reply<'s> {
     Pairs(Vec<(Reply<'s>, Reply<'s>)>),
     /// A field-value list: a list of pairs on the BEAM, a table keyed by field in Lua (hash reads).
     Map(Vec<(StringRef<'s>, StringRef<'s>)>),
-    /// A map keyed by atoms on the BEAM, a table keyed by strings in Lua: what something says of itself.
+    /// A map with atom keys on the BEAM, a table with string keys in Lua: the properties of a
+    /// stream or a group.
     Record(Vec<(&'static str, Reply<'s>)>),
 }
 
@@ -49,7 +50,7 @@ impl<'s> Reply<'s> {
         Reply::Int(value as i64)
     }
 
-    /// A score: infinities are words, since no float of the BEAM holds them.
+    /// A score. Infinities become words, because a float of the BEAM cannot hold them.
     pub fn score(score: f64) -> Self {
         if score == f64::INFINITY {
             Reply::Word("pos_inf")

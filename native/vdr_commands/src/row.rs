@@ -1,4 +1,4 @@
-//! The rows of the command table: what is known of a read, and of a write.
+//! The rows of the command table: all facts about a read, and about a write.
 
 use crate::args::{Arg, Args};
 use crate::context::Apply;
@@ -8,13 +8,13 @@ use crate::reply::Reply;
 use vdr_data::keyspace::View;
 use vdr_data::value::Kind;
 
-/// A read: what users call, what `read_tx` lists name, what Lua finds in `ts`.
+/// A read: a function of the public API, an entry of a `read_tx` list, a function of `ts` in Lua.
 #[derive(Clone, Copy)]
 pub struct Read {
-    /// The server's word, in lower case.
+    /// The server's name for the command, in lower case.
     pub name: &'static str,
-    /// The arguments by name, optional ones with a leading `?`: for arity checks, docs and the tests that hold the Elixir functions and the rows
-    /// together.
+    /// The arguments by name, optional ones with a leading `?`. Arity checks and docs use them, and
+    /// so do the tests that compare the Elixir functions with the rows.
     pub args: &'static [&'static str],
     pub cost: Cost,
     pub run: for<'s> fn(View<'s>, &mut Args<'_>) -> Result<Reply<'s>, ReadError>,
@@ -29,7 +29,7 @@ impl Read {
         self.args.len()
     }
 
-    /// Runs the row with its arity checked and no argument left over.
+    /// Checks the arity, and runs the row.
     pub fn call<'s>(&self, view: View<'s>, args: &[Arg<'_>]) -> Result<Reply<'s>, ReadError> {
         if args.len() < self.min_args() || args.len() > self.max_args() {
             return Err(ReadError::BadArgument);
@@ -37,7 +37,8 @@ impl Read {
         (self.run)(view, &mut Args::new(args))
     }
 
-    /// How many elements the call will report, roughly: the border sends large calls to dirty schedulers.
+    /// Estimates how many elements the call will read: the NIF layer sends large calls to dirty
+    /// schedulers.
     pub fn elements(&self, view: View<'_>, args: &[Arg<'_>]) -> usize {
         match self.cost {
             Cost::Point => 1,
@@ -45,28 +46,32 @@ impl Read {
         }
     }
 
-    /// Whether the call would first put all keys in order: see [`Db::is_ordered`](crate::keyspace::Db::is_ordered). Asked before
-    /// [`Read::elements`], which needs the order as well.
+    /// Whether the call would first build the key index: see
+    /// [`Db::is_ordered`](vdr_data::keyspace::Db::is_ordered). Ask this before [`Read::elements`],
+    /// which needs the index as well.
     pub fn orders_keys(&self, view: View<'_>) -> bool {
         matches!(self.cost, Cost::Keys(_)) && !view.db.is_ordered()
     }
 }
 
-/// How the work of a read grows.
+/// How the cost of a read grows.
 #[derive(Clone, Copy)]
 pub enum Cost {
     /// O(1) or O(log n).
     Point,
-    /// Grows with data: an estimate of the elements touched, itself cheap. `None`: bad arguments, so next to nothing.
+    /// Grows with the data. The function estimates the number of elements, at low cost itself.
+    /// `None` stands for bad arguments, which cost next to nothing.
     Elements(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
-    /// As `Elements`, of keys that are found by their order.
+    /// As `Elements`, for reads that use the key index.
     Keys(fn(View<'_>, &mut Args<'_>) -> Option<usize>),
 }
 
-/// What an estimate may look at itself before it gives up: a read that touches more is a large one, however much more it is.
+/// The most elements that an estimate may visit itself. A read that visits more counts as a large
+/// one, however large it is.
 pub(crate) const MEASURED_MAX: usize = 256;
 
-/// A write: everything that is known of it. A fact stands here, or in the row's function, and nowhere else.
+/// A write, with all facts about it. A fact about a command stands in its row or in the row's
+/// function, and nowhere else.
 ///
 /// No fact has a default. A row that lacks one does not compile:
 ///
@@ -98,9 +103,10 @@ pub(crate) const MEASURED_MAX: usize = 256;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Write {
-    /// The server's word, in lower case.
+    /// The server's name for the command, in lower case.
     pub name: &'static str,
-    /// The arguments in the server's order. They give the command tuple that watchers get, and the keys affected.
+    /// The arguments in the server's order. They give the command tuple that watchers get, and the
+    /// keys affected.
     pub shape: &'static [Part],
     pub affected: AffectedKeys,
     pub leaves: Leaves,
@@ -108,7 +114,7 @@ pub struct Write {
     pub run: fn(&mut Apply<'_>, &mut ArgCursor<'_>) -> ApplyResult,
 }
 
-/// A row on one line, its facts in the order of [`Write`]'s fields.
+/// Makes a row. The facts stand in the order of [`Write`]'s fields.
 pub const fn row(
     name: &'static str,
     shape: &'static [Part],
@@ -133,8 +139,8 @@ pub enum Leaves {
     Nothing,
 }
 
-/// What a write does to keys. The plan of a filtered write follows from it: whether a copy that lacks some keys can apply
-/// the write at all.
+/// What a write does to keys. The plan of a filtered write follows from it: whether a copy that
+/// lacks some keys can apply the write at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Changes each affected key by itself. The result depends on no other key.
@@ -151,7 +157,8 @@ pub enum Effect {
     MovesMember,
     /// Moves a key out of the selected database into another one.
     MovesToDatabase,
-    /// Changes the first of the affected keys that has something to give, and leaves the others as they are.
+    /// Changes the first of the affected keys that has something to give, and leaves the others as
+    /// they are.
     PicksOne,
     /// Reads its sources, of these types, and replaces the destination with the result.
     StoresFrom(&'static [Kind]),
@@ -186,7 +193,7 @@ impl Effect {
 /// A command of the replication stream that changes no data.
 #[derive(Clone, Copy, Debug)]
 pub struct Control {
-    /// The server's word, in lower case.
+    /// The server's name for the command, in lower case.
     pub name: &'static str,
     pub role: Role,
 }
@@ -218,26 +225,26 @@ impl Role {
     }
 }
 
-/// One argument, or the rest of them, of a write.
+/// One argument of a write, or all remaining ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// A key that the command changes.
     Key,
     /// A key that the command only reads.
     Source,
-    /// All that follows: keys that the command changes, as one list.
+    /// All remaining arguments: keys that the command changes, as one list.
     Keys,
-    /// All that follows: keys that the command only reads, as one list.
+    /// All remaining arguments: keys that the command only reads, as one list.
     Sources,
     /// A count, then that many keys that are only read, as one list.
     CountedSources,
-    /// All that follows: `{key, value}` pairs, as one list; the keys are changed.
+    /// All remaining arguments: `{key, value}` pairs, as one list. The command changes the keys.
     KeyPairs,
     /// Bytes.
     Bin,
-    /// All that follows: bytes, as one list.
+    /// All remaining arguments: bytes, as one list.
     Bins,
-    /// All that follows: pairs of bytes, as one list.
+    /// All remaining arguments: pairs of bytes, as one list.
     Pairs,
     /// A count, then that many bytes, as one list.
     CountedBins,
@@ -247,39 +254,41 @@ pub enum Part {
     Int,
     /// A score or increment.
     Float,
-    /// A word of the command's own language, as an atom in lower case: `before`, `left` ...
+    /// A keyword of the command, as an atom in lower case: `before`, `left`, and so on.
     Word,
-    /// ZADD's tail: flags, then score-member pairs. In the tuple: `[{score, member}]`, then the flags as a list of atoms.
+    /// The tail of ZADD: flags, then score-member pairs. In the tuple: `[{score, member}]`, then
+    /// the flags as a list of atoms.
     Scored,
-    /// All that follows: options, as one list; words as atoms, numbers as numbers, anything else as bytes.
+    /// All remaining arguments: options, as one list. Keywords become atoms, numbers become
+    /// numbers, and anything else stays bytes.
     Options,
-    /// All that follows: options, with `FIELDS`, a count and that many fields among them ([`ArgCursor::fields`]). In the
-    /// tuple: the options as one list, then the fields as one.
+    /// All remaining arguments: options, with `FIELDS`, a count and that many fields among them
+    /// ([`ArgCursor::fields`]). In the tuple: the options as one list, then the fields as one list.
     Fields,
     /// As [`Part::Fields`], with `{field, value}` pairs.
     FieldPairs,
-    /// All that follows: options, with `IDS`, a count and that many ids among them. In the tuple: the options as one
-    /// list, then the ids as one.
+    /// All remaining arguments: options, with `IDS`, a count and that many ids among them. In the
+    /// tuple: the options as one list, then the ids as one list.
     Ids,
-    /// What stands before the id of XADD: left out of the tuple.
+    /// The options before the id of XADD. The tuple leaves them out.
     AddOptions,
-    /// All that follows is left out of the tuple (options of SET).
+    /// All remaining arguments, which the tuple leaves out (the options of SET).
     Dropped,
 }
 
-/// Which keys a write may change.
+/// The keys that a write may change.
 #[derive(Clone, Copy)]
 pub enum AffectedKeys {
-    /// Those that the shape names, in the selected database.
+    /// The keys that the shape names, in the selected database.
     InShape,
-    /// What this function pushes: for commands that reach other databases or whole ones.
+    /// The keys that this function reports: for commands that reach other databases, or whole ones.
     Special(AffectedFn),
 }
 
-/// From the selected database and the arguments to what is touched.
+/// Reports everything that a write with these arguments may change. `db` is the selected database.
 pub type AffectedFn = fn(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>));
 
-/// Something touched by a write.
+/// A key, or more, that a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affected<'a> {
     Key {

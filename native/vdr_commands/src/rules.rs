@@ -1,16 +1,18 @@
-//! Where versions of the server do one and the same command of the stream differently. What holds is what the primary does.
+//! Rules that differ between server versions: the same command of the stream has different effects.
+//! The mirror follows the primary.
 
 /// The rules of one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// XGROUP takes no ENTRIESREAD beyond what was ever added to the stream: Redis from 8.2.2 on.
+    /// XGROUP caps ENTRIESREAD at the number of entries ever added to the stream: Redis from 8.2.2
+    /// on.
     pub entries_read_capped: bool,
 }
 
 const ENTRIES_READ_CAPPED_SINCE: [u32; 3] = [8, 2, 2];
 
 impl Rules {
-    /// By what the server calls itself (`redis`, `valkey`) and its own version.
+    /// The rules of a server, by its name (`redis`, `valkey`) and its own version.
     pub fn of(server_name: &str, version: &str) -> Self {
         let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         let version: [u32; 3] = std::array::from_fn(|_| numbers.next().unwrap_or(0));

@@ -1,4 +1,5 @@
-//! A write as its watchers see it: the command's name and its arguments with their meaning (`api.md` §5).
+//! The command tuple of a write, for watchers: the command's name, and its arguments with their
+//! meaning.
 
 use crate::cursor::{ArgCursor, pairs};
 use crate::number::{parse_float, parse_int};
@@ -14,7 +15,7 @@ pub struct Tuple {
     pub fields: Vec<Field>,
 }
 
-/// An argument with its meaning.
+/// An argument of a tuple.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Field {
     Bytes(Bytes),
@@ -26,7 +27,7 @@ pub enum Field {
     Pair(Box<(Field, Field)>),
 }
 
-/// The words that become atoms. Anything else stays bytes: a stream must never make new atoms.
+/// The keywords that become atoms. Anything else stays bytes: a stream must never create new atoms.
 const WORDS: &[&str] = &[
     "absttl",
     "acked",
@@ -109,8 +110,8 @@ const WORDS: &[&str] = &[
     "xx",
 ];
 
-/// The tuple of a command, its name among `args`. What no row knows, or what does not fit its row, is
-/// `{:generic, [name | args]}`.
+/// The tuple of a command; `args` contain the command's name. A command without a row, or with
+/// arguments that do not fit its row, becomes `{:generic, [name | args]}`.
 pub fn tuple(args: &[&[u8]]) -> Tuple {
     let known = args.split_first().and_then(|(name, rest)| {
         let row = registry::write(name)?;
@@ -119,75 +120,75 @@ pub fn tuple(args: &[&[u8]]) -> Tuple {
     known.unwrap_or_else(|| generic(args))
 }
 
-/// `{:generic, [name | args]}`: a command as it was received.
+/// `{:generic, [name | args]}`: a command as it arrived.
 pub fn generic(args: &[&[u8]]) -> Tuple {
     Tuple { name: "generic", fields: vec![list(args)] }
 }
 
 fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
-    let mut words = ArgCursor::new(args);
+    let mut args = ArgCursor::new(args);
     let mut fields = Vec::with_capacity(row.shape.len());
     for part in row.shape {
         match part {
             Part::Dropped => {
-                words.rest();
+                args.rest();
             }
-            Part::Scored => fields.extend(scored(&mut words)?),
-            Part::Fields => fields.extend(counted_fields(&mut words, 1)?),
-            Part::FieldPairs => fields.extend(counted_fields(&mut words, 2)?),
-            Part::Ids => fields.extend(ids(&mut words)?),
-            Part::AddOptions => skip_add_options(&mut words).ok()?,
-            // Options at the end of a command are optional, and absent when there are none.
-            Part::Options if words.is_empty() => fields.push(Field::List(Vec::new())),
-            _ => fields.push(field(*part, &mut words)?),
+            Part::Scored => fields.extend(scored(&mut args)?),
+            Part::Fields => fields.extend(counted_fields(&mut args, 1)?),
+            Part::FieldPairs => fields.extend(counted_fields(&mut args, 2)?),
+            Part::Ids => fields.extend(ids(&mut args)?),
+            Part::AddOptions => skip_add_options(&mut args).ok()?,
+            // A command may end without its options.
+            Part::Options if args.is_empty() => fields.push(Field::List(Vec::new())),
+            _ => fields.push(field(*part, &mut args)?),
         }
     }
-    words.is_empty().then_some(fields)
+    args.is_empty().then_some(fields)
 }
 
-fn field(part: Part, words: &mut ArgCursor<'_>) -> Option<Field> {
+fn field(part: Part, args: &mut ArgCursor<'_>) -> Option<Field> {
     Some(match part {
-        Part::Key | Part::Source | Part::Bin => bytes(words.bytes().ok()?),
-        Part::Int => Field::Int(words.int().ok()?),
-        Part::Float => score_field(words.float().ok()?),
-        Part::Word => word(words.bytes().ok()?),
-        Part::Keys | Part::Sources | Part::Bins => list(words.rest()),
-        Part::CountedSources | Part::CountedBins => list(words.counted().ok()?),
-        Part::KeyPairs | Part::Pairs => pair_list(words.rest())?,
+        Part::Key | Part::Source | Part::Bin => bytes(args.bytes().ok()?),
+        Part::Int => Field::Int(args.int().ok()?),
+        Part::Float => score_field(args.float().ok()?),
+        Part::Word => word(args.bytes().ok()?),
+        Part::Keys | Part::Sources | Part::Bins => list(args.rest()),
+        Part::CountedSources | Part::CountedBins => list(args.counted().ok()?),
+        Part::KeyPairs | Part::Pairs => pair_list(args.rest())?,
         Part::CountedPairs => {
-            let count = usize::try_from(words.int().ok()?).ok()?;
-            pair_list(words.take(count.checked_mul(2)?).ok()?)?
+            let count = usize::try_from(args.int().ok()?).ok()?;
+            pair_list(args.take(count.checked_mul(2)?).ok()?)?
         }
-        Part::Options => Field::List(words.rest().iter().map(|arg| option(arg)).collect()),
+        Part::Options => Field::List(args.rest().iter().map(|arg| option(arg)).collect()),
         Part::Scored | Part::Fields | Part::FieldPairs | Part::Ids | Part::AddOptions | Part::Dropped => return None,
     })
 }
 
-fn scored(words: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
+fn scored(args: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
     let mut flags = Vec::new();
-    while words.peek().is_some_and(|next| parse_float(next).is_none()) {
-        flags.push(word(words.bytes().ok()?));
+    while args.peek().is_some_and(|next| parse_float(next).is_none()) {
+        flags.push(word(args.bytes().ok()?));
     }
-    let scored = pairs(words.rest())
+    let scored = pairs(args.rest())
         .ok()?
         .map(|(score, member)| Some(Field::Pair(Box::new((score_field(parse_float(score)?), bytes(member))))));
     Some([Field::List(scored.collect::<Option<_>>()?), Field::List(flags)])
 }
 
-fn counted_fields(words: &mut ArgCursor<'_>, width: usize) -> Option<[Field; 2]> {
-    let [before, groups, after] = words.fields(width).ok()?;
+fn counted_fields(args: &mut ArgCursor<'_>, width: usize) -> Option<[Field; 2]> {
+    let [before, groups, after] = args.fields(width).ok()?;
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
     Some([Field::List(options), fields])
 }
 
-fn ids(words: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
-    let [before, ids, after] = words.counted_after("ids", 1).ok()?;
+fn ids(args: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
+    let [before, ids, after] = args.counted_after("ids", 1).ok()?;
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     Some([Field::List(options), list(ids)])
 }
 
-/// No float of the BEAM holds an infinity.
+/// A float of the BEAM cannot hold an infinity.
 fn score_field(score: f64) -> Field {
     match score {
         f64::INFINITY => Field::Word("pos_inf"),

@@ -3,6 +3,8 @@
 //!
 //! The modules stand in reading order: each uses those above it.
 
+#![forbid(unsafe_code)]
+
 pub mod blob;
 pub mod expiry;
 pub mod size;

@@ -8,6 +8,8 @@
 //!
 //! What the bytes mean is the [`Sink`]'s business; who wants to know how things stand is an [`Observer`].
 
+#![forbid(unsafe_code)]
+
 mod clock;
 mod config;
 mod end;

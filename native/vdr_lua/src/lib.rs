@@ -7,6 +7,8 @@
 //!
 //! The modules stand in reading order, from the ground up.
 
+#![forbid(unsafe_code)]
+
 mod call;
 mod error;
 

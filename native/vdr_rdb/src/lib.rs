@@ -5,6 +5,8 @@
 //!
 //! The modules stand in reading order: each uses those above it.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod budget;
 mod checksum;

@@ -13,6 +13,11 @@
 //!
 //! The modules stand in reading order, from the ground up.
 
+#![allow(
+    unsafe_code,
+    reason = "nodes belong to a generation, which the borrow checker cannot see: see `version` for the proof"
+)]
+
 mod prefetch;
 mod sync;
 

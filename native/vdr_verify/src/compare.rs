@@ -1,6 +1,6 @@
 //! Finds the smallest difference between a server and a snapshot of it.
 
-use crate::cmd;
+use crate::command::cmd;
 use crate::contrast::{Rows, contrast};
 use crate::generate::DATABASES;
 use crate::history::History;

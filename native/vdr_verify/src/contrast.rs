@@ -1,6 +1,6 @@
 //! Two values, and the point from which they differ: for a person who compares two long lists.
 
-use crate::history::show;
+use crate::command::show;
 use vdr_data::value::ValueRef;
 use vdr_testkit::Reply;
 

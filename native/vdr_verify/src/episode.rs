@@ -1,13 +1,14 @@
 //! Runs one program on one server, with the mirror attached, restarted, cut off, and compared.
 
 use crate::attach::Attached;
-use crate::cmd;
+use crate::clock::now_ms;
+use crate::command::cmd;
+use crate::command::show;
 use crate::compare::{Difference, differences, report};
 use crate::crash::last_words;
 use crate::filtered;
 use crate::generate::{Abilities, DATABASES, Generator, Unit};
-use crate::history::show;
-use crate::proof::{Proof, now_ms};
+use crate::proof::Proof;
 use crate::settings::{self, Setting};
 use crate::wrong::Wrong;
 use fastrand::Rng;

@@ -1,8 +1,8 @@
 //! A filter beside the mirror. After each command, the filtered keyspace must equal the kept part
 //! of the whole keyspace, unless the filter asked for a full sync.
 
-use crate::history::show;
-use crate::proof::now_ms;
+use crate::clock::now_ms;
+use crate::command::show;
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;

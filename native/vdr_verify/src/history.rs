@@ -1,5 +1,6 @@
 //! The states of the mirror by offset, and the commands that led to them.
 
+use crate::command::show;
 use crate::filtered::Filtered;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -111,15 +112,6 @@ fn other(args: &[&[u8]], db: u32) -> u32 {
         (Some(one), Some(two)) if two == db => one,
         _ => db,
     }
-}
-
-/// A command for people: bytes escaped, long arguments cut.
-pub fn show(command: &[Vec<u8>]) -> String {
-    let words = command.iter().take(24).map(|word| {
-        let text = word.escape_ascii().to_string();
-        if text.len() > 80 { format!("{}..({} bytes)", text.get(..60).unwrap_or_default(), word.len()) } else { text }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

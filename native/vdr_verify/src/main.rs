@@ -10,21 +10,23 @@
 //! other programs and then exits with 1; the last line counts the crashes. `--wrong LPUSH=RPUSH`
 //! plants a wrong command in the mirror, to show that the machine finds it.
 
-mod attach;
-mod compare;
-mod contrast;
-mod crash;
-mod episode;
-mod filtered;
-mod generate;
-mod history;
-mod proof;
+mod clock;
+mod command;
 mod settings;
-mod shrink;
+mod wrong;
+mod generate;
 mod streams;
+mod filtered;
+mod history;
+mod contrast;
+mod compare;
+mod crash;
+mod proof;
+mod attach;
+mod episode;
+mod shrink;
 #[cfg(test)]
 mod tests;
-mod wrong;
 
 use episode::{Episode, Tally, What};
 use std::process::ExitCode;

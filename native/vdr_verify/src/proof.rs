@@ -1,9 +1,9 @@
 //! An offset, the server's digest at exactly that offset, and the comparison with a snapshot of
 //! ours.
 
+use crate::clock::now_ms;
 use std::collections::BTreeSet;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 use vdr_data::digest::{self, Dialect};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
@@ -64,9 +64,4 @@ impl Proof {
         }
         moments
     }
-}
-
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

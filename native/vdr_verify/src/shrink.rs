@@ -2,9 +2,9 @@
 //! fails.
 
 use crate::attach::Attached;
+use crate::command::show;
 use crate::episode::{Failure, Program, Run, What};
 use crate::generate::{Generator, Unit};
-use crate::history::show;
 use crate::wrong::Wrong;
 use std::io;
 use std::time::{Duration, Instant};

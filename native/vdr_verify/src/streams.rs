@@ -4,7 +4,7 @@
 //! It leaves out what a primary does not send to its replicas: consumers without entries, and the
 //! times when a consumer was seen.
 
-use crate::cmd;
+use crate::command::cmd;
 use std::io;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::Group;

@@ -1,7 +1,7 @@
 //! Tests the machine itself: it must find a wrong command in the mirror, name it, and shorten the
 //! program.
 
-use crate::cmd;
+use crate::command::cmd;
 use crate::episode::{Episode, Program, Run, Tally, What};
 use crate::generate::Unit;
 use crate::shrink::shrink;

@@ -5,7 +5,7 @@ use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use crate::ops::strings::BITS_MAX;
-use crate::ops::strings::grown;
+use crate::ops::strings::grow;
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
 use crate::row::Part::{Key, Options};
@@ -16,7 +16,7 @@ const STRING: Leaves = Leaves::Kind(Kind::String);
 
 pub const WRITES: &[Write] = &[row("bitfield", &[Key, Options], InShape, STRING, Each, bitfield)];
 
-/// One SET or INCRBY; GET changes nothing and is left out.
+/// One SET or INCRBY. GET changes nothing and is left out.
 struct Change {
     field: Field,
     offset: u64,
@@ -38,15 +38,16 @@ enum Overflow {
     Fail,
 }
 
-/// The string grows first, to the end of its furthest changed field, even when that field then stays as it is.
-fn bitfield(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let changes = parse(words)?;
+/// The string first grows to the end of its furthest changed field, even if that field then keeps
+/// its value.
+fn bitfield(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let changes = parse(args)?;
     let Some(end) = changes.iter().map(|change| change.offset + u64::from(change.field.bits)).max() else {
         return Ok(());
     };
     let len = usize::try_from(end.div_ceil(8)).map_err(|_| ApplyError::OutOfRange)?;
-    let bytes = grown(apply, key, len)?;
+    let bytes = grow(apply, key, len)?;
     for change in &changes {
         let value = match change.field.signed {
             true => change.signed(bytes),
@@ -59,32 +60,32 @@ fn bitfield(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-fn parse(words: &mut ArgCursor<'_>) -> Result<Vec<Change>, ApplyError> {
+fn parse(args: &mut ArgCursor<'_>) -> Result<Vec<Change>, ApplyError> {
     let mut changes = Vec::new();
     let mut overflow = Overflow::Wrap;
-    while !words.is_empty() {
-        if words.take_word("overflow") {
-            overflow = parse_overflow(words)?;
-        } else if words.take_word("get") {
-            parse_place(words)?;
+    while !args.is_empty() {
+        if args.take_word("overflow") {
+            overflow = parse_overflow(args)?;
+        } else if args.take_word("get") {
+            parse_place(args)?;
         } else {
-            let increment = words.take_word("incrby");
-            if !increment && !words.take_word("set") {
+            let increment = args.take_word("incrby");
+            if !increment && !args.take_word("set") {
                 return Err(ApplyError::BadArguments);
             }
-            let (field, offset) = parse_place(words)?;
-            changes.push(Change { field, offset, by: words.int()?, increment, overflow });
+            let (field, offset) = parse_place(args)?;
+            changes.push(Change { field, offset, by: args.int()?, increment, overflow });
         }
     }
     Ok(changes)
 }
 
-fn parse_overflow(words: &mut ArgCursor<'_>) -> Result<Overflow, ApplyError> {
-    if words.take_word("wrap") {
+fn parse_overflow(args: &mut ArgCursor<'_>) -> Result<Overflow, ApplyError> {
+    if args.take_word("wrap") {
         Ok(Overflow::Wrap)
-    } else if words.take_word("sat") {
+    } else if args.take_word("sat") {
         Ok(Overflow::Sat)
-    } else if words.take_word("fail") {
+    } else if args.take_word("fail") {
         Ok(Overflow::Fail)
     } else {
         Err(ApplyError::BadArguments)
@@ -92,8 +93,8 @@ fn parse_overflow(words: &mut ArgCursor<'_>) -> Result<Overflow, ApplyError> {
 }
 
 /// `i8 100`, or `u4 #3` for the fourth field of that width.
-fn parse_place(words: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
-    let (sign, bits) = words.bytes()?.split_first().ok_or(ApplyError::BadArguments)?;
+fn parse_place(args: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
+    let (sign, bits) = args.bytes()?.split_first().ok_or(ApplyError::BadArguments)?;
     let signed = match sign {
         b'i' => true,
         b'u' => false,
@@ -103,7 +104,7 @@ fn parse_place(words: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
     if !(1..=if signed { 64 } else { 63 }).contains(&bits) {
         return Err(ApplyError::BadArguments);
     }
-    let offset = words.bytes()?;
+    let offset = args.bytes()?;
     let (number, width) = match offset.strip_prefix(b"#") {
         Some(number) => (number, bits),
         None => (offset, 1),
@@ -118,12 +119,12 @@ fn parse_place(words: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
 }
 
 impl Change {
-    /// The field's new bits, `None` when OVERFLOW FAIL leaves it.
+    /// The field's new bits; `None` if OVERFLOW FAIL keeps the old ones.
     fn unsigned(&self, bytes: &[u8]) -> Option<u64> {
         let max = i128::from(u64::MAX >> (64 - self.field.bits));
         let sum = match self.increment {
             true => i128::from(get_bits(bytes, self.offset, self.field.bits)) + i128::from(self.by),
-            // A negative value to set is read as the huge unsigned one with its bits.
+            // A negative value to set counts as the huge unsigned one with the same bits.
             false => i128::from(self.by as u64),
         };
         if (0..=max).contains(&sum) {
@@ -143,8 +144,9 @@ impl Change {
             true => self.field.extend(get_bits(bytes, self.offset, self.field.bits)) + i128::from(self.by),
             false => i128::from(self.by),
         };
-        // The server computes the room above a value in 64 bits. A value to set that is so far below the least one that
-        // this wraps counts as too big, and saturates at the wrong end.
+        // The server computes the room above a value in 64 bits. If a value to set is so far below
+        // the minimum that this wraps around, it counts as too large and saturates at the wrong
+        // end.
         let far_below = !self.increment && self.field.bits < 64 && i128::from(max) - sum > i128::from(i64::MAX);
         let over = sum > i128::from(max) || far_below;
         if !over && sum >= i128::from(min) {
@@ -172,7 +174,7 @@ fn get_bits(bytes: &[u8], offset: u64, bits: u32) -> u64 {
     })
 }
 
-/// Writes the low `bits` of a value; higher ones are left out, which is what wraps an overflow.
+/// Writes the low `bits` of a value. It drops higher bits, so an overflow wraps around.
 fn put_bits(bytes: &mut [u8], offset: u64, bits: u32, value: u64) {
     for bit in 0..bits {
         let at = offset + u64::from(bits - 1 - bit);
@@ -194,7 +196,7 @@ mod tests {
         mirror.keyspace.view(0, 0).string(b"k").unwrap().map_or(Vec::new(), |blob| blob.to_vec())
     }
 
-    /// Every result is a real server's.
+    /// A real server returned each result.
     #[test]
     fn fields_are_set_and_incremented_with_each_overflow() {
         for (command, bytes) in [

@@ -1,11 +1,11 @@
-//! Strings as arrays of bits: bit 0 is the highest of the first byte.
+//! Strings as bit arrays (bitmaps): bit 0 is the highest bit of the first byte.
 
 use crate::args::Args;
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::strings::BITS_MAX;
-use crate::ops::strings::{BYTES_PER_ELEMENT, clipped_span, grown, span, stored};
+use crate::ops::strings::{BYTES_PER_ELEMENT, clipped_span, grow, span, stored};
 use crate::reply::Reply;
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::{Each, StoresFrom};
@@ -52,7 +52,7 @@ fn bitcount<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadEr
     Ok(Reply::int(bits.map_or(0, |(from, to)| count_bits(&bytes, from, to))))
 }
 
-/// Without a stop the string goes on with zeros for ever: the first zero of `\xff` is bit 8.
+/// Without a stop, zeros follow the string without end: the first zero of `\xff` is bit 8.
 fn bitpos<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, bit) = (args.bytes()?, bit_argument(args)?);
     let start = if args.is_empty() { 0 } else { args.int()? };
@@ -77,7 +77,7 @@ fn bit_argument(args: &mut Args<'_>) -> Result<bool, ReadError> {
     }
 }
 
-/// The unit of a range, as bits: `byte` when it is not given.
+/// The unit of a range in bits; `byte` is the default.
 fn per_place(args: &mut Args<'_>) -> Result<usize, ReadError> {
     if args.is_empty() {
         return Ok(8);
@@ -106,7 +106,7 @@ fn mask(at: usize) -> u8 {
     0x80 >> (at % 8)
 }
 
-/// Ones among the bits `from..to`, which are bits of `bytes`.
+/// The number of ones among the bits `from..to` of `bytes`.
 fn count_bits(bytes: &[u8], from: usize, to: usize) -> usize {
     let whole = bytes.get(from / 8..to.div_ceil(8)).unwrap_or_default();
     let (words, tail) = whole.as_chunks::<8>();
@@ -117,7 +117,7 @@ fn count_bits(bytes: &[u8], from: usize, to: usize) -> usize {
     ones - before - behind
 }
 
-/// The first bit of this kind among the bits `from..to`.
+/// The first bit of this value among the bits `from..to`.
 fn find_bit(bytes: &[u8], bit: bool, from: usize, to: usize) -> Option<usize> {
     let without = if bit { 0x00 } else { 0xff };
     let mut at = from;
@@ -140,14 +140,14 @@ pub const WRITES: &[Write] = &[
     row("bitop", &[Word, Key, Sources], InShape, STRING, StoresFrom(&[Kind::String]), bitop),
 ];
 
-fn setbit(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, offset, bit) = (words.bytes()?, words.int()?, words.int()?);
-    words.finish()?;
+fn setbit(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, offset, bit) = (args.bytes()?, args.int()?, args.int()?);
+    args.finish()?;
     if !(0..BITS_MAX).contains(&offset) {
         return Err(ApplyError::OutOfRange);
     }
     let at = usize::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;
-    let byte = grown(apply, key, at / 8 + 1)?.get_mut(at / 8).ok_or(ApplyError::OutOfRange)?;
+    let byte = grow(apply, key, at / 8 + 1)?.get_mut(at / 8).ok_or(ApplyError::OutOfRange)?;
     match bit {
         0 => *byte &= !mask(at),
         1 => *byte |= mask(at),
@@ -156,11 +156,12 @@ fn setbit(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-/// Shorter inputs go on with zeros, missing keys are empty, and an empty result deletes the destination.
-fn bitop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (op, dest) = (Op::parse(words.bytes()?)?, words.bytes()?);
-    let mut sources: Vec<&[u8]> = Vec::with_capacity(words.len());
-    for key in words.rest() {
+/// Zeros extend shorter inputs, a missing key is empty, and an empty result deletes the
+/// destination.
+fn bitop(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (op, dest) = (Op::parse(args.bytes()?)?, args.bytes()?);
+    let mut sources: Vec<&[u8]> = Vec::with_capacity(args.len());
+    for key in args.rest() {
         sources.push(stored(apply, key)?.map_or(&[], StringRef::as_bytes));
     }
     let (first, others) = sources.split_first().ok_or(ApplyError::BadArguments)?;
@@ -234,7 +235,7 @@ fn any(others: &[&[u8]], len: usize) -> Vec<u8> {
     all
 }
 
-/// Bits that are set in one input and in no other.
+/// The bits that are set in exactly one input.
 fn exactly_one(once: &mut [u8], others: &[&[u8]]) {
     let mut often = vec![0; once.len()];
     for other in others {
@@ -251,7 +252,7 @@ mod tests {
     use crate::args::Arg;
     use crate::harness::Mirror;
 
-    /// Answers a command whose words `bit` and `byte` are atoms.
+    /// Runs a read whose words `bit` and `byte` are atoms.
     fn ask(mirror: &Mirror, command: &str) -> i64 {
         let words: Vec<&str> = command.split(' ').collect();
         let args: Vec<Arg<'_>> = words[2..].iter().map(|word| word.parse().map_or(Arg::Word(word), Arg::Int)).collect();
@@ -270,7 +271,7 @@ mod tests {
         mirror
     }
 
-    /// Every answer is a real server's.
+    /// A real server returned each answer.
     #[test]
     fn ones_are_counted_in_ranges_of_bytes_and_bits() {
         let mirror = mirror();
@@ -294,7 +295,7 @@ mod tests {
         }
     }
 
-    /// Every answer is a real server's.
+    /// A real server returned each answer.
     #[test]
     fn the_first_bit_of_a_kind_is_found() {
         let mirror = mirror();

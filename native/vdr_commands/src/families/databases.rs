@@ -1,4 +1,4 @@
-//! Databases as wholes, and keys that move between them.
+//! Whole databases, and keys that move between them.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -17,9 +17,9 @@ pub const WRITES: &[Write] = &[
     row("flushall", &[Dropped], Special(flushall_affected), Nothing, WholeDatabases, flushall),
 ];
 
-fn move_key(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, to) = (words.bytes()?, index(words)?);
-    words.finish()?;
+fn move_key(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, to) = (args.bytes()?, index(args)?);
+    args.finish()?;
     let entry = apply.db().take(key).ok_or(ApplyError::Missing)?;
     apply.keyspace.db_mut(to).insert(key, entry);
     Ok(())
@@ -34,9 +34,9 @@ fn move_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) 
     }
 }
 
-fn swapdb(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (a, b) = (index(words)?, index(words)?);
-    words.finish()?;
+fn swapdb(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (a, b) = (index(args)?, index(args)?);
+    args.finish()?;
     apply.keyspace.swap(a, b);
     Ok(())
 }
@@ -49,8 +49,8 @@ fn swapdb_affected(_db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>
     }
 }
 
-fn flushdb(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    flush_mode(words)?;
+fn flushdb(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    flush_mode(args)?;
     apply.keyspace.clear_db(apply.db);
     Ok(())
 }
@@ -59,8 +59,8 @@ fn flushdb_affected(db: u32, _args: &[&[u8]], report: &mut dyn FnMut(Affected<'_
     report(Affected::Db(db));
 }
 
-fn flushall(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    flush_mode(words)?;
+fn flushall(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    flush_mode(args)?;
     apply.keyspace.clear();
     Ok(())
 }
@@ -69,10 +69,11 @@ fn flushall_affected(_db: u32, _args: &[&[u8]], report: &mut dyn FnMut(Affected<
     report(Affected::All);
 }
 
-/// Whether to free at once or in the background is the primary's affair.
-fn flush_mode(words: &mut ArgCursor<'_>) -> ApplyResult {
-    let _ = words.take_word("sync") || words.take_word("async");
-    words.finish()
+/// Takes SYNC or ASYNC. Whether the primary frees memory at once or in the background makes no
+/// difference here.
+fn flush_mode(args: &mut ArgCursor<'_>) -> ApplyResult {
+    let _ = args.take_word("sync") || args.take_word("async");
+    args.finish()
 }
 
 #[cfg(test)]

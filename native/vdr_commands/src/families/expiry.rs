@@ -1,6 +1,7 @@
-//! When keys expire: the reads of it, and the writes that change nothing else.
+//! Expiry of keys: the reads of it, and the writes that change nothing else.
 //!
-//! A time in the past is set like any other. Deleting is the primary's to say, and it says it with a DEL.
+//! A time in the past is stored like any other. Only the primary deletes expired keys, and it sends
+//! a DEL.
 
 use crate::args::Args;
 use crate::context::Apply;
@@ -42,12 +43,13 @@ fn pexpiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
 fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -> Result<Reply<'s>, ReadError> {
     let Some(expiry) = view.db.get(args.bytes()?).map(|entry| entry.expiry()) else { return Ok(Reply::Nil) };
     let Some(at_ms) = expiry.get() else { return Ok(Reply::Word("infinity")) };
-    // The clock is asked once: by a second look the key's last millisecond may be over, and what is left is less than none.
+    // The clock is read once. At a second look the key's last millisecond could be over, and the
+    // remaining time negative.
     let now_ms = view.now_ms();
     Ok(if expiry.is_past(now_ms) { Reply::Nil } else { Reply::Int(of(at_ms, now_ms)) })
 }
 
-/// The server rounds half a second up.
+/// Rounds half a second up, as the server does.
 fn rounded_seconds(ms: i64) -> i64 {
     ms / 1000 + i64::from(ms % 1000 >= 500)
 }
@@ -62,50 +64,50 @@ pub const WRITES: &[Write] = &[
     row("getex", &[Key, Options], InShape, SameKind, SetsExpiry, getex),
 ];
 
-fn pexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, at) = (words.bytes()?, words.int()?);
-    expire_at(apply, key, Expiry::at(at), words)
+fn pexpireat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, at) = (args.bytes()?, args.int()?);
+    expire_at(apply, key, Expiry::at(at), args)
 }
 
-fn expireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, at) = (words.bytes()?, after(words.int()?, 1000, 0)?);
-    expire_at(apply, key, at, words)
+fn expireat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, at) = (args.bytes()?, after(args.int()?, 1000, 0)?);
+    expire_at(apply, key, at, args)
 }
 
-fn pexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, at) = (words.bytes()?, after(words.int()?, 1, apply.now_ms)?);
-    expire_at(apply, key, at, words)
+fn pexpire(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, at) = (args.bytes()?, after(args.int()?, 1, apply.now_ms)?);
+    expire_at(apply, key, at, args)
 }
 
-fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, at) = (words.bytes()?, after(words.int()?, 1000, apply.now_ms)?);
-    expire_at(apply, key, at, words)
+fn expire(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, at) = (args.bytes()?, after(args.int()?, 1000, apply.now_ms)?);
+    expire_at(apply, key, at, args)
 }
 
-fn expire_at(apply: &mut Apply<'_>, key: &[u8], at: Expiry, words: &mut ArgCursor<'_>) -> ApplyResult {
-    while ["nx", "xx", "gt", "lt"].iter().any(|word| words.take_word(word)) {}
-    words.finish()?;
+fn expire_at(apply: &mut Apply<'_>, key: &[u8], at: Expiry, args: &mut ArgCursor<'_>) -> ApplyResult {
+    while ["nx", "xx", "gt", "lt"].iter().any(|word| args.take_word(word)) {}
+    args.finish()?;
     set_expiry(apply, key, at)
 }
 
-fn persist(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    words.finish()?;
+fn persist(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    args.finish()?;
     set_expiry(apply, key, Expiry::NEVER)
 }
 
-fn getex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let expiry = match take_expiry(words, apply.now_ms)? {
+fn getex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let expiry = match take_expiry(args, apply.now_ms)? {
         Some(at) => at,
-        None if words.take_word("persist") => Expiry::NEVER,
-        None => return words.finish(),
+        None if args.take_word("persist") => Expiry::NEVER,
+        None => return args.finish(),
     };
-    words.finish()?;
+    args.finish()?;
     set_expiry(apply, key, expiry)
 }
 
-/// Expiry commands are sent only when there was a key to change.
+/// A primary sends an expiry command only if there was a key to change.
 fn set_expiry(apply: &mut Apply<'_>, key: &[u8], expiry: Expiry) -> ApplyResult {
     if apply.db().set_expiry(key, expiry) { Ok(()) } else { Err(ApplyError::Missing) }
 }

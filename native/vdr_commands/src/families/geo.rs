@@ -1,4 +1,5 @@
-//! Geo commands: sorted sets whose scores are places. Only writes; a search stores what it finds.
+//! Geo commands: sorted sets whose scores are positions. There are only writes; a search stores its
+//! result.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -13,9 +14,8 @@ use crate::row::Effect::{Each, StoresFrom};
 use crate::row::Part::{Bin, Bins, Float, Key, Options, Source};
 use crate::row::{Affected, Leaves, Write, row};
 use std::cmp::Ordering;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::value::Kind;
-use vdr_data::value::{Score, StringRef, ValueRef, ZSet};
+use vdr_data::value::{Score, StringRef, ZSet};
 
 const ZSET: Leaves = Leaves::Kind(Kind::ZSet);
 
@@ -40,11 +40,11 @@ pub const WRITES: &[Write] = &[
     row("geosearchstore", &[Key, Source, Options], InShape, ZSET, StoresFrom(&[Kind::ZSet]), geosearchstore),
 ];
 
-/// Primaries send it as ZADD; modules may not.
-fn geoadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let flags = AddFlags::take(words)?;
-    let (places, rest) = words.rest().as_chunks::<3>();
+/// A primary sends GEOADD as ZADD. Modules may not.
+fn geoadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let flags = AddFlags::take(args)?;
+    let (places, rest) = args.rest().as_chunks::<3>();
     if places.is_empty() || !rest.is_empty() {
         return Err(ApplyError::BadArguments);
     }
@@ -57,55 +57,55 @@ fn geoadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn georadius(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let source = source(apply, words.bytes()?)?;
-    let center = point(words)?;
-    let shape = Shape::Circle { radius: length(words)? };
-    let area = Area { center, shape, unit_m: unit_m(words)? };
-    let options = GeoOptions::take(words)?;
+fn georadius(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let source = source(apply, args.bytes()?)?;
+    let center = point(args)?;
+    let shape = Shape::Circle { radius: length(args)? };
+    let area = Area { center, shape, unit_m: unit_m(args)? };
+    let options = GeoOptions::take(args)?;
     options.store_found(apply, &source, Some(area))
 }
 
-fn georadiusbymember(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (source, member) = (source(apply, words.bytes()?)?, words.bytes()?);
+fn georadiusbymember(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (source, member) = (source(apply, args.bytes()?)?, args.bytes()?);
     if source.is_none() {
-        // The server looks at neither radius nor unit then, and passes on whatever they are.
-        let (_radius, _unit) = (words.bytes()?, words.bytes()?);
-        return GeoOptions::take(words)?.store_found(apply, &source, None);
+        // The server then ignores radius and unit, and sends them on whatever they are.
+        let (_radius, _unit) = (args.bytes()?, args.bytes()?);
+        return GeoOptions::take(args)?.store_found(apply, &source, None);
     }
-    let shape = Shape::Circle { radius: length(words)? };
-    let unit_m = unit_m(words)?;
-    let options = GeoOptions::take(words)?;
+    let shape = Shape::Circle { radius: length(args)? };
+    let unit_m = unit_m(args)?;
+    let options = GeoOptions::take(args)?;
     let area = place(&source, member)?.map(|center| Area { center, shape, unit_m });
     options.store_found(apply, &source, area)
 }
 
-fn geosearchstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let source = source(apply, words.bytes()?)?;
+fn geosearchstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let source = source(apply, args.bytes()?)?;
     let mut options = GeoOptions { key: Some(key), ..GeoOptions::default() };
     let (mut center, mut covered, mut polygon) = (None, None, None);
-    while !words.is_empty() {
-        if words.take_word("fromlonlat") {
-            center = Some(Some(point(words)?));
-        } else if words.take_word("frommember") {
-            center = Some(place(&source, words.bytes()?)?);
-        } else if words.take_word("byradius") {
-            covered = Some((Shape::Circle { radius: length(words)? }, unit_m(words)?));
-        } else if words.take_word("bybox") {
-            covered = Some((Shape::Rectangle { width: length(words)?, height: length(words)? }, unit_m(words)?));
-        } else if words.take_word("bypolygon") {
-            polygon = Some(corners(words)?);
-        } else if words.take_word("storedist") {
+    while !args.is_empty() {
+        if args.take_word("fromlonlat") {
+            center = Some(Some(point(args)?));
+        } else if args.take_word("frommember") {
+            center = Some(place(&source, args.bytes()?)?);
+        } else if args.take_word("byradius") {
+            covered = Some((Shape::Circle { radius: length(args)? }, unit_m(args)?));
+        } else if args.take_word("bybox") {
+            covered = Some((Shape::Rectangle { width: length(args)?, height: length(args)? }, unit_m(args)?));
+        } else if args.take_word("bypolygon") {
+            polygon = Some(corners(args)?);
+        } else if args.take_word("storedist") {
             options.distances = true;
-        } else if !options.take_common(words)? {
+        } else if !options.take_common(args)? {
             return Err(ApplyError::BadArguments);
         }
     }
     let area = match (center, covered, polygon) {
         (Some(center), Some((shape, unit_m)), None) => center.map(|center| Area { center, shape, unit_m }),
-        // Around a pole the centre may lie outside of the map, and what the server then finds is not defined: but in nothing it finds
-        // nothing.
+        // Around a pole the centre may lie outside of the map, and the result of the server is
+        // undefined, except that an empty sorted set gives an empty result.
         (None, None, Some(corners)) => match Area::polygon(corners) {
             None if source.is_some() => return Err(ApplyError::OutOfRange),
             area => area,
@@ -115,43 +115,40 @@ fn geosearchstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResu
     options.store_found(apply, &source, area)
 }
 
-fn corners(words: &mut ArgCursor<'_>) -> Result<Vec<Point>, ApplyError> {
-    let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
-    if count < 3 || count > words.len() / 2 {
+fn corners(args: &mut ArgCursor<'_>) -> Result<Vec<Point>, ApplyError> {
+    let count = usize::try_from(args.int()?).map_err(|_| ApplyError::BadArguments)?;
+    if count < 3 || count > args.len() / 2 {
         return Err(ApplyError::BadArguments);
     }
-    (0..count).map(|_| point(words)).collect()
+    (0..count).map(|_| point(args)).collect()
 }
 
-/// The sorted set to search; a missing one is empty. A handle of its own, since the search may store into the same key.
+/// The sorted set to search; `None` if the key is missing. It is a clone, because the search may
+/// store into the same key.
 fn source(apply: &Apply<'_>, key: &[u8]) -> Result<Option<ZSet>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::ZSet(zset)) => Ok(Some(zset.clone())),
-        Some(_) => Err(ApplyError::WrongType),
-    }
+    Ok(apply.stored::<ZSet>(key)?.cloned())
 }
 
-/// Where a member is; nowhere in a missing source, but of one that is there the member must be.
+/// The position of a member. It is an error if the source exists and the member does not.
 fn place(source: &Option<ZSet>, member: &[u8]) -> Result<Option<Point>, ApplyError> {
     let Some(zset) = source else { return Ok(None) };
     let score = zset.score(member).ok_or(ApplyError::Missing)?;
     Ok(Some(Point::from_score(score.get())))
 }
 
-fn point(words: &mut ArgCursor<'_>) -> Result<Point, ApplyError> {
-    let (lon, lat) = (words.float()?, words.float()?);
+fn point(args: &mut ArgCursor<'_>) -> Result<Point, ApplyError> {
+    let (lon, lat) = (args.float()?, args.float()?);
     Point::new(lon, lat).ok_or(ApplyError::BadArguments)
 }
 
-fn length(words: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
-    let length = words.float()?;
+fn length(args: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
+    let length = args.float()?;
     if length >= 0.0 { Ok(length) } else { Err(ApplyError::BadArguments) }
 }
 
-fn unit_m(words: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
+fn unit_m(args: &mut ArgCursor<'_>) -> Result<f64, ApplyError> {
     for (name, metres) in [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)] {
-        if words.take_word(name) {
+        if args.take_word(name) {
             return Ok(metres);
         }
     }
@@ -164,44 +161,45 @@ enum Sort {
     Descending,
 }
 
-/// What a search does with what it finds.
+/// The options of a search.
 #[derive(Default)]
 struct GeoOptions<'a> {
-    /// Where to store it.
+    /// The destination.
     key: Option<&'a [u8]>,
-    /// Stores distances instead of places.
+    /// Whether to store distances instead of positions.
     distances: bool,
     count: Option<usize>,
-    /// The first found, not the nearest.
+    /// Whether to take the first found instead of the nearest.
     any: bool,
     sort: Option<Sort>,
 }
 
 impl<'a> GeoOptions<'a> {
-    /// Those of GEORADIUS and GEORADIUSBYMEMBER. Without a destination they only read, and are not sent.
-    fn take(words: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
+    /// The options of GEORADIUS and GEORADIUSBYMEMBER. Without a destination these commands only
+    /// read, and a primary does not send them.
+    fn take(args: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
         let mut options = GeoOptions::default();
-        while !words.is_empty() {
-            let distances = words.take_word("storedist");
-            if distances || words.take_word("store") {
-                options.key = Some(words.bytes()?);
+        while !args.is_empty() {
+            let distances = args.take_word("storedist");
+            if distances || args.take_word("store") {
+                options.key = Some(args.bytes()?);
                 options.distances = distances;
-            } else if !options.take_common(words)? {
+            } else if !options.take_common(args)? {
                 return Err(ApplyError::BadArguments);
             }
         }
         Ok(options)
     }
 
-    fn take_common(&mut self, words: &mut ArgCursor<'a>) -> Result<bool, ApplyError> {
-        if words.take_word("asc") {
+    fn take_common(&mut self, args: &mut ArgCursor<'a>) -> Result<bool, ApplyError> {
+        if args.take_word("asc") {
             self.sort = Some(Sort::Ascending);
-        } else if words.take_word("desc") {
+        } else if args.take_word("desc") {
             self.sort = Some(Sort::Descending);
-        } else if words.take_word("any") {
+        } else if args.take_word("any") {
             self.any = true;
-        } else if words.take_word("count") {
-            let count = usize::try_from(words.int()?).ok().filter(|count| *count > 0);
+        } else if args.take_word("count") {
+            let count = usize::try_from(args.int()?).ok().filter(|count| *count > 0);
             self.count = Some(count.ok_or(ApplyError::BadArguments)?);
         } else {
             return Ok(false);
@@ -216,7 +214,7 @@ impl<'a> GeoOptions<'a> {
         let mut found = search(zset, &area, limit);
         let count = self.count.unwrap_or(usize::MAX);
         if count < found.len() {
-            // The nearest when nothing else is asked for.
+            // The nearest, if the command does not say otherwise.
             let descending = self.sort == Some(Sort::Descending);
             partial_sort(&mut found, count, |a, b| {
                 let order = a.distance_m.partial_cmp(&b.distance_m).unwrap_or(Ordering::Less);
@@ -237,7 +235,7 @@ struct Found<'z> {
     distance_m: f64,
 }
 
-/// The first members inside of an area, at most `limit`, in the server's order.
+/// The first members inside an area, at most `limit`, in the server's order.
 fn search<'z>(zset: &'z ZSet, area: &Area, limit: usize) -> Vec<Found<'z>> {
     let mut all = Vec::new();
     for scores in area.intervals() {
@@ -274,7 +272,7 @@ mod tests {
     use super::*;
     use crate::harness::{Mirror, affected};
 
-    /// The example of the server's documentation.
+    /// The example in the server's documentation.
     const SICILY: &str =
         "geoadd sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania 13.583333 37.316667 Agrigento";
 
@@ -320,7 +318,8 @@ mod tests {
         stores("geosearchstore d sicily fromlonlat 15 37 byradius 300 km count 9 any", "Agrigento Palermo Catania");
     }
 
-    /// Which of them is up to the server's sort; the names are what redis-server 7.0 and valkey-server 9.1 kept.
+    /// The server's sort decides which of them stay. The names are the ones that redis-server 7.0
+    /// and valkey-server 9.1 kept.
     #[test]
     fn of_members_at_one_place_a_count_keeps_those_that_the_server_keeps() {
         let near = (10..60).map(|n| format!(" 1 1 m{n}")).chain((60..65).map(|n| format!(" 1.001 1 m{n}")));

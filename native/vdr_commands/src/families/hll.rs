@@ -1,10 +1,10 @@
-//! HyperLogLogs: strings that the server keeps in a format of its own, see [`crate::ops::hll_bytes`].
+//! HyperLogLogs: strings in a format of the server's own, see [`crate::ops::hll_bytes`].
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use crate::ops::hll_bytes::{self as bytes, Registers};
-use crate::ops::strings::{grown, overwrite, stored};
+use crate::ops::strings::{grow, overwrite, stored};
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::{Each, MergesFrom};
 use crate::row::Part::{Bins, Key, Keys, Options, Sources, Word};
@@ -21,15 +21,15 @@ pub const WRITES: &[Write] = &[
     row("pfdebug", &[Word, Key, Options], InShape, STRING, Each, pfdebug),
 ];
 
-fn pfadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, elements) = (words.bytes()?, words.rest());
+fn pfadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, elements) = (args.bytes()?, args.rest());
     let old = stored(apply, key)?;
     let (mut sketch, mut changed) = match old {
         None => (bytes::new(), true),
         Some(blob) => {
             bytes::check(&blob)?;
             if bytes::is_dense(&blob) {
-                return add_dense(grown(apply, key, 0)?, elements);
+                return add_dense(grow(apply, key, 0)?, elements);
             }
             (blob.to_vec(), false)
         }
@@ -57,9 +57,9 @@ fn add_dense(sketch: &mut [u8], elements: &[&[u8]]) -> ApplyResult {
     Ok(())
 }
 
-/// The destination is one of the inputs. One dense input makes it dense.
-fn pfmerge(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (dest, sources) = (words.bytes()?, words.rest());
+/// The destination is one of the inputs. One dense input makes the result dense.
+fn pfmerge(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (dest, sources) = (args.bytes()?, args.rest());
     let mut highest: Box<Registers> = Box::new([0; bytes::REGISTERS]);
     let mut dense = false;
     for key in std::iter::once(&dest).chain(sources) {
@@ -82,9 +82,10 @@ fn pfmerge(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-/// A read that writes: the count of a single key is kept in its value. The count of several is kept nowhere.
-fn pfcount(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let [key] = words.rest() else {
+/// A read that writes: the value of a single key caches its count. The count of several keys is not
+/// cached.
+fn pfcount(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let [key] = args.rest() else {
         return Ok(());
     };
     let Some(blob) = stored(apply, key)? else {
@@ -93,18 +94,19 @@ fn pfcount(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     bytes::check(&blob)?;
     if !bytes::count_is_cached(&blob) {
         let count = bytes::estimate(&*bytes::registers(&blob)?);
-        bytes::cache_count(grown(apply, key, 0)?, count);
+        bytes::cache_count(grow(apply, key, 0)?, count);
     }
     Ok(())
 }
 
-/// TODENSE and GETREG turn a sparse one dense; the other subcommands change nothing.
-fn pfdebug(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let dense = words.take_word("todense") || words.take_word("getreg");
+/// TODENSE and GETREG convert a sparse HyperLogLog to a dense one. The other subcommands change
+/// nothing.
+fn pfdebug(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let dense = args.take_word("todense") || args.take_word("getreg");
     if !dense {
         return Ok(());
     }
-    let key = words.bytes()?;
+    let key = args.bytes()?;
     let blob = stored(apply, key)?.ok_or(ApplyError::Missing)?;
     bytes::check(&blob)?;
     if !bytes::is_dense(&blob) {
@@ -135,7 +137,7 @@ mod tests {
         Sha1::digest(value(mirror, key)).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Every value is what GET answers on a real server after the same commands.
+    /// Each value is the answer of GET on a real server after the same commands.
     #[test]
     fn sparse_bytes_are_the_servers() {
         let mut mirror = Mirror::new();
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(value(&mirror, "d"), merged);
     }
 
-    /// The sums are those of the values of a real server after the same commands.
+    /// The checksums are those of the values on a real server after the same commands.
     #[test]
     fn larger_ones_dense_and_sparse_are_the_servers_to_the_last_byte() {
         let mut mirror = Mirror::new();

@@ -1,4 +1,4 @@
-//! Keys whatever they hold: presence, type, order, removal, renaming and copying.
+//! Keys of any type: presence, type, order, removal, renaming and copying.
 
 use crate::args::Args;
 use crate::context::Apply;
@@ -52,12 +52,13 @@ fn kind<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError>
     Ok(view.kind(args.bytes()?).map_or(Reply::Nil, |kind| Reply::Word(kind.name())))
 }
 
-/// Keys past their time count until the primary deletes them, as on a real replica.
+/// Expired keys count until the primary deletes them, as on a real replica.
 fn dbsize<'s>(view: View<'s>, _args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     Ok(Reply::int(view.db.len()))
 }
 
-/// Where a cursor goes: over the keys with ranks `from..to`, in byte order or against it, until it has found `count` whose time has not passed.
+/// The path of a cursor: over the keys with ranks `from..to`, in byte order or against it, until it
+/// has found `count` keys that have not expired.
 struct Cursor {
     from: usize,
     to: usize,
@@ -94,7 +95,7 @@ fn before(view: View<'_>, args: &mut Args<'_>) -> Result<Cursor, ReadError> {
     Ok(Cursor { to, ..from_last(view, args)? })
 }
 
-/// A cursor looks at keys past their time, too, of which any number may stand in its way.
+/// A cursor visits expired keys, too, and any number of them may stand in its way.
 fn cost(view: View<'_>, cursor: Result<Cursor, ReadError>) -> Option<usize> {
     let cursor = cursor.ok()?;
     let most = cursor.count.min(cursor.to.saturating_sub(cursor.from));
@@ -102,11 +103,12 @@ fn cost(view: View<'_>, cursor: Result<Cursor, ReadError>) -> Option<usize> {
         return Some(most);
     }
     let live = cursor.keys(view).map(|key| view.entry(key).is_some());
-    Some(if cursor.down { looked_at(live.rev(), most) } else { looked_at(live, most) })
+    Some(if cursor.down { visited(live.rev(), most) } else { visited(live, most) })
 }
 
-/// How many are looked at until `count` live ones are found, if that is not too many to be told.
-fn looked_at(keys: impl Iterator<Item = bool>, count: usize) -> usize {
+/// How many keys a cursor visits until it has found `count` live ones. It stops counting when there
+/// are too many.
+fn visited(keys: impl Iterator<Item = bool>, count: usize) -> usize {
     let mut live = 0;
     let on_the_way = keys.take_while(|is_live| {
         let goes_on = live < count;
@@ -140,36 +142,36 @@ pub const WRITES: &[Write] = &[
     row("copy", &[Source, Key, Options], Special(copy_affected), AnyKind, Moves, copy),
 ];
 
-fn del(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    for key in words.rest() {
+fn del(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    for key in args.rest() {
         apply.remove(key);
     }
     Ok(())
 }
 
-fn rename(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (from, to) = (words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn rename(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (from, to) = (args.bytes()?, args.bytes()?);
+    args.finish()?;
     let entry = apply.db().take(from).ok_or(ApplyError::Missing)?;
     apply.db().insert(to, entry);
     Ok(())
 }
 
-fn copy(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (from, to) = (words.bytes()?, words.bytes()?);
-    let db = copy_db(apply.db, words)?;
+fn copy(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (from, to) = (args.bytes()?, args.bytes()?);
+    let db = copy_db(apply.db, args)?;
     let entry = apply.get(from).map(EntryRef::to_entry).ok_or(ApplyError::Missing)?;
     apply.keyspace.db_mut(db).insert(to, entry);
     Ok(())
 }
 
-/// The database that `[DB n] [REPLACE]` names, the selected one otherwise.
-fn copy_db(selected: u32, words: &mut ArgCursor<'_>) -> Result<u32, ApplyError> {
+/// The database that `[DB n] [REPLACE]` names, or else the selected one.
+fn copy_db(selected: u32, args: &mut ArgCursor<'_>) -> Result<u32, ApplyError> {
     let mut db = selected;
-    while !words.is_empty() {
-        if words.take_word("db") {
-            db = index(words)?;
-        } else if !words.take_word("replace") {
+    while !args.is_empty() {
+        if args.take_word("db") {
+            db = index(args)?;
+        } else if !args.take_word("replace") {
             return Err(ApplyError::BadArguments);
         }
     }
@@ -237,7 +239,7 @@ mod tests {
     fn a_cursor_costs_the_keys_that_it_passes_over_as_far_as_that_is_told() {
         let mut mirror = Mirror::new();
         for key in 1000..2000 {
-            // The last of each hundred stays.
+            // The last key of each hundred stays.
             let expiry = if key % 100 == 99 { "" } else { " pxat 1" };
             mirror.run(&[&format!("set k{key} 1{expiry}")]);
         }

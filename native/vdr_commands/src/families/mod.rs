@@ -1,5 +1,5 @@
-//! One file per data type: its rows, their functions, their tests. None imports another; what they share stands in
-//! [`ops`](crate::ops).
+//! The families: one file per data type, with its rows, their functions, their tests. No family
+//! imports another; [`ops`](crate::ops) holds what they share.
 
 pub mod strings;
 pub mod numbers;

@@ -1,4 +1,4 @@
-//! Strings that are numbers.
+//! Strings that hold numbers.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -22,28 +22,29 @@ pub const WRITES: &[Write] = &[
     row("incrbyfloat", &[Key, Float], InShape, STRING, Each, incrbyfloat),
 ];
 
-fn incr(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    add(apply, words.bytes()?, 1)
+fn incr(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    add(apply, args.bytes()?, 1)
 }
 
-fn decr(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    add(apply, words.bytes()?, -1)
+fn decr(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    add(apply, args.bytes()?, -1)
 }
 
-fn incrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    add(apply, words.bytes()?, words.int()?)
+fn incrby(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    add(apply, args.bytes()?, args.int()?)
 }
 
-fn decrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, by) = (words.bytes()?, words.int()?);
+fn decrby(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, by) = (args.bytes()?, args.int()?);
     add(apply, key, by.checked_neg().ok_or(ApplyError::NotANumber)?)
 }
 
-/// No primary sends this: it sends the result. The sum is a long double there, 80 or 128 bits wide after the primary's
-/// processor, which we cannot know; only of integers is it the same everywhere. Anything else ends the link, and the full
-/// sync brings the primary's own result.
-fn incrbyfloat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, by) = (words.bytes()?, words.bytes()?);
+/// No primary sends this command; it sends the result. The sum on the primary is a long double of
+/// 80 or 128 bits, depending on its processor, which is not known here. Only sums of integers are
+/// the same everywhere. Any other sum ends the link, and the full sync brings the primary's own
+/// result.
+fn incrbyfloat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, by) = (args.bytes()?, args.bytes()?);
     add(apply, key, parse_int(by).ok_or(ApplyError::NotANumber)?)
 }
 

@@ -1,4 +1,4 @@
-//! RESTORE: a value as a snapshot file holds it.
+//! RESTORE: a value in the format of a snapshot file.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -17,16 +17,17 @@ pub const WRITES: &[Write] = &[
     row("restore-asking", &[Key, Int, Bin, Options], InShape, AnyKind, Replaces, restore),
 ];
 
-/// Whether the key may be there already was the primary's question; the time is absolute in every stream since 5.0.
-fn restore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, ttl, payload) = (words.bytes()?, words.int()?, words.bytes()?);
+/// The primary has checked whether the key may exist. The time is absolute in every stream since
+/// 5.0.
+fn restore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, ttl, payload) = (args.bytes()?, args.int()?, args.bytes()?);
     let mut absolute = false;
-    while !words.is_empty() {
-        if words.take_word("absttl") {
+    while !args.is_empty() {
+        if args.take_word("absttl") {
             absolute = true;
-        } else if words.take_word("idletime") || words.take_word("freq") {
-            words.int()?;
-        } else if !words.take_word("replace") {
+        } else if args.take_word("idletime") || args.take_word("freq") {
+            args.int()?;
+        } else if !args.take_word("replace") {
             return Err(ApplyError::BadArguments);
         }
     }
@@ -50,7 +51,7 @@ mod tests {
     use vdr_data::keyspace::Keyspace;
     use vdr_data::value::Score;
 
-    /// `SET k hello`, `DUMP k` on Redis 7.0.
+    /// The answer of `DUMP k` after `SET k hello` on Redis 7.0.
     const HELLO: &[u8] = b"\x00\x05hello\n\x00cr\xdfve4 \n";
 
     fn run(keyspace: &mut Keyspace, args: &[&[u8]]) -> ApplyResult {
@@ -73,7 +74,8 @@ mod tests {
         }
     }
 
-    /// A skiplist of two, after `SORT ... STORE`. On the server it is a listpack again, where -0 is 0.
+    /// A skiplist of two elements, after `SORT ... STORE`. RESTORE makes it a listpack again on the
+    /// server, where -0 becomes 0.
     #[test]
     fn a_short_skiplist_becomes_a_listpack() {
         let dumped = b"\x05\x02\x01n\0\0\0\0\0\0\xe0?\x01m\0\0\0\0\0\0\xf0\xbf\n\0\xcdR2\xa27\xf0o9";

@@ -1,10 +1,11 @@
 //! KEYS and SCAN.
 //!
-//! A scan's cursor is a position in the order of a fixed hash of the keys. That order depends on nothing but the keys
-//! themselves, so a scan needs no state, may go over any number of snapshots, and answers every key that was there all the
-//! time, whatever came and went meanwhile. No index by that hash is kept, so each call looks at every key once. To keep a whole
-//! scan affordable a call answers at least a [`CALLS_MAX`]th of the keys even where COUNT asks for fewer; COUNT is a
-//! hint on the server as well. Who walks many keys is better served by `first` and `next`.
+//! A scan's cursor is a position in the order of a fixed hash of the keys. That order depends only
+//! on the keys. So a scan needs no state, may continue on any later snapshot, and returns every key
+//! that existed all the time. There is no index by that hash, so each call visits every key once.
+//! To keep a whole scan affordable, a call returns at least a [`CALLS_MAX`]th of the keys, even if
+//! COUNT asks for fewer; COUNT is a hint on the server as well. To walk many keys, use `first` and
+//! `next`.
 
 use crate::args::{Arg, Args};
 use crate::error::ReadError;
@@ -21,11 +22,11 @@ pub const READS: &[Read] = &[
     Read { name: "scan", args: &["cursor", "?options"], cost: Cost::Elements(scan_elements), run: scan },
 ];
 
-/// Calls that a whole scan takes at most, roughly.
+/// The number of calls of a whole scan, at most and roughly.
 const CALLS_MAX: usize = 64;
 /// The server's default COUNT.
 const COUNT: usize = 10;
-/// Positions are below this.
+/// All positions are below this number.
 const POSITIONS: u64 = 1 << 63;
 
 fn keys<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -40,7 +41,7 @@ fn keys_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(to - from)
 }
 
-/// The ranks between which everything stands that begins as the pattern does.
+/// The range of ranks of the keys that begin as the pattern does.
 fn candidates(view: View<'_>, pattern: &[u8]) -> (usize, usize) {
     let (prefix, whole) = glob::literal_prefix(pattern);
     if whole {
@@ -49,7 +50,7 @@ fn candidates(view: View<'_>, pattern: &[u8]) -> (usize, usize) {
     beginning_with(view, prefix)
 }
 
-/// The ranks between which the keys with a prefix stand.
+/// The range of ranks of the keys with a prefix.
 fn beginning_with(view: View<'_>, prefix: Vec<u8>) -> (usize, usize) {
     let from = view.db.rank(&prefix).unwrap_or_else(|rank| rank);
     let mut end = prefix;
@@ -64,10 +65,10 @@ fn beginning_with(view: View<'_>, prefix: Vec<u8>) -> (usize, usize) {
     (from, to)
 }
 
-/// Keys that one call of [`walk`] looks at.
+/// The most keys that one call of [`walk`] visits.
 const LOOKED_AT_MAX: usize = 10_000;
 
-/// Which keys of a walk are wanted.
+/// The keys that a walk returns.
 #[derive(Default)]
 pub struct Wanted<'a> {
     pub prefix: &'a [u8],
@@ -82,7 +83,8 @@ pub struct Portion<'s> {
     pub next: Option<&'s Blob>,
 }
 
-/// Up to `count` wanted keys after a key, in byte order. Fewer, or none, come where few of those looked at are wanted.
+/// Up to `count` wanted keys after a key, in byte order. There may be fewer, or none, if few of the
+/// visited keys are wanted.
 pub fn walk<'s>(view: View<'s>, after: Option<&[u8]>, wanted: &Wanted<'_>, count: usize) -> Portion<'s> {
     let (mut from, mut to) = beginning_with(view, wanted.prefix.to_vec());
     if let Some(pattern) = wanted.pattern {
@@ -123,7 +125,7 @@ fn position(key: &[u8]) -> u64 {
     murmur64a(key, 0) >> 1
 }
 
-/// How far one call goes: positions are spread evenly, so that this many hold about `count` keys.
+/// How far one call goes. Positions are evenly distributed, so this range holds about `count` keys.
 fn stride(keys: usize, count: usize) -> u64 {
     let wanted = count.max(keys / CALLS_MAX) as u64;
     POSITIONS.div_ceil(keys.max(1) as u64).saturating_mul(wanted)
@@ -169,7 +171,7 @@ impl<'a> Options<'a> {
         if known && self.count > 0 { Ok(self) } else { Err(ReadError::BadArgument) }
     }
 
-    /// Whether a key is asked for, and its time has not passed.
+    /// Whether a key matches and has not expired.
     fn wants(&self, view: View<'_>, entry: EntryRef<'_>) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
             && !view.is_past(entry.expiry())

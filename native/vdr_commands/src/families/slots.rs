@@ -1,4 +1,4 @@
-//! Keys by cluster slot: what a migration away leaves for the replica to delete.
+//! Keys by cluster slot: after a slot has moved to another node, the replica deletes its keys.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -20,14 +20,14 @@ pub const WRITES: &[Write] = &[
     row("cluster", &[Word, Options], Special(flushed_keys), Nothing, WholeDatabases, cluster),
 ];
 
-/// `TRIMSLOTS RANGES n first last ...`: no DEL follows for the keys of these slots.
-fn trimslots(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    if !words.take_word("ranges") {
+/// `TRIMSLOTS RANGES n first last ...`: the primary sends no DEL for the keys of these slots.
+fn trimslots(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    if !args.take_word("ranges") {
         return Err(ApplyError::BadArguments);
     }
-    let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
-    let bounds = words.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)?;
-    words.finish()?;
+    let count = usize::try_from(args.int()?).map_err(|_| ApplyError::BadArguments)?;
+    let bounds = args.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)?;
+    args.finish()?;
     let mut gone = vec![false; usize::from(SLOTS)];
     for (first, last) in pairs(bounds)? {
         let (first, last) = (slot_argument(first)?, slot_argument(last)?);
@@ -38,13 +38,13 @@ fn trimslots(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-/// `CLUSTER FLUSHSLOT slot [SYNC|ASYNC]` (Valkey 9) deletes; what else of CLUSTER is in a stream is between the nodes of the
-/// cluster and changes no data.
-fn cluster(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    if !words.take_word("flushslot") {
+/// `CLUSTER FLUSHSLOT slot [SYNC|ASYNC]` (Valkey 9) deletes keys. Any other CLUSTER command in a
+/// stream is between the nodes of the cluster, and changes no data.
+fn cluster(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    if !args.take_word("flushslot") {
         return Ok(());
     }
-    let slot = slot_argument(words.bytes()?)?;
+    let slot = slot_argument(args.bytes()?)?;
     let mut gone = vec![false; usize::from(SLOTS)];
     gone.get_mut(slot..=slot).ok_or(ApplyError::BadArguments)?.fill(true);
     remove_slots(apply, &gone);
@@ -78,7 +78,8 @@ fn slot_argument(text: &[u8]) -> Result<usize, ApplyError> {
     slot.filter(|slot| *slot < usize::from(SLOTS)).ok_or(ApplyError::BadArguments)
 }
 
-/// The slot of a key: of what stands between its first `{` and the next `}`, when that is not empty.
+/// The slot of a key: a hash of the part between its first `{` and the next `}`, if that part is
+/// not empty, or else of the whole key.
 pub fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = key.get(open + 1..)?;

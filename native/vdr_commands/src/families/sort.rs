@@ -1,8 +1,9 @@
-//! SORT with STORE: the only SORT that changes anything.
+//! SORT with STORE: the only SORT that changes data.
 //!
-//! With STORE the server compares bytes, never by locale. Elements of equal weight are ordered by their bytes, so the
-//! result is one and the same everywhere, but for ALPHA with BY where weights are equal: there the server's order comes from its
-//! sorting algorithm and its hash tables. We keep the source's order.
+//! With STORE the server compares bytes, never by locale. It orders elements of equal weight by
+//! their bytes, so the result is the same everywhere. The exception is ALPHA with BY and equal
+//! weights: there the server's order comes from its sorting algorithm and its hash tables, and this
+//! code keeps the order of the source.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -34,22 +35,22 @@ struct SortOptions<'a> {
 }
 
 impl<'a> SortOptions<'a> {
-    fn parse(words: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
+    fn parse(args: &mut ArgCursor<'a>) -> Result<Self, ApplyError> {
         let mut options = SortOptions::default();
-        while !words.is_empty() {
-            if words.take_word("by") {
-                options.by = Some(words.bytes()?);
-            } else if words.take_word("get") {
-                options.get.push(words.bytes()?);
-            } else if words.take_word("limit") {
-                options.limit = Some((words.int()?, words.int()?));
-            } else if words.take_word("store") {
-                options.store = Some(words.bytes()?);
-            } else if words.take_word("desc") {
+        while !args.is_empty() {
+            if args.take_word("by") {
+                options.by = Some(args.bytes()?);
+            } else if args.take_word("get") {
+                options.get.push(args.bytes()?);
+            } else if args.take_word("limit") {
+                options.limit = Some((args.int()?, args.int()?));
+            } else if args.take_word("store") {
+                options.store = Some(args.bytes()?);
+            } else if args.take_word("desc") {
                 options.descending = true;
-            } else if words.take_word("asc") {
+            } else if args.take_word("asc") {
                 options.descending = false;
-            } else if words.take_word("alpha") {
+            } else if args.take_word("alpha") {
                 options.alpha = true;
             } else {
                 return Err(ApplyError::BadArguments);
@@ -58,12 +59,12 @@ impl<'a> SortOptions<'a> {
         Ok(options)
     }
 
-    /// A BY pattern without a star is the same for every element: do not sort.
+    /// A BY pattern without a star is the same for every element, so nothing is sorted.
     fn unsorted(&self) -> bool {
         self.by.is_some_and(|pattern| !pattern.contains(&b'*'))
     }
 
-    /// The places of the result that LIMIT keeps.
+    /// The positions of the result that LIMIT keeps.
     fn limits(&self, len: usize) -> (usize, usize) {
         let Some((offset, count)) = self.limit else {
             return (0, len);
@@ -74,9 +75,9 @@ impl<'a> SortOptions<'a> {
     }
 }
 
-fn sort(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let mut options = SortOptions::parse(words)?;
+fn sort(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let mut options = SortOptions::parse(args)?;
     let Some(store) = options.store else {
         return Ok(());
     };
@@ -97,7 +98,7 @@ fn sort(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-/// A sorted set that is sorted becomes a skiplist on the server, and from then on keeps the sign of a zero.
+/// SORT turns a sorted set into a skiplist on the server. From then on it keeps the sign of a zero.
 fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> ApplyResult {
     match apply.get(key).map(EntryRef::value) {
         Some(ValueRef::ZSet(zset)) if zset.is_listpack() => apply.zset(key, |zset| {
@@ -108,13 +109,14 @@ fn unpack(apply: &mut Apply<'_>, key: &[u8]) -> ApplyResult {
     }
 }
 
-/// The source's elements in the order in which an unsorted result has them.
+/// The elements of the source, in the order that an unsorted result has.
 fn elements(apply: &Apply<'_>, key: &[u8], options: &mut SortOptions<'_>) -> Result<Vec<Blob>, ApplyError> {
     let mut elements: Vec<Blob> = match apply.get(key).map(EntryRef::value) {
         None => Vec::new(),
         Some(ValueRef::List(list)) => list.iter().map(StringRef::to_blob).collect(),
         Some(ValueRef::Set(set)) => {
-            // Sets have no order, so what would be unsorted is sorted by bytes, for replicas' sake.
+            // Sets have no order, so the server sorts by bytes instead: replicas must get the same
+            // result.
             if options.unsorted() {
                 options.by = None;
                 options.alpha = true;
@@ -124,7 +126,7 @@ fn elements(apply: &Apply<'_>, key: &[u8], options: &mut SortOptions<'_>) -> Res
         Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.to_blob()).collect(),
         Some(_) => return Err(ApplyError::WrongType),
     };
-    // What is not sorted is still read from its end.
+    // DESC reads an unsorted source from its end.
     if options.unsorted() && options.descending {
         elements.reverse();
     }
@@ -152,7 +154,8 @@ fn sorted(apply: &Apply<'_>, elements: Vec<Blob>, options: &SortOptions<'_>) -> 
     Ok(weighted.into_iter().map(|(_, element)| element).collect())
 }
 
-/// As strtod reads a C string: blanks may precede the number, nothing at all is 0, and a NUL ends it.
+/// Reads a number as strtod reads a C string: blanks may precede it, an empty text is 0, and a NUL
+/// ends it.
 fn parse_weight(text: &[u8]) -> Option<f64> {
     let text = text.split(|byte| *byte == 0).next()?;
     if text.is_empty() {
@@ -162,7 +165,8 @@ fn parse_weight(text: &[u8]) -> Option<f64> {
     parse_float(number)
 }
 
-/// The value that a BY or GET pattern names for an element: `#` the element itself, `k_*` a string, `k_*->f` a hash's field.
+/// The value that a BY or GET pattern names for an element: `#` is the element itself, `k_*` a
+/// string, `k_*->f` a field of a hash.
 fn lookup(apply: &Apply<'_>, pattern: &[u8], element: &Blob) -> Option<Blob> {
     if pattern == b"#" {
         return Some(element.clone());
@@ -206,7 +210,7 @@ mod tests {
         mirror
     }
 
-    /// Every answer is a real server's.
+    /// A real server returned each answer.
     #[test]
     fn results_are_stored_in_the_servers_order() {
         let mut mirror = filled();

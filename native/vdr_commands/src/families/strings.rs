@@ -1,4 +1,4 @@
-//! Strings: whole values, their ranges, and the commands that set many keys at once.
+//! Strings: whole values, ranges of them, and the commands that set many keys at once.
 
 use crate::args::Args;
 use crate::context::Apply;
@@ -7,7 +7,7 @@ use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::expiry::after;
 use crate::ops::expiry::take_expiry;
-use crate::ops::strings::{BYTES_PER_ELEMENT, expiry_of, grown, span};
+use crate::ops::strings::{BYTES_PER_ELEMENT, expiry_of, grow, span};
 use crate::reply::Reply;
 use crate::row::AffectedKeys::{InShape, Special};
 use crate::row::Effect::{Each, Replaces, ReplacesOrKeepsExpiry};
@@ -28,7 +28,7 @@ fn get<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> 
     Ok(Reply::string_or_nil(view.string(args.bytes()?)?))
 }
 
-/// A key of another type is nil, as on the server.
+/// A key of another type gives nil, as on the server.
 fn mget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let values = args.byte_list()?.into_iter().map(|key| Reply::string_or_nil(view.string(key).ok().flatten()));
     Ok(Reply::List(values.collect()))
@@ -76,18 +76,19 @@ pub const WRITES: &[Write] = &[
     row("setrange", &[Key, Int, Bin], InShape, STRING, Each, setrange),
 ];
 
-/// Conditions (NX, XX, IFEQ ...) held on the primary, or the command would not be here.
-fn set(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, value) = (words.bytes()?, words.bytes()?);
+/// The conditions (NX, XX, IFEQ and others) held on the primary. Otherwise it would not have sent
+/// the command.
+fn set(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, value) = (args.bytes()?, args.bytes()?);
     let mut expiry = Expiry::NEVER;
-    while !words.is_empty() {
-        if let Some(at) = take_expiry(words, apply.now_ms)? {
+    while !args.is_empty() {
+        if let Some(at) = take_expiry(args, apply.now_ms)? {
             expiry = at;
-        } else if words.take_word("keepttl") {
+        } else if args.take_word("keepttl") {
             expiry = expiry_of(apply, key);
-        } else if ["ifeq", "ifne", "ifdeq", "ifdne"].iter().any(|word| words.take_word(word)) {
-            words.bytes()?;
-        } else if !["nx", "xx", "get"].iter().any(|word| words.take_word(word)) {
+        } else if ["ifeq", "ifne", "ifdeq", "ifdne"].iter().any(|word| args.take_word(word)) {
+            args.bytes()?;
+        } else if !["nx", "xx", "get"].iter().any(|word| args.take_word(word)) {
             return Err(ApplyError::BadArguments);
         }
     }
@@ -95,49 +96,49 @@ fn set(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-fn set_plain(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, value) = (words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn set_plain(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, value) = (args.bytes()?, args.bytes()?);
+    args.finish()?;
     put(apply, key, value, Expiry::NEVER);
     Ok(())
 }
 
-fn setex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    set_for(apply, words, 1000)
+fn setex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    set_for(apply, args, 1000)
 }
 
-fn psetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    set_for(apply, words, 1)
+fn psetex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    set_for(apply, args, 1)
 }
 
-fn set_for(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, unit_ms: i64) -> ApplyResult {
-    let key = words.bytes()?;
-    let expiry = after(words.int()?, unit_ms, apply.now_ms)?;
-    let value = words.bytes()?;
-    words.finish()?;
+fn set_for(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>, unit_ms: i64) -> ApplyResult {
+    let key = args.bytes()?;
+    let expiry = after(args.int()?, unit_ms, apply.now_ms)?;
+    let value = args.bytes()?;
+    args.finish()?;
     put(apply, key, value, expiry);
     Ok(())
 }
 
-fn mset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    if words.is_empty() {
+fn mset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    if args.is_empty() {
         return Err(ApplyError::BadArguments);
     }
-    for (key, value) in words.pairs()? {
+    for (key, value) in args.pairs()? {
         put(apply, key, value, Expiry::NEVER);
     }
     Ok(())
 }
 
-fn msetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let pairs = counted_pairs(words)?;
+fn msetex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let pairs = counted_pairs(args)?;
     let (mut expiry, mut keep) = (Expiry::NEVER, false);
-    while !words.is_empty() {
-        if let Some(at) = take_expiry(words, apply.now_ms)? {
+    while !args.is_empty() {
+        if let Some(at) = take_expiry(args, apply.now_ms)? {
             expiry = at;
-        } else if words.take_word("keepttl") {
+        } else if args.take_word("keepttl") {
             keep = true;
-        } else if !["nx", "xx"].iter().any(|word| words.take_word(word)) {
+        } else if !["nx", "xx"].iter().any(|word| args.take_word(word)) {
             return Err(ApplyError::BadArguments);
         }
     }
@@ -148,9 +149,9 @@ fn msetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-fn counted_pairs<'a>(words: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
-    let count = usize::try_from(words.int()?).map_err(|_| ApplyError::BadArguments)?;
-    words.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)
+fn counted_pairs<'a>(args: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+    let count = usize::try_from(args.int()?).map_err(|_| ApplyError::BadArguments)?;
+    args.take(count.checked_mul(2).ok_or(ApplyError::BadArguments)?)
 }
 
 fn msetex_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
@@ -160,30 +161,30 @@ fn msetex_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)
     }
 }
 
-/// GETDEL, and the conditional deletes: their conditions held on the primary.
-fn remove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    apply.remove(words.bytes()?);
+/// GETDEL and the conditional deletes. Their conditions held on the primary.
+fn remove(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    apply.remove(args.bytes()?);
     Ok(())
 }
 
-fn append(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, tail) = (words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn append(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, tail) = (args.bytes()?, args.bytes()?);
+    args.finish()?;
     apply.string(key, |bytes| {
         bytes.extend_from_slice(tail);
         Ok(())
     })
 }
 
-fn setrange(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, offset, part) = (words.bytes()?, words.int()?, words.bytes()?);
-    words.finish()?;
+fn setrange(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, offset, part) = (args.bytes()?, args.int()?, args.bytes()?);
+    args.finish()?;
     let from = usize::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;
     if part.is_empty() {
         return Ok(());
     }
     let to = from.checked_add(part.len()).ok_or(ApplyError::OutOfRange)?;
-    let bytes = grown(apply, key, to)?;
+    let bytes = grow(apply, key, to)?;
     bytes.get_mut(from..to).ok_or(ApplyError::OutOfRange)?.copy_from_slice(part);
     Ok(())
 }
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!((old[0], mirror.ask("getrange a 0 1")), (b'0', "X1".into()));
     }
 
-    /// Every answer is a real server's.
+    /// A real server returned each answer.
     #[test]
     fn ranges_clip_as_the_servers_do() {
         let mut mirror = Mirror::new();

@@ -1,8 +1,10 @@
-//! Sorted sets: the reads. Every range becomes an interval of ranks first, which is also what it costs.
+//! Sorted sets: the reads. Every range first becomes an interval of ranks, whose length is also its
+//! cost.
 
-use crate::args::Args;
+use crate::args::{Arg, Args};
 use crate::error::ReadError;
 use crate::ops::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
+use crate::ops::costs;
 use crate::reply::Reply;
 use crate::row::{Cost, Read};
 use std::ops::Range;
@@ -11,7 +13,7 @@ use vdr_data::value::{Score, StringRef, ZSet};
 
 pub const READS: &[Read] = &[
     Read { name: "zscore", args: &["key", "member"], cost: Cost::Point, run: zscore },
-    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(members), run: zmscore },
+    Read { name: "zmscore", args: &["key", "members"], cost: Cost::Elements(costs::names), run: zmscore },
     Read { name: "zcard", args: &["key"], cost: Cost::Point, run: zcard },
     Read { name: "zcount", args: &["key", "min", "max"], cost: Cost::Point, run: zcount },
     Read { name: "zlexcount", args: &["key", "min", "max"], cost: Cost::Point, run: zlexcount },
@@ -56,13 +58,13 @@ pub const READS: &[Read] = &[
     Read { name: "zlast", args: &["key", "n"], cost: Cost::Elements(|view, args| cost(last(view, args))), run: zlast },
     Read {
         name: "znext",
-        args: &["key", "member", "n"],
+        args: &["key", "place", "n"],
         cost: Cost::Elements(|view, args| cost(after(view, args))),
         run: znext,
     },
     Read {
         name: "zprev",
-        args: &["key", "member", "n"],
+        args: &["key", "place", "n"],
         cost: Cost::Elements(|view, args| cost(before(view, args))),
         run: zprev,
     },
@@ -83,11 +85,6 @@ fn score_or_nil<'s>(zset: Option<&ZSet>, member: &[u8]) -> Reply<'s> {
     zset.and_then(|zset| zset.score(member)).map_or(Reply::Nil, |score| Reply::score(score.get()))
 }
 
-fn members(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    args.byte_list().ok().map(|members| members.len())
-}
-
 fn zcard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     Ok(Reply::int(view.zset(args.bytes()?)?.map_or(0, ZSet::len)))
 }
@@ -102,22 +99,22 @@ fn zlexcount<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadE
 
 fn zrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let picked = by_rank(view, args)?;
-    Ok(picked.upward(args.flag_or(true)?))
+    Ok(picked.upward(args.flag("with_scores", true)?))
 }
 
 fn zrevrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let picked = by_rank_from_the_end(view, args)?;
-    Ok(picked.downward(args.flag_or(true)?))
+    Ok(picked.downward(args.flag("with_scores", true)?))
 }
 
 fn zrangebyscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let picked = by_score(view, args)?;
-    Ok(picked.upward(args.flag_or(true)?))
+    Ok(picked.upward(args.flag("with_scores", true)?))
 }
 
 fn zrevrangebyscore<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let picked = by_score_downward(view, args)?;
-    Ok(picked.downward(args.flag_or(true)?))
+    Ok(picked.downward(args.flag("with_scores", true)?))
 }
 
 fn zrangebylex<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -152,7 +149,7 @@ fn zprev<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError
     Ok(before(view, args)?.scores_first(true))
 }
 
-/// Members of a sorted set that stand next to each other; none of a missing key.
+/// Adjacent members of a sorted set; none of a missing key.
 struct Picked<'s> {
     zset: Option<&'s ZSet>,
     ranks: Range<usize>,
@@ -181,7 +178,7 @@ impl<'s> Picked<'s> {
         }
     }
 
-    /// `{score, member}`: the order of the cursors.
+    /// `{score, member}`, as the cursors return them.
     fn scores_first(self, downward: bool) -> Reply<'s> {
         match if downward { self.downward(true) } else { self.upward(true) } {
             Reply::Pairs(mut pairs) => {
@@ -243,19 +240,58 @@ fn last<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError
     Ok(Picked::new(view.zset(key)?, |zset| zset.len().saturating_sub(n)..zset.len()))
 }
 
+/// The place from which a cursor goes on.
+enum Place<'a> {
+    /// The member's place; a member that is not in the set has none.
+    Member(&'a [u8]),
+    /// The place in score order, whether the member is in the set or not.
+    Order(f64, &'a [u8]),
+}
+
+impl<'a> Place<'a> {
+    /// `member`, or `{score, member}`.
+    fn parse(args: &mut Args<'a>) -> Result<Self, ReadError> {
+        match args.value()? {
+            Arg::Bytes(member) => Ok(Place::Member(member)),
+            Arg::Tuple(pair) | Arg::List(pair) => {
+                let mut pair = Args::new(pair);
+                let place = Place::Order(ScoreBound::score(pair.value()?)?, pair.bytes()?);
+                if pair.is_empty() { Ok(place) } else { Err(ReadError::BadArgument) }
+            }
+            _ => Err(ReadError::BadArgument),
+        }
+    }
+
+    /// How many members stand before the place.
+    fn before(&self, zset: &ZSet) -> usize {
+        match self {
+            Place::Member(member) => zset.rank(member).unwrap_or(0),
+            Place::Order(score, member) => zset.partition(|other, name| (other.get(), name) < (*score, member)),
+        }
+    }
+
+    /// The rank of the first member after the place.
+    fn after(&self, zset: &ZSet) -> usize {
+        match self {
+            Place::Member(member) => zset.rank(member).map_or(zset.len(), |rank| rank + 1),
+            Place::Order(score, member) => zset.partition(|other, name| (other.get(), name) <= (*score, member)),
+        }
+    }
+}
+
 fn after<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
-    let (key, member, n) = (args.bytes()?, args.bytes()?, args.count()?);
+    let (key, place, n) = (args.bytes()?, Place::parse(args)?, args.count()?);
     let ranks = |zset: &ZSet| {
-        let from = zset.rank(member).map_or(zset.len(), |rank| rank + 1);
+        let from = place.after(zset);
         from..from.saturating_add(n).min(zset.len())
     };
     Ok(Picked::new(view.zset(key)?, ranks))
 }
 
 fn before<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Picked<'s>, ReadError> {
-    let (key, member, n) = (args.bytes()?, args.bytes()?, args.count()?);
+    let (key, place, n) = (args.bytes()?, Place::parse(args)?, args.count()?);
     let ranks = |zset: &ZSet| {
-        let to = zset.rank(member).unwrap_or(0);
+        let to = place.before(zset);
         to.saturating_sub(n)..to
     };
     Ok(Picked::new(view.zset(key)?, ranks))
@@ -355,6 +391,17 @@ mod tests {
         answers("znext", &[bytes("z"), bytes("high"), Arg::Int(2)], "[]");
         answers("zprev", &[bytes("z"), bytes("c"), Arg::Int(2)], "[1.0=b 1.0=a]");
         answers("zprev", &[bytes("z"), bytes("a"), Arg::Int(9)], "[:neg_inf=low]");
+        let place = |score, member| Arg::Tuple(vec![score, bytes(member)]);
+        let gone = [Arg::Float(1.5), Arg::Int(1), Arg::Word("pos_inf")];
+        let [between, equal, last] = gone.map(|score| place(score, "bb"));
+        answers("znext", &[bytes("z"), between.clone(), Arg::Int(2)], "[2.5=c :pos_inf=high]");
+        answers("zprev", &[bytes("z"), between, Arg::Int(2)], "[1.0=b 1.0=a]");
+        answers("znext", &[bytes("z"), equal.clone(), Arg::Int(1)], "[2.5=c]");
+        answers("zprev", &[bytes("z"), equal, Arg::Int(1)], "[1.0=b]");
+        answers("znext", &[bytes("z"), last, Arg::Int(1)], "[:pos_inf=high]");
+        let there = Arg::List(vec![Arg::Int(1), bytes("b")]);
+        answers("znext", &[bytes("z"), there.clone(), Arg::Int(1)], "[2.5=c]");
+        answers("zprev", &[bytes("z"), there, Arg::Int(1)], "[1.0=a]");
         for cursor in ["znext", "zprev"] {
             answers(cursor, &[bytes("z"), bytes("no"), Arg::Int(2)], "[]");
             answers(cursor, &[bytes("none"), bytes("a"), Arg::Int(2)], "[]");
@@ -401,7 +448,7 @@ mod tests {
                 .filter(|name| !name.starts_with('?'))
                 .map(|name| match *name {
                     "key" => bytes("s"),
-                    "member" => bytes("m"),
+                    "member" | "place" => bytes("m"),
                     "members" => Arg::List(vec![bytes("m")]),
                     "min" | "max" => Arg::Word("neg_inf"),
                     _ => Arg::Int(1),

@@ -1,4 +1,5 @@
-//! Random writes, compared after each with a model of maps and sorts that knows no structure of ours.
+//! Random writes, compared after each one with a model made of maps and sorting. The model knows no
+//! structure of this library.
 
 use crate::args::Arg;
 use crate::error::ApplyError;
@@ -28,7 +29,7 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     let key = || prop::sample::select(&KEYS[..]);
     let keys = || prop::collection::vec(key(), 1..4);
-    // Whole numbers: their sums are the same in any order.
+    // Whole numbers, whose sums do not depend on the order.
     let score = || (-20i32..20).prop_map(f64::from);
     let member = || (0..250u8).prop_map(|n| format!("m{n}"));
     let flags = prop::sample::select(&["", "nx", "xx", "gt", "lt", "xx gt", "xx lt ch"][..]);
@@ -72,7 +73,7 @@ impl Action {
         }
     }
 
-    /// What the action does to the model; an error where the primary would not have sent it.
+    /// Applies the action to the model; an error if the primary would not have sent it.
     fn run(&self, model: &mut Model) -> Result<(), ApplyError> {
         match self {
             Action::Add(key, flags, members) => {
@@ -142,7 +143,7 @@ fn ordered(model: &Model, key: &str) -> Vec<(String, f64)> {
     all
 }
 
-/// Members of the ranks `start..=stop`, found by asking of every rank.
+/// The members of the ranks `start..=stop`, found by a check of every rank.
 fn slice(all: &[(String, f64)], start: i64, stop: i64) -> Vec<String> {
     let len = all.len() as i64;
     let rank = |index: i64| if index < 0 { index + len } else { index };
@@ -164,7 +165,7 @@ fn take(
 
 fn put(model: &mut Model, key: &'static str, zset: BTreeMap<String, f64>) -> Result<(), ApplyError> {
     let nothing_changes = zset.is_empty() && model.get(key).is_none_or(BTreeMap::is_empty);
-    // The server's listpacks know no -0, and sums that are 0 are the only zeros here.
+    // The server's listpacks have no -0, and the only zeros here are sums.
     model.insert(key, zset.into_iter().map(|(member, score)| (member, score + 0.0)).collect());
     if nothing_changes { Err(ApplyError::Missing) } else { Ok(()) }
 }

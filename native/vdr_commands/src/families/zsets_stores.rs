@@ -1,7 +1,7 @@
 //! Sorted sets: the commands that compute a whole sorted set and store it.
 //!
-//! Scores are floats, so what a sum gives depends on its order. The server adds up its inputs by ascending cardinality,
-//! not as they are named, and so do we.
+//! Scores are floats, so a sum depends on its order. The server adds its inputs by ascending
+//! cardinality, not in the order of the command, and so does this code.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -42,19 +42,19 @@ pub const WRITES: &[Write] = &[
     row("zrangestore", &[Key, Source, Bin, Bin, Options], InShape, ZSET, StoresFrom(&[Kind::ZSet]), zrangestore),
 ];
 
-fn zunionstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
+fn zunionstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, combine) = (args.bytes()?, Combine::take(apply, args)?);
     store(apply, key, ZSet::from_stored(scored(combine.union())?))
 }
 
-fn zinterstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, combine) = (words.bytes()?, Combine::take(apply, words)?);
+fn zinterstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, combine) = (args.bytes()?, Combine::take(apply, args)?);
     store(apply, key, ZSet::from_stored(scored(combine.intersection())?))
 }
 
-fn zdiffstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, inputs) = (words.bytes()?, inputs(apply, words)?);
-    words.finish()?;
+fn zdiffstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, inputs) = (args.bytes()?, inputs(apply, args)?);
+    args.finish()?;
     let (first, others) = inputs.split_first().ok_or(ApplyError::BadArguments)?;
     let left = |(member, _): &(StringRef<'_>, f64)| others.iter().all(|other| other.score(member).is_none());
     let members = first.members().filter(left).map(|(member, score)| (member.to_blob(), score)).collect();
@@ -66,7 +66,7 @@ fn scored(members: Vec<(Blob, f64)>) -> Result<Vec<(Blob, Score)>, ApplyError> {
     members.into_iter().map(scored).collect::<Option<_>>().ok_or(ApplyError::NotANumber)
 }
 
-/// A source: in a set every score is 1, and a missing key is empty.
+/// A source. In a set every score is 1, and a missing key is empty.
 enum Input {
     Missing,
     Set(Set),
@@ -108,8 +108,8 @@ impl Input {
     }
 }
 
-fn inputs(apply: &Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Vec<Input>, ApplyError> {
-    words.counted()?.iter().map(|key| Input::read(apply, key)).collect()
+fn inputs(apply: &Apply<'_>, args: &mut ArgCursor<'_>) -> Result<Vec<Input>, ApplyError> {
+    args.counted()?.iter().map(|key| Input::read(apply, key)).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -117,16 +117,16 @@ enum Aggregate {
     Sum,
     Min,
     Max,
-    /// Redis 8.8: the sum of the weights, the scores ignored.
+    /// Redis 8.8: the sum of the weights; it ignores the scores.
     Count,
 }
 
 impl Aggregate {
-    fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+    fn take(args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         for (word, aggregate) in
             [("sum", Aggregate::Sum), ("min", Aggregate::Min), ("max", Aggregate::Max), ("count", Aggregate::Count)]
         {
-            if words.take_word(word) {
+            if args.take_word(word) {
                 return Ok(aggregate);
             }
         }
@@ -140,7 +140,7 @@ impl Aggregate {
         }
     }
 
-    /// Of equal values the one that was there stays: they may be zeros of different signs.
+    /// Of equal values the older one stays: they may be zeros of different signs.
     fn join(self, so_far: f64, next: f64) -> f64 {
         match self {
             Aggregate::Sum | Aggregate::Count => number_or_zero(so_far + next),
@@ -151,28 +151,29 @@ impl Aggregate {
     }
 }
 
-/// The server's answer to `0 * inf` and `inf - inf`.
+/// The server's result of `0 * inf` and `inf - inf`.
 fn number_or_zero(value: f64) -> f64 {
     if value.is_nan() { 0.0 } else { value }
 }
 
-/// What ZUNIONSTORE and ZINTERSTORE are asked to do: weighted inputs by ascending cardinality, and how to join scores.
+/// The arguments of ZUNIONSTORE and ZINTERSTORE: weighted inputs by ascending cardinality, and the
+/// function that joins scores.
 struct Combine {
     inputs: Vec<(Input, f64)>,
     aggregate: Aggregate,
 }
 
 impl Combine {
-    fn take(apply: &Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
-        let mut inputs: Vec<(Input, f64)> = inputs(apply, words)?.into_iter().map(|input| (input, 1.0)).collect();
+    fn take(apply: &Apply<'_>, args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+        let mut inputs: Vec<(Input, f64)> = inputs(apply, args)?.into_iter().map(|input| (input, 1.0)).collect();
         let mut aggregate = Aggregate::Sum;
-        while !words.is_empty() {
-            if words.take_word("weights") {
+        while !args.is_empty() {
+            if args.take_word("weights") {
                 for (_, weight) in &mut inputs {
-                    *weight = words.float()?;
+                    *weight = args.float()?;
                 }
-            } else if words.take_word("aggregate") {
-                aggregate = Aggregate::take(words)?;
+            } else if args.take_word("aggregate") {
+                aggregate = Aggregate::take(args)?;
             } else {
                 return Err(ApplyError::BadArguments);
             }
@@ -187,7 +188,7 @@ impl Combine {
             let weighted = |score| number_or_zero(self.aggregate.weighted(score, *weight));
             members.extend(input.members().map(|(member, score)| (member.to_blob(), weighted(score))));
         }
-        // Stable: what one member is given stays in the order of the inputs.
+        // A stable sort: the scores of one member stay in the order of the inputs.
         members.sort_by(|a, b| a.0.cmp(&b.0));
         members.dedup_by(|next, first| {
             let same = next.0 == first.0;
@@ -213,7 +214,7 @@ impl Combine {
     }
 }
 
-/// What the bounds of a ZRANGESTORE are about.
+/// The order that the bounds of a ZRANGESTORE refer to.
 #[derive(Clone, Copy, PartialEq)]
 enum By {
     Rank,
@@ -224,22 +225,22 @@ enum By {
 struct RangeOptions {
     by: By,
     rev: bool,
-    /// Members to skip, then members to take; a negative number of the latter takes all.
+    /// The number of members to skip, then the number to take; a negative number takes all.
     limit: Option<(i64, i64)>,
 }
 
 impl RangeOptions {
-    fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+    fn take(args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = RangeOptions { by: By::Rank, rev: false, limit: None };
-        while !words.is_empty() {
-            if words.take_word("byscore") {
+        while !args.is_empty() {
+            if args.take_word("byscore") {
                 options.by = By::Score;
-            } else if words.take_word("bylex") {
+            } else if args.take_word("bylex") {
                 options.by = By::Lex;
-            } else if words.take_word("rev") {
+            } else if args.take_word("rev") {
                 options.rev = true;
-            } else if words.take_word("limit") {
-                options.limit = Some((words.int()?, words.int()?));
+            } else if args.take_word("limit") {
+                options.limit = Some((args.int()?, args.int()?));
             } else {
                 return Err(ApplyError::BadArguments);
             }
@@ -247,10 +248,11 @@ impl RangeOptions {
         Ok(options)
     }
 
-    /// The ranks asked for. With REV the first bound is the upper one, and LIMIT counts from above.
+    /// The selected ranks. With REV the first bound is the upper one, and LIMIT counts from above.
     ///
-    /// A negative offset leaves nothing of a listpack. Of a skiplist it leaves nothing up to 7.0, and counts from the far
-    /// end later: what it was on our primary we do not guess.
+    /// A negative offset gives an empty result for a listpack. For a skiplist it gives an empty
+    /// result up to 7.0, and counts from the far end later. This code does not guess which of them
+    /// the primary did.
     fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Result<Range<usize>, ApplyError> {
         let (min, max) = if self.rev { (second, first) } else { (first, second) };
         let ranks = match self.by {
@@ -277,26 +279,23 @@ impl RangeOptions {
     }
 }
 
-fn zrangestore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, source, first, second) = (words.bytes()?, words.bytes()?, words.bytes()?, words.bytes()?);
-    let options = RangeOptions::take(words)?;
+fn zrangestore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, source, first, second) = (args.bytes()?, args.bytes()?, args.bytes()?, args.bytes()?);
+    let options = RangeOptions::take(args)?;
     let mut stored = ZSet::default();
-    match apply.get(source).map(EntryRef::value) {
-        None => {}
-        Some(ValueRef::ZSet(zset)) => {
-            let ranks = options.ranks(zset, first, second)?;
-            // One by one in the server's order, to what it starts with: this decides the sign of zeros. By rank it
-            // knows beforehand how many there will be.
-            if options.by == By::Rank {
-                stored.expect(ranks.len());
-            }
-            let mut put = |(member, score): (StringRef<'_>, Score)| {
-                stored.insert(&member, score);
-            };
-            let members = zset.range(ranks.start, ranks.end);
-            if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }
+    if let Some(zset) = apply.stored::<ZSet>(source)? {
+        let ranks = options.ranks(zset, first, second)?;
+        // Members are inserted one by one in the server's order, into the encoding that the server
+        // starts with: this decides the sign of zeros. For ranks the server knows the count in
+        // advance.
+        if options.by == By::Rank {
+            stored.expect(ranks.len());
         }
-        Some(_) => return Err(ApplyError::WrongType),
+        let mut put = |(member, score): (StringRef<'_>, Score)| {
+            stored.insert(&member, score);
+        };
+        let members = zset.range(ranks.start, ranks.end);
+        if options.rev { members.rev().for_each(&mut put) } else { members.for_each(&mut put) }
     }
     store(apply, key, stored)
 }
@@ -347,7 +346,7 @@ mod tests {
     fn sums_are_taken_by_ascending_cardinality() {
         let mut mirror = Mirror::after(&["zadd big 1e16 x 0 y 0 z", "zadd mid 1 x 0 y", "zadd small 1 x"]);
         assert_eq!(mirror.attempt("zunionstore d 3 big mid small"), Ok(()));
-        // As named, 1e16 would swallow each 1 alone.
+        // In the order of the command, 1e16 would swallow each 1.
         assert_eq!(mirror.members(b"d").last(), Some(&("x".to_string(), 1.0000000000000002e16)));
     }
 

@@ -1,7 +1,8 @@
 //! Sorted sets: the writes to one key.
 //!
-//! A primary sends only what changed its data. So a removal that finds nothing to remove means that our data is not the
-//! primary's, and is an error; single members that are not there are not, since their names are sent all the same.
+//! A primary sends only commands that changed its data. So a removal that finds nothing to remove
+//! is an error: the mirror's data differs from the primary's. A single missing member is no error,
+//! because the primary sends all names that the client gave.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -33,10 +34,10 @@ pub const WRITES: &[Write] = &[
     row("zmpop", &[CountedSources, Word, Options], Special(zmpop_affected), ZSET, PicksOne, zmpop),
 ];
 
-fn zadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let flags = AddFlags::take(words)?;
-    let members = pairs(words.rest())?;
+fn zadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let flags = AddFlags::take(args)?;
+    let members = pairs(args.rest())?;
     let count = members.clone().count();
     if count == 0 || (flags.is_incr() && count > 1) {
         return Err(ApplyError::BadArguments);
@@ -50,36 +51,36 @@ fn zadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn zincrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, by, member) = (words.bytes()?, words.float()?, words.bytes()?);
-    words.finish()?;
+fn zincrby(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, by, member) = (args.bytes()?, args.float()?, args.bytes()?);
+    args.finish()?;
     apply.zset(key, |zset| AddFlags::INCR.add(zset, member, by))
 }
 
-fn zrem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, members) = (words.bytes()?, words.rest());
+fn zrem(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, members) = (args.bytes()?, args.rest());
     apply.zset(key, |zset| {
         let removed = members.iter().filter(|member| zset.remove(member).is_some()).count();
         if removed > 0 { Ok(()) } else { Err(ApplyError::Missing) }
     })
 }
 
-fn zremrangebyrank(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
-    words.finish()?;
+fn zremrangebyrank(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    args.finish()?;
     remove(apply, key, |zset| rank_interval(start, stop, zset.len()))
 }
 
-fn zremrangebyscore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn zremrangebyscore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, min, max) = (args.bytes()?, args.bytes()?, args.bytes()?);
+    args.finish()?;
     let range = ScoreRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
     remove(apply, key, |zset| range.interval(zset))
 }
 
-fn zremrangebylex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, min, max) = (words.bytes()?, words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn zremrangebylex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, min, max) = (args.bytes()?, args.bytes()?, args.bytes()?);
+    args.finish()?;
     let range = LexRange::from_text(min, max).ok_or(ApplyError::BadArguments)?;
     remove(apply, key, |zset| range.interval(zset))
 }
@@ -95,26 +96,26 @@ fn remove(apply: &mut Apply<'_>, key: &[u8], ranks: impl FnOnce(&ZSet) -> Range<
     })
 }
 
-/// Which end a pop takes from.
+/// The end that a pop takes from.
 #[derive(Clone, Copy)]
 enum End {
     Min,
     Max,
 }
 
-fn zpopmin(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, count) = (words.bytes()?, optional_count(words)?);
+fn zpopmin(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, count) = (args.bytes()?, optional_count(args)?);
     pop(apply, key, End::Min, count)
 }
 
-fn zpopmax(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, count) = (words.bytes()?, optional_count(words)?);
+fn zpopmax(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, count) = (args.bytes()?, optional_count(args)?);
     pop(apply, key, End::Max, count)
 }
 
-fn optional_count(words: &mut ArgCursor<'_>) -> Result<usize, ApplyError> {
-    let count = if words.is_empty() { 1 } else { words.int()? };
-    words.finish()?;
+fn optional_count(args: &mut ArgCursor<'_>) -> Result<usize, ApplyError> {
+    let count = if args.is_empty() { 1 } else { args.int()? };
+    args.finish()?;
     usize::try_from(count).map_err(|_| ApplyError::BadArguments)
 }
 
@@ -125,16 +126,16 @@ fn pop(apply: &mut Apply<'_>, key: &[u8], end: End, count: usize) -> ApplyResult
     })
 }
 
-/// Primaries send it as ZPOPMIN or ZPOPMAX; modules may not.
-fn zmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let keys = words.counted()?;
-    let end = match (words.take_word("min"), words.take_word("max")) {
+/// A primary sends ZMPOP as ZPOPMIN or ZPOPMAX. Modules may not.
+fn zmpop(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let keys = args.counted()?;
+    let end = match (args.take_word("min"), args.take_word("max")) {
         (true, false) => End::Min,
         (false, true) => End::Max,
         _ => return Err(ApplyError::BadArguments),
     };
-    let count = if words.take_word("count") { words.int()? } else { 1 };
-    words.finish()?;
+    let count = if args.take_word("count") { args.int()? } else { 1 };
+    args.finish()?;
     let count = usize::try_from(count).map_err(|_| ApplyError::BadArguments)?;
     for key in keys {
         match apply.get(key).map(EntryRef::value) {
@@ -146,7 +147,7 @@ fn zmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     Err(ApplyError::Missing)
 }
 
-/// Any of the keys may be the one that is popped from.
+/// The pop may take from any of the keys.
 fn zmpop_affected(db: u32, args: &[&[u8]], report: &mut dyn FnMut(Affected<'_>)) {
     for key in ArgCursor::new(args).counted().unwrap_or_default() {
         report(Affected::Key { db, key });
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
     use crate::harness::{Mirror, affected};
 
-    /// What `z` is after these writes, the errors aside.
+    /// The value of `z` after these writes, whether they fail or not.
     #[track_caller]
     fn leaves(lines: &[&str], expected: &str) {
         assert_eq!(Mirror::after(lines).show("z"), expected);
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(mirror.keyspace.db(0).get(b"z").unwrap().expiry(), expiry);
     }
 
-    /// That watchers are not told `{:generic, ...}`.
+    /// Watchers do not get `{:generic, ...}`.
     #[test]
     fn every_write_of_a_sorted_set_has_a_tuple() {
         for line in [

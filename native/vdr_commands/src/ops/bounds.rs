@@ -1,6 +1,7 @@
 //! Bounds of sorted-set ranges, as callers and the stream write them, and the ranks between them.
 //!
-//! Reads and writes share this file, so that a bound means one thing. Nothing here knows a command.
+//! Reads and writes share this file, so a bound means the same for both. Nothing here knows a
+//! command.
 
 use crate::args::{Arg, Args};
 use crate::error::ReadError;
@@ -8,7 +9,8 @@ use crate::number::parse_float;
 use std::ops::Range;
 use vdr_data::value::ZSet;
 
-/// Ranks `start..=stop` as the server counts them (negative from the end), as a half-open interval within `len`.
+/// Ranks `start..=stop` as the server counts them (negative from the end), as a half-open interval
+/// within `len`.
 pub fn rank_interval(start: i64, stop: i64, len: usize) -> Range<usize> {
     let from_end = |index: i64| if index < 0 { index.saturating_add_unsigned(len as u64) } else { index };
     let from = usize::try_from(from_end(start).max(0)).unwrap_or(usize::MAX);
@@ -17,7 +19,7 @@ pub fn rank_interval(start: i64, stop: i64, len: usize) -> Range<usize> {
     if from < to { from..to } else { 0..0 }
 }
 
-/// The same elements counted from the other end.
+/// The same elements, counted from the other end.
 pub fn mirrored(interval: Range<usize>, len: usize) -> Range<usize> {
     len.saturating_sub(interval.end)..len.saturating_sub(interval.start)
 }
@@ -30,7 +32,8 @@ pub struct ScoreBound {
 }
 
 impl ScoreBound {
-    /// A number, `neg_inf`, `pos_inf`, `{exclusive, one of these}` or, as Lua scripts write them, the server's text.
+    /// A number, `neg_inf`, `pos_inf` or `infinity`, or `{exclusive, one of these}`. Lua scripts may pass
+    /// the server's text instead.
     pub fn from_arg(arg: &Arg<'_>) -> Result<Self, ReadError> {
         let (Arg::Tuple(parts) | Arg::List(parts)) = arg else { return Self::plain(arg) };
         let mut parts = Args::new(parts);
@@ -47,14 +50,21 @@ impl ScoreBound {
             Arg::Int(int) => Ok(Self::inclusive(*int as f64)),
             Arg::Float(float) if !float.is_nan() => Ok(Self::inclusive(*float)),
             Arg::Word("neg_inf") | Arg::Bytes(b"neg_inf") => Ok(Self::inclusive(f64::NEG_INFINITY)),
-            Arg::Word("pos_inf") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
+            Arg::Word("pos_inf" | "infinity") | Arg::Bytes(b"pos_inf") => Ok(Self::inclusive(f64::INFINITY)),
             Arg::Bytes(text) => Self::from_text(text).ok_or(ReadError::BadArgument),
             _ => Err(ReadError::BadArgument),
         }
     }
 
-    /// The server's text: a float, `(` in front when it is excluded. Bounds are laxer than scores there: nothing at
-    /// all is 0, leading blanks are skipped, and the text ends at a zero byte.
+    /// A score as callers write it: a number, or an infinite one as bounds take it.
+    pub fn score(arg: &Arg<'_>) -> Result<f64, ReadError> {
+        let bound = Self::plain(arg)?;
+        if bound.exclusive { Err(ReadError::BadArgument) } else { Ok(bound.score) }
+    }
+
+    /// The server's text: a float, after `(` if the bound is exclusive. The server accepts more for
+    /// a bound than for a score: an empty text is 0, it skips leading blanks, and the text ends at
+    /// a zero byte.
     pub fn from_text(text: &[u8]) -> Option<Self> {
         let (exclusive, text) = match text.strip_prefix(b"(") {
             Some(text) => (true, text),
@@ -123,7 +133,7 @@ impl<'a> LexBound<'a> {
         }
     }
 
-    /// Whether a member is not below this, taken as the lower end.
+    /// Whether a member is not below this bound, as the lower one.
     fn is_below(&self, member: &[u8]) -> bool {
         match *self {
             LexBound::Lowest => true,
@@ -133,7 +143,7 @@ impl<'a> LexBound<'a> {
         }
     }
 
-    /// Whether a member is not above this, taken as the upper end.
+    /// Whether a member is not above this bound, as the upper one.
     fn is_above(&self, member: &[u8]) -> bool {
         match *self {
             LexBound::Lowest => false,
@@ -144,7 +154,7 @@ impl<'a> LexBound<'a> {
     }
 }
 
-/// A range of members, which means something while all scores are equal.
+/// A range of members. It is only defined while all scores are equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LexRange<'a> {
     pub min: LexBound<'a>,
@@ -156,8 +166,8 @@ impl<'a> LexRange<'a> {
         Some(LexRange { min: LexBound::from_text(min)?, max: LexBound::from_text(max)? })
     }
 
-    /// The ranks of the members inside. O(log n) for a skiplist; a listpack is walked from its front as on the server,
-    /// which gives the same answer even when the scores differ.
+    /// The ranks of the members inside. O(log n) for a skiplist. A listpack is walked from its
+    /// front, as on the server, which gives the same answer even if the scores differ.
     pub fn interval(&self, zset: &ZSet) -> Range<usize> {
         if zset.is_listpack() {
             return self.walk(zset);
@@ -217,7 +227,7 @@ mod tests {
             (Arg::List(vec![Arg::Bytes(b"exclusive"), Arg::Word("pos_inf")]), exclusive(f64::INFINITY)),
             (Arg::Bytes(b"(1.5"), exclusive(1.5)),
             (Arg::Bytes(b"-inf"), inclusive(f64::NEG_INFINITY)),
-            // What redis-server 7.0 takes beside plain numbers.
+            // Texts other than plain numbers that redis-server 7.0 accepts.
             (Arg::Bytes(b""), inclusive(0.0)),
             (Arg::Bytes(b"("), exclusive(0.0)),
             (Arg::Bytes(b" 5"), inclusive(5.0)),

@@ -4,11 +4,11 @@ use crate::cursor::ArgCursor;
 use crate::error::ApplyError;
 use vdr_data::expiry::Expiry;
 
-/// Takes `EX n`, `PX n`, `EXAT n` or `PXAT n` when one of them is next.
-pub fn take_expiry(words: &mut ArgCursor<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
+/// Takes `EX n`, `PX n`, `EXAT n` or `PXAT n`, if one of them comes next.
+pub fn take_expiry(args: &mut ArgCursor<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
     for (word, unit_ms, base_ms) in [("pxat", 1, 0), ("px", 1, now_ms), ("exat", 1000, 0), ("ex", 1000, now_ms)] {
-        if words.take_word(word) {
-            return after(words.int()?, unit_ms, base_ms).map(Some);
+        if args.take_word(word) {
+            return after(args.int()?, unit_ms, base_ms).map(Some);
         }
     }
     Ok(None)

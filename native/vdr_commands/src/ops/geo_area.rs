@@ -1,9 +1,11 @@
-//! The geometry behind the geo commands: points, the grid that scores name, shapes, and the cells that a search visits.
+//! The geometry of the geo commands: points, the grid behind the scores (a geohash), shapes, and
+//! the cells that a search visits.
 //!
-//! A score of 52 bits is a cell of a grid of 2^26 by 2^26 over the map: the bits of its column (longitude) at odd
-//! places, those of its row (latitude) at even ones. Dropping pairs of low bits gives the larger cell around it, and so
-//! every larger cell is one interval of scores. A search takes the size of cell that fits its shape, and looks into the
-//! one around the centre and into its eight neighbours:
+//! A score of 52 bits is a cell of a grid of 2^26 by 2^26 over the map. The bits of its column
+//! (longitude) stand at odd positions, those of its row (latitude) at even ones. Without its lowest
+//! pairs of bits it is the larger cell around it, so every larger cell is one interval of scores. A
+//! search chooses the cell size that fits its shape, and visits the cell around the centre and its
+//! eight neighbours:
 //!
 //! ```text
 //!   NW | N | NE        visited in this order: centre, N, S, E, W, NE, NW, SE, SW;
@@ -11,20 +13,21 @@
 //!   SW | S | SE
 //! ```
 //!
-//! Which cells are visited decides what is found when a shape spans half the globe, and their order decides what COUNT
-//! ANY finds; both are the server's. So is the order of the float operations: distances are stored as scores.
+//! The visited cells decide the result of a search whose shape spans half the globe, and their
+//! order decides the result of COUNT ANY. Both follow the server. So does the order of the float
+//! operations, because distances are stored as scores.
 
 use std::ops::Range;
 
-/// The server's sphere.
+/// The radius of the server's sphere.
 const EARTH_RADIUS_M: f64 = 6372797.560856;
-/// Half of the equator of the Mercator map: what one cell of step 1 spans.
+/// Half of the equator of the Mercator map: the width of one cell of step 1.
 const MERCATOR_MAX_M: f64 = 20037726.37;
 const LON_MAX: f64 = 180.0;
 const LAT_MAX: f64 = 85.05112878;
 /// Bits per axis of a score.
 const STEP_MAX: u32 = 26;
-/// Poleward of these latitudes cells are narrow, and a search takes larger ones.
+/// Poleward of these latitudes cells are narrow, and a search uses larger ones.
 const HIGH_LATITUDES: [f64; 2] = [66.0, 80.0];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +73,8 @@ impl Point {
     }
 }
 
-/// Degrees and radians by the server's arithmetic, which rounds otherwise than the standard library's.
+/// Converts degrees and radians by the server's arithmetic, which rounds differently from the
+/// standard library's.
 trait Angle {
     fn to_rad(self) -> f64;
     fn to_deg(self) -> f64;
@@ -122,7 +126,7 @@ impl Cell {
         edge(u64::from(index))..edge(u64::from(index) + 1)
     }
 
-    /// The cell some columns and rows further; the map has no border.
+    /// The cell some columns and rows away; the map has no border.
     fn moved(self, columns: i32, rows: i32) -> Self {
         let mask = (1u32 << self.step) - 1;
         let moved = |index: u32, by: i32| if by == 0 { index } else { index.wrapping_add_signed(by) & mask };
@@ -136,7 +140,7 @@ impl Cell {
     }
 }
 
-/// Bits of a number at every other place, the lowest first.
+/// Spreads the bits of a number over every other position, the lowest first.
 fn spread(value: u32) -> u64 {
     [(16, 0x0000_FFFF_0000_FFFF), (8, 0x00FF_00FF_00FF_00FF), (4, 0x0F0F_0F0F_0F0F_0F0F)]
         .into_iter()
@@ -144,7 +148,7 @@ fn spread(value: u32) -> u64 {
         .fold(u64::from(value), |bits, (shift, mask)| (bits | bits << shift) & mask)
 }
 
-/// The inverse of [`spread`]; bits at odd places do not count.
+/// The inverse of [`spread`]. It ignores bits at odd positions.
 fn even_bits(value: u64) -> u32 {
     [(1, 0x3333_3333_3333_3333), (2, 0x0F0F_0F0F_0F0F_0F0F), (4, 0x00FF_00FF_00FF_00FF)]
         .into_iter()
@@ -152,7 +156,7 @@ fn even_bits(value: u64) -> u32 {
         .fold(value & 0x5555_5555_5555_5555, |bits, (shift, mask)| (bits | bits >> shift) & mask) as u32
 }
 
-/// What a search covers, in the caller's unit.
+/// The shape of a search, in the caller's unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
     Circle {
@@ -162,7 +166,7 @@ pub enum Shape {
         width: f64,
         height: f64,
     },
-    /// Corners in their order; the last is joined with the first. Valkey 9.
+    /// The corners in order; the last is connected with the first. Valkey 9.
     Polygon {
         corners: Vec<Point>,
     },
@@ -173,13 +177,13 @@ pub enum Shape {
 pub struct Area {
     pub center: Point,
     pub shape: Shape,
-    /// Metres of the unit that the shape is given in.
+    /// The length of the shape's unit in metres.
     pub unit_m: f64,
 }
 
 impl Area {
-    /// A polygon around its centre, which is the direction in which its corners lie on average, seen from inside of
-    /// the sphere. `None` when that is outside of the map.
+    /// A polygon around its centre: the average direction of its corners, seen from inside the
+    /// sphere. `None` if the centre is outside of the map.
     pub fn polygon(corners: Vec<Point>) -> Option<Self> {
         let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
         for corner in &corners {
@@ -192,12 +196,13 @@ impl Area {
         Some(Area { center, shape: Shape::Polygon { corners }, unit_m: 1.0 })
     }
 
-    /// How far a point inside is from the centre, in metres; `None` outside.
+    /// The distance in metres of a point inside from the centre; `None` if it is outside.
     pub fn distance_inside_m(&self, point: Point) -> Option<f64> {
         match &self.shape {
             Shape::Circle { radius } => {
                 let distance = self.center.distance_m(point);
-                // Said so that the NaN of an antipode, where asin is given more than 1, is inside as on the server.
+                // For an antipode asin gets more than 1 and returns NaN. As on the server, the
+                // point counts as inside.
                 let outside = distance > radius * self.unit_m;
                 (!outside).then_some(distance)
             }
@@ -211,7 +216,7 @@ impl Area {
         }
     }
 
-    /// Intervals of scores to look into, in the order of the search.
+    /// The intervals of scores to visit, in the order of the search.
     pub fn intervals(&self) -> Vec<Range<f64>> {
         let bounds = self.bounds();
         let mut center = Cell::around(self.center, self.step(&bounds));
@@ -221,7 +226,7 @@ impl Area {
         let mut cells: Vec<Cell> = Vec::with_capacity(9);
         for (column, row) in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)] {
             let cell = center.moved(column, row);
-            // On a grid of two by two, the neighbours on both sides are one.
+            // On a grid of two by two, the neighbours on both sides are the same cell.
             if (center.step < 2 || bounds.reach_out_of(center, column, row)) && !cells.contains(&cell) {
                 cells.push(cell);
             }
@@ -229,7 +234,7 @@ impl Area {
         cells.into_iter().map(Cell::scores).collect()
     }
 
-    /// The size of cell of which nine should cover the shape.
+    /// The cell size at which nine cells should cover the shape.
     fn step(&self, bounds: &Bounds) -> u32 {
         let mut reach_m = match &self.shape {
             Shape::Circle { radius } => radius * self.unit_m,
@@ -246,7 +251,7 @@ impl Area {
             reach_m *= 2.0;
             step += 1;
         }
-        // Two less: the centre may be near the border of its cell.
+        // Two steps less: the centre may be near the border of its cell.
         let poleward = HIGH_LATITUDES.iter().filter(|latitude| self.center.lat.abs() > **latitude).count() as u32;
         step.saturating_sub(2 + poleward).clamp(1, STEP_MAX)
     }
@@ -259,7 +264,7 @@ impl Area {
         };
         let Point { lon, lat } = self.center;
         let lat_delta = (height_m / EARTH_RADIUS_M).to_deg();
-        // As wide as on the side nearer to a pole.
+        // The width on the side nearer to a pole.
         let widest = if lat < 0.0 { lat - lat_delta } else { lat + lat_delta };
         let lon_delta = (width_m / EARTH_RADIUS_M / widest.to_rad().cos()).to_deg();
         Bounds { lon: lon - lon_delta..lon + lon_delta, lat: lat - lat_delta..lat + lat_delta }
@@ -276,7 +281,7 @@ fn encloses(corners: &[Point], point: Point) -> bool {
     crossings.count() % 2 == 1
 }
 
-/// What a shape reaches at most, in degrees; beyond the map's border it just goes on.
+/// The bounding box of a shape in degrees. It continues beyond the map's border.
 struct Bounds {
     lon: Range<f64>,
     lat: Range<f64>,
@@ -302,7 +307,7 @@ impl Bounds {
             .fold(0.0, f64::max)
     }
 
-    /// Whether the cell and its neighbours cover all of it.
+    /// Whether the cell and its neighbours cover the whole box.
     fn are_covered_around(&self, cell: Cell) -> bool {
         cell.moved(0, 1).lat_span().end >= self.lat.end
             && cell.moved(0, -1).lat_span().start <= self.lat.start
@@ -310,7 +315,7 @@ impl Bounds {
             && cell.moved(-1, 0).lon_span().start <= self.lon.start
     }
 
-    /// Whether it reaches over those borders of the cell that lead to this neighbour.
+    /// Whether the box crosses the borders of the cell towards this neighbour.
     fn reach_out_of(&self, cell: Cell, column: i32, row: i32) -> bool {
         let over = |bounds: &Range<f64>, span: Range<f64>, side: i32| match side {
             0 => true,

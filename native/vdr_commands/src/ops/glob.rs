@@ -1,11 +1,14 @@
-//! Glob patterns by the server's rules, its oddities included, but for one that depends on its machine: the bytes of `[a-z]` are compared
-//! without a sign, as where C's `char` has none (ARM). On x86 they have one there, and bytes from 0x80 on stand before all others.
+//! Glob patterns by the server's rules, its oddities included. One rule differs between machines on
+//! the server: here the bytes of `[a-z]` are compared as unsigned, as where `char` of C is unsigned
+//! (ARM). On x86 it is signed, and bytes from 0x80 on come before all others.
 //!
-//! `?` is any byte, `*` any run of bytes, `[abc]` `[a-z]` `[^a]` one byte of a class, `\x` the byte `x`. A class without its
-//! `]` ends with the pattern. Unlike the server's recursive matcher this one looks back only to the last `*`, so that no
-//! pattern costs more than pattern length times text length.
+//! `?` is any byte, `*` any run of bytes, `[abc]` `[a-z]` `[^a]` one byte of a class, `\x` the byte
+//! `x`. A class without its `]` ends with the pattern. The server's matcher is recursive. This one
+//! backtracks only to the last `*`, so no pattern costs more than its length times the length of
+//! the text.
 
-/// Whether the whole of `text` matches. As on the server, an empty text matches only `` and `*`, not `**`.
+/// Whether the whole `text` matches. As on the server, an empty text matches only `` and `*`, not
+/// `**`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         return matches!(pattern, b"" | b"*");
@@ -26,7 +29,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
             rest = after;
             at += 1;
         } else if let Some((after, from)) = star {
-            // An empty rest here means that the pattern ended with the star.
+            // An empty rest means that the pattern ended with the star.
             if after.is_empty() {
                 return true;
             }
@@ -39,7 +42,8 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Matches one byte with the head of a pattern that is no star; answers the pattern after it.
+/// Matches one byte with the head of a pattern that does not begin with a star; returns the rest of
+/// the pattern.
 fn step(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
     match pattern {
         [] => (false, pattern),
@@ -76,7 +80,7 @@ fn class(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
     }
 }
 
-/// The bytes that every match begins with, and whether the pattern is nothing but them.
+/// The prefix that every match begins with, and whether the pattern is only that prefix.
 pub fn literal_prefix(pattern: &[u8]) -> (Vec<u8>, bool) {
     let mut prefix = Vec::new();
     let mut rest = pattern;
@@ -125,7 +129,7 @@ mod tests {
         check("a[\\]]", &["a]"], &["a\\"]);
     }
 
-    /// Each line was checked against a server's KEYS.
+    /// Each line was compared with KEYS of a server.
     #[test]
     fn the_odd_patterns_are_as_odd_as_the_servers() {
         check("", &[""], &["a"]);

@@ -8,20 +8,20 @@
 //!         1vvvvvxx            x+1 registers hold v+1       (VAL)
 //! ```
 //!
-//! Which of the many sparse forms of the same registers is used follows the server step by step: it shows in GET and in
-//! the digest.
+//! The same registers have many sparse encodings. This code follows the server step by step,
+//! because the encoding is visible in GET and in the digest.
 
 use crate::error::ApplyError;
 
 pub const REGISTERS: usize = 16384;
 const HEADER: usize = 16;
 const DENSE_BYTES: usize = HEADER + REGISTERS * 6 / 8;
-/// The default of `hll-sparse-max-bytes`; the primary's setting is not in the stream.
+/// The default of `hll-sparse-max-bytes`. The stream does not contain the primary's setting.
 const SPARSE_BYTES_MAX: usize = 3000;
 const SPARSE_VALUE_MAX: u8 = 32;
 const SPARSE_VAL_RUN_MAX: usize = 4;
 const SPARSE_ZERO_RUN_MAX: usize = 64;
-/// Opcodes that are looked at for merging after a change.
+/// The number of opcodes that a change tries to merge.
 const MERGE_STEPS: usize = 5;
 const SEED: u64 = 0xadc8_3b19;
 const ENCODING_AT: usize = 4;
@@ -33,7 +33,7 @@ const STALE: u8 = 0x80;
 
 pub type Registers = [u8; REGISTERS];
 
-/// Sparse, all registers zero.
+/// A sparse HyperLogLog with all registers zero.
 pub fn new() -> Vec<u8> {
     let mut bytes = b"HYLL".to_vec();
     bytes.resize(HEADER, 0);
@@ -44,7 +44,7 @@ pub fn new() -> Vec<u8> {
     bytes
 }
 
-/// What the server checks before it takes a string for a HyperLogLog.
+/// The server's check that a string is a HyperLogLog.
 pub fn check(bytes: &[u8]) -> Result<(), ApplyError> {
     let header = bytes.starts_with(b"HYLL") && bytes.len() >= HEADER;
     match bytes.get(ENCODING_AT) {
@@ -58,7 +58,7 @@ pub fn is_dense(bytes: &[u8]) -> bool {
     bytes.get(ENCODING_AT) == Some(&DENSE)
 }
 
-/// Says that the cached count no longer holds; its bytes stay.
+/// Marks the cached count as invalid; its bytes stay.
 pub fn invalidate(bytes: &mut [u8]) {
     if let Some(byte) = bytes.get_mut(STALE_AT) {
         *byte |= STALE;
@@ -75,14 +75,14 @@ pub fn cache_count(bytes: &mut [u8], count: u64) {
     }
 }
 
-/// Which register an element falls into, and the value it wants there.
+/// The register of an element, and the value that the element asks for.
 pub fn place(element: &[u8]) -> (usize, u8) {
     let hash = murmur64a(element, SEED);
     let rest = hash >> 14 | 1 << 50;
     ((hash & 0x3fff) as usize, rest.trailing_zeros() as u8 + 1)
 }
 
-/// MurmurHash64A, the blocks read as little-endian on every machine.
+/// MurmurHash64A. It reads the blocks as little-endian on every machine.
 pub fn murmur64a(data: &[u8], seed: u64) -> u64 {
     const M: u64 = 0xc6a4_a793_5bd1_e995;
     const R: u32 = 47;
@@ -101,7 +101,7 @@ pub fn murmur64a(data: &[u8], seed: u64) -> u64 {
     hash ^ hash >> R
 }
 
-/// Raises a register of a dense one; `false` when it holds as much already.
+/// Raises a register of a dense HyperLogLog; `false` if its value is already as large.
 pub fn raise_dense(bytes: &mut [u8], index: usize, value: u8) -> bool {
     let (at, shift) = (HEADER + index * 6 / 8, index * 6 % 8);
     let low = bytes.get(at).copied().unwrap_or(0);
@@ -117,7 +117,8 @@ pub fn raise_dense(bytes: &mut [u8], index: usize, value: u8) -> bool {
     true
 }
 
-/// Every register of a checked one. Fails when sparse opcodes do not make exactly [`REGISTERS`] of them.
+/// All registers of a checked HyperLogLog. Fails if the sparse opcodes do not add up to exactly
+/// [`REGISTERS`].
 pub fn registers(bytes: &[u8]) -> Result<Box<Registers>, ApplyError> {
     let mut all = Box::new([0; REGISTERS]);
     if is_dense(bytes) {
@@ -137,7 +138,7 @@ pub fn registers(bytes: &[u8]) -> Result<Box<Registers>, ApplyError> {
     if first == REGISTERS { Ok(all) } else { Err(ApplyError::WrongType) }
 }
 
-/// Turns a sparse one dense; the cached count and whether it is valid stay.
+/// Converts a sparse HyperLogLog to a dense one. The cached count stays, valid or not.
 pub fn promote(bytes: &mut Vec<u8>) -> Result<(), ApplyError> {
     if is_dense(bytes) {
         return Ok(());
@@ -154,7 +155,8 @@ pub fn promote(bytes: &mut Vec<u8>) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Raises a register of either encoding, turning it dense when it must be; `false` when it holds as much already.
+/// Raises a register of either encoding, and converts to dense if it must; `false` if its value is
+/// already as large.
 pub fn raise(bytes: &mut Vec<u8>, index: usize, value: u8) -> Result<bool, ApplyError> {
     if is_dense(bytes) {
         return Ok(raise_dense(bytes, index, value));
@@ -205,13 +207,13 @@ impl Op {
     }
 }
 
-/// Where the opcode of a register stands.
+/// The position of the opcode that covers a register.
 struct Found {
     op: Op,
     at: usize,
     /// The first register that it covers.
     first: usize,
-    /// Where the opcode before it stands.
+    /// The position of the opcode before it.
     before: Option<usize>,
 }
 
@@ -227,7 +229,7 @@ fn find(bytes: &[u8], index: usize) -> Result<Found, ApplyError> {
     }
 }
 
-/// A run of at most [`REGISTERS`] zeros, or of at most four times a value.
+/// Encodes a run of at most [`REGISTERS`] zeros, or of at most four times a value.
 fn push_run(ops: &mut Vec<u8>, value: u8, run: usize) {
     let Some(more) = run.checked_sub(1) else {
         return;
@@ -241,7 +243,7 @@ fn push_run(ops: &mut Vec<u8>, value: u8, run: usize) {
     }
 }
 
-/// Joins neighbours of equal value near a change, as far as the server looks and no further.
+/// Merges neighbours of equal value near a change, as far as the server does and no further.
 fn merge(bytes: &mut Vec<u8>, from: usize) {
     let mut at = from;
     for _ in 0..MERGE_STEPS {
@@ -259,7 +261,8 @@ fn merge(bytes: &mut Vec<u8>, from: usize) {
     }
 }
 
-/// The estimate of how many distinct elements were added: Ertl's improved estimator, as the server computes it.
+/// Estimates the number of distinct elements by Ertl's improved estimator, with the server's
+/// arithmetic.
 pub fn estimate(registers: &Registers) -> u64 {
     const ALPHA_INF: f64 = 0.721_347_520_444_481_7;
     let m = REGISTERS as f64;

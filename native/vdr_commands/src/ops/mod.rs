@@ -1,5 +1,6 @@
-//! What several families share.
+//! Operations that several families share.
 
+pub mod costs;
 pub mod strings;
 pub mod expiry;
 pub mod databases;

@@ -1,20 +1,22 @@
 //! The server's partial quicksort.
 //!
-//! What is equal has no order of its own, so which of several equal elements end up among the first depends on the
-//! algorithm. Where a write keeps only some elements of a sorted list, the algorithm is therefore part of the data: it is
-//! Bentley and McIlroy's ("Engineering a sort function", 1993), with parts left unsorted that no one asked for.
+//! Equal elements have no order of their own, so the algorithm decides which of them end up among
+//! the first. If a write keeps only some elements of a sorted list, the algorithm therefore decides
+//! the data. It is Bentley and McIlroy's quicksort ("Engineering a sort function", 1993), which
+//! leaves parts unsorted that the caller does not need.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-/// Shorter parts are sorted by insertion.
+/// Shorter parts use insertion sort.
 const SHORT: usize = 7;
-/// Longer parts take a median of nine for their pivot.
+/// Longer parts take a median of nine as their pivot.
 const LONG: usize = 40;
 
-/// Puts the elements of the ranks `0..wanted` where they belong; the others come after them, in no order.
+/// Sorts the elements of the ranks `0..wanted` into their places; the others follow them in no
+/// order.
 pub fn partial_sort<T>(items: &mut [T], wanted: usize, order: impl Fn(&T, &T) -> Ordering) {
-    // A stack of our own: what comes in decides how deep it gets.
+    // An explicit stack, because the input decides the depth.
     let mut parts: Vec<Range<usize>> = std::iter::once(0..items.len()).collect();
     while let Some(part) = parts.pop() {
         let Some(slice) = items.get_mut(part.clone()) else { continue };
@@ -42,11 +44,13 @@ fn insertion_sort<T>(items: &mut [T], order: &impl Fn(&T, &T) -> Ordering) {
     }
 }
 
-/// Splits around a pivot; answers where the smaller and the larger elements are now. Between them are those equal to it.
+/// Partitions around a pivot. Returns the end of the smaller elements and the start of the larger
+/// ones; between them stand the elements equal to the pivot.
 fn split<T>(items: &mut [T], order: &impl Fn(&T, &T) -> Ordering) -> (Range<usize>, Range<usize>) {
     let len = items.len();
     items.swap(0, pivot(items, order));
-    // Equal elements gather at both ends: `..left_equal` and `right_equal + 1..`, the pivot being the first.
+    // Equal elements collect at both ends: `..left_equal` and `right_equal + 1..`. The pivot is the
+    // first.
     let (mut left_equal, mut left) = (1, 1);
     let (mut right, mut right_equal) = (len - 1, len - 1);
     loop {

@@ -1,19 +1,21 @@
 //! Random ranks for `SRANDMEMBER` and `HRANDFIELD`.
 //!
-//! The core has no clock and no source of randomness. What differs from call to call is a count of the calls made in
-//! this process; with the time and the key it is hashed to the seed of a small generator (SplitMix64). Fair, but
-//! guessable: no use for secrets.
+//! The core has no clock and no source of randomness. A process-wide counter of calls makes calls
+//! differ. Together with the time and the key it is hashed to the seed of a small generator
+//! (SplitMix64). The result is fair but predictable: do not use it for secrets.
 
 use crate::error::ReadError;
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most elements that one call with repetition gives: the count is the caller's, not bounded by the data.
+/// The most elements that a call with repetition returns: the caller chooses the count, and the
+/// data does not bound it.
 pub const REPEATS_MAX: u64 = 1 << 20;
 
-/// Ranks below `len`, as the server counts: a positive `count` asks for so many distinct ones (all, when there are no
-/// more; in ascending order), a negative one for exactly so many with repetition.
+/// Ranks below `len`, by the server's rules. A positive `count` asks for that many distinct ranks
+/// in ascending order (all of them, if there are no more). A negative one asks for exactly that
+/// many, with repetition.
 pub fn ranks(count: i64, len: usize, now_ms: i64, key: &[u8]) -> Result<Vec<usize>, ReadError> {
     if count < 0 && count.unsigned_abs() > REPEATS_MAX {
         return Err(ReadError::BadArgument);
@@ -27,7 +29,7 @@ pub fn ranks(count: i64, len: usize, now_ms: i64, key: &[u8]) -> Result<Vec<usiz
     })
 }
 
-/// How many ranks [`ranks`] will answer.
+/// How many ranks [`ranks`] will return.
 pub fn amount(count: i64, len: usize) -> usize {
     usize::try_from(count).map_or(count.unsigned_abs().min(REPEATS_MAX) as usize, |count| count.min(len))
 }
@@ -49,7 +51,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Uniform below `limit` but for a bias of `limit` in 2^64.
+    /// Uniform below `limit`, except for a bias of `limit` in 2^64.
     fn below(&mut self, limit: usize) -> usize {
         ((u128::from(self.next()) * limit as u128) >> 64) as usize
     }
@@ -89,7 +91,8 @@ mod tests {
         assert_eq!(ranks(i64::MIN, 2, 0, b"k"), Err(ReadError::BadArgument));
     }
 
-    /// 60 000 draws of 2 out of 6: each of the 15 pairs is expected 4 000 times, with a deviation of 61.
+    /// 60 000 draws of 2 out of 6: each of the 15 pairs is expected 4 000 times, with a deviation
+    /// of 61.
     #[test]
     fn every_subset_is_equally_likely() {
         let mut seen = std::collections::HashMap::new();

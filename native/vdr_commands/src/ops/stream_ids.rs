@@ -1,12 +1,12 @@
-//! Ids and bounds as text, as the server reads them.
+//! Ids and bounds of streams in the server's notation.
 
 use crate::error::{ApplyError, ReadError};
 use vdr_data::value::stream::Id;
 
-/// Longer text is no id, whatever it says.
+/// The longest text that can be an id.
 const ID_BYTES_MAX: usize = 127;
 
-/// `ms-seq`, or `ms` alone with the sequence that stands for a missing one.
+/// `ms-seq`, or `ms` alone; then `missing_seq` stands for the sequence.
 pub fn id(text: &[u8], missing_seq: u64) -> Option<Id> {
     if text.len() > ID_BYTES_MAX {
         return None;
@@ -19,21 +19,21 @@ pub fn id(text: &[u8], missing_seq: u64) -> Option<Id> {
     }
 }
 
-/// An id of a command of the stream.
-pub fn written(text: &[u8]) -> Result<Id, ApplyError> {
+/// An id in a write.
+pub fn parse_id(text: &[u8]) -> Result<Id, ApplyError> {
     id(text, 0).ok_or(ApplyError::BadArguments)
 }
 
-/// As [`written`], with `-` and `+` for the least and the greatest id.
-pub fn written_or_edge(text: &[u8]) -> Result<Id, ApplyError> {
+/// As [`parse_id`], with `-` and `+` for the smallest and the greatest id.
+pub fn parse_id_or_edge(text: &[u8]) -> Result<Id, ApplyError> {
     match text {
         b"-" => Ok(Id::MIN),
         b"+" => Ok(Id::MAX),
-        _ => written(text),
+        _ => parse_id(text),
     }
 }
 
-/// The first id of an interval: `-`, `+`, `ms`, `ms-seq`, or `(` and an id that is not in it.
+/// The first id of an interval: `-`, `+`, `ms`, `ms-seq`, or `(` before an id that is excluded.
 pub fn start(text: &[u8]) -> Result<Id, ReadError> {
     bound(text, 0, Id::next)
 }
@@ -53,8 +53,8 @@ fn bound(text: &[u8], missing_seq: u64, inward: fn(Id) -> Option<Id>) -> Result<
     bound.ok_or(ReadError::BadArgument)
 }
 
-/// An unsigned number: what is none as the server writes it goes through strtoull there, so blanks, signs and leading
-/// zeros are taken, and a primary passes them on as they came.
+/// An unsigned number. The server passes any other notation than its own to strtoull. So blanks,
+/// signs and leading zeros are accepted, and a primary sends them on unchanged.
 fn number(text: &[u8]) -> Option<u64> {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let signed = text.get(text.iter().take_while(|byte| blank(byte)).count()..)?;
@@ -67,7 +67,7 @@ fn number(text: &[u8]) -> Option<u64> {
         return None;
     }
     let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    // A negative number in its usual form is refused; any other spelling of it wraps around.
+    // A negative number in its usual form is refused; any other notation of it wraps around.
     let usual = signed.len() == text.len() && !digits.starts_with(b"0") && i64::try_from(value).is_ok();
     if negative && usual { None } else { Some(if negative { value.wrapping_neg() } else { value }) }
 }

@@ -1,19 +1,20 @@
-//! Options of XADD and XTRIM: what goes when something comes, and what becomes of those who wait for it.
+//! The options of XADD and XTRIM: how far to trim, and what happens to references to deleted
+//! entries.
 
 use crate::cursor::ArgCursor;
 use crate::error::ApplyError;
-use crate::ops::stream_ids::written;
+use crate::ops::stream_ids::parse_id;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::Id;
 
-/// Up to where a stream is trimmed.
+/// How far a stream is trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
     MaxLen(usize),
     MinId(Id),
 }
 
-/// What becomes of groups' pending entries when the entry itself goes (Redis 8.2).
+/// What happens to the groups' pending entries when the entry itself is deleted (Redis 8.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Refs {
     /// They stay pending.
@@ -21,44 +22,44 @@ pub enum Refs {
     Keep,
     /// They are pending no more.
     Delete,
-    /// An entry that some group has yet to get or to acknowledge does not go.
+    /// An entry stays while some group has not received or not acknowledged it.
     Acked,
 }
 
 impl Refs {
-    /// Takes the next argument when it is one of the words.
-    pub fn take(words: &mut ArgCursor<'_>) -> Option<Self> {
+    /// Takes the next argument if it is one of the keywords.
+    pub fn take(args: &mut ArgCursor<'_>) -> Option<Self> {
         let all = [("keepref", Refs::Keep), ("delref", Refs::Delete), ("acked", Refs::Acked)];
-        all.into_iter().find(|(word, _)| words.take_word(word)).map(|(_, refs)| refs)
+        all.into_iter().find(|(word, _)| args.take_word(word)).map(|(_, refs)| refs)
     }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddOptions {
-    /// The stream must be there.
+    /// The stream must exist.
     pub no_make: bool,
-    /// By an idempotent producer: the id `*` then tells a duplicate.
+    /// The producer is idempotent: the id `*` marks a duplicate.
     pub idempotent: bool,
     pub trim: Option<Trim>,
     pub refs: Refs,
 }
 
 impl AddOptions {
-    /// Takes all up to the id.
-    pub fn parse(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+    /// Takes all arguments up to the id.
+    pub fn parse(args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = AddOptions::default();
         loop {
-            if words.take_word("nomkstream") {
+            if args.take_word("nomkstream") {
                 options.no_make = true;
-            } else if words.take_word("idmp") {
-                words.take(2)?;
+            } else if args.take_word("idmp") {
+                args.take(2)?;
                 options.idempotent = true;
-            } else if words.take_word("idmpauto") {
-                words.take(1)?;
+            } else if args.take_word("idmpauto") {
+                args.take(1)?;
                 options.idempotent = true;
-            } else if let Some(trim) = Trim::take(words)? {
+            } else if let Some(trim) = Trim::take(args)? {
                 options.trim = Some(trim);
-            } else if let Some(refs) = Refs::take(words) {
+            } else if let Some(refs) = Refs::take(args) {
                 options.refs = refs;
             } else {
                 return Ok(options);
@@ -67,25 +68,25 @@ impl AddOptions {
     }
 }
 
-/// Steps over the options of XADD, up to its id.
-pub fn skip_add_options(words: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
-    AddOptions::parse(words).map(|_| ())
+/// Skips the options of XADD, up to its id.
+pub fn skip_add_options(args: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
+    AddOptions::parse(args).map(|_| ())
 }
 
 impl Trim {
-    /// Takes what to trim by, when that comes next; `LIMIT`, too, which says nothing when a primary sends it.
-    pub fn take(words: &mut ArgCursor<'_>) -> Result<Option<Self>, ApplyError> {
-        let trim = if words.take_word("maxlen") {
-            exact(words)?;
-            Trim::MaxLen(words.count()?)
-        } else if words.take_word("minid") {
-            exact(words)?;
-            Trim::MinId(written(words.bytes()?)?)
+    /// Takes the trimming options, if they come next. A primary's `LIMIT` has no effect.
+    pub fn take(args: &mut ArgCursor<'_>) -> Result<Option<Self>, ApplyError> {
+        let trim = if args.take_word("maxlen") {
+            exact(args)?;
+            Trim::MaxLen(args.count()?)
+        } else if args.take_word("minid") {
+            exact(args)?;
+            Trim::MinId(parse_id(args.bytes()?)?)
         } else {
             return Ok(None);
         };
-        if words.take_word("limit") {
-            words.count()?;
+        if args.take_word("limit") {
+            args.count()?;
         }
         Ok(Some(trim))
     }
@@ -103,7 +104,8 @@ impl Trim {
                 stream.drop_first(excess);
             }
             Refs::Acked => {
-                // Newer ones go in the place of what must stay, as long as the stream is too long.
+                // Newer entries are deleted in place of those that must stay, as long as the stream
+                // is too long.
                 let reach = if matches!(self, Trim::MinId(_)) { excess } else { stream.len() };
                 let free = stream.iter().take(reach).map(|(id, _)| *id).filter(|id| !stream.is_referenced(*id));
                 let ids: Vec<Id> = free.take(excess).collect();
@@ -113,8 +115,8 @@ impl Trim {
     }
 }
 
-/// Primaries say how far they came when they were asked for about as much, so `~` does not come.
-fn exact(words: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
-    words.take_word("=");
-    if words.peek() == Some(b"~") { Err(ApplyError::BadArguments) } else { Ok(()) }
+/// A primary sends the exact bound that it trimmed to, so `~` does not arrive.
+fn exact(args: &mut ArgCursor<'_>) -> Result<(), ApplyError> {
+    args.take_word("=");
+    if args.peek() == Some(b"~") { Err(ApplyError::BadArguments) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Strings as several families read and change them.
+//! Operations on strings that several families share.
 
 use crate::context::Apply;
 use crate::error::ApplyError;
@@ -7,17 +7,18 @@ use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Entry;
 use vdr_data::value::{StringRef, Value, ValueRef};
 
-/// The server's `proto-max-bulk-len`: what no offset may make a string exceed.
+/// The server's `proto-max-bulk-len`: the greatest length that an offset may give a string.
 pub const STRING_BYTES_MAX: usize = 512 << 20;
 
-/// Bytes that cost about as much as one element of an aggregate, when they are copied or counted.
+/// The number of bytes whose copying or counting costs about as much as one element of an
+/// aggregate.
 pub const BYTES_PER_ELEMENT: usize = 256;
 
-/// Bits that a string of the greatest length has.
+/// The number of bits of a string of the greatest length.
 pub const BITS_MAX: i64 = (STRING_BYTES_MAX as i64) * 8;
 
-/// The server's inclusive range over `len` places, as `from..to`. Two ends before the beginning clip to the first place,
-/// unless they stand in the wrong order.
+/// The server's inclusive range over `len` positions, as `from..to`. Two negative ends before the
+/// beginning clip to the first position, unless they stand in the wrong order.
 pub fn span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
     if start < 0 && stop < 0 && start > stop {
         return None;
@@ -25,7 +26,7 @@ pub fn span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
     clipped_span(start, stop, len)
 }
 
-/// As [`span`] without the rule on the order of negative ends, which BITPOS does not have.
+/// As [`span`], without the rule on the order of negative ends, which BITPOS does not have.
 pub fn clipped_span(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
     let place = |index: i64| match usize::try_from(index) {
         Ok(index) => index,
@@ -39,7 +40,7 @@ pub fn expiry_of(apply: &Apply<'_>, key: &[u8]) -> Expiry {
     apply.get(key).map_or(Expiry::NEVER, |entry| entry.expiry())
 }
 
-/// A string as it is stored, `None` when there is no such key.
+/// A stored string, expired or not; `None` if there is no such key.
 pub fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<StringRef<'a>>, ApplyError> {
     Ok(stored_until(apply, key)?.map(|(string, _expiry)| string))
 }
@@ -53,14 +54,14 @@ pub fn stored_until<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<(Stri
     }
 }
 
-/// Puts a string where one was or nothing was; an expiry stays.
+/// Stores a string in place of one or of nothing; an expiry stays.
 pub fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
     let expiry = expiry_of(apply, key);
     apply.db().insert(key, Entry { value: Value::String(value), expiry });
 }
 
-/// The bytes of a string to change in place, first lengthened with zeros to `len` when they are fewer.
-pub fn grown<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
+/// The bytes of a string to change in place. A shorter string first grows to `len` with zeros.
+pub fn grow<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
     if len > STRING_BYTES_MAX {
         return Err(ApplyError::OutOfRange);
     }

@@ -1,11 +1,12 @@
-//! Sorted sets as several families change them.
+//! Operations on sorted sets that several families share.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use vdr_data::value::{Score, ZSet};
 
-/// Puts a result. An empty one deletes the destination, and is only sent when there was one.
+/// Stores a result. An empty one deletes the destination, and a primary only sends that if the
+/// destination existed.
 pub fn store(apply: &mut Apply<'_>, key: &[u8], zset: ZSet) -> ApplyResult {
     if zset.is_empty() {
         return if apply.remove(key) { Ok(()) } else { Err(ApplyError::Missing) };
@@ -14,7 +15,7 @@ pub fn store(apply: &mut Apply<'_>, key: &[u8], zset: ZSet) -> ApplyResult {
     Ok(())
 }
 
-/// The flags of ZADD. They are about single members, so they hold here as they held on the primary.
+/// The flags of ZADD. They apply to single members, so they hold here as they held on the primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddFlags {
     nx: bool,
@@ -25,27 +26,27 @@ pub struct AddFlags {
 }
 
 impl AddFlags {
-    /// Those of ZINCRBY.
+    /// The flags of ZINCRBY.
     pub const INCR: AddFlags = AddFlags { nx: false, xx: false, gt: false, lt: false, incr: true };
 
     pub fn is_incr(self) -> bool {
         self.incr
     }
 
-    pub fn take(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+    pub fn take(args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut flags = AddFlags::default();
         loop {
-            if words.take_word("nx") {
+            if args.take_word("nx") {
                 flags.nx = true;
-            } else if words.take_word("xx") {
+            } else if args.take_word("xx") {
                 flags.xx = true;
-            } else if words.take_word("gt") {
+            } else if args.take_word("gt") {
                 flags.gt = true;
-            } else if words.take_word("lt") {
+            } else if args.take_word("lt") {
                 flags.lt = true;
-            } else if words.take_word("incr") {
+            } else if args.take_word("incr") {
                 flags.incr = true;
-            } else if !words.take_word("ch") {
+            } else if !args.take_word("ch") {
                 break;
             }
         }
@@ -53,7 +54,7 @@ impl AddFlags {
         if clash { Err(ApplyError::BadArguments) } else { Ok(flags) }
     }
 
-    /// Puts one member as far as the flags let it.
+    /// Adds or changes one member, as far as the flags allow it.
     pub fn add(self, zset: &mut ZSet, member: &[u8], given: f64) -> ApplyResult {
         let old = if self == AddFlags::default() { None } else { zset.score(member).map(Score::get) };
         let score = match old {

@@ -1,4 +1,4 @@
-//! What differs between two states, after commands.
+//! The difference between two states, after commands.
 
 use crate::harness::{Mirror, Rng};
 use vdr_data::blob::Blob;

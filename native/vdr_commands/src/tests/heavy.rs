@@ -1,4 +1,4 @@
-//! Whatever command makes a key heavy, the database notes it.
+//! Whatever command makes a key large, the database notes it.
 
 use crate::harness::{Mirror, Rng};
 use vdr_data::keyspace::{Db, HEAVY_BYTES, HEAVY_ELEMENTS, is_heavy};
@@ -16,7 +16,7 @@ fn all(db: &Db) -> Vec<String> {
     keys
 }
 
-/// A command that adds so many elements.
+/// A command that adds `count` elements.
 fn adding(name: &str, key: usize, from: usize, count: usize) -> String {
     let words = (from..from + count).map(|n| match name {
         "hset" | "zadd" => format!(" {n} {n}"),
@@ -50,7 +50,7 @@ fn whatever_makes_a_key_heavy_it_is_known() {
                 10 => format!("ltrim rpush{key} 0 {}", rng.below(2 * HEAVY_ELEMENTS)),
                 _ => format!("del zadd{key} string{other}"),
             };
-            // A key may be missing.
+            // The command fails if its key is missing.
             let _ = mirror.attempt(&command);
             assert_eq!(
                 known(mirror.keyspace.db(0)),

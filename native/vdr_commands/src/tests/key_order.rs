@@ -1,4 +1,4 @@
-//! The order of the keys under commands.
+//! The key index under commands.
 
 use crate::harness::{Mirror, Rng};
 use vdr_data::keyspace::Db;
@@ -22,7 +22,7 @@ fn written(rng: &mut Rng, mirror: &mut Mirror, count: usize) {
             2 => format!("copy k{from} a-key-that-is-longer-than-others:{to}"),
             _ => format!("set k{from} 1"),
         };
-        // A key may be missing.
+        // The command fails if its key is missing.
         let _ = mirror.attempt(&command);
     }
 }
@@ -36,7 +36,7 @@ fn nobody_keeps_an_order_until_it_is_asked_for_and_then_all_that_follow_do() {
         let before = mirror.keyspace.clone();
         assert!(!mirror.keyspace.db(0).is_ordered());
         assert_eq!(keys(mirror.keyspace.db(0)), stored(mirror.keyspace.db(0)), "seed {seed}");
-        // One version was put in order: the database itself, which both have.
+        // One index was built: for the database that both versions share.
         assert_eq!((before.ordered(), mirror.keyspace.ordered()), (1, 1));
         written(&mut rng, &mut mirror, 400);
         assert!(mirror.keyspace.db(0).is_ordered());
@@ -80,7 +80,7 @@ fn what_is_no_version_of_the_same_database_takes_no_order_from_it() {
     keys(one.keyspace.db(0));
     other.keyspace.take_order(&one.keyspace, 40);
     assert_eq!(other.keyspace.ordered(), 0);
-    // Nor does an emptied one.
+    // An emptied database takes no index either.
     one.run(&["flushdb", "set a 1"]);
     assert_eq!((one.keyspace.ordered(), keys(one.keyspace.db(0))), (0, vec!["a".into()]));
 }

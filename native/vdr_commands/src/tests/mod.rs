@@ -1,4 +1,4 @@
-//! What a keyspace promises, whatever commands change it.
+//! What a keyspace guarantees, whatever commands change it.
 
 mod diff;
 mod heavy;

@@ -14,7 +14,7 @@ pub use heavy::{HEAVY_BYTES, HEAVY_ELEMENTS, is_heavy};
 
 use crate::blob::Blob;
 use crate::expiry::Expiry;
-use crate::value::{Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
+use crate::value::{Aggregate, Hash, Kind, List, Set, Stream, StringRef, Value, ValueRef, ZSet};
 use heavy::Heavy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -265,52 +265,37 @@ impl<'s> View<'s> {
     }
 
     pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::String(string) => Some(string),
-            _ => None,
-        })
+        match self.entry(key).map(EntryRef::value) {
+            None => Ok(None),
+            Some(ValueRef::String(string)) => Ok(Some(string)),
+            Some(_) => Err(WrongType),
+        }
     }
 
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::List(list) => Some(list),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::Set(set) => Some(set),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::Hash(hash) => Some(hash),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::ZSet(zset) => Some(zset),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
     pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, WrongType> {
-        self.typed(key, |value| match value {
-            ValueRef::Stream(stream) => Some(stream.as_ref()),
-            _ => None,
-        })
+        self.aggregate(key)
     }
 
-    fn typed<T>(&self, key: &[u8], pick: impl Fn(ValueRef<'s>) -> Option<T>) -> Result<Option<T>, WrongType> {
-        match self.entry(key) {
-            None => Ok(None),
-            Some(entry) => pick(entry.value()).map(Some).ok_or(WrongType),
-        }
+    /// A value with elements of this type; `None` when there is no such key.
+    pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, WrongType> {
+        let Some(entry) = self.entry(key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or(WrongType)
     }
 }
 

@@ -7,7 +7,9 @@ pub mod pack;
 mod set;
 pub mod stream;
 mod zset;
+mod aggregate;
 
+pub use aggregate::Aggregate;
 pub use hash::{Field, Hash, HashBuilder};
 pub use list::{List, ListBuilder};
 pub use set::{Set, SetBuilder};

@@ -1,7 +1,8 @@
 //! Lists, sets and hashes.
 
-use super::{Generator, Kind};
-use crate::cmd;
+use super::draw::{Generator, Kind};
+use crate::clock::now_ms;
+use crate::command::cmd;
 use vdr_testkit::Command;
 
 impl Generator {
@@ -131,7 +132,7 @@ impl Generator {
             1 | 2 => self.rng.i64(1..400),
             _ => self.rng.i64(1_000_000..1_000_000_000),
         };
-        let at = super::strings::now_ms() + ms;
+        let at = now_ms() + ms;
         match self.rng.u32(0..4) {
             0 => ("PX", ms.max(1).to_string()),
             1 => ("EX", (ms / 1000).max(1000).to_string()),

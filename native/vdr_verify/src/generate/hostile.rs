@@ -4,7 +4,7 @@
 //! A server refuses most of them, so they do not reach the stream. The mirror must understand those
 //! that the server accepts.
 
-use super::Generator;
+use super::draw::Generator;
 use vdr_testkit::Command;
 
 /// Words that tend to break parsers. A negative zero is left out, and so are the other words that

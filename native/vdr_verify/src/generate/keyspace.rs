@@ -1,7 +1,8 @@
 //! Keys, expiry, databases, and commands that turn one type into another.
 
-use super::{DATABASES, Generator, Kind};
-use crate::cmd;
+use super::draw::{DATABASES, Generator, Kind};
+use crate::clock::now_ms;
+use crate::command::cmd;
 use vdr_testkit::Command;
 
 /// Sets a string and its expiry: two effects of one call.
@@ -57,7 +58,7 @@ impl Generator {
 
     fn expire(&mut self, key: Vec<u8>) -> Command {
         let ms = self.expiry_ms();
-        let at = super::strings::now_ms() + ms;
+        let at = now_ms() + ms;
         let mut command = match self.rng.u32(0..4) {
             0 => cmd!["EXPIRE", key, (ms / 1000).to_string()],
             1 => cmd!["PEXPIRE", key, ms.to_string()],

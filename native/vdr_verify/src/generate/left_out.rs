@@ -1,7 +1,8 @@
 //! Commands that are left out by name, whichever part of the generator made them. The module above
 //! and CONTRIBUTING.md say why.
 
-use super::{Abilities, keyspace};
+use super::draw::Abilities;
+use super::keyspace;
 use vdr_testkit::Command;
 
 /// The defaults of `zset-max-listpack-value` and `zset-max-listpack-entries`.

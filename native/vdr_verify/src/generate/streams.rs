@@ -4,8 +4,8 @@
 //! XREADGROUP, XCLAIM and XAUTOCLAIM are sent as a client sends them; the primary decides what the
 //! stream carries in their place. A server refuses commands and options that it does not have.
 
-use super::{Generator, Kind};
-use crate::cmd;
+use super::draw::{Generator, Kind};
+use crate::command::cmd;
 use vdr_testkit::Command;
 
 impl Generator {

@@ -1,7 +1,8 @@
 //! Strings, numbers, bitmaps, HyperLogLogs.
 
-use super::{Generator, Kind};
-use crate::cmd;
+use super::draw::{Generator, Kind};
+use crate::clock::now_ms;
+use crate::command::cmd;
 use vdr_testkit::Command;
 
 impl Generator {
@@ -181,9 +182,4 @@ impl Generator {
             _ => self.rng.i64(1_000_000..2_000_000_000),
         }
     }
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

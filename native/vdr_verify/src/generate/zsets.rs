@@ -1,7 +1,7 @@
 //! Sorted sets and geographic positions.
 
-use super::{Generator, Kind};
-use crate::cmd;
+use super::draw::{Generator, Kind};
+use crate::command::cmd;
 use vdr_testkit::Command;
 
 impl Generator {

@@ -1,7 +1,7 @@
-//! Hashes. What gives single fields a time to live stands in [`ttl`].
+//! Hashes. The commands on the expiry of single fields stand in [`ttl`].
 //!
-//! A field past its time is absent for every reader (`HLEN` alone counts it, as the server does), and present for every
-//! command of the stream: the primary's `HDEL` takes it away.
+//! No reader sees an expired field (only `HLEN` counts it, as the server does). A command of the
+//! stream does see it, until the primary's `HDEL` removes it.
 
 mod reads;
 mod writes;
@@ -10,31 +10,42 @@ mod ttl;
 #[cfg(test)]
 mod tests;
 
+use crate::ops::costs;
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
 use crate::row::Part::{Bin, Bins, FieldPairs, Fields, Float, Int, Key, Pairs};
 use crate::row::{Cost, Leaves, Read, Write, row};
-use vdr_data::value::Kind;
+use vdr_data::value::{Hash, Kind};
 
 pub const READS: &[Read] = &[
     Read { name: "hget", args: &["key", "field"], cost: Cost::Point, run: reads::hget },
-    Read { name: "hmget", args: &["key", "fields"], cost: Cost::Elements(reads::asked), run: reads::hmget },
-    Read { name: "hgetall", args: &["key"], cost: Cost::Elements(reads::len), run: reads::hgetall },
-    Read { name: "hkeys", args: &["key"], cost: Cost::Elements(reads::len), run: reads::hkeys },
-    Read { name: "hvals", args: &["key"], cost: Cost::Elements(reads::len), run: reads::hvals },
+    Read { name: "hmget", args: &["key", "fields"], cost: Cost::Elements(costs::names), run: reads::hmget },
+    Read { name: "hgetall", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hgetall },
+    Read { name: "hkeys", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hkeys },
+    Read { name: "hvals", args: &["key"], cost: Cost::Elements(costs::len::<Hash>), run: reads::hvals },
     Read { name: "hlen", args: &["key"], cost: Cost::Point, run: reads::hlen },
     Read { name: "hexists", args: &["key", "field"], cost: Cost::Point, run: reads::hexists },
     Read { name: "hstrlen", args: &["key", "field"], cost: Cost::Point, run: reads::hstrlen },
     Read {
         name: "hrandfield",
-        args: &["key", "count", "?with_values"],
+        args: &["key", "?count", "?with_values"],
         cost: Cost::Elements(reads::sample_len),
         run: reads::hrandfield,
     },
-    Read { name: "hfirst", args: &["key", "count"], cost: Cost::Elements(reads::edge_len), run: reads::hfirst },
-    Read { name: "hlast", args: &["key", "count"], cost: Cost::Elements(reads::edge_len), run: reads::hlast },
-    Read { name: "hnext", args: &["key", "field", "count"], cost: Cost::Elements(reads::step_len), run: reads::hnext },
-    Read { name: "hprev", args: &["key", "field", "count"], cost: Cost::Elements(reads::step_len), run: reads::hprev },
+    Read { name: "hfirst", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Hash>), run: reads::hfirst },
+    Read { name: "hlast", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Hash>), run: reads::hlast },
+    Read {
+        name: "hnext",
+        args: &["key", "field", "count"],
+        cost: Cost::Elements(costs::step_len::<Hash>),
+        run: reads::hnext,
+    },
+    Read {
+        name: "hprev",
+        args: &["key", "field", "count"],
+        cost: Cost::Elements(costs::step_len::<Hash>),
+        run: reads::hprev,
+    },
 ];
 
 const HASH: Leaves = Leaves::Kind(Kind::Hash);

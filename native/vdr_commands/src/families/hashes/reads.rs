@@ -7,44 +7,19 @@ use crate::reply::Reply;
 use vdr_data::keyspace::View;
 use vdr_data::value::{Field, Hash, StringRef};
 
-pub fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.hash(args.bytes().ok()?).ok()?.map(Hash::len)
-}
-
-pub fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    Some(args.byte_list().ok()?.len())
-}
-
-/// With fields that expire all of them are looked at, to draw from those that are left.
+/// If fields have expiries, all fields are visited, to draw from the live ones.
 pub fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let hash = view.hash(args.bytes().ok()?).ok()??;
-    let drawn = sample::amount(args.int().ok()?, hash.len());
+    let drawn = if args.is_empty() { 1 } else { sample::amount(args.int().ok()?, hash.len()) };
     Some(if hash.has_expiring_fields() { drawn.max(hash.len()) } else { drawn })
 }
 
-/// How far a cursor goes: to the end, when fields past their time may have to be passed over.
-fn reach(hash: &Hash, count: usize) -> usize {
-    if hash.has_expiring_fields() { hash.len() } else { count.min(hash.len()) }
-}
-
-pub fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let hash = view.hash(args.bytes().ok()?).ok()??;
-    Some(reach(hash, args.count().ok()?))
-}
-
-pub fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let hash = view.hash(args.bytes().ok()?).ok()??;
-    args.bytes().ok()?;
-    Some(reach(hash, args.count().ok()?))
-}
-
-/// The value of a field, unless its time has passed.
+/// The value of a field that has not expired.
 fn value<'s>(view: View<'s>, key: &[u8], field: &[u8]) -> Result<Option<StringRef<'s>>, ReadError> {
     Ok(view.hash(key)?.and_then(|hash| hash.live(field, |expiry| view.is_past(expiry))))
 }
 
-/// Fields with their values, those past their time left out.
+/// Fields with their values, without the expired ones.
 fn live<'s>(
     fields: impl Iterator<Item = (StringRef<'s>, Field<'s>)>,
     now_ms: i64,
@@ -52,7 +27,7 @@ fn live<'s>(
     fields.filter(move |(_, field)| !field.expiry.is_past(now_ms)).map(|(name, field)| (name, field.value))
 }
 
-/// All of a hash that a reader sees, in one allocation.
+/// All live fields of a hash, in one allocation.
 fn all<'s, T>(
     view: View<'s>,
     key: &[u8],
@@ -106,20 +81,26 @@ pub fn hstrlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
     Ok(Reply::int(value(view, args.bytes()?, args.bytes()?)?.map_or(0, |value| value.len())))
 }
 
+/// Without a count the answer is one field, or nil.
 pub fn hrandfield<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count, with_values) = (args.bytes()?, args.int()?, args.flag_or(true)?);
+    let (key, alone) = (args.bytes()?, args.is_empty());
+    let count = if alone { 1 } else { args.int()? };
+    let with_values = args.flag("with_values", true)?;
     let hash = view.hash(key)?;
     let left: Option<Vec<_>> =
         hash.filter(|hash| hash.has_expiring_fields()).map(|hash| live(hash.iter(), view.now_ms()).collect());
     let len = left.as_ref().map_or(hash.map_or(0, Hash::len), Vec::len);
-    let drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
+    let mut drawn = ranks(count, len, view.now_ms(), key)?.into_iter().filter_map(|rank| match &left {
         Some(left) => left.get(rank).copied(),
         None => hash?.at(rank).map(|(name, field)| (name, field.value)),
     });
+    if alone {
+        return Ok(Reply::string_or_nil(drawn.next().map(|(name, _)| name)));
+    }
     Ok(if with_values { pairs(drawn) } else { Reply::strings(drawn.map(|(name, _)| name)) })
 }
 
-/// What a cursor takes from a hash: the first `count` that a reader sees of the fields that `pick` walks.
+/// The reply of a cursor: the first `count` live fields of those that `pick` walks.
 fn walk<'s, I>(
     view: View<'s>,
     key: &[u8],

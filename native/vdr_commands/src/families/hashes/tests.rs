@@ -10,7 +10,7 @@ fn mirror(commands: &[&str]) -> Mirror {
     mirror
 }
 
-/// Field times of the hash `h`, a dash for none.
+/// The field expiries of the hash `h`; a dash for none.
 fn times(m: &Mirror) -> String {
     let hash = m.keyspace.view(0, 0).hash(b"h").unwrap().unwrap();
     let time = |at: Option<i64>| at.map_or("-".into(), |at| at.to_string());
@@ -90,7 +90,7 @@ fn cursors_walk_in_byte_order_from_fields_that_need_not_exist() {
     }
 }
 
-/// `a` and `d` end now, in the last millisecond in which they are there.
+/// `a` and `d` expire now, in the last millisecond in which they exist.
 #[test]
 fn fields_past_their_time_are_absent_for_all_but_hlen() {
     let mut m = mirror(&["HSET h a 1 b 2 c 3 d 4", "HPEXPIREAT h 1000000 FIELDS 2 a d"]);
@@ -135,11 +135,14 @@ fn random_fields_are_fields_with_their_values() {
         assert_eq!(seen, ["[a:1]", "[b:2]", "[c:3]", "[d:4]"].map(String::from).into());
         let Ok(Reply::Pairs(drawn)) = m.read("hrandfield", &[Arg::Bytes(b"h"), Arg::Int(-9)]) else { panic!() };
         assert_eq!(drawn.len(), 9);
+        let alone: BTreeSet<String> = (0..200).map(|_| m.ask("hrandfield h")).collect();
+        assert_eq!(alone, ["a", "b", "c", "d"].map(String::from).into());
         if !with_time {
             m.run(&["HPEXPIREAT h 9000000 FIELDS 1 a"]);
         }
     }
     assert_eq!(m.ask("hrandfield nokey 2"), "[]");
+    assert_eq!(m.ask("hrandfield nokey"), "nil");
     assert_eq!(m.read("hrandfield", &[Arg::Bytes(b"h"), Arg::Int(i64::MIN)]), Err(ReadError::BadArgument));
 }
 
@@ -257,7 +260,8 @@ fn times_need_a_hash_and_whole_arguments() {
         "HSETEX h PXAT FIELDS 1 a 1",
         "HSETEX h GT FIELDS 1 a 1",
         "HSETEX h FIELDS 1 a",
-        // A Valkey 9.1 sends this for a write to `FIELDS`, and for one to a key named `NX`, which it leaves out.
+        // Valkey 9.1 sends this for a write to the key `FIELDS`, and also for a write to a key
+        // named `NX`, whose name it leaves out.
         "HSETEX FIELDS 2 a 1 b 2",
     ] {
         m.fails(command, ApplyError::BadArguments);
@@ -320,10 +324,10 @@ fn watchers_get_tuples() {
     }
 }
 
-/// Field to value and time.
+/// A model of a hash: from fields to values and expiries.
 type Model = BTreeMap<String, (String, Option<i64>)>;
 
-/// `None` means that a primary would not have sent the command.
+/// `None` if a primary would not have sent the command.
 fn model_apply(model: &mut Model, words: &[&str]) -> Option<()> {
     match (words[0], &words[2..]) {
         ("HSET", pairs) => {
@@ -387,8 +391,8 @@ fn random_command(rng: &mut Rng) -> String {
     }
 }
 
-/// The same random commands go to the mirror and to a plain map; readers see the fields whose time has not passed, and
-/// a snapshot taken halfway must not move.
+/// The mirror and a plain map get the same random commands. Readers see the live fields, and a
+/// snapshot taken halfway must not change.
 #[test]
 fn random_commands_leave_what_a_plain_map_holds() {
     for seed in 0..30 {

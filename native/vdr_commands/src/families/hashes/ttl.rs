@@ -1,19 +1,18 @@
-//! Fields with a time to live.
+//! Expiry of single fields of hashes.
 //!
-//! Primaries send `HPEXPIREAT`, `HPERSIST`, `HSETEX` with `PXAT` or `KEEPTTL`, and Valkey `HGETDEL`. Conditions of
-//! `HPEXPIREAT` hold for some of the fields that Valkey lists and not for others, so they are judged here; those of
-//! `HSETEX` held for the whole command, or it would not be here. A time in the past is set like any other: what it ends
-//! goes by the primary's `HDEL`.
+//! Primaries send `HPEXPIREAT`, `HPERSIST`, `HSETEX` with `PXAT` or `KEEPTTL`, and Valkey sends
+//! `HGETDEL`. The conditions of `HPEXPIREAT` hold for some of the fields that Valkey lists and not
+//! for others, so this code checks them. Those of `HSETEX` held for the whole command. A time in
+//! the past is stored like any other; the primary's `HDEL` removes the field.
 
 use super::writes::delete;
-use crate::context::Apply;
+use crate::context::{Apply, must_exist};
 use crate::cursor;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use vdr_data::expiry::Expiry;
-use vdr_data::value::Hash;
 
-/// From a command's time and the present one to Unix milliseconds.
+/// Converts a command's time, with the present time, to Unix milliseconds.
 type Clock = fn(time: i64, now_ms: i64) -> Option<i64>;
 
 const IN_S: Clock = |time, now_ms| time.checked_mul(1000)?.checked_add(now_ms);
@@ -25,15 +24,16 @@ const CLOCKS: [(&str, Clock); 4] = [("ex", IN_S), ("px", IN_MS), ("exat", AT_S),
 
 fn expiry(time: i64, now_ms: i64, clock: Clock) -> Result<Expiry, ApplyError> {
     let at_ms = clock(time, now_ms).ok_or(ApplyError::OutOfRange)?;
-    // Valkey takes any 64-bit time. The last one means "never" here, so it comes a millisecond early.
+    // Valkey accepts any 64-bit time. The greatest one means "never" here, so it is stored as one
+    // millisecond less.
     Ok(Expiry::at(at_ms.min(i64::MAX - 1)))
 }
 
-/// `EX 5` and the like, when it comes next.
-fn clocked(words: &mut ArgCursor<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
+/// `EX 5` and the like, if it comes next.
+fn clocked(args: &mut ArgCursor<'_>, now_ms: i64) -> Result<Option<Expiry>, ApplyError> {
     for (word, clock) in CLOCKS {
-        if words.take_word(word) {
-            return expiry(words.int()?, now_ms, clock).map(Some);
+        if args.take_word(word) {
+            return expiry(args.int()?, now_ms, clock).map(Some);
         }
     }
     Ok(None)
@@ -51,7 +51,7 @@ impl Condition {
     const WORDS: [(&str, Condition); 4] =
         [("nx", Condition::Nx), ("xx", Condition::Xx), ("gt", Condition::Gt), ("lt", Condition::Lt)];
 
-    /// One condition by each word; Valkey takes `XX` together with `GT` or `LT`.
+    /// One condition for each word; Valkey accepts `XX` together with `GT` or `LT`.
     fn parse_all(options: &[&[u8]]) -> Result<Vec<Condition>, ApplyError> {
         let parse = |option: &&[u8]| {
             let known = Condition::WORDS.iter().find(|(word, _)| option.eq_ignore_ascii_case(word.as_bytes()));
@@ -60,7 +60,7 @@ impl Condition {
         options.iter().map(parse).collect()
     }
 
-    /// A field without a time to live counts as one that lives for ever.
+    /// A field without an expiry counts as one that never expires.
     fn holds(self, old: Expiry, new: Expiry) -> bool {
         match self {
             Condition::Nx => !old.is_set(),
@@ -71,26 +71,26 @@ impl Condition {
     }
 }
 
-pub fn hexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    expire(apply, words, IN_S)
+pub fn hexpire(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    expire(apply, args, IN_S)
 }
 
-pub fn hpexpire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    expire(apply, words, IN_MS)
+pub fn hpexpire(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    expire(apply, args, IN_MS)
 }
 
-pub fn hexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    expire(apply, words, AT_S)
+pub fn hexpireat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    expire(apply, args, AT_S)
 }
 
-pub fn hpexpireat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    expire(apply, words, AT_MS)
+pub fn hpexpireat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    expire(apply, args, AT_MS)
 }
 
-fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, clock: Clock) -> ApplyResult {
-    let (key, time) = (words.bytes()?, words.int()?);
+fn expire(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>, clock: Clock) -> ApplyResult {
+    let (key, time) = (args.bytes()?, args.int()?);
     let new = expiry(time, apply.now_ms, clock)?;
-    let [before, names, after] = words.fields(1)?;
+    let [before, names, after] = args.fields(1)?;
     let mut conditions = Condition::parse_all(before)?;
     conditions.extend(Condition::parse_all(after)?);
     apply.hash(key, |hash| {
@@ -105,15 +105,9 @@ fn expire(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, clock: Clock) -> App
     })
 }
 
-/// No stored hash is empty: an empty one is the start of a missing key. A primary sends a change of times only when the
-/// hash is there and has one of the fields; of the others it may name any.
-fn must_exist(hash: &Hash) -> ApplyResult {
-    if hash.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
-}
-
-pub fn hpersist(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    set_all(apply, key, plain_fields(words)?, Expiry::NEVER)
+pub fn hpersist(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    set_all(apply, key, plain_fields(args)?, Expiry::NEVER)
 }
 
 fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> ApplyResult {
@@ -126,24 +120,25 @@ fn set_all(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]], new: Expiry) -> A
     })
 }
 
-/// `FIELDS n f ...` with no option on either side.
-fn plain_fields<'a>(words: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
-    match words.fields(1)? {
+/// `FIELDS n f ...` without options.
+fn plain_fields<'a>(args: &mut ArgCursor<'a>) -> Result<&'a [&'a [u8]], ApplyError> {
+    match args.fields(1)? {
         [[], names, []] => Ok(names),
         _ => Err(ApplyError::BadArguments),
     }
 }
 
-/// Valkey sends it as the client wrote it, fields that were not there included.
-pub fn hgetdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    delete(apply, key, plain_fields(words)?)
+/// Valkey sends HGETDEL as the client wrote it, missing fields included.
+pub fn hgetdel(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    delete(apply, key, plain_fields(args)?)
 }
 
-/// Primaries send what it comes to: `HPEXPIREAT`, `HPERSIST` or `HDEL`. Without an option it changes nothing.
-pub fn hgetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let [before, names, after] = words.fields(1)?;
+/// A primary sends the effect of HGETEX: `HPEXPIREAT`, `HPERSIST` or `HDEL`. Without an option it
+/// changes nothing.
+pub fn hgetex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let [before, names, after] = args.fields(1)?;
     let mut new = None;
     for options in [before, after] {
         let mut options = ArgCursor::new(options);
@@ -158,10 +153,10 @@ pub fn hgetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     new.map_or(Ok(()), |new| set_all(apply, key, names, new))
 }
 
-/// Without a time the fields lose theirs, with `KEEPTTL` they keep it.
-pub fn hsetex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let [before, pairs, after] = words.fields(2)?;
+/// Without a time the fields lose their expiry; with `KEEPTTL` they keep it.
+pub fn hsetex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let [before, pairs, after] = args.fields(2)?;
     let (mut new, mut keep) = (Expiry::NEVER, false);
     for options in [before, after] {
         let mut options = ArgCursor::new(options);

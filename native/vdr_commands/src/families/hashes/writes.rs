@@ -6,9 +6,9 @@ use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use vdr_data::expiry::Expiry;
 
-/// A field that is set anew loses its time to live; the key keeps its own.
-pub fn hset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, pairs) = (words.bytes()?, cursor::pairs(words.some()?)?);
+/// A field that is set again loses its expiry; the key keeps its own.
+pub fn hset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, pairs) = (args.bytes()?, cursor::pairs(args.some()?)?);
     apply.hash(key, |hash| {
         for (name, value) in pairs {
             hash.insert(name, value, Expiry::NEVER);
@@ -17,9 +17,9 @@ pub fn hset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-pub fn hsetnx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, name, value) = (words.bytes()?, words.bytes()?, words.bytes()?);
-    words.finish()?;
+pub fn hsetnx(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, name, value) = (args.bytes()?, args.bytes()?, args.bytes()?);
+    args.finish()?;
     apply.hash(key, |hash| {
         if hash.get(name).is_none() {
             hash.insert(name, value, Expiry::NEVER);
@@ -28,10 +28,10 @@ pub fn hsetnx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-/// Missing fields and a missing key are in order: clients name fields that are not there, and primaries send what they
-/// expire more than once.
-pub fn hdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, names) = (words.bytes()?, words.some()?);
+/// Missing fields and a missing key are no error: clients name fields that do not exist, and
+/// primaries send more than one HDEL for a field that expired.
+pub fn hdel(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, names) = (args.bytes()?, args.some()?);
     delete(apply, key, names)
 }
 
@@ -44,23 +44,24 @@ pub fn delete(apply: &mut Apply<'_>, key: &[u8], names: &[&[u8]]) -> ApplyResult
     })
 }
 
-pub fn hincrby(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, name, by) = (words.bytes()?, words.bytes()?, words.int()?);
-    words.finish()?;
+pub fn hincrby(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, name, by) = (args.bytes()?, args.bytes()?, args.int()?);
+    args.finish()?;
     add(apply, key, name, by)
 }
 
-/// No primary from 7.0 on sends this: it sends the result. The sum is a long double there, 80 or 128 bits wide after the
-/// primary's processor, which we cannot know; only of integers is it the same everywhere. Anything else ends the link,
-/// and the full sync brings the primary's own result.
-pub fn hincrbyfloat(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, name) = (words.bytes()?, words.bytes()?);
-    let by = parse_int(words.bytes()?).ok_or(ApplyError::NotANumber)?;
-    words.finish()?;
+/// No primary from 7.0 on sends this command; it sends the result. The sum on the primary is a long
+/// double of 80 or 128 bits, depending on its processor, which is not known here. Only sums of
+/// integers are the same everywhere. Any other sum ends the link, and the full sync brings the
+/// primary's own result.
+pub fn hincrbyfloat(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, name) = (args.bytes()?, args.bytes()?);
+    let by = parse_int(args.bytes()?).ok_or(ApplyError::NotANumber)?;
+    args.finish()?;
     add(apply, key, name, by)
 }
 
-/// The field keeps its time to live.
+/// The field keeps its expiry.
 fn add(apply: &mut Apply<'_>, key: &[u8], name: &[u8], by: i64) -> ApplyResult {
     apply.hash(key, |hash| {
         let (old, expiry) = match hash.get(name) {

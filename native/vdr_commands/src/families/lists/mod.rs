@@ -1,12 +1,13 @@
 //! Lists.
 //!
-//! A primary sends a list command only when it changed something, so a missing key, pivot or index here means that our
-//! data is not the primary's.
+//! A primary sends a list command only if it changed something. So a missing key, pivot or index
+//! here means that the mirror's data differs from the primary's.
 
 use crate::args::Args;
-use crate::context::Apply;
+use crate::context::{Apply, must_exist};
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
+use crate::ops::costs;
 use crate::reply::Reply;
 use crate::row::AffectedKeys::{InShape, Special};
 use crate::row::Effect::{Each, Moves, PicksOne};
@@ -14,10 +15,9 @@ use crate::row::Part::{Bin, Bins, CountedSources, Int, Key, Options, Word};
 use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use std::ops::Range;
 use vdr_data::blob::Blob;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
 use vdr_data::value::Kind;
-use vdr_data::value::{List, StringRef, ValueRef};
+use vdr_data::value::{List, StringRef};
 
 #[cfg(test)]
 mod tests;
@@ -26,12 +26,8 @@ pub const READS: &[Read] = &[
     Read { name: "llen", args: &["key"], cost: Cost::Point, run: llen },
     Read { name: "lrange", args: &["key", "start", "stop"], cost: Cost::Elements(range_len), run: lrange },
     Read { name: "lindex", args: &["key", "index"], cost: Cost::Point, run: lindex },
-    Read { name: "lpos", args: &["key", "element"], cost: Cost::Elements(len), run: lpos },
+    Read { name: "lpos", args: &["key", "element"], cost: Cost::Elements(costs::len::<List>), run: lpos },
 ];
-
-fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.list(args.bytes().ok()?).ok()?.map(List::len)
-}
 
 fn range_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let list = view.list(args.bytes().ok()?).ok()??;
@@ -67,12 +63,13 @@ fn position(list: &List, element: &[u8]) -> Option<usize> {
     list.iter().position(|other| other.as_bytes() == element)
 }
 
-/// An index as the server reads it, negative ones from the end; `None` before the start. It may lie beyond the end.
+/// An index in the server's notation, negative ones from the end; `None` before the start. It may
+/// lie beyond the end.
 fn index(at: i64, len: usize) -> Option<usize> {
     usize::try_from(if at < 0 { at.checked_add(i64::try_from(len).ok()?)? } else { at }).ok()
 }
 
-/// The elements from `start` to `stop`, both included, as the server reads them: clipped to what is there.
+/// The elements from `start` to `stop`, both included, by the server's rules: clipped to the list.
 fn span(start: i64, stop: i64, len: usize) -> Range<usize> {
     let start = index(start, len).unwrap_or(0);
     let end = index(stop, len).map_or(0, |stop| stop.saturating_add(1).min(len));
@@ -110,10 +107,10 @@ enum End {
 }
 
 impl End {
-    fn parse(words: &mut ArgCursor<'_>) -> Result<End, ApplyError> {
-        if words.take_word("left") {
+    fn parse(args: &mut ArgCursor<'_>) -> Result<End, ApplyError> {
+        if args.take_word("left") {
             Ok(End::Left)
-        } else if words.take_word("right") {
+        } else if args.take_word("right") {
             Ok(End::Right)
         } else {
             Err(ApplyError::BadArguments)
@@ -127,7 +124,7 @@ impl End {
         }
     }
 
-    /// `false` when there was none.
+    /// Returns whether there was an element.
     fn pop(self, list: &mut List) -> bool {
         match self {
             End::Left => list.pop_front(),
@@ -135,7 +132,7 @@ impl End {
         }
     }
 
-    /// Pops what is still needed.
+    /// Pops an element and returns it.
     fn take(self, list: &mut List) -> Option<Blob> {
         let at = match self {
             End::Left => 0,
@@ -147,21 +144,16 @@ impl End {
     }
 }
 
-/// No stored list is empty: an empty one is the start of a missing key.
-fn must_exist(list: &List) -> ApplyResult {
-    if list.is_empty() { Err(ApplyError::Missing) } else { Ok(()) }
-}
-
-fn push(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
-    let (key, elements) = (words.bytes()?, words.some()?);
+fn push(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>, end: End) -> ApplyResult {
+    let (key, elements) = (args.bytes()?, args.some()?);
     apply.list(key, |list| {
         elements.iter().for_each(|element| end.push(list, element));
         Ok(())
     })
 }
 
-fn pushx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
-    let (key, elements) = (words.bytes()?, words.some()?);
+fn pushx(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>, end: End) -> ApplyResult {
+    let (key, elements) = (args.bytes()?, args.some()?);
     apply.list(key, |list| {
         must_exist(list)?;
         elements.iter().for_each(|element| end.push(list, element));
@@ -169,15 +161,15 @@ fn pushx(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyRes
     })
 }
 
-fn linsert(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let after = match (words.take_word("before"), words.take_word("after")) {
+fn linsert(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let after = match (args.take_word("before"), args.take_word("after")) {
         (true, _) => 0,
         (_, true) => 1,
         _ => return Err(ApplyError::BadArguments),
     };
-    let (pivot, element) = (words.bytes()?, words.bytes()?);
-    words.finish()?;
+    let (pivot, element) = (args.bytes()?, args.bytes()?);
+    args.finish()?;
     apply.list(key, |list| {
         let at = position(list, pivot).ok_or(ApplyError::Missing)?;
         list.insert(at + after, element);
@@ -185,10 +177,10 @@ fn linsert(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn lset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, at, element) = (words.bytes()?, words.int()?, words.bytes()?);
-    words.finish()?;
-    // Newer servers look at the lower half only, where older ones refuse.
+fn lset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, at, element) = (args.bytes()?, args.int()?, args.bytes()?);
+    args.finish()?;
+    // Newer servers ignore the upper half of the index, and older ones refuse it.
     let at = i64::from(at as i32);
     apply.list(key, |list| {
         must_exist(list)?;
@@ -197,9 +189,9 @@ fn lset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn lrem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, count, element) = (words.bytes()?, words.int()?, words.bytes()?);
-    words.finish()?;
+fn lrem(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, count, element) = (args.bytes()?, args.int()?, args.bytes()?);
+    args.finish()?;
     let limit = if count == 0 { u64::MAX } else { count.unsigned_abs() };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     apply.list(key, |list| {
@@ -218,9 +210,9 @@ fn lrem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn ltrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, start, stop) = (words.bytes()?, words.int()?, words.int()?);
-    words.finish()?;
+fn ltrim(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, start, stop) = (args.bytes()?, args.int()?, args.int()?);
+    args.finish()?;
     apply.list(key, |list| {
         must_exist(list)?;
         let span = span(start, stop, list.len());
@@ -229,10 +221,10 @@ fn ltrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn pop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>, end: End) -> ApplyResult {
-    let key = words.bytes()?;
-    let count = if words.is_empty() { 1 } else { words.count()? };
-    words.finish()?;
+fn pop(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>, end: End) -> ApplyResult {
+    let key = args.bytes()?;
+    let count = if args.is_empty() { 1 } else { args.count()? };
+    args.finish()?;
     apply.list(key, |list| take(list, end, count))
 }
 
@@ -250,29 +242,30 @@ fn take(list: &mut List, end: End, count: usize) -> ApplyResult {
     Ok(())
 }
 
-fn lmove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (source, destination) = (words.bytes()?, words.bytes()?);
-    let (from, to) = (End::parse(words)?, End::parse(words)?);
-    words.finish()?;
+fn lmove(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (source, destination) = (args.bytes()?, args.bytes()?);
+    let (from, to) = (End::parse(args)?, End::parse(args)?);
+    args.finish()?;
     shift(apply, source, destination, from, to)
 }
 
-fn rpoplpush(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (source, destination) = (words.bytes()?, words.bytes()?);
-    words.finish()?;
+fn rpoplpush(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (source, destination) = (args.bytes()?, args.bytes()?);
+    args.finish()?;
     shift(apply, source, destination, End::Right, End::Left)
 }
 
 fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to: End) -> ApplyResult {
     if source == destination {
-        // In one step: between two a list of one element would be gone, and its expiry with it.
+        // In one step. Between two steps a list of one element would be gone, and its expiry with
+        // it.
         return apply.list(source, |list| {
             let element = from.take(list).ok_or(ApplyError::Missing)?;
             to.push(list, &element);
             Ok(())
         });
     }
-    stored(apply, destination)?;
+    apply.stored::<List>(destination)?;
     let mut moved = None;
     apply.list(source, |list| {
         moved = from.take(list);
@@ -285,23 +278,15 @@ fn shift(apply: &mut Apply<'_>, source: &[u8], destination: &[u8], from: End, to
     })
 }
 
-fn lmpop(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let keys = words.counted()?;
-    let end = End::parse(words)?;
-    let count = if words.take_word("count") { words.count()? } else { 1 };
-    words.finish()?;
+fn lmpop(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let keys = args.counted()?;
+    let end = End::parse(args)?;
+    let count = if args.take_word("count") { args.count()? } else { 1 };
+    args.finish()?;
     for key in keys {
-        if stored(apply, key)?.is_some() {
+        if apply.stored::<List>(key)?.is_some() {
             return apply.list(key, |list| take(list, end, count));
         }
     }
     Err(ApplyError::Missing)
-}
-
-fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a List>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::List(list)) => Ok(Some(list)),
-        Some(_) => Err(ApplyError::WrongType),
-    }
 }

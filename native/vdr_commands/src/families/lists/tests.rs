@@ -202,7 +202,7 @@ fn watchers_get_tuples() {
     }
 }
 
-/// Lists as plain vectors. `None` means that a primary would not have sent the command.
+/// A model of lists as plain vectors. `None` if a primary would not have sent the command.
 #[derive(Default)]
 struct Model(BTreeMap<String, Vec<String>>);
 
@@ -286,8 +286,8 @@ fn random_command(rng: &mut Rng) -> String {
     }
 }
 
-/// The same random commands go to the mirror and to plain vectors; a snapshot taken halfway must not move. Every third
-/// run starts with a list long enough to have inner nodes.
+/// The mirror and plain vectors get the same random commands, and a snapshot taken halfway must not
+/// change. Every third run starts with a list long enough to have inner nodes.
 #[test]
 fn random_commands_leave_what_plain_vectors_hold() {
     for seed in 0..30 {

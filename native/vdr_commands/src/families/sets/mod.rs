@@ -1,12 +1,14 @@
 //! Sets.
 //!
-//! `SADD` and `SREM` come with all the members that a client named, those that changed nothing included. A member that
-//! `SMOVE` does not find means that our data is not the primary's.
+//! A primary sends `SADD` and `SREM` with all members that the client named, even those that
+//! changed nothing. If `SMOVE` does not find its member, the mirror's data differs from the
+//! primary's.
 
 use crate::args::Args;
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
+use crate::ops::costs;
 use crate::ops::sample::{self, ranks};
 use crate::reply::Reply;
 use crate::row::AffectedKeys::InShape;
@@ -14,56 +16,35 @@ use crate::row::Effect::{Each, MovesMember, StoresFrom};
 use crate::row::Part::{Bin, Bins, Key, Sources};
 use crate::row::{Cost, Leaves, Read, Write, row};
 use std::iter::Peekable;
-use vdr_data::keyspace::EntryRef;
 use vdr_data::keyspace::View;
 use vdr_data::value::Kind;
-use vdr_data::value::{Set, StringRef, ValueRef};
+use vdr_data::value::{Set, StringRef};
 
 #[cfg(test)]
 mod tests;
 
 pub const READS: &[Read] = &[
-    Read { name: "smembers", args: &["key"], cost: Cost::Elements(len), run: smembers },
+    Read { name: "smembers", args: &["key"], cost: Cost::Elements(costs::len::<Set>), run: smembers },
     Read { name: "scard", args: &["key"], cost: Cost::Point, run: scard },
     Read { name: "sismember", args: &["key", "member"], cost: Cost::Point, run: sismember },
-    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(asked), run: smismember },
-    Read { name: "srandmember", args: &["key", "count"], cost: Cost::Elements(sample_len), run: srandmember },
+    Read { name: "smismember", args: &["key", "members"], cost: Cost::Elements(costs::names), run: smismember },
+    Read { name: "srandmember", args: &["key", "?count"], cost: Cost::Elements(sample_len), run: srandmember },
     Read { name: "sunion", args: &["keys"], cost: Cost::Elements(sum_of_lens), run: sunion },
     Read { name: "sinter", args: &["keys"], cost: Cost::Elements(least_len), run: sinter },
     Read { name: "sdiff", args: &["keys"], cost: Cost::Elements(first_len), run: sdiff },
     Read { name: "sintercard", args: &["keys", "?limit"], cost: Cost::Elements(least_len), run: sintercard },
-    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(edge_len), run: sfirst },
-    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(edge_len), run: slast },
-    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: snext },
-    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(step_len), run: sprev },
+    Read { name: "sfirst", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Set>), run: sfirst },
+    Read { name: "slast", args: &["key", "count"], cost: Cost::Elements(costs::edge_len::<Set>), run: slast },
+    Read { name: "snext", args: &["key", "member", "count"], cost: Cost::Elements(costs::step_len::<Set>), run: snext },
+    Read { name: "sprev", args: &["key", "member", "count"], cost: Cost::Elements(costs::step_len::<Set>), run: sprev },
 ];
 
-fn len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    view.set(args.bytes().ok()?).ok()?.map(Set::len)
-}
-
-fn asked(_: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    args.bytes().ok()?;
-    Some(args.byte_list().ok()?.len())
-}
-
 fn sample_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
-    Some(sample::amount(args.int().ok()?, len))
+    let len = costs::len::<Set>(view, args)?;
+    Some(if args.is_empty() { 1 } else { sample::amount(args.int().ok()?, len) })
 }
 
-fn edge_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
-    Some(args.count().ok()?.min(len))
-}
-
-fn step_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
-    let len = len(view, args)?;
-    args.bytes().ok()?;
-    Some(args.count().ok()?.min(len))
-}
-
-/// One that is not there counts as one member: it has to be looked for all the same.
+/// The lengths of the sets. A missing set counts as one member: the call has to look it up as well.
 fn lens(view: View<'_>, args: &mut Args<'_>) -> Option<Vec<usize>> {
     let sets = sets(view, args).ok()?;
     Some(sets.into_iter().map(|set| set.map_or(1, Set::len)).collect())
@@ -73,19 +54,19 @@ fn sum_of_lens(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(lens(view, args)?.into_iter().fold(0, usize::saturating_add))
 }
 
-/// An intersection looks each member of its smallest set up in the others.
+/// An intersection looks up each member of its smallest set in the others.
 fn least_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let lens = lens(view, args)?;
     Some(lens.iter().min()?.saturating_mul(lens.len()))
 }
 
-/// A difference looks each member of its first set up in the others.
+/// A difference looks up each member of its first set in the others.
 fn first_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let lens = lens(view, args)?;
     Some(lens.first()?.saturating_mul(lens.len()))
 }
 
-/// What `pick` takes from a set; nothing from a missing one.
+/// The members that `pick` takes from a set; none of a missing one.
 fn members<'s, I>(set: Option<&'s Set>, pick: impl FnOnce(&'s Set) -> I) -> Reply<'s>
 where
     I: Iterator<Item = StringRef<'s>>,
@@ -113,21 +94,18 @@ fn smismember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Read
     Ok(Reply::List(members.into_iter().map(has).collect()))
 }
 
+/// Without a count the answer is one member, or nil.
 fn srandmember<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let (key, count) = (args.bytes()?, args.int()?);
+    let (key, alone) = (args.bytes()?, args.is_empty());
+    let count = if alone { 1 } else { args.int()? };
     let set = view.set(key)?;
     let ranks = ranks(count, set.map_or(0, Set::len), view.now_ms(), key)?;
-    Ok(Reply::strings(ranks.into_iter().filter_map(|rank| set?.at(rank))))
+    let mut members = ranks.into_iter().filter_map(|rank| set?.at(rank));
+    Ok(if alone { Reply::string_or_nil(members.next()) } else { Reply::strings(members) })
 }
 
 fn sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
     args.byte_list()?.into_iter().map(|key| Ok(view.set(key)?)).collect()
-}
-
-/// As [`sets`] for what the server does not define on no keys at all.
-fn some_sets<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Vec<Option<&'s Set>>, ReadError> {
-    let sets = sets(view, args)?;
-    if sets.is_empty() { Err(ReadError::BadArgument) } else { Ok(sets) }
 }
 
 fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
@@ -135,31 +113,31 @@ fn sunion<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadErro
     Ok(Reply::strings(union(sets.into_iter().flatten()).into_iter()))
 }
 
-/// Members of any set.
+/// The members of any of the sets (union).
 fn union<'s>(sets: impl Iterator<Item = &'s Set>) -> Vec<StringRef<'s>> {
     let mut members: Vec<StringRef<'_>> = sets.flat_map(Set::iter).collect();
-    // The stable sort finds the runs, one per set, and merges them.
+    // The stable sort finds the runs, one for each set, and merges them.
     members.sort();
     members.dedup();
     members
 }
 
 fn sinter<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::strings(intersection(some_sets(view, args)?)))
+    Ok(Reply::strings(intersection(sets(view, args)?)))
 }
 
 fn sintercard<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let sets = some_sets(view, args)?;
+    let sets = sets(view, args)?;
     let limit = if args.is_empty() { 0 } else { args.count()? };
     let limit = if limit == 0 { usize::MAX } else { limit };
     Ok(Reply::int(intersection(sets).take(limit).count()))
 }
 
 fn sdiff<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::strings(difference(some_sets(view, args)?)))
+    Ok(Reply::strings(difference(sets(view, args)?)))
 }
 
-/// Members of all sets; a missing one has none.
+/// The members of all sets (intersection); a missing set has none.
 fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
     let mut sets: Vec<&Set> = sets.into_iter().collect::<Option<_>>().unwrap_or_default();
     sets.sort_by_key(|set| set.len());
@@ -169,7 +147,7 @@ fn intersection(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> 
     least.into_iter().flat_map(Set::iter).filter(in_all)
 }
 
-/// Members of the first set that are in no other.
+/// The members of the first set that are in no other (difference).
 fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
     let first = sets.first().copied().flatten();
     let mut others = probes(sets.into_iter().skip(1).flatten(), first);
@@ -177,8 +155,9 @@ fn difference(sets: Vec<Option<&Set>>) -> impl Iterator<Item = StringRef<'_>> {
     first.into_iter().flat_map(Set::iter).filter(in_none)
 }
 
-/// Looks members up in a set, which must be asked for in byte order: so a set that is not much larger than the one they
-/// come from is walked along with it, at a tenth of the cost of searching it each time.
+/// Looks up members in a set. The caller must ask for them in byte order: if the set is not much
+/// larger than the one that they come from, both are walked together, at a tenth of the cost of a
+/// search for each member.
 struct Probe<'s> {
     set: &'s Set,
     walk: Option<Peekable<Box<dyn Iterator<Item = StringRef<'s>> + 's>>>,
@@ -237,8 +216,8 @@ pub const WRITES: &[Write] = &[
     row("sdiffstore", &[Key, Sources], InShape, SET, StoresFrom(&[Kind::Set]), sdiffstore),
 ];
 
-fn sadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, members) = (words.bytes()?, words.some()?);
+fn sadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, members) = (args.bytes()?, args.some()?);
     apply.set(key, |set| {
         members.iter().for_each(|member| {
             set.insert(member);
@@ -247,8 +226,8 @@ fn sadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn srem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, members) = (words.bytes()?, words.some()?);
+fn srem(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, members) = (args.bytes()?, args.some()?);
     apply.set(key, |set| {
         members.iter().for_each(|member| {
             set.remove(member);
@@ -257,11 +236,11 @@ fn srem(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn smove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (source, destination, member) = (words.bytes()?, words.bytes()?, words.bytes()?);
-    words.finish()?;
-    let there = stored(apply, source)?.is_some_and(|set| set.contains(member));
-    stored(apply, destination)?;
+fn smove(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (source, destination, member) = (args.bytes()?, args.bytes()?, args.bytes()?);
+    args.finish()?;
+    let there = apply.stored::<Set>(source)?.is_some_and(|set| set.contains(member));
+    apply.stored::<Set>(destination)?;
     if !there {
         return Err(ApplyError::Missing);
     }
@@ -278,28 +257,20 @@ fn smove(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-fn stored<'a>(apply: &'a Apply<'_>, key: &[u8]) -> Result<Option<&'a Set>, ApplyError> {
-    match apply.get(key).map(EntryRef::value) {
-        None => Ok(None),
-        Some(ValueRef::Set(set)) => Ok(Some(set)),
-        Some(_) => Err(ApplyError::WrongType),
-    }
+fn sources<'a>(apply: &'a Apply<'_>, args: &mut ArgCursor<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
+    args.some()?.iter().map(|key| apply.stored::<Set>(key)).collect()
 }
 
-fn sources<'a>(apply: &'a Apply<'_>, words: &mut ArgCursor<'_>) -> Result<Vec<Option<&'a Set>>, ApplyError> {
-    words.some()?.iter().map(|key| stored(apply, key)).collect()
-}
-
-fn sinterstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let destination = words.bytes()?;
-    let result: Set = intersection(sources(apply, words)?).collect();
+fn sinterstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let destination = args.bytes()?;
+    let result: Set = intersection(sources(apply, args)?).collect();
     apply.store(destination, result);
     Ok(())
 }
 
-fn sunionstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let destination = words.bytes()?;
-    let mut sets: Vec<&Set> = sources(apply, words)?.into_iter().flatten().collect();
+fn sunionstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let destination = args.bytes()?;
+    let mut sets: Vec<&Set> = sources(apply, args)?.into_iter().flatten().collect();
     sets.sort_by_key(|set| set.len());
     let result = match sets.split_last() {
         Some((most, others)) if is_little(others.iter().copied(), most) => {
@@ -315,15 +286,15 @@ fn sunionstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult 
     Ok(())
 }
 
-/// Whether it is better to change a copy of `set` by the members of the others, which shares what stays, than to build
-/// anew: a change costs as much as building some ten members.
+/// Whether it is cheaper to change a copy of `set` by the members of the others than to build a new
+/// set. The copy shares what stays. One change costs as much as building about ten members.
 fn is_little<'s>(others: impl Iterator<Item = &'s Set>, set: &Set) -> bool {
     others.fold(0usize, |sum, other| sum.saturating_add(other.len())) < set.len() / 10
 }
 
-fn sdiffstore(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let destination = words.bytes()?;
-    let sets = sources(apply, words)?;
+fn sdiffstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let destination = args.bytes()?;
+    let sets = sources(apply, args)?;
     let first = sets.first().copied().flatten();
     let others = sets.iter().skip(1).copied().flatten();
     let result = match first {

@@ -1,26 +1,26 @@
 //! Writes to the groups of a stream.
 //!
-//! Primaries tell what XREADGROUP, XCLAIM and XAUTOCLAIM came to: one XCLAIM per entry, and XGROUP SETID. They do not
-//! always tell of a consumer that came to be without getting an entry, so consumers may be missing here, and one that is
-//! there already may be created again.
+//! A primary sends the effects of XREADGROUP, XCLAIM and XAUTOCLAIM: one XCLAIM for each entry, and
+//! XGROUP SETID. It does not always send the creation of a consumer that got no entry. So consumers
+//! may be missing here, and an existing consumer may be created again.
 
 use super::writes::{all, delete, refs_and_ids};
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
-use crate::ops::stream_ids::{id, written, written_or_edge};
+use crate::ops::stream_ids::{id, parse_id, parse_id_or_edge};
 use crate::rules::Rules;
 use vdr_data::blob::Blob;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Consumer, Group, Id};
 
-pub fn xgroup(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let subcommand = words.bytes()?.to_ascii_lowercase();
-    let (key, group) = (words.bytes()?, words.bytes()?);
+pub fn xgroup(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let subcommand = args.bytes()?.to_ascii_lowercase();
+    let (key, group) = (args.bytes()?, args.bytes()?);
     match subcommand.as_slice() {
-        b"create" => create(apply, key, group, words),
+        b"create" => create(apply, key, group, args),
         b"setid" => {
-            let (at, options) = (words.bytes()?, GroupOptions::parse(words)?);
+            let (at, options) = (args.bytes()?, GroupOptions::parse(args)?);
             let rules = apply.rules;
             apply.stream(key, |stream| {
                 let (last_id, entries_read) = (position(stream, at)?, options.entries_read(stream, rules));
@@ -30,12 +30,12 @@ pub fn xgroup(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
             })
         }
         b"destroy" => {
-            words.finish()?;
+            args.finish()?;
             apply.stream(key, |stream| stream.remove_group(group).map(|_| ()).ok_or(ApplyError::Missing))
         }
         b"createconsumer" => {
-            let consumer = words.bytes()?;
-            words.finish()?;
+            let consumer = args.bytes()?;
+            args.finish()?;
             let now_ms = apply.now_ms;
             in_group(apply, key, group, |group| {
                 group.add_consumer(consumer, Consumer::seen(now_ms, None));
@@ -43,8 +43,8 @@ pub fn xgroup(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
             })
         }
         b"delconsumer" => {
-            let consumer = words.bytes()?;
-            words.finish()?;
+            let consumer = args.bytes()?;
+            args.finish()?;
             in_group(apply, key, group, |group| {
                 group.remove_consumer(consumer);
                 Ok(())
@@ -70,14 +70,14 @@ struct GroupOptions {
 }
 
 impl GroupOptions {
-    fn parse(words: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
+    fn parse(args: &mut ArgCursor<'_>) -> Result<Self, ApplyError> {
         let mut options = GroupOptions::default();
-        while !words.is_empty() {
-            if words.take_word("mkstream") {
+        while !args.is_empty() {
+            if args.take_word("mkstream") {
                 options.make_stream = true;
-            } else if words.take_word("entriesread") {
-                // -1 stands for not known.
-                options.entries_read = u64::try_from(words.int()?).ok();
+            } else if args.take_word("entriesread") {
+                // -1 stands for an unknown number.
+                options.entries_read = u64::try_from(args.int()?).ok();
             } else {
                 return Err(ApplyError::BadArguments);
             }
@@ -91,13 +91,13 @@ impl GroupOptions {
     }
 }
 
-/// Where a group is put: an id, or `$` for the end of the stream.
+/// The position of a group: an id, or `$` for the end of the stream.
 fn position(stream: &Stream, at: &[u8]) -> Result<Id, ApplyError> {
-    if at == b"$" { Ok(stream.last_id) } else { written_or_edge(at) }
+    if at == b"$" { Ok(stream.last_id) } else { parse_id_or_edge(at) }
 }
 
-fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (at, options, rules) = (words.bytes()?, GroupOptions::parse(words)?, apply.rules);
+fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (at, options, rules) = (args.bytes()?, GroupOptions::parse(args)?, apply.rules);
     let create = |stream: &mut Stream| {
         if stream.group(group).is_some() {
             return Err(ApplyError::OutOfRange);
@@ -109,8 +109,8 @@ fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], words: &mut ArgCursor
     if options.make_stream { apply.made_stream(key, create) } else { apply.stream(key, create) }
 }
 
-pub fn xack(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, group, ids) = (words.bytes()?, words.bytes()?, all(words.some()?)?);
+pub fn xack(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, group, ids) = (args.bytes()?, args.bytes()?, all(args.some()?)?);
     in_group(apply, key, group, |group| {
         for id in ids {
             group.acknowledge(id);
@@ -119,10 +119,10 @@ pub fn xack(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-/// Only what did wait for the group's acknowledgement is deleted.
-pub fn xackdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, group) = (words.bytes()?, words.bytes()?);
-    let (refs, ids) = refs_and_ids(words)?;
+/// Deletes only entries that were pending in the group.
+pub fn xackdel(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, group) = (args.bytes()?, args.bytes()?);
+    let (refs, ids) = refs_and_ids(args)?;
     apply.stream(key, |stream| {
         for id in ids {
             if stream.group_mut(group).ok_or(ApplyError::Missing)?.acknowledge(id) {
@@ -133,7 +133,7 @@ pub fn xackdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult 
     })
 }
 
-/// What follows the ids of XCLAIM.
+/// The options after the ids of XCLAIM.
 #[derive(Default)]
 struct ClaimOptions {
     delivered_at_ms: Option<i64>,
@@ -144,21 +144,21 @@ struct ClaimOptions {
 }
 
 impl ClaimOptions {
-    fn parse(words: &mut ArgCursor<'_>, now_ms: i64) -> Result<Self, ApplyError> {
+    fn parse(args: &mut ArgCursor<'_>, now_ms: i64) -> Result<Self, ApplyError> {
         let mut options = ClaimOptions::default();
-        while !words.is_empty() {
-            if words.take_word("force") {
+        while !args.is_empty() {
+            if args.take_word("force") {
                 options.force = true;
-            } else if words.take_word("justid") {
+            } else if args.take_word("justid") {
                 options.just_id = true;
-            } else if words.take_word("idle") {
-                options.delivered_at_ms = Some(now_ms.saturating_sub(words.int()?));
-            } else if words.take_word("time") {
-                options.delivered_at_ms = Some(words.int()?);
-            } else if words.take_word("retrycount") {
-                options.deliveries = Some(words.count()? as u64);
-            } else if words.take_word("lastid") {
-                options.last_id = Some(written(words.bytes()?)?);
+            } else if args.take_word("idle") {
+                options.delivered_at_ms = Some(now_ms.saturating_sub(args.int()?));
+            } else if args.take_word("time") {
+                options.delivered_at_ms = Some(args.int()?);
+            } else if args.take_word("retrycount") {
+                options.deliveries = Some(args.count()? as u64);
+            } else if args.take_word("lastid") {
+                options.last_id = Some(parse_id(args.bytes()?)?);
             } else {
                 return Err(ApplyError::BadArguments);
             }
@@ -167,15 +167,15 @@ impl ClaimOptions {
     }
 }
 
-pub fn xclaim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, group, consumer, min_idle_ms) = (words.bytes()?, words.bytes()?, words.bytes()?, words.int()?);
+pub fn xclaim(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, group, consumer, min_idle_ms) = (args.bytes()?, args.bytes()?, args.bytes()?, args.int()?);
     let mut ids = Vec::new();
-    while let Some(id) = words.peek().and_then(|next| id(next, 0)) {
+    while let Some(id) = args.peek().and_then(|next| id(next, 0)) {
         ids.push(id);
-        words.bytes()?;
+        args.bytes()?;
     }
     let now_ms = apply.now_ms;
-    let options = ClaimOptions::parse(words, now_ms)?;
+    let options = ClaimOptions::parse(args, now_ms)?;
     if ids.is_empty() {
         return Err(ApplyError::BadArguments);
     }
@@ -186,7 +186,7 @@ pub fn xclaim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
         group.last_id = claim.options.last_id.map_or(group.last_id, |id| id.max(group.last_id));
         group.add_consumer(consumer, Consumer::seen(now_ms, None));
         for (id, there) in there {
-            // A primary claims an entry that is gone to say that nobody waits for it any more.
+            // A primary claims a deleted entry to say that it is no longer pending.
             if there {
                 claim.one(group, id);
             } else {

@@ -1,4 +1,4 @@
-//! What a stream says of itself, by the server's words with underscores.
+//! The properties of a stream and its groups, under the server's names with underscores.
 
 use super::reads::{entry, fields_of, id_reply};
 use crate::args::Args;
@@ -9,13 +9,14 @@ use vdr_data::keyspace::View;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Fields, Group, Id};
 
-/// Its first and its last entry are part of what it says.
+/// The first and the last entry are part of the reply.
 pub fn stream_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     let stream = view.stream(args.bytes().ok()?).ok()??;
     Some(fields_of(stream.first().into_iter().chain(stream.last())))
 }
 
-/// `XINFO STREAM` without what only the server's way of keeping streams knows (radix trees); nil when there is no key.
+/// `XINFO STREAM`, without the properties of the server's own structure (radix trees); nil if there
+/// is no key.
 pub fn xinfo_stream<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let Some(stream) = view.stream(args.bytes()?)? else { return Ok(Reply::Nil) };
     let edge = |edge: Option<(&Id, &'s Fields)>| edge.map_or(Reply::Nil, |edge| Reply::Pair(Box::new(entry(edge))));
@@ -35,7 +36,7 @@ pub fn groups_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(view.stream(args.bytes().ok()?).ok()??.groups().size_hint().0)
 }
 
-/// `XINFO GROUPS`: one record per group, in byte order of their names.
+/// `XINFO GROUPS`: one record for each group, in byte order of their names.
 pub fn xinfo_groups<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let Some(stream) = view.stream(args.bytes()?)? else { return Ok(Reply::List(Vec::new())) };
     Ok(Reply::List(stream.groups().map(|(name, group)| group_record(stream, name, group)).collect()))
@@ -57,8 +58,8 @@ pub fn pending_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(stream.group(args.bytes().ok()?)?.consumers().size_hint().0)
 }
 
-/// `XPENDING key group`: how many, the first and the last, and how many for each consumer that has some; nil when there
-/// is no such key or group.
+/// `XPENDING key group`: the number of pending entries, the first and the last, and the number for
+/// each consumer that has some; nil if there is no such key or group.
 pub fn xpending<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
     let (key, group) = (args.bytes()?, args.bytes()?);
     let Some(group) = view.stream(key)?.and_then(|stream| stream.group(group)) else { return Ok(Reply::Nil) };
@@ -79,7 +80,8 @@ fn counter<'s>(count: u64) -> Reply<'s> {
     Reply::Int(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// How many entries the group has yet to get; `None` where deletions left nobody able to tell without counting.
+/// The group's lag: how many entries it has not received yet; `None` if deletions make it
+/// impossible to tell without counting.
 fn lag(stream: &Stream, group: &Group) -> Option<i64> {
     let (first_id, len) = (stream.first_id(), stream.len() as u64);
     let read = if stream.is_empty() {
@@ -95,7 +97,7 @@ fn lag(stream: &Stream, group: &Group) -> Option<i64> {
     i64::try_from(difference).ok()
 }
 
-/// How many entries there ever were up to an id, of a stream that has some now.
+/// How many entries were ever added up to an id, for a stream that has entries now.
 fn entries_up_to(stream: &Stream, id: Id) -> Option<u64> {
     let (first_id, before) = (stream.first_id(), stream.entries_added.saturating_sub(stream.len() as u64));
     let whole = stream.max_deleted_id < first_id;

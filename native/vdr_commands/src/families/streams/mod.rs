@@ -1,7 +1,7 @@
-//! Streams. What is read of entries stands in [`reads`], what a stream says of itself in [`info`], the writes in [`writes`] and
-//! [`groups`].
+//! Streams. Reads of entries stand in [`reads`], the properties of a stream in [`info`], writes in
+//! [`writes`] and [`groups`].
 //!
-//! An id is answered as the server writes it, `"ms-seq"`.
+//! Replies contain ids in the server's notation, `"ms-seq"`.
 
 mod reads;
 mod info;

@@ -9,7 +9,7 @@ use vdr_data::keyspace::View;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Fields, Id};
 
-/// Which entries a read asks for: ids from the first to the second, so many at most.
+/// The entries that a read asks for: ids from the first to the second, at most `count`.
 struct Wanted {
     from: Id,
     to: Id,
@@ -27,7 +27,7 @@ impl Wanted {
         Ok(Wanted { from, to, count: count(args)? })
     }
 
-    /// After an id: from the next one on. There is none after the greatest.
+    /// The entries after an id. There is none after the greatest.
     fn after(args: &mut Args<'_>) -> Result<Self, ReadError> {
         let after = id(args.bytes()?, 0).ok_or(ReadError::BadArgument)?;
         let count = count(args)?;
@@ -42,14 +42,14 @@ impl Wanted {
     }
 }
 
-/// How many at most: all, when the caller does not say or says nil.
+/// The limit of a read; there is none if the caller passes nothing or nil.
 fn count(args: &mut Args<'_>) -> Result<usize, ReadError> {
     if args.is_empty() || args.take_nil() { Ok(usize::MAX) } else { args.count() }
 }
 
 type Parse = fn(&mut Args<'_>) -> Result<Wanted, ReadError>;
 
-/// An entry is as much as its fields, of which one may have any number.
+/// The cost of an entry is the number of its fields, which has no bound.
 fn wanted_len(view: View<'_>, args: &mut Args<'_>, parse: Parse, reverse: bool) -> Option<usize> {
     let stream = view.stream(args.bytes().ok()?).ok()??;
     let wanted = parse(args).ok()?;
@@ -77,7 +77,7 @@ pub fn read_len(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     wanted_len(view, args, Wanted::after, false)
 }
 
-/// An entry: its id, and its fields with their values in their order.
+/// An entry: its id, then its fields with their values in order.
 pub fn entry<'s>((id, fields): (&Id, &'s Fields)) -> (Reply<'s>, Reply<'s>) {
     let pairs = fields.iter().map(|(name, value)| (Reply::Blob(name), Reply::Blob(value))).collect();
     (id_reply(*id), Reply::Pairs(pairs))

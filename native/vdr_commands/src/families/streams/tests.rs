@@ -11,7 +11,7 @@ fn stream(entries: usize) -> Mirror {
     mirror
 }
 
-/// A stream of five entries, the first three delivered to `a` and `b` of group `g`.
+/// A stream of five entries, of which the first three went to `a` and `b` of group `g`.
 fn group() -> Mirror {
     let mut mirror = stream(5);
     mirror.run(&[

@@ -1,27 +1,27 @@
 //! Writes to the entries of a stream.
 //!
-//! Primaries send the ids and lengths that they came to, so nothing here hangs on a clock or on how entries lie in
-//! memory. Of idempotent producers (Redis 8.6) nothing is kept: an entry that was new comes with its id, a duplicate with
-//! the literal `*`.
+//! A primary sends the resulting ids and lengths, so nothing here depends on a clock or on the
+//! layout of entries in memory. Nothing is kept of idempotent producers (Redis 8.6): a new entry
+//! arrives with its id, a duplicate with the literal `*`.
 
 use crate::context::Apply;
 use crate::cursor::{self, ArgCursor};
 use crate::error::{ApplyError, ApplyResult};
-use crate::ops::stream_ids::written;
+use crate::ops::stream_ids::parse_id;
 use crate::ops::stream_options::{AddOptions, Refs};
 use vdr_data::blob::Blob;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Fields, Id};
 
-pub fn xadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let options = AddOptions::parse(words)?;
-    let id = words.bytes()?;
-    let pairs = cursor::pairs(words.some()?)?;
+pub fn xadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let options = AddOptions::parse(args)?;
+    let id = args.bytes()?;
+    let pairs = cursor::pairs(args.some()?)?;
     if id == b"*" && options.idempotent {
         return apply.stream(key, |_| Ok(()));
     }
-    let id = written(id)?;
+    let id = parse_id(id)?;
     let fields: Fields = pairs.map(|(name, value)| (Blob::new(name), Blob::new(value))).collect();
     let add = |stream: &mut Stream| {
         if !stream.add(id, fields) {
@@ -35,10 +35,10 @@ pub fn xadd(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     if options.no_make { apply.stream(key, add) } else { apply.made_stream(key, add) }
 }
 
-pub fn xtrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let options = AddOptions::parse(words)?;
-    words.finish()?;
+pub fn xtrim(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let options = AddOptions::parse(args)?;
+    args.finish()?;
     let trim = options.trim.ok_or(ApplyError::BadArguments)?;
     apply.stream(key, |stream| {
         trim.apply(stream, options.refs);
@@ -46,24 +46,24 @@ pub fn xtrim(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
-pub fn xdel(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, ids) = (words.bytes()?, all(words.some()?)?);
+pub fn xdel(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, ids) = (args.bytes()?, all(args.some()?)?);
     apply.stream(key, |stream| {
         ids.into_iter().for_each(|id| delete(stream, id, Refs::Keep));
         Ok(())
     })
 }
 
-pub fn xdelex(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    let (refs, ids) = refs_and_ids(words)?;
+pub fn xdelex(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    let (refs, ids) = refs_and_ids(args)?;
     apply.stream(key, |stream| {
         ids.into_iter().for_each(|id| delete(stream, id, refs));
         Ok(())
     })
 }
 
-/// Deletes one entry by name. What waits for an acknowledgement may be forgotten though the entry is gone already.
+/// Deletes one entry. Its pending references may be removed even if the entry is already gone.
 pub fn delete(stream: &mut Stream, id: Id, refs: Refs) {
     match refs {
         Refs::Acked if stream.is_referenced(id) => return,
@@ -73,9 +73,9 @@ pub fn delete(stream: &mut Stream, id: Id, refs: Refs) {
     stream.delete(id);
 }
 
-/// `[KEEPREF | DELREF | ACKED] IDS count id...`, the word on either side.
-pub fn refs_and_ids(words: &mut ArgCursor<'_>) -> Result<(Refs, Vec<Id>), ApplyError> {
-    let [before, ids, after] = words.counted_after("ids", 1)?;
+/// `[KEEPREF | DELREF | ACKED] IDS count id...`, with the keyword on either side.
+pub fn refs_and_ids(args: &mut ArgCursor<'_>) -> Result<(Refs, Vec<Id>), ApplyError> {
+    let [before, ids, after] = args.counted_after("ids", 1)?;
     let mut refs = Refs::default();
     for options in [before, after] {
         let mut options = ArgCursor::new(options);
@@ -87,17 +87,17 @@ pub fn refs_and_ids(words: &mut ArgCursor<'_>) -> Result<(Refs, Vec<Id>), ApplyE
 }
 
 pub fn all(ids: &[&[u8]]) -> Result<Vec<Id>, ApplyError> {
-    ids.iter().map(|id| written(id)).collect()
+    ids.iter().map(|id| parse_id(id)).collect()
 }
 
-pub fn xsetid(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let (key, last_id) = (words.bytes()?, written(words.bytes()?)?);
+pub fn xsetid(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, last_id) = (args.bytes()?, parse_id(args.bytes()?)?);
     let (mut entries_added, mut max_deleted_id) = (None, None);
-    while !words.is_empty() {
-        if words.take_word("entriesadded") {
-            entries_added = Some(words.count()? as u64);
-        } else if words.take_word("maxdeletedid") {
-            max_deleted_id = Some(written(words.bytes()?)?);
+    while !args.is_empty() {
+        if args.take_word("entriesadded") {
+            entries_added = Some(args.count()? as u64);
+        } else if args.take_word("maxdeletedid") {
+            max_deleted_id = Some(parse_id(args.bytes()?)?);
         } else {
             return Err(ApplyError::BadArguments);
         }
@@ -108,24 +108,24 @@ pub fn xsetid(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
         }
         stream.last_id = last_id;
         stream.entries_added = entries_added.unwrap_or(stream.entries_added);
-        // 0-0 says nothing here.
+        // 0-0 stands for no id here.
         stream.max_deleted_id = max_deleted_id.filter(|id| *id != Id::MIN).unwrap_or(stream.max_deleted_id);
         Ok(())
     })
 }
 
-/// How long producers are remembered: nothing to us.
-pub fn xcfgset(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    words.some()?;
+/// How long the server remembers producers, which changes no data here.
+pub fn xcfgset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    args.some()?;
     apply.stream(key, |_| Ok(()))
 }
 
-/// A producer's message and the entry that it became: nothing to us.
-pub fn xidmprecord(apply: &mut Apply<'_>, words: &mut ArgCursor<'_>) -> ApplyResult {
-    let key = words.bytes()?;
-    words.take(2)?;
-    written(words.bytes()?)?;
-    words.finish()?;
+/// A producer's message and its entry, which changes no data here.
+pub fn xidmprecord(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let key = args.bytes()?;
+    args.take(2)?;
+    parse_id(args.bytes()?)?;
+    args.finish()?;
     apply.stream(key, |_| Ok(()))
 }

@@ -1,37 +1,47 @@
+for file <- ~w(cargo prebuilt), do: Code.require_file("vdr/#{file}.ex", __DIR__)
+
 defmodule Mix.Tasks.Compile.Vdr do
   @moduledoc """
-  Builds the native library with `cargo build --release` and puts it into `priv/native`.
+  Puts the native library into `priv/native`: a given one, a prebuilt one, or one built by cargo.
 
-  `mix.exs` requires this file, so that the compiler is there before anything of the project is compiled: here, and in
-  an application that depends on it.
+  `mix.exs` requires this file, so that the compiler exists before anything of the project is compiled,
+  both here and in an application that depends on the project. The first of these that applies decides:
 
-  Cargo is asked only when something that goes into the library has changed, which a digest of the sources beside the
-  library tells. `CARGO_TARGET_DIR` and `CARGO_BUILD_TARGET` are respected.
+    * `VDR_NATIVE_PATH=file`: copies that file.
+    * `VDR_BUILD=1`: builds from source (`Vdr.Mix.Cargo`).
+    * The package holds the checksum of a prebuilt library for this system, and a base URL is
+      configured: downloads and verifies that library (`Vdr.Mix.Prebuilt`).
+    * Otherwise: builds from source.
+
+  The stamp beside the library holds a digest of what the library was made from and a digest of the
+  library itself. A library that fits its stamp is left alone. Two builds at once do not hurt each
+  other: cargo locks its own directory, files appear by rename from names that no other build uses, and
+  a stamp that does not belong to the library beside it counts as none.
   """
 
   use Mix.Task.Compiler
 
+  alias Vdr.Mix.{Cargo, Prebuilt}
+
   @recursive true
 
   @root Path.expand("..", __DIR__)
-  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
-             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
   # `:erlang.load_nif/2` looks for `.so` on macOS too.
   @library Path.join(@root, "priv/native/libvdr_nif.so")
   @stamp Path.join(@root, "priv/native/libvdr_nif.digest")
 
   @impl Mix.Task.Compiler
   def run(_args) do
-    digest = digest()
+    source = source()
+    inputs = digest(inputs(source))
 
-    if File.exists?(@library) and File.read(@stamp) == {:ok, digest} do
-      # The library is common to all environments; the way to it is not.
+    if stands?(inputs) do
+      # All environments share the library; the link to it in the build directory is not shared.
       Mix.Project.build_structure()
       {:noop, []}
     else
-      build()
-      install()
-      File.write!(@stamp, digest)
+      place(library(source))
+      write(@stamp, [inputs, ?\n, digest(File.read!(@library)), ?\n])
       Mix.Project.build_structure()
       {:ok, []}
     end
@@ -47,88 +57,53 @@ defmodule Mix.Tasks.Compile.Vdr do
     :ok
   end
 
-  defp digest do
-    @sources
-    |> Enum.flat_map(&Path.wildcard(Path.join(@root, &1), match_dot: true))
-    |> Enum.reject(&String.starts_with?(&1, Path.join(@root, "native/fuzz/")))
-    |> Enum.map(&[Path.relative_to(&1, @root), File.read!(&1)])
-    |> List.insert_at(0, inspect(environment()))
-    |> :erlang.md5()
-    |> Base.encode16(case: :lower)
-  end
+  defp source do
+    given = System.get_env("VDR_NATIVE_PATH", "")
 
-  # What leads to another library from the same sources.
-  defp environment, do: Enum.map(~w(CARGO_BUILD_TARGET RUSTFLAGS), &System.get_env/1)
-
-  defp build do
-    cargo = cargo() || Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
-
-    compiler?("CC", ~w(cc)) ||
-      Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
-
-    compiler?("CXX", ~w(c++)) ||
-      Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))
-
-    System.find_executable("make") ||
-      Mix.raise(missing("make, which builds the memory allocator of its native library,", compiler_advice()))
-
-    Mix.shell().info("Building the native library (cargo build --release; the first time takes a few minutes)")
-
-    case System.cmd(cargo, ~w(build --release -p vdr_nif),
-           cd: @root,
-           into: IO.stream(:stdio, :line),
-           stderr_to_stdout: true
-         ) do
-      {_output, 0} -> :ok
-      {_output, status} -> Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
+    cond do
+      given != "" -> {:given, Path.expand(given)}
+      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] -> :cargo
+      prebuilt = Prebuilt.find(@root) -> {:prebuilt, prebuilt}
+      true -> :cargo
     end
   end
 
-  defp cargo do
-    # Where rustup puts it, for shells that were opened before.
-    System.find_executable("cargo") || System.find_executable(Path.expand("~/.cargo/bin/cargo"))
+  defp inputs({:given, path}) do
+    case File.read(path) do
+      {:ok, bytes} -> bytes
+      {:error, reason} -> Mix.raise("VDR_NATIVE_PATH names #{path}: #{:file.format_error(reason)}")
+    end
   end
 
-  # A compiler in the environment may come with options.
-  defp compiler?(variable, names) do
-    named = variable |> System.get_env("") |> String.split() |> Enum.take(1)
-    Enum.any?(named ++ names, &System.find_executable/1)
+  defp inputs({:prebuilt, prebuilt}), do: inspect(prebuilt)
+  defp inputs(:cargo), do: Cargo.inputs(@root)
+
+  defp library({:given, path}), do: File.read!(path)
+  defp library({:prebuilt, prebuilt}), do: Prebuilt.download(prebuilt)
+  defp library(:cargo), do: File.read!(Cargo.build(@root))
+
+  defp stands?(inputs) do
+    with {:ok, stamp} <- File.read(@stamp),
+         [^inputs, library] <- String.split(stamp),
+         {:ok, bytes} <- File.read(@library) do
+      digest(bytes) == library
+    else
+      _ -> false
+    end
   end
 
-  defp missing(what, advice), do: "Veidrodelis needs #{what} and did not find it.\n\n#{advice}\n"
+  defp digest(data), do: data |> :erlang.md5() |> Base.encode16(case: :lower)
 
-  defp cargo_advice do
-    """
-    Install Rust 1.91 or newer, say with rustup:
-
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
-
-    and see that ~/.cargo/bin is in PATH.\
-    """
-  end
-
-  defp compiler_advice do
-    """
-    Debian, Ubuntu:   apt install build-essential
-    Fedora, RHEL:     dnf install gcc gcc-c++
-    Alpine:           apk add build-base
-    macOS:            xcode-select --install\
-    """
+  defp place(bytes) do
+    File.mkdir_p!(Path.dirname(@library))
+    write(@library, bytes)
   end
 
   # By rename: a VM that has the old library mapped must not see its bytes change.
-  defp install do
-    File.mkdir_p!(Path.dirname(@library))
-    File.cp!(built(), @library <> ".new")
-    File.rename!(@library <> ".new", @library)
-  end
-
-  defp built do
-    target = Path.expand(System.get_env("CARGO_TARGET_DIR") || "target", @root)
-    release = Path.join([target, System.get_env("CARGO_BUILD_TARGET") || "", "release"])
-
-    ~w(libvdr_nif.so libvdr_nif.dylib)
-    |> Enum.map(&Path.join(release, &1))
-    |> Enum.find(&File.exists?/1) || Mix.raise("cargo built no vdr_nif library in #{release}")
+  defp write(path, bytes) do
+    new = "#{path}.#{System.pid()}-#{System.unique_integer([:positive])}"
+    File.write!(new, bytes)
+    File.chmod!(new, 0o755)
+    File.rename!(new, path)
   end
 end

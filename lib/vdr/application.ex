@@ -4,22 +4,9 @@ defmodule Vdr.Application do
 
   use Application
 
-  @impl Application
-  def start(_type, _args), do: with(:ok <- check_library(), do: start_shared())
-
   # Without its library the application refuses to start, instead of failing in the middle of a call.
-  defp check_library do
-    case Code.ensure_loaded(Vdr.Native) do
-      {:module, Vdr.Native} ->
-        :ok
-
-      {:error, reason} ->
-        {:error,
-         "the native library of Veidrodelis was not loaded (#{inspect(reason)}): it is missing in priv/native, or was " <>
-           "built for another system. Build it on the system that it is to run on, with " <>
-           "`mix deps.compile veidrodelis --force`"}
-    end
-  end
+  @impl Application
+  def start(_type, _args), do: with(:ok <- Vdr.NativeLibrary.check(), do: start_shared())
 
   defp start_shared do
     # The application's own process owns the tables, so they live as long as the application.

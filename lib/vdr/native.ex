@@ -1,14 +1,17 @@
 defmodule Vdr.Native do
   @moduledoc false
-  # The functions of the native library, and nothing else. What they answer is told where they are defined, in
-  # `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link`, the
-  # handler's process and the facade calls them.
+  # The functions of the native library, and nothing else. What they answer is told where they are
+  # defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`,
+  # `Vdr.RdbFile`, `Vdr.Instances`, `Vdr.Link`, the handler's process and the facade calls them.
+
+  # Loading calls it, also while the project is compiled.
+  require Vdr.NativeLibrary
 
   @on_load :load
 
   def load do
-    path = Path.join(:code.priv_dir(:veidrodelis), "native/libvdr_nif")
-    :erlang.load_nif(String.to_charlist(path), 0)
+    path = Vdr.NativeLibrary.path()
+    path |> String.to_charlist() |> :erlang.load_nif(0) |> Vdr.NativeLibrary.loaded(path)
   end
 
   # Reads

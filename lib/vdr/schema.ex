@@ -168,7 +168,7 @@ defmodule Vdr.Schema do
   defp cast(:name, {:global, _term} = value), do: {:ok, value}
   defp cast(:name, {:via, module, _term} = value) when is_atom(module), do: {:ok, value}
 
-  defp cast({:integer, first..last}, value) when is_integer(value) and value >= first and value <= last,
+  defp cast({:integer, first..last//_}, value) when is_integer(value) and value >= first and value <= last,
     do: {:ok, value}
 
   defp cast({:one_of, values}, value), do: if(value in values, do: {:ok, value}, else: :error)
@@ -206,7 +206,7 @@ defmodule Vdr.Schema do
   defp takes(:host), do: "a string or charlist that is not empty, or an IP address as a tuple"
   defp takes(:password), do: "a string or {module, function, arguments}"
   defp takes(:name), do: "an atom, {:global, term} or {:via, module, term}"
-  defp takes({:integer, first..last}), do: "an integer from #{first} to #{last}"
+  defp takes({:integer, first..last//_}), do: "an integer from #{first} to #{last}"
   defp takes({:one_of, values}), do: words(values, " or ")
   defp takes({:list, type}), do: "a list, each element #{takes(type)}"
   defp takes({:nonempty_list, type}), do: "a list that is not empty, each element #{takes(type)}"
@@ -248,7 +248,7 @@ defmodule Vdr.Schema do
   defp type_of(:host), do: quote(do: String.t() | charlist() | :inet.ip_address())
   defp type_of(:password), do: quote(do: String.t() | {module(), atom(), list()} | nil)
   defp type_of(:name), do: quote(do: GenServer.name())
-  defp type_of({:integer, first..last}), do: quote(do: unquote(first)..unquote(last))
+  defp type_of({:integer, first..last//_}), do: quote(do: unquote(first)..unquote(last))
   defp type_of({:one_of, values}), do: union(values)
   defp type_of({:list, type}), do: [type_of(type)]
   defp type_of({:nonempty_list, type}), do: [type_of(type), {:..., [], nil}]

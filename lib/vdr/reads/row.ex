@@ -62,7 +62,7 @@ defmodule Vdr.Reads.Row do
     end
   end
 
-  defp arg({:\\, _, [arg, default]}), do: Tuple.append(arg(arg), default)
+  defp arg({:\\, _, [arg, default]}), do: arg |> arg() |> Tuple.insert_at(2, default)
   defp arg({:"::", _, [{name, _, _context}, type]}), do: {name, type}
 
   @doc false

@@ -13,14 +13,16 @@ use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_data::value::stream::Id;
 use vdr_data::value::{Hash, List, Score, Set, Stream, ZSet};
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+// The library's own allocator, with its settings.
+#[path = "../../vdr_nif/src/allocator.rs"]
+mod allocator;
 
 const OFF: f64 = 0.03;
 /// Memory in thread caches counts as given out, so a case must be many times larger.
 const BYTES_MIN: f64 = 1.5e7;
 
 fn given_out() -> f64 {
+    allocator::give_back();
     epoch::advance().unwrap();
     stats::allocated::read().unwrap() as f64
 }

@@ -1,0 +1,77 @@
+defmodule Vdr.NativeLibrary do
+  @moduledoc false
+  # Finds the file of the native library, and explains why the VM refused to load it.
+  #
+  # `Vdr.Native` loads even without its library, so that the application can refuse to start with a
+  # sentence, where a failed `@on_load` would end a release before the first log line.
+
+  @refusal {__MODULE__, :refusal}
+
+  @doc "The path without the extension, as `:erlang.load_nif/2` wants it."
+  def path do
+    case :code.priv_dir(:veidrodelis) do
+      {:error, :bad_name} -> Path.expand("../../priv/native/libvdr_nif", to_string(:code.which(__MODULE__)))
+      priv -> Path.join(to_string(priv), "native/libvdr_nif")
+    end
+  end
+
+  @doc "Turns the answer of `:erlang.load_nif/2` into that of `@on_load`, and keeps a refusal for `check/0`."
+  def loaded(answer, path) do
+    case answer do
+      :ok ->
+        :persistent_term.erase(@refusal)
+        :ok
+
+      # A module of the same name runs, with its library. It stays.
+      {:error, {reason, _text}} when reason in [:upgrade, :reload] ->
+        answer
+
+      {:error, {_reason, text}} ->
+        :persistent_term.put(@refusal, sentence(to_string(text), path <> ".so"))
+        :ok
+    end
+  end
+
+  @doc "`:ok`, or `{:error, sentence}`: what was found instead of a library that fits, and what to do."
+  def check do
+    case Code.ensure_loaded(Vdr.Native) do
+      {:module, _} ->
+        with sentence when is_binary(sentence) <- :persistent_term.get(@refusal, :ok), do: {:error, sentence}
+
+      {:error, reason} ->
+        {:error, "the module of the native library of Veidrodelis does not load: #{inspect(reason)}"}
+    end
+  end
+
+  defp sentence(text, file) do
+    "the native library of Veidrodelis was not loaded: #{found(file)} This VM runs on #{system()}, OTP " <>
+      "#{System.otp_release()} with NIF version #{:erlang.system_info(:nif_version)}. The VM says: #{text} Build the " <>
+      "library on the system that it is to run on: `mix deps.compile veidrodelis --force`, with VDR_BUILD=1 where " <>
+      "a prebuilt library does not fit, or with VDR_NATIVE_PATH for one of your own."
+  end
+
+  defp found(file) do
+    case File.open(file, [:read, :binary], &IO.binread(&1, 20)) do
+      {:ok, <<head::binary-size(20)>>} -> "#{file} is #{format(head)}."
+      {:ok, _short} -> "#{file} is not a library: it is empty or cut off."
+      {:error, reason} -> "#{file} cannot be read (#{:file.format_error(reason)})."
+    end
+  end
+
+  defp format(<<0x7F, "ELF", _class, 1, _::binary-size(12), machine::little-16>>),
+    do: "for #{machine(machine)} with ELF"
+
+  defp format(<<0x7F, "ELF", _::binary>>), do: "for a big-endian machine with ELF"
+  defp format(<<0xFEEDFACF::little-32, 0x01000007::little-32, _::binary>>), do: "for macOS on x86_64"
+  defp format(<<0xFEEDFACF::little-32, 0x0100000C::little-32, _::binary>>), do: "for macOS on arm64"
+  defp format("MZ" <> _), do: "for Windows"
+  defp format(_other), do: "no library"
+
+  defp machine(62), do: "x86_64"
+  defp machine(183), do: "aarch64"
+  defp machine(243), do: "riscv64"
+  defp machine(40), do: "arm"
+  defp machine(number), do: "a machine of ELF number #{number}"
+
+  defp system, do: to_string(:erlang.system_info(:system_architecture))
+end

@@ -1,0 +1,112 @@
+defmodule Vdr.Mix.Cargo do
+  @moduledoc """
+  Builds the native library from source with `cargo build`.
+
+  Cargo is asked only when an input of the library has changed. `CARGO_TARGET_DIR` and
+  `CARGO_BUILD_TARGET` are respected. `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in the library;
+  `VDR_PROFILE=quick` chooses the quick profile of `Cargo.toml`, for work on the project.
+  """
+
+  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
+             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
+  # Each leads to another library from the same sources.
+  @variables ~w(CARGO_BUILD_TARGET RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE)
+
+  @doc "Everything that decides what library comes out, by paths relative to the project."
+  def inputs(root) do
+    files =
+      @sources
+      |> Enum.flat_map(&Path.wildcard(Path.join(root, &1), match_dot: true))
+      |> Enum.reject(&String.starts_with?(&1, Path.join(root, "native/fuzz/")))
+      |> Enum.map(&[Path.relative_to(&1, root), File.read!(&1)])
+
+    [inspect(Enum.map(@variables, &System.get_env/1)) | files]
+  end
+
+  @doc "Builds, and answers the path of the library."
+  def build(root) do
+    cargo = cargo()
+    need_compilers()
+    profile = profile()
+    Mix.shell().info("Building the native library (cargo build --profile #{profile}; the first time takes two minutes)")
+
+    options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
+
+    case System.cmd(cargo, ~w(build --locked --profile #{profile} -p vdr_nif), options) do
+      {_output, 0} -> built(root, profile)
+      {_output, status} -> Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
+    end
+  end
+
+  defp profile do
+    case System.get_env("VDR_PROFILE", "") do
+      "" -> "release"
+      profile when profile in ~w(release quick) -> profile
+      other -> Mix.raise("VDR_PROFILE is #{other}: it is release or quick")
+    end
+  end
+
+  defp debug do
+    if System.get_env("VDR_NATIVE_DEBUG", "") in ["", "0", "false"],
+      do: [],
+      else:
+        for(
+          profile <- ~w(RELEASE QUICK),
+          {key, value} <- [{"DEBUG", "line-tables-only"}, {"STRIP", "none"}],
+          do: {"CARGO_PROFILE_#{profile}_#{key}", value}
+        )
+  end
+
+  defp cargo do
+    # Where rustup puts it, for shells that were opened before.
+    System.find_executable("cargo") || System.find_executable(Path.expand("~/.cargo/bin/cargo")) ||
+      Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
+  end
+
+  defp need_compilers do
+    compiler?("CC", "cc") ||
+      Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
+
+    compiler?("CXX", "c++") ||
+      Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))
+
+    System.find_executable("make") ||
+      Mix.raise(missing("make, which builds the memory allocator of its native library,", compiler_advice()))
+  end
+
+  # A compiler in the environment may come with options.
+  defp compiler?(variable, name) do
+    named = variable |> System.get_env("") |> String.split() |> Enum.take(1)
+    Enum.any?(named ++ [name], &System.find_executable/1)
+  end
+
+  defp missing(what, advice), do: "Veidrodelis needs #{what} and did not find it.\n\n#{advice}\n"
+
+  defp cargo_advice do
+    """
+    Install Rust 1.91 or newer, for example with rustup:
+
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
+
+    and see that ~/.cargo/bin is in PATH.\
+    """
+  end
+
+  defp compiler_advice do
+    """
+    Debian, Ubuntu:   apt install build-essential
+    Fedora, RHEL:     dnf install gcc gcc-c++ make
+    Alpine:           apk add build-base
+    macOS:            xcode-select --install\
+    """
+  end
+
+  defp built(root, profile) do
+    target = Path.expand(System.get_env("CARGO_TARGET_DIR") || "target", root)
+    directory = Path.join([target, System.get_env("CARGO_BUILD_TARGET") || "", profile])
+
+    ~w(libvdr_nif.so libvdr_nif.dylib)
+    |> Enum.map(&Path.join(directory, &1))
+    |> Enum.find(&File.exists?/1) || Mix.raise("cargo built no vdr_nif library in #{directory}")
+  end
+end

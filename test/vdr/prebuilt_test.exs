@@ -1,0 +1,130 @@
+defmodule Vdr.PrebuiltTest do
+  # A local HTTP server stands for the place of the releases.
+  use ExUnit.Case, async: false
+
+  alias Vdr.Mix.Prebuilt
+
+  @moduletag :tmp_dir
+
+  @library "\x7FELF, as it were"
+
+  setup %{tmp_dir: directory} do
+    served = Path.join(directory, "served")
+    File.mkdir_p!(served)
+    root = Path.join(directory, "package")
+    File.mkdir_p!(root)
+    File.write!(Path.join(root, "mix.exs"), ~s(  @version "1.2.3"\n))
+    {:ok, _started} = Application.ensure_all_started(:inets)
+
+    {:ok, server} =
+      :inets.start(:httpd,
+        port: 0,
+        bind_address: {127, 0, 0, 1},
+        server_name: ~c"localhost",
+        server_root: String.to_charlist(directory),
+        document_root: String.to_charlist(served)
+      )
+
+    url = "http://127.0.0.1:#{:httpd.info(server)[:port]}"
+    variables(%{"VDR_PREBUILT_URL" => url, "CARGO_BUILD_TARGET" => nil, "NO_PROXY" => nil, "HTTP_PROXY" => nil})
+    on_exit(fn -> :inets.stop(:httpd, server) end)
+    shell = Mix.shell()
+    Mix.shell(Mix.Shell.Quiet)
+    on_exit(fn -> Mix.shell(shell) end)
+
+    {:ok, target} = Prebuilt.target()
+    {:ok, root: root, served: served, url: url, name: Prebuilt.name("1.2.3", target)}
+  end
+
+  defp variables(values) do
+    before = Map.new(values, fn {name, _} -> {name, System.get_env(name)} end)
+    Enum.each(values, &put/1)
+    on_exit(fn -> Enum.each(before, &put/1) end)
+  end
+
+  defp put({name, nil}), do: System.delete_env(name)
+  defp put({name, value}), do: System.put_env(name, value)
+
+  defp sum(bytes), do: Base.encode16(:crypto.hash(:sha256, bytes), case: :lower)
+
+  defp checksums(root, checksums), do: File.write!(Path.join(root, "checksum-vdr_nif.exs"), inspect(checksums))
+
+  # What a package names, and what the server has under that name.
+  defp release(context, named, served) do
+    checksums(context.root, %{context.name => sum(named)})
+    if served, do: File.write!(Path.join(context.served, context.name), served)
+    Prebuilt.find(context.root)
+  end
+
+  defp refused(prebuilt) do
+    error = assert_raise Mix.Error, fn -> Prebuilt.download(prebuilt) end
+    assert error.message =~ "VDR_BUILD=1"
+    assert error.message =~ prebuilt.url
+    error.message
+  end
+
+  test "the library that the package names is downloaded and unpacked", context do
+    packed = :zlib.gzip(@library)
+    prebuilt = release(context, packed, packed)
+    assert prebuilt == %{url: context.url <> "/" <> context.name, checksum: sum(packed)}
+    assert Prebuilt.download(prebuilt) == @library
+  end
+
+  test "one with another checksum is refused", context do
+    assert context |> release(:zlib.gzip(@library), :zlib.gzip("another")) |> refused() =~ "the package expects"
+  end
+
+  test "one that is cut off is refused", context do
+    packed = :zlib.gzip(@library)
+    assert context |> release(packed, binary_part(packed, 0, 10)) |> refused() =~ "the package expects"
+  end
+
+  test "garbage is refused", context do
+    assert context |> release("garbage", "garbage") |> refused() =~ "it is not packed with gzip"
+  end
+
+  test "one that is not there is refused", context do
+    assert context |> release("named", nil) |> refused() =~ "the server answers 404"
+  end
+
+  test "a server that is not there is named", context do
+    prebuilt = %{release(context, "named", nil) | url: "http://127.0.0.1:1/library"}
+    assert refused(prebuilt) =~ "econnrefused"
+  end
+
+  test "without a checksum for this system there is nothing to download", context do
+    assert Prebuilt.find(context.root) == nil
+    checksums(context.root, %{Prebuilt.name("1.2.3", "mips-unknown-none") => "0"})
+    assert Prebuilt.find(context.root) == nil
+  end
+
+  test "without a base URL there is nothing to download", context do
+    release(context, "named", "named")
+    System.delete_env("VDR_PREBUILT_URL")
+    assert Prebuilt.find(context.root) == nil
+  end
+
+  test "a checksum file is data and no code", context do
+    File.write!(Path.join(context.root, "checksum-vdr_nif.exs"), ~s|File.write!("/proc/none", "")|)
+    assert_raise Mix.Error, ~r/no map from file names/, fn -> Prebuilt.find(context.root) end
+  end
+
+  test "a proxy of the environment is used, but not for what it excepts", context do
+    packed = :zlib.gzip(@library)
+    prebuilt = release(context, packed, packed)
+    put({"HTTP_PROXY", "http://127.0.0.1:1"})
+    assert refused(prebuilt) =~ "econnrefused"
+    put({"NO_PROXY", "127.0.0.1"})
+    assert Prebuilt.download(prebuilt) == @library
+  end
+
+  test "systems are named as Rust names them" do
+    assert Prebuilt.target("x86_64-pc-linux-gnu") == {:ok, "x86_64-unknown-linux-gnu"}
+    assert Prebuilt.target("x86_64-alpine-linux-musl") == {:ok, "x86_64-unknown-linux-musl"}
+    assert Prebuilt.target("aarch64-unknown-linux-gnu") == {:ok, "aarch64-unknown-linux-gnu"}
+    assert Prebuilt.target("aarch64-apple-darwin23.2.0") == {:ok, "aarch64-apple-darwin"}
+    assert Prebuilt.target("powerpc-ibm-aix") == :unknown
+    put({"CARGO_BUILD_TARGET", "riscv64gc-unknown-linux-gnu"})
+    assert Prebuilt.target() == {:ok, "riscv64gc-unknown-linux-gnu"}
+  end
+end

@@ -22,8 +22,12 @@ defmodule Veidrodelis.MixProject do
   end
 
   def application do
-    [mod: {Vdr.Application, []}, extra_applications: [:logger, :ssl, :public_key, telemetry: :optional]]
+    [mod: {Vdr.Application, []}, extra_applications: [:logger, telemetry: :optional] ++ extra_applications(Mix.env())]
   end
+
+  # The tests make certificates.
+  defp extra_applications(:test), do: [:public_key]
+  defp extra_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]

@@ -445,7 +445,8 @@ defmodule Veidrodelis do
   Runs a Lua script on one snapshot. The script is a source, or what `lua_load/2` returned. Its
   reads are in the global table `ts`.
 
-      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "item:owner", "7"], ["HSET", "user:7", "name", "Ona"]])
+      iex> commands = [["SET", "item:owner", "7"], ["HSET", "user:7", "name", "Ona"]]
+      iex> {:ok, snapshot} = Vdr.Snapshot.from_commands(commands)
       iex> script = "return ts.hget('user:' .. ts.get(KEYS[1]), 'name')"
       iex> Veidrodelis.read_tx(snapshot, 0, script, keys: ["item:owner"])
       {:ok, "Ona"}

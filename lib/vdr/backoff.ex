@@ -23,6 +23,16 @@ defmodule Vdr.Backoff do
   defp doubled(%{failures: 0, first_ms: first_ms}), do: first_ms
   defp doubled(%{failures: n, first_ms: first_ms}), do: max(first_ms, 1) * Integer.pow(2, min(n, @max_doublings))
 
+  @doc """
+  The delay after a link that streamed for `streamed_ms`, which is no failure. The first attempt comes at once, unless the
+  link ended before the first delay would have: a server that ends each link is not asked without a pause.
+  """
+  @spec resume(t, non_neg_integer) :: {delay_ms :: non_neg_integer, t}
+  def resume(%__MODULE__{first_ms: first_ms} = backoff, streamed_ms) when streamed_ms >= first_ms,
+    do: {0, reset(backoff)}
+
+  def resume(%__MODULE__{} = backoff, _streamed_ms), do: backoff |> reset() |> next()
+
   @doc "The delay after a refusal that trying again soon cannot help."
   @spec slow(t) :: {delay_ms :: non_neg_integer, t}
   def slow(%__MODULE__{} = backoff), do: {jitter(backoff.max_ms), backoff}

@@ -33,7 +33,7 @@ defmodule Vdr.Instance do
 
     case Instances.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options, key}} | listener(key, options)],
+        Supervisor.init([{Vdr.Link, {store, options, key}}],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds
@@ -43,7 +43,4 @@ defmodule Vdr.Instance do
         :ignore
     end
   end
-
-  defp listener(_key, %{sentinel: nil}), do: []
-  defp listener(key, options), do: [{Vdr.Sentinel.Listener, {key, options}}]
 end

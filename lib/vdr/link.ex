@@ -1,8 +1,8 @@
 defmodule Vdr.Link do
   @moduledoc false
   # The connection state machine of one instance or one handler: when to connect, to which server, and when to connect
-  # again. The native library runs each link to its end and reports how it went. Credentials, backoff, Sentinel and
-  # events are decided here.
+  # again. The native library runs each link to its end and reports how it went. With Sentinel, the native library also
+  # runs a monitor, which looks up the server and reports failovers. Credentials, backoff and events are decided here.
   #
   #     connecting --streaming--> linked
   #         ^    \                  |
@@ -14,8 +14,8 @@ defmodule Vdr.Link do
   #
   # The data is not this process's. When the process dies, the native library ends the link, and the next process starts
   # another one on the same store. Its report in `Vdr.Reports` survives, too. Events, and with them telemetry handlers
-  # and log backends, run in this process, and so do a password function and the waiting of `await_ready/2`: whatever
-  # takes long there delays this instance only.
+  # and log backends, run in this process, and so does the waiting of `await_ready/2`: whatever takes long there delays
+  # this instance only. A function of the user's for a password or a host runs in a process of its own.
   #
   # Each `:connecting` is followed by one `:disconnected`, with `:streaming` in between if the link came that far.
 
@@ -23,8 +23,8 @@ defmodule Vdr.Link do
 
   require Logger
 
-  alias Vdr.{Backoff, Cleaner, Instances, Log, Native, Options, Reports, Sentinel}
-  alias Vdr.Link.{Events, Waiters}
+  alias Vdr.{Backoff, Cleaner, Instances, Log, Native, Options, Reports, Secret}
+  alias Vdr.Link.{Events, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
@@ -43,12 +43,19 @@ defmodule Vdr.Link do
     :backoff,
     :tag,
     :primary,
-    :sentinels,
+    # The Sentinel monitor, and the tag of its messages.
+    :monitor,
+    :monitor_tag,
+    # The primary that the monitor has named since the last attempt.
     :named,
+    # When the link began to stream.
+    :streaming_since,
     # `{primary}` from `:connecting` to `:disconnected`.
     :announced,
     # Why `await_ready/2` need not wait.
     :refusal,
+    # The monitor looks up the server for this attempt.
+    looking_up: false,
     waiters: Waiters.new(),
     attempts: 0,
     links: 0,
@@ -66,17 +73,11 @@ defmodule Vdr.Link do
   @spec start_link(argument) :: :gen_statem.start_ret()
   def start_link(argument), do: :gen_statem.start_link(__MODULE__, argument, [])
 
-  @doc "Tells the link of this report that a Sentinel names another primary."
-  @spec switched(Reports.key(), Sentinel.address()) :: :ok
-  def switched(key, address), do: cast(key, {:switched, address})
-
   @doc "Tells the link of this report that its store was closed, because the application stops."
   @spec suspend(Reports.key()) :: :ok
-  def suspend(key), do: cast(key, :suspend)
-
-  defp cast(key, message) do
+  def suspend(key) do
     case Reports.read(key) do
-      %{pid: pid} when is_pid(pid) -> :gen_statem.cast(pid, message)
+      %{pid: pid} when is_pid(pid) -> :gen_statem.cast(pid, :suspend)
       _no_link_yet -> :ok
     end
   end
@@ -101,7 +102,6 @@ defmodule Vdr.Link do
       native: native,
       options: options,
       backoff: Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms),
-      sentinels: options.sentinel && options.sentinel.sentinels,
       attempts: attempts,
       links: links,
       announced: announced,
@@ -123,13 +123,29 @@ defmodule Vdr.Link do
     end
   end
 
+  def connecting(:info, {tag, {:found, primary}}, %{monitor_tag: tag, looking_up: true} = link),
+    do: connect(%{link | primary: primary, looking_up: false})
+
+  def connecting(:info, {tag, {:not_found, code, detail, retry}}, %{monitor_tag: tag, looking_up: true} = link),
+    do: ended(%{link | looking_up: false}, code, detail, retry)
+
+  # The answer to the look-up follows, and takes this into account.
+  def connecting(:info, {tag, {:switched, _primary}}, %{monitor_tag: tag, looking_up: true}), do: :keep_state_and_data
+
+  def connecting(:info, {tag, {:password, result}}, %{tag: tag} = link) do
+    case start(link, result) do
+      :ok -> :keep_state_and_data
+      {:error, code} -> ended(link, code, "", :slowly)
+    end
+  end
+
   def connecting(:info, {tag, {:state, :rdb_transfer}}, %{tag: tag} = link) do
     emit(link, :syncing, %{primary: link.primary})
     {:keep_state, %{link | sync: :full}}
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
-    link = %{link | links: link.links + 1, refusal: nil}
+    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms()}
     report(link, %{link: :linked, links: link.links})
     emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
@@ -144,15 +160,10 @@ defmodule Vdr.Link do
   @doc false
   def waiting(:state_timeout, :connect, link), do: {:next_state, :connecting, link, {:next_event, :internal, :connect}}
 
-  # The link may wait because of the previous server. The one named now is another one, or another one again.
-  def waiting(:cast, {:switched, address}, %{options: %{sentinel: %{role: :primary}}, primary: before} = link)
-      when address != before,
-      do: switch(link, address)
-
   def waiting(type, event, link), do: common(type, event, link)
 
   @doc false
-  def stopped(:cast, {:switched, _address}, _link), do: :keep_state_and_data
+  def stopped(:info, {tag, {:switched, _primary}}, %{monitor_tag: tag}), do: :keep_state_and_data
   def stopped(type, event, link), do: common(type, event, link)
 
   @impl :gen_statem
@@ -206,10 +217,11 @@ defmodule Vdr.Link do
 
   defp common(:cast, :suspend, link), do: %{link | tag: nil} |> close(:stopped, nil) |> wait_for_application()
 
-  defp common(:cast, {:switched, address}, %{options: %{sentinel: %{role: role}}} = link) do
-    # A replica that becomes the primary is no replica any more; the others stay what they are.
-    leave = if role == :primary, do: address != link.primary, else: address == link.primary
-    if leave, do: switch(link, address), else: :keep_state_and_data
+  defp common(:info, {tag, {:switched, primary}}, %{monitor_tag: tag} = link), do: switch(link, primary)
+
+  defp common(:info, {tag, {:ask, number, question}}, %{monitor_tag: tag} = link) do
+    answer(link, number, question)
+    :keep_state_and_data
   end
 
   # From an earlier link, or from a stranger.
@@ -254,43 +266,64 @@ defmodule Vdr.Link do
     link = %{link | tag: make_ref(), attempts: link.attempts + 1, sync: :partial}
     report(link, %{link: :connecting, attempts: link.attempts})
 
-    case find(link) do
-      {:ok, link} -> link |> announce(link.primary) |> connect()
-      {:error, code, detail, retry} -> ended(link, code, detail, retry)
-    end
+    find(link)
   end
 
-  defp connect(link) do
-    case start(link) do
-      :ok -> {:keep_state, link}
+  # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a primary itself.
+  defp find(%{options: %{socket: path}} = link) when path != nil, do: connect(%{link | primary: {path, 0}})
+
+  defp find(%{options: %{sentinel: nil} = options} = link),
+    do: connect(%{link | primary: {options.host, options.port}})
+
+  defp find(%{named: {_host, _port} = named} = link), do: connect(%{link | primary: named, named: nil})
+
+  defp find(%{monitor: nil, native: native, options: options} = link) do
+    tag = make_ref()
+
+    case Native.sentinel_start(native, Options.Sentinel.config(options.sentinel, options), self(), tag) do
+      {:ok, monitor} -> find(%{link | monitor: monitor, monitor_tag: tag})
       {:error, code} -> ended(link, code, "", :slowly)
     end
   end
 
-  defp switch(link, address) do
+  defp find(link) do
+    Native.sentinel_look_up(link.monitor)
+    {:keep_state, %{link | looking_up: true}}
+  end
+
+  defp connect(%{tag: tag, options: options} = link) do
+    {link, process} = {announce(link, link.primary), self()}
+    UserFunction.start(fn -> Secret.reveal(options.password) end, &send(process, {tag, {:password, &1}}))
+    {:keep_state, link}
+  end
+
+  # The monitor asks what only a function of the user's knows.
+  defp answer(%{monitor: monitor, options: options}, number, question) do
+    UserFunction.start(fn -> reveal(question, options) end, fn
+      {:ok, {:ok, answer}} -> Native.sentinel_answer(monitor, number, answer)
+      _failed -> Native.sentinel_answer(monitor, number, nil)
+    end)
+  end
+
+  defp reveal(:sentinel_password, options), do: Secret.reveal(options.sentinel.connect.password)
+  defp reveal(:server_password, options), do: Secret.reveal(options.password)
+  defp reveal({:host, host}, options), do: Options.Sentinel.map_host(options.sentinel, host)
+
+  defp switch(link, primary) do
     Native.link_stop(link.native)
     from = link.primary
     link = close(link, :switched, 0)
-    emit(link, :switched, %{primary: address, from: from})
-    named = if link.options.sentinel.role == :primary, do: address
-    link = %{link | tag: nil, named: named, backoff: Backoff.reset(link.backoff)}
+    emit(link, :switched, %{primary: primary, from: from})
+    named = if link.options.sentinel.role == :primary, do: primary
+    link = %{link | tag: nil, named: named, streaming_since: nil, backoff: Backoff.reset(link.backoff)}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
-  # Whom to attach to: asked anew at every attempt, unless a Sentinel has just said so.
-  defp find(%{options: %{socket: path}} = link) when path != nil, do: {:ok, %{link | primary: {path, 0}}}
-  defp find(%{options: %{sentinel: nil} = options} = link), do: {:ok, %{link | primary: {options.host, options.port}}}
-  defp find(%{named: {_host, _port} = named} = link), do: {:ok, %{link | primary: named, named: nil}}
+  defp start(_link, :error), do: {:error, :bad_password_function}
+  defp start(_link, {:ok, {:error, _code} = error}), do: error
 
-  defp find(%{options: %{sentinel: sentinel}} = link) do
-    with {:ok, address, sentinels} <- Sentinel.find(sentinel, link.sentinels),
-         do: {:ok, %{link | primary: address, sentinels: sentinels}}
-  end
-
-  defp start(%{native: native, options: options, tag: tag} = link) do
-    with {:ok, password} <- Options.password(options) do
-      Native.link_start(native, config(link, password), self(), tag)
-    end
+  defp start(%{native: native, tag: tag} = link, {:ok, {:ok, password}}) do
+    Native.link_start(native, config(link, password), self(), tag)
   catch
     # The arguments, password and all, must not become a stacktrace.
     _kind, _reason -> {:error, :bad_link_config}
@@ -298,7 +331,7 @@ defmodule Vdr.Link do
 
   defp config(%{options: options, primary: {host, port}}, password) do
     %{
-      label: inspect(options.id, limit: 5, printable_limit: 100),
+      label: Options.label(options),
       host: host,
       port: port,
       socket: options.socket,
@@ -307,6 +340,7 @@ defmodule Vdr.Link do
       password: password,
       role: if(options.sentinel, do: options.sentinel.role, else: :ask),
       ack: options.ack,
+      announce_port: options.announce_port,
       connect_timeout_ms: options.timeout,
       read_timeout_ms: options.read_timeout,
       ack_interval_ms: options.ack_interval_ms,
@@ -319,27 +353,33 @@ defmodule Vdr.Link do
   defp ended(link, code, detail, retry) do
     # A look-up that failed named no server.
     link = if link.announced, do: link, else: announce(link, nil)
-    link = %{link | tag: nil}
-    report(link, %{last_error: {code, detail}})
+    report(%{link | tag: nil}, %{last_error: {code, detail}})
     refused = retry == :slowly
 
     if link.options.reconnect and retry != :never do
-      {delay_ms, backoff} = delay(link.backoff, retry)
+      {delay_ms, backoff} = delay(link, code, retry)
       delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
       {link, actions} = if refused, do: refuse(link, code), else: {link, []}
       report(link, %{link: :waiting})
-      link = close(%{link | backoff: backoff}, code, detail, refused, delay_ms)
+      link = close(%{link | tag: nil, streaming_since: nil, backoff: backoff}, code, detail, refused, delay_ms)
       {:next_state, :waiting, link, [{:state_timeout, delay_ms, :connect} | actions]}
     else
-      link |> close(code, detail, refused, nil) |> finish(final(code, detail))
+      %{link | tag: nil} |> close(code, detail, refused, nil) |> finish(final(code, detail))
     end
   end
 
   defp final(:unknown_command, name), do: {:unknown_command, name}
   defp final(code, _detail), do: code
 
-  defp delay(backoff, :soon), do: Backoff.next(backoff)
-  defp delay(backoff, :slowly), do: Backoff.slow(backoff)
+  defp delay(link, _code, :slowly), do: Backoff.slow(link.backoff)
+
+  # The server is there, and the link came to stream: that is no failed attempt. A contradiction is one.
+  defp delay(%{streaming_since: since} = link, code, :soon) when since != nil and code != :diverged,
+    do: Backoff.resume(link.backoff, now_ms() - since)
+
+  defp delay(link, _code, :soon), do: Backoff.next(link.backoff)
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
 
   # There will be no other link.
   defp finish(link, reason) do

@@ -39,6 +39,11 @@ defmodule Vdr.Native do
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
 
+  # A Sentinel monitor
+  def sentinel_start(_source, _config, _pid, _tag), do: missing()
+  def sentinel_look_up(_sentinel), do: missing()
+  def sentinel_answer(_sentinel, _number, _answer), do: missing()
+
   # A handler
   def handler_new(_pid, _tag, _only, _initial), do: missing()
   def handler_handled(_handler, _number), do: missing()

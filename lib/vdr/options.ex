@@ -6,7 +6,10 @@ defmodule Vdr.Options do
   alias Vdr.{Schema, Secret}
   alias Vdr.Options.{Definitions, Url}
 
-  @names (Definitions.mirror() ++ Definitions.handler()) |> Keyword.keys() |> Enum.uniq()
+  @names (Definitions.mirror() ++ Definitions.handler())
+         |> Keyword.delete(:socket_opts)
+         |> Keyword.keys()
+         |> Enum.uniq()
   @owners %{mirror: "Veidrodelis", handler: "Vdr.RedisStream.Replica"}
 
   @enforce_keys [:id]
@@ -39,7 +42,7 @@ defmodule Vdr.Options do
     |> check_together!(whose)
     |> expand_sentinel()
     |> Schema.fill(schema(owner))
-    |> Keyword.delete(:url)
+    |> Keyword.drop([:url, :socket_opts])
     |> Keyword.update!(:only, &only/1)
     |> Keyword.update!(:password, &Secret.hide/1)
     |> identify(owner)
@@ -127,6 +130,10 @@ defmodule Vdr.Options do
     |> Keyword.put(:id, options[:name] || options[:callback_module])
     |> Keyword.put(:callback_opts, fn -> callback_opts end)
   end
+
+  @doc "The id for log lines of the native library, which may be any term of any size."
+  @spec label(t) :: String.t()
+  def label(%__MODULE__{id: id}), do: inspect(id, limit: 5, printable_limit: 100)
 
   @doc "Identifies the data of an instance: two instances of one id and equal identities would hold the same data."
   @spec identity(t) :: map

@@ -11,10 +11,14 @@ defmodule Vdr.Schema do
   #   * `:secret` - whether error messages must hide the value
   #   * `:keep_nil` - whether `nil` is a value; otherwise an option that is `nil` counts as not given
   #
+  # An option of the type `{:unsupported, instead}` is one that users know from elsewhere. It is refused by its name, with
+  # what to write instead, and has no documentation and no type.
+  #
   # Every complaint is an `ArgumentError` with one of these messages, where a nested option names its path:
   #
   #     option :port of :replica_connect_opts of :sentinel of Veidrodelis takes an integer from 1 to 65535, got: 0
   #     option :id of Veidrodelis is missing: it names the instance
+  #     option :ciphers of :ssl_opts of Veidrodelis is not supported: leave it out
   #     unknown option :prot of Veidrodelis, did you mean :port?
 
   @type t :: keyword(keyword)
@@ -34,6 +38,7 @@ defmodule Vdr.Schema do
           | {:nonempty_list, type}
           | {:either, [type]}
           | {:options, t, relations :: (keyword, path :: String.t() -> term)}
+          | {:unsupported, instead :: String.t()}
           | {:check, takes :: String.t(), Macro.t(), (term -> boolean)}
 
   # Two names at least this similar are probably one name and its misspelling.
@@ -58,7 +63,8 @@ defmodule Vdr.Schema do
 
   @doc "Adds the defaults of the options that were not given."
   @spec fill(keyword, t) :: keyword
-  def fill(given, schema), do: for({name, spec} <- schema, do: {name, Keyword.get(given, name, spec[:default])})
+  def fill(given, schema),
+    do: for({name, spec} <- supported(schema), do: {name, Keyword.get(given, name, spec[:default])})
 
   @doc "Checks options and fills in their defaults."
   @spec validate!(term, t, String.t()) :: keyword
@@ -93,7 +99,11 @@ defmodule Vdr.Schema do
 
   @doc "The type of one option, for `@type option :: unquote(Vdr.Schema.type(schema))`."
   @spec type(t) :: Macro.t()
-  def type(schema), do: union(for {name, spec} <- schema, do: {name, type_of(spec[:type])})
+  def type(schema), do: union(for {name, spec} <- supported(schema), do: {name, type_of(spec[:type])})
+
+  @doc "The options that are not refused by their names."
+  @spec supported(t) :: t
+  def supported(schema), do: Enum.reject(schema, fn {_name, spec} -> match?({:unsupported, _instead}, spec[:type]) end)
 
   # ---- checking
 
@@ -113,8 +123,10 @@ defmodule Vdr.Schema do
 
   defp check_known!(name, schema, whose) do
     unless Keyword.has_key?(schema, name),
-      do: raise(ArgumentError, "unknown option #{inspect(name)} of #{whose}#{hint(name, Keyword.keys(schema))}")
+      do: raise(ArgumentError, "unknown option #{inspect(name)} of #{whose}#{hint(name, names(schema))}")
   end
+
+  defp names(schema), do: schema |> supported() |> Keyword.keys()
 
   defp hint(name, known) do
     nearest = Enum.max_by(known, &String.jaro_distance(to_string(&1), to_string(name)))
@@ -123,6 +135,9 @@ defmodule Vdr.Schema do
       do: ", did you mean #{inspect(nearest)}?",
       else: "; known are #{words(known, ", ")}"
   end
+
+  defp cast_value!({:unsupported, instead}, _value, path, _spec),
+    do: raise(ArgumentError, "#{subject(path)} is not supported: #{instead}")
 
   defp cast_value!({:options, schema, relations}, value, path, _spec) do
     given = cast!(value, schema, path)
@@ -211,7 +226,7 @@ defmodule Vdr.Schema do
   defp takes({:list, type}), do: "a list, each element #{takes(type)}"
   defp takes({:nonempty_list, type}), do: "a list that is not empty, each element #{takes(type)}"
   defp takes({:either, types}), do: Enum.map_join(types, " or ", &takes/1)
-  defp takes({:options, schema, _relations}), do: "a keyword list with #{words(Keyword.keys(schema), ", ")}"
+  defp takes({:options, schema, _relations}), do: "a keyword list with #{words(names(schema), ", ")}"
   defp takes({:check, takes, _type, _fits?}), do: takes
 
   defp words(terms, separator), do: Enum.map_join(terms, separator, &inspect/1)
@@ -225,7 +240,7 @@ defmodule Vdr.Schema do
   defp kind(_value), do: "a term of another kind"
 
   defp doc_lines(schema, indent) do
-    Enum.flat_map(schema, fn {name, spec} ->
+    Enum.flat_map(supported(schema), fn {name, spec} ->
       ["#{indent}* `#{inspect(name)}`#{notes(spec)} - #{spec[:doc]}." | nested_doc_lines(spec[:type], indent <> "  ")]
     end)
   end

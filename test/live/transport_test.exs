@@ -3,8 +3,7 @@ defmodule Vdr.Live.TransportTest do
   use Vdr.Test.LiveCase, async: true
 
   alias Vdr.RedisStream.Replica
-  alias Vdr.Sentinel.Connection
-  alias Vdr.Test.Recorder
+  alias Vdr.Test.{Recorder, Sentinels}
 
   # An authority, a server's certificate for "localhost" and a client's, as files.
   defp certificates do
@@ -113,21 +112,51 @@ defmodule Vdr.Live.TransportTest do
 
       id = mirror!(host: "localhost", port: port, ssl: true, ssl_opts: [cacertfile: files.client.ca <> ".gone"])
       assert Veidrodelis.await_ready(id, 20_000) == {:error, :tls_bad_config}
+    end
 
-      connect = %{
-        timeout: 5000,
-        ssl: true,
-        ssl_opts: [cacertfile: files.client.ca, certfile: files.client.cert, keyfile: files.client.key],
-        socket_opts: [],
-        username: nil,
-        password: nil
-      }
+    @tag binary_of_tls: binary
+    test "#{binary.name}: a Sentinel is reached over TLS by the same options", %{binary_of_tls: binary} do
+      files = certificates()
+      {server, tls_port} = tls_server(binary, files, "yes")
+      Redix.command!(Server.connect!(server), ["SET", "k", "found"])
+      sentinel_port = Server.free_port()
 
-      # A Sentinel with TLS is reached in the same way as any server with TLS.
-      assert {:ok, connection} = Connection.open({"localhost", port}, connect)
-      assert {:ok, "PONG", connection} = Connection.command(connection, ["PING"])
-      Connection.close(connection)
-      assert {:error, {:unreachable, _text}} = Connection.open({"127.0.0.1", port}, connect)
+      Sentinels.sentinel!(binary, Server.port(server), """
+      tls-port #{sentinel_port}
+      tls-cert-file #{files.server.cert}
+      tls-key-file #{files.server.key}
+      tls-ca-cert-file #{files.server.ca}
+      """)
+
+      tls = [cacertfile: files.client.ca, certfile: files.client.cert, keyfile: files.client.key]
+
+      sentinel = fn host, ssl_opts ->
+        [
+          sentinels: [[host: host, port: sentinel_port]],
+          group: Sentinels.group(),
+          connect_opts: [timeout: 5000, ssl: true, ssl_opts: ssl_opts],
+          replica_connect_opts: [host: "localhost", port: tls_port, ssl: true, ssl_opts: tls]
+        ]
+      end
+
+      id = mirror!(sentinel: sentinel.("localhost", tls))
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+      assert Veidrodelis.get(id, 0, "k") == {:ok, "found"}
+      id = mirror!(sentinel: sentinel.("127.0.0.1", tls ++ [server_name_indication: "localhost"]))
+      assert Veidrodelis.await_ready(id, 20_000) == :ok
+
+      for {host, ssl_opts, code} <- [
+            {"127.0.0.1", tls, "tls_wrong_name"},
+            {"localhost", Keyword.delete(tls, :cacertfile), ~r/tls_unknown_ca|tls_no_system_roots/}
+          ] do
+        id = mirror!(sentinel: sentinel.(host, ssl_opts))
+
+        Mirror.eventually("the reason is known", fn ->
+          match?({:no_sentinel_reachable, _detail}, Veidrodelis.info(id).last_error)
+        end)
+
+        assert elem(Veidrodelis.info(id).last_error, 1) =~ code
+      end
     end
   end
 

@@ -32,4 +32,20 @@ defmodule Vdr.BackoffTest do
     assert delay in 75..100
     assert {0, _} = Backoff.next(Backoff.new(0, 0))
   end
+
+  test "a link that streamed is no failure: the next attempt comes at once, and what fails then begins anew" do
+    {_, backoff} = Enum.map_reduce(1..10, Backoff.new(100, 1000), fn _, backoff -> Backoff.next(backoff) end)
+    assert {0, backoff} = Backoff.resume(backoff, 100)
+    assert {delay, _} = Backoff.next(backoff)
+    assert delay in 75..100
+  end
+
+  test "a server that ends each link at once is asked again after the first delay, which does not double" do
+    for _ <- 1..20, reduce: Backoff.new(100, 1000) do
+      backoff ->
+        assert {delay, backoff} = Backoff.resume(backoff, 99)
+        assert delay in 75..100
+        backoff
+    end
+  end
 end

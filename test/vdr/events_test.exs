@@ -135,9 +135,14 @@ defmodule Vdr.EventsTest do
   test "a link that a failover leaves ends before the switch, at the old address", %{id: id} do
     {old, new} = {primary!(), primary!()}
 
+    named = start_supervised!({Agent, fn -> Integer.to_string(old) end})
+
+    # Each PING of the subscription gets the message of a switch to the server that is named at the time.
     sentinel =
       FakeServer.primary!(fn
-        "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n$9\r\n127.0.0.1\r\n$#{digits(old)}\r\n#{old}\r\n"
+        "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n" <> bulk("127.0.0.1") <> bulk(Agent.get(named, & &1))
+        "SUBSCRIBE +switch-master" -> "*3\r\n" <> bulk("subscribe") <> bulk("+switch-master") <> ":1\r\n"
+        "PING" -> "*3\r\n" <> bulk("message") <> bulk("+switch-master") <> bulk(switch_to(Agent.get(named, & &1)))
         "SENTINEL SENTINELS g" -> "*0\r\n"
         _other -> "-ERR no\r\n"
       end)
@@ -145,7 +150,7 @@ defmodule Vdr.EventsTest do
     sentinel = [sentinels: [[host: "127.0.0.1", port: sentinel]], group: "g"]
     start_supervised!({Veidrodelis, id: id, sentinel: sentinel, reconnect_delay_ms: 5}, id: id)
     before = events_until(id, :connecting)
-    Vdr.Link.switched({:mirror, id}, {"127.0.0.1", new})
+    Agent.update(named, fn _old -> Integer.to_string(new) end)
     events = before ++ events_until(id, :switched) ++ events_until(id, :connecting)
     :ok = stop_supervised(id)
     events = assert_paired(events ++ events_until(id, :stopped))
@@ -153,7 +158,8 @@ defmodule Vdr.EventsTest do
     assert %{primary: {"127.0.0.1", ^new}, from: {"127.0.0.1", ^old}} = events[:switched]
   end
 
-  defp digits(port), do: port |> Integer.to_string() |> byte_size()
+  defp bulk(text), do: "$#{byte_size(text)}\r\n#{text}\r\n"
+  defp switch_to(port), do: "g 127.0.0.1 1 127.0.0.1 #{port}"
 
   test "a killed handler ends for its listeners" do
     name = :"events_of_killed_#{System.unique_integer([:positive])}"

@@ -213,10 +213,75 @@ defmodule Vdr.OptionsTest do
     assert Options.password(options) == {:ok, "second secret"}
     assert Options.password(options.sentinel.connect) == {:ok, "first secret"}
     assert %{sentinels: [{"s", 26_379}, {"t", 1}], role: :primary, group: "g"} = options.sentinel
-    assert Vdr.Sentinel.reachable(options.sentinel, {"a", 1}) == {:ok, {"b", 99}}
-    assert Vdr.Sentinel.reachable(options.sentinel, {"x", 1}) == {:ok, {"x", 99}}
+
+    assert %{host_map: %{"a" => "b"}, server_host: nil, server_port: 99, access: access, server_access: server} =
+             Options.Sentinel.config(options.sentinel, options)
+
+    assert %{timeout_ms: 500, password: true, username: nil, tls: nil} = access
+    assert %{timeout_ms: 7, password: true, username: "u", tls: nil} = server
     refute inspect(options) =~ "secret"
     refute inspect(options, structs: false, limit: :infinity) =~ "secret"
+  end
+
+  test "a host map is a map or a function, and must give strings" do
+    sentinel = &Options.validate!(sentinel: [sentinels: [[host: "s", port: 1]], group: "g", host_map: &1]).sentinel
+    map = &Options.Sentinel.map_host(sentinel.(&1), "a")
+    assert map.(nil) == {:ok, "a"}
+    assert map.(%{"a" => "b"}) == {:ok, "b"}
+    assert map.(fn "a" -> "c" end) == {:ok, "c"}
+
+    for wrong <- [%{"a" => :b}, %{"a" => ""}, fn _host -> nil end, fn _host -> raise "no" end, fn _host -> throw(1) end] do
+      assert map.(wrong) == {:error, :bad_host_map}
+    end
+
+    # The native library knows the whole of a map, and asks a function.
+    config = &Options.Sentinel.config(sentinel.(&1), Options.validate!([])).host_map
+    assert config.(%{"a" => "b"}) == %{"a" => "b"}
+    for asked <- [fn host -> host end, %{"a" => :b}, %{1 => "b"}], do: assert(config.(asked) == nil)
+  end
+
+  test "Sentinel's TLS takes the options of the link's" do
+    connect = [ssl: true, ssl_opts: [server_name_indication: "name", cacertfile: ~c"ca.pem"]]
+    sentinel = [sentinels: [[host: "s", port: 1]], group: "g", connect_opts: connect]
+    options = Options.validate!(sentinel: sentinel)
+
+    assert %{verify: :peer, server_name: "name", cacertfile: "ca.pem"} =
+             Options.Sentinel.config(options.sentinel, options).access.tls
+
+    wrong = Keyword.put(sentinel, :connect_opts, ssl: true, ssl_opts: [ciphers: []])
+
+    assert message(sentinel: wrong) =~
+             "option :ciphers of :ssl_opts of :connect_opts of :sentinel of Veidrodelis is not supported: leave it out"
+  end
+
+  test "what examples for other clients have is accepted where it holds anyway, and refused by name elsewhere" do
+    https = :public_key.pkix_verify_hostname_match_fun(:https)
+    tls = &Options.validate!(ssl: true, ssl_opts: &1).ssl_opts
+    assert Options.Tls.config(tls.(depth: 3, customize_hostname_check: [match_fun: https])) == Options.Tls.config([])
+
+    for {wrong, instead} <- [
+          {[customize_hostname_check: [match_fun: fn _, _ -> true end]], "pkix_verify_hostname_match_fun(:https)"},
+          {[depth: 0], "an integer from 1"},
+          {[ciphers: ~c"ALL"], "leave it out"},
+          {[cert: "der"], ":certfile"},
+          {[key: {:RSAPrivateKey, "sesame"}], ":keyfile"},
+          {[password: "sesame"], "without a password"},
+          {[verify_fun: {fn _, _, _ -> nil end, nil}], ":cacertfile"},
+          {[partial_chain: fn _ -> nil end], ":cacerts"}
+        ] do
+      message = message(ssl: true, ssl_opts: wrong)
+      assert message =~ "option #{inspect(hd(Keyword.keys(wrong)))} of :ssl_opts of Veidrodelis"
+      assert message =~ instead
+      refute message =~ "sesame"
+    end
+
+    refute Options.docs() =~ "ciphers"
+    anyway = [:inet6, nodelay: true, keepalive: true]
+    assert inspect(Options.validate!(socket_opts: anyway)) == inspect(Options.validate!([]))
+    assert message(socket_opts: [:inet]) =~ "option :socket_opts of Veidrodelis takes only [:inet6, "
+    sentinel = [sentinels: [[host: "s", port: 1]], group: "g"]
+    assert Options.validate!(sentinel: [connect_opts: [socket_opts: anyway]] ++ sentinel).sentinel.group == "g"
+    assert message(sentinel: [connect_opts: [socket_opts: [packet: 4]]] ++ sentinel) =~ ":socket_opts of :connect_opts"
   end
 
   test "the options of TLS are those of Erlang" do

@@ -44,7 +44,8 @@ defmodule Vdr.Options.Definitions do
         type: Options.Tls.type(),
         default: [],
         doc: "options of TLS by the names of Erlang's `:ssl`; each link reads the files anew"
-      ]
+      ],
+      socket_opts: Options.Socket.spec()
     ]
   end
 
@@ -78,6 +79,13 @@ defmodule Vdr.Options.Definitions do
         doc:
           "which offset acknowledgements have. `:truthful`: the real one; SHUTDOWN does not wait for the mirror, but WAIT " <>
             "and a FAILOVER without a target count it as a copy. `:lagging`: the other way round"
+      ],
+      announce_port: [
+        type: {:integer, 0..70_000},
+        default: 70_000,
+        doc:
+          "the port that the server shows for the mirror in `ROLE` and `INFO replication`. The default is no valid port, so " <>
+            "that Sentinel ignores the mirror; see docs/operations.md for clients that need a valid one"
       ],
       on_unknown_command: [
         type: {:one_of, [:continue, :stop]},

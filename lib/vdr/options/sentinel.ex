@@ -1,8 +1,15 @@
 defmodule Vdr.Options.Sentinel do
   @moduledoc false
-  # The option `:sentinel`: finds the server by asking Sentinels.
+  # The option `:sentinel`: finds the server by asking Sentinels. The struct is the checked option.
 
-  alias Vdr.Schema
+  alias Vdr.{Options, Schema, Secret}
+
+  @derive {Inspect, only: [:sentinels, :group, :role]}
+  @enforce_keys [:sentinels, :group, :role, :connect, :host_map]
+  # `connect` is a map. `override` is `{host, port}` of `:replica_connect_opts`, each of which may be nil.
+  defstruct [:sentinels, :group, :role, :connect, :host_map, override: {nil, nil}]
+
+  @type t :: %__MODULE__{}
 
   @port 1..65_535
   @ms 1..2_147_483_647
@@ -41,14 +48,11 @@ defmodule Vdr.Options.Sentinel do
   end
 
   defp connect_type do
-    keywords = {:check, "a keyword list", quote(do: keyword()), &Keyword.keyword?/1}
-    sockets = {:check, "a list", quote(do: list()), &is_list/1}
-
     schema = [
       timeout: [type: {:integer, @ms}, default: 500, doc: "how long each step may take, in ms"],
       ssl: [type: :boolean, default: false, doc: "whether to use TLS"],
-      ssl_opts: [type: keywords, default: [], secret: true, doc: "options of Erlang's `:ssl`"],
-      socket_opts: [type: sockets, default: [], doc: "options of the socket"],
+      ssl_opts: [type: Options.Tls.type(), default: [], doc: "as the option of the server"],
+      socket_opts: Options.Socket.spec(),
       username: [type: :string, doc: "the ACL user"],
       password: [type: :password, secret: true, doc: "as the password of the server"]
     ]
@@ -62,7 +66,7 @@ defmodule Vdr.Options.Sentinel do
         [
           timeout: [type: {:integer, @ms}, doc: "as the option of the server"],
           ssl: [type: :boolean, doc: "as the option of the server"],
-          ssl_opts: [type: Vdr.Options.Tls.type(), doc: "as the option of the server"],
+          ssl_opts: [type: Options.Tls.type(), doc: "as the option of the server"],
           username: [type: :string, doc: "as the option of the server"],
           password: [type: :password, secret: true, doc: "as the option of the server"]
         ]
@@ -82,26 +86,62 @@ defmodule Vdr.Options.Sentinel do
   @spec host_map?(term) :: boolean
   def host_map?(value), do: is_map(value) or is_function(value, 1)
 
-  @doc "The checked option, and what of it holds for the server that is found, as options of their own."
-  @spec new!(keyword) :: {Vdr.Sentinel.t(), keyword}
+  @doc "The checked option, and its options for the server that is found."
+  @spec new!(keyword) :: {t, keyword}
   def new!(value) do
     replica = for {name, given} <- value[:replica_connect_opts], given != nil, do: {name, given}
-    {_options, connect_schema, _relations} = connect_type()
+    {:options, connect_schema, _relations} = connect_type()
 
-    sentinel = %Vdr.Sentinel{
+    sentinel = %__MODULE__{
       sentinels: for(address <- value[:sentinels], do: {address[:host], address[:port]}),
       group: value[:group],
       role: value[:role],
       connect:
-        value[:connect_opts] |> Schema.fill(connect_schema) |> Map.new() |> Map.update!(:password, &Vdr.Secret.hide/1),
-      host_map: host_map(value[:host_map]),
+        value[:connect_opts] |> Schema.fill(connect_schema) |> Map.new() |> Map.update!(:password, &Secret.hide/1),
+      host_map: value[:host_map] || %{},
       override: {replica[:host], replica[:port]}
     }
 
     {sentinel, Keyword.drop(replica, [:host, :port])}
   end
 
-  defp host_map(nil), do: & &1
-  defp host_map(%{} = map), do: &Map.get(map, &1, &1)
-  defp host_map(fun), do: fun
+  @doc "The option and the options of the server as the native library takes them."
+  @spec config(t, Options.t()) :: map
+  def config(%__MODULE__{connect: connect, override: {host, port}} = sentinel, options) do
+    %{
+      label: Options.label(options),
+      sentinels: sentinel.sentinels,
+      group: sentinel.group,
+      role: sentinel.role,
+      access: access(connect, connect.timeout),
+      server_access: access(options, options.timeout),
+      host_map: if(table?(sentinel.host_map), do: sentinel.host_map),
+      server_host: host,
+      server_port: port
+    }
+  end
+
+  defp access(options, timeout_ms) do
+    %{
+      tls: if(options.ssl, do: Options.Tls.config(options.ssl_opts)),
+      timeout_ms: timeout_ms,
+      username: options.username,
+      password: options.password != nil
+    }
+  end
+
+  # The native library asks for a host that is mapped by a function, or to what is no string.
+  defp table?(map) when is_map(map), do: Enum.all?(map, fn {from, to} -> text?(from) and text?(to) end)
+  defp table?(_function), do: false
+
+  defp text?(value), do: is_binary(value) and value != "" and String.valid?(value)
+
+  @doc "The host by which this node reaches a host that Sentinel names. A user's function may be behind it."
+  @spec map_host(t, String.t()) :: {:ok, String.t()} | {:error, :bad_host_map}
+  def map_host(%__MODULE__{host_map: map}, host) do
+    mapped = if is_map(map), do: Map.get(map, host, host), else: map.(host)
+    if text?(mapped), do: {:ok, mapped}, else: {:error, :bad_host_map}
+  catch
+    _kind, _reason -> {:error, :bad_host_map}
+  end
 end

@@ -30,11 +30,37 @@ defmodule Vdr.Options.Tls do
       versions: [
         type: {:nonempty_list, {:one_of, @versions}},
         doc: "the TLS versions to use, of `#{inspect(@versions)}`"
-      ]
+      ],
+      depth: [
+        type: {:integer, 1..100},
+        doc: "accepted because examples for `:ssl` have it; a chain may have six intermediate certificates"
+      ],
+      customize_hostname_check: [
+        type:
+          {:check, "[match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]", quote(do: keyword()),
+           &https_names?/1},
+        doc: "accepted because examples for `:ssl` have it; names are always compared as for HTTPS"
+      ],
+      ciphers: unsupported("leave it out; TLS 1.3 and the forward-secret AEAD suites of TLS 1.2 are used"),
+      cert: unsupported("write the certificate to a PEM file and give its path as :certfile"),
+      key: unsupported("write the key to a PEM file and give its path as :keyfile"),
+      password: unsupported("store the key of :keyfile without a password"),
+      verify_fun: unsupported("use :cacertfile, :server_name_indication or verify: :verify_none"),
+      partial_chain: unsupported("give the authority that the chain should end at as :cacertfile or :cacerts")
     ]
 
     {:options, schema, &check_together!/2}
   end
+
+  defp unsupported(instead), do: [type: {:unsupported, instead}]
+
+  # The function of `:public_key` compares names as the native library does. Any other may accept other names.
+  @doc false
+  @spec https_names?(term) :: boolean
+  def https_names?(match_fun: fun) when is_function(fun, 2),
+    do: :erlang.fun_info(fun, :module) == {:module, :public_key}
+
+  def https_names?(_other), do: false
 
   @doc false
   @spec check_together!(keyword, String.t()) :: :ok

@@ -54,16 +54,15 @@ defmodule Vdr.RedisStream.Replica do
 
   alias Vdr.{Cleaner, Link, Native, Options, Reports}
   alias Vdr.RedisStream.CommandFilter
-  alias Vdr.Sentinel.Listener
 
   # How long the link may take to end before it is killed.
   @shutdown_ms 1000
 
-  # How soon a process of ours that crashed is started again.
+  # How soon the process of the link is started again when it crashed.
   @restart_ms 100
 
   @enforce_keys [:options, :module, :callback, :tag, :native]
-  defstruct [:options, :module, :callback, :tag, :native, :link, :listener, attached: false]
+  defstruct [:options, :module, :callback, :tag, :native, :link, attached: false]
 
   @type replica_state :: Veidrodelis.replication_state()
 
@@ -193,19 +192,12 @@ defmodule Vdr.RedisStream.Replica do
     # Nothing but `init/1` needs what may hold secrets.
     options = %{options | callback_opts: nil}
     state = %__MODULE__{options: options, module: options.callback_module, callback: callback, tag: tag, native: native}
-    {:ok, state |> start(:link) |> start(:listener)}
+    {:ok, start_link_process(state)}
   end
 
-  defp start(%{native: native, options: options} = state, :link) do
+  defp start_link_process(%{native: native, options: options} = state) do
     {:ok, link} = Link.start_link({native, options, {:handler, self()}})
     %{state | link: link}
-  end
-
-  defp start(%{options: %{sentinel: nil}} = state, :listener), do: state
-
-  defp start(%{options: options} = state, :listener) do
-    {:ok, listener} = Listener.start_link({{:handler, self()}, options})
-    %{state | listener: listener}
   end
 
   defp with_db({id, offset}), do: {id, offset, 0}
@@ -254,20 +246,15 @@ defmodule Vdr.RedisStream.Replica do
     do: notify(%{state | attached: true}, :handle_streaming_start)
 
   def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
-  def handle_info({tag, {:restart, process}}, %{tag: tag} = state), do: {:noreply, start(state, process)}
+  def handle_info({tag, :restart_link}, %{tag: tag} = state), do: {:noreply, start_link_process(state)}
 
   def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
     do: {:stop, ended, %{state | link: nil, attached: false}}
 
   # The position is not in the process that crashed: the next link goes on behind it, without a full sync.
   def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
-    restart(state, :link)
+    Process.send_after(self(), {state.tag, :restart_link}, @restart_ms)
     {:noreply, %{state | link: nil, attached: false}}
-  end
-
-  def handle_info({:EXIT, listener, _crash}, %{listener: listener} = state) do
-    restart(state, :listener)
-    {:noreply, %{state | listener: nil}}
   end
 
   def handle_info(message, state) do
@@ -282,8 +269,6 @@ defmodule Vdr.RedisStream.Replica do
         {:noreply, state}
     end
   end
-
-  defp restart(state, process), do: Process.send_after(self(), {state.tag, {:restart, process}}, @restart_ms)
 
   defp handle(%{options: %{command_filter: filter}} = state, commands) do
     case filter(filter, commands) do
@@ -324,7 +309,7 @@ defmodule Vdr.RedisStream.Replica do
     # The primary sends nothing more while the callback puts its things in order.
     Native.link_stop(state.native)
 
-    for pid <- [state.listener, state.link], pid != nil, do: shut_down(pid)
+    if state.link, do: shut_down(state.link)
     if implements?(state, :handle_destroy, 1), do: destroy(state)
     drop_commands(state.tag)
     Link.Events.emit({:handler, self()}, state.options.id, :stopped, %{})

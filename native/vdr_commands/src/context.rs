@@ -94,7 +94,7 @@ impl Apply<'_> {
         let before = stream.len();
         change(stream)?;
         let now = stream.len();
-        db.has_grown(key, before, now);
+        db.note_growth(key, before, now);
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Apply<'_> {
             if now == 0 {
                 db.remove(key);
             }
-            db.has_grown(key, before, now);
+            db.note_growth(key, before, now);
             return Ok(());
         }
         if db.get(key).is_some() {

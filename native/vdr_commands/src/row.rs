@@ -47,10 +47,10 @@ impl Read {
     }
 
     /// Whether the call would first build the key index: see
-    /// [`Db::is_ordered`](vdr_data::keyspace::Db::is_ordered). Ask this before [`Read::elements`],
+    /// [`Db::is_indexed`](vdr_data::keyspace::Db::is_indexed). Ask this before [`Read::elements`],
     /// which needs the index as well.
-    pub fn orders_keys(&self, view: View<'_>) -> bool {
-        matches!(self.cost, Cost::Keys(_)) && !view.db.is_ordered()
+    pub fn builds_index(&self, view: View<'_>) -> bool {
+        matches!(self.cost, Cost::Keys(_)) && !view.db.is_indexed()
     }
 }
 

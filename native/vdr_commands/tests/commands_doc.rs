@@ -1,5 +1,5 @@
-//! `docs/commands.md` is made of the rows and of what servers call their writes; `make docs` writes
-//! it anew.
+//! Checks that `docs/commands.md` agrees with the rows and with the lists of each server's writes.
+//! `make docs` writes the file.
 
 #[cfg(test)]
 mod tests {
@@ -7,7 +7,7 @@ mod tests {
     use std::fmt::Write as _;
     use std::path::{Path, PathBuf};
 
-    /// Sent as other commands, which are mirrored: what the server did, not what it was asked.
+    /// The primary sends these commands as others, which are mirrored: the effect, not the request.
     const SENT_AS_OTHERS: &[(&str, &str)] = &[
         ("blmove", "LMOVE"),
         ("blmpop", "LPOP, RPOP"),
@@ -105,6 +105,6 @@ mod tests {
         }
     }
 
-    /// Of vector sets, a module that newer servers bring along.
+    /// Commands of vector sets, a module that newer servers contain.
     const MODULES: &[&str] = &["vadd", "vrem", "vsetattr"];
 }

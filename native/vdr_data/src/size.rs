@@ -1,57 +1,57 @@
-//! How much memory something takes.
+//! Memory footprints: the unit in which values report their size to the estimator.
 
 use crate::blob::Blob;
 use std::ops::{Add, Mul};
 use vdr_snapmap::tree::{Key, Tree};
 use vdr_snapmap::{Memory, allocated};
 
-/// Bytes, by whose they are.
+/// Bytes of memory, by the allocator that they come from. Fractions, since an element has a share of its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Taken {
-    /// Of the allocator that Rust uses.
+pub struct Footprint {
+    /// Bytes of the allocator that Rust uses.
     pub allocated: f64,
-    /// Of the home of long strings.
-    pub at_home: f64,
+    /// Bytes of the host allocator, where long strings are.
+    pub in_host: f64,
 }
 
-impl Taken {
-    pub const NOTHING: Taken = Taken { allocated: 0.0, at_home: 0.0 };
+impl Footprint {
+    pub const NOTHING: Footprint = Footprint { allocated: 0.0, in_host: 0.0 };
 
-    /// By an allocation of so many bytes.
+    /// The footprint of an allocation of `bytes`, rounded up to its size class.
     pub fn allocated(bytes: usize) -> Self {
-        Taken { allocated: allocated(bytes) as f64, ..Taken::NOTHING }
+        Footprint { allocated: allocated(bytes) as f64, ..Footprint::NOTHING }
     }
 
-    /// By a string, beyond its handle.
+    /// The footprint of a string, without its handle.
     pub fn of(string: &Blob) -> Self {
-        string.memory().map_or(Taken::NOTHING, Taken::from)
+        string.memory().map_or(Footprint::NOTHING, Footprint::from)
     }
 }
 
-impl From<Memory> for Taken {
+impl From<Memory> for Footprint {
     fn from(memory: Memory) -> Self {
         match memory {
-            Memory::Allocated(bytes) => Taken { allocated: bytes as f64, ..Taken::NOTHING },
-            Memory::InHost(bytes) => Taken { at_home: bytes as f64, ..Taken::NOTHING },
+            Memory::Allocated(bytes) => Footprint { allocated: bytes as f64, ..Footprint::NOTHING },
+            Memory::InHost(bytes) => Footprint { in_host: bytes as f64, ..Footprint::NOTHING },
         }
     }
 }
 
-impl Add for Taken {
-    type Output = Taken;
-    fn add(self, other: Taken) -> Taken {
-        Taken { allocated: self.allocated + other.allocated, at_home: self.at_home + other.at_home }
+impl Add for Footprint {
+    type Output = Footprint;
+    fn add(self, other: Footprint) -> Footprint {
+        Footprint { allocated: self.allocated + other.allocated, in_host: self.in_host + other.in_host }
     }
 }
 
-impl Mul<f64> for Taken {
-    type Output = Taken;
-    fn mul(self, by: f64) -> Taken {
-        Taken { allocated: self.allocated * by, at_home: self.at_home * by }
+impl Mul<f64> for Footprint {
+    type Output = Footprint;
+    fn mul(self, by: f64) -> Footprint {
+        Footprint { allocated: self.allocated * by, in_host: self.in_host * by }
     }
 }
 
-/// What falls on the entry of a tree at a rank of what the tree takes, but for what its key and value lead to.
-pub fn part<K: Key, V: Clone>(tree: &Tree<K, V>, rank: usize) -> Option<Taken> {
-    Some(Taken { allocated: tree.amortized_entry_bytes(rank)?, ..Taken::NOTHING })
+/// The share of a tree's nodes that falls on the entry at a rank, without what its key and value point to.
+pub fn amortized_entry<K: Key, V: Clone>(tree: &Tree<K, V>, rank: usize) -> Option<Footprint> {
+    Some(Footprint { allocated: tree.amortized_entry_bytes(rank)?, ..Footprint::NOTHING })
 }

@@ -1,48 +1,27 @@
-//! What a link is told before it starts. Nothing here is read again later.
+//! The configuration of a link. It does not change while the link lives.
 
+use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
-use std::fmt;
-use std::path::PathBuf;
+use crate::transport::ConnectLimits;
 use std::time::Duration;
 use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
 
-/// Where the primary listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    /// A socket in the file system of a primary on the same machine.
-    Unix {
-        path: PathBuf,
-    },
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Endpoint::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Endpoint::Unix { path } => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// The shortest interval of acknowledgements: below it a link would do nothing else.
+/// The shortest interval between acknowledgements: below it a link would do nothing else.
 pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// How long the link waits for the other side.
+/// How long the link waits for the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Name resolution and connecting, all addresses of the name together.
+    /// For resolving the name and connecting, all addresses of the name together.
     pub connect: Duration,
-    /// From the connection until everything before PSYNC is answered; a TLS handshake before it has as long again. PSYNC itself may take minutes, in which the primary
-    /// gives signs of life: there `read` holds.
+    /// From the connection until everything before PSYNC is answered. The TLS handshake before it
+    /// has the same time again. PSYNC itself may take minutes; the primary sends keepalives
+    /// meanwhile, so `read` applies there.
     pub handshake: Duration,
-    /// Silence that ends the link. The default is three of the server's default ping periods.
+    /// The link ends after this much silence. The default is three of the server's default ping
+    /// periods.
     pub read: Duration,
-    /// How long the primary may refuse to take a byte from us.
+    /// How long the primary may accept no byte.
     pub write: Duration,
 }
 
@@ -57,14 +36,15 @@ impl Default for Timeouts {
     }
 }
 
-/// What the primary is told of how far we are. A primary takes whoever acknowledges for a copy of its data.
+/// The offset that acknowledgements report. A primary counts whoever acknowledges as a copy of its
+/// data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckPolicy {
-    /// What is applied: SHUTDOWN waits for nobody, and WAIT and FAILOVER count us.
+    /// The applied offset: SHUTDOWN does not wait for the link, and WAIT and FAILOVER count it.
     #[default]
     Truthful,
-    /// Always 0, which keeps the link alive and nothing more: WAIT and FAILOVER never count us, and SHUTDOWN waits its
-    /// full timeout for us.
+    /// Always 0, which only keeps the link alive: WAIT and FAILOVER never count it, and SHUTDOWN
+    /// waits its full timeout.
     Lagging,
 }
 
@@ -73,18 +53,20 @@ pub struct LinkConfig {
     /// The instance's name in log events.
     pub label: String,
     pub endpoint: Endpoint,
-    /// None: what is said can be read on the way.
+    /// None: the connection is not encrypted.
     pub tls: Option<TlsConfig>,
     pub credentials: Option<Credentials>,
-    /// What Sentinel and INFO see; [`HIDDEN_LISTENING_PORT`] tells why the default is no real port.
+    /// The port that INFO and Sentinel show. [`HIDDEN_LISTENING_PORT`] explains the default.
     pub listening_port: u32,
     pub role: RoleQuery,
     pub ack: AckPolicy,
-    /// How often the applied offset is acknowledged. Until the stream has begun it is far more often: a primary that
-    /// sent the file diskless begins it only after an acknowledgement that it had not expected yet.
+    /// How often the applied offset is acknowledged. Until the stream has begun the link
+    /// acknowledges far more often: a primary that sent the file diskless begins the stream only
+    /// after an acknowledgement.
     pub ack_interval: Duration,
     pub timeouts: Timeouts,
-    /// The most that may wait for the rest of a command. The servers' own limit for what a client sends is 1 GB.
+    /// How many bytes of an unfinished command may be buffered. The servers' own limit for what a
+    /// client sends is 1 GB.
     pub command_bytes_max: usize,
 }
 
@@ -102,5 +84,11 @@ impl LinkConfig {
             timeouts: Timeouts::default(),
             command_bytes_max: 1 << 30,
         }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn connect_limits(&self) -> ConnectLimits {
+        ConnectLimits { connect: self.connect, tls_handshake: self.handshake, unacknowledged: self.read }
     }
 }

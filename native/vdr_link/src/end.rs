@@ -1,10 +1,12 @@
-//! Why a link is over: a code for programs, facts for people, and whether another attempt makes sense.
+//! The end of a link: a code for programs, details for people, and whether another attempt makes
+//! sense.
 
-use crate::config::Endpoint;
-use crate::observer::LinkState;
+use crate::endpoint::Endpoint;
 use crate::sink::SinkError;
+use crate::state::LinkState;
 use crate::tls::TlsError;
-use crate::transfer::TransferError;
+use crate::transfer::{TransferError, TransferFault};
+use crate::transport::{ConnectError, wire_code};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use vdr_replica::handshake::{Refusal, Retry};
 #[derive(Debug)]
 pub struct LinkEnd {
     pub endpoint: Endpoint,
-    /// The state that the link ended in.
+    /// The last state of the link.
     pub state: LinkState,
     pub cause: Cause,
 }
@@ -21,41 +23,39 @@ pub struct LinkEnd {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Cause {
-    /// We wanted it.
+    /// The owner stopped the link.
     Stopped,
-    /// The name has no address.
-    Resolve(io::Error),
-    Connect(io::Error),
-    ConnectTimeout(Duration),
-    /// Connected, but the commands before PSYNC were not answered in time.
+    /// The link could not connect.
+    Connect(ConnectError),
+    /// The commands before PSYNC were not answered in time.
     HandshakeTimeout(Duration),
-    /// The connection is not, or no longer, one that can be trusted to be with the primary and nobody else.
+    /// TLS failed after the handshake: the peer can no longer be trusted to be the primary.
     Tls(TlsError),
-    /// The server said no, or something that is not an answer.
+    /// The server refused, or its answer makes no sense.
     Refused(Refusal),
-    /// The file's framing is wrong.
+    /// The framing of the snapshot file is wrong.
     Transfer(TransferError),
-    /// Nothing came for so long.
+    /// The primary was silent for this long.
     ReadTimeout(Duration),
-    /// The primary took nothing for so long.
+    /// The primary accepted no byte for this long.
     WriteTimeout(Duration),
     /// The primary closed the connection.
     Closed,
     Io(io::Error),
-    /// A command was longer than we are ready to wait for.
+    /// A command is longer than the configured limit.
     CommandTooLong {
         bytes_max: usize,
     },
     Sink(SinkError),
-    /// A bug of ours. The VM stays up.
+    /// A bug of this library. The VM stays up.
     Panicked,
 }
 
 impl Cause {
-    /// What reading or writing failed of: the wire itself, or what stands between it and us.
+    /// The cause of a failed read or write: the wire itself, or TLS above it.
     pub(crate) fn from_io(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(inner) => Cause::Tls(TlsError::from(inner)),
+        match TlsError::of_io(&error) {
+            Some(tls) => Cause::Tls(tls),
             None => Cause::Io(error),
         }
     }
@@ -63,9 +63,7 @@ impl Cause {
     pub fn code(&self) -> &'static str {
         match self {
             Cause::Stopped => "stopped",
-            Cause::Resolve(_) => "host_not_found",
-            Cause::Connect(error) => connect_code(error.kind()),
-            Cause::ConnectTimeout(_) => "connect_timeout",
+            Cause::Connect(error) => error.code(),
             Cause::HandshakeTimeout(_) => "handshake_timeout",
             Cause::Tls(error) => error.kind.code(),
             Cause::Refused(refusal) => refusal.code(),
@@ -74,7 +72,7 @@ impl Cause {
             Cause::ReadTimeout(_) => "read_timeout",
             Cause::WriteTimeout(_) => "write_timeout",
             Cause::Closed => "closed",
-            Cause::Io(error) => io_code(error.kind()),
+            Cause::Io(error) => wire_code(error.kind()),
             Cause::CommandTooLong { .. } => "command_too_long",
             Cause::Sink(error) => error.code,
             Cause::Panicked => "panicked",
@@ -84,14 +82,12 @@ impl Cause {
     pub fn retry(&self) -> Retry {
         match self {
             Cause::Stopped => Retry::Never,
+            Cause::Connect(error) => error.retry(),
             Cause::Tls(error) => error.kind.retry(),
             Cause::Refused(refusal) => refusal.retry(),
             Cause::Sink(error) => error.retry,
             Cause::CommandTooLong { .. } | Cause::Panicked => Retry::Slowly,
-            Cause::Resolve(_)
-            | Cause::Connect(_)
-            | Cause::ConnectTimeout(_)
-            | Cause::HandshakeTimeout(_)
+            Cause::HandshakeTimeout(_)
             | Cause::Transfer(_)
             | Cause::ReadTimeout(_)
             | Cause::WriteTimeout(_)
@@ -101,45 +97,29 @@ impl Cause {
     }
 }
 
-impl From<TlsError> for Cause {
-    fn from(error: TlsError) -> Self {
-        Cause::Tls(error)
+impl From<ConnectError> for Cause {
+    fn from(error: ConnectError) -> Self {
+        Cause::Connect(error)
     }
 }
 
-fn connect_code(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::ConnectionRefused => "connection_refused",
-        io::ErrorKind::HostUnreachable => "host_unreachable",
-        io::ErrorKind::NetworkUnreachable => "network_unreachable",
-        io::ErrorKind::TimedOut => "connect_timeout",
-        // Of a socket's path.
-        io::ErrorKind::NotFound => "socket_not_found",
-        io::ErrorKind::PermissionDenied => "permission_denied",
-        _ => "connect_failed",
-    }
-}
-
-fn io_code(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        // What a transport with an end of its own says when there is none.
-        io::ErrorKind::UnexpectedEof => "closed",
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            "connection_reset"
+impl From<TransferFault> for Cause {
+    fn from(fault: TransferFault) -> Self {
+        match fault {
+            TransferFault::Framing(error) => Cause::Transfer(error),
+            TransferFault::Sink(error) => Cause::Sink(error),
         }
-        io::ErrorKind::TimedOut => "connection_timed_out",
-        _ => "io_error",
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Resolve(error) | Cause::Connect(error) | Cause::Io(error) => error.fmt(f),
-            Cause::ConnectTimeout(after)
-            | Cause::HandshakeTimeout(after)
-            | Cause::ReadTimeout(after)
-            | Cause::WriteTimeout(after) => write!(f, "{} ms", after.as_millis()),
+            Cause::Connect(error) => error.fmt(f),
+            Cause::Io(error) => error.fmt(f),
+            Cause::HandshakeTimeout(after) | Cause::ReadTimeout(after) | Cause::WriteTimeout(after) => {
+                write!(f, "{} ms", after.as_millis())
+            }
             Cause::Tls(error) => error.fmt(f),
             Cause::Refused(refusal) => refusal.fmt(f),
             Cause::Transfer(error) => error.fmt(f),

@@ -1,38 +1,51 @@
-//! Runs one link to a primary: connecting, the opening, a full or partial sync, the stream, until it ends for whatever
-//! reason. Whether there is another link, and when, is decided elsewhere.
+//! Runs one replication link: connecting, the handshake, a full or partial sync, the stream, until
+//! it ends for whatever reason. Whether and when the next link starts is decided elsewhere.
 //!
 //! ```text
 //! transport -> handshake (vdr_replica) -> transfer (the file's framing) -> sink.rdb ... -> sink.stream ... -> LinkEnd
-//!                                          \__ or straight to the stream after +CONTINUE
+//!                                          \__ directly to the stream after +CONTINUE
 //! ```
 //!
-//! What the bytes mean is the [`Sink`]'s business; who wants to know how things stand is an [`Observer`].
+//! A [`Sink`] consumes the bytes; an [`Observer`] is called about the progress.
 
 #![forbid(unsafe_code)]
+
+mod deadline;
+mod endpoint;
+mod tls;
+mod transport;
+mod wire;
 
 mod clock;
 mod config;
 mod end;
-mod inbox;
-mod mirror;
 mod observer;
-mod outbox;
 mod runtime;
 mod session;
 mod sink;
-mod tls;
+mod state;
 mod transfer;
-mod transport;
+
+mod mirror_sink;
+
+mod client;
+mod sentinel;
 
 pub use clock::now_ms;
-pub use config::{AckPolicy, Endpoint, LinkConfig, Timeouts};
+pub use config::{AckPolicy, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
-pub use mirror::{Company, MirrorSink};
-pub use observer::{LinkState, Observer};
+pub use endpoint::Endpoint;
+pub use mirror_sink::{MirrorHooks, MirrorSink};
+pub use observer::Observer;
 pub use runtime::{LinkHandle, spawn};
+pub use sentinel::{
+    Access, Address, HostMap, NotFound, Owner, Question, SentinelConfig, SentinelHandle, spawn_sentinel,
+};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
+pub use state::LinkState;
 pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};
 pub use transfer::TransferError;
+pub use transport::ConnectError;
 pub use vdr_replica::handshake::{
     Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
 };

@@ -1,72 +1,28 @@
-//! Who wants to know how a link stands. Called from the link's task: what takes long or blocks does not belong here.
+//! Callbacks that report the progress of a link.
 
 use crate::end::LinkEnd;
-use std::fmt;
+use crate::state::LinkState;
 use std::net::SocketAddr;
-use vdr_replica::handshake::{Role, Step};
+use vdr_replica::handshake::Role;
 
-/// Where a link is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// Resolving the name, connecting.
-    Init,
-    Ping,
-    Auth,
-    ReplconfListeningPort,
-    ReplconfCapa,
-    Psync,
-    RdbTransfer,
-    Streaming,
-}
-
-impl LinkState {
-    /// The name that users see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LinkState::Init => "init",
-            LinkState::Ping => "ping",
-            LinkState::Auth => "auth",
-            LinkState::ReplconfListeningPort => "replconf_listening_port",
-            LinkState::ReplconfCapa => "replconf_capa",
-            LinkState::Psync => "psync",
-            LinkState::RdbTransfer => "rdb_transfer",
-            LinkState::Streaming => "streaming",
-        }
-    }
-}
-
-impl From<Step> for LinkState {
-    fn from(step: Step) -> Self {
-        match step {
-            Step::Ping => LinkState::Ping,
-            Step::Auth | Step::Role => LinkState::Auth,
-            Step::ListeningPort => LinkState::ReplconfListeningPort,
-            // The version is one more thing that we are capable of.
-            Step::CapaEof | Step::CapaPsync2 | Step::Version => LinkState::ReplconfCapa,
-            Step::Psync => LinkState::Psync,
-        }
-    }
-}
-
-impl fmt::Display for LinkState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
+/// Is called from the link's task: an implementation must neither block nor take long.
 pub trait Observer: Send + Sync + 'static {
-    /// The link is now in this state. `Streaming` right after `Psync` is a partial sync, after `RdbTransfer` a full one.
+    /// The link has entered this state. `Streaming` directly after `Psync` is a partial sync; after
+    /// `RdbTransfer` it is a full one.
     fn state(&self, _state: LinkState) {}
 
-    /// Which of the name's addresses it is. None: the transport has no such thing.
+    /// The link is connected. `peer` is the address of the name that answered; a Unix socket has
+    /// none.
     fn connected(&self, _peer: Option<SocketAddr>) {}
 
-    /// What the server said that it is; before PSYNC, and only when it was asked and told.
+    /// The role that the server reports. Comes before PSYNC, and only when the server was asked and
+    /// answered.
     fn role(&self, _role: Role) {}
 
-    /// So many bytes came just now, keepalives included. Once per turn of reading.
+    /// This many bytes have just arrived, keepalives included. Called once per turn of reading.
     fn received(&self, _bytes: usize) {}
 
-    /// The link is over and nothing of it is left: socket closed, sink told and dropped. The last call, exactly once.
+    /// The link is over: the socket is closed, the sink has been notified and dropped. This is the
+    /// last call, and it comes exactly once.
     fn ended(&self, end: &LinkEnd);
 }

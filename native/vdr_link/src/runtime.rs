@@ -1,10 +1,11 @@
-//! The one runtime of the library, and the life of a link's task on it.
+//! The tokio runtime of the library, and the task of a link on it.
 
 use crate::config::LinkConfig;
 use crate::end::{Cause, LinkEnd};
-use crate::observer::{LinkState, Observer};
+use crate::observer::Observer;
 use crate::session::Session;
 use crate::sink::Sink;
+use crate::state::LinkState;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,14 +18,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-/// Links wait far more than they work.
+/// Links wait far more than they compute.
 const WORKERS_MAX: usize = 4;
 
-/// Threads that resolve names, each for at most one link at a time.
+/// Threads for name resolution and for reading certificates. Each serves one link at a time.
 const RESOLVERS_MAX: usize = 16;
 const RESOLVER_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-fn runtime() -> io::Result<&'static Runtime> {
+pub fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
@@ -51,12 +52,13 @@ pub struct LinkHandle {
 }
 
 impl LinkHandle {
-    /// Asks the link to end; the observer hears when it has. Any number of times, in any state, from any thread.
+    /// Asks the link to end; the observer is called when it has. May be called any number of times,
+    /// in any state, from any thread.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// The link has ended, and its observer heard of it.
+    /// The link has ended, and its observer was called.
     pub fn is_over(&self) -> bool {
         self.stop.is_closed()
     }
@@ -68,7 +70,7 @@ impl Drop for LinkHandle {
     }
 }
 
-/// Starts a link. It fails only where the machine has no more threads to give.
+/// Starts a link. Fails only where the system has no threads left.
 pub fn spawn<S: Sink, O: Observer>(config: LinkConfig, sink: S, observer: O) -> io::Result<LinkHandle> {
     let (stop, stopped) = watch::channel(false);
     runtime()?.spawn(live(config, sink, observer, stopped));
@@ -81,12 +83,12 @@ async fn live<S: Sink, O: Observer>(config: LinkConfig, mut sink: S, observer: O
         let session = pin!(Session::run(&config, &mut sink, &observer, &mut state));
         tokio::select! {
             biased;
-            // An error is the handle's drop, which has asked for the same just before.
+            // An error means that the handle was dropped, which stops the link too.
             _ = stopped.wait_for(|stop| *stop) => Cause::Stopped,
-            cause = without_panic(session) => cause,
+            cause = catch_panic(session) => cause.unwrap_or(Cause::Panicked),
         }
     };
-    // From here on the socket is closed. A panic in these calls has nobody left to tell but the log.
+    // From here on the socket is closed. A panic in these calls can only be logged.
     let _ = catch_unwind(AssertUnwindSafe(move || {
         sink.ended();
         drop(sink);
@@ -96,11 +98,11 @@ async fn live<S: Sink, O: Observer>(config: LinkConfig, mut sink: S, observer: O
     let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(&end)));
 }
 
-/// A panic of the sink or of our own ends this link and nothing else.
-async fn without_panic<F: Future<Output = Cause>>(mut session: Pin<&mut F>) -> Cause {
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| session.as_mut().poll(context))) {
-        Ok(poll) => poll,
-        Err(_) => Poll::Ready(Cause::Panicked),
+/// Polls a future to its end. None: it panicked.
+pub async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
     })
     .await
 }

@@ -1,38 +1,44 @@
-//! One connection from its first byte to its last: what comes is handed on, what is due is said, who is silent is left.
+//! One connection to the primary, from its first byte to its last.
 //!
-//! Three things go on at once and none waits for another: reading (when the sink is ready), writing (when there is
-//! something to say), and one alarm clock set to whatever is due next.
+//! Reading, writing and one alarm run concurrently, and none waits for another. Reading runs when
+//! the sink is ready, writing when there is output, and the alarm is set to the next deadline.
+
+mod timer;
+mod inbox;
+mod outbox;
 
 use crate::config::{ACK_INTERVAL_MIN, AckPolicy, LinkConfig};
+use crate::deadline::after;
 use crate::end::Cause;
-use crate::inbox::Inbox;
-use crate::observer::{LinkState, Observer};
-use crate::outbox::Outbox;
+use crate::observer::Observer;
 use crate::sink::{RdbStep, Sink};
+use crate::state::LinkState;
 use crate::transfer::Transfer;
 use crate::transport;
+
+use inbox::Inbox;
+use outbox::Outbox;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use timer::Timer;
+use tokio::time::Instant;
 use vdr_replica::handshake::{Action, Handshake, Opening, Step, command};
 
-/// How often we tell the primary that we live while the file comes.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// How often the link sends a keepalive during the transfer of the file.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often we acknowledge until the stream has begun. A primary that sent the file diskless begins it with the first
-/// acknowledgement after it saw its own child end, which may be after our first one: then nothing comes until the next.
-const UNTIL_BEGUN: Duration = Duration::from_millis(20);
-
-/// The longest wait, whatever a configuration says: no instant overflows by it, and its milliseconds fit the kernel's int.
-pub const WAIT_MAX: Duration = Duration::from_secs(20 * 24 * 60 * 60);
+/// How often the link acknowledges until the stream has begun. A primary that sent the file
+/// diskless begins the stream with the first acknowledgement after its child process has ended. If
+/// the child ends after the link's first acknowledgement, nothing comes until the next one.
+const ACK_INTERVAL_UNTIL_BEGUN: Duration = Duration::from_millis(20);
 
 enum Phase {
     Opening(Handshake),
     Transfer(Transfer),
-    /// `begun`: a command of it has come.
+    /// `begun`: a command has arrived.
     Stream {
         begun: bool,
     },
@@ -40,7 +46,7 @@ enum Phase {
 
 enum Event {
     Read(io::Result<usize>),
-    /// The sink, which had left something, has room again.
+    /// The sink, which left some of the input, has capacity again.
     Ready,
     Written(io::Result<()>),
     Alarm,
@@ -54,22 +60,12 @@ pub struct Session<'a, S, O> {
     phase: Phase,
     inbox: Inbox,
     outbox: Outbox,
-    clock: Clock,
-    /// The primary has not taken our last words yet: the next acknowledgement waits and will be a newer one.
+    timer: Timer,
+    /// The primary has not accepted the previous output yet: the next acknowledgement waits, and
+    /// reports a newer offset then.
     ack_owed: bool,
-    /// The sink left something of what has come: it is offered again before more is read.
+    /// The sink left some of the input: the link offers it again before it reads more.
     left: bool,
-}
-
-/// What is due when.
-struct Clock {
-    alarm: Pin<Box<Sleep>>,
-    connected: Instant,
-    heard: Instant,
-    /// The sink is not ready: silence is our own doing.
-    deaf: bool,
-    /// When we last gave a sign of life or acknowledged without being asked.
-    spoke: Instant,
 }
 
 impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
@@ -77,9 +73,10 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     pub async fn run(config: &'a LinkConfig, sink: &'a mut S, observer: &'a O, state: &'a mut LinkState) -> Cause {
         observer.state(*state);
         tracing::debug!(vdr = config.label, "connecting to {}", config.endpoint);
-        let (wire, peer) = match transport::connect(config).await {
+        let limits = config.timeouts.connect_limits();
+        let (wire, peer) = match transport::connect(&config.endpoint, config.tls.as_ref(), &limits).await {
             Ok(connected) => connected,
-            Err(cause) => return cause,
+            Err(error) => return error.into(),
         };
         observer.connected(peer);
         tracing::info!(vdr = config.label, peer = ?peer, "connected to {}", config.endpoint);
@@ -98,7 +95,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             phase: Phase::Opening(Handshake::new(opening)),
             inbox: Inbox::new(reader),
             outbox: Outbox::new(writer),
-            clock: Clock::new(),
+            timer: Timer::new(),
             ack_owed: false,
             left: false,
         };
@@ -117,9 +114,9 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     let since = Instant::now();
                     self.observer.received(bytes);
                     self.advance()?;
-                    // The time that we spent on it was none in which the primary was silent.
-                    self.clock.heard = Instant::now();
-                    self.outbox.forgive(since.elapsed());
+                    // The time that the sink took does not count as the primary's silence.
+                    self.timer.heard = Instant::now();
+                    self.outbox.extend_deadline(since.elapsed());
                 }
                 Event::Ready => self.advance()?,
                 Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
@@ -133,23 +130,24 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         }
     }
 
-    /// Waits for the next thing to happen. Time comes first, or a primary that never stops talking would hear nothing.
+    /// Waits for the next event. The alarm comes first: otherwise a primary that sends without a
+    /// pause would never get an acknowledgement.
     async fn event(&mut self) -> Event {
         let (due, left) = (self.due(), self.left);
-        let Self { sink, inbox, outbox, clock, .. } = self;
-        clock.set(due);
+        let Self { sink, inbox, outbox, timer, .. } = self;
+        timer.set(due);
         let rings = due.is_some();
-        let Clock { alarm, heard, deaf, .. } = clock;
+        let Timer { alarm, heard, paused, .. } = timer;
         tokio::select! {
             biased;
             () = alarm.as_mut(), if rings => Event::Alarm,
             written = outbox.flush(), if !outbox.is_empty() => Event::Written(written),
             event = async {
                 if !ready_now(&mut **sink).await {
-                    *deaf = true;
+                    *paused = true;
                     sink.ready().await;
                 }
-                if std::mem::take(deaf) {
+                if std::mem::take(paused) {
                     *heard = Instant::now();
                 }
                 if left { Event::Ready } else { Event::Read(inbox.fill().await) }
@@ -157,7 +155,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         }
     }
 
-    /// Hands on what has come, through as many phases as it reaches.
+    /// Hands on the input, through as many phases as it covers.
     fn advance(&mut self) -> Result<(), Cause> {
         self.left = false;
         loop {
@@ -171,12 +169,12 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     })?;
                     if whole {
                         self.sink.sync_finished().map_err(Cause::Sink)?;
-                        self.stream_from_now();
+                        self.start_streaming();
                     }
                     whole
                 }
                 Phase::Stream { begun } => {
-                    // Newlines are no more than a sign of life.
+                    // Newlines are keepalives.
                     *begun = *begun || self.inbox.input.iter().any(|byte| *byte != b'\n');
                     if !self.inbox.input.is_empty() {
                         self.stream()?;
@@ -212,17 +210,17 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             Action::Continue { replication_id } => {
                 tracing::info!(vdr = self.config.label, replication_id, "partial sync");
                 self.sink.continued(&replication_id);
-                self.stream_from_now();
+                self.start_streaming();
             }
         }
         Ok(true)
     }
 
-    fn stream_from_now(&mut self) {
+    fn start_streaming(&mut self) {
         self.phase = Phase::Stream { begun: false };
         self.enter(LinkState::Streaming);
         self.sink.streaming();
-        self.clock.spoke = Instant::now();
+        self.timer.last_sent = Instant::now();
         self.acknowledge();
     }
 
@@ -240,11 +238,11 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
 
     fn acknowledge(&mut self) {
         if self.outbox.is_empty() {
-            let told = match self.config.ack {
+            let offset = match self.config.ack {
                 AckPolicy::Truthful => self.sink.applied(),
                 AckPolicy::Lagging => 0,
             };
-            self.outbox.push(&command(&[b"REPLCONF", b"ACK", told.to_string().as_bytes()]));
+            self.outbox.push(&command(&[b"REPLCONF", b"ACK", offset.to_string().as_bytes()]));
         } else {
             self.ack_owed = true;
         }
@@ -258,36 +256,37 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         }
     }
 
-    /// The handshake's time counts until PSYNC is asked; then the primary may prepare for minutes, with signs of life.
+    /// The handshake's deadline holds until PSYNC is sent. Then the primary may prepare the file
+    /// for minutes, and sends keepalives meanwhile.
     fn handshake_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Opening(handshake) if handshake.step() != Step::Psync => {
-                Some(after(self.clock.connected, self.config.timeouts.handshake))
+                Some(after(self.timer.connected, self.config.timeouts.handshake))
             }
             _ => None,
         }
     }
 
     fn read_deadline(&self) -> Option<Instant> {
-        (!self.clock.deaf).then(|| after(self.clock.heard, self.config.timeouts.read))
+        (!self.timer.paused).then(|| after(self.timer.heard, self.config.timeouts.read))
     }
 
     fn write_deadline(&self) -> Option<Instant> {
         self.outbox.stuck_since.map(|since| after(since, self.config.timeouts.write))
     }
 
-    fn speak_at(&self) -> Option<Instant> {
+    fn send_at(&self) -> Option<Instant> {
         let interval = match self.phase {
             Phase::Opening(_) => return None,
-            Phase::Transfer(_) => SIGN_OF_LIFE,
-            Phase::Stream { begun: false } => self.config.ack_interval.min(UNTIL_BEGUN),
+            Phase::Transfer(_) => KEEPALIVE_INTERVAL,
+            Phase::Stream { begun: false } => self.config.ack_interval.min(ACK_INTERVAL_UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };
-        Some(after(self.clock.spoke, interval.max(ACK_INTERVAL_MIN)))
+        Some(after(self.timer.last_sent, interval.max(ACK_INTERVAL_MIN)))
     }
 
     fn due(&self) -> Option<Instant> {
-        [self.handshake_deadline(), self.read_deadline(), self.write_deadline(), self.speak_at()]
+        [self.handshake_deadline(), self.read_deadline(), self.write_deadline(), self.send_at()]
             .into_iter()
             .flatten()
             .min()
@@ -306,40 +305,21 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         if is_past(self.write_deadline()) {
             return Err(Cause::WriteTimeout(timeouts.write));
         }
-        if is_past(self.speak_at()) {
-            self.clock.spoke = now;
+        if is_past(self.send_at()) {
+            self.timer.last_sent = now;
             match self.phase {
                 Phase::Stream { .. } => {
                     self.sink.tick();
                     self.acknowledge();
                 }
-                // A sign of life that the primary does not take is no news: it has the last one still to take.
+                // While the primary has not accepted the previous keepalive, another one adds
+                // nothing.
                 _ if self.outbox.is_empty() => self.outbox.push(b"\n"),
                 _ => {}
             }
         }
         Ok(())
     }
-}
-
-impl Clock {
-    fn new() -> Self {
-        let now = Instant::now();
-        Clock { alarm: Box::pin(sleep_until(now)), connected: now, heard: now, deaf: false, spoke: now }
-    }
-
-    /// Sets the alarm, unless it rings before: then it is set anew when it has rung.
-    fn set(&mut self, due: Option<Instant>) {
-        if let Some(due) = due
-            && (self.alarm.is_elapsed() || due < self.alarm.deadline())
-        {
-            self.alarm.as_mut().reset(due);
-        }
-    }
-}
-
-pub fn after(start: Instant, wait: Duration) -> Instant {
-    start + wait.min(WAIT_MAX)
 }
 
 async fn ready_now<S: Sink>(sink: &mut S) -> bool {

@@ -1,11 +1,12 @@
-//! What a link feeds. The mirror's keyspace is one, a process with a callback module another; the link does not know.
+//! The consumer of a link: a mirror's keyspace, or a process with a callback module. The link does
+//! not know which.
 
 use bytes::BytesMut;
 use std::fmt;
 use std::future::Future;
 use vdr_replica::handshake::{Position, Retry};
 
-/// Takes the snapshot file and the stream. All calls come from one task, in this order:
+/// Consumes the snapshot file and the stream. All calls come from one task, in this order:
 ///
 /// ```text
 /// position -> continued                              -> streaming -> stream* -> ended
@@ -14,63 +15,65 @@ use vdr_replica::handshake::{Position, Retry};
 ///
 /// with `ended` possible after any of them, exactly once, and `applied` at any time between.
 pub trait Sink: Send + 'static {
-    /// Where the stream can be taken up again. None asks for a full sync.
+    /// Where the stream can be resumed. None asks for a full sync.
     fn position(&self) -> Option<Position>;
 
-    /// The primary goes on where we left it, under this id from now on.
+    /// The primary resumes the stream at [`Sink::position`], under this id from now on.
     fn continued(&mut self, replication_id: &str);
 
     /// A snapshot file begins that holds everything up to `offset`.
     fn sync_started(&mut self, replication_id: &str, offset: u64);
 
-    /// The next bytes of the file. Bytes behind its end may be among them, and are not the sink's. What a step of
-    /// [`RdbStep::Part`] leaves is offered again when the sink is ready.
+    /// The next bytes of the file. They may go beyond its end. Bytes that a step of
+    /// [`RdbStep::Part`] leaves are offered again when the sink is ready.
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError>;
 
-    /// The file was whole and its framing right: it may become visible.
+    /// The file was complete and its framing correct: it may become visible.
     fn sync_finished(&mut self) -> Result<(), SinkError>;
 
-    /// The link's state is now streaming, for all who look.
+    /// The link's state is now streaming, visible to everybody.
     fn streaming(&mut self) {}
 
-    /// Takes whole commands off the front of `input`, which holds all that one turn of reading brought, behind what was
-    /// left the last time. Bare newlines between commands are the sink's to skip. Called again without anything read in
-    /// between when it left commands and the sink is ready.
+    /// Takes whole commands off the front of `input`, which holds the bytes left by the previous
+    /// call and all bytes of one turn of reading. The sink skips bare newlines between commands. If
+    /// it left commands, it is called again once it is ready, without another read in between.
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError>;
 
-    /// The offset to acknowledge: what has been applied, as far as the primary may know.
+    /// The offset to acknowledge: how far the sink has applied the stream.
     fn applied(&self) -> u64;
 
-    /// Called before every periodic acknowledgement while the stream lasts, also when nothing comes or [`Sink::ready`] is
-    /// awaited: the sink's clock.
+    /// Called before every periodic acknowledgement while the stream lasts, even in silence or
+    /// while [`Sink::ready`] is awaited: the sink's clock.
     fn tick(&mut self) {}
 
-    /// The link is over, whatever the reason: what is half loaded or half buffered is worth nothing any more.
+    /// The link is over, whatever the reason: the sink discards what is loaded or buffered in part.
     fn ended(&mut self);
 
-    /// Awaited before more is read: the way to slow the primary down. Acknowledgements and timers go on meanwhile, so the
-    /// future may be dropped and asked for again at any time, also after it was done.
+    /// Backpressure: the link awaits this before it reads more. Acknowledgements and timers go on
+    /// meanwhile, so the future may be dropped and requested again at any time, even after it has
+    /// completed.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         async {}
     }
 }
 
-/// How far the file is.
+/// The progress of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RdbStep {
-    /// All bytes were taken and more must follow.
+    /// All bytes were consumed, and more must follow.
     More,
-    /// Only so many of the bytes given were taken: there is no room for more before the sink is ready again.
+    /// Only this many of the given bytes were consumed: the sink has no capacity for more until it
+    /// is ready again.
     Part { consumed: usize },
-    /// The file ended after `consumed` of the bytes given.
+    /// The file ended after `consumed` of the given bytes.
     Done { consumed: usize },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamStep {
-    /// A REPLCONF GETACK was among the commands: the primary waits for the answer.
+    /// A REPLCONF GETACK was among the commands: the primary waits for an acknowledgement.
     pub ack_wanted: bool,
-    /// Whole commands may have been left: there is no room for more before the sink is ready again.
+    /// Whole commands may be left: the sink has no capacity for more until it is ready again.
     pub left: bool,
 }
 
@@ -88,7 +91,7 @@ impl SinkError {
         SinkError { code, detail: detail.into(), retry: Retry::Soon }
     }
 
-    /// Another link would meet the same: a file version that we do not know, say.
+    /// Another link would fail in the same way: an unknown file version, say.
     pub fn slowly(code: &'static str, detail: impl Into<String>) -> Self {
         SinkError { code, detail: detail.into(), retry: Retry::Slowly }
     }

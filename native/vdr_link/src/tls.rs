@@ -1,7 +1,8 @@
-//! TLS by rustls with `ring`: a user's wishes become a client, and the client a wire over a wire.
+//! TLS by rustls with `ring`: options become a client, and the client wraps a wire in a wire.
 //!
-//! The files and the system's roots are read anew for every link: a certificate that was renewed is in force with the next
-//! one. This module knows certificates and nothing of what the connection carries.
+//! The certificate files and the system's roots are read anew for every connection: a renewed
+//! certificate is in force with the next one. This module does not know what the connection
+//! carries.
 
 mod config;
 mod error;
@@ -9,10 +10,10 @@ mod verify;
 
 pub use config::{Identity, Pem, Roots, TlsConfig, Verify, Versions};
 pub use error::{TlsError, TlsErrorKind};
+use verify::Lenient;
 
-use crate::config::{Endpoint, LinkConfig};
-use crate::end::Cause;
-use crate::transport::{BoxedWire, Wire};
+use crate::endpoint::Endpoint;
+use crate::wire::{BoxedWire, Wire};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
@@ -22,42 +23,28 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The longest PEM that is read. All roots of all the world's systems together are less than a megabyte.
+/// The longest PEM that is read. The roots of all systems together are less than a megabyte.
 const PEM_BYTES_MAX: u64 = 16 << 20;
 
-/// What a connection needs to become a TLS one.
+/// A TLS client for one endpoint.
 pub struct TlsClient {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
 impl TlsClient {
-    /// Reads what the configuration names, off the runtime's own threads. Nothing is connected yet: a mistake here is told
-    /// whatever the network is like.
-    pub async fn prepare(link: &LinkConfig, tls: &TlsConfig) -> Result<Self, Cause> {
-        let name = server_name(tls, &link.endpoint)?;
-        let tls = tls.clone();
-        let limit = link.timeouts.connect;
-        let config = match timeout(limit, spawn_blocking(move || client_config(&tls))).await {
-            Err(_) => return Err(Cause::ConnectTimeout(limit)),
-            Ok(Err(_)) => return Err(Cause::Panicked),
-            Ok(Ok(config)) => config?,
-        };
-        Ok(TlsClient { connector: TlsConnector::from(Arc::new(config)), name })
+    /// Reads the files that the configuration names, which blocks. It runs before anything is
+    /// connected: a mistake in the configuration is reported whatever the network is like.
+    pub fn new(tls: &TlsConfig, endpoint: &Endpoint) -> Result<Self, TlsError> {
+        let name = server_name(tls, endpoint)?;
+        Ok(TlsClient { connector: TlsConnector::from(Arc::new(client_config(tls)?)), name })
     }
 
-    /// The TLS handshake. Its time is the link's handshake time.
-    pub async fn wrap(self, wire: BoxedWire, link: &LinkConfig) -> Result<BoxedWire, Cause> {
-        let limit = link.timeouts.handshake;
-        match timeout(limit, self.connector.connect(self.name, wire)).await {
-            Err(_) => Err(Cause::HandshakeTimeout(limit)),
-            Ok(Err(error)) => Err(Cause::from_io(error)),
-            Ok(Ok(stream)) => Ok(boxed(stream)),
-        }
+    /// The TLS handshake.
+    pub async fn wrap(self, wire: BoxedWire) -> io::Result<BoxedWire> {
+        self.connector.connect(self.name, wire).await.map(boxed)
     }
 }
 
@@ -65,18 +52,21 @@ fn boxed(stream: impl Wire + 'static) -> BoxedWire {
     Box::new(stream)
 }
 
-/// Whose certificate it must be, and who is asked for.
+/// The name that the certificate must show, and that the client asks for.
 fn server_name(tls: &TlsConfig, endpoint: &Endpoint) -> Result<ServerName<'static>, TlsError> {
     let name = match (&tls.server_name, endpoint) {
         (Some(name), _) => name,
         (None, Endpoint::Tcp { host, .. }) => host,
-        // Nobody compares it, and an address is not sent.
+        // A placeholder: it is compared with nothing, and addresses are not sent.
         (None, Endpoint::Unix { .. }) if tls.verify != Verify::Peer => {
             return Ok(ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         }
-        (None, Endpoint::Unix { .. }) => return Err(TlsError::config("server_name", "a socket's path is none")),
+        (None, Endpoint::Unix { .. }) => {
+            return Err(TlsError::config("server_name", "a Unix socket needs one, or :disable"));
+        }
     };
-    ServerName::try_from(name.clone()).map_err(|_| TlsError::config("server_name", format!("{name:?} is none")))
+    ServerName::try_from(name.clone())
+        .map_err(|_| TlsError::config("server_name", format!("{name:?} is not a host name")))
 }
 
 fn client_config(tls: &TlsConfig) -> Result<ClientConfig, TlsError> {
@@ -98,13 +88,16 @@ fn client_config(tls: &TlsConfig) -> Result<ClientConfig, TlsError> {
 
 fn verifier(tls: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     if tls.verify == Verify::None {
-        return Ok(Arc::new(verify::Anybody::new(provider)));
+        return Ok(Arc::new(Lenient::any_certificate(provider)));
     }
-    let roots = Arc::new(roots(&tls.roots)?);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+    let roots = roots(&tls.roots)?;
+    if tls.verify == Verify::Chain {
+        return Ok(Arc::new(Lenient::any_name(roots, provider)));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| TlsError::config("cacertfile", error.to_string()))?;
-    Ok(if tls.verify == Verify::Chain { Arc::new(verify::AnyName::new(verifier)) } else { verifier })
+    Ok(verifier)
 }
 
 fn roots(from: &Roots) -> Result<RootCertStore, TlsError> {
@@ -123,7 +116,7 @@ fn roots(from: &Roots) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-/// A certificate of the system's that rustls does not take is the system's affair, as long as others are there.
+/// Certificates of the system that rustls does not accept are skipped, as long as there are others.
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
@@ -161,7 +154,7 @@ fn too_long() -> io::Error {
     io::Error::other(format!("longer than {PEM_BYTES_MAX} bytes"))
 }
 
-/// Says what is missing, and never shows what is there: it may be a key.
+/// Describes what is missing and never shows the content, which may be a key.
 fn no_pem(error: &rustls::pki_types::pem::Error, what: &str) -> String {
     match error {
         rustls::pki_types::pem::Error::NoItemsFound => format!("no {what} in PEM form"),

@@ -1,21 +1,22 @@
-//! The framing of a snapshot file on the wire: where it begins and ends, and that it ends where it must.
+//! The framing of a snapshot file on the wire: where the file begins, and that it ends where it
+//! must.
 //!
 //! ```text
 //! \n* $<length>\r\n <length bytes>                 from the primary's disk
 //! \n* $EOF:<40 bytes>\r\n <file> <the 40 bytes>    straight from its memory
 //! ```
 //!
-//! Only the file itself tells where it ends in the second form, so the reader of the file decides in both, and the
-//! framing has to agree. No length is believed further than that: nothing is allocated by it.
+//! In the second form only the file itself shows where it ends, so the reader of the file decides
+//! in both forms, and the framing has to agree. A length is trusted no further: nothing is
+//! allocated by it.
 
-use crate::end::Cause;
 use crate::sink::{RdbStep, SinkError};
 use bytes::{Buf, BytesMut};
 use std::fmt;
 
 const MARK_BYTES: usize = 40;
 
-/// `$EOF:` and the mark are the longest that is right; the rest is room to show what came instead.
+/// `$EOF:` and the mark are the longest valid header. The rest is room to show a wrong one.
 const MAX_HEADER_BYTES: usize = 128;
 
 type Mark = [u8; MARK_BYTES];
@@ -36,19 +37,38 @@ pub enum Transfer {
     Finished,
 }
 
-/// What is wrong with a framing.
+/// A wrong framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferError {
     /// Neither `$<length>` nor `$EOF:<mark>`.
     Header { text: String },
-    /// The primary cannot give us the file after all, in its own words.
+    /// The primary cannot send the file after all, in its own words.
     Aborted { text: String },
     /// The announced bytes are all there and the file has not ended.
     LongerThanAnnounced,
     /// The file ended before the announced bytes did.
     ShorterThanAnnounced { remaining: u64 },
-    /// Behind the file comes something else than its mark.
+    /// The file is not followed by its mark.
     MarkMissing,
+}
+
+/// Why a transfer failed: by its framing, or because the sink refused the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferFault {
+    Framing(TransferError),
+    Sink(SinkError),
+}
+
+impl From<TransferError> for TransferFault {
+    fn from(error: TransferError) -> Self {
+        TransferFault::Framing(error)
+    }
+}
+
+impl From<SinkError> for TransferFault {
+    fn from(error: SinkError) -> Self {
+        TransferFault::Sink(error)
+    }
 }
 
 impl fmt::Display for TransferError {
@@ -70,13 +90,13 @@ impl Transfer {
         Transfer::Header
     }
 
-    /// Takes what belongs to the file off the front of `input` and hands it to `rdb`. True: the file is whole, and what is
-    /// left is the stream's.
+    /// Takes the bytes of the file off the front of `input` and hands them to `rdb`. True: the file
+    /// is complete, and the remaining input belongs to the stream.
     pub fn advance(
         &mut self,
         input: &mut BytesMut,
         mut rdb: impl FnMut(&[u8]) -> Result<RdbStep, SinkError>,
-    ) -> Result<bool, Cause> {
+    ) -> Result<bool, TransferFault> {
         loop {
             let goes_on = match self {
                 Transfer::Header => self.header(input)?,
@@ -100,7 +120,7 @@ impl Transfer {
         }
     }
 
-    fn header(&mut self, input: &mut BytesMut) -> Result<bool, Cause> {
+    fn header(&mut self, input: &mut BytesMut) -> Result<bool, TransferError> {
         let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         input.advance(blank);
         let Some(end) = input.iter().take(MAX_HEADER_BYTES).position(|byte| *byte == b'\n') else {
@@ -118,21 +138,19 @@ impl Transfer {
         remaining: u64,
         input: &mut BytesMut,
         rdb: &mut impl FnMut(&[u8]) -> Result<RdbStep, SinkError>,
-    ) -> Result<bool, Cause> {
+    ) -> Result<bool, TransferFault> {
         let ours = usize::try_from(remaining).unwrap_or(usize::MAX).min(input.len());
         if ours == 0 {
             return Ok(false);
         }
-        // The reader never sees a byte behind the announced end.
-        let step = rdb(input.get(..ours).unwrap_or_default()).map_err(Cause::Sink)?;
+        // The reader never sees a byte beyond the announced end.
+        let step = rdb(input.get(..ours).unwrap_or_default())?;
         let consumed = consumed(step, ours);
         input.advance(consumed);
         let remaining = remaining.saturating_sub(consumed as u64);
         match step {
-            RdbStep::More if remaining == 0 => Err(Cause::Transfer(TransferError::LongerThanAnnounced)),
-            RdbStep::Done { .. } if remaining > 0 => {
-                Err(Cause::Transfer(TransferError::ShorterThanAnnounced { remaining }))
-            }
+            RdbStep::More if remaining == 0 => Err(TransferError::LongerThanAnnounced.into()),
+            RdbStep::Done { .. } if remaining > 0 => Err(TransferError::ShorterThanAnnounced { remaining }.into()),
             RdbStep::More => {
                 *self = Transfer::Sized { remaining };
                 Ok(true)
@@ -153,11 +171,11 @@ impl Transfer {
         mark: Mark,
         input: &mut BytesMut,
         rdb: &mut impl FnMut(&[u8]) -> Result<RdbStep, SinkError>,
-    ) -> Result<bool, Cause> {
+    ) -> Result<bool, TransferFault> {
         if input.is_empty() {
             return Ok(false);
         }
-        let step = rdb(input).map_err(Cause::Sink)?;
+        let step = rdb(input)?;
         input.advance(consumed(step, input.len()));
         match step {
             RdbStep::More | RdbStep::Part { .. } => Ok(false),
@@ -168,11 +186,11 @@ impl Transfer {
         }
     }
 
-    fn closing_mark(&mut self, mark: Mark, input: &mut BytesMut) -> Result<bool, Cause> {
+    fn closing_mark(&mut self, mark: Mark, input: &mut BytesMut) -> Result<bool, TransferError> {
         let there = input.get(..MARK_BYTES.min(input.len())).unwrap_or_default();
-        // What has come so far must be the beginning of the mark: a wrong byte is not waited behind.
+        // A wrong byte ends the transfer at once, not only after all bytes of the mark.
         if !mark.starts_with(there) {
-            return Err(Cause::Transfer(TransferError::MarkMissing));
+            return Err(TransferError::MarkMissing);
         }
         if there.len() < MARK_BYTES {
             return Ok(false);
@@ -183,7 +201,7 @@ impl Transfer {
     }
 }
 
-/// How many of the bytes offered a step took. A sink that claims more than it was given is held to what there was.
+/// How many of the offered bytes a step consumed. A sink cannot consume more than it was offered.
 fn consumed(step: RdbStep, offered: usize) -> usize {
     match step {
         RdbStep::More => offered,
@@ -202,13 +220,13 @@ fn parse_header(line: &[u8]) -> Option<Transfer> {
     Some(Transfer::Sized { remaining: length.unsigned_abs() })
 }
 
-fn bad_header(line: &[u8]) -> Cause {
+fn bad_header(line: &[u8]) -> TransferError {
     let shown = line.get(..MAX_HEADER_BYTES).unwrap_or(line);
     let text = shown.trim_ascii_end().escape_ascii().to_string();
-    Cause::Transfer(match shown.first() {
+    match shown.first() {
         Some(b'-') => TransferError::Aborted { text },
         _ => TransferError::Header { text },
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,91 +1,185 @@
-//! The way to the primary. The one place that knows what kind of connection it is.
+//! Connecting to a server: name resolution, TCP or a Unix socket, and TLS. No other module knows
+//! which kind of connection it uses.
 
-use crate::config::{Endpoint, LinkConfig};
-use crate::end::Cause;
-use crate::session::{WAIT_MAX, after};
-use crate::tls::TlsClient;
+use crate::deadline::{WAIT_MAX, after};
+use crate::endpoint::Endpoint;
+use crate::tls::{TlsClient, TlsConfig, TlsError};
+use crate::wire::BoxedWire;
 use socket2::{SockRef, TcpKeepalive};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// Bytes both ways, whatever carries them.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
-pub type BoxedWire = Box<dyn Wire>;
+use vdr_replica::handshake::Retry;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Connects, and says whom it reached, where that has an address.
-pub async fn connect(config: &LinkConfig) -> Result<(BoxedWire, Option<SocketAddr>), Cause> {
-    let tls = match &config.tls {
-        Some(tls) => Some(TlsClient::prepare(config, tls).await?),
+/// How long each part of connecting may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectLimits {
+    /// For resolving the name and connecting, all addresses of the name together.
+    pub connect: Duration,
+    pub tls_handshake: Duration,
+    /// How long the kernel keeps sent bytes that the peer does not acknowledge.
+    pub unacknowledged: Duration,
+}
+
+/// Why connecting failed.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The name has no address.
+    Resolve(io::Error),
+    Connect(io::Error),
+    Timeout(Duration),
+    /// The server accepted the connection and did not finish the TLS handshake in time.
+    TlsTimeout(Duration),
+    Tls(TlsError),
+    /// Another error of the connection during the TLS handshake.
+    Wire(io::Error),
+}
+
+/// Connects. The answer has the address that was reached, if the transport has one.
+pub async fn connect(
+    endpoint: &Endpoint,
+    tls: Option<&TlsConfig>,
+    limits: &ConnectLimits,
+) -> Result<(BoxedWire, Option<SocketAddr>), ConnectError> {
+    let tls = match tls {
+        Some(tls) => Some(tls_client(tls, endpoint, limits.connect).await?),
         None => None,
     };
-    let (wire, peer): (BoxedWire, _) = match &config.endpoint {
+    let (wire, peer): (BoxedWire, _) = match endpoint {
         Endpoint::Tcp { host, port } => {
-            let (stream, peer) = connect_tcp(host, *port, config.timeouts.connect).await?;
-            tune(&stream, config).map_err(Cause::Connect)?;
+            let (stream, peer) = connect_tcp(host, *port, limits.connect).await?;
+            tune(&stream, limits.unacknowledged).map_err(ConnectError::Connect)?;
             (Box::new(stream), Some(peer))
         }
-        Endpoint::Unix { path } => (connect_unix(path, config.timeouts.connect).await?, None),
+        Endpoint::Unix { path } => (connect_unix(path, limits.connect).await?, None),
     };
-    match tls {
-        Some(tls) => Ok((tls.wrap(wire, config).await?, peer)),
-        None => Ok((wire, peer)),
+    let Some(tls) = tls else { return Ok((wire, peer)) };
+    match timeout(limits.tls_handshake, tls.wrap(wire)).await {
+        Ok(wire) => Ok((wire.map_err(ConnectError::from_tls)?, peer)),
+        Err(_) => Err(ConnectError::TlsTimeout(limits.tls_handshake)),
+    }
+}
+
+/// Reads the certificates on a thread that may block.
+async fn tls_client(tls: &TlsConfig, endpoint: &Endpoint, limit: Duration) -> Result<TlsClient, ConnectError> {
+    let (tls, endpoint) = (tls.clone(), endpoint.clone());
+    match timeout(limit, spawn_blocking(move || TlsClient::new(&tls, &endpoint))).await {
+        Err(_) => Err(ConnectError::Timeout(limit)),
+        Ok(Err(panicked)) => Err(ConnectError::Connect(io::Error::other(panicked))),
+        Ok(Ok(client)) => client.map_err(ConnectError::Tls),
     }
 }
 
 #[cfg(unix)]
-async fn connect_unix(path: &Path, limit: Duration) -> Result<BoxedWire, Cause> {
+async fn connect_unix(path: &Path, limit: Duration) -> Result<BoxedWire, ConnectError> {
     match timeout(limit, tokio::net::UnixStream::connect(path)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(Cause::Connect(error)),
-        Err(_) => Err(Cause::ConnectTimeout(limit)),
+        Ok(Err(error)) => Err(ConnectError::Connect(error)),
+        Err(_) => Err(ConnectError::Timeout(limit)),
     }
 }
 
 #[cfg(not(unix))]
-async fn connect_unix(_path: &Path, _limit: Duration) -> Result<BoxedWire, Cause> {
-    Err(Cause::Connect(io::ErrorKind::Unsupported.into()))
+async fn connect_unix(_path: &Path, _limit: Duration) -> Result<BoxedWire, ConnectError> {
+    Err(ConnectError::Connect(io::ErrorKind::Unsupported.into()))
 }
 
-/// Tries the addresses of a name in turn. Each gets an even share of the time that is left, so that one that swallows
-/// everything does not hide the next.
-async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), Cause> {
+/// Tries the addresses of a name in turn, IPv6 and IPv4. Each gets an even share of the remaining
+/// time, so that an address that drops all packets does not hide the next.
+async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let deadline = after(Instant::now(), limit);
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
-        Err(_) => return Err(Cause::ConnectTimeout(limit)),
-        Ok(Err(error)) => return Err(Cause::Resolve(error)),
+        Err(_) => return Err(ConnectError::Timeout(limit)),
+        Ok(Err(error)) => return Err(ConnectError::Resolve(error)),
         Ok(Ok(addresses)) => addresses.collect(),
     };
-    let mut last = Cause::Resolve(io::Error::new(io::ErrorKind::NotFound, "no address"));
+    let mut last = ConnectError::Resolve(io::Error::new(io::ErrorKind::NotFound, "no address"));
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {
         let share = deadline.saturating_duration_since(Instant::now()).checked_div(left).unwrap_or_default();
         left = left.saturating_sub(1);
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
-            Ok(Err(error)) => last = Cause::Connect(error),
-            Err(_) => last = Cause::ConnectTimeout(limit),
+            Ok(Err(error)) => last = ConnectError::Connect(error),
+            Err(_) => last = ConnectError::Timeout(limit),
         }
     }
     Err(last)
 }
 
-/// Acknowledgements go out at once, and the kernel notices a peer that is gone even where we wait for nothing.
-fn tune(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
+/// Short writes go out at once, and the kernel notices a dead peer even while nothing is sent.
+fn tune(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.timeouts.read.min(WAIT_MAX)))?;
+    socket.set_tcp_user_timeout(Some(unacknowledged.min(WAIT_MAX)))?;
     Ok(())
+}
+
+impl ConnectError {
+    fn from_tls(error: io::Error) -> Self {
+        match TlsError::of_io(&error) {
+            Some(tls) => ConnectError::Tls(tls),
+            None => ConnectError::Wire(error),
+        }
+    }
+
+    pub fn code(&self) -> &'static str {
+        match self {
+            ConnectError::Resolve(_) => "host_not_found",
+            ConnectError::Timeout(_) => "connect_timeout",
+            ConnectError::TlsTimeout(_) => "handshake_timeout",
+            ConnectError::Tls(error) => error.kind.code(),
+            ConnectError::Wire(error) => wire_code(error.kind()),
+            ConnectError::Connect(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::HostUnreachable => "host_unreachable",
+                io::ErrorKind::NetworkUnreachable => "network_unreachable",
+                io::ErrorKind::TimedOut => "connect_timeout",
+                // Of a Unix socket's path.
+                io::ErrorKind::NotFound => "socket_not_found",
+                io::ErrorKind::PermissionDenied => "permission_denied",
+                _ => "connect_failed",
+            },
+        }
+    }
+
+    pub fn retry(&self) -> Retry {
+        match self {
+            ConnectError::Tls(error) => error.kind.retry(),
+            _ => Retry::Soon,
+        }
+    }
+}
+
+/// The code of a failed read or write.
+pub fn wire_code(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        // A transport with an end mark of its own reports a missing mark like this.
+        io::ErrorKind::UnexpectedEof => "closed",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "connection_reset"
+        }
+        io::ErrorKind::TimedOut => "connection_timed_out",
+        _ => "io_error",
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::Resolve(error) | ConnectError::Connect(error) | ConnectError::Wire(error) => error.fmt(f),
+            ConnectError::Timeout(after) | ConnectError::TlsTimeout(after) => write!(f, "{} ms", after.as_millis()),
+            ConnectError::Tls(error) => error.fmt(f),
+        }
+    }
 }

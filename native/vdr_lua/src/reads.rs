@@ -42,7 +42,7 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
         return Err(mlua::Error::runtime("the call that this function belonged to is over"));
     };
     let view = subject.snapshot.view(subject.db, subject.now_ms);
-    if row.orders_keys(view) {
+    if row.builds_index(view) {
         current.leave_quick()?;
     }
     let elements = row.elements(view, &args);

@@ -56,7 +56,7 @@ fn memory_bytes(source: SourceRef) -> u64 {
     let data = source.store().and_then(|store| store.live().snapshot());
     let taken = data.as_ref().map(|snapshot| vdr_data::estimate::estimate(&snapshot.keyspace)).unwrap_or_default();
     data.into_iter().for_each(dropper::release);
-    (taken.allocated * in_use_for_each() + taken.at_home) as u64
+    (taken.allocated * in_use_for_each() + taken.in_host) as u64
 }
 
 /// The overhead factor is damped by this many bytes: of little data, freshly opened pages would

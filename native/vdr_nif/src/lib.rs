@@ -38,6 +38,7 @@ mod key_diff;
 mod key_walk;
 mod lua;
 mod read;
+mod sentinel;
 mod snapshot;
 
 rustler::init!("Elixir.Vdr.Native", load = load);

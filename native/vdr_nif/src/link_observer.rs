@@ -8,7 +8,7 @@ use crate::terms;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vdr_link::{Company, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Role};
+use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
 use vdr_replica::mirror::{Mirror, OnUnknown};
 
 /// Reports the state of one link to the slot and to the process.
@@ -124,12 +124,12 @@ impl MirrorEvents {
     }
 }
 
-impl Company for MirrorEvents {
+impl MirrorHooks for MirrorEvents {
     fn is_current(&self) -> bool {
         self.inner.slot.is_current(self.link)
     }
 
-    fn begins(&self, mirror: &mut Mirror) {
+    fn before_feed(&self, mirror: &mut Mirror) {
         mirror.set_on_unknown(self.on_unknown);
         let before = self.inner.followed.lock().replace(self.endpoint.clone());
         if before.as_ref() != Some(&self.endpoint) {
@@ -137,7 +137,7 @@ impl Company for MirrorEvents {
         }
     }
 
-    fn fed(&mut self) {
+    fn after_feed(&mut self) {
         self.send_unknown();
         self.send_given_up();
         self.send_ready();

@@ -79,7 +79,7 @@ fn call<'a>(
     };
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now(row));
-        if elements_max.is_some_and(|max| row.orders_keys(view) || row.elements(view, &args) > max) {
+        if elements_max.is_some_and(|max| row.builds_index(view) || row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
         terms::answer(env, row.call(view, &args))
@@ -166,7 +166,7 @@ impl<'a> Operation<'a> {
     /// At least one, since each operation has an answer.
     fn elements(&self, view: View<'_>) -> usize {
         let of_call = |(row, args): &(&Read, ArgList<'_>)| {
-            if row.orders_keys(view) { usize::MAX } else { row.elements(view, args) }
+            if row.builds_index(view) { usize::MAX } else { row.elements(view, args) }
         };
         self.call.as_ref().map_or(1, of_call).max(1)
     }

@@ -59,9 +59,9 @@ impl Source {
     /// Reads a snapshot of this source. If the read builds the key index, the instance maintains it
     /// from then on.
     pub fn sharing_key_index<T>(&self, snapshot: &Arc<Snapshot>, read: impl FnOnce() -> T) -> T {
-        let ordered = snapshot.keyspace.ordered();
+        let ordered = snapshot.keyspace.indexed_dbs();
         let answer = read();
-        if snapshot.keyspace.ordered() > ordered {
+        if snapshot.keyspace.indexed_dbs() > ordered {
             match self {
                 Source::Live(store) => store.live().offer_key_index(snapshot.clone()),
                 Source::Fixed(held) => held.live().offer_key_index(snapshot.clone()),

@@ -74,7 +74,7 @@ impl Live {
             if Arc::ptr_eq(&now, &latest) {
                 break;
             }
-            now.keyspace.take_order(&latest.keyspace, READER_CHANGES_MAX);
+            now.keyspace.adopt_index(&latest.keyspace, READER_CHANGES_MAX);
             latest = now;
         }
         *ordered = Some(latest);

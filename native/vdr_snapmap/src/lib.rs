@@ -35,6 +35,6 @@ pub mod tree;
 mod testing;
 
 pub use host_alloc::{COUNTS, ExportedBytes, HostAlloc, Memory, allocated};
-pub use map::{DropCost, HOST_BYTES_MIN, Item, Map, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
+pub use map::{DropCost, HOST_BYTES_MIN, Item, Map, OwnedPayload, PACKED_MAX, PackedItem, Payload, PayloadMut, Put};
 pub use shared_bytes::SharedBytes;
 pub use tree::Tree;

@@ -8,7 +8,7 @@ defmodule Vdr.Test.Chaos.Faults do
                 sentinels_corrupt kill_sentinel pause_sentinel kill_sentinels)a
   @servers ~w(kill restart restart_saved pause debug_sleep kill_replica_link overrun small_backlog large_backlog new_id)a
   @failovers ~w(failover failover_by_kill failover_by_pause failover_unheard)a
-  @processes ~w(kill_link kill_listener kill_instance kill_instances kill_cleaner)a
+  @processes ~w(kill_link kill_instance kill_instances kill_cleaner)a
 
   @doc "All faults."
   def names, do: @network ++ @sentinels ++ @servers ++ @failovers ++ @processes
@@ -125,7 +125,6 @@ defmodule Vdr.Test.Chaos.Faults do
   # ---- the BEAM's processes
 
   def inflict(:kill_link, chaos), do: done(chaos, kill(child(instance(chaos), Vdr.Link)))
-  def inflict(:kill_listener, chaos), do: done(chaos, kill(child(instance(chaos), Vdr.Sentinel.Listener)))
   def inflict(:kill_instance, chaos), do: done(chaos, kill(instance(chaos)))
   def inflict(:kill_instances, chaos), do: done(chaos, kill(Process.whereis(Vdr.Instances)))
   def inflict(:kill_cleaner, chaos), do: done(chaos, kill(Process.whereis(Vdr.Cleaner)))

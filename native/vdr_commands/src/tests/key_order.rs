@@ -34,12 +34,12 @@ fn nobody_keeps_an_order_until_it_is_asked_for_and_then_all_that_follow_do() {
         written(&mut rng, &mut mirror, 400);
         mirror.run(&["set k 1"]);
         let before = mirror.keyspace.clone();
-        assert!(!mirror.keyspace.db(0).is_ordered());
+        assert!(!mirror.keyspace.db(0).is_indexed());
         assert_eq!(keys(mirror.keyspace.db(0)), stored(mirror.keyspace.db(0)), "seed {seed}");
         // One index was built: for the database that both versions share.
-        assert_eq!((before.ordered(), mirror.keyspace.ordered()), (1, 1));
+        assert_eq!((before.indexed_dbs(), mirror.keyspace.indexed_dbs()), (1, 1));
         written(&mut rng, &mut mirror, 400);
-        assert!(mirror.keyspace.db(0).is_ordered());
+        assert!(mirror.keyspace.db(0).is_indexed());
         assert_eq!(keys(mirror.keyspace.db(0)), stored(mirror.keyspace.db(0)), "seed {seed}");
         assert_eq!(keys(before.db(0)), stored(before.db(0)), "seed {seed}");
     }
@@ -54,16 +54,16 @@ fn another_version_takes_the_order_over_with_what_changed() {
         let asked = mirror.keyspace.clone();
         written(&mut rng, &mut mirror, 100);
         mirror.run(&["set new 1", "set newer 1"]);
-        mirror.keyspace.take_order(&asked, usize::MAX);
+        mirror.keyspace.adopt_index(&asked, usize::MAX);
         keys(asked.db(0));
         let later = mirror.keyspace.clone();
         written(&mut rng, &mut mirror, 100);
         mirror.run(&["del new"]);
-        later.take_order(&asked, 1);
-        assert_eq!(later.ordered(), 0, "seed {seed}");
-        later.take_order(&asked, usize::MAX);
-        mirror.keyspace.take_order(&later, usize::MAX);
-        assert_eq!((later.ordered(), mirror.keyspace.ordered()), (1, 1));
+        later.adopt_index(&asked, 1);
+        assert_eq!(later.indexed_dbs(), 0, "seed {seed}");
+        later.adopt_index(&asked, usize::MAX);
+        mirror.keyspace.adopt_index(&later, usize::MAX);
+        assert_eq!((later.indexed_dbs(), mirror.keyspace.indexed_dbs()), (1, 1));
         for keyspace in [&asked, &later, &mirror.keyspace] {
             assert_eq!(keys(keyspace.db(0)), stored(keyspace.db(0)), "seed {seed}");
         }
@@ -78,11 +78,11 @@ fn what_is_no_version_of_the_same_database_takes_no_order_from_it() {
         other.run(&[&format!("set b{n} 1")]);
     }
     keys(one.keyspace.db(0));
-    other.keyspace.take_order(&one.keyspace, 40);
-    assert_eq!(other.keyspace.ordered(), 0);
+    other.keyspace.adopt_index(&one.keyspace, 40);
+    assert_eq!(other.keyspace.indexed_dbs(), 0);
     // An emptied database takes no index either.
     one.run(&["flushdb", "set a 1"]);
-    assert_eq!((one.keyspace.ordered(), keys(one.keyspace.db(0))), (0, vec!["a".into()]));
+    assert_eq!((one.keyspace.indexed_dbs(), keys(one.keyspace.db(0))), (0, vec!["a".into()]));
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn the_databases_of_a_full_sync_are_put_in_order_as_those_before_were() {
     let (mut old, mut new) = (Mirror::new(), Mirror::new());
     old.run(&["set a 1"]);
     new.run(&["set b 1", "set a 1"]);
-    new.keyspace.order_as(&old.keyspace);
-    assert_eq!(new.keyspace.ordered(), 0);
+    new.keyspace.build_index_as(&old.keyspace);
+    assert_eq!(new.keyspace.indexed_dbs(), 0);
     keys(old.keyspace.db(0));
-    new.keyspace.order_as(&old.keyspace);
-    assert_eq!((new.keyspace.ordered(), keys(new.keyspace.db(0))), (1, vec!["a".into(), "b".into()]));
+    new.keyspace.build_index_as(&old.keyspace);
+    assert_eq!((new.keyspace.indexed_dbs(), keys(new.keyspace.db(0))), (1, vec!["a".into(), "b".into()]));
 }

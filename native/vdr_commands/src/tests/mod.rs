@@ -1,5 +1,5 @@
 //! What a keyspace guarantees, whatever commands change it.
 
 mod diff;
-mod heavy;
+mod large_keys;
 mod key_order;

@@ -1,13 +1,14 @@
-//! What differs between two states of one database.
+//! The difference between two versions of a database.
 
-use super::{Db, EntryRef};
+use super::db::Db;
+use super::entry::EntryRef;
 use crate::blob::Blob;
 
-/// What has become of a key.
+/// What happened to a key between two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Added,
-    /// Its value or its expiry is another.
+    /// Its value or its expiry differs.
     Changed,
     Removed,
 }
@@ -23,7 +24,7 @@ impl Change {
 }
 
 impl Db {
-    /// What happened to the keys on the way to `new`, in key order. Keys past their time count until they are deleted.
+    /// The changes from this version to `new`, in byte order of keys. Expired keys count until they are deleted.
     pub fn diff(&self, new: &Db) -> Vec<(Blob, Change)> {
         let mut changes: Vec<(Blob, Change)> = new
             .unshared(self)
@@ -41,10 +42,8 @@ impl Db {
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
     }
-}
 
-impl Db {
-    /// Whether one of these keys may be another in `new`: judged by so many entries that may be, and surely when there are more.
+    /// Whether a key that `of_these` accepts may differ in `new`. Looks at no more than `most` entries; `true` if more differ.
     pub fn may_differ(&self, new: &Db, most: usize, of_these: impl Fn(&[u8]) -> bool) -> bool {
         let mut entries = new.unshared(self).chain(self.unshared(new));
         entries.by_ref().take(most).any(|entry| of_these(entry.key())) || entries.next().is_some()

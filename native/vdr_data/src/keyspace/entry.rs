@@ -1,16 +1,16 @@
-//! A key's value and its expiry: as they come and go, and as they are kept.
+//! A key's value and expiry, owned and by reference.
 
 use crate::blob::Blob;
 use crate::expiry::Expiry;
-use crate::value::{LongRef, StringRef, Value, ValueRef};
+use crate::value::{StringRef, Value, ValueRef};
 use vdr_snapmap::{HOST_BYTES_MIN, Item, Memory, OwnedPayload, PACKED_MAX, Payload, Put};
 
-/// Strings up to this length lie beside their key, so that finding the one brings the other. Longer ones are shared, so that
-/// a change of the expiry does not copy them. A reader may keep either without a copy, except for short ones.
+/// The longest string that is stored beside its key, so that one cache miss serves both. Longer strings are shared by a
+/// refcount, so that a change of the expiry does not copy them. Readers export both kinds zero-copy, unless they are short.
 pub const PACKED_BYTES_MAX: usize = 4095;
 const _: () = assert!(PACKED_BYTES_MAX <= PACKED_MAX);
 
-/// On its way in or out.
+/// An owned entry.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub value: Value,
@@ -22,7 +22,7 @@ impl Entry {
         Entry { value: value.into(), expiry: Expiry::NEVER }
     }
 
-    /// As a map takes it.
+    /// Passes the entry to a map in the form that the map stores.
     pub(super) fn put<T>(self, put: impl FnOnce(Option<i64>, Put<'_, Value>) -> T) -> T {
         let stamp = self.expiry.get();
         match self.value {
@@ -44,7 +44,7 @@ pub(super) fn put_string(bytes: &[u8]) -> Put<'_, Value> {
     if bytes.len() <= PACKED_BYTES_MAX { Put::Packed(bytes) } else { Put::Value(Value::String(Blob::new(bytes))) }
 }
 
-/// As it is kept.
+/// A stored entry.
 #[derive(Clone, Copy)]
 pub struct EntryRef<'s>(Item<'s, Value>);
 
@@ -65,7 +65,7 @@ impl<'s> EntryRef<'s> {
         match self.0.payload() {
             Payload::Packed(bytes) if bytes.len() >= HOST_BYTES_MIN => {
                 self.0.prefetch_export();
-                ValueRef::String(StringRef::Long(LongRef::new(self.0)))
+                ValueRef::String(self.0.packed().map_or(StringRef::Packed(bytes), StringRef::Long))
             }
             Payload::Packed(bytes) => ValueRef::String(StringRef::Packed(bytes)),
             Payload::Value(value) => value.as_ref(),
@@ -76,7 +76,7 @@ impl<'s> EntryRef<'s> {
         Entry { value: self.value().to_value(), expiry: self.expiry() }
     }
 
-    /// Its own allocation, not what a value leads to.
+    /// The entry's own allocation, without what its value points to.
     pub fn memory(self) -> Memory {
         self.0.memory()
     }

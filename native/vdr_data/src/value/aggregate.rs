@@ -1,6 +1,11 @@
 //! Typed access to values that have elements.
 
-use super::{Hash, List, Set, Stream, Value, ValueRef, ZSet};
+use super::hash::Hash;
+use super::list::List;
+use super::set::Set;
+use super::stream::Stream;
+use super::variants::{Value, ValueRef};
+use super::zset::ZSet;
 use std::sync::Arc;
 
 /// A type of value with elements.

@@ -1,14 +1,14 @@
 //! The two forms of an aggregate, and an iterator over either.
 
 use super::pack::Pack;
-use crate::size::Taken;
+use crate::size::Footprint;
 use std::sync::Arc;
 use vdr_snapmap::COUNTS;
 
 #[derive(Clone, Debug)]
 pub enum Repr<L> {
     Small(Pack),
-    /// Any number of elements, since what shrinks may grow again.
+    /// Any number of elements: an aggregate that shrinks may grow again, so it stays large.
     Large(Arc<L>),
 }
 
@@ -19,7 +19,7 @@ impl<L> Default for Repr<L> {
 }
 
 impl<L> Repr<L> {
-    /// The one allocation of a small one.
+    /// The pack of a small aggregate.
     #[cfg(test)]
     pub fn pack(&self) -> Option<&Pack> {
         match self {
@@ -28,15 +28,15 @@ impl<L> Repr<L> {
         }
     }
 
-    /// What the handle leads to, apart from elements: of a small one that is all.
-    pub fn around(&self) -> Taken {
-        Taken::allocated(match self {
+    /// The bytes behind the handle, apart from elements. For a small aggregate this is everything.
+    pub fn overhead_bytes(&self) -> Footprint {
+        Footprint::allocated(match self {
             Repr::Small(pack) => pack.heap_bytes(),
             Repr::Large(_) => size_of::<L>() + COUNTS,
         })
     }
 
-    /// Whether both are the very same in memory, large ones also where `inside` says so.
+    /// Whether both share their memory. `inside` decides about large ones in two allocations.
     pub fn same(&self, other: &Self, inside: impl FnOnce(&L, &L) -> bool) -> bool {
         match (self, other) {
             (Repr::Small(a), Repr::Small(b)) => a.same(b),

@@ -6,12 +6,12 @@
 //! length of the name * 2 + 1 if it expires: 1 or 2 bytes | expiry: i64, if any | name | value
 //! ```
 
-use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, Orders, PACK_BYTES_MAX, Pack};
+use super::pack::{FieldOrderCache, PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
 use crate::expiry::Expiry;
-use crate::size::{self, Taken};
+use crate::size::{self, Footprint};
 use std::sync::Arc;
 use vdr_snapmap::tree::{Bytes, Tree};
 
@@ -237,16 +237,17 @@ impl Hash {
         self.range(rank, rank.saturating_add(1)).next()
     }
 
-    /// See [`memory`].
-    pub fn around(&self) -> Taken {
-        self.0.around()
+    /// The bytes of the hash apart from its elements, for [`estimate`](crate::estimate).
+    pub fn overhead_bytes(&self) -> Footprint {
+        self.0.overhead_bytes()
     }
 
-    /// See [`memory`]. None of a small one.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one field and value, with their share of the nodes on the way. None for a small hash, which is overhead
+    /// only.
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let Repr::Large(large) = &self.0 else { return None };
         let (name, kept) = large.fields.at(rank)?;
-        Some(size::part(&large.fields, rank)? + Taken::of(name) + Taken::of(&kept.value))
+        Some(size::amortized_entry(&large.fields, rank)? + Footprint::of(name) + Footprint::of(&kept.value))
     }
 
     /// Fields with ranks `from..to` (clipped), in byte order, those past their time included.
@@ -287,8 +288,8 @@ impl Hash {
 #[derive(Default)]
 pub struct HashBuilder {
     told: usize,
-    small: Gather,
-    orders: Orders,
+    small: PackBuilder,
+    orders: FieldOrderCache,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<(Blob, Kept)>>,
 }

@@ -1,10 +1,10 @@
 //! Sets: members in byte order, so that cursors over them are stable. The members of a small one are a [`Pack`].
 
-use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
-use crate::size::{self, Taken};
+use crate::size::{self, Footprint};
 use std::sync::Arc;
 use vdr_snapmap::tree::{Bytes, Tree};
 
@@ -75,16 +75,16 @@ impl Set {
         }
     }
 
-    /// See [`memory`].
-    pub fn around(&self) -> Taken {
-        self.0.around()
+    /// The bytes of the set apart from its elements, for [`estimate`](crate::estimate).
+    pub fn overhead_bytes(&self) -> Footprint {
+        self.0.overhead_bytes()
     }
 
-    /// See [`memory`]. None of a small one.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one member, with its share of the nodes on the way. None for a small set, which is overhead only.
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         match &self.0 {
             Repr::Small(_) => None,
-            Repr::Large(tree) => Some(size::part(tree, rank)? + Taken::of(tree.at(rank)?.0)),
+            Repr::Large(tree) => Some(size::amortized_entry(tree, rank)? + Footprint::of(tree.at(rank)?.0)),
         }
     }
 
@@ -122,7 +122,7 @@ impl Set {
 #[derive(Default)]
 pub struct SetBuilder {
     told: usize,
-    small: Gather,
+    small: PackBuilder,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<Blob>>,
 }

@@ -5,63 +5,16 @@
 //! is not kept: a primary tells a duplicate from an entry in what it sends.
 
 mod group;
+mod id;
 
 pub use group::{Consumer, Group, Pending};
+pub use id::Id;
 
 use crate::blob::Blob;
-use crate::size::{self, Taken};
-use std::fmt;
+use crate::size::{self, Footprint};
 use std::sync::Arc;
 use vdr_snapmap::COUNTS;
-use vdr_snapmap::tree::{Bytes, Key, Range, Tree, key};
-
-/// An entry's id: milliseconds and, within one, a sequence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id {
-    pub ms: u64,
-    pub seq: u64,
-}
-
-impl Key for Id {
-    fn tag(&self) -> u8 {
-        key::tag(&(self.ms ^ self.seq.rotate_left(32)).to_le_bytes())
-    }
-
-    fn head(&self, _skip: usize) -> u64 {
-        self.ms
-    }
-}
-
-impl Id {
-    pub const MIN: Id = Id { ms: 0, seq: 0 };
-    pub const MAX: Id = Id { ms: u64::MAX, seq: u64::MAX };
-
-    pub fn new(ms: u64, seq: u64) -> Self {
-        Id { ms, seq }
-    }
-
-    /// The id right after this one, if there is any.
-    pub fn next(self) -> Option<Id> {
-        match self.seq.checked_add(1) {
-            Some(seq) => Some(Id { ms: self.ms, seq }),
-            None => Some(Id { ms: self.ms.checked_add(1)?, seq: 0 }),
-        }
-    }
-
-    /// The id right before this one, if there is any.
-    pub fn previous(self) -> Option<Id> {
-        match self.seq.checked_sub(1) {
-            Some(seq) => Some(Id { ms: self.ms, seq }),
-            None => Some(Id { ms: self.ms.checked_sub(1)?, seq: u64::MAX }),
-        }
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
-    }
-}
+use vdr_snapmap::tree::{Bytes, Range, Tree};
 
 /// What an entry says: fields with their values, in their order; a field may come twice.
 pub type Fields = Arc<[(Blob, Blob)]>;
@@ -111,12 +64,12 @@ impl Stream {
         self.entries.at(rank)
     }
 
-    /// See [`memory`]: the entry, and what leads to it.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one entry, with its share of the nodes on the way, for [`estimate`](crate::estimate).
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let (_, fields) = self.entries.at(rank)?;
-        let pairs = Taken::allocated(COUNTS + size_of_val(&**fields));
-        let words = fields.iter().flat_map(|(name, value)| [name, value]).map(Taken::of);
-        Some(words.fold(size::part(&self.entries, rank)? + pairs, |sum, word| sum + word))
+        let pairs = Footprint::allocated(COUNTS + size_of_val(&**fields));
+        let words = fields.iter().flat_map(|(name, value)| [name, value]).map(Footprint::of);
+        Some(words.fold(size::amortized_entry(&self.entries, rank)? + pairs, |sum, word| sum + word))
     }
 
     /// The id of the first entry, 0-0 of none: the server keeps no other account of it either.

@@ -1,10 +1,10 @@
 //! Sorted sets: members by name, and the same members by (score, name). A small one is a [`Pack`] in the latter order.
 
-use super::StringRef;
 use super::either::{self, Either};
-use super::pack::{Gather, PACK_BYTES_MAX, Pack};
+use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::string::StringRef;
 use crate::blob::Blob;
-use crate::size::{self, Taken};
+use crate::size::{self, Footprint};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use vdr_snapmap::tree::key::{self, Head};
@@ -318,16 +318,17 @@ impl ZSet {
         self.range(rank, rank.saturating_add(1)).next()
     }
 
-    /// See [`memory`].
-    pub fn around(&self) -> Taken {
-        self.0.around()
+    /// The bytes of the sorted set apart from its elements, for [`estimate`](crate::estimate).
+    pub fn overhead_bytes(&self) -> Footprint {
+        self.0.overhead_bytes()
     }
 
-    /// See [`memory`]: what falls on one member in the one order, and on another one in the other order. None of a small one.
-    pub fn part(&self, rank: usize) -> Option<Taken> {
+    /// The bytes of one member in both orders, with its shares of their nodes. The two shares are those of the entries at
+    /// `rank`, which may be two members. None for a small sorted set, which is overhead only.
+    pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let Repr::Large(large) = &self.0 else { return None };
-        let member = Taken::of(large.scores.at(rank)?.0);
-        Some(size::part(&large.scores, rank)? + size::part(&large.order, rank)? + member)
+        let member = Footprint::of(large.scores.at(rank)?.0);
+        Some(size::amortized_entry(&large.scores, rank)? + size::amortized_entry(&large.order, rank)? + member)
     }
 
     /// Members with ranks `from..to` (clipped) in (score, member) order.
@@ -381,7 +382,7 @@ impl Probe<Place> for (Score, &[u8]) {
 pub struct ZSetBuilder {
     told: usize,
     listpack: bool,
-    small: Gather,
+    small: PackBuilder,
     /// What came once it was no small one any more, what came before included.
     large: Option<Vec<(Blob, Score)>>,
 }
@@ -389,7 +390,7 @@ pub struct ZSetBuilder {
 impl ZSetBuilder {
     /// `listpack`: whether the server holds it as one.
     pub fn new(listpack: bool) -> Self {
-        ZSetBuilder { told: 0, listpack, small: Gather::default(), large: (!listpack).then(Vec::new) }
+        ZSetBuilder { told: 0, listpack, small: PackBuilder::default(), large: (!listpack).then(Vec::new) }
     }
 
     /// How many members have come, each as often as it did.

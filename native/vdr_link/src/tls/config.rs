@@ -1,51 +1,52 @@
-//! What users may wish of TLS.
+//! The options of TLS.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The default verifies the primary's certificate against the system's roots, and that it is made out to the host.
+/// The default verifies the server's certificate against the system's roots, and its name against
+/// the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     pub verify: Verify,
     pub roots: Roots,
-    /// Who we are, for primaries that ask.
+    /// The client certificate, for servers that ask for one.
     pub identity: Option<Identity>,
-    /// Whose certificate it must be, where that is not the host that is connected to.
+    /// The name that the certificate must show, where that is not the host of the connection.
     pub server_name: Option<String>,
     pub versions: Versions,
 }
 
-/// How much of the primary's certificate is verified.
+/// How much of the server's certificate is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// The whole chain, and the name.
+    /// The chain and the name.
     #[default]
     Peer,
-    /// The chain; anybody's name will do.
+    /// The chain, with any name.
     Chain,
-    /// Nothing. The connection is secret towards those who only listen.
+    /// Nothing. The connection is only protected against passive eavesdroppers.
     None,
 }
 
-/// Whom we trust to say who somebody is.
+/// The certificate authorities that the client trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Roots {
     #[default]
     System,
     Pem(Pem),
-    /// One certificate each.
+    /// One certificate per element.
     Der(Vec<Vec<u8>>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Ours first, then those up to the root.
+    /// The client's own certificate first, then its issuers up to the root.
     pub certificates: Pem,
     /// PKCS#8, PKCS#1 or SEC1, not encrypted.
     pub key: Pem,
 }
 
-/// Text in PEM form, or where it is.
+/// Text in PEM form, or the path of a file that holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     Bytes(Vec<u8>),

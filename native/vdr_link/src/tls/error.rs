@@ -1,4 +1,4 @@
-//! What is wrong with a TLS connection: a code for programs, a word for people, and whether another attempt makes sense.
+//! TLS errors: a code for programs, a detail for people, and whether another attempt makes sense.
 
 use rustls::{AlertDescription, CertificateError, Error};
 use std::fmt;
@@ -13,28 +13,28 @@ pub struct TlsError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsErrorKind {
-    /// A file that cannot be read, a key that is not the certificate's, a name that is none.
+    /// A file that cannot be read, a key of another certificate, an invalid name.
     BadConfig,
     NoSystemRoots,
     CertificateExpired,
     CertificateNotYetValid,
     CertificateRevoked,
-    /// Nobody whom we trust stands at the end of the primary's chain.
+    /// The server's chain does not lead to a trusted authority.
     UnknownCa,
-    /// The certificate is somebody else's.
+    /// The certificate has another name.
     WrongName,
-    /// Any other fault of the primary's certificate.
+    /// Any other fault of the server's certificate.
     BadCertificate,
-    /// The primary wants to know who we are.
+    /// The server requires a client certificate.
     ClientCertificateRequired,
-    /// The primary does not believe who we are.
+    /// The server does not accept the client certificate.
     ClientCertificateRefused,
-    /// No version of TLS is both ours and the primary's.
+    /// Client and server have no TLS version in common.
     VersionRefused,
-    /// Whoever answers does not speak TLS.
+    /// The server does not speak TLS.
     NotSpoken,
     HandshakeFailed,
-    /// Bytes that no right peer sends, or that were damaged on their way.
+    /// Bytes that no correct peer sends, or that were damaged on their way.
     Protocol,
 }
 
@@ -58,18 +58,23 @@ impl TlsErrorKind {
         }
     }
 
-    /// All but damaged bytes needs somebody's hand.
+    /// Everything but damaged bytes needs a person to mend it.
     pub fn retry(self) -> Retry {
         if self == TlsErrorKind::Protocol { Retry::Soon } else { Retry::Slowly }
     }
 }
 
 impl TlsError {
+    /// The TLS error inside an error of reading or writing, if there is one.
+    pub fn of_io(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Error>().map(TlsError::from)
+    }
+
     pub(crate) fn new(kind: TlsErrorKind, detail: impl Into<String>) -> Self {
         TlsError { kind, detail: detail.into() }
     }
 
-    /// `option` is the name that users know.
+    /// `option` is the name of the option that users set.
     pub(super) fn config(option: &str, what: impl fmt::Display) -> Self {
         TlsError::new(TlsErrorKind::BadConfig, format!("{option}: {what}"))
     }
@@ -91,7 +96,7 @@ impl From<&Error> for TlsError {
             | Error::PeerIncompatible(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
                 TlsErrorKind::VersionRefused
             }
-            // The first record was none.
+            // The first bytes were not a TLS record.
             Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsErrorKind::NotSpoken,
             Error::InvalidMessage(_)
             | Error::PeerMisbehaved(_)
@@ -118,7 +123,8 @@ fn certificate(error: &CertificateError) -> TlsErrorKind {
     }
 }
 
-/// What the primary tells us before it hangs up. What it says of certificates is of ours.
+/// The alert by which the server closed the connection. What it says about certificates concerns
+/// the client's.
 fn alert_kind(alert: AlertDescription) -> TlsErrorKind {
     match alert {
         AlertDescription::CertificateRequired => TlsErrorKind::ClientCertificateRequired,

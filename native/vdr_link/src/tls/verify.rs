@@ -1,34 +1,47 @@
-//! For users who ask for less than a full verification. The primary still has to hold the key of the certificate that it
-//! shows.
+//! Certificate verifiers for users who ask for less than full verification. In both cases the
+//! server must still prove that it holds the key of its certificate.
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use std::sync::Arc;
+use rustls::server::ParsedCertificate;
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Any certificate will do.
+/// Verifies less than a name and a chain: the chain alone, or nothing.
 #[derive(Debug)]
-pub struct Anybody {
+pub struct Lenient {
+    /// The certificate must lead to one of these. None: any certificate is accepted.
+    roots: Option<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Anybody {
-    pub fn new(provider: &CryptoProvider) -> Self {
-        Anybody { algorithms: provider.signature_verification_algorithms }
+impl Lenient {
+    /// Accepts any certificate.
+    pub fn any_certificate(provider: &CryptoProvider) -> Self {
+        Lenient { roots: None, algorithms: provider.signature_verification_algorithms }
+    }
+
+    /// Accepts a certificate of any name that leads to one of these roots.
+    pub fn any_name(roots: RootCertStore, provider: &CryptoProvider) -> Self {
+        Lenient { roots: Some(roots), algorithms: provider.signature_verification_algorithms }
     }
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(roots) = &self.roots {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -52,58 +65,5 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// A certificate that somebody whom we trust made out, to whomever.
-#[derive(Debug)]
-pub struct AnyName {
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl AnyName {
-    pub fn new(verifier: Arc<WebPkiServerVerifier>) -> Self {
-        AnyName { verifier }
-    }
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        // The name is what the verifier looks at last: who fails there has passed everything else.
-        match self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
     }
 }

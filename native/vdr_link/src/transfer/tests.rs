@@ -1,5 +1,6 @@
-//! The file here is `DIGITS`: ten bytes of which the last says that it ends. What a real reader of files does with
-//! bytes is its own business; where the file ends is all that the framing learns from it.
+//! The file here is `DIGITS`: ten bytes of which the last says that it ends. What a real reader of
+//! files does with bytes is its own business; where the file ends is all that the framing learns
+//! from it.
 
 use super::*;
 
@@ -28,7 +29,10 @@ fn run_cut(wire: &[u8], cuts: &[usize]) -> Outcome {
         input.extend_from_slice(&wire[at..until]);
         at = until;
         if end == Ok(false) {
-            end = transfer.advance(&mut input, |bytes| read(&mut file, bytes)).map_err(|cause| cause.to_string());
+            end = transfer.advance(&mut input, |bytes| read(&mut file, bytes)).map_err(|fault| match fault {
+                TransferFault::Framing(error) => error.to_string(),
+                TransferFault::Sink(error) => error.to_string(),
+            });
         }
     }
     Outcome { file, end, rest: input.to_vec() }
@@ -156,14 +160,14 @@ fn an_error_in_the_place_of_the_file_is_shown_whole_however_it_comes() {
     for cut in 0..wire.len() {
         assert_eq!(run_cut(wire, &[cut]).end, Err("the primary says -ERR BGSAVE failed".to_owned()));
     }
-    let cause = Transfer::new().advance(&mut BytesMut::from(&wire[..]), |_| Ok(RdbStep::More)).unwrap_err();
-    assert_eq!(cause.code(), "sync_aborted");
+    let fault = Transfer::new().advance(&mut BytesMut::from(&wire[..]), |_| Ok(RdbStep::More)).unwrap_err();
+    assert!(matches!(fault, TransferFault::Framing(TransferError::Aborted { .. })), "{fault:?}");
 }
 
 #[test]
 fn what_the_reader_says_of_the_file_ends_the_transfer() {
-    let cause = Transfer::new().advance(&mut BytesMut::from(&b"$3\r\n0x9"[..]), |bytes| read(&mut Vec::new(), bytes));
-    assert_eq!(cause.unwrap_err().code(), "rdb_corrupt");
+    let fault = Transfer::new().advance(&mut BytesMut::from(&b"$3\r\n0x9"[..]), |bytes| read(&mut Vec::new(), bytes));
+    assert!(matches!(fault.unwrap_err(), TransferFault::Sink(SinkError { code: "rdb_corrupt", .. })));
 }
 
 #[test]

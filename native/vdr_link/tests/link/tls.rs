@@ -275,8 +275,8 @@ fn a_configuration_that_cannot_work_is_told_before_anything_is_connected() {
         (who(&ours.certificate, &damaged), "keyfile: "),
         (who("", &ours.key), "certfile: no certificate in PEM form"),
         (who(&ours.certificate, &other.key), "certfile and keyfile: "),
-        (named("no name"), "server_name: \"no name\" is none"),
-        (named(""), "server_name: \"\" is none"),
+        (named("no name"), "server_name: \"no name\" is not a host name"),
+        (named(""), "server_name: \"\" is not a host name"),
     ];
     for (tls, text) in rows {
         let tape = Tape::new();

@@ -22,6 +22,7 @@ struct Config<'a> {
     password: Option<Binary<'a>>,
     role: RoleTerm,
     ack: AckTerm,
+    announce_port: u32,
     connect_timeout_ms: u64,
     read_timeout_ms: u64,
     ack_interval_ms: u64,
@@ -30,7 +31,7 @@ struct Config<'a> {
 
 #[derive(NifMap)]
 #[rustler(decode)]
-struct Tls<'a> {
+pub(super) struct Tls<'a> {
     verify: VerifyTerm,
     cacertfile: Option<String>,
     cacerts: Option<Vec<Binary<'a>>>,
@@ -100,13 +101,14 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
         AckTerm::Truthful => AckPolicy::Truthful,
         AckTerm::Lagging => AckPolicy::Lagging,
     };
+    link.listening_port = config.announce_port;
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);
     Ok(link)
 }
 
-fn tls(term: Tls<'_>) -> TlsConfig {
+pub(super) fn tls(term: Tls<'_>) -> TlsConfig {
     let file = |path: String| Pem::File(path.into());
     TlsConfig {
         verify: match term.verify {

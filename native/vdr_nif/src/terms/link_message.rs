@@ -1,7 +1,7 @@
 //! Messages of a link to its process.
 
 use super::primitive::word;
-use rustler::{Encoder, Env, Term};
+use rustler::{Atom, Encoder, Env, Term};
 use vdr_link::{LinkEnd, LinkState, Retry};
 
 mod atoms {
@@ -30,10 +30,14 @@ pub fn guard_given_up(env: Env<'_>) -> Term<'_> {
 
 /// `{:ended, code, detail, :soon | :slowly | :never}`.
 pub fn link_end<'a>(env: Env<'a>, end: &LinkEnd) -> Term<'a> {
-    let retry = match end.retry() {
+    (atoms::ended(), word(env, end.code()), end.cause.to_string(), retry(end.retry())).encode(env)
+}
+
+/// When another attempt makes sense.
+pub(super) fn retry(retry: Retry) -> Atom {
+    match retry {
         Retry::Soon => atoms::soon(),
         Retry::Slowly => atoms::slowly(),
         Retry::Never => atoms::never(),
-    };
-    (atoms::ended(), word(env, end.code()), end.cause.to_string(), retry).encode(env)
+    }
 }

@@ -14,6 +14,7 @@ mod encode;
 mod link_message;
 mod rdb;
 mod script;
+mod sentinel;
 mod status;
 mod watch_event;
 
@@ -27,5 +28,6 @@ pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_comm
 pub use primitive::word;
 pub use rdb::{rdb_error, survey};
 pub use script::{script_answer, script_error};
+pub use sentinel::{found, question, sentinel_config, switched};
 pub use status::{handler_status, status};
 pub use watch_event::event;

@@ -6,7 +6,7 @@
 //! stream  XADD k id f v      XADD k ..   XSETID k ..   XGROUP ..     PEXPIREAT k ms      see `consumer_groups`
 //! ```
 
-use super::Batch;
+use super::commands::Batch;
 use super::consumer_groups::Groups;
 use vdr_data::expiry::Expiry;
 use vdr_data::value::Kind;
@@ -178,7 +178,7 @@ impl Visit for SnapshotBatcher {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text;
+    use super::super::commands::text;
     use super::*;
 
     fn header(key: &'static [u8], kind: Kind, expiry: Expiry) -> KeyHeader<'static> {

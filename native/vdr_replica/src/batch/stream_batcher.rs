@@ -5,7 +5,7 @@
 //! beyond [`UNIT_BYTES_MAX`] or [`UNIT_COMMANDS_MAX`] is passed on in pieces, whose commands still
 //! carry its name.
 
-use super::Batch;
+use super::commands::Batch;
 use crate::filter::Filter;
 use crate::resp::{Decoder, ProtocolError};
 use crate::stream;
@@ -148,7 +148,7 @@ fn bad_select(args: &[&[u8]]) -> ProtocolError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text;
+    use super::super::commands::text;
     use super::*;
     use crate::resp;
 
@@ -219,9 +219,9 @@ mod tests {
     #[test]
     fn a_full_batch_leaves_the_rest_where_it_is() {
         let mut batcher = batcher();
-        let mut input = stream(&vec!["SET a 1"; super::super::BATCH_COMMANDS_MAX + 10]);
+        let mut input = stream(&vec!["SET a 1"; super::super::commands::BATCH_COMMANDS_MAX + 10]);
         assert!(batcher.take(&mut input).unwrap().left);
-        assert_eq!(batcher.batch().len(), super::super::BATCH_COMMANDS_MAX);
+        assert_eq!(batcher.batch().len(), super::super::commands::BATCH_COMMANDS_MAX);
         assert!(batcher.take(&mut input).unwrap().left);
         batcher.batch().clear();
         assert!(!batcher.take(&mut input).unwrap().left);

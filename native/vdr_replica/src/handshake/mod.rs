@@ -52,6 +52,11 @@ impl Secret {
         Secret(bytes.into().into_boxed_slice())
     }
 
+    /// The bytes themselves, for the wire.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether `text` contains the secret.
     fn shows_in(&self, text: &[u8]) -> bool {
         !self.0.is_empty() && text.windows(self.0.len()).any(|window| window == &*self.0)

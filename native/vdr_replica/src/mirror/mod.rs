@@ -195,7 +195,7 @@ impl Mirror {
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         if let Some(before) = self.shared.live.load().as_deref() {
-            loaded.keyspace.order_as(&before.keyspace);
+            loaded.keyspace.build_index_as(&before.keyspace);
         }
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
         let rules = loaded.server.as_ref().map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
@@ -238,7 +238,7 @@ impl Mirror {
     fn adopt_key_index(&mut self) {
         let Some(indexed) = self.shared.live.take_key_index() else { return };
         if let Some(applier) = &self.applier {
-            applier.keyspace().take_order(&indexed.keyspace, INDEX_CHANGES_MAX);
+            applier.keyspace().adopt_index(&indexed.keyspace, INDEX_CHANGES_MAX);
         }
         self.publisher.defer_drop(Garbage::Snapshot(indexed));
     }

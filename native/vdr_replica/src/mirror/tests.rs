@@ -72,7 +72,7 @@ fn an_order_of_keys_that_a_reader_made_is_kept_from_then_on() {
         let keys = snapshot.keyspace.db(0).keys(0, 10).map(|(key, ())| key.escape_ascii().to_string());
         keys.collect::<Vec<_>>().join(" ")
     };
-    let ordered = || shared.live.snapshot().unwrap().keyspace.ordered();
+    let ordered = || shared.live.snapshot().unwrap().keyspace.indexed_dbs();
     let asked = shared.live.snapshot().unwrap();
     feed(&mut mirror, &["SET c 1", "SET b 1"]).unwrap();
     assert_eq!((asked.keyspace.db(0).rank(b"a"), ordered()), (Ok(0), 0));
@@ -109,7 +109,7 @@ fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
     asked.keyspace.db(0).rank(b"a").unwrap();
     shared.live.offer_key_index(asked.clone());
     mirror.install(loaded(&[("b", "0")]), 0);
-    assert_eq!((Arc::strong_count(&asked), shared.live.snapshot().unwrap().keyspace.ordered()), (1, 1));
+    assert_eq!((Arc::strong_count(&asked), shared.live.snapshot().unwrap().keyspace.indexed_dbs()), (1, 1));
 }
 
 #[test]

@@ -17,6 +17,7 @@
 use crate::host_alloc::{self, ExportedBytes, Memory};
 use crate::prefetch::prefetch_before;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -396,8 +397,48 @@ impl<'m, V> Item<'m, V> {
         Memory::of(header.layout::<V>().size(), header.flags & IN_HOST != 0)
     }
 
+    /// The entry as packed bytes alone, if it holds packed bytes.
+    pub fn packed(self) -> Option<PackedItem<'m>> {
+        match self.payload() {
+            // SAFETY: by the contract of `new`. Without a value, no place in the item's layout depends
+            // on the type of values.
+            Payload::Packed(_) => Some(PackedItem(unsafe { Item::new(ItemPtr(self.ptr.0, PhantomData)) })),
+            Payload::Value(_) => None,
+        }
+    }
+
     /// Whether both are the same item in memory: then they are equal.
     pub fn same(self, other: Item<'_, V>) -> bool {
         self.ptr == other.ptr
+    }
+}
+
+/// The packed bytes of an entry, without the type of its map's values.
+#[derive(Clone, Copy)]
+pub struct PackedItem<'m>(Item<'m, ()>);
+
+impl<'m> PackedItem<'m> {
+    pub fn as_bytes(self) -> &'m [u8] {
+        match self.0.payload() {
+            Payload::Packed(bytes) => bytes,
+            Payload::Value(()) => &[],
+        }
+    }
+
+    /// As [`Item::export`].
+    pub fn export(self) -> Option<ExportedBytes<'m>> {
+        self.0.export()
+    }
+}
+
+impl PartialEq for PackedItem<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for PackedItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.as_bytes().escape_ascii())
     }
 }

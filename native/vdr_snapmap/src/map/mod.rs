@@ -38,7 +38,7 @@ mod edit;
 mod path;
 mod split_join;
 
-pub use item::{HOST_BYTES_MIN, Item, OwnedPayload, PACKED_MAX, Payload, PayloadMut, Put};
+pub use item::{HOST_BYTES_MIN, Item, OwnedPayload, PACKED_MAX, PackedItem, Payload, PayloadMut, Put};
 pub use iter::Iter;
 pub use trie::{DropCost, Map};
 pub use unshared::Unshared;

@@ -1,3 +1,4 @@
+use super::chunk::{CHUNK_BYTES_MAX, Chunk, ELEMENT_BYTES_MAX};
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;

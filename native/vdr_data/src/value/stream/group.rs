@@ -1,6 +1,6 @@
 //! A consumer group: how far it has read, and which entries wait for whose acknowledgement.
 
-use super::Id;
+use super::id::Id;
 use crate::blob::Blob;
 use vdr_snapmap::tree::{Bytes, Range, Tree};
 

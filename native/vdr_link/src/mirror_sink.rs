@@ -1,4 +1,4 @@
-//! The mirror as a sink: what readers read.
+//! The sink that feeds a mirror, from which readers read.
 
 use crate::clock::now_ms;
 use crate::sink::{RdbStep, Sink, SinkError, StreamStep};
@@ -9,53 +9,54 @@ use vdr_rdb::Progress;
 use vdr_replica::handshake::{Position, Retry};
 use vdr_replica::mirror::{Fault, Mirror};
 
-/// Who goes along with a link that feeds a mirror.
-pub trait Company: Send + 'static {
-    /// Whether this link is still the one that feeds. Asked under the mirror's lock, so that nothing of an old link comes
-    /// between what a new one has read and done.
+/// Hooks into the feeding of a mirror.
+pub trait MirrorHooks: Send + 'static {
+    /// Whether this link is still the current one. Called under the mirror's lock, so that no input
+    /// of an old link comes between two steps of a new one.
     fn is_current(&self) -> bool {
         true
     }
 
-    /// The link begins.
-    fn begins(&self, _mirror: &mut Mirror) {}
+    /// The link starts to feed the mirror.
+    fn before_feed(&self, _mirror: &mut Mirror) {}
 
-    /// The mirror has been given something that may be seen, or has refused it.
-    fn fed(&mut self) {}
+    /// The mirror has published something, or has refused its input.
+    fn after_feed(&mut self) {}
 }
 
-/// Nobody.
-impl Company for () {}
+/// No hooks.
+impl MirrorHooks for () {}
 
-/// Feeds a mirror that outlives the link. Only one link feeds it at a time, so the lock is free whenever it is asked for.
-pub struct MirrorSink<C = ()> {
+/// Feeds a mirror that outlives the link. Only one link feeds it at a time, so its lock is rarely
+/// contended.
+pub struct MirrorSink<H = ()> {
     mirror: Arc<Mutex<Mirror>>,
-    company: C,
+    hooks: H,
 }
 
-impl<C: Company> MirrorSink<C> {
-    pub fn new(mirror: Arc<Mutex<Mirror>>, company: C) -> Self {
-        MirrorSink { mirror, company }
+impl<H: MirrorHooks> MirrorSink<H> {
+    pub fn new(mirror: Arc<Mutex<Mirror>>, hooks: H) -> Self {
+        MirrorSink { mirror, hooks }
     }
 
-    /// Works on the mirror, unless it is another link's by now.
+    /// Works on the mirror, unless another link feeds it by now.
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.mirror.lock();
-        self.company.is_current().then(|| work(&mut mirror))
+        self.hooks.is_current().then(|| work(&mut mirror))
     }
 
-    /// As [`MirrorSink::mirror`], for what can fail.
+    /// As [`MirrorSink::mirror`], for work that can fail.
     fn feed<T>(&self, work: impl FnOnce(&mut Mirror) -> Result<T, Fault>) -> Result<T, SinkError> {
         Ok(self.mirror(work).ok_or_else(|| SinkError::soon("superseded", ""))??)
     }
 }
 
-impl<C: Company> Sink for MirrorSink<C> {
+impl<H: MirrorHooks> Sink for MirrorSink<H> {
     fn position(&self) -> Option<Position> {
         let (replication_id, offset) = self.mirror(|mirror| {
-            // The link before may not have had the time to say so.
+            // The previous link may not have had the time to do this.
             mirror.ended();
-            self.company.begins(mirror);
+            self.hooks.before_feed(mirror);
             mirror.position()
         })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
@@ -63,7 +64,7 @@ impl<C: Company> Sink for MirrorSink<C> {
 
     fn continued(&mut self, replication_id: &str) {
         self.mirror(|mirror| mirror.continued(replication_id));
-        self.company.fed();
+        self.hooks.after_feed();
     }
 
     fn sync_started(&mut self, replication_id: &str, offset: u64) {
@@ -79,13 +80,13 @@ impl<C: Company> Sink for MirrorSink<C> {
 
     fn sync_finished(&mut self) -> Result<(), SinkError> {
         let finished = self.feed(|mirror| mirror.sync_finished(now_ms()));
-        self.company.fed();
+        self.hooks.after_feed();
         finished
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let fed = self.feed(|mirror| mirror.stream(input, now_ms()));
-        self.company.fed();
+        self.hooks.after_feed();
         fed.map(|ack_wanted| StreamStep { ack_wanted, left: false })
     }
 
@@ -95,7 +96,7 @@ impl<C: Company> Sink for MirrorSink<C> {
 
     fn tick(&mut self) {
         self.mirror(|mirror| mirror.tick(now_ms()));
-        self.company.fed();
+        self.hooks.after_feed();
     }
 
     fn ended(&mut self) {
@@ -106,9 +107,9 @@ impl<C: Company> Sink for MirrorSink<C> {
 impl From<Fault> for SinkError {
     fn from(fault: Fault) -> Self {
         let retry = match fault.code {
-            // The same file would come again.
+            // The primary would send the same file again.
             "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" => Retry::Slowly,
-            // What the user wants to decide.
+            // The user asked for a decision.
             "unknown_command" => Retry::Never,
             _ => Retry::Soon,
         };

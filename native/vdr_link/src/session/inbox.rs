@@ -1,6 +1,6 @@
-//! Reading: one turn takes what the socket has, up to a batch, into one growing buffer.
+//! The input buffer: one turn of reading takes all bytes that the socket has, up to a batch.
 
-use crate::transport::BoxedWire;
+use crate::wire::BoxedWire;
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
@@ -9,21 +9,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, ReadHalf};
 
-/// The most that one turn brings, which is how long it holds the thread.
+/// The most bytes per turn. It bounds how long one turn occupies the thread.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES_MIN: usize = 64 << 10;
 
-/// After so long the buffer goes back.
+/// After this much silence a large buffer is freed.
 const QUIET: Duration = Duration::from_millis(500);
 
 pub struct Inbox {
     reader: ReadHalf<BoxedWire>,
     pub input: BytesMut,
     read_bytes: usize,
-    /// Since when nothing has come.
+    /// The start of the current silence.
     quiet_since: Option<Instant>,
-    /// Came behind bytes that were handed on first.
+    /// An error that came after bytes, which are handed on first.
     failed: Option<io::Error>,
 }
 
@@ -32,12 +32,13 @@ impl Inbox {
         Inbox { reader, input: BytesMut::new(), read_bytes: READ_BYTES_MIN, quiet_since: None, failed: None }
     }
 
-    /// Waits for bytes, then takes all that is there. Zero: the peer closed. Nothing is lost when the future is dropped.
+    /// Waits for bytes, then takes all that are available. Zero: the peer closed. Nothing is lost
+    /// when the future is dropped.
     pub async fn fill(&mut self) -> io::Result<usize> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        self.give_back();
+        self.shrink();
         self.input.reserve(self.read_bytes);
         self.quiet_since.get_or_insert_with(Instant::now);
         let mut total = self.reader.read_buf(&mut self.input).await?;
@@ -54,7 +55,8 @@ impl Inbox {
         Ok(total)
     }
 
-    /// What is there without waiting. An end shows itself again at the next turn; an error may not and is kept.
+    /// Takes the available bytes without waiting. A closed socket is seen again in the next turn;
+    /// an error may not be, so it is kept.
     async fn read_now(&mut self) -> usize {
         let mut read = pin!(self.reader.read_buf(&mut self.input));
         poll_fn(|context| {
@@ -70,9 +72,10 @@ impl Inbox {
         .await
     }
 
-    /// After one large command the buffer need not stay large for the rest of the link's life, nor after a full sync where nothing comes:
-    /// who waits for bytes does so anew at least whenever the link sends its offset, by default each second.
-    fn give_back(&mut self) {
+    /// Frees a buffer that one large command, or a full sync, has made large. `fill` is called
+    /// again at least whenever the link acknowledges, by default each second, so a silence is
+    /// noticed.
+    fn shrink(&mut self) {
         let is_quiet = self.quiet_since.is_some_and(|since| since.elapsed() >= QUIET);
         let most = if is_quiet { READ_BYTES_MIN } else { BATCH_BYTES_MAX };
         if self.input.is_empty() && self.input.capacity() > most.saturating_mul(2) {

@@ -1,17 +1,17 @@
 //! Whatever command makes a key large, the database notes it.
 
 use crate::harness::{Mirror, Rng};
-use vdr_data::keyspace::{Db, HEAVY_BYTES, HEAVY_ELEMENTS, is_heavy};
+use vdr_data::keyspace::{Db, LARGE_BYTES, LARGE_ELEMENTS, is_large};
 
 fn known(db: &Db) -> Vec<String> {
-    let mut keys: Vec<String> = db.heavy().map(|entry| entry.key().escape_ascii().to_string()).collect();
+    let mut keys: Vec<String> = db.large_entries().map(|entry| entry.key().escape_ascii().to_string()).collect();
     keys.sort();
     keys
 }
 
 fn all(db: &Db) -> Vec<String> {
-    let heavy = db.iter().filter(|entry| is_heavy(entry.value()));
-    let mut keys: Vec<String> = heavy.map(|entry| entry.key().escape_ascii().to_string()).collect();
+    let large = db.iter().filter(|entry| is_large(entry.value()));
+    let mut keys: Vec<String> = large.map(|entry| entry.key().escape_ascii().to_string()).collect();
     keys.sort();
     keys
 }
@@ -26,14 +26,14 @@ fn adding(name: &str, key: usize, from: usize, count: usize) -> String {
 }
 
 #[test]
-fn whatever_makes_a_key_heavy_it_is_known() {
+fn whatever_makes_a_key_large_it_is_known() {
     for seed in 0..20 {
         let (mut rng, mut mirror) = (Rng(seed), Mirror::new());
         for _ in 0..300 {
             let (key, other) = (rng.below(4), rng.below(4));
-            let (from, count) = (rng.below(HEAVY_ELEMENTS), 1 + rng.below(HEAVY_ELEMENTS / 2));
+            let (from, count) = (rng.below(LARGE_ELEMENTS), 1 + rng.below(LARGE_ELEMENTS / 2));
             let command = match rng.below(16) {
-                12 => format!("setbit string{key} {} 1", rng.below(16 * HEAVY_BYTES)),
+                12 => format!("setbit string{key} {} 1", rng.below(16 * LARGE_BYTES)),
                 13 => format!("zunionstore zadd{key} 2 zadd{key} zadd{other}"),
                 14 => format!("sort sadd{key} store rpush{other}"),
                 15 => format!("xadd xadd{key} {from}-{count} a b"),
@@ -41,13 +41,13 @@ fn whatever_makes_a_key_heavy_it_is_known() {
                 1 => adding("hset", key, from, count),
                 2 => adding("zadd", key, from, count),
                 3 => adding("rpush", key, from, count),
-                4 => format!("set string{key} {}", "x".repeat(rng.below(2 * HEAVY_BYTES))),
-                5 => format!("append string{key} {}", "x".repeat(rng.below(HEAVY_BYTES))),
-                6 => format!("setrange string{key} {} x", rng.below(2 * HEAVY_BYTES)),
+                4 => format!("set string{key} {}", "x".repeat(rng.below(2 * LARGE_BYTES))),
+                5 => format!("append string{key} {}", "x".repeat(rng.below(LARGE_BYTES))),
+                6 => format!("setrange string{key} {} x", rng.below(2 * LARGE_BYTES)),
                 7 => format!("rename sadd{key} sadd{other}"),
                 8 => format!("copy hset{key} hset{other} replace"),
                 9 => format!("sunionstore sadd{key} sadd{key} sadd{other}"),
-                10 => format!("ltrim rpush{key} 0 {}", rng.below(2 * HEAVY_ELEMENTS)),
+                10 => format!("ltrim rpush{key} 0 {}", rng.below(2 * LARGE_ELEMENTS)),
                 _ => format!("del zadd{key} string{other}"),
             };
             // The command fails if its key is missing.

@@ -1,6 +1,7 @@
-//! Writing: what we say to the primary waits here until it takes it, so that reading never waits for writing.
+//! The output buffer: output waits here until the primary accepts it, so that reading never waits
+//! for writing.
 
-use crate::transport::BoxedWire;
+use crate::wire::BoxedWire;
 use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub struct Outbox {
     writer: WriteHalf<BoxedWire>,
     bytes: BytesMut,
     flushed: bool,
-    /// Since when the primary has taken nothing, while there is something to take.
+    /// Since when the primary has accepted nothing, while there is output.
     pub stuck_since: Option<Instant>,
 }
 
@@ -26,17 +27,17 @@ impl Outbox {
         self.flushed = false;
     }
 
-    /// Everything said so far has been taken.
+    /// The primary has accepted all output.
     pub fn is_empty(&self) -> bool {
         self.flushed
     }
 
-    /// We were busy elsewhere for so long: that is not the primary's fault.
-    pub fn forgive(&mut self, busy: Duration) {
+    /// Extends the write deadline by a time in which the link was busy elsewhere.
+    pub fn extend_deadline(&mut self, busy: Duration) {
         self.stuck_since = self.stuck_since.map(|since| since.checked_add(busy).unwrap_or(since));
     }
 
-    /// Writes until nothing is left. Nothing is lost or said twice when the future is dropped.
+    /// Writes until nothing is left. Nothing is lost or sent twice when the future is dropped.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.bytes.is_empty() {
             if self.writer.write_buf(&mut self.bytes).await? == 0 {

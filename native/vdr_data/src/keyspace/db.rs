@@ -1,0 +1,145 @@
+//! One database: entries by key, with an index of the keys and a list of large ones beside them.
+
+use super::entry::{self, Entry, EntryRef};
+use super::large_keys::{LARGE_ELEMENTS, LargeKeys, is_large};
+use crate::blob::Blob;
+use crate::expiry::Expiry;
+use crate::value::{StringRef, Value, ValueRef};
+use std::sync::OnceLock;
+use vdr_snapmap::PayloadMut;
+use vdr_snapmap::map::{Iter, Map};
+use vdr_snapmap::tree::{Bytes, Tree};
+
+/// One database.
+#[derive(Clone, Default)]
+pub struct Db {
+    pub(super) entries: Map<Value>,
+    /// The keys in byte order. Built on first use, since a new key costs two to three times as much with it.
+    pub(super) index: OnceLock<Tree<Blob, ()>>,
+    large: LargeKeys,
+}
+
+impl Db {
+    /// The number of stored keys. It includes expired keys that the primary has not deleted yet, as the server's DBSIZE
+    /// does.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Prefetches the lookup paths of all keys at once, so that their cache misses overlap. For a single key only the leaf
+    /// is prefetched: prefetching the entry would have to wait for the leaf.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
+        if keys.clone().nth(1).is_some() {
+            keys.for_each(|key| self.entries.prefetch_item(key));
+        }
+    }
+
+    /// The entry as stored, even if it is expired: commands of the stream work on it.
+    pub fn get(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.entries.get(key).map(EntryRef::new)
+    }
+
+    /// An aggregate to change in place, even an empty one. Copy-on-write: what a snapshot shares is copied. `None` for a
+    /// string.
+    pub fn aggregate_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        match self.entries.get_mut(key)? {
+            PayloadMut::Packed(_) | PayloadMut::Value(Value::String(_)) => None,
+            PayloadMut::Value(value) => Some(value),
+        }
+    }
+
+    /// The bytes of a string to change in place. Copy-on-write: what a snapshot shares is copied. `None` for other types.
+    pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
+        match self.entries.get_mut(key)? {
+            PayloadMut::Packed(bytes) => Some(bytes),
+            PayloadMut::Value(Value::String(blob)) => Some(blob.make_mut()),
+            PayloadMut::Value(_) => None,
+        }
+    }
+
+    /// Sets or removes the expiry of a key; `false` if there is no such key.
+    pub fn set_expiry(&mut self, key: &[u8], expiry: Expiry) -> bool {
+        self.entries.restamp(key, expiry.get())
+    }
+
+    /// Inserts or replaces an entry; `true` if the key is new.
+    pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
+        let large = is_large(entry.value.as_ref());
+        let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
+        if large {
+            self.note_large(key);
+        }
+        self.index_new(key, new)
+    }
+
+    /// As [`Db::insert`], for a string, whose bytes are copied.
+    pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
+        let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
+        if is_large(ValueRef::String(StringRef::Packed(bytes))) {
+            self.note_large(key);
+        }
+        self.index_new(key, new)
+    }
+
+    fn index_new(&mut self, key: &[u8], new: bool) -> bool {
+        if new && let Some(index) = self.index.get_mut() {
+            index.insert(Blob::new(key), ());
+        }
+        new
+    }
+
+    /// Removes an entry; `true` if there was one.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let was_there = self.entries.remove(key);
+        if was_there && let Some(index) = self.index.get_mut() {
+            index.remove(Bytes(key));
+        }
+        was_there
+    }
+
+    /// Removes an entry and returns it.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let (stamp, taken) = self.entries.take(key)?;
+        if let Some(index) = self.index.get_mut() {
+            index.remove(Bytes(key));
+        }
+        Some(Entry::taken(stamp, taken))
+    }
+
+    /// Every entry, in no particular order, expired ones included.
+    pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.entries().map(EntryRef::new)
+    }
+
+    pub fn entries(&self) -> Iter<'_, Value> {
+        self.entries.iter()
+    }
+
+    /// The entries that another database may not share. If both are versions of one database, the cost is proportional to
+    /// the changes between them.
+    pub(super) fn unshared<'d>(&'d self, other: &'d Db) -> impl Iterator<Item = EntryRef<'d>> {
+        self.entries.unshared(&other.entries).map(EntryRef::new)
+    }
+
+    /// The entries with large values.
+    pub fn large_entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.large.keys().filter_map(|key| self.get(key)).filter(|entry| is_large(entry.value()))
+    }
+
+    /// Must be called after an aggregate was changed in place, with its numbers of elements before and now.
+    pub fn note_growth(&mut self, key: &[u8], before: usize, now: usize) {
+        if before < LARGE_ELEMENTS && now >= LARGE_ELEMENTS {
+            self.note_large(key);
+        }
+    }
+
+    fn note_large(&mut self, key: &[u8]) {
+        let entries = &self.entries;
+        self.large.note(key, |key| entries.get(key).is_some_and(|item| is_large(EntryRef::new(item).value())));
+    }
+}

@@ -1,0 +1,92 @@
+//! What readers see: a database without its expired keys, with access by type.
+
+use super::db::Db;
+use super::entry::EntryRef;
+use crate::expiry::Expiry;
+use crate::value::{Aggregate, Hash, Kind, List, Set, Stream, StringRef, ValueRef, ZSet};
+
+/// The time by which a reader judges expiry, in Unix milliseconds. A clock is read only if an entry has an expiry. It
+/// suits reads of a single key, since two entries may see different times.
+#[derive(Clone, Copy)]
+pub enum Now {
+    At(i64),
+    Clock(fn() -> i64),
+}
+
+impl From<i64> for Now {
+    fn from(ms: i64) -> Self {
+        Now::At(ms)
+    }
+}
+
+impl From<fn() -> i64> for Now {
+    fn from(clock: fn() -> i64) -> Self {
+        Now::Clock(clock)
+    }
+}
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// A database as a reader sees it: expired keys are hidden.
+#[derive(Clone, Copy)]
+pub struct View<'s> {
+    pub db: &'s Db,
+    pub now: Now,
+}
+
+impl<'s> View<'s> {
+    pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
+        self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
+    }
+
+    pub fn is_past(&self, expiry: Expiry) -> bool {
+        expiry.is_set() && expiry.is_past(self.now_ms())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        match self.now {
+            Now::At(ms) => ms,
+            Now::Clock(clock) => clock(),
+        }
+    }
+
+    pub fn kind(&self, key: &[u8]) -> Option<Kind> {
+        self.entry(key).map(|entry| entry.value().kind())
+    }
+
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, WrongType> {
+        match self.entry(key).map(EntryRef::value) {
+            None => Ok(None),
+            Some(ValueRef::String(string)) => Ok(Some(string)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, WrongType> {
+        self.aggregate(key)
+    }
+
+    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, WrongType> {
+        self.aggregate(key)
+    }
+
+    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, WrongType> {
+        self.aggregate(key)
+    }
+
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, WrongType> {
+        self.aggregate(key)
+    }
+
+    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, WrongType> {
+        self.aggregate(key)
+    }
+
+    /// An aggregate of the type `T`; `None` if there is no such key.
+    pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, WrongType> {
+        let Some(entry) = self.entry(key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or(WrongType)
+    }
+}

@@ -13,7 +13,7 @@
 //! comes again with more bytes from the same item on.
 
 use crate::budget::Budget;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Raw};
 use crate::error::{Fault, Halt};
 use crate::record::Record;
 use crate::stream;
@@ -253,7 +253,7 @@ impl Walk {
             self.state = State::KeyMeta(cursor.len()?);
         } else {
             let (kind, layout) = of_type(type_byte, self.dialect)?;
-            self.record.begin(super::Raw::Plain(b""), kind)?;
+            self.record.begin(Raw::Plain(b""), kind)?;
             self.begin_value(layout);
         }
         Ok(())

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-rust test-elixir verify chaos fuzz sanitize bench lint docs clean
+.PHONY: help setup servers matrix demo test test-rust test-elixir verify chaos fuzz sanitize bench lint docs clean
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Under the C locale Erlang reads file names as Latin-1, and Elixir warns about it.
@@ -21,6 +21,9 @@ setup: ## install missing prerequisites on Debian or Ubuntu (as root); elsewhere
 
 servers: ## unpack more Redis and Valkey versions into .servers/ for the tests
 	@bin/servers
+
+matrix: setup ## the tests without servers on Debian's Elixirs, each in a bare root: SUITE=sid
+	@bin/matrix $(SUITE)
 
 demo: setup ## mirror a throw-away server, or your own: URL=redis://host:port
 	@bin/demo

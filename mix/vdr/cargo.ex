@@ -28,7 +28,10 @@ defmodule Vdr.Mix.Cargo do
     cargo = cargo()
     need_compilers()
     profile = profile()
-    Mix.shell().info("Building the native library (cargo build --profile #{profile}; the first time takes two minutes)")
+
+    Mix.shell().info(
+      "Building the native library (cargo build --profile #{profile}; the first time takes a few minutes)"
+    )
 
     options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
 

@@ -87,7 +87,7 @@ defmodule Vdr.ContradictionTest do
   end
 
   defp link(id) do
-    {_store, supervisor} = Vdr.Instances.find(id)
+    {_store, supervisor} = Vdr.Mirror.Stores.find(id)
     [{_id, pid, _type, _modules}] = Supervisor.which_children(supervisor)
     pid
   end

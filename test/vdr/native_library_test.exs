@@ -89,7 +89,10 @@ defmodule Vdr.NativeLibraryTest do
 
     code = """
     :ok = Vdr.NativeLibrary.check()
+    # More than a huge page, so that the allocator has something to ask for.
+    {:ok, snapshot} = Vdr.Snapshot.from_commands(for n <- 1..50_000, do: ["SET", "key:\#{n}", "value"])
     "/proc/self/smaps" |> File.read!() |> String.split("\\n") |> Enum.count(&(&1 =~ ~r/^VmFlags:.* hg/)) |> IO.inspect()
+    {:ok, "value"} = Veidrodelis.get(snapshot, 0, "key:1")
     """
 
     advised = fn environment ->

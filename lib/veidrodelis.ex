@@ -32,6 +32,8 @@ defmodule Veidrodelis do
     * `:stale` - the data is older than the option `:stale_reads` allows; by default no data is
       too old
     * `:wrong_type` - the key holds a value of another type
+    * `:unknown_value` - a command that the library does not know may have changed the key since
+      the last full sync
 
   `name!(source, db, ...)` returns the value itself, and raises `Veidrodelis.Error` in these
   cases. An argument of the wrong kind raises `ArgumentError`. Indices work as on the server:
@@ -81,7 +83,7 @@ defmodule Veidrodelis do
 
   use Vdr.Reads
 
-  alias Vdr.{Handle, Info, Instance, Instances, Native, Options, Read, Readiness, Script, Snapshot, Subscriptions}
+  alias Vdr.{Handle, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions}
 
   @typedoc "Any term."
   @type id :: term
@@ -94,7 +96,7 @@ defmodule Veidrodelis do
   @type db :: non_neg_integer
   @type key :: binary
   @typedoc "The reasons of reads. `t:Veidrodelis.Error.reason/0` has all."
-  @type reason :: :no_instance | :not_ready | :stale | :wrong_type
+  @type reason :: :no_instance | :not_ready | :stale | :wrong_type | :unknown_value
   @type answer(value) :: {:ok, value} | {:error, reason}
   @typedoc "A score. Floats of the BEAM are finite, so infinite scores are atoms."
   @type score :: float | :neg_inf | :pos_inf
@@ -158,6 +160,8 @@ defmodule Veidrodelis do
           attempts: non_neg_integer,
           reconnects: non_neg_integer,
           commands_applied: non_neg_integer,
+          complete: boolean,
+          unknown_values: non_neg_integer,
           unknown_commands: %{String.t() => pos_integer},
           divergences: non_neg_integer,
           loading_bytes: non_neg_integer,
@@ -188,7 +192,7 @@ defmodule Veidrodelis do
   """
   @spec start_link([option] | String.t()) :: Supervisor.on_start()
   def start_link(url) when is_binary(url), do: start_link(url, [])
-  def start_link(options), do: options |> Options.validate!() |> Instance.start_link()
+  def start_link(options), do: options |> Options.validate!() |> Mirror.Supervisor.start_link()
 
   @doc group: "Lifecycle"
   @doc """
@@ -219,7 +223,7 @@ defmodule Veidrodelis do
   def child_spec(options) do
     # Validated here, so that the specification, which supervisors print, shows no password.
     options = Options.validate!(options)
-    %{id: {__MODULE__, options.id}, start: {Instance, :start_link, [options]}, type: :supervisor}
+    %{id: {__MODULE__, options.id}, start: {Mirror.Supervisor, :start_link, [options]}, type: :supervisor}
   end
 
   # An option that is `nil` counts as not given, but a URL that is missing where one is expected
@@ -241,7 +245,7 @@ defmodule Veidrodelis do
     with {:ok, {id, _store, pid}} <- Handle.fetch(instance, :stop) do
       stop_supervisor(pid)
       # A read after this must find nothing, and the id must be free.
-      Instances.released(id, pid)
+      Mirror.Stores.released(id, pid)
     else
       {:error, :no_instance} -> :ok
     end
@@ -269,8 +273,8 @@ defmodule Veidrodelis do
   @spec await_ready(instance) :: :ok | {:error, Veidrodelis.Error.reason()}
   @spec await_ready(instance, timeout) :: :ok | {:error, Veidrodelis.Error.reason()}
   def await_ready(instance \\ __MODULE__, timeout \\ @await_ready_ms) do
-    Readiness.check_timeout!(timeout)
-    with {:ok, {id, _store, _pid}} <- Handle.fetch(instance, :await_ready), do: Readiness.await(id, timeout)
+    Mirror.Readiness.check_timeout!(timeout)
+    with {:ok, {id, _store, _pid}} <- Handle.fetch(instance, :await_ready), do: Mirror.Readiness.await(id, timeout)
   end
 
   @doc group: "Observation"
@@ -290,14 +294,14 @@ defmodule Veidrodelis do
   @doc group: "Observation"
   @doc "The ids of all instances of this node."
   @spec list() :: [id]
-  defdelegate list, to: Instances
+  defdelegate list, to: Mirror.Stores
 
   @doc group: "Observation"
   @doc "The state of the link."
   @spec replication_state() :: replication_state | {:error, :no_instance}
   @spec replication_state(instance) :: replication_state | {:error, :no_instance}
   def replication_state(instance \\ __MODULE__) do
-    with %{state: state} <- Info.of(instance, :replication_state), do: state
+    with %{state: state} <- Mirror.Info.of(instance, :replication_state), do: state
   end
 
   @doc group: "Observation"
@@ -305,7 +309,7 @@ defmodule Veidrodelis do
   @spec connected_to() :: {:ok, address} | {:error, :not_connected | :no_instance}
   @spec connected_to(instance) :: {:ok, address} | {:error, :not_connected | :no_instance}
   def connected_to(instance \\ __MODULE__) do
-    case Info.of(instance, :connected_to) do
+    case Mirror.Info.of(instance, :connected_to) do
       %{connected: true, primary: primary} -> {:ok, primary}
       %{connected: false} -> {:error, :not_connected}
       error -> error
@@ -339,7 +343,11 @@ defmodule Veidrodelis do
       arrived, or `nil`
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters;
       `unknown_commands` - `%{name => count}` of the commands of the stream that the library does
-      not know, see docs/commands.md
+      not know, or not with all of their options, since the instance started; see
+      docs/commands.md
+    * `complete` - whether every command since the last full sync was known; `unknown_values` - how
+      many keys answer `{:error, :unknown_value}`, because a command that is not known may have
+      changed them. A write that replaces such a key makes it known again
     * `divergences` - the number of commands that contradicted the data; each of them ended its
       link and caused a full sync
     * `loading_bytes`, `loading_keys` - the progress of the full sync, or the end of the last one
@@ -366,7 +374,7 @@ defmodule Veidrodelis do
   """
   @spec info() :: info | {:error, :no_instance}
   @spec info(instance) :: info | {:error, :no_instance}
-  def info(instance \\ __MODULE__), do: Info.of(instance, :info)
+  def info(instance \\ __MODULE__), do: Mirror.Info.of(instance, :info)
 
   @doc group: "Observation"
   @doc """
@@ -378,7 +386,7 @@ defmodule Veidrodelis do
   The keys are those of `info/1`, and `:memory_bytes`. Another key raises `ArgumentError`.
   """
   @spec info(instance, atom | [atom]) :: term | {:error, :no_instance}
-  def info(instance, key_or_keys), do: Info.take(instance, key_or_keys)
+  def info(instance, key_or_keys), do: Mirror.Info.take(instance, key_or_keys)
 
   @doc group: "Observation"
   @doc """

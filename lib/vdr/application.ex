@@ -16,13 +16,13 @@ defmodule Vdr.Application do
     # None of them holds anything that its successor could not find again, so one crash after another is no reason to
     # give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
-    Supervisor.start_link([Vdr.Cleaner, Vdr.Instances], [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
+    Supervisor.start_link([Vdr.Cleaner, Vdr.Mirror.Stores], [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
   end
 
   @impl Application
   def stop(_state) do
-    ids = Vdr.Instances.list()
-    Vdr.Instances.close_all()
+    ids = Vdr.Mirror.Stores.list()
+    Vdr.Mirror.Stores.close_all()
     for id <- ids, do: Vdr.Link.suspend({:mirror, id})
   end
 end

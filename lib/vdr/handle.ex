@@ -4,7 +4,7 @@ defmodule Vdr.Handle do
   # that this pid is registered under. No process is called. An id comes first: the other two are
   # looked for only where there is no such id.
 
-  alias Vdr.{Instances, Snapshot}
+  alias Vdr.{Mirror, Snapshot}
 
   @type instance :: {id :: term, store :: reference, supervisor :: pid}
 
@@ -38,7 +38,7 @@ defmodule Vdr.Handle do
   end
 
   defp resolve(handle) do
-    case Instances.find(handle) do
+    case Mirror.Stores.find(handle) do
       nil -> by_process(handle)
       found -> {handle, found}
     end
@@ -46,8 +46,8 @@ defmodule Vdr.Handle do
 
   defp by_process(handle) do
     with pid when is_pid(pid) <- whereis(handle),
-         {:ok, id} <- Instances.id_of(pid),
-         {_store, _pid} = found <- Instances.find(id) do
+         {:ok, id} <- Mirror.Stores.id_of(pid),
+         {_store, _pid} = found <- Mirror.Stores.find(id) do
       {id, found}
     else
       _gone -> nil

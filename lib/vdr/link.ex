@@ -23,7 +23,7 @@ defmodule Vdr.Link do
 
   require Logger
 
-  alias Vdr.{Backoff, Cleaner, Instances, Log, Native, Options, Reports, Secret}
+  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret}
   alias Vdr.Link.{Events, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff anew.
@@ -256,7 +256,7 @@ defmodule Vdr.Link do
 
   defp whereabouts(%{key: {:mirror, id}, native: store}) do
     cond do
-      match?({^store, _supervisor}, Instances.find(id)) -> :current
+      match?({^store, _supervisor}, Mirror.Stores.find(id)) -> :current
       Reports.table?() -> :replaced
       true -> :suspended
     end

@@ -87,7 +87,7 @@ defmodule Vdr.Read do
   def source(%Snapshot{native: native}), do: native
 
   def source(instance) do
-    # The look-up of `Vdr.Instances.find/1`, written out: the calls of two other modules make a read
+    # The look-up of `Vdr.Mirror.Stores.find/1`, written out: the calls of two other modules make a read
     # by id 4 % slower.
     case :persistent_term.get({Veidrodelis, instance}, nil) do
       {store, _pid} -> store

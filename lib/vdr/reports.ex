@@ -3,7 +3,7 @@ defmodule Vdr.Reports do
   # Link reports: how each link stands, in one public ETS table. The application owns the table, so a report survives
   # every process that writes or reads it, and nobody calls a process to read one.
   #
-  # A row is `{key, report, about}`. `Vdr.Instances` creates and deletes the rows of mirrors, and `about` is the identity
+  # A row is `{key, report, about}`. `Vdr.Mirror.Stores` creates and deletes the rows of mirrors, and `about` is the identity
   # of their data. Handlers create their own rows, `about` is the native handler, and `Vdr.Cleaner` deletes them.
   # The process of the link is the only one that changes a report.
 

@@ -46,6 +46,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type"
+  defp sentence(:unknown_value), do: "a command that is not known may have changed the key"
   defp sentence(:bad_argument), do: "an argument is not valid for the command"
 
   defp sentence({:bad_command, index}) when is_integer(index),

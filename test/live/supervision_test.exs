@@ -22,12 +22,12 @@ defmodule Vdr.Live.SupervisionTest do
 
   # Each process of an instance, and those that all instances share.
   defp kill_one(id) do
-    {_store, supervisor} = Vdr.Instances.find(id)
+    {_store, supervisor} = Vdr.Mirror.Stores.find(id)
 
     case :rand.uniform(4) do
       1 -> kill(child(supervisor, Vdr.Link))
       2 -> kill(supervisor)
-      3 -> kill(Process.whereis(Vdr.Instances))
+      3 -> kill(Process.whereis(Vdr.Mirror.Stores))
       4 -> kill(Process.whereis(Vdr.Cleaner))
     end
   end
@@ -126,7 +126,7 @@ defmodule Vdr.Live.SupervisionTest do
 
     for n <- 1..12 do
       case rem(n, 3) do
-        0 -> kill(Process.whereis(Vdr.Instances))
+        0 -> kill(Process.whereis(Vdr.Mirror.Stores))
         1 -> kill(Process.whereis(Vdr.Cleaner))
         2 -> kill(Vdr.Reports.read({:handler, handler}).pid)
       end

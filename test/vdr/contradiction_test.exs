@@ -35,6 +35,9 @@ defmodule Vdr.ContradictionTest do
         id = start(port)
         Mirror.eventually("the stream is applied", fn -> Veidrodelis.get(id, 0, "after") == {:ok, "1"} end)
         assert %{unknown_commands: %{"frob" => 2}, divergences: 0} = Veidrodelis.info(id)
+        assert %{complete: false, unknown_values: 2} = Veidrodelis.info(id)
+        assert Veidrodelis.get(id, 0, "a") == {:error, :unknown_value}
+        assert_raise Veidrodelis.Error, fn -> Veidrodelis.get!(id, 0, "a") end
         Mirror.eventually("the message arrived", fn -> :sys.get_state(link(id)) |> inspect() =~ "frob" end)
       end)
 
@@ -84,7 +87,7 @@ defmodule Vdr.ContradictionTest do
   end
 
   defp link(id) do
-    {_store, supervisor} = Vdr.Instances.find(id)
+    {_store, supervisor} = Vdr.Mirror.Stores.find(id)
     [{_id, pid, _type, _modules}] = Supervisor.which_children(supervisor)
     pid
   end

@@ -91,7 +91,7 @@ defmodule Vdr.LifecycleTest do
 
   test "an invalid timeout raises in the caller only", %{id: id, port: port} do
     start!(id: id, port: port)
-    shared = Process.whereis(Vdr.Instances)
+    shared = Process.whereis(Vdr.Mirror.Stores)
     waiting = Task.async(fn -> Veidrodelis.await_ready(id, 200) end)
 
     for timeout <- [-1, 5000.0, "5000", nil, 4_294_967_296] do
@@ -99,7 +99,7 @@ defmodule Vdr.LifecycleTest do
     end
 
     assert Task.await(waiting) == {:error, :timeout}
-    assert Process.whereis(Vdr.Instances) == shared
+    assert Process.whereis(Vdr.Mirror.Stores) == shared
   end
 
   test "a pid stands for its instance wherever an id does", %{id: id, port: port} do
@@ -253,7 +253,7 @@ defmodule Vdr.LifecycleTest do
     Process.exit(pid, :kill)
 
     eventually(fn ->
-      case Vdr.Instances.find(id) do
+      case Vdr.Mirror.Stores.find(id) do
         {_store, new} -> new != pid and Process.alive?(new)
         nil -> false
       end
@@ -263,11 +263,11 @@ defmodule Vdr.LifecycleTest do
   test "a killed link is replaced, with the same store and the same watches", %{id: id, port: port} do
     pid = start!(id: id, port: port)
     :ok = Veidrodelis.watch(id, 0, "a", make_ref())
-    {store, ^pid} = Vdr.Instances.find(id)
+    {store, ^pid} = Vdr.Mirror.Stores.find(id)
     killed = link(pid)
     Process.exit(killed, :kill)
     eventually(fn -> is_pid(link(pid)) and link(pid) != killed end)
-    assert {^store, ^pid} = Vdr.Instances.find(id)
+    assert {^store, ^pid} = Vdr.Mirror.Stores.find(id)
     assert Veidrodelis.info(id).watches == 1
   end
 

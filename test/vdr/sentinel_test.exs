@@ -82,7 +82,7 @@ defmodule Vdr.SentinelTest do
     id = mirror!(port, [])
     assert_receive {:subscribed, first}, 10_000
     refute_receive {:subscribed, _another}, 500
-    [{_id, link, :worker, _modules}] = Supervisor.which_children(elem(Vdr.Instances.find(id), 1))
+    [{_id, link, :worker, _modules}] = Supervisor.which_children(elem(Vdr.Mirror.Stores.find(id), 1))
     monitor = Process.monitor(first)
     Process.exit(link, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^first, _reason}, 10_000

@@ -55,8 +55,11 @@ impl Apply<'_> {
             Some((ValueRef::String(string), expiry)) => (string.to_vec(), expiry),
             Some(_) => return Err(ApplyError::WrongType),
         };
+        let copied = bytes.len();
         change(&mut bytes)?;
-        self.db().insert(key, Entry { value: Value::String(Blob::from(bytes)), expiry });
+        let db = self.db();
+        db.insert(key, Entry { value: Value::String(Blob::from(bytes)), expiry });
+        db.note_copied(copied);
         Ok(())
     }
 

@@ -1,19 +1,24 @@
 //! The errors of reads and of writes.
 
-use vdr_data::keyspace::WrongType;
+use vdr_data::keyspace::TypeError;
 
 /// The error of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// The key holds a value of another type.
     WrongType,
+    /// A command that is not understood may have changed the value.
+    UnknownValue,
     /// An argument is missing, superfluous, or of the wrong kind.
     BadArgument,
 }
 
-impl From<WrongType> for ReadError {
-    fn from(_: WrongType) -> Self {
-        ReadError::WrongType
+impl From<TypeError> for ReadError {
+    fn from(error: TypeError) -> Self {
+        match error {
+            TypeError::WrongType => ReadError::WrongType,
+            TypeError::UnknownValue => ReadError::UnknownValue,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! families.
 
 use crate::families::{
-    bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, numbers, restore, scan, sets, slots,
-    sort, streams, strings, zsets, zsets_stores, zsets_writes,
+    bitfield, bitmaps, control, databases, expiry, geo, hashes, hll, keys, lists, modules, numbers, restore, scan,
+    sets, slots, sort, streams, strings, zsets, zsets_stores, zsets_writes,
 };
 use crate::row::{Control, Read, Write};
 use std::collections::HashMap;
@@ -48,6 +48,7 @@ pub fn writes() -> impl Iterator<Item = &'static Write> {
         sort::WRITES,
         slots::WRITES,
         restore::WRITES,
+        modules::WRITES,
     ]
     .into_iter()
     .flatten()

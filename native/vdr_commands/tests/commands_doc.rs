@@ -33,10 +33,11 @@ mod tests {
         - **mirrored**: applied to the mirror's data\n\
         - **as ...**: never sent; the primary sends these commands instead, and they are mirrored\n\
         - **ignored**: changes no data that the mirror keeps\n\
-        - **unknown**: counted in `Veidrodelis.info/1`, and logged once per name; with `on_unknown_command: :stop` it ends \
-        the link\n\
+        - **`:other`**: the key is known to exist, with the type `:other`; its value is not mirrored\n\
+        - **unknown**: counted in `Veidrodelis.info/1`, and logged once per name; reads of the keys that it names return \
+        `{:error, :unknown_value}` until a write replaces them; with `on_unknown_command: :stop` it ends the link\n\
         - **-**: the server has no such command\n\n\
-        Commands of modules are unknown in every version.\n\n";
+        Writes of modules that make a key are `:other`; other commands of modules are unknown.\n\n";
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -58,8 +59,9 @@ mod tests {
     fn fate(name: &str) -> String {
         if let Some((_, others)) = SENT_AS_OTHERS.iter().find(|(asked, _)| *asked == name) {
             format!("as {others}")
-        } else if vdr_commands::write(name.as_bytes()).is_some() {
-            "mirrored".to_owned()
+        } else if let Some(row) = vdr_commands::write(name.as_bytes()) {
+            let is_other = row.leaves == vdr_commands::Leaves::Kind(vdr_data::value::Kind::Other);
+            if is_other { "`:other`".to_owned() } else { "mirrored".to_owned() }
         } else if vdr_commands::control(name.as_bytes()).is_some() {
             "ignored".to_owned()
         } else {

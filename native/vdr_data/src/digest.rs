@@ -141,7 +141,7 @@ fn add_entry(sum: &mut Digest, entry: EntryRef<'_>, dialect: Dialect, now_ms: i6
             sum.mix(&type_mark(6));
             add_stream(sum, stream);
         }
-        ValueRef::Other => return Err(NotComparable { others: 1 }),
+        ValueRef::Other | ValueRef::Unknown => return Err(NotComparable { others: 1 }),
     }
     if entry.expiry().is_set() {
         sum.xor(b"!!expire!!");

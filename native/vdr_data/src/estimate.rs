@@ -60,7 +60,9 @@ fn of_value(value: ValueRef<'_>, most: usize) -> Footprint {
     let len = value.len();
     match value {
         ValueRef::String(StringRef::Shared(blob)) => Footprint::of(blob),
-        ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other => Footprint::NOTHING,
+        ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other | ValueRef::Unknown => {
+            Footprint::NOTHING
+        }
         ValueRef::List(list) => list.overhead_bytes() + sampled(len, most, |at| list.amortized_bytes(at)),
         ValueRef::Set(set) => set.overhead_bytes() + sampled(len, most, |at| set.amortized_bytes(at)),
         ValueRef::ZSet(zset) => zset.overhead_bytes() + sampled(len, most, |at| zset.amortized_bytes(at)),

@@ -5,7 +5,7 @@ use crate::sink::{RdbStep, Sink, SinkError, StreamStep};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use vdr_rdb::Progress;
+use vdr_rdb::{Progress, Server};
 use vdr_replica::handshake::{Position, Retry};
 use vdr_replica::mirror::{Fault, Mirror};
 
@@ -60,6 +60,10 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
             mirror.position()
         })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
+    }
+
+    fn linked_to(&mut self, server: Server) {
+        self.mirror(|mirror| mirror.linked_to(server));
     }
 
     fn continued(&mut self, replication_id: &str) {

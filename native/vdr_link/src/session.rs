@@ -81,11 +81,14 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         observer.connected(peer);
         tracing::info!(vdr = config.label, peer = ?peer, "connected to {}", config.endpoint);
         let (reader, writer) = tokio::io::split(wire);
+        let position = sink.position();
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
             role: config.role,
-            position: sink.position(),
+            // The writer of the snapshot file is the server itself; of a stream that resumes it may be another one.
+            ask_version: position.is_some(),
+            position,
         };
         let session = Session {
             config,
@@ -191,7 +194,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn open(&mut self) -> Result<bool, Cause> {
         let Phase::Opening(handshake) = &mut self.phase else { return Ok(false) };
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
-        let (step, role) = (handshake.step(), handshake.role());
+        let (step, role, server) = (handshake.step(), handshake.role(), handshake.server().cloned());
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
@@ -209,6 +212,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             }
             Action::Continue { replication_id } => {
                 tracing::info!(vdr = self.config.label, replication_id, "partial sync");
+                server.into_iter().for_each(|server| self.sink.linked_to(server));
                 self.sink.continued(&replication_id);
                 self.start_streaming();
             }

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 use std::fmt;
 use std::future::Future;
+use vdr_rdb::Server;
 use vdr_replica::handshake::{Position, Retry};
 
 /// Consumes the snapshot file and the stream. All calls come from one task, in this order:
@@ -17,6 +18,9 @@ use vdr_replica::handshake::{Position, Retry};
 pub trait Sink: Send + 'static {
     /// Where the stream can be resumed. None asks for a full sync.
     fn position(&self) -> Option<Position>;
+
+    /// The server that the link is to, if it told its version. Called before [`Sink::continued`].
+    fn linked_to(&mut self, _server: Server) {}
 
     /// The primary resumes the stream at [`Sink::position`], under this id from now on.
     fn continued(&mut self, replication_id: &str);

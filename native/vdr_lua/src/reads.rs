@@ -61,6 +61,7 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
 fn code(error: ReadError) -> &'static str {
     match error {
         ReadError::WrongType => "wrong_type",
+        ReadError::UnknownValue => "unknown_value",
         ReadError::BadArgument => "bad_argument",
     }
 }

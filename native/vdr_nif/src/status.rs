@@ -26,6 +26,8 @@ pub struct StoreStatus {
     pub guard_window_ms: Option<i64>,
     pub divergences: u64,
     pub guard_windows_given_up: u64,
+    pub complete: bool,
+    pub unknown_values: usize,
     pub unknown_commands: HashMap<String, u64>,
     pub keys: HashMap<u32, usize>,
     pub server: Option<Arc<Server>>,

@@ -45,6 +45,7 @@ impl Store {
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
         let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
+        mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
             mirror = mirror.with_filter(only);
         }
@@ -121,6 +122,8 @@ impl Store {
             guard_window_ms: (guard_since_ms != 0).then(|| now_ms.saturating_sub(guard_since_ms).max(0)),
             divergences: status.divergences.load(Ordering::Relaxed),
             guard_windows_given_up: status.guard_windows_given_up.load(Ordering::Relaxed),
+            complete: !status.incomplete.load(Ordering::Relaxed),
+            unknown_values: snapshot.as_ref().map_or(0, |all| all.keyspace.unknown_values()),
             unknown_commands: unknown,
             keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
             server: snapshot.and_then(|all| all.server.clone()),
@@ -171,6 +174,12 @@ impl Store {
             dropper::run(move || inner.shared.watches.remove_owner(owner));
         }
     }
+}
+
+/// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone: readers build the key
+/// index when they need it.
+fn run_aside(job: Box<dyn FnOnce() + Send>) {
+    let _thread = std::thread::Builder::new().name("vdr_index".into()).spawn(job);
 }
 
 impl Drop for Store {

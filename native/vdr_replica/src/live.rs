@@ -88,6 +88,14 @@ impl Live {
         }
     }
 
+    /// Builds the key index of these databases of the published snapshot, and offers it.
+    pub fn build_key_index(&self, dbs: &[u32]) {
+        if let Some(snapshot) = self.snapshot() {
+            snapshot.keyspace.build_indexes(dbs);
+            self.offer_key_index(snapshot);
+        }
+    }
+
     /// For the publisher: the snapshot whose key index is to be adopted, if a new one was offered.
     #[must_use = "it may be large: it is for the dropper to free"]
     pub fn take_key_index(&self) -> Option<Arc<Snapshot>> {

@@ -17,6 +17,8 @@ pub const MAX_ARGS: usize = i32::MAX as usize;
 pub const MAX_BULK_BYTES: usize = 1 << 30;
 /// Longest frame: it is held in memory until it is whole and can be applied.
 pub const MAX_FRAME_BYTES: usize = 2 << 30;
+/// Most arguments whose memory is kept for the next frame.
+const ARGS_KEPT_MAX: usize = 4096;
 /// Longest `*<n>` or `$<n>` line.
 const MAX_HEADER_BYTES: usize = 24;
 
@@ -70,6 +72,9 @@ impl Decoder {
             Some(missing) => missing,
             None => {
                 self.args.clear();
+                if self.args.capacity() > ARGS_KEPT_MAX {
+                    self.args = Vec::new();
+                }
                 match self.header(input)? {
                     Some(count) => count,
                     None => return Ok(None),
@@ -232,6 +237,17 @@ mod tests {
         for short in [&b""[..], b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\n$", b"*1\r\n$3\r\nab"] {
             assert_eq!(decode_in_pieces(short, &[]).unwrap(), (vec![], 0));
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_command_with_many_arguments_is_given_back() {
+        let (mut decoder, mut stream) = (Decoder::new(), Vec::new());
+        encode(&vec![&b"x"[..]; 100 * ARGS_KEPT_MAX], &mut stream);
+        let frame = decoder.decode(&stream).unwrap().unwrap();
+        assert_eq!(decoder.args(&stream).count(), 100 * ARGS_KEPT_MAX);
+        assert_eq!(frame.len, stream.len());
+        assert_eq!(decoder.decode(b"").unwrap(), None);
+        assert!(decoder.args.capacity() <= ARGS_KEPT_MAX);
     }
 
     proptest! {

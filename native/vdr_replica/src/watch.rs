@@ -201,8 +201,9 @@ impl Watches {
         // From here on without the lock: to compare takes time, and schedulers wait for the lock to
         // add watches.
         let events = EventKeys::of(deliveries);
-        let is_stale =
-            |(target, watcher): &(Target, Arc<dyn Watcher>)| changed(old, new, target, events.of_watcher(watcher));
+        let is_stale = |(target, watcher): &(Target, Arc<dyn Watcher>)| {
+            !events.inits.contains(&address(watcher)) && changed(old, new, target, events.of_watcher(watcher))
+        };
         let stale = watches.into_iter().filter(is_stale);
         stale.map(|(_, watcher)| (watcher, Event::Init { offset: new.offset })).collect()
     }
@@ -216,17 +217,23 @@ type AffectedPrefix<'t> = (&'t Watchers, Option<Blob>);
 struct EventKeys<'d> {
     by_watcher: Map<usize, Set<&'d [u8]>>,
     none: Set<&'d [u8]>,
+    /// The watchers that get an Init anyway.
+    inits: Set<usize>,
 }
 
 impl<'d> EventKeys<'d> {
     fn of(deliveries: &'d [Delivery]) -> Self {
-        let mut by_watcher: Map<usize, Set<&[u8]>> = Map::default();
+        let (mut by_watcher, mut inits): (Map<usize, Set<&[u8]>>, Set<usize>) = Default::default();
         for (watcher, event) in deliveries {
-            if let Event::Update { key: Some(key), .. } = event {
-                by_watcher.entry(address(watcher)).or_default().insert(key.as_bytes());
+            match event {
+                Event::Update { key: Some(key), .. } => {
+                    by_watcher.entry(address(watcher)).or_default().insert(key.as_bytes());
+                }
+                Event::Update { key: None, .. } => {}
+                Event::Init { .. } => drop(inits.insert(address(watcher))),
             }
         }
-        EventKeys { by_watcher, none: Set::default() }
+        EventKeys { by_watcher, none: Set::default(), inits }
     }
 
     fn of_watcher(&self, watcher: &Arc<dyn Watcher>) -> &Set<&'d [u8]> {

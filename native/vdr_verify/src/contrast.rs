@@ -38,7 +38,7 @@ impl Rows {
                     std::iter::once(id.to_string().into_bytes()).chain(pairs).collect()
                 })
                 .collect(),
-            ValueRef::Other => Vec::new(),
+            ValueRef::Other | ValueRef::Unknown => Vec::new(),
         };
         Rows { kind: value.kind().name().to_owned(), rows }.sorted()
     }

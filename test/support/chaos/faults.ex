@@ -126,7 +126,7 @@ defmodule Vdr.Test.Chaos.Faults do
 
   def inflict(:kill_link, chaos), do: done(chaos, kill(child(instance(chaos), Vdr.Link)))
   def inflict(:kill_instance, chaos), do: done(chaos, kill(instance(chaos)))
-  def inflict(:kill_instances, chaos), do: done(chaos, kill(Process.whereis(Vdr.Instances)))
+  def inflict(:kill_instances, chaos), do: done(chaos, kill(Process.whereis(Vdr.Mirror.Stores)))
   def inflict(:kill_cleaner, chaos), do: done(chaos, kill(Process.whereis(Vdr.Cleaner)))
 
   # ---- helpers

@@ -16,6 +16,7 @@ use crate::row::Part::{Dropped, Int, Key, Options};
 use crate::row::{Cost, Read, Write, row};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::View;
+use vdr_data::value::ValueRef;
 
 pub const READS: &[Read] = &[
     Read { name: "ttl", args: &["key"], cost: Cost::Point, run: ttl },
@@ -41,7 +42,11 @@ fn pexpiretime<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
 }
 
 fn time<'s>(view: View<'s>, args: &mut Args<'_>, of: impl Fn(i64, i64) -> i64) -> Result<Reply<'s>, ReadError> {
-    let Some(expiry) = view.db.get(args.bytes()?).map(|entry| entry.expiry()) else { return Ok(Reply::Nil) };
+    let Some(entry) = view.db.get(args.bytes()?) else { return Ok(Reply::Nil) };
+    if matches!(entry.value(), ValueRef::Unknown) {
+        return Err(ReadError::UnknownValue);
+    }
+    let expiry = entry.expiry();
     let Some(at_ms) = expiry.get() else { return Ok(Reply::Word("infinity")) };
     // The clock is read once. At a second look the key's last millisecond could be over, and the
     // remaining time negative.

@@ -45,11 +45,12 @@ pub const READS: &[Read] = &[
 ];
 
 fn exists<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::Bool(view.entry(args.bytes()?).is_some()))
+    Ok(Reply::Bool(view.known(args.bytes()?)?.is_some()))
 }
 
 fn kind<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(view.kind(args.bytes()?).map_or(Reply::Nil, |kind| Reply::Word(kind.name())))
+    let entry = view.known(args.bytes()?)?;
+    Ok(entry.map_or(Reply::Nil, |entry| Reply::Word(entry.value().kind().name())))
 }
 
 /// Expired keys count until the primary deletes them, as on a real replica.

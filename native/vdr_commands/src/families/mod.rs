@@ -21,6 +21,7 @@ pub mod databases;
 pub mod sort;
 pub mod slots;
 pub mod restore;
+pub mod modules;
 pub mod control;
 #[cfg(test)]
 mod zsets_model;

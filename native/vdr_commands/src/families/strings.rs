@@ -14,7 +14,7 @@ use crate::row::Effect::{Each, Replaces, ReplacesOrKeepsExpiry};
 use crate::row::Part::{Bin, CountedPairs, Dropped, Int, Key, KeyPairs, Options};
 use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use vdr_data::expiry::Expiry;
-use vdr_data::keyspace::View;
+use vdr_data::keyspace::{TypeError, View};
 use vdr_data::value::Kind;
 
 pub const READS: &[Read] = &[
@@ -30,8 +30,11 @@ fn get<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> 
 
 /// A key of another type gives nil, as on the server.
 fn mget<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let values = args.byte_list()?.into_iter().map(|key| Reply::string_or_nil(view.string(key).ok().flatten()));
-    Ok(Reply::List(values.collect()))
+    let value = |key| match view.string(key) {
+        Err(TypeError::UnknownValue) => Err(ReadError::UnknownValue),
+        value => Ok(Reply::string_or_nil(value.ok().flatten())),
+    };
+    Ok(Reply::List(args.byte_list()?.into_iter().map(value).collect::<Result<_, _>>()?))
 }
 
 fn keys_listed(_view: View<'_>, args: &mut Args<'_>) -> Option<usize> {

@@ -70,7 +70,9 @@ pub fn grow<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a 
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(old.map_or(&[], StringRef::as_bytes));
         bytes.resize(len, 0);
+        let copied = old.map_or(0, |old| old.len());
         overwrite(apply, key, Blob::from(bytes));
+        apply.db().note_copied(copied);
     }
     apply.db().string_mut(key).ok_or(ApplyError::WrongType)
 }

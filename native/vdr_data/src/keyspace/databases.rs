@@ -82,10 +82,41 @@ impl Keyspace {
     }
 }
 
+impl Keyspace {
+    /// How many keys of all databases have an unknown value.
+    pub fn unknown_values(&self) -> usize {
+        self.all().map(|(_, db)| db.unknown_values()).sum()
+    }
+
+    /// [`Db::copied`] of all databases.
+    pub fn copied(&self) -> u64 {
+        self.all().fold(0, |sum, (_, db)| sum.wrapping_add(db.copied()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::expiry::Expiry;
+
+    #[test]
+    fn an_unknown_value_counts_until_it_is_replaced_or_removed_and_when_it_is_moved() {
+        let mut keyspace = Keyspace::default();
+        let db = keyspace.db_mut(3);
+        db.insert_string(b"a", b"1", Expiry::at(7));
+        ["a", "b", "c"].iter().for_each(|key| db.make_unknown(key.as_bytes()));
+        db.make_unknown(b"a");
+        assert_eq!((db.unknown_values(), db.get(b"a").unwrap().expiry()), (3, Expiry::at(7)));
+        db.insert_string(b"a", b"2", Expiry::NEVER);
+        let moved = db.take(b"b").unwrap();
+        db.insert(b"d", moved);
+        assert_eq!((db.is_unknown(b"d"), db.is_unknown(b"b")), (true, false));
+        for n in 0..1000 {
+            db.make_unknown(format!("k{n}").as_bytes());
+            db.remove(format!("k{n}").as_bytes());
+        }
+        assert_eq!(keyspace.unknown_values(), 2);
+    }
 
     #[test]
     fn databases_change_places() {

@@ -17,6 +17,10 @@ pub struct Db {
     /// The keys in byte order. Built on first use, since a new key costs two to three times as much with it.
     pub(super) index: OnceLock<Tree<Blob, ()>>,
     large: LargeKeys,
+    /// Keys whose value became unknown. The notes are kept as those of large values are.
+    unknown: LargeKeys,
+    /// See [`Db::copied`].
+    copied: u64,
 }
 
 impl Db {
@@ -57,7 +61,14 @@ impl Db {
     pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
         match self.entries.get_mut(key)? {
             PayloadMut::Packed(bytes) => Some(bytes),
-            PayloadMut::Value(Value::String(blob)) => Some(blob.make_mut()),
+            PayloadMut::Value(Value::String(blob)) => {
+                let before = blob.as_ptr();
+                let bytes = blob.make_mut();
+                if bytes.as_ptr() != before {
+                    self.copied = self.copied.wrapping_add(bytes.len() as u64);
+                }
+                Some(bytes)
+            }
             PayloadMut::Value(_) => None,
         }
     }
@@ -70,9 +81,13 @@ impl Db {
     /// Inserts or replaces an entry; `true` if the key is new.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
         let large = is_large(entry.value.as_ref());
+        let unknown = matches!(entry.value, Value::Unknown);
         let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
         if large {
             self.note_large(key);
+        }
+        if unknown {
+            self.note_unknown(key);
         }
         self.index_new(key, new)
     }
@@ -136,6 +151,43 @@ impl Db {
         if before < LARGE_ELEMENTS && now >= LARGE_ELEMENTS {
             self.note_large(key);
         }
+    }
+
+    /// How many bytes of long strings were copied so that they could be changed: all of a string at
+    /// its first change after each snapshot. The difference between two counts tells what was copied
+    /// between them.
+    pub fn copied(&self) -> u64 {
+        self.copied
+    }
+
+    /// Counts the bytes of a string that were copied because it grew.
+    pub fn note_copied(&mut self, bytes: usize) {
+        self.copied = self.copied.wrapping_add(bytes as u64);
+    }
+
+    /// How many keys have an unknown value.
+    pub fn unknown_values(&self) -> usize {
+        self.unknown.keys().filter(|key| self.is_unknown(key)).count()
+    }
+
+    /// Whether the value of a key is unknown.
+    pub fn is_unknown(&self, key: &[u8]) -> bool {
+        self.get(key).is_some_and(|entry| matches!(entry.value(), ValueRef::Unknown))
+    }
+
+    /// The value of a key is unknown from now on, until a write replaces it. The expiry stays.
+    pub fn make_unknown(&mut self, key: &[u8]) {
+        if !self.is_unknown(key) {
+            let expiry = self.get(key).map_or(Expiry::NEVER, |entry| entry.expiry());
+            self.insert(key, Entry { value: Value::Unknown, expiry });
+        }
+    }
+
+    fn note_unknown(&mut self, key: &[u8]) {
+        let entries = &self.entries;
+        let is_unknown =
+            |key: &[u8]| entries.get(key).is_some_and(|item| matches!(EntryRef::new(item).value(), ValueRef::Unknown));
+        self.unknown.note(key, |key| is_unknown(key));
     }
 
     fn note_large(&mut self, key: &[u8]) {

@@ -89,10 +89,15 @@ impl Keyspace {
         }
     }
 
-    /// Builds the index of each database that has one in another keyspace.
-    pub fn build_index_as(&self, other: &Keyspace) {
-        for (number, _) in other.all().filter(|(_, db)| db.is_indexed()) {
-            self.db(number).build_index();
+    /// The numbers of the databases with an index.
+    pub fn indexed_numbers(&self) -> Vec<u32> {
+        self.all().filter(|(_, db)| db.is_indexed()).map(|(number, _)| number).collect()
+    }
+
+    /// Builds the indexes of these databases.
+    pub fn build_indexes(&self, numbers: &[u32]) {
+        for number in numbers {
+            self.db(*number).build_index();
         }
     }
 }

@@ -18,4 +18,4 @@ pub use db::Db;
 pub use diff::Change;
 pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
 pub use large_keys::{LARGE_BYTES, LARGE_ELEMENTS, is_large};
-pub use view::{Now, View, WrongType};
+pub use view::{Now, TypeError, View};

@@ -25,9 +25,24 @@ impl From<fn() -> i64> for Now {
     }
 }
 
-/// The key holds a value of another type.
+/// Why a key has no value of the type that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongType;
+pub enum TypeError {
+    /// The key holds a value of another type.
+    WrongType,
+    /// A command that is not understood may have changed the value.
+    UnknownValue,
+}
+
+impl TypeError {
+    /// A value has not the type that was asked for.
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Unknown => TypeError::UnknownValue,
+            _ => TypeError::WrongType,
+        }
+    }
+}
 
 /// A database as a reader sees it: expired keys are hidden.
 #[derive(Clone, Copy)]
@@ -39,6 +54,14 @@ pub struct View<'s> {
 impl<'s> View<'s> {
     pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
         self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
+    }
+
+    /// As [`View::entry`]; an error if the value is not known.
+    pub fn known(&self, key: &[u8]) -> Result<Option<EntryRef<'s>>, TypeError> {
+        match self.entry(key) {
+            Some(entry) if matches!(entry.value(), ValueRef::Unknown) => Err(TypeError::UnknownValue),
+            entry => Ok(entry),
+        }
     }
 
     pub fn is_past(&self, expiry: Expiry) -> bool {
@@ -56,37 +79,37 @@ impl<'s> View<'s> {
         self.entry(key).map(|entry| entry.value().kind())
     }
 
-    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, WrongType> {
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, TypeError> {
         match self.entry(key).map(EntryRef::value) {
             None => Ok(None),
             Some(ValueRef::String(string)) => Ok(Some(string)),
-            Some(_) => Err(WrongType),
+            Some(other) => Err(TypeError::of(other)),
         }
     }
 
-    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, WrongType> {
+    pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, TypeError> {
         self.aggregate(key)
     }
 
-    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, WrongType> {
+    pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, TypeError> {
         self.aggregate(key)
     }
 
-    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, WrongType> {
+    pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, TypeError> {
         self.aggregate(key)
     }
 
-    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, WrongType> {
+    pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, TypeError> {
         self.aggregate(key)
     }
 
-    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, WrongType> {
+    pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, TypeError> {
         self.aggregate(key)
     }
 
     /// An aggregate of the type `T`; `None` if there is no such key.
-    pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, WrongType> {
+    pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, TypeError> {
         let Some(entry) = self.entry(key) else { return Ok(None) };
-        T::of(entry.value()).map(Some).ok_or(WrongType)
+        T::of(entry.value()).map(Some).ok_or_else(|| TypeError::of(entry.value()))
     }
 }

@@ -21,6 +21,9 @@ pub enum Value {
     Hash(Hash),
     Stream(Arc<Stream>),
     Other,
+    /// Not followed: a command that is not understood may have changed the value or its type, or
+    /// have removed the key.
+    Unknown,
 }
 
 impl Value {
@@ -33,6 +36,7 @@ impl Value {
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::Stream(stream) => ValueRef::Stream(stream),
             Value::Other => ValueRef::Other,
+            Value::Unknown => ValueRef::Unknown,
         }
     }
 
@@ -55,6 +59,9 @@ pub enum ValueRef<'s> {
     Hash(&'s Hash),
     Stream(&'s Arc<Stream>),
     Other,
+    /// Not followed: a command that is not understood may have changed the value or its type, or
+    /// have removed the key.
+    Unknown,
 }
 
 impl ValueRef<'_> {
@@ -66,7 +73,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(_) => Kind::ZSet,
             ValueRef::Hash(_) => Kind::Hash,
             ValueRef::Stream(_) => Kind::Stream,
-            ValueRef::Other => Kind::Other,
+            ValueRef::Other | ValueRef::Unknown => Kind::Other,
         }
     }
 
@@ -78,7 +85,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(zset) => zset.len(),
             ValueRef::Hash(hash) => hash.len(),
             ValueRef::Stream(stream) => stream.len(),
-            ValueRef::String(_) | ValueRef::Other => 1,
+            ValueRef::String(_) | ValueRef::Other | ValueRef::Unknown => 1,
         }
     }
 
@@ -96,6 +103,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
             ValueRef::Stream(stream) => Value::Stream(stream.clone()),
             ValueRef::Other => Value::Other,
+            ValueRef::Unknown => Value::Unknown,
         }
     }
 

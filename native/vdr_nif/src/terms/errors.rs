@@ -73,6 +73,7 @@ pub const ERROR_CODES: &[&str] = &[
     "tls_version_refused",
     "tls_wrong_name",
     "too_many_clients",
+    "unknown_value",
     "write_timeout",
     "wrong_password",
     "wrong_role",
@@ -83,6 +84,7 @@ pub const ERROR_CODES: &[&str] = &[
 pub const fn code(error: ReadError) -> &'static str {
     match error {
         ReadError::WrongType => "wrong_type",
+        ReadError::UnknownValue => "unknown_value",
         ReadError::BadArgument => "bad_argument",
     }
 }

@@ -39,6 +39,11 @@ impl Filter {
         self.is_always(key) || self.has_place(db, key) && self.has_kind(kind)
     }
 
+    /// Whether a key is kept if its value is of a type that is kept.
+    pub fn may_keep(&self, db: u32, key: &[u8]) -> bool {
+        self.is_always(key) || self.has_place(db, key)
+    }
+
     /// Whether a handler gets a command. It does if the command may change a key that is kept, even
     /// if only by replacing it with a value of a type that is not kept.
     pub fn wants(&self, db: u32, args: &[&[u8]]) -> bool {

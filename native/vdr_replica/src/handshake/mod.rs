@@ -2,7 +2,7 @@
 //! the primary answers PSYNC.
 //!
 //! ```text
-//! PING -> [AUTH] -> [ROLE] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
+//! PING -> [AUTH] -> [ROLE] -> [INFO server] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
 //!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
@@ -15,12 +15,14 @@
 
 mod refusal;
 mod role;
+mod version;
 
 pub use refusal::{Refusal, RefusalKind, Retry};
 pub use role::{Role, RoleQuery};
 
 use bytes::{Buf, BytesMut};
 use std::fmt;
+use vdr_rdb::Server;
 
 /// The longest reply line that is accepted. Real servers send error texts of some hundred bytes at
 /// most.
@@ -91,6 +93,9 @@ pub struct Opening {
     pub credentials: Option<Credentials>,
     pub listening_port: u32,
     pub role: RoleQuery,
+    /// Whether to ask for the server's version. INFO needs a permission that replication does not
+    /// need; a server that refuses to answer is followed all the same.
+    pub ask_version: bool,
     /// `None` asks for a full sync.
     pub position: Option<Position>,
 }
@@ -101,6 +106,7 @@ pub enum Step {
     Ping,
     Auth,
     Role,
+    Info,
     ListeningPort,
     CapaEof,
     CapaPsync2,
@@ -115,6 +121,7 @@ impl Step {
             Step::Ping => "PING",
             Step::Auth => "AUTH",
             Step::Role => "ROLE",
+            Step::Info => "INFO",
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
             Step::Psync => "PSYNC",
         }
@@ -141,11 +148,12 @@ pub struct Handshake {
     step: Step,
     asked: bool,
     role: Option<Role>,
+    server: Option<Server>,
 }
 
 impl Handshake {
     pub fn new(opening: Opening) -> Self {
-        Handshake { opening, step: Step::Ping, asked: false, role: None }
+        Handshake { opening, step: Step::Ping, asked: false, role: None, server: None }
     }
 
     pub fn step(&self) -> Step {
@@ -157,6 +165,11 @@ impl Handshake {
         self.role
     }
 
+    /// The server's name and version, once it was asked.
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
     /// Consumes replies at the front of `input`. After the last reply, the rest of the input
     /// belongs to the file or the stream.
     pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
@@ -166,6 +179,9 @@ impl Handshake {
         }
         if self.step == Step::Role {
             return self.role_reply(input);
+        }
+        if self.step == Step::Info {
+            return self.version_reply(input);
         }
         match self.take_line(input)? {
             None => Ok(Action::Wait),
@@ -184,6 +200,7 @@ impl Handshake {
                 None => Vec::new(),
             },
             Step::Role => command(&[b"ROLE"]),
+            Step::Info => command(&[b"INFO", b"server"]),
             Step::ListeningPort => {
                 command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
             }
@@ -202,8 +219,7 @@ impl Handshake {
 
     /// One reply line without its end. Bare newlines are keepalives and skipped.
     fn take_line(&self, input: &mut BytesMut) -> Result<Option<BytesMut>, Refusal> {
-        let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        input.advance(blank);
+        skip_blank(input);
         // A server of another protocol is recognised by its first byte: it may never send a whole
         // line.
         match input.first() {
@@ -247,7 +263,7 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
                 !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
             }
-            Step::Auth | Step::Role | Step::Psync => false,
+            Step::Auth | Step::Role | Step::Info | Step::Psync => false,
         };
         if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
     }
@@ -256,7 +272,8 @@ impl Handshake {
         self.step = match self.step {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
             Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
-            Step::Ping | Step::Auth | Step::Role => Step::ListeningPort,
+            Step::Ping | Step::Auth | Step::Role if self.opening.ask_version => Step::Info,
+            Step::Ping | Step::Auth | Step::Role | Step::Info => Step::ListeningPort,
             Step::ListeningPort => Step::CapaEof,
             Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
@@ -268,8 +285,7 @@ impl Handshake {
     /// Goes on if the server does not answer or the user may not ask. Another role than the
     /// expected one is refused.
     fn role_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
-        let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        input.advance(blank);
+        skip_blank(input);
         let reply = role::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
         let Some(reply) = reply else { return Ok(Action::Wait) };
         let said = input.split_to(reply.len);
@@ -282,6 +298,15 @@ impl Handshake {
             }
             _ => Ok(self.next()),
         }
+    }
+
+    fn version_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        skip_blank(input);
+        let reply = version::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let Some(reply) = reply else { return Ok(Action::Wait) };
+        input.advance(reply.len);
+        self.server = reply.server;
+        Ok(self.next())
     }
 
     fn psync_accepted(&self, text: &[u8]) -> Result<Action, Refusal> {
@@ -310,6 +335,12 @@ impl Handshake {
         let text = if password.is_some_and(|password| password.shows_in(text)) { &[] } else { text };
         Refusal::new(kind, self.step.command(), text)
     }
+}
+
+/// Bare newlines are keepalives.
+fn skip_blank(input: &mut BytesMut) {
+    let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+    input.advance(blank);
 }
 
 /// A replication id: 40 hexadecimal digits.

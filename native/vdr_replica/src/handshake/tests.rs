@@ -9,6 +9,7 @@ fn opening(password: Option<&str>, position: Option<u64>) -> Opening {
             .map(|password| Credentials { username: Some("repl".to_string()), password: Secret::new(password) }),
         listening_port: HIDDEN_LISTENING_PORT,
         role: RoleQuery::Skip,
+        ask_version: false,
         position: position.map(|offset| Position { replication_id: ID.to_string(), offset }),
     }
 }
@@ -68,6 +69,27 @@ fn asks_in_the_order_of_a_real_replica_and_leaves_what_follows() {
     assert_eq!(sent, expected.concat());
     assert_eq!(outcome, Ok(Action::FullSync { replication_id: ID.to_string(), offset: 14 }));
     assert_eq!(rest, b"\n$9\r\n");
+}
+
+#[test]
+fn the_version_is_asked_for_before_anything_that_is_only_a_replicas() {
+    let info = "redis_version:8.2.1\r\n";
+    for (reply, version) in
+        [(format!("${}\r\n{info}\r\n", info.len()), Some("8.2.1")), ("-NOPERM no\r\n".to_string(), None)]
+    {
+        let mut handshake = Handshake::new(Opening { ask_version: true, ..opening(None, Some(7)) });
+        let replies = format!("+PONG\r\n\n{reply}+OK\r\n+OK\r\n+OK\r\n+OK\r\n+CONTINUE\r\n");
+        let (mut input, mut sent) = (BytesMut::from(replies.as_bytes()), Vec::new());
+        let action = loop {
+            match handshake.advance(&mut input) {
+                Ok(Action::Send(bytes)) => sent.push(bytes),
+                action => break action,
+            }
+        };
+        assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
+        assert_eq!(sent[1], command(&[b"INFO", b"server"]));
+        assert_eq!(handshake.server().map(|server| server.version.as_str()), version);
+    }
 }
 
 #[test]

@@ -29,10 +29,11 @@ use bytes::{Buf, BytesMut};
 use guard_timer::GuardTimer;
 use lookahead::Lookahead;
 use publish::Publisher;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vdr_commands::{Rules, Tuple};
+use vdr_commands::{Affected, Rules, Tuple};
 use vdr_rdb::{Progress, Seen, Server};
 use vdr_snapmap::published::Replaced;
 
@@ -47,6 +48,12 @@ const COMMANDS_PER_SNAPSHOT: u64 = 256;
 /// Publish at least this often while commands are slow, however few have run.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A change of a long string copies the whole string at its first change after each snapshot. So a
+/// copy lengthens the interval: by some times what it takes itself, one millisecond for each of
+/// these bytes, so that many changes share a copy. Otherwise each change would be published alone,
+/// and would copy again.
+const BYTES_COPIED_PER_MS: u64 = 1 << 20;
+
 /// A key index that a reader has built is adopted when at most this many entries were written
 /// since: some milliseconds' work.
 const INDEX_CHANGES_MAX: usize = 10_000;
@@ -54,7 +61,7 @@ const INDEX_CHANGES_MAX: usize = 10_000;
 /// What to do about a command that no row knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnknown {
-    /// Count it and go on: what it changed is missing from then on.
+    /// Count it and go on. The keys that it names are in doubt: their reads answer an error.
     #[default]
     Continue,
     /// End the link, for good.
@@ -72,6 +79,9 @@ pub struct Shared {
 /// A steady clock: its times can be compared with each other, and it never jumps.
 pub type Clock = fn() -> Duration;
 
+/// Runs a job elsewhere.
+pub type Background = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send>;
+
 /// See the module.
 pub struct Mirror {
     shared: Shared,
@@ -86,6 +96,10 @@ pub struct Mirror {
     replication_id: Arc<str>,
     server: Option<Arc<Server>>,
     guard_timer: GuardTimer,
+    background: Background,
+    /// Databases whose keys readers asked for in order before the full sync: their key index is
+    /// built once the full sync is visible.
+    index_due: BTreeSet<u32>,
     /// Commands are being applied. Still true when the link has ended: a panic left one of them
     /// half applied.
     applying: bool,
@@ -109,6 +123,8 @@ impl Mirror {
             replication_id: Arc::from(""),
             server: None,
             guard_timer: GuardTimer::default(),
+            background: Box::new(|job| job()),
+            index_due: BTreeSet::new(),
             applying: false,
             slow: false,
             on_unknown: OnUnknown::default(),
@@ -125,6 +141,13 @@ impl Mirror {
     /// windows have a time limit. Without one, time stands still.
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Where long computations run that nobody waits for. Without it they run on the caller's
+    /// thread.
+    pub fn with_background(mut self, background: Background) -> Self {
+        self.background = background;
         self
     }
 
@@ -161,6 +184,15 @@ impl Mirror {
         self.decoder = Decoder::new();
     }
 
+    /// The server that the link is to, which need not be the one that wrote the snapshot file:
+    /// commands are applied by the rules of its version.
+    pub fn linked_to(&mut self, server: Server) {
+        if let Some(applier) = &mut self.applier {
+            applier.set_rules(rules_of(Some(&server)));
+        }
+        self.server = Some(Arc::new(server));
+    }
+
     /// A snapshot file begins that holds everything up to `offset`.
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
         self.drop_full_sync();
@@ -195,18 +227,16 @@ impl Mirror {
 
     /// A full sync is complete and verified: from now on it is the data.
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
-        // Kept and not pinned: building the index takes long.
-        if let Some(before) = self.shared.live.snapshot() {
-            loaded.keyspace.build_index_as(&before.keyspace);
-        }
+        let indexed_dbs = self.shared.live.load().get().map(|before| before.keyspace.indexed_numbers());
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        let rules = loaded.server.as_ref().map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
+        let rules = rules_of(loaded.server.as_ref());
         self.drop_applier();
         self.applier = Some(applier.with_filter(self.filter.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
         self.server = loaded.server.map(Arc::new);
         self.decoder = Decoder::new();
         self.publisher.begin_anew();
+        self.index_due.extend(indexed_dbs.unwrap_or_default());
         self.guard_timer.reset(&self.shared.status);
         // An index of the data before, if one was offered, is of no use any more.
         self.adopt_key_index();
@@ -214,6 +244,7 @@ impl Mirror {
         self.shared.status.offset.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
+        self.shared.status.incomplete.store(false, Ordering::Relaxed);
         self.tick(now_ms);
     }
 
@@ -307,7 +338,8 @@ impl Mirror {
         let mut ahead = Lookahead::default();
         let enough = applier.applied().saturating_add(COMMANDS_PER_SNAPSHOT);
         let begun = (self.clock)();
-        let mut now = begun;
+        let (mut now, copied_before) = (begun, applier.keyspace().copied());
+        let mut copied = 0;
         loop {
             let error = ahead.fill(&mut self.decoder, input, *at, if self.slow { 1 } else { LOOKAHEAD });
             applier.prefetch(ahead.keys());
@@ -326,6 +358,12 @@ impl Mirror {
                     }
                     Applied::AckWanted => *ack = true,
                     Applied::Unknown => {
+                        status.incomplete.store(true, Ordering::Relaxed);
+                        if !self.shared.watches.is_empty() {
+                            let (db, offset) = (applier.db(), applier.offset());
+                            let deliveries = deliveries_in_doubt(&self.shared.watches, db, args, offset);
+                            self.publisher.pending.push(offset, frame.len, deliveries);
+                        }
                         let name = unknown_name(args.first().copied().unwrap_or_default());
                         status.count_unknown(name.clone());
                         if self.on_unknown == OnUnknown::Stop {
@@ -337,8 +375,13 @@ impl Mirror {
             }
             error.map_or(Ok(()), |error| Err(Fault::from(&error)))?;
             let since = std::mem::replace(&mut now, (self.clock)());
-            self.slow = now.saturating_sub(since) >= PUBLISH_INTERVAL;
-            if ahead.is_empty() || applier.applied() >= enough || now.saturating_sub(begun) >= PUBLISH_INTERVAL {
+            let copied_ahead = copied;
+            copied = applier.keyspace().copied().wrapping_sub(copied_before);
+            self.slow = now.saturating_sub(since) >= publish_interval(copied.wrapping_sub(copied_ahead));
+            // The count of commands bounds what one publication frees. Of a copied string that is
+            // one string, however many commands changed it.
+            let is_enough = copied == 0 && applier.applied() >= enough;
+            if ahead.is_empty() || is_enough || now.saturating_sub(begun) >= publish_interval(copied) {
                 break;
             }
         }
@@ -361,9 +404,22 @@ impl Mirror {
                 replication_id: self.replication_id.clone(),
                 server: self.server.clone(),
             });
+            if !self.index_due.is_empty() {
+                let (live, dbs) = (self.shared.live.clone(), std::mem::take(&mut self.index_due));
+                (self.background)(Box::new(move || live.build_key_index(&Vec::from_iter(dbs))));
+            }
         }
         self.publisher.pending.bound();
     }
+}
+
+fn rules_of(server: Option<&Server>) -> Rules {
+    server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default()
+}
+
+/// How long commands may run until what they did is published.
+fn publish_interval(copied_bytes: u64) -> Duration {
+    PUBLISH_INTERVAL + Duration::from_millis(copied_bytes / BYTES_COPIED_PER_MS)
 }
 
 /// The events of one command, to be sent once it is visible. The tuple is made once for all of
@@ -374,6 +430,14 @@ fn deliveries(watches: &Watches, row: &vdr_commands::Write, db: u32, args: &[&[u
     let event = |db, key| Event::Update { command: command(), db, key, offset };
     let rest = args.get(1..).unwrap_or_default();
     watches.affected_watchers(|affected| vdr_commands::for_each_affected(row, db, rest, affected), &event)
+}
+
+/// As [`deliveries`], for a command that is not understood: any argument may be a key.
+fn deliveries_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
+    let command = Arc::new(vdr_commands::generic(args));
+    let event = |db, key| Event::Update { command: command.clone(), db, key, offset };
+    let rest = args.get(1..).unwrap_or_default();
+    watches.affected_watchers(|affected| rest.iter().for_each(|key| affected(Affected::Key { db, key })), &event)
 }
 
 #[cfg(test)]

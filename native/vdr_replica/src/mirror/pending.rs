@@ -69,6 +69,11 @@ impl Pending {
         out
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
     /// Drops the events if they are more than may be held back.
     pub(super) fn bound(&mut self) {
         if self.events <= PENDING_EVENTS_MAX && self.bytes <= PENDING_BYTES_MAX {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 /// Most names of unknown commands that are counted one by one; further names are counted together.
 pub const UNKNOWN_NAMES_MAX: usize = 128;
@@ -30,6 +30,8 @@ pub struct Status {
     /// Guard windows that reached a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
+    /// A command since the last full sync was not understood: keys may be in doubt.
+    pub incomplete: AtomicBool,
     /// Commands that no row knows, by name, over all links and full syncs.
     pub unknown_commands: Mutex<BTreeMap<String, u64>>,
 }

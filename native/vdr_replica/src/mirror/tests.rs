@@ -152,7 +152,7 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     feed(&mut mirror, &unit).unwrap();
     assert_eq!(*seen.1.lock(), [(shared.status.offset.load(Ordering::Relaxed), true)]);
     // Where a command contradicts the data, what was shown before it stays.
-    let broken: Vec<&str> = ["SET a 4"].into_iter().chain(many()).chain(["INCRBY last x", "SET a 5"]).collect();
+    let broken: Vec<&str> = ["SET a 4"].into_iter().chain(many()).chain(["SADD last x", "SET a 5"]).collect();
     assert_eq!(feed(&mut mirror, &broken).err().unwrap().code, "diverged");
     assert_eq!(get(&shared, "a").as_deref(), Some("4"));
 }
@@ -316,6 +316,201 @@ fn names_of_unknown_commands_are_bounded_and_counted_over_full_syncs() {
     assert_eq!((counts.get("x.0"), counts.get("..."), counts.len()), (Some(&2), Some(&10), UNKNOWN_NAMES_MAX + 1));
 }
 
+/// What a read of a string answers, in a word.
+fn read(shared: &Shared, key: &str) -> String {
+    match shared.live.snapshot().unwrap().view(0, 0).string(key.as_bytes()) {
+        Ok(value) => value.map_or("nil".into(), |value| String::from_utf8(value.to_vec()).unwrap()),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+#[test]
+fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them() {
+    let (mut mirror, shared) = mirror();
+    let counts = |shared: &Shared| {
+        let unknown_values = shared.live.snapshot().unwrap().keyspace.unknown_values();
+        (unknown_values, shared.status.incomplete.load(Ordering::Relaxed))
+    };
+    let log = Arc::new(Log::default());
+    shared.watches.add(0, Watched::Key(b"b"), 1, log.clone()).unwrap();
+    feed(&mut mirror, &["MSET a 1 b 1 c 1", "FROB new 7 b"]).unwrap();
+    assert_eq!(
+        ["a", "b", "c", "new", "7"].map(|key| read(&shared, key)),
+        ["1", "UnknownValue", "1", "UnknownValue", "nil"]
+    );
+    assert_eq!((counts(&shared), log.take()), ((2, true), vec!["mset 0 b".into(), "generic 0 b".into()]));
+    // What is done to them is no contradiction, whatever they hold.
+    feed(
+        &mut mirror,
+        &["APPEND b x", "SADD b x", "LPOP b", "EXPIRE b 100", "RENAME b d", "COPY d e", "SUNIONSTORE f d"],
+    )
+    .unwrap();
+    assert_eq!(
+        ["b", "d", "e", "f"].map(|key| read(&shared, key)),
+        ["nil", "UnknownValue", "UnknownValue", "UnknownValue"]
+    );
+    feed(&mut mirror, &["SET d 2", "DEL e new", "SET f 3"]).unwrap();
+    assert_eq!((read(&shared, "d"), read(&shared, "e"), counts(&shared)), ("2".into(), "nil".into(), (0, true)));
+    // Nor is a key missing that may have been made by what is not understood.
+    feed(&mut mirror, &["PEXPIREAT made 5000000000000", "RENAME made2 made3"]).unwrap();
+    assert_eq!(["made", "made3"].map(|key| read(&shared, key)), ["UnknownValue"; 2]);
+    assert_eq!(shared.status.divergences.load(Ordering::Relaxed), 0);
+    mirror.install(loaded(&[("b", "4")]), 0);
+    assert_eq!((read(&shared, "b"), counts(&shared)), ("4".into(), (0, false)));
+    assert_eq!(feed(&mut mirror, &["PEXPIREAT made 5000000000000"]).unwrap_err().code, "diverged");
+}
+
+#[test]
+fn an_unknown_option_is_treated_as_an_unknown_command_is() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["MSET a 1 b 1", "SET a 2 SOMEHOW", "SET c 1"]).unwrap();
+    assert_eq!(["a", "b", "c"].map(|key| read(&shared, key)), ["UnknownValue", "1", "1"]);
+    assert_eq!(shared.status.unknown_commands.lock().get("set"), Some(&1));
+    feed(&mut mirror, &["SET a 3"]).unwrap();
+    assert_eq!(read(&shared, "a"), "3");
+    mirror.set_on_unknown(OnUnknown::Stop);
+    assert_eq!(feed(&mut mirror, &["SET a 2 SOMEHOW"]).unwrap_err().code, "unknown_command");
+}
+
+#[test]
+fn keys_of_module_types_lead_to_no_full_sync() {
+    let (mut mirror, shared) = mirror();
+    for _ in 0..30 {
+        feed(&mut mirror, &["VADD v x", "EXPIRE v 100", "JSON.SET j $ 1", "PEXPIREAT j 5000000000000"]).unwrap();
+        feed(&mut mirror, &["PERSIST j", "RENAME j k", "COPY k l", "MOVE l 3", "VREM v x", "SADD v x", "DEL v"])
+            .unwrap();
+    }
+    assert_eq!((shared.status.divergences.load(Ordering::Relaxed), read(&shared, "k")), (0, "WrongType".into()));
+    assert!(!shared.status.incomplete.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
+    /// Panics at its first event.
+    struct Panics(AtomicU64);
+    impl Watcher for Panics {
+        fn notify(&self, _: &Event) {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first event");
+        }
+    }
+    let (mut mirror, shared) = mirror();
+    let logs = [Arc::new(Log::default()), Arc::new(Log::default())];
+    let panics = Arc::new(Panics(AtomicU64::new(0)));
+    shared.watches.add(0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
+    let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
+    assert!(fed.is_err());
+    mirror.ended();
+    assert!(mirror.position().is_some(), "what was applied is whole");
+    mirror.tick(0);
+    assert_eq!(logs.map(|log| log.take().pop()), [Some("init".into()), Some("init".into())]);
+    assert_eq!(panics.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn events_that_are_held_back_are_bounded_and_an_init_stands_for_what_is_dropped() {
+    let (mut mirror, shared) = mirror();
+    let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    feed(&mut mirror, &["SET __vdr_tx 1"]).unwrap();
+    for _ in 0..=PENDING_EVENTS_MAX / 1000 {
+        feed(&mut mirror, &["SET a 1"; 1000]).unwrap();
+    }
+    assert_eq!((on_a.take().len(), mirror.publisher.pending.len()), (0, 0));
+    feed(&mut mirror, &["SET a 2", "DEL __vdr_tx"]).unwrap();
+    assert_eq!((on_a.take(), on_b.take()), (vec!["init".into()], vec![]));
+    feed(&mut mirror, &["SET a 3", "SET b 3"]).unwrap();
+    assert_eq!((on_a.take().len(), on_b.take().len()), (1, 1));
+    // Long commands count by their length.
+    let long = format!("SET a {}", "x".repeat(PENDING_BYTES_MAX / 2));
+    feed(&mut mirror, &["MULTI", &long, &long, &long]).unwrap();
+    assert_eq!(mirror.publisher.pending.len(), 0);
+    // The MULTI is cut off and comes again.
+    mirror.ended();
+    feed(&mut mirror, &["MULTI", "SET b 4", "EXEC"]).unwrap();
+    assert_eq!((on_a.take(), on_b.take().len()), (vec!["init".into()], 1));
+}
+
+#[test]
+fn a_full_sync_that_is_broken_off_is_freed_by_the_dropper() {
+    let (shared, dropped) = (Shared::default(), Arc::new(AtomicU64::new(0)));
+    let count = dropped.clone();
+    let defer_drop = move |garbage| {
+        count.fetch_add(u64::from(matches!(garbage, Garbage::FullSync(_))), Ordering::Relaxed);
+    };
+    let mut mirror = Mirror::new(shared, None, Box::new(defer_drop));
+    mirror.sync_started("id", 7);
+    mirror.ended();
+    mirror.sync_started("id", 7);
+    mirror.sync_started("id", 8);
+    mirror.close();
+    assert_eq!(dropped.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_full_sync_is_visible_before_its_key_index_is_built() {
+    type Jobs = Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>>;
+    let (mirror, shared) = mirror();
+    let jobs = Jobs::default();
+    let queue = jobs.clone();
+    let mut mirror = mirror.with_background(Box::new(move |job| queue.lock().push(job)));
+    let ordered = || shared.live.snapshot().unwrap().keyspace.indexed_dbs();
+    shared.live.snapshot().unwrap().keyspace.db(0).rank(b"a").unwrap();
+    mirror.install(loaded(&[("b", "1")]), 0);
+    assert_eq!((ordered(), get(&shared, "b").as_deref()), (0, Some("1")));
+    feed(&mut mirror, &["SET c 1"]).unwrap();
+    let job = jobs.lock().pop().unwrap();
+    job();
+    feed(&mut mirror, &["SET d 1"]).unwrap();
+    assert_eq!((ordered(), jobs.lock().len()), (1, 0));
+    mirror.install(loaded(&[("b", "1")]), 0);
+    assert_eq!(jobs.lock().len(), 1);
+}
+
+#[test]
+fn a_copy_of_a_long_string_is_shared_by_the_changes_that_follow_it() {
+    const LEN: usize = 4 << 20;
+    let long = "x".repeat(LEN);
+    let copies = |commands: &[&str]| {
+        let (mirror, shared) = mirror();
+        let mut mirror = mirror.with_clock(ticking);
+        feed(&mut mirror, &[&format!("SET k {long}")]).unwrap();
+        feed(&mut mirror, commands).unwrap();
+        let copied = shared.live.snapshot().unwrap().keyspace.copied();
+        copied / LEN as u64
+    };
+    // Each look at the clock is a millisecond later, so that commands count as slow. A copy lets some
+    // of them run before the publication all the same. Without that there are as many copies as
+    // commands.
+    let bits: Vec<String> = (0..1000).map(|n| format!("SETBIT k {n} 0")).collect();
+    let bits: Vec<&str> = bits.iter().map(String::as_str).collect();
+    assert!((1..=60).contains(&copies(&bits)), "{}", copies(&bits));
+}
+
+#[test]
+fn commands_follow_the_rules_of_the_server_linked_to_and_not_of_the_files_writer() {
+    let server = |version: &str| Server { name: "redis", version: version.to_owned() };
+    let entries_read = |linked_to: Option<&str>| {
+        let (mut mirror, shared) = mirror();
+        mirror.install(Loaded { server: Some(server("8.2.1")), ..loaded(&[]) }, 0);
+        feed(&mut mirror, &["XADD s 1-1 f v", "XGROUP CREATE s g 0"]).unwrap();
+        mirror.ended();
+        if let Some(version) = linked_to {
+            mirror.linked_to(server(version));
+        }
+        mirror.continued("id");
+        feed(&mut mirror, &["XGROUP SETID s g 1-1 ENTRIESREAD 9"]).unwrap();
+        let snapshot = shared.live.snapshot().unwrap();
+        let stream = snapshot.view(0, 0).stream(b"s").unwrap().unwrap().clone();
+        let read = stream.groups().next().unwrap().1.entries_read;
+        (read, snapshot.server.as_ref().unwrap().version.clone())
+    };
+    assert_eq!(entries_read(None), (Some(9), "8.2.1".to_owned()));
+    assert_eq!(entries_read(Some("8.6.0")), (Some(1), "8.6.0".to_owned()));
+}
+
 #[test]
 fn a_cut_off_multi_is_forgotten_with_its_events() {
     let (mut mirror, shared) = mirror();
@@ -349,6 +544,12 @@ thread_local! {
 /// A clock that only [`pass`] moves.
 fn steady() -> Duration {
     STEADY.get()
+}
+
+/// A clock that each look moves by a millisecond.
+fn ticking() -> Duration {
+    pass(Duration::from_millis(1));
+    steady()
 }
 
 fn pass(time: Duration) {

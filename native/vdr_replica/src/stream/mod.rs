@@ -18,11 +18,14 @@
 //! from its own, and opens no window there. A window that opens or closes inside a MULTI does so
 //! with its EXEC.
 
+mod doubt;
+
 use crate::filter::{Filter, FilteredWrite};
 use std::fmt;
 use std::sync::Arc;
 use vdr_commands::{Affected, AffectedKeys, Apply, ApplyError, ArgCursor, Command, Effect, Role, Rules, Write};
 use vdr_data::keyspace::Keyspace;
+use vdr_data::value::ValueRef;
 
 /// Longest name of an unknown command that is kept.
 const UNKNOWN_NAME_CHARS_MAX: usize = 64;
@@ -40,7 +43,7 @@ pub enum Applied {
     Control,
     /// The primary wants to hear our offset now.
     AckWanted,
-    /// No row knows it.
+    /// No row knows it, or not all of its options. The keys that it names are in doubt now.
     Unknown,
 }
 
@@ -100,6 +103,8 @@ pub struct Applier {
     filter: Option<Arc<Filter>>,
     rules: Rules,
     applied: u64,
+    /// See [`Applier::is_complete`].
+    complete: bool,
 }
 
 /// The database that SELECT with these arguments selects.
@@ -121,6 +126,7 @@ impl Applier {
             filter: None,
             rules: Rules::default(),
             applied: 0,
+            complete: true,
         };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
         let dbs = applier.with_guard(all);
@@ -138,15 +144,24 @@ impl Applier {
         Applier { rules, ..self }
     }
 
+    /// Follows the rules of another version from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Applies one command of `len` bytes.
     pub fn command(&mut self, args: &[&[u8]], len: usize, now_ms: i64) -> Result<Applied, Divergence> {
         let Some((name, rest)) = args.split_first() else { return Ok(Applied::Control) };
         let (applied, idle) = match vdr_commands::command(name) {
-            Some(Command::Write(row)) => (self.write(row, rest, now_ms).map(|()| Applied::Write(row)), false),
+            Some(Command::Write(row)) => (self.write(row, rest, now_ms), false),
             Some(Command::Control(row)) => {
                 (self.control(row.role, rest), self.multi.is_none() && row.role.is_keepalive())
             }
-            None => (Ok(Applied::Unknown), false),
+            None => {
+                self.complete = false;
+                doubt::mark_named(&mut self.keyspace, self.db, rest, self.filter.as_deref());
+                (Ok(Applied::Unknown), false)
+            }
         };
         self.offset += len as u64;
         if !idle {
@@ -214,6 +229,11 @@ impl Applier {
         }
     }
 
+    /// Whether every command since the full sync was understood. If not, keys may be in doubt.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// Writes applied so far.
     pub fn applied(&self) -> u64 {
         self.applied
@@ -239,18 +259,38 @@ impl Applier {
         self.db
     }
 
-    fn write(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
+    fn write(&mut self, row: &'static Write, args: &[&[u8]], now_ms: i64) -> Result<Applied, ApplyError> {
         let guarded = self.may_touch_guard(row, args);
         let before = (guarded && self.guard.is_none()).then(|| match &self.multi {
             Some(multi) => multi.before.clone(),
             None => self.checkpoint(),
         });
-        let result = self.run(row, args, now_ms);
+        let result = match self.run(row, args, now_ms) {
+            Ok(()) => Ok(Applied::Write(row)),
+            Err(error) => self.doubt(row, args, error),
+        };
         if guarded {
             self.guard(row, args, before);
         }
         self.applied += 1;
         result
+    }
+
+    /// A write could not be applied. It is a contradiction, unless it has an option that the row
+    /// does not know, or a key that it names is not followed: then the keys that it affects are in
+    /// doubt.
+    fn doubt(&mut self, row: &'static Write, args: &[&[u8]], error: ApplyError) -> Result<Applied, ApplyError> {
+        let is_unknown_option = error == ApplyError::BadArguments;
+        if !is_unknown_option && !doubt::explains(&self.keyspace, self.db, args, error, self.complete) {
+            return Err(error);
+        }
+        doubt::mark_affected(&mut self.keyspace, row, self.db, args, self.filter.as_deref())?;
+        if !is_unknown_option {
+            return Ok(Applied::Write(row));
+        }
+        self.complete = false;
+        doubt::mark_existing(&mut self.keyspace, self.db, args);
+        Ok(Applied::Unknown)
     }
 
     fn run(&mut self, row: &Write, args: &[&[u8]], now_ms: i64) -> Result<(), ApplyError> {
@@ -286,8 +326,12 @@ impl Applier {
         let keyspace = &mut self.keyspace;
         vdr_commands::for_each_affected(row, self.db, args, &mut |touch| {
             let Affected::Key { db, key } = touch else { return };
-            let kind = keyspace.db(db).get(key).map(|entry| entry.value().kind());
-            if kind.is_some_and(|kind| all || !filter.keeps(db, key, kind)) {
+            let is_kept = |value| match value {
+                // Its type may be any.
+                ValueRef::Unknown => filter.may_keep(db, key),
+                value => filter.keeps(db, key, value.kind()),
+            };
+            if keyspace.db(db).get(key).is_some_and(|entry| all || !is_kept(entry.value())) {
                 keyspace.db_mut(db).remove(key);
             }
         });

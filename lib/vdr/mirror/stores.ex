@@ -1,4 +1,4 @@
-defmodule Vdr.Instances do
+defmodule Vdr.Mirror.Stores do
   @moduledoc false
   # The stores of all instances, and which supervisor owns which id.
   #

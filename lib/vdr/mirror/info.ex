@@ -1,9 +1,9 @@
-defmodule Vdr.Info do
+defmodule Vdr.Mirror.Info do
   @moduledoc false
   # What an operator can ask: the store's counters and the report of `Vdr.Link`, put together.
   # Calls no process.
 
-  alias Vdr.{Handle, Instances, Native}
+  alias Vdr.{Handle, Mirror, Native}
 
   @doc """
   Everything but the estimate of memory; `function` is the facade's, see `Vdr.Handle.fetch/2`.
@@ -11,7 +11,7 @@ defmodule Vdr.Info do
   @spec of(term, atom) :: Veidrodelis.info() | {:error, :no_instance}
   def of(instance, function) do
     with {:ok, {id, store, _pid}} <- Handle.fetch(instance, function),
-         do: merge(Native.status(store), Instances.report(id))
+         do: merge(Native.status(store), Mirror.Stores.report(id))
   end
 
   @doc "The value of one key, or a map of the keys of a list."

@@ -1,4 +1,4 @@
-defmodule Vdr.InstancesTest do
+defmodule Vdr.StoresTest do
   # These tests kill processes that all instances share, so nothing else may run meanwhile.
   use ExUnit.Case
 
@@ -8,7 +8,7 @@ defmodule Vdr.InstancesTest do
   @moduletag capture_log: true
 
   # Every process that all instances share.
-  @shared [Vdr.Instances, Vdr.Cleaner]
+  @shared [Vdr.Mirror.Stores, Vdr.Cleaner]
 
   defp crash(name) do
     pid = Process.whereis(name)
@@ -26,7 +26,7 @@ defmodule Vdr.InstancesTest do
 
   test "a crash of the process that owns the stores costs no instance, and it still cleans up after them" do
     {:ok, pid} = Veidrodelis.start_link(id: :survivor, host: "127.0.0.1", port: 1)
-    crash(Vdr.Instances)
+    crash(Vdr.Mirror.Stores)
     assert Veidrodelis.get(:survivor, 0, "a") == {:error, :not_ready}
     assert {:error, {:already_started, ^pid}} = Veidrodelis.start_link(id: :survivor, port: 1)
     assert %{ready: false} = Veidrodelis.info(:survivor)
@@ -58,7 +58,7 @@ defmodule Vdr.InstancesTest do
         forward(test)
       end)
 
-    assert_receive :subscribed
+    assert_receive :subscribed, 5000
     Enum.each(@shared, &crash/1)
     {:ok, _pid} = Veidrodelis.start_link(id: :followed, host: "127.0.0.1", port: 1)
     assert_receive {^subscriber, {:veidrodelis, :followed, :connecting, _details}}, 5000
@@ -142,7 +142,7 @@ defmodule Vdr.InstancesTest do
         Replica.start_link(host: "127.0.0.1", port: 1, callback_module: Recorder, callback_opts: %{to: self()})
 
       Mirror.eventually("it is subscribed", fn -> watch in Vdr.Subscriptions.subscribers() end)
-      {store, ^pid} = Vdr.Instances.find(:left_over)
+      {store, ^pid} = Vdr.Mirror.Stores.find(:left_over)
       :ok = Application.stop(:veidrodelis)
 
       for instance <- [:left_over, pid] do

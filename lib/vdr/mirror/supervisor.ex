@@ -1,11 +1,11 @@
-defmodule Vdr.Instance do
+defmodule Vdr.Mirror.Supervisor do
   @moduledoc false
   # The supervisor of one instance. Its pid is what `Veidrodelis.start_link/1` answers. The store lives as long as this
   # process; the link below it may crash without a loss of data or watches.
 
   use Supervisor
 
-  alias Vdr.{Instances, Options}
+  alias Vdr.{Mirror, Options}
 
   # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to connect.
   @max_restarts 100
@@ -21,7 +21,7 @@ defmodule Vdr.Instance do
 
   # The other one may be gone by now; then the id is free.
   defp already_started(options) do
-    case Instances.find(options.id) do
+    case Mirror.Stores.find(options.id) do
       {_store, pid} -> {:error, {:already_started, pid}}
       nil -> start_link(options)
     end
@@ -31,7 +31,7 @@ defmodule Vdr.Instance do
   def init(%Options{} = options) do
     key = {:mirror, options.id}
 
-    case Instances.claim(options.id, Options.identity(options)) do
+    case Mirror.Stores.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
         Supervisor.init([{Vdr.Link, {store, options, key}}],
           strategy: :one_for_one,

@@ -1,9 +1,9 @@
-defmodule Vdr.Readiness do
+defmodule Vdr.Mirror.Readiness do
   @moduledoc false
   # Waiting until an instance can be read. The caller asks the instance's own process, `Vdr.Link`, and no other, so no
   # instance delays the callers of another one. The time counts once, however often that process is restarted.
 
-  alias Vdr.{Instances, Link, Native, Reports}
+  alias Vdr.{Link, Mirror, Native, Reports}
 
   # How soon a process that is being restarted is asked again.
   @again_ms 10
@@ -28,7 +28,7 @@ defmodule Vdr.Readiness do
   def await(id, timeout), do: await_until(id, now() + timeout)
 
   defp await_until(id, deadline) do
-    case Instances.find(id) do
+    case Mirror.Stores.find(id) do
       nil -> {:error, :no_instance}
       {store, _supervisor} -> if Native.ready(store), do: :ok, else: ask(id, deadline)
     end

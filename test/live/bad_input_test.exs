@@ -4,7 +4,7 @@ defmodule Vdr.Live.BadInputTest do
 
   defp start(port, opts \\ []) do
     id = {:bad, System.unique_integer([:positive])}
-    options = [id: id, host: "127.0.0.1", port: port, reconnect_delay_ms: 20] ++ opts
+    options = Keyword.merge([id: id, host: "127.0.0.1", port: port, reconnect_delay_ms: 20], opts)
     start_supervised!({Veidrodelis, options}, id: id)
     id
   end

@@ -109,13 +109,13 @@ impl Live {
     }
 
     /// Publishes a snapshot. Answers the one before, which readers may still hold.
-    #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
+    #[must_use = "the old snapshot may be large: it is for the dropper to free"]
     pub fn publish(&self, snapshot: Snapshot) -> Option<Replaced<Snapshot>> {
         self.current.swap(Some(Arc::new(snapshot)))
     }
 
     /// Ends the instance: nothing is published any more. Answers the last snapshot.
-    #[must_use = "the old snapshot may be large: it is for the reaper to drop"]
+    #[must_use = "the old snapshot may be large: it is for the dropper to free"]
     pub fn clear(&self) -> Option<Replaced<Snapshot>> {
         let last = self.current.swap(None);
         // See `offer_key_index`.

@@ -609,7 +609,7 @@ fn a_full_sync_inside_of_a_window_leaves_the_old_data_visible_until_it_closes() 
 }
 
 /// What the writer itself frees comes back to it warm; what may be much, or is still read, goes to
-/// the reaper.
+/// the dropper.
 #[test]
 fn the_writer_frees_what_is_little_and_read_by_nobody() {
     let buried = Arc::new(AtomicU64::new(0));

@@ -34,7 +34,7 @@ defmodule Veidrodelis.MixProject do
 
   # For `mix docs` of ExDoc, which is no dependency: an application that has it builds the site.
   defp docs do
-    guides = ~w(deployment operations consistency watches transactions lua handlers)
+    guides = ~w(deployment operations consistency watches transactions lua handlers erlang)
 
     [
       main: "readme",
@@ -50,7 +50,9 @@ defmodule Veidrodelis.MixProject do
       groups_for_modules: [
         "Snapshots and scripts": [Vdr.Snapshot, Vdr.Script],
         Watches: [Vdr.WatchEvent],
-        Handlers: ~r/^Vdr\.RedisStream\./
+        Handlers: ~r/^Vdr\.RedisStream\./,
+        "Tests and operation": [Veidrodelis.Telemetry],
+        Erlang: [:veidrodelis]
       ],
       skip_undefined_reference_warnings_on: ["CHANGELOG.md", "docs/decisions.md"]
     ]

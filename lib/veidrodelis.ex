@@ -413,9 +413,9 @@ defmodule Veidrodelis do
   the application. A pid or a registered name stands for the id of the instance that runs at the
   moment.
 
-  The same events go to the log, and to `:telemetry` where it is installed, as
-  `[:veidrodelis, :link, event]` with `:id` among the details. Log backends and telemetry handlers
-  run in the process of the link: a slow one delays that link, and no other.
+  The same events go to the log, see the option `log:`, and to `:telemetry` where it is installed, see
+  `Veidrodelis.Telemetry`. Log backends and telemetry handlers run in the process of the link: a slow
+  one delays that link, and no other.
   """
   @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok

@@ -12,6 +12,10 @@ defmodule Vdr.Keys do
     chunk: [type: {:integer, 1..100_000}, default: 1000, doc: "how many keys one call fetches"]
   ]
 
+  @doc "The options of `stream/3`."
+  @spec options() :: Schema.t()
+  def options, do: @options
+
   @spec stream(Veidrodelis.source(), Veidrodelis.db(), keyword) :: Enumerable.t()
   def stream(source, db, opts) do
     db!(db)

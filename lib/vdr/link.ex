@@ -23,8 +23,8 @@ defmodule Vdr.Link do
 
   require Logger
 
-  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret}
-  alias Vdr.Link.{Events, UserFunction, Waiters}
+  alias Vdr.{Backoff, Cleaner, Mirror, Native, Options, Reports, Secret}
+  alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff anew.
   @stable_ms 60_000
@@ -57,6 +57,8 @@ defmodule Vdr.Link do
     # The monitor looks up the server for this attempt.
     looking_up: false,
     waiters: Waiters.new(),
+    # What telemetry measures.
+    spans: Spans.new(),
     attempts: 0,
     links: 0,
     sync: :partial,
@@ -95,7 +97,7 @@ defmodule Vdr.Link do
     Process.flag(:trap_exit, true)
     Logger.metadata(vdr: options.id)
     # A predecessor that crashed left its counts behind.
-    %{attempts: attempts, links: links, announced: announced} = Reports.read(key)
+    %{attempts: attempts, links: links, announced: announced, spans: spans} = Reports.read(key)
 
     link = %__MODULE__{
       key: key,
@@ -105,10 +107,11 @@ defmodule Vdr.Link do
       attempts: attempts,
       links: links,
       announced: announced,
+      spans: spans,
       ready: Native.ready(native)
     }
 
-    report(link, %{})
+    report(link, %{log: options.log})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
   end
 
@@ -140,14 +143,13 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :rdb_transfer}}, %{tag: tag} = link) do
-    emit(link, :syncing, %{primary: link.primary})
-    {:keep_state, %{link | sync: :full}}
+    {:keep_state, emit(%{link | sync: :full}, :syncing, %{primary: link.primary})}
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
     link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms()}
     report(link, %{link: :linked, links: link.links})
-    emit(link, :streaming, %{primary: link.primary, sync: link.sync})
+    link = emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
@@ -195,17 +197,17 @@ defmodule Vdr.Link do
 
   defp common(:info, {tag, :ready}, %{tag: tag} = link) do
     {waiters, actions} = Waiters.reply_all(link.waiters, :ok)
-    unless link.ready, do: emit(link, :ready, %{primary: link.primary})
+    link = if link.ready, do: link, else: emit(link, :ready, %{primary: link.primary})
     {:keep_state, %{link | ready: true, waiters: waiters}, actions}
   end
 
   defp common(:info, {tag, :guard_given_up}, %{tag: tag} = link) do
-    Log.write(Events.id(link.key, link.options.id), :guard_given_up, %{guard_key: link.options.guard_key})
+    note(link, :guard_given_up, %{guard_key: link.options.guard_key})
     :keep_state_and_data
   end
 
   defp common(:info, {tag, {:unknown_command, name}}, %{tag: tag} = link) do
-    unless name in link.unknown, do: Log.write(Events.id(link.key, link.options.id), :unknown_command, %{name: name})
+    unless name in link.unknown, do: note(link, :unknown_command, %{name: name})
     {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
   end
 
@@ -313,7 +315,7 @@ defmodule Vdr.Link do
     Native.link_stop(link.native)
     from = link.primary
     link = close(link, :switched, 0)
-    emit(link, :switched, %{primary: primary, from: from})
+    link = emit(link, :switched, %{primary: primary, from: from})
     named = if link.options.sentinel.role == :primary, do: primary
     link = %{link | tag: nil, named: named, streaming_since: nil, backoff: Backoff.reset(link.backoff)}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
@@ -416,7 +418,6 @@ defmodule Vdr.Link do
     link = %{link | announced: {primary}}
     report(link, %{})
     emit(link, :connecting, %{primary: primary, attempt: link.attempts})
-    link
   end
 
   defp close(link, reason, retry_in_ms), do: close(link, reason, "", false, retry_in_ms)
@@ -428,7 +429,6 @@ defmodule Vdr.Link do
     Reports.update(link.key, %{announced: nil})
     details = %{reason: reason, detail: detail, refused: refused, retry_in_ms: retry_in_ms, primary: primary}
     emit(link, :disconnected, details)
-    link
   end
 
   defp report(%{key: key} = link, changes) do
@@ -447,5 +447,21 @@ defmodule Vdr.Link do
 
   defp report_anew(%{key: {:mirror, _id}}, _changes), do: :gone
 
-  defp emit(%{key: key, options: options}, event, details), do: Events.emit(key, options.id, event, details)
+  defp emit(%{key: key, options: options} = link, event, details) do
+    Events.emit(key, options.id, options.log, event, details)
+    spans = Spans.follow(link.spans, Events.id(key, options.id), event, details, fn -> loaded(link) end)
+    if spans != link.spans, do: Reports.update(key, %{spans: spans})
+    %{link | spans: spans}
+  end
+
+  # A handler has no store that counts.
+  defp loaded(%{key: {:handler, _pid}}), do: %{bytes: 0, keys: 0}
+
+  defp loaded(%{native: store}) do
+    %{loading_bytes: bytes, loading_keys: keys} = Native.status(store)
+    %{bytes: bytes, keys: keys}
+  end
+
+  defp note(%{key: key, options: options}, event, details),
+    do: Events.note(Events.id(key, options.id), options.log, event, details)
 end

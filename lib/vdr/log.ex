@@ -5,10 +5,29 @@ defmodule Vdr.Log do
 
   require Logger
 
-  @doc "Logs an event of a link. See `Veidrodelis.subscribe/1` for events and their details."
-  @spec write(id :: term, event :: atom, details :: map) :: :ok
-  def write(id, event, details) do
-    Logger.log(level(event, details), fn -> "Veidrodelis #{name(id)}: #{text(event, details)}" end)
+  @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
+
+  @typedoc "The least level of log lines, or `false` for none."
+  @type least :: Logger.level() | false
+
+  @doc "The levels, the least important first."
+  @spec levels() :: [Logger.level()]
+  def levels, do: @levels
+
+  @doc """
+  Logs an event of a link, with the id as the metadata `vdr`. See `Veidrodelis.subscribe/1` for
+  events and their details.
+  """
+  @spec write(id :: term, least, event :: atom, details :: map) :: :ok
+  def write(_id, false, _event, _details), do: :ok
+
+  def write(id, least, event, details) do
+    level = level(event, details)
+
+    if Logger.compare_levels(level, least) != :lt,
+      do: Logger.log(level, fn -> "Veidrodelis #{name(id)}: #{text(event, details)}" end, vdr: id)
+
+    :ok
   end
 
   defp level(:disconnected, %{reason: reason}) when reason in [:stopped, :switched], do: :debug

@@ -49,8 +49,10 @@ defmodule Vdr.Options do
     |> then(&struct!(__MODULE__, &1))
   end
 
-  defp schema(:mirror), do: Definitions.mirror()
-  defp schema(:handler), do: Definitions.handler()
+  @doc "The schema of the options."
+  @spec schema(owner) :: Schema.t()
+  def schema(:mirror), do: Definitions.mirror()
+  def schema(:handler), do: Definitions.handler()
 
   # An Elixir function would be called for each of a million commands a second, and a command that it changed or left
   # out would make the results of later commands wrong.
@@ -61,7 +63,7 @@ defmodule Vdr.Options do
               "with :only, or filter commands in Vdr.RedisStream.Replica"
     end
 
-    List.delete(options, {:command_filter, nil})
+    if List.improper?(options), do: options, else: List.delete(options, {:command_filter, nil})
   end
 
   defp refuse_filter_of_mirror!(options, _owner), do: options

@@ -11,6 +11,9 @@ defmodule Vdr.Reads do
   @spec all() :: [Row.t()]
   def all, do: Enum.flat_map(@groups, & &1.rows())
 
-  @doc "Defines the function of each read and its twin that ends in `!`."
-  defmacro __using__(_options), do: Enum.flat_map(all(), &Row.functions/1)
+  @doc "Defines the function of each read and its twin that ends in `!`; with `twins: false`, only the function."
+  defmacro __using__(options) do
+    twins? = Keyword.get(options, :twins, true)
+    Enum.flat_map(all(), &if(twins?, do: [Row.function(&1), Row.twin(&1)], else: [Row.function(&1)]))
+  end
 end

@@ -12,7 +12,7 @@ defmodule Vdr.Reports do
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream. `announced` is `{primary}` from
   the event `:connecting` to the event `:disconnected`. `pid` is the process of the link. `link` is `:ended` once
-  `:stopped` was announced.
+  `:stopped` was announced. `log` and `spans` are for who ends what the link has begun.
   """
   @type t :: %{
           required(:link) => :connecting | :linked | :waiting | :stopped | :ended,
@@ -21,10 +21,21 @@ defmodule Vdr.Reports do
           required(:last_error) => nil | {atom, String.t()},
           required(:announced) => nil | {primary :: term},
           required(:pid) => nil | pid,
+          required(:log) => Vdr.Log.least(),
+          required(:spans) => Vdr.Link.Spans.t(),
           optional(:primary) => nil | {String.t(), :inet.port_number()}
         }
 
-  @new %{link: :connecting, attempts: 0, links: 0, last_error: nil, announced: nil, pid: nil}
+  @new %{
+    link: :connecting,
+    attempts: 0,
+    links: 0,
+    last_error: nil,
+    announced: nil,
+    pid: nil,
+    log: :debug,
+    spans: %{}
+  }
 
   @spec new_table() :: :ets.table()
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, read_concurrency: true, write_concurrency: true])

@@ -28,6 +28,10 @@ defmodule Vdr.Script do
   ]
 
   @doc false
+  @spec options() :: Schema.t()
+  def options, do: @options
+
+  @doc false
   @spec load(Veidrodelis.source(), binary) :: {:ok, t} | {:error, :no_instance | error}
   def load(source, text) do
     unless is_binary(text), do: refuse("a source as a binary", text)
@@ -54,9 +58,20 @@ defmodule Vdr.Script do
 
     case Read.source(source) do
       nil -> {:error, :no_instance}
-      native -> attempt(native, db, native_of(script), keys, args, limits)
+      native -> native |> attempt(db, native_of(script), keys, args, limits) |> note_limit(source, limits)
     end
   end
+
+  # In the caller's process, whose script it is.
+  defp note_limit({:error, {:lua, kind, _message}} = answer, source, {timeout_ms, bytes})
+       when kind in [:timeout, :memory] do
+    limit = if kind == :timeout, do: timeout_ms, else: bytes
+    source = if is_struct(source, Vdr.Snapshot), do: :snapshot, else: source
+    Vdr.Telemetry.execute([:script, :limit], %{count: 1, limit: limit}, %{kind: kind, source: source})
+    answer
+  end
+
+  defp note_limit(answer, _source, _limits), do: answer
 
   defp native_of(%__MODULE__{native: native}) when is_reference(native), do: native
   defp native_of(source) when is_binary(source), do: source

@@ -3,20 +3,79 @@
 defmodule :telemetry do
   @moduledoc false
   def execute(event, measurements, metadata), do: Vdr.Test.Telemetry.told(event, measurements, metadata)
+
+  def attach_many(id, events, fun, config), do: Vdr.Test.Telemetry.attach_many(id, events, fun, config)
+  def detach(id), do: Vdr.Test.Telemetry.detach(id)
 end
 
 defmodule Vdr.Test.Telemetry do
-  @moduledoc "Handlers of telemetry's events: processes that receive them, and functions that are called with them."
+  @moduledoc """
+  Handlers of telemetry's events: processes that receive them, and functions that are called with them.
+  Every event of the whole run is compared with the page of `Veidrodelis.Telemetry`.
+  """
 
-  def attach(handler), do: :persistent_term.put(__MODULE__, [handler | :persistent_term.get(__MODULE__, [])])
+  @doc "A process receives `{:telemetry, event, measurements, metadata}`, a function gets event and metadata."
+  def attach(handler) do
+    # As the real one: who attaches loads it.
+    {:module, _telemetry} = Code.ensure_loaded(:telemetry)
+    :persistent_term.put(__MODULE__, [handler | :persistent_term.get(__MODULE__, [])])
+  end
+
+  def attach_many(id, events, fun, config) do
+    handlers = :persistent_term.get({__MODULE__, :named}, %{})
+
+    if is_map_key(handlers, id) do
+      {:error, :already_exists}
+    else
+      :persistent_term.put({__MODULE__, :named}, Map.put(handlers, id, {events, fun, config}))
+    end
+  end
+
+  def detach(id) do
+    handlers = :persistent_term.get({__MODULE__, :named}, %{})
+
+    if is_map_key(handlers, id),
+      do: :persistent_term.put({__MODULE__, :named}, Map.delete(handlers, id)),
+      else: {:error, :not_found}
+  end
 
   def told(event, measurements, metadata) do
     for handler <- :persistent_term.get(__MODULE__, []),
         do: handle(handler, {:telemetry, event, measurements, metadata})
 
-    :ok
+    for {_id, {events, fun, config}} <- :persistent_term.get({__MODULE__, :named}, %{}),
+        event in events,
+        do: fun.(event, measurements, metadata, config)
+
+    compare(event, measurements, metadata)
   end
 
   defp handle(pid, message) when is_pid(pid), do: send(pid, message)
   defp handle(fun, {:telemetry, event, _measurements, metadata}), do: fun.(event, metadata)
+
+  defp compare(event, measurements, metadata) do
+    with {:error, difference} <- on_page(event, measurements, metadata),
+         do: :persistent_term.put({__MODULE__, :difference, event}, difference)
+
+    :ok
+  end
+
+  @doc "Whether the page has the event with these keys. Links of handlers alone have a `:pid`."
+  def on_page(event, measurements, metadata) do
+    case List.keyfind(Veidrodelis.Telemetry.events(), event, 0) do
+      {_event, listed, listed_metadata} ->
+        got = Enum.sort(Map.keys(metadata) ++ if(match?([_, :link, _], event), do: [:pid], else: []))
+
+        if Enum.sort(Map.keys(measurements)) == Enum.sort(listed) and Enum.uniq(got) == Enum.sort(listed_metadata),
+          do: :ok,
+          else: {:error, {measurements, metadata}}
+
+      nil ->
+        {:error, :not_listed}
+    end
+  end
+
+  @doc "What was executed otherwise than the page says."
+  def differences,
+    do: for({{__MODULE__, :difference, event}, difference} <- :persistent_term.get(), do: {event, difference})
 end

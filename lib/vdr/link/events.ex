@@ -5,14 +5,27 @@ defmodule Vdr.Link.Events do
 
   alias Vdr.{Log, Reports, Subscriptions, Telemetry}
 
-  @doc "Announces an event. `name` is the id among the options: a handler's name or its callback module."
-  @spec emit(Reports.key(), name :: term, event :: atom, details :: map) :: :ok
-  def emit(key, name, event, details) do
+  @doc """
+  Announces an event. `name` is the id among the options: a handler's name or its callback module.
+  `level` is the least level of log lines, or `false` for none.
+  """
+  @spec emit(Reports.key(), name :: term, level :: Log.least(), event :: atom, details :: map) :: :ok
+  def emit(key, name, level, event, details) do
     {id, details} = {id(key, name), about(key, details)}
     Subscriptions.notify(id, event, details)
-    Telemetry.execute(id, event, details)
-    Log.write(id, event, details)
+    Telemetry.execute([:link, event], %{system_time: System.system_time()}, Map.put(details, :id, id))
+    Log.write(id, level, event, details)
   end
+
+  @doc "Reports what the stream brought, to telemetry and to the log."
+  @spec note(term, Log.least(), event :: :guard_given_up | :unknown_command, details :: map) :: :ok
+  def note(id, level, event, details) do
+    Telemetry.execute(path(event), %{count: 1}, Map.put(details, :id, id))
+    Log.write(id, level, event, details)
+  end
+
+  defp path(:guard_given_up), do: [:guard_window, :given_up]
+  defp path(:unknown_command), do: [:unknown_command]
 
   @doc "The id of events. That of a handler is no instance's: a subscriber of an instance hears of that instance only."
   @spec id(Reports.key(), name :: term) :: term

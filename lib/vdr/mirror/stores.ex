@@ -49,7 +49,7 @@ defmodule Vdr.Mirror.Stores do
 
   @doc "How the link of an instance stands."
   @spec report(term) :: map
-  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid])
+  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :log, :spans])
 
   @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
   @spec released(term, pid) :: :ok
@@ -175,7 +175,7 @@ defmodule Vdr.Mirror.Stores do
     Reports.delete({:mirror, id})
     Reports.delete({:supervisor, pid})
     # A link that was killed announced nothing. User code hears of it, so a process of its own does it.
-    if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, :stopped, %{}) end)
+    if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, report.log, :stopped, %{}) end)
     :ok
   end
 end

@@ -94,6 +94,11 @@ defmodule Vdr.Options.Definitions do
           "what to do with a command of the stream that the library does not know: `:continue` counts it in `info/1` and " <>
             "logs its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
       ],
+      log: [
+        type: {:one_of, Vdr.Log.levels() ++ [false]},
+        default: :debug,
+        doc: "the least level of log lines about it, or `false` for none"
+      ],
       only: [
         type: only_type(),
         doc:

@@ -75,15 +75,19 @@ defmodule Vdr.Reads.Row do
   def arities(%__MODULE__{args: args}), do: {Enum.count(args, &match?({_name, _type}, &1)), length(args)}
 
   @doc """
-  The function of a row, which answers `{:ok, value}` or `{:error, reason}`, and its twin that
-  ends in `!`, which answers the value or raises. Stack traces show the row's place.
+  The function of a row, which answers `{:ok, value}` or `{:error, reason}`. Stack traces show the
+  row's place.
   """
-  @spec functions(t) :: Macro.t()
-  def functions(%__MODULE__{name: name} = row) do
-    call = quote(do: Vdr.Read.call(source, db, unquote(name), unquote(Enum.map(row.args, &variable/1))))
-    answer = quote(do: answer(unquote(row.returns)))
-    [function(row, name, row.doc, answer, call), function(row, :"#{name}!", bang_doc(row), row.returns, unwrap(call))]
-  end
+  @spec function(t) :: Macro.t()
+  def function(%__MODULE__{} = row),
+    do: function(row, row.name, row.doc, quote(do: answer(unquote(row.returns))), call(row))
+
+  @doc "The twin of that function, which ends in `!`: it answers the value, or raises."
+  @spec twin(t) :: Macro.t()
+  def twin(%__MODULE__{} = row), do: function(row, :"#{row.name}!", bang_doc(row), row.returns, unwrap(call(row)))
+
+  defp call(row),
+    do: quote(do: Vdr.Read.call(source, db, unquote(row.name), unquote(Enum.map(row.args, &variable/1))))
 
   defp unwrap(call) do
     quote do

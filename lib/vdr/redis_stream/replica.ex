@@ -52,7 +52,7 @@ defmodule Vdr.RedisStream.Replica do
 
   require Logger
 
-  alias Vdr.{Cleaner, Link, Native, Options, Reports}
+  alias Vdr.{Cleaner, Link, Native, Options, Reports, Telemetry}
   alias Vdr.RedisStream.CommandFilter
 
   # How long the link may take to end before it is killed.
@@ -276,12 +276,20 @@ defmodule Vdr.RedisStream.Replica do
         {:noreply, state}
 
       commands ->
-        with {:noreply, state} <-
-               continue(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands) do
+        with {:noreply, state} <- handle_batch(state, commands) do
           guard(fn -> CommandFilter.behind(filter, commands) end)
           {:noreply, state}
         end
     end
+  end
+
+  defp handle_batch(%{options: options} = state, commands) do
+    metadata = %{id: Link.Events.id({:handler, self()}, options.id), pid: self()}
+
+    Telemetry.span([:handler_batch], %{commands: length(commands)}, metadata, fn ->
+      continued = continue(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands)
+      {continued, %{result: if(match?({:noreply, _state}, continued), do: :ok, else: :stop)}}
+    end)
   end
 
   defp filter(filter, commands), do: guard(fn -> CommandFilter.before(filter, commands) end)
@@ -312,7 +320,7 @@ defmodule Vdr.RedisStream.Replica do
     if state.link, do: shut_down(state.link)
     if implements?(state, :handle_destroy, 1), do: destroy(state)
     drop_commands(state.tag)
-    Link.Events.emit({:handler, self()}, state.options.id, :stopped, %{})
+    Link.Events.emit({:handler, self()}, state.options.id, state.options.log, :stopped, %{})
   end
 
   # The link announces its own end first. It may be in a function of the user's.

@@ -34,7 +34,7 @@ defmodule Veidrodelis.MixProject do
 
   # For `mix docs` of ExDoc, which is no dependency: an application that has it builds the site.
   defp docs do
-    guides = ~w(deployment operations consistency watches transactions lua handlers erlang)
+    guides = ~w(deployment operations consistency watches transactions lua handlers erlang cache)
 
     [
       main: "readme",
@@ -51,6 +51,7 @@ defmodule Veidrodelis.MixProject do
         "Snapshots and scripts": [Vdr.Snapshot, Vdr.Script],
         Watches: [Vdr.WatchEvent],
         Handlers: ~r/^Vdr\.RedisStream\./,
+        Caches: ~r/^Vdr\.Cache/,
         "Tests and operation": [Veidrodelis.Telemetry],
         Erlang: [:veidrodelis]
       ],

@@ -19,8 +19,8 @@ mod recipient;
 
 mod freshness;
 mod holdings;
-mod link_slot;
 mod link_status;
+mod link_slot;
 mod watching;
 
 mod handler;
@@ -30,6 +30,7 @@ mod source;
 
 mod link_observer;
 
+mod read;
 mod digest;
 mod file;
 mod handler_calls;
@@ -37,7 +38,6 @@ mod instance;
 mod key_diff;
 mod key_walk;
 mod lua;
-mod read;
 mod sentinel;
 mod snapshot;
 

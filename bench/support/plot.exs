@@ -30,8 +30,9 @@ defmodule Vdr.Bench.Plot do
   end
 
   @doc """
-  Writes a plot among the results, if there is anything to draw. `right` is one of the two axes above.
-  Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a colour.
+  Writes a plot among the results, if there is anything to draw. `right` is one of the two axes
+  above. Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a
+  colour.
   """
   def write(name, title, right, unit, series) do
     path = Path.join(@results, name)

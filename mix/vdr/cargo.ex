@@ -3,8 +3,8 @@ defmodule Vdr.Mix.Cargo do
   Builds the native library from source with `cargo build`.
 
   Cargo is asked only when an input of the library has changed. `CARGO_TARGET_DIR` and
-  `CARGO_BUILD_TARGET` are respected. `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in the library;
-  `VDR_PROFILE=quick` chooses the quick profile of `Cargo.toml`, for work on the project.
+  `CARGO_BUILD_TARGET` are respected. `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in the
+  library; `VDR_PROFILE=quick` chooses the quick profile of `Cargo.toml`, for work on the project.
   """
 
   @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++

@@ -4,7 +4,7 @@ defmodule Veidrodelis.MixProject do
   use Mix.Project
 
   @version "1.0.0-dev"
-  @description "An in-process, read-only mirror of a Redis or Valkey server for Elixir and Erlang"
+  @description "An in-process mirror of a Redis or Valkey server for Elixir and Erlang"
 
   def project do
     [
@@ -34,7 +34,7 @@ defmodule Veidrodelis.MixProject do
 
   # For `mix docs` of ExDoc, which is no dependency: an application that has it builds the site.
   defp docs do
-    guides = ~w(deployment operations consistency watches transactions lua handlers erlang cache)
+    guides = ~w(deployment operations consistency watches writes transactions lua handlers erlang cache)
 
     [
       main: "readme",

@@ -5,7 +5,7 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover),
+for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag command failover),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -30,6 +30,7 @@ benches = [
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
+  command: &Vdr.Bench.Command.run/0,
   failover: &Vdr.Bench.Failover.run/0,
   plots: fn -> [] end
 ]

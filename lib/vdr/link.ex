@@ -51,6 +51,8 @@ defmodule Vdr.Link do
     # The Sentinel monitor, and the tag of its messages.
     :monitor,
     :monitor_tag,
+    # The tag of the questions of the connections for commands.
+    :client_tag,
     # The primary that the monitor has named since the last attempt.
     :named,
     # When the link began to stream.
@@ -68,7 +70,9 @@ defmodule Vdr.Link do
     links: 0,
     sync: :partial,
     ready: false,
-    unknown: []
+    unknown: [],
+    # Whether the log says that the server tells no offsets.
+    offsetless: false
   ]
 
   @typedoc "The native store or handler that the link feeds, the options, and the key of the report."
@@ -116,8 +120,26 @@ defmodule Vdr.Link do
       ready: Native.ready(native)
     }
 
+    link = start_client(link)
     report(link, %{log: options.log})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
+  end
+
+  # How the user's commands reach the primary. No connection is opened before the first command.
+  defp start_client(%{key: {:handler, _pid}} = link), do: link
+
+  defp start_client(%{key: {:mirror, _id}, native: store, options: options} = link) do
+    tag = make_ref()
+
+    config = %{
+      label: Options.label(options),
+      access: Options.Sentinel.access(options),
+      host_map: Options.Sentinel.table(options.sentinel),
+      silence_ms: options.read_timeout
+    }
+
+    Native.client_start(store, config, self(), tag)
+    %{link | client_tag: tag}
   end
 
   @doc false
@@ -155,10 +177,20 @@ defmodule Vdr.Link do
     link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms()}
     report(link, %{link: :linked, links: link.links})
     link = emit(link, :streaming, %{primary: link.primary, sync: link.sync})
+    link = warn_of_no_offset(link)
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
   def connecting(type, event, link), do: common(type, event, link)
+
+  # Once is enough.
+  defp warn_of_no_offset(%{key: {:mirror, id}, native: store, options: options, offsetless: false} = link) do
+    offsetless = Native.client_state(store) == :no_offset
+    if offsetless, do: Log.write(id, options.log, :no_offset, %{})
+    %{link | offsetless: offsetless}
+  end
+
+  defp warn_of_no_offset(link), do: link
 
   @doc false
   def linked(:state_timeout, :stable, link), do: {:keep_state, %{link | backoff: Backoff.reset(link.backoff)}}
@@ -231,6 +263,16 @@ defmodule Vdr.Link do
     :keep_state_and_data
   end
 
+  defp common(:info, {tag, {:ask, number, question}}, %{client_tag: tag, native: store, options: options})
+       when tag != nil do
+    UserFunction.start(fn -> reveal(question, options) end, fn
+      {:ok, {:ok, answer}} -> Native.client_answer(store, number, answer)
+      _failed -> Native.client_answer(store, number, nil)
+    end)
+
+    :keep_state_and_data
+  end
+
   # From an earlier link, or from a stranger.
   defp common(:info, _message, _link), do: :keep_state_and_data
   defp common(:cast, _message, _link), do: :keep_state_and_data
@@ -300,6 +342,7 @@ defmodule Vdr.Link do
   end
 
   defp connect(%{tag: tag, options: options} = link) do
+    if link.client_tag, do: Native.client_follow(link.native, link.primary)
     {link, process} = {announce(link, link.primary), self()}
     UserFunction.start(fn -> Secret.reveal(options.password) end, &send(process, {tag, {:password, &1}}))
     {:keep_state, link}

@@ -57,6 +57,11 @@ defmodule Vdr.Log do
       "what it held back is visible now"
   end
 
+  defp text(:no_offset, _details) do
+    "the server does not tell its role, for which the user needs the permission +role: " <>
+      "commands take sync: false only"
+  end
+
   defp text(:unknown_command, %{name: name}),
     do: "unsupported command #{name} in the replication stream; the keys that it writes are out of date"
 

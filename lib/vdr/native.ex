@@ -2,8 +2,8 @@ defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
-  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process and the
-  # facade calls them.
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process
+  # and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
   require Vdr.NativeLibrary
@@ -39,6 +39,18 @@ defmodule Vdr.Native do
   def unwatch(_store, _db, _watched, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
+
+  # Commands of the user, and positions
+  def client_start(_store, _config, _pid, _tag), do: missing()
+  def client_follow(_store, _server), do: missing()
+  def client_answer(_store, _number, _answer), do: missing()
+  def client_state(_store), do: missing()
+  def client_call(_store, _kind, _db, _commands, _awaits, _caller), do: missing()
+  def client_call_dirty(_store, _kind, _db, _commands, _awaits, _caller), do: missing()
+  def client_sync(_store, _pid, _tag), do: missing()
+  def client_cancel(_store, _ticket), do: missing()
+  def position(_store), do: missing()
+  def position_await(_store, _replication_id, _offset, _caller), do: missing()
 
   # A Sentinel monitor
   def sentinel_start(_source, _config, _pid, _tag), do: missing()

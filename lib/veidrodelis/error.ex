@@ -26,6 +26,13 @@ defmodule Veidrodelis.Error do
           | {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
           | {:not_comparable, keys :: pos_integer}
           | {:unknown_command, name :: String.t()}
+          | :lost_history
+          | :no_offset
+          | :overloaded
+          | :request_too_large
+          | {:not_allowed, name :: String.t()}
+          | {:sent, code}
+          | {:written, :not_visible | code}
           | code
           | {code, detail :: String.t()}
           | {code, %{offset: non_neg_integer, key: binary | nil, detail: String.t()}}
@@ -56,6 +63,28 @@ defmodule Veidrodelis.Error do
   defp sentence(:already_registered), do: "the process watches this key or prefix already"
   defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
+
+  # Commands and positions.
+  defp sentence(:lost_history),
+    do: "the position is not part of the data's history: its writes may or may not be in the data"
+
+  defp sentence(:not_visible), do: "the effect has not become visible in time"
+
+  defp sentence(:no_offset),
+    do: "the server does not tell offsets to the user, who needs the permissions +role and +info; sync: false is possible"
+
+  defp sentence(:no_primary), do: "no server named a primary"
+  defp sentence(:overloaded), do: "too many commands wait to be sent"
+  defp sentence(:request_too_large), do: "the commands are longer than any server accepts"
+  defp sentence(:reply_too_long), do: "the reply was longer than the library's limit"
+  defp sentence(:reply_too_deep), do: "the reply was nested deeper than the library's limit"
+  defp sentence(:reply_too_many_elements), do: "the reply had more elements than the library's limit"
+
+  defp sentence({:not_allowed, name}) when is_binary(name),
+    do: "#{name} must not be sent over a connection that other calls share"
+
+  defp sentence({:sent, reason}), do: "whether the commands ran is not known: #{sentence(reason)}"
+  defp sentence({:written, reason}), do: "the commands ran: #{sentence(reason)}"
 
   # Handlers.
   defp sentence(:not_implemented), do: "the callback module does not implement handle_call/2"

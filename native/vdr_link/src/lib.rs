@@ -17,6 +17,7 @@ mod clock;
 mod wire;
 
 mod endpoint;
+mod address;
 mod tls;
 mod transport;
 
@@ -34,16 +35,19 @@ mod mirror_sink;
 mod client;
 mod sentinel;
 
+pub use address::Address;
+pub use client::{
+    Access, Answer, Answers, Busy, Call, Caller, ClientPool, HostMap, Kind, PoolConfig, PoolState, Question, Refused,
+    Request, Stage, answer_at,
+};
 pub use clock::now_ms;
 pub use config::{AckPolicy, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use endpoint::Endpoint;
 pub use mirror_sink::{MirrorHooks, MirrorSink};
 pub use observer::Observer;
-pub use runtime::{LinkHandle, spawn};
-pub use sentinel::{
-    Access, Address, HostMap, NotFound, Owner, Question, SentinelConfig, SentinelHandle, spawn_sentinel,
-};
+pub use runtime::{LinkHandle, run_soon, spawn};
+pub use sentinel::{NotFound, Owner, SentinelConfig, SentinelHandle, spawn_sentinel};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
 pub use state::LinkState;
 pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, Versions};

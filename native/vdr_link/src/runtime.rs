@@ -45,6 +45,12 @@ pub fn runtime() -> io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
+/// Runs a short job on a thread of the library, soon.
+pub fn run_soon(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    runtime()?.spawn(async { job() });
+    Ok(())
+}
+
 /// A running link. Dropping it stops the link.
 #[derive(Debug)]
 pub struct LinkHandle {

@@ -16,6 +16,7 @@ mod status;
 mod terms;
 
 mod recipient;
+mod questions;
 
 mod freshness;
 mod holdings;
@@ -30,6 +31,7 @@ mod source;
 
 mod link_observer;
 
+mod client;
 mod read;
 mod digest;
 mod file;

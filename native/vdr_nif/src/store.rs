@@ -5,17 +5,19 @@ use crate::dropper;
 use crate::freshness::StaleReads;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
+use crate::questions::LinkProcess;
 use crate::recipient::Recipient;
 use crate::status::StoreStatus;
 use crate::watching::Processes;
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vdr_link::{Endpoint, LinkState, now_ms};
+use std::sync::{Arc, Weak};
+use vdr_link::{Answer, Call, Caller, ClientPool, Endpoint, Kind, LinkState, PoolState, Request, now_ms};
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Garbage, Mirror, Shared};
+use vdr_replica::position::{Desk, WAITERS_PER_WAKE};
 use vdr_replica::watch::{WatchError, Watched};
 
 /// The content of an instance's resource.
@@ -30,6 +32,10 @@ pub struct Inner {
     /// The server of the last link that got as far as asking for data.
     pub followed: Mutex<Option<Endpoint>>,
     pub slot: Arc<LinkSlot>,
+    /// Who waits for a position to become visible.
+    pub desk: Arc<Desk>,
+    /// The connections for commands, once the link's process has said how to connect.
+    pub client: Mutex<Option<Arc<ClientPool<LinkProcess>>>>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
     closed: AtomicBool,
@@ -44,6 +50,7 @@ impl Store {
     /// filter, if not everything is mirrored.
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
+        let desk = Arc::new(Desk::new(shared.visible.clone()));
         let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
         mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
@@ -54,11 +61,16 @@ impl Store {
             mirror: Arc::new(Mutex::new(mirror)),
             followed: Mutex::default(),
             slot: Arc::new(LinkSlot::new(stale_reads)),
+            desk,
+            client: Mutex::default(),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
         };
-        Store { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        let served = Arc::downgrade(&inner);
+        inner.shared.visible.wake_by(move || wake(&served));
+        Store { inner }
     }
 
     pub fn live(&self) -> &Live {
@@ -132,7 +144,18 @@ impl Store {
             snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),
             snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
             snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
+            writes: self.writes(),
+            waiting: inner.desk.len(),
         }
+    }
+
+    /// Whether commands can be sent. A server that did not tell its role to the link will not tell
+    /// the offset of a write either.
+    pub fn writes(&self) -> PoolState {
+        let status = &self.inner.slot.status;
+        let client = self.inner.client.lock().as_ref().map(|client| client.state()).unwrap_or_default();
+        let tells_no_role = status.state() == Some(LinkState::Streaming) && status.role().is_none();
+        if client == PoolState::Unused && tells_no_role { PoolState::NoOffset } else { client }
     }
 
     /// Ends the instance: nothing can be read any more, and the link stops.
@@ -144,6 +167,12 @@ impl Store {
         // for it.
         dropper::run_when(move || inner.mirror.try_lock().map(|mut mirror| mirror.close()).is_some());
         dropper::defer_drop(self.live().clear());
+        let (client, desk) = (self.inner.client.lock().take(), self.inner.desk.clone());
+        // It answers callers, which no thread of the VM may do.
+        dropper::run(move || {
+            drop(client);
+            desk.close();
+        });
     }
 
     pub fn watch(
@@ -174,6 +203,51 @@ impl Store {
             dropper::run(move || inner.shared.watches.remove_owner(owner));
         }
     }
+}
+
+/// A publication shows what somebody waits for. Whoever comes first is called at once, by the
+/// publisher; the others on another thread, a few at a time.
+fn wake(inner: &Weak<Inner>) {
+    let Some(inner) = inner.upgrade() else { return };
+    if inner.desk.try_serve(WAITERS_PER_WAKE) {
+        serve_soon(inner);
+    }
+}
+
+fn serve_soon(inner: Arc<Inner>) {
+    // Without threads there is no link either that could publish again.
+    let _no_thread = vdr_link::run_soon(move || {
+        let is_more = inner.desk.serve(WAITERS_PER_WAKE);
+        if inner.desk.take_doubt() {
+            inner.identify();
+        }
+        if is_more {
+            serve_soon(inner);
+        }
+    });
+}
+
+impl Inner {
+    /// The connections for commands.
+    pub fn client(&self) -> Option<Arc<ClientPool<LinkProcess>>> {
+        self.client.lock().clone()
+    }
+
+    /// Asks the primary for its replication ids, which tells what becomes of positions of other
+    /// ids.
+    pub fn identify(&self) {
+        if let Some(client) = self.client() {
+            let question = Call::new(Nobody, self.desk.clone());
+            let _not_asked = client.submit(Request::sync(Kind::Identify, question));
+        }
+    }
+}
+
+/// Nobody waits for the answer.
+struct Nobody;
+
+impl Caller for Nobody {
+    fn answer(&self, _answer: Answer) {}
 }
 
 /// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone:

@@ -11,5 +11,6 @@ pub mod filter;
 pub mod stream;
 pub mod batch;
 pub mod live;
+pub mod position;
 pub mod watch;
 pub mod mirror;

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The decoder remembers its place in an unfinished frame, so a frame that arrives in a thousand
-//! pieces is read once.
+//! pieces is read once. Replies to commands are read by [`reply`].
+
+pub mod reply;
 
 use std::fmt;
 use std::ops::Range;

@@ -39,6 +39,8 @@ struct StatusMap<'a> {
     snapshots_oldest_ms: Option<i64>,
     snapshots_written_since_bytes: Option<u64>,
     snapshots_before_full_sync: bool,
+    writes: Term<'a>,
+    waiting: usize,
 }
 
 #[derive(NifMap)]
@@ -85,6 +87,8 @@ pub fn status<'a>(env: Env<'a>, status: StoreStatus) -> Term<'a> {
         snapshots_oldest_ms: status.snapshots_oldest_ms,
         snapshots_written_since_bytes: status.snapshots_written_since_bytes,
         snapshots_before_full_sync: status.snapshots_before_full_sync,
+        writes: word(env, status.writes.as_str()),
+        waiting: status.waiting,
     };
     map.encode(env)
 }

@@ -22,6 +22,7 @@ pub use status::{Status, UNKNOWN_NAMES_MAX};
 
 use crate::filter::Filter;
 use crate::live::{Live, Snapshot};
+use crate::position::Visible;
 use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
 use crate::watch::{Delivery, Event, Watches};
@@ -74,6 +75,7 @@ pub struct Shared {
     pub live: Arc<Live>,
     pub watches: Arc<Watches>,
     pub status: Arc<Status>,
+    pub visible: Arc<Visible>,
 }
 
 /// A steady clock: its times can be compared with each other, and it never jumps.
@@ -94,6 +96,9 @@ pub struct Mirror {
     /// `None` before the first full sync, and after a divergence.
     applier: Option<Applier>,
     replication_id: Arc<str>,
+    /// Up to here, everything of the replication id is applied; keepalives that the next primary
+    /// may never have received count.
+    passed: u64,
     server: Option<Arc<Server>>,
     guard_timer: GuardTimer,
     background: Background,
@@ -112,7 +117,7 @@ pub struct Mirror {
 impl Mirror {
     pub fn new(shared: Shared, guard_key: Option<Vec<u8>>, defer_drop: DeferDrop) -> Self {
         Mirror {
-            publisher: Publisher::new(shared.live.clone(), shared.watches.clone(), defer_drop),
+            publisher: Publisher::new(&shared.live, &shared.watches, &shared.visible, defer_drop),
             shared,
             clock: || Duration::ZERO,
             guard_key,
@@ -121,6 +126,7 @@ impl Mirror {
             full_sync: None,
             applier: None,
             replication_id: Arc::from(""),
+            passed: 0,
             server: None,
             guard_timer: GuardTimer::default(),
             background: Box::new(|job| job()),
@@ -167,6 +173,7 @@ impl Mirror {
     /// the last effective command.
     pub fn change_server(&mut self) {
         if let Some(applier) = &mut self.applier {
+            self.passed = self.passed.max(applier.resume_offset());
             applier.rewind_keepalives();
         }
     }
@@ -178,7 +185,14 @@ impl Mirror {
 
     /// A partial resync was granted, under the replication id that holds from now on.
     pub fn continued(&mut self, replication_id: &str) {
-        self.replication_id = Arc::from(replication_id);
+        let resumed = self.applied();
+        let applied = std::mem::take(&mut self.passed).max(resumed);
+        if *self.replication_id != *replication_id {
+            self.replication_id = Arc::from(replication_id);
+            self.shared.visible.continue_as(&self.replication_id, applied, resumed);
+            // The next state is another one, even at an equal offset.
+            self.publisher.forget_offset();
+        }
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
         self.decoder = Decoder::new();
@@ -233,6 +247,8 @@ impl Mirror {
         self.drop_applier();
         self.applier = Some(applier.with_filter(self.filter.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
+        self.passed = 0;
+        self.shared.visible.replace(&self.replication_id);
         self.server = loaded.server.map(Arc::new);
         self.decoder = Decoder::new();
         self.publisher.begin_anew();
@@ -278,6 +294,7 @@ impl Mirror {
 
     /// The link is over. What was half received is forgotten.
     pub fn ended(&mut self) {
+        self.shared.visible.doubt();
         self.drop_full_sync();
         self.decoder = Decoder::new();
         if std::mem::take(&mut self.applying) {

@@ -4,6 +4,7 @@
 use super::full_sync::FullSync;
 use super::pending::Pending;
 use crate::live::{Live, Snapshot};
+use crate::position::Visible;
 use crate::stream::Applier;
 use crate::watch::{Delivery, Watches};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub type DeferDrop = Box<dyn Fn(Garbage) + Send>;
 pub(super) struct Publisher {
     live: Arc<Live>,
     watches: Arc<Watches>,
+    visible: Arc<Visible>,
     defer_drop: DeferDrop,
     pub(super) pending: Pending,
     /// Every watcher needs an Init at the next publication: a full sync is to become visible, or
@@ -55,10 +57,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(live: Arc<Live>, watches: Arc<Watches>, defer_drop: DeferDrop) -> Self {
+    pub(super) fn new(live: &Arc<Live>, watches: &Arc<Watches>, visible: &Arc<Visible>, defer_drop: DeferDrop) -> Self {
         Publisher {
-            live,
-            watches,
+            live: live.clone(),
+            watches: watches.clone(),
+            visible: visible.clone(),
             defer_drop,
             pending: Pending::default(),
             init_due: false,
@@ -78,6 +81,12 @@ impl Publisher {
         self.init_due = true;
         self.published_offset = None;
         self.published_unlinked = None;
+    }
+
+    /// The stream goes on under another replication id: the next snapshot is published, whatever
+    /// its offset.
+    pub(super) fn forget_offset(&mut self) {
+        self.published_offset = None;
     }
 
     /// Whether a snapshot of this offset is to be published.
@@ -118,6 +127,7 @@ impl Publisher {
         // Set until all are notified: a panic on the way loses the rest of these events, and Init
         // stands for them.
         let init_due = std::mem::replace(&mut self.init_due, true);
+        self.visible.publish(offset);
         let mut deliveries: Vec<Delivery> = self.pending.take_visible(offset);
         if init_due {
             deliveries = self.watches.init(offset);

@@ -23,7 +23,7 @@ mod state;
 
 pub use access::{Access, AccessError, Answers, HostMap, Question};
 pub use call::{Answer, Call, Caller, Stage};
-pub use connection::{ClientConfig, ClientError, Connection};
+pub use connection::{ClientError, Connection};
 pub use pool::{Busy, ClientPool};
 pub use request::{Kind, Refused, Request};
 pub use settle::answer_at;

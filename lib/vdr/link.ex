@@ -27,7 +27,7 @@ defmodule Vdr.Link do
 
   require Logger
 
-  alias Vdr.{Backoff, Cleaner, Mirror, Native, Options, Reports, Secret}
+  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret}
   alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff

@@ -238,7 +238,9 @@ defmodule Vdr.Live.WritesTest do
   end
 
   live_test "whoever waits when the instance ends is told", %{server: server} do
-    id = Mirror.start!(server)
+    id = {:ends, System.unique_integer([:positive])}
+    {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    :ok = Veidrodelis.await_ready(id, 20_000)
     {:ok, {replication_id, offset}} = Veidrodelis.position(id)
     waiting = Task.async(fn -> Veidrodelis.await_position(id, {replication_id, offset + 1_000_000}, :infinity) end)
     Mirror.eventually("it waits", fn -> Veidrodelis.info(id, :waiting) == 1 end)
@@ -287,8 +289,12 @@ defmodule Vdr.Live.WritesTest do
     assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 300) |> refused?()
     waiting = Task.async(fn -> Veidrodelis.command(id, ["SET", "k", 3], timeout: 30_000) end)
     Server.restart(server)
-    assert Task.await(waiting, 40_000) == {:ok, "OK"}
-    assert Veidrodelis.get(id, 0, "k") == {:ok, "3"}
+    # A server takes another replication id when the first replica attaches after its start. So the position of a write
+    # from before is not known.
+    assert Task.await(waiting, 40_000) in [{:ok, "OK"}, {:error, {:written, :lost_history}}]
+    Mirror.eventually("it is read", fn -> Veidrodelis.get(id, 0, "k") == {:ok, "3"} end)
+    assert Veidrodelis.command(id, ["SET", "k", 4], timeout: 20_000) == {:ok, "OK"}
+    assert Veidrodelis.get(id, 0, "k") == {:ok, "4"}
   end
 
   defp refused?({:error, :connection_refused}), do: true

@@ -9,7 +9,7 @@ use crate::terms;
 use rustler::types::atom;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
-use vdr_link::{Answer, Busy, Call, Caller, Kind, Refused, Request, Stage};
+use vdr_link::{Answer, Busy, Call, Caller, ClientPool, Kind, Refused, Request, Stage};
 use vdr_replica::position::Position;
 
 /// Calls of more bytes, or of more terms, are encoded on a dirty scheduler.

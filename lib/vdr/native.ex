@@ -2,8 +2,8 @@ defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
-  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process
-  # and the facade calls them.
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's
+  # process and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
   require Vdr.NativeLibrary

@@ -1,7 +1,8 @@
 defmodule Vdr.Writes do
   @moduledoc false
-  # Commands of the user to the primary, and waiting until a position is visible. The native library keeps the
-  # connections; the calling process waits for a message, and its ticket tells the native library when it no longer does.
+  # Commands of the user to the primary, and waiting until a position is visible. The native library
+  # keeps the connections; the calling process waits for a message, and its ticket tells the native
+  # library when it no longer does.
 
   alias Vdr.{Handle, Native, Schema}
 
@@ -122,8 +123,8 @@ defmodule Vdr.Writes do
             inspect(position, limit: 10, printable_limit: 100)
   end
 
-  # The ticket is a resource of this process: the native library forgets the call when the process is gone. It is in use
-  # until the end of this function, whatever the timeout is.
+  # The ticket is a resource of this process: the native library forgets the call when the process
+  # is gone. It is in use until the end of this function, whatever the timeout is.
   defp await(store, ref, ticket, timeout, late) do
     receive do
       {^ref, answer} -> answer

@@ -1,5 +1,6 @@
 defmodule Vdr.Live.WritesBadInputTest do
-  # Servers that answer what no healthy server answers, and callers that ask for what makes no sense.
+  # Servers that answer what no healthy server answers, and callers that ask for what makes no
+  # sense.
   use ExUnit.Case, async: true
 
   alias Vdr.Test.{FakeServer, Mirror}

@@ -289,8 +289,8 @@ defmodule Vdr.Live.WritesTest do
     assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 300) |> refused?()
     waiting = Task.async(fn -> Veidrodelis.command(id, ["SET", "k", 3], timeout: 30_000) end)
     Server.restart(server)
-    # A server takes another replication id when the first replica attaches after its start. So the position of a write
-    # from before is not known.
+    # A server takes another replication id when the first replica attaches after its start. So the
+    # position of a write from before is not known.
     assert Task.await(waiting, 40_000) in [{:ok, "OK"}, {:error, {:written, :lost_history}}]
     Mirror.eventually("it is read", fn -> Veidrodelis.get(id, 0, "k") == {:ok, "3"} end)
     assert Veidrodelis.command(id, ["SET", "k", 4], timeout: 20_000) == {:ok, "OK"}

@@ -1,5 +1,5 @@
-//! Commands of the user and positions, as NIFs. A call is answered by a message `{tag, answer}`; the
-//! caller holds its ticket until then.
+//! Commands of the user and positions, as NIFs. A call is answered by a message `{tag, answer}`;
+//! the caller holds its ticket until then.
 
 use crate::questions::LinkProcess;
 use crate::recipient::Recipient;
@@ -168,8 +168,9 @@ fn submit<'a>(env: Env<'a>, source: &SourceRef, mut request: Request, call: Arc<
     }
 }
 
-/// Gives a call up. `{stage, error}`: how far it had come, `:queued`, `:sent` or `:written`, and why
-/// there is no connection, or nil. `:done`: the answer is in the mailbox, or will be in a moment.
+/// Gives a call up. `{stage, error}`: how far it had come, `:queued`, `:sent` or `:written`, and
+/// why there is no connection, or nil. `:done`: the answer is in the mailbox, or will be in a
+/// moment.
 #[rustler::nif]
 fn client_cancel<'a>(env: Env<'a>, source: SourceRef, ticket: ResourceArc<Ticket>) -> NifResult<Term<'a>> {
     let stage = match abandon(&ticket.0) {

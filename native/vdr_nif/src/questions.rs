@@ -1,5 +1,5 @@
-//! Questions that only a function of the user's can answer: a password, or a host. The process of the
-//! link is asked by a message, and answers by a NIF.
+//! Questions that only a function of the user's can answer: a password, or a host. The process of
+//! the link is asked by a message, and answers by a NIF.
 
 use crate::recipient::Recipient;
 use crate::terms;

@@ -238,8 +238,9 @@ defmodule Vdr.Test.Chaos.Load do
 
   # ---- the writer of its own
 
-  # Every write that is answered with :ok is read at once. A failover that lost it may come between the two, and a full
-  # sync then shows; so a stale read counts only where the data still has the history of before.
+  # Every write that is answered with :ok is read at once. A failover that lost it may come between
+  # the two, and a full sync then shows; so a stale read counts only where the data still has the
+  # history of before.
   defp own_writer(%{id: id, table: table} = chaos, n) do
     unless told?() do
       {judged, before} = {get(table, :judged), history(id)}

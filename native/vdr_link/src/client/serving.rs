@@ -188,7 +188,8 @@ impl Serving {
         }
     }
 
-    /// Takes calls from the queue, and asks for the offset behind them, if one of them waits for it.
+    /// Takes calls from the queue, and asks for the offset behind them, if one of them waits for
+    /// it.
     fn fill(&mut self, queue: &mut VecDeque<Request>) {
         if queue.is_empty() && self.syncs.is_empty() {
             return;

@@ -17,6 +17,8 @@ mod terms;
 
 mod recipient;
 
+mod caller;
+
 mod freshness;
 mod holdings;
 mod link_status;
@@ -32,11 +34,13 @@ mod link_observer;
 
 mod read;
 mod digest;
+mod feed;
 mod file;
 mod handler_calls;
 mod instance;
 mod key_diff;
 mod key_walk;
+mod large_keys;
 mod lua;
 mod sentinel;
 mod snapshot;

@@ -12,6 +12,7 @@ mod lookahead;
 mod guard_timer;
 mod pending;
 mod publish;
+mod played;
 
 pub use fault::Fault;
 pub use full_sync::{FullSync, Loaded};
@@ -107,6 +108,8 @@ pub struct Mirror {
     /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
+    /// The time that a played primary has set.
+    time_ms: Option<i64>,
 }
 
 impl Mirror {
@@ -128,6 +131,7 @@ impl Mirror {
             applying: false,
             slow: false,
             on_unknown: OnUnknown::default(),
+            time_ms: None,
         }
     }
 
@@ -252,6 +256,7 @@ impl Mirror {
     /// way and at the end. Answers whether the primary wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
+        let now_ms = self.time_ms.unwrap_or(now_ms);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
@@ -292,7 +297,7 @@ impl Mirror {
     /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
     /// being notified. To be called now and then while nothing comes.
     pub fn tick(&mut self, now_ms: i64) {
-        self.publish(now_ms);
+        self.publish(self.time_ms.unwrap_or(now_ms));
         self.publisher.defer_replaced();
     }
 
@@ -403,6 +408,7 @@ impl Mirror {
                 offset,
                 replication_id: self.replication_id.clone(),
                 server: self.server.clone(),
+                time_ms: self.time_ms,
             });
             if !self.index_due.is_empty() {
                 let (live, dbs) = (self.shared.live.clone(), std::mem::take(&mut self.index_due));

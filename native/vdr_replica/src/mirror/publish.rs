@@ -80,6 +80,11 @@ impl Publisher {
         self.published_unlinked = None;
     }
 
+    /// The next snapshot is to be published, also with the offset of the last one.
+    pub(super) fn publish_again(&mut self) {
+        self.published_offset = None;
+    }
+
     /// Whether a snapshot of this offset is to be published.
     pub(super) fn wants(&self, offset: u64) -> bool {
         self.init_due || self.published_offset != Some(offset)

@@ -1,8 +1,8 @@
 defmodule Vdr.Overview do
   @moduledoc false
-  # What a person wants to see of an instance at one moment: `mix vdr.top` and the web page show it. It
-  # calls no process and touches a bounded number of keys, however many there are, so it may be taken
-  # every second.
+  # What a person wants to see of an instance at one moment: `mix vdr.top` and the web page show it.
+  # It calls no process and touches a bounded number of keys, however many there are, so it may be
+  # taken every second.
 
   alias Vdr.{Handle, Native, Recent}
   alias Vdr.Overview.Sample

@@ -1,7 +1,7 @@
 defmodule Vdr.Recent do
   @moduledoc false
-  # The last events of links and the last slow scripts of this node, for those who look at it: a public
-  # ETS table of bounded size that the application owns. Calls no process.
+  # The last events of links and the last slow scripts of this node, for those who look at it: a
+  # public ETS table of bounded size that the application owns. Calls no process.
 
   @kept 100
 

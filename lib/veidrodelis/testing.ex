@@ -120,8 +120,8 @@ defmodule Veidrodelis.Testing do
       primary = Veidrodelis.Testing.start_primary_supervised!(data: [["SET", "k", "v"]])
       {:ok, port} = Veidrodelis.Testing.port(primary)
 
-  Its full syncs have strings, lists, sets, hashes and sorted sets. It takes any password, and serves
-  any number of handlers, and of instances that are started with `Veidrodelis.start_link/1`.
+  Its full syncs have strings, lists, sets, hashes and sorted sets. It takes any password, and
+  serves any number of handlers, and of instances that are started with `Veidrodelis.start_link/1`.
   """
   @spec start_primary_supervised!(keyword) :: Veidrodelis.id()
   def start_primary_supervised!(options \\ []) do

@@ -25,8 +25,8 @@ defmodule Veidrodelis.Web do
   without something in front that asks who is there; as a Plug, your pipeline is that. With `values:
   false` it shows names of keys and no values.
 
-  **What it costs.** Nothing while nobody looks. While somebody does, each instance that is looked at
-  is asked once a second, for any number of viewers, and touches a bounded number of keys. A page
+  **What it costs.** Nothing while nobody looks. While somebody does, each instance that is looked
+  at is asked once a second, for any number of viewers, and touches a bounded number of keys. A page
   loads no byte from another host.
   """
 

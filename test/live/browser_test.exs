@@ -1,6 +1,6 @@
 defmodule Vdr.Live.BrowserTest do
-  # The page in a real browser: it shows the instance, runs no code of a key or a value, and asks no other host.
-  # BROWSER_SHOTS=folder keeps pictures, which are to be looked at.
+  # The page in a real browser: it shows the instance, runs no code of a key or a value, and asks no
+  # other host. BROWSER_SHOTS=folder keeps pictures, which are to be looked at.
   use ExUnit.Case, async: true
 
   alias Veidrodelis.{Testing, Web}

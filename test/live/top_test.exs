@@ -1,5 +1,6 @@
 defmodule Vdr.Live.TopTest do
-  # `mix vdr.top` as people and scripts run it: on a server, on a node, in a terminal and without one.
+  # `mix vdr.top` as people and scripts run it: on a server, on a node, in a terminal and without
+  # one.
   use ExUnit.Case, async: true
 
   alias Vdr.Test.Server

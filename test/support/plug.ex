@@ -1,5 +1,5 @@
-# Plug is optional, and the tests need no Hex package. This module stands in for the few functions that
-# Veidrodelis.Web calls.
+# Plug is optional, and the tests need no Hex package. This module stands in for the few functions
+# that Veidrodelis.Web calls.
 defmodule Plug.Conn do
   @moduledoc false
   def fetch_query_params(conn), do: conn

@@ -1,5 +1,6 @@
 defmodule Vdr.OverviewTest do
-  # What `mix vdr.top` and the web page show: shares by type and prefix, plots, and text that is safe for a terminal.
+  # What `mix vdr.top` and the web page show: shares by type and prefix, plots, and text that is
+  # safe for a terminal.
   use ExUnit.Case, async: true
 
   alias Vdr.Overview

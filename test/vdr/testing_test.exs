@@ -1,6 +1,6 @@
 defmodule Vdr.TestingTest do
-  # Instances without a server: what the test's server does, and what the instance makes of it. docs/testing.md, whose
-  # examples run, too, has the plain cases.
+  # Instances without a server: what the test's server does, and what the instance makes of it.
+  # docs/testing.md, whose examples run, too, has the plain cases.
   use ExUnit.Case, async: true
 
   alias Vdr.Testing.{History, Propagation, RdbWriter}
@@ -337,7 +337,7 @@ defmodule Vdr.TestingTest do
     for {id, n} <- ids, do: assert(Veidrodelis.get!(id, 0, "n") == to_string(n))
     for {id, n} <- ids, do: :ok = Testing.put(id, ["INCRBY", "n", n])
     for {id, n} <- ids, do: assert(Veidrodelis.get!(id, 0, "n") == to_string(2 * n))
-    # `make test` runs on machines that do much else; docs/performance.md has the figure of a quiet one.
+    # Half a millisecond each on a machine that does nothing else; tests run on machines that do.
     assert us / 1000 < 20_000, "#{us / 1000} us each"
     pids |> Task.async_stream(&Veidrodelis.stop/1, max_concurrency: 50, timeout: 60_000) |> Stream.run()
   end

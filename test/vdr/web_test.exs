@@ -1,5 +1,6 @@
 defmodule Vdr.WebTest do
-  # The page: what it answers, to whom, and how much. test/live/browser_test.exs looks at it with a browser.
+  # The page: what it answers, to whom, and how much. test/live/browser_test.exs looks at it with a
+  # browser.
   use ExUnit.Case, async: true
 
   alias Veidrodelis.{Testing, Web}

@@ -2,14 +2,14 @@ defmodule Mix.Tasks.Vdr.Top do
   @shortdoc "Shows a server or a node's mirrors live in the terminal"
 
   @moduledoc """
-  A live view of a Redis or Valkey server, or of the mirrors of a running node: state, lag, rate, keys
-  and memory by type and prefix, the largest keys, syncs, slow scripts and events.
+  A live view of a Redis or Valkey server, or of the mirrors of a running node: state, lag, rate,
+  keys and memory by type and prefix, the largest keys, syncs, slow scripts and events.
 
       mix vdr.top --url redis://localhost:6379
       mix vdr.top --node shop@host --cookie secret
 
-    * `--url URL` - follows a server with a mirror of its own, which holds all of the data in memory.
-      The password may be in the environment instead: `VDR_URL`
+    * `--url URL` - follows a server with a mirror of its own, which holds all of the data in
+      memory. The password may be in the environment instead: `VDR_URL`
     * `--node NAME` - shows the instances of a node that runs this library
     * `--cookie COOKIE` - the node's cookie, that of this machine without it
     * `--interval MS` - how often to look, 1000

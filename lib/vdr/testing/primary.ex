@@ -19,9 +19,9 @@ defmodule Vdr.Testing.Primary do
   @type link :: %{native: reference, config: map, pid: pid, tag: reference, monitor_tag: reference}
 
   @enforce_keys [:id, :data, :history]
-  # `link` is the last one that attached, and `feed` is what feeds it. `waiting` is a link that came while `online` was
-  # false. `refusal` is the code that links get. `time_ms` is `nil` while the clock runs. `volatile` says whether
-  # there may be keys with an expiry.
+  # `link` is the last one that attached, and `feed` is what feeds it. `waiting` is a link that came
+  # while `online` was false. `refusal` is the code that links get. `time_ms` is `nil` while the
+  # clock runs. `volatile` says whether there may be keys with an expiry.
   defstruct [
     :id,
     :data,
@@ -265,7 +265,8 @@ defmodule Vdr.Testing.Primary do
 
   @volatile ~w(PXAT PEXPIREAT RESTORE)
 
-  # Whether a key may have got an expiry. Words in another place cost a look at the keys, and nothing else.
+  # Whether a key may have got an expiry. Words in another place cost a look at the keys, and
+  # nothing else.
   defp volatile?(commands),
     do: Enum.any?(commands, fn words -> Enum.any?(words, &(byte_size(&1) < 10 and String.upcase(&1) in @volatile)) end)
 

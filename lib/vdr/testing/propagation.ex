@@ -1,8 +1,8 @@
 defmodule Vdr.Testing.Propagation do
   @moduledoc false
   # What a primary sends to its replicas for a client's command: relative times become absolute,
-  # conditions are judged, random choices are made. Most commands go on as they are. What is no write
-  # command of the stream is refused by who applies it.
+  # conditions are judged, random choices are made. Most commands go on as they are. What is no
+  # write command of the stream is refused by who applies it.
 
   alias Vdr.Snapshot
 

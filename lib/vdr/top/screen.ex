@@ -1,7 +1,7 @@
 defmodule Vdr.Top.Screen do
   @moduledoc false
-  # The screen of `mix vdr.top` as lines of text: a function of the overviews that were taken, and of the
-  # size of the terminal. Nothing of a key reaches the terminal but printable characters.
+  # The screen of `mix vdr.top` as lines of text: a function of the overviews that were taken, and
+  # of the size of the terminal. Nothing of a key reaches the terminal but printable characters.
 
   alias Vdr.Overview
 
@@ -107,7 +107,8 @@ defmodule Vdr.Top.Screen do
 
   # ---- tables
 
-  # Two columns; the upper half for types and prefixes, the lower one for large keys, scripts and events.
+  # Two columns; the upper half for types and prefixes, the lower one for large keys, scripts and
+  # events.
   defp body(now, view, rows) when rows >= 4 do
     half = div(rows, 2)
     {left, right} = {div(view.columns, 2) - 1, view.columns - div(view.columns, 2)}

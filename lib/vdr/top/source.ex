@@ -1,7 +1,7 @@
 defmodule Vdr.Top.Source do
   @moduledoc false
-  # Where `mix vdr.top` takes its overviews: a mirror of its own, or the instances of a running node. A
-  # value.
+  # Where `mix vdr.top` takes its overviews: a mirror of its own, or the instances of a running
+  # node. A value.
 
   alias Vdr.Overview
 

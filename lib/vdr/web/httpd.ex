@@ -81,7 +81,8 @@ defmodule Vdr.Web.Httpd do
   # ---- the module of httpd
 
   @doc false
-  # `mod` is httpd's record: its configuration is the fifth field, then come method, URI and headers.
+  # `mod` is httpd's record: its configuration is the fifth field, then come method, URI and
+  # headers.
   @spec unquote(:do)(tuple) :: {:proceed, list}
   def unquote(:do)(mod) do
     %{config: config, server: server} = apply(:httpd_util, :lookup, [elem(mod, 5), :vdr])

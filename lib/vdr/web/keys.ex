@@ -1,7 +1,7 @@
 defmodule Vdr.Web.Keys do
   @moduledoc false
-  # The keys of a database by prefix, and a first look at a value. An answer is bounded in keys that it
-  # has, in keys that were looked at for it, and in bytes. It asks for no index of keys.
+  # The keys of a database by prefix, and a first look at a value. An answer is bounded in keys that
+  # it has, in keys that were looked at for it, and in bytes. It asks for no index of keys.
 
   alias Vdr.{Json, Overview}
 

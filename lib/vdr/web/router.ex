@@ -44,7 +44,8 @@ defmodule Vdr.Web.Router do
       else: route(request.path, request, config, server)
   end
 
-  # A page of another site can make a browser ask, under a name of its own that leads to this address.
+  # A page of another site can make a browser ask, under a name of its own that leads to this
+  # address.
   defp foreign?(_request, %{hosts: :any}), do: false
   defp foreign?(%{site: "cross-site"}, _config), do: true
 

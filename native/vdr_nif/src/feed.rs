@@ -1,7 +1,7 @@
-//! A link without a network, as NIFs. `Vdr.Testing.Primary` plays the primary: what it sends goes to
-//! the sink of a mirror as a link's bytes do. Each step runs on a thread of a pool, and its caller
-//! receives `{tag, answer}`: `{:ok, position}`, `{:ended, code, detail}` when the sink refused its
-//! input, or `{:error, reason}`.
+//! A link without a network, as NIFs. `Vdr.Testing.Primary` plays the primary: what it sends goes
+//! to the sink of a mirror as a link's bytes do. Each step runs on a thread of a pool, and its
+//! caller receives `{tag, answer}`: `{:ok, position}`, `{:ended, code, detail}` when the sink
+//! refused its input, or `{:error, reason}`.
 
 use crate::caller::Caller;
 use crate::dropper;
@@ -84,8 +84,8 @@ impl FedLink {
     }
 }
 
-/// Starts a link of a store that a test feeds, and replaces the previous link. `pid` receives what a
-/// link's process receives, see `link_start`.
+/// Starts a link of a store that a test feeds, and replaces the previous link. `pid` receives what
+/// a link's process receives, see `link_start`.
 #[rustler::nif]
 fn feed_start<'a>(
     env: Env<'a>,

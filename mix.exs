@@ -22,7 +22,10 @@ defmodule Veidrodelis.MixProject do
   end
 
   def application do
-    [mod: {Vdr.Application, []}, extra_applications: [:logger, telemetry: :optional] ++ extra_applications(Mix.env())]
+    [
+      mod: {Vdr.Application, []},
+      extra_applications: [:logger, telemetry: :optional, inets: :optional] ++ extra_applications(Mix.env())
+    ]
   end
 
   # The tests make certificates.
@@ -34,7 +37,8 @@ defmodule Veidrodelis.MixProject do
 
   # For `mix docs` of ExDoc, which is no dependency: an application that has it builds the site.
   defp docs do
-    guides = ~w(deployment operations consistency watches writes transactions lua handlers erlang cache)
+    guides =
+      ~w(deployment operations consistency watches writes transactions lua handlers testing erlang cache)
 
     [
       main: "readme",
@@ -52,7 +56,7 @@ defmodule Veidrodelis.MixProject do
         Watches: [Vdr.WatchEvent],
         Handlers: ~r/^Vdr\.RedisStream\./,
         Caches: ~r/^Vdr\.Cache/,
-        "Tests and operation": [Veidrodelis.Telemetry],
+        "Tests and operation": [Veidrodelis.Testing, Veidrodelis.Telemetry, Veidrodelis.Web],
         Erlang: [:veidrodelis]
       ],
       skip_undefined_reference_warnings_on: ["CHANGELOG.md", "docs/decisions.md"]

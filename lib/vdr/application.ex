@@ -14,6 +14,7 @@ defmodule Vdr.Application do
     # The application's own process owns the tables, so they live as long as the application.
     Vdr.Reports.new_table()
     Vdr.Subscriptions.new_table()
+    Vdr.Recent.new_table()
 
     # None of them holds anything that its successor could not find again, so one crash after
     # another is no reason to give up all instances.

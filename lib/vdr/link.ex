@@ -27,7 +27,7 @@ defmodule Vdr.Link do
 
   require Logger
 
-  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret}
+  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
   alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff
@@ -117,6 +117,8 @@ defmodule Vdr.Link do
       links: links,
       announced: announced,
       spans: spans,
+      # A primary that a test plays announces failovers, too.
+      monitor_tag: if(options.played, do: make_ref()),
       ready: Native.ready(native)
     }
 
@@ -320,6 +322,9 @@ defmodule Vdr.Link do
 
   # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a
   # primary itself.
+  defp find(%{options: %{played: played}} = link) when played != nil,
+    do: connect(%{link | primary: Testing.Primary.address(played)})
+
   defp find(%{options: %{socket: path}} = link) when path != nil, do: connect(%{link | primary: {path, 0}})
 
   defp find(%{options: %{sentinel: nil} = options} = link),
@@ -365,13 +370,20 @@ defmodule Vdr.Link do
     from = link.primary
     link = close(link, :switched, 0)
     link = emit(link, :switched, %{primary: primary, from: from})
-    named = if link.options.sentinel.role == :primary, do: primary
+    named = if match?(%{role: :primary}, link.options.sentinel), do: primary
     link = %{link | tag: nil, named: named, streaming_since: nil, backoff: Backoff.reset(link.backoff)}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
   defp start(_link, :error), do: {:error, :bad_password_function}
   defp start(_link, {:ok, {:error, _code} = error}), do: error
+
+  defp start(%{options: %{played: played}} = link, {:ok, {:ok, password}}) when played != nil do
+    attached =
+      link |> Map.take([:native, :tag, :monitor_tag]) |> Map.merge(%{config: config(link, password), pid: self()})
+
+    Testing.Primary.attach(played, attached)
+  end
 
   defp start(%{native: native, tag: tag} = link, {:ok, {:ok, password}}) do
     Native.link_start(native, config(link, password), self(), tag)

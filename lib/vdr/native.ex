@@ -3,7 +3,7 @@ defmodule Vdr.Native do
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
   # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's
-  # process and the facade calls them.
+  # process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
   require Vdr.NativeLibrary
@@ -62,6 +62,16 @@ defmodule Vdr.Native do
   def handler_handled(_handler, _number), do: missing()
   def handler_status(_handler), do: missing()
 
+  # A primary that a test plays
+  def feed_start(_store, _config, _pid, _tag), do: missing()
+  def feed_attach(_feed, _caller), do: missing()
+  def feed_continue(_feed, _replication_id, _caller), do: missing()
+  def feed_file(_feed, _position, _file, _caller), do: missing()
+  def feed_data(_feed, _position, _source, _caller), do: missing()
+  def feed_stream(_feed, _bytes, _caller), do: missing()
+  def feed_end(_feed, _caller), do: missing()
+  def feed_time(_store, _time_ms, _caller), do: missing()
+
   # Scripts
   def lua_attempt(_source, _db, _script, _keys, _args, _limits), do: missing()
   def lua_start(_source, _db, _script, _arguments, _limits, _caller), do: missing()
@@ -71,11 +81,14 @@ defmodule Vdr.Native do
 
   # Snapshots
   def walk_keys(_source, _db, _after, _filter, _count), do: missing()
+  def large_keys(_source, _count), do: missing()
   def diff_new(_old, _new, _db), do: missing()
   def diff_next(_changes, _count), do: missing()
   def snapshot_offset(_source), do: missing()
   def snapshot_keys(_source), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
+  def snapshot_apply(_source, _db, _commands, _now_ms), do: missing()
+  def snapshot_expired(_source, _now_ms), do: missing()
   def digest(_source), do: missing()
   def digest_value(_source, _db, _key), do: missing()
 

@@ -14,8 +14,9 @@ defmodule Vdr.Options do
 
   @enforce_keys [:id]
   # `only` is a map for the native library. `password` and `callback_opts` are `nil` or functions,
-  # see `Vdr.Secret`.
-  defstruct @names -- [:url]
+  # see `Vdr.Secret`. `played` is the primary that a test plays instead of a server, see
+  # `Vdr.Testing.Primary`.
+  defstruct [:played | @names -- [:url]]
 
   @type t :: %__MODULE__{}
   @type owner :: :mirror | :handler

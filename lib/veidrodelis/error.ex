@@ -23,6 +23,7 @@ defmodule Veidrodelis.Error do
           | :not_connected
           | :not_implemented
           | {:bad_command, index_or_operation :: term}
+          | {:bad_command, index :: non_neg_integer, code :: atom}
           | {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
           | {:not_comparable, keys :: pos_integer}
           | {:unknown_command, name :: String.t()}
@@ -60,6 +61,10 @@ defmodule Veidrodelis.Error do
     do: "command #{index} of the list, counted from 0, is not a write command of the stream, or has wrong arguments"
 
   defp sentence({:bad_command, operation}), do: "not a read, or a read with wrong arguments: #{inspect(operation)}"
+
+  defp sentence({:bad_command, index, code}) when is_integer(index) and is_atom(code),
+    do: "command #{index} of the list, counted from 0, would be refused by a server: #{refusal(code)}"
+
   defp sentence(:already_registered), do: "the process watches this key or prefix already"
   defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
@@ -219,6 +224,14 @@ defmodule Veidrodelis.Error do
 
   # A term that no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
+
+  defp refusal(:unknown_command), do: "it is no write command"
+  defp refusal(:bad_argument), do: "its arguments are wrong"
+  defp refusal(:wrong_type), do: "the key holds a value of another type"
+  defp refusal(:not_a_number), do: "it needs a number"
+  defp refusal(:out_of_range), do: "a number is out of range"
+  defp refusal(:not_found), do: "what must exist is not there"
+  defp refusal(other), do: inspect(other)
 
   defp script(:syntax), do: "the script is not valid Lua"
   defp script(:runtime), do: "the script failed"

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use vdr_rdb::{Progress, Server};
 use vdr_replica::handshake::{Position, Retry};
+use vdr_replica::live::Snapshot;
 use vdr_replica::mirror::{Fault, Mirror};
 
 /// Hooks into the feeding of a mirror.
@@ -43,6 +44,16 @@ impl<H: MirrorHooks> MirrorSink<H> {
     fn mirror<T>(&self, work: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
         let mut mirror = self.mirror.lock();
         self.hooks.is_current().then(|| work(&mut mirror))
+    }
+
+    /// A full sync without a file, from the data of a primary that is played by a test.
+    pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Snapshot) -> Result<(), SinkError> {
+        let synced = self.feed(|mirror| {
+            mirror.sync_data(replication_id, offset, &data.keyspace, now_ms());
+            Ok(())
+        });
+        self.hooks.after_feed();
+        synced
     }
 
     /// As [`MirrorSink::mirror`], for work that can fail.

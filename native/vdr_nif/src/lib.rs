@@ -18,6 +18,8 @@ mod terms;
 mod recipient;
 mod questions;
 
+mod caller;
+
 mod freshness;
 mod holdings;
 mod link_status;
@@ -34,11 +36,13 @@ mod link_observer;
 mod client;
 mod read;
 mod digest;
+mod feed;
 mod file;
 mod handler_calls;
 mod instance;
 mod key_diff;
 mod key_walk;
+mod large_keys;
 mod lua;
 mod sentinel;
 mod snapshot;

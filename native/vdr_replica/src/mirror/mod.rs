@@ -12,6 +12,7 @@ mod lookahead;
 mod guard_timer;
 mod pending;
 mod publish;
+mod played;
 
 pub use fault::Fault;
 pub use full_sync::{FullSync, Loaded};
@@ -112,6 +113,8 @@ pub struct Mirror {
     /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
+    /// The time that a played primary has set.
+    time_ms: Option<i64>,
 }
 
 impl Mirror {
@@ -134,6 +137,7 @@ impl Mirror {
             applying: false,
             slow: false,
             on_unknown: OnUnknown::default(),
+            time_ms: None,
         }
     }
 
@@ -191,7 +195,7 @@ impl Mirror {
             self.replication_id = Arc::from(replication_id);
             self.shared.visible.continue_as(&self.replication_id, applied, resumed);
             // The next state is another one, even at an equal offset.
-            self.publisher.forget_offset();
+            self.publisher.publish_again();
         }
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
@@ -268,6 +272,7 @@ impl Mirror {
     /// way and at the end. Answers whether the primary wants to hear our offset now.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
         let (mut at, mut ack_wanted) = (0, false);
+        let now_ms = self.time_ms.unwrap_or(now_ms);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
@@ -309,7 +314,7 @@ impl Mirror {
     /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
     /// being notified. To be called now and then while nothing comes.
     pub fn tick(&mut self, now_ms: i64) {
-        self.publish(now_ms);
+        self.publish(self.time_ms.unwrap_or(now_ms));
         self.publisher.defer_replaced();
     }
 
@@ -420,6 +425,7 @@ impl Mirror {
                 offset,
                 replication_id: self.replication_id.clone(),
                 server: self.server.clone(),
+                time_ms: self.time_ms,
             });
             if !self.index_due.is_empty() {
                 let (live, dbs) = (self.shared.live.clone(), std::mem::take(&mut self.index_due));

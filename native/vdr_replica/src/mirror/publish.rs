@@ -83,9 +83,9 @@ impl Publisher {
         self.published_unlinked = None;
     }
 
-    /// The stream goes on under another replication id: the next snapshot is published, whatever
-    /// its offset.
-    pub(super) fn forget_offset(&mut self) {
+    /// The next snapshot is published, whatever its offset: the stream goes on under another
+    /// replication id, or a test sets the time.
+    pub(super) fn publish_again(&mut self) {
         self.published_offset = None;
     }
 

@@ -5,7 +5,7 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover),
+for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover install),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -31,6 +31,7 @@ benches = [
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
   failover: &Vdr.Bench.Failover.run/0,
+  install: &Vdr.Bench.Install.run/0,
   plots: fn -> [] end
 ]
 

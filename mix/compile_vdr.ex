@@ -8,7 +8,8 @@ defmodule Mix.Tasks.Compile.Vdr do
   both here and in an application that depends on the project. The first of these that applies decides:
 
     * `VDR_NATIVE_PATH=file`: copies that file.
-    * `VDR_BUILD=1`: builds from source (`Vdr.Mix.Cargo`).
+    * `VDR_BUILD=1`, or `VDR_WITHOUT=lua,tls` for a library without one of them: builds from source
+      (`Vdr.Mix.Cargo`).
     * The package holds the checksum of a prebuilt library for this system, and a base URL is
       configured: downloads and verifies that library (`Vdr.Mix.Prebuilt`).
     * Otherwise: builds from source.
@@ -62,7 +63,7 @@ defmodule Mix.Tasks.Compile.Vdr do
 
     cond do
       given != "" -> {:given, Path.expand(given)}
-      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] -> :cargo
+      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] or Cargo.partial?() -> :cargo
       prebuilt = Prebuilt.find(@root) -> {:prebuilt, prebuilt}
       true -> :cargo
     end

@@ -8,6 +8,7 @@
 mod allocator;
 mod clock;
 mod dropper;
+#[cfg(feature = "lua")]
 mod pool;
 
 mod resource_bytes;
@@ -36,7 +37,10 @@ mod handler_calls;
 mod instance;
 mod key_diff;
 mod key_walk;
+#[cfg(feature = "lua")]
 mod lua;
+#[cfg(not(feature = "lua"))]
+mod lua_not_built;
 mod read;
 mod sentinel;
 mod snapshot;

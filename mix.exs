@@ -60,7 +60,7 @@ defmodule Veidrodelis.MixProject do
         "Snapshots and scripts": [Vdr.Snapshot, Vdr.Script],
         Watches: ~r/^Vdr\.WatchEvent/,
         Handlers: ~r/^Vdr\.RedisStream\./,
-        "Tests and operation": [Veidrodelis.Telemetry],
+        "Tests and operation": [Veidrodelis.Telemetry, Vdr.NativeLibrary],
         Erlang: [:veidrodelis]
       ],
       # In the order in which a reader needs them; the functions say which group is theirs.

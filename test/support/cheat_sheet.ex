@@ -12,7 +12,6 @@ defmodule Vdr.Test.CheatSheet do
   Made by `make docs` from the rows of the reads. `Veidrodelis` documents each function.
 
   ## Calls
-  {: .col-2}
 
   ### A read
 

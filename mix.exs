@@ -36,6 +36,7 @@ defmodule Veidrodelis.MixProject do
   # For `mix docs` of ExDoc, which is no dependency. Links to the source need the address of the
   # repository, which whoever publishes the site gives as VDR_SOURCE_URL (RELEASE.md).
   defp docs do
+    source = System.get_env("VDR_SOURCE_URL")
     start = ~w(README.md docs/getting-started.md docs/tour.livemd docs/cheatsheet.cheatmd)
     moving = ~w(docs/coming-from.md docs/upgrading.md)
     reference = ~w(docs/commands.md docs/performance.md bench/results/latest.md CHANGELOG.md)
@@ -46,8 +47,8 @@ defmodule Veidrodelis.MixProject do
 
     [
       main: "readme",
-      source_url: System.get_env("VDR_SOURCE_URL"),
-      source_ref: "v#{@version}",
+      source_url: source,
+      source_url_pattern: source && "#{source}/blob/v#{@version}/%{path}#L%{line}",
       extras: start ++ guides ++ moving ++ reference ++ project,
       groups_for_extras: [
         "First steps": start,

@@ -43,7 +43,8 @@ defmodule Veidrodelis.MixProject do
     project = ~w(docs/decisions.md ARCHITECTURE.md CONTRIBUTING.md)
     guides = Enum.map(~w(consistency transactions lua watches handlers operations deployment erlang), &"docs/#{&1}.md")
     # A new guide is part of the site, whether this list knows it or not.
-    guides = guides ++ (Path.wildcard("docs/*.{md,livemd,cheatmd}") -- (start ++ guides ++ moving ++ reference ++ project))
+    guides =
+      guides ++ (Path.wildcard("docs/*.{md,livemd,cheatmd}") -- (start ++ guides ++ moving ++ reference ++ project))
 
     [
       main: "readme",

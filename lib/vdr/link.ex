@@ -21,8 +21,6 @@ defmodule Vdr.Link do
 
   @behaviour :gen_statem
 
-  require Logger
-
   alias Vdr.{Backoff, Cleaner, Mirror, Native, Options, Reports, Secret}
   alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 

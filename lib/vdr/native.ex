@@ -5,7 +5,7 @@ defmodule Vdr.Native do
   # `Vdr.RdbFile`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
-  require Vdr.NativeLibrary
+  Code.ensure_compiled!(Vdr.NativeLibrary)
 
   @on_load :load
 

@@ -63,7 +63,9 @@ defmodule Vdr.Test.CheatSheet do
   # Groups stand in the order of the documentation.
   defp groups do
     rows = Vdr.Reads.all()
-    for group <- rows |> Enum.map(& &1.group) |> Enum.uniq(), do: section(group, Enum.filter(rows, &(&1.group == group)))
+
+    for group <- rows |> Enum.map(& &1.group) |> Enum.uniq(),
+        do: section(group, Enum.filter(rows, &(&1.group == group)))
   end
 
   defp section(group, rows) do
@@ -78,7 +80,8 @@ defmodule Vdr.Test.CheatSheet do
     """
   end
 
-  defp line(row), do: "| `#{call(row)}` | `#{cell(type(row.returns))}` | #{cell(summary(row.doc))} #{cell(cost(row.doc))} |"
+  defp line(row),
+    do: "| `#{call(row)}` | `#{cell(type(row.returns))}` | #{cell(summary(row.doc))} #{cell(cost(row.doc))} |"
 
   defp call(%Row{name: name, args: args}), do: "#{name}(#{args |> Enum.map_join(", ", &argument/1) |> cell()})"
 

@@ -41,7 +41,10 @@ defmodule Veidrodelis.MixProject do
     moving = ~w(docs/coming-from.md docs/upgrading.md)
     reference = ~w(docs/commands.md docs/performance.md bench/results/latest.md CHANGELOG.md)
     project = ~w(docs/decisions.md ARCHITECTURE.md CONTRIBUTING.md)
-    guides = Enum.map(~w(consistency transactions lua watches handlers operations deployment erlang), &"docs/#{&1}.md")
+
+    guides =
+      Enum.map(~w(consistency transactions lua watches handlers cache operations deployment erlang), &"docs/#{&1}.md")
+
     # A new guide is part of the site, whether this list knows it or not.
     guides =
       guides ++ (Path.wildcard("docs/*.{md,livemd,cheatmd}") -- (start ++ guides ++ moving ++ reference ++ project))
@@ -62,6 +65,7 @@ defmodule Veidrodelis.MixProject do
         "Snapshots and scripts": [Vdr.Snapshot, Vdr.Script],
         Watches: ~r/^Vdr\.WatchEvent/,
         Handlers: ~r/^Vdr\.RedisStream\./,
+        Caches: ~r/^Vdr\.Cache/,
         "Tests and operation": [Veidrodelis.Telemetry, Vdr.NativeLibrary],
         Erlang: [:veidrodelis]
       ],

@@ -71,7 +71,22 @@ defmodule Vdr.Test.Telemetry do
           else: {:error, {measurements, metadata}}
 
       nil ->
-        {:error, :not_listed}
+        on_page_of_caches(event, measurements, metadata)
+    end
+  end
+
+  # The events of a cache begin with a prefix of its own, and may leave the key out.
+  defp on_page_of_caches(event, measurements, metadata) do
+    {_prefix, name} = Enum.split(event, -2)
+
+    with {_name, listed, listed_metadata, _doc} <- List.keyfind(Vdr.Cache.Telemetry.page(), name, 0),
+         true <- listed == :counters or Enum.sort(Map.keys(measurements)) == Enum.sort(listed),
+         true <- Enum.sort([:cache | listed_metadata] -- Map.keys(metadata)) in [[], [:key]],
+         [] <- Map.keys(metadata) -- [:cache | listed_metadata] do
+      :ok
+    else
+      nil -> {:error, :not_listed}
+      _different -> {:error, {measurements, metadata}}
     end
   end
 

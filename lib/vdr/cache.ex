@@ -1,0 +1,757 @@
+defmodule Vdr.Cache do
+  @moduledoc """
+  A cache for Elixir: in memory, on disk, on a server, or in the local mirror of a server.
+
+      defmodule MyApp.Cache do
+        use Vdr.Cache, default_ttl: :timer.minutes(5)
+      end
+
+      children = [MyApp.Cache]
+
+      MyApp.Cache.put(:user_1, %{name: "Alice"}, tags: [:users])
+      MyApp.Cache.get(:user_1)
+      # => {:ok, %{name: "Alice"}}
+      MyApp.Cache.get_or_fetch(:user_2, fn _key -> {:ok, load_user(2)} end)
+      MyApp.Cache.invalidate_tag(:users)
+      # => {:ok, 2}
+
+  `use Vdr.Cache` gives a module every function of this one, without the first argument. The first
+  argument here is the name of the cache: the module, or the option `:name` of `start_link/1`. A
+  module may be started several times under several names:
+
+      {:ok, _pid} = MyApp.Cache.start_link(name: :tenant_a)
+      Vdr.Cache.get(:tenant_a, :user_1)
+
+  ## Answers
+
+  A function answers `{:ok, value}`, `:ok`, or `{:error, reason}`; `t:Vdr.Cache.Error.reason/0` has
+  the reasons. A cache that is not started answers `{:error, :not_started}`. An argument or an option
+  of the wrong kind raises `ArgumentError`.
+
+  Keys are any terms, and are the same if `===` says so: `1` and `1.0` are two keys. `nil` is a value
+  like any other.
+
+  ## Options of a cache
+
+  For `use Vdr.Cache`, `start_link/1` and `child_spec/1`. What is given at the start wins over what
+  `use` says. Below that are `config :veidrodelis, Vdr.Cache, ...` for all caches, and
+  `config :my_app, MyApp.Cache, ...` where `otp_app: :my_app` is given. `:backend_opts` and
+  `:topology_opts` are merged key by key.
+
+  #{Vdr.Cache.Options.docs()}
+
+  ## Options of calls
+
+    * `:ttl` - the time to live in ms, or `:infinity`; `:default_ttl` without it. 0 stores nothing, and
+      removes what was there
+    * `:tags` - a list of terms for `invalidate_tag/3`
+    * `:refresh_after` - after this many ms `get_or_fetch/4` answers what is there, and one process
+      fetches it anew in the background
+    * `:stale_if_error` - for this many ms past the time to live, `get_or_fetch/4` answers the old
+      value where fetching fails
+    * `:negative_ttl` - for this many ms `get_or_fetch/4` answers the error of a fetch again
+    * `:ttl_jitter` - from 0 to 1, the largest part of the time to live that is taken off at random, so
+      that what was put together does not end together
+    * `:on_timeout` - what `get_or_fetch/4` does when another process takes longer to fetch than
+      `:stampede_timeout`: `:error` (the default) answers `{:error, :timeout}`, `:fetch` fetches, and
+      stores nothing
+    * `:timeout` - how long a call waits for a network or for a lock, in ms (5,000)
+    * `:consistency` - when a write to a mirror returns; see `Vdr.Cache.Backend.Mirror`
+    * `:telemetry`, `:stats` - with `false` the call is not told, or not counted
+
+  ## Bounds
+
+  `:max_size` and `:max_bytes` hold after every put: there is one entry more for each process that
+  puts at this moment. What goes says `:eviction_policy`:
+
+    * `:ttl_only` - only what is past its time. If that makes no room, the put answers
+      `{:error, :full}`
+    * `:fifo` - the oldest entry; a new value of an old key keeps its place
+    * `:lru` - of 16 entries taken at random, the one that was read longest ago
+    * `:lfu` - S3-FIFO. It is better than `:lru` for most loads, and is not disturbed by keys that are
+      asked for once
+
+  ## Stampedes
+
+  When many processes of a node ask for a value that is missing, `get_or_fetch/4` calls the function
+  in one of them. The others wait for its answer. A process that dies while it fetches hands over to
+  one of those who wait. An error goes to everybody, and is not stored.
+
+  A put or a delete of the key, and an invalidation of one of its tags, voids a fetch that runs: the
+  value goes to those who asked for it before, and is not stored. So what was deleted does not come
+  back.
+
+  ## Telemetry
+
+  Where the application has `:telemetry`, a cache sends these events, after `:telemetry_prefix`.
+  Durations are in native units. The metadata names the `cache`, and the `key` unless
+  `telemetry_keys: false`.
+
+  #{Vdr.Cache.Telemetry.docs()}
+  """
+
+  alias Vdr.Cache.{Entry, Fetch, Flights, Handle, Options, Stats, Sweeper, Telemetry}
+
+  @typedoc "The name of a cache."
+  @type cache :: atom
+  @type key :: term
+  @type reason :: Vdr.Cache.Error.reason()
+  @typedoc "An option of a cache."
+  @type option :: unquote(Vdr.Schema.type(Options.schema()))
+
+  # A change of an entry that others change at the same moment is tried this often.
+  @attempts 16
+  @timeout_ms 5_000
+
+  # The functions of a cache's module, each with the arguments before the options.
+  @with_options [
+    get: [:key],
+    get!: [:key],
+    put: [:key, :value],
+    delete: [:key],
+    exists?: [:key],
+    flush: [],
+    get_or_fetch: [:key, :fetch_fn],
+    invalidate_tag: [:tag],
+    get_many: [:keys],
+    put_many: [:entries],
+    delete_many: [:keys],
+    put_new: [:key, :value],
+    replace: [:key, :value],
+    take: [:key],
+    update: [:key, :initial, :fun],
+    get_and_update: [:key, :fun],
+    ttl: [:key],
+    expire: [:key, :ttl],
+    touch: [:key],
+    persist: [:key],
+    transaction: [:keys, :fun]
+  ]
+  @without_options [
+    size: [],
+    stats: [],
+    stream: [],
+    tagged: [:tag],
+    info: [],
+    reset_stats: [],
+    sweep: []
+  ]
+
+  defmacro __using__(opts) do
+    with_options =
+      for {name, arguments} <- @with_options do
+        variables = Enum.map(arguments, &Macro.var(&1, __MODULE__))
+
+        quote do
+          @doc "See `Vdr.Cache.#{unquote(name)}/#{unquote(length(arguments) + 2)}`."
+          def unquote(name)(unquote_splicing(variables), opts \\ []),
+            do: Vdr.Cache.unquote(name)(__MODULE__, unquote_splicing(variables), opts)
+        end
+      end
+
+    without_options =
+      for {name, arguments} <- @without_options do
+        variables = Enum.map(arguments, &Macro.var(&1, __MODULE__))
+
+        quote do
+          @doc "See `Vdr.Cache.#{unquote(name)}/#{unquote(length(arguments) + 1)}`."
+          def unquote(name)(unquote_splicing(variables)),
+            do: Vdr.Cache.unquote(name)(__MODULE__, unquote_splicing(variables))
+        end
+      end
+
+    quote do
+      @doc false
+      def __vdr_cache__, do: unquote(opts)
+
+      @doc "A child specification with the name of the cache as its id. See `Vdr.Cache.start_link/2`."
+      def child_spec(opts \\ []), do: Vdr.Cache.child_spec(__MODULE__, opts)
+
+      @doc "Starts the cache. See `Vdr.Cache.start_link/2`."
+      def start_link(opts \\ []), do: Vdr.Cache.start_link(__MODULE__, opts)
+
+      @doc "See `Vdr.Cache.incr/4`."
+      def incr(key, n \\ 1, opts \\ []), do: Vdr.Cache.incr(__MODULE__, key, n, opts)
+
+      @doc "See `Vdr.Cache.decr/4`."
+      def decr(key, n \\ 1, opts \\ []), do: Vdr.Cache.decr(__MODULE__, key, n, opts)
+
+      @doc "See `Vdr.Cache.keys/2`."
+      def keys(prefix \\ nil), do: Vdr.Cache.keys(__MODULE__, prefix)
+
+      unquote_splicing(with_options)
+      unquote_splicing(without_options)
+    end
+  end
+
+  # ---- start
+
+  @doc group: "Lifecycle"
+  @doc """
+  Starts the cache of a module that has `use Vdr.Cache`, linked to the caller.
+
+  `{:error, {:already_started, pid}}` means that the name is taken. `{:error, {:disk, reason}}` is for
+  a file that cannot be used. A wrong option raises `ArgumentError`.
+  """
+  @spec start_link(module, [option]) :: Supervisor.on_start()
+  def start_link(module, opts \\ []),
+    do: module |> Options.resolve!(module.__vdr_cache__(), opts) |> Vdr.Cache.Supervisor.start_link()
+
+  @doc group: "Lifecycle"
+  @doc "A child specification with the name of the cache as its id, so that two caches fit one supervisor."
+  @spec child_spec(module, [option]) :: Supervisor.child_spec()
+  def child_spec(module, opts \\ []) do
+    options = Options.resolve!(module, module.__vdr_cache__(), opts)
+    %{id: options.name, start: {__MODULE__, :start_link, [module, opts]}, type: :supervisor}
+  end
+
+  # ---- reading
+
+  @doc group: "Reading"
+  @doc """
+  The value of a key, or `{:error, :not_found}`. O(1).
+  """
+  @spec get(cache, key, keyword) :: {:ok, term} | {:error, reason}
+  def get(cache, key, opts \\ [])
+
+  def get(cache, key, []) do
+    case Handle.fetch(cache) do
+      nil -> {:error, :not_started}
+      handle -> read(handle, key)
+    end
+  end
+
+  def get(cache, key, opts), do: run(cache, opts, :read, &read(&1, key))
+
+  defp read(h, key) do
+    started = if h.tell_get, do: :erlang.monotonic_time()
+    answer = if h.bypass, do: {:error, :not_found}, else: h.store.get(h.state, key)
+    count_read(h.stats, answer)
+    if started, do: tell_read(h, key, answer, started)
+    answer
+  rescue
+    error in ArgumentError -> gone(h, error, __STACKTRACE__)
+  end
+
+  defp count_read(nil, _answer), do: :ok
+  defp count_read(stats, {:ok, _value}), do: Stats.add(stats, :hits, 1)
+  defp count_read(stats, {:error, :not_found}), do: Stats.add(stats, :misses, 1)
+  defp count_read(stats, {:error, _reason}), do: Stats.add(stats, :errors, 1)
+
+  defp tell_read(h, key, answer, started),
+    do: Telemetry.stop(h.telemetry, :get, started, %{key: key, result: result(answer)})
+
+  defp result({:ok, _value}), do: :hit
+  defp result({:error, :not_found}), do: :miss
+  defp result({:error, _reason}), do: :error
+
+  @doc group: "Reading"
+  @doc "The value of a key. Raises `KeyError` where there is none, and `Vdr.Cache.Error` for other reasons."
+  @spec get!(cache, key, keyword) :: term
+  def get!(cache, key, opts \\ []) do
+    case get(cache, key, opts) do
+      {:ok, value} -> value
+      {:error, :not_found} -> raise KeyError, key: key, term: cache
+      {:error, reason} -> raise Vdr.Cache.Error, reason: reason, cache: cache, key: key
+    end
+  end
+
+  @doc group: "Reading"
+  @doc """
+  Whether a key has an entry. Counts as no hit and no miss. Raises `Vdr.Cache.Error` where the cache
+  cannot know.
+  """
+  @spec exists?(cache, key, keyword) :: boolean
+  def exists?(cache, key, opts \\ []) do
+    case run(cache, opts, :read, &if(&1.bypass, do: {:error, :not_found}, else: &1.store.get(&1.state, key))) do
+      {:ok, _value} -> true
+      {:error, :not_found} -> false
+      {:error, reason} -> raise Vdr.Cache.Error, reason: reason, cache: cache, key: key
+    end
+  end
+
+  @doc group: "Reading"
+  @doc "The values of those keys that have one, as a map. Each key counts as a hit or a miss. O(keys)."
+  @spec get_many(cache, [key], keyword) :: {:ok, %{key => term}} | {:error, reason}
+  def get_many(cache, keys, opts \\ []) when is_list(keys) do
+    run(cache, opts, :read, fn h ->
+      answer = if h.bypass, do: {:ok, %{}}, else: many(h, Enum.uniq(keys))
+
+      with {:ok, found} <- answer do
+        Stats.add(h.stats, :hits, map_size(found))
+        Stats.add(h.stats, :misses, length(Enum.uniq(keys)) - map_size(found))
+        answer
+      end
+    end)
+  end
+
+  defp many(h, keys) do
+    if function_exported?(h.store, :get_many, 2) do
+      h.store.get_many(h.state, keys)
+    else
+      Enum.reduce_while(keys, {:ok, %{}}, fn key, {:ok, found} ->
+        case h.store.get(h.state, key) do
+          {:ok, value} -> {:cont, {:ok, Map.put(found, key, value)}}
+          {:error, :not_found} -> {:cont, {:ok, found}}
+          error -> {:halt, error}
+        end
+      end)
+    end
+  end
+
+  @doc group: "Reading"
+  @doc "How long the entry of a key lives from now on, in ms or `:infinity`. O(1)."
+  @spec ttl(cache, key, keyword) :: {:ok, timeout} | {:error, reason}
+  def ttl(cache, key, opts \\ []), do: run(cache, opts, :read, &ask(&1, :ttl, [key], {:error, :not_found}))
+
+  @doc group: "Reading"
+  @doc """
+  The keys of the living entries, as a stream; those that are binaries and begin with `prefix` where
+  one is given. Keys that come or go meanwhile may be among them or not. O(entries).
+  """
+  @spec keys(cache, prefix :: nil | binary) :: Enumerable.t() | {:error, reason}
+  def keys(cache, prefix \\ nil) when prefix == nil or is_binary(prefix) do
+    case run(cache, [], :read, &ask(&1, :stream, [:keys], [])) do
+      {:error, _reason} = error -> error
+      keys when prefix == nil -> keys
+      keys -> Stream.filter(keys, &(is_binary(&1) and String.starts_with?(&1, prefix)))
+    end
+  end
+
+  @doc group: "Reading"
+  @doc "The pairs of key and value of the living entries, as a stream like that of `keys/2`."
+  @spec stream(cache) :: Enumerable.t() | {:error, reason}
+  def stream(cache), do: run(cache, [], :read, &ask(&1, :stream, [:entries], []))
+
+  @doc group: "Tags"
+  @doc "The keys of the living entries with a tag, as a stream. O(entries of the tag)."
+  @spec tagged(cache, tag :: term) :: Enumerable.t() | {:error, reason}
+  def tagged(cache, tag), do: run(cache, [], :read, &ask(&1, :tagged, [tag], []))
+
+  # ---- writing
+
+  @doc group: "Writing"
+  @doc "Stores a value, with its own time to live and its own tags. Replaces what was there. O(1)."
+  @spec put(cache, key, term, keyword) :: :ok | {:error, reason}
+  def put(cache, key, value, opts \\ []) do
+    run(cache, opts, :write, fn h ->
+      write = write(h, opts)
+      with {:ok, _written} <- do_put(h, key, value, write), do: :ok
+    end)
+  end
+
+  @doc group: "Writing"
+  @doc "Stores a value unless the key has an entry. Answers whether it did."
+  @spec put_new(cache, key, term, keyword) :: {:ok, boolean} | {:error, reason}
+  def put_new(cache, key, value, opts \\ []),
+    do: run(cache, opts, :write, &do_put(&1, key, value, %{write(&1, opts) | mode: :new}))
+
+  @doc group: "Writing"
+  @doc "Stores a value if the key has an entry. Answers whether it did."
+  @spec replace(cache, key, term, keyword) :: {:ok, boolean} | {:error, reason}
+  def replace(cache, key, value, opts \\ []),
+    do: run(cache, opts, :write, &do_put(&1, key, value, %{write(&1, opts) | mode: :existing}))
+
+  defp do_put(%Handle{bypass: true}, _key, _value, _write), do: {:ok, true}
+
+  defp do_put(h, key, value, write) do
+    started = Telemetry.started(h.telemetry, :put)
+    answer = h.store.put(h.state, key, value, write)
+    count_write(h.stats, answer)
+    Telemetry.stop(h.telemetry, :put, started, %{key: key, ttl: write.ttl})
+    answer
+  end
+
+  defp count_write(stats, {:ok, true}), do: Stats.add(stats, :writes, 1)
+  defp count_write(_stats, {:ok, false}), do: :ok
+  defp count_write(stats, {:error, _reason}), do: Stats.add(stats, :errors, 1)
+
+  @doc group: "Writing"
+  @doc """
+  Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in a
+  bounded or a partitioned cache. O(entries).
+  """
+  @spec put_many(cache, %{key => term} | [{key, term}], keyword) :: :ok | {:error, reason}
+  def put_many(cache, entries, opts \\ []) do
+    entries = Enum.map(entries, fn {key, value} -> {key, value} end)
+
+    run(cache, opts, :write, fn h ->
+      write = write(h, opts)
+      answer = if h.bypass, do: :ok, else: do_put_many(h, entries, write)
+      if answer == :ok, do: Stats.add(h.stats, :writes, length(entries)), else: Stats.add(h.stats, :errors, 1)
+      answer
+    end)
+  end
+
+  defp do_put_many(h, entries, write) do
+    if function_exported?(h.store, :put_many, 3) do
+      h.store.put_many(h.state, entries, write)
+    else
+      Enum.reduce_while(entries, :ok, fn {key, value}, :ok ->
+        case h.store.put(h.state, key, value, write) do
+          {:ok, _written} -> {:cont, :ok}
+          error -> {:halt, error}
+        end
+      end)
+    end
+  end
+
+  @doc group: "Writing"
+  @doc "Removes an entry, and voids a fetch of its key. `:ok` whether it was there or not. O(1)."
+  @spec delete(cache, key, keyword) :: :ok | {:error, reason}
+  def delete(cache, key, opts \\ []) do
+    run(cache, opts, :read, fn h ->
+      started = Telemetry.started(h.telemetry, :delete)
+      answer = if h.bypass, do: {:ok, false}, else: h.store.delete(h.state, key)
+      Telemetry.stop(h.telemetry, :delete, started, %{key: key})
+
+      with {:ok, _was_there} <- count_deletes(h, answer), do: :ok
+    end)
+  end
+
+  defp count_deletes(h, {:ok, count} = answer) do
+    Stats.add(h.stats, :deletes, if(is_integer(count), do: count, else: 1))
+    answer
+  end
+
+  defp count_deletes(h, error) do
+    Stats.add(h.stats, :errors, 1)
+    error
+  end
+
+  @doc group: "Writing"
+  @doc "Removes many entries, and answers how many there were. O(keys)."
+  @spec delete_many(cache, [key], keyword) :: {:ok, non_neg_integer} | {:error, reason}
+  def delete_many(cache, keys, opts \\ []) when is_list(keys) do
+    run(cache, opts, :read, fn h ->
+      count_deletes(h, if(h.bypass, do: {:ok, 0}, else: ask(h, :delete_many, [Enum.uniq(keys)], {:ok, 0})))
+    end)
+  end
+
+  @doc group: "Writing"
+  @doc "The value of a key, which is gone afterwards. Of several callers, one gets it. O(1)."
+  @spec take(cache, key, keyword) :: {:ok, term} | {:error, reason}
+  def take(cache, key, opts \\ []) do
+    run(cache, opts, :read, fn h ->
+      answer = ask(h, :take, [key], {:error, :not_found})
+      count_read(h.stats, answer)
+      with {:ok, _value} <- answer, do: Stats.add(h.stats, :deletes, 1)
+      answer
+    end)
+  end
+
+  @doc group: "Writing"
+  @doc """
+  Adds `n` to an integer, and answers the sum. Time to live and tags stay as they are. A key without
+  an entry begins at the option `:default` (0). O(1).
+  """
+  @spec incr(cache, key, integer, keyword) :: {:ok, integer} | {:error, :not_an_integer | reason}
+  def incr(cache, key, n \\ 1, opts \\ [])
+  def incr(cache, key, opts, []) when is_list(opts), do: incr(cache, key, 1, opts)
+
+  def incr(cache, key, n, opts) when is_integer(n) do
+    run(cache, opts, :incr, fn h ->
+      default = Keyword.get(opts, :default, 0)
+      answer = ask(h, :incr, [key, n, default, write(h, opts)], {:ok, default + n})
+      count_write(h.stats, with({:ok, _sum} <- answer, do: {:ok, true}))
+      answer
+    end)
+  end
+
+  @doc group: "Writing"
+  @doc "Subtracts `n`; see `incr/4`."
+  @spec decr(cache, key, integer, keyword) :: {:ok, integer} | {:error, :not_an_integer | reason}
+  def decr(cache, key, n \\ 1, opts \\ [])
+  def decr(cache, key, opts, []) when is_list(opts), do: incr(cache, key, -1, opts)
+  def decr(cache, key, n, opts) when is_integer(n), do: incr(cache, key, -n, opts)
+
+  @doc group: "Writing"
+  @doc """
+  Replaces a value by what the function makes of it, and stores `initial` where there is none. Answers
+  the new value.
+
+  The function may run several times, because others may change the entry meanwhile; after 16 times
+  the answer is `{:error, :contended}`. Time to live and tags stay as they are, unless the options
+  give others.
+  """
+  @spec update(cache, key, term, (term -> term), keyword) :: {:ok, term} | {:error, reason}
+  def update(cache, key, initial, fun, opts \\ []) when is_function(fun, 1) do
+    change(cache, key, opts, fn
+      :none -> {:put, initial, initial}
+      {:ok, value} -> value |> fun.() |> then(&{:put, &1, &1})
+    end)
+  end
+
+  @doc group: "Writing"
+  @doc """
+  Calls the function with the value of a key, `nil` where there is none. It returns
+  `{answer, new_value}`, or `:pop` to delete the entry. Answers `{:ok, {answer, new_value}}`, after
+  `:pop` with the old value and `nil`. The function may run several times, as that of `update/5`.
+  """
+  @spec get_and_update(cache, key, (term -> {term, term} | :pop), keyword) ::
+          {:ok, {term, term}} | {:error, reason}
+  def get_and_update(cache, key, fun, opts \\ []) when is_function(fun, 1) do
+    change(cache, key, opts, fn found ->
+      value = with {:ok, value} <- found, do: value, else: (_none -> nil)
+
+      case fun.(value) do
+        {got, new} ->
+          {:put, new, {got, new}}
+
+        :pop ->
+          if found == :none, do: {:nothing, {nil, nil}}, else: {:pop, {value, nil}}
+
+        other ->
+          raise ArgumentError,
+                "the function of get_and_update returns {answer, new_value} or :pop, got: #{inspect(other, limit: 5)}"
+      end
+    end)
+  end
+
+  defp change(cache, key, opts, fun) do
+    run(cache, opts, :write, fn h ->
+      write = %{write(h, opts) | inherit: not Keyword.has_key?(opts, :ttl) and not Keyword.has_key?(opts, :tags)}
+
+      if h.bypass or not function_exported?(h.store, :entry, 2),
+        do: without_entry(h, fun),
+        else: attempt(h, key, write, fun, @attempts)
+    end)
+  end
+
+  defp without_entry(%Handle{bypass: true}, fun) do
+    with {_what, _new, answer} <- fun.(:none), do: {:ok, answer}, else: ({_what, answer} -> {:ok, answer})
+  end
+
+  defp without_entry(_h, _fun), do: {:error, :not_supported}
+
+  defp attempt(h, _key, _write, _fun, 0) do
+    Stats.add(h.stats, :errors, 1)
+    {:error, :contended}
+  end
+
+  defp attempt(h, key, write, fun, left) do
+    with {:ok, found, version} <- current(h, key) do
+      case fun.(found) do
+        {:put, new, answer} ->
+          swap(h, key, new, %{write | mode: {:version, version}}, answer, fun, left)
+
+        {:pop, answer} ->
+          swap(h, key, nil, %{write | mode: {:version, version}, ttl: 0, inherit: false}, answer, fun, left)
+
+        {:nothing, answer} ->
+          {:ok, answer}
+      end
+    end
+  end
+
+  defp current(h, key) do
+    case h.store.entry(h.state, key) do
+      {:ok, %Entry{fresh: true, value: value, version: version}} -> {:ok, {:ok, value}, version}
+      {:ok, %Entry{}} -> {:ok, :none, nil}
+      {:error, :not_found} -> {:ok, :none, nil}
+      error -> error
+    end
+  end
+
+  defp swap(h, key, new, write, answer, fun, left) do
+    case do_put(h, key, new, write) do
+      {:ok, true} -> {:ok, answer}
+      {:ok, false} -> attempt(h, key, write, fun, left - 1)
+      error -> error
+    end
+  end
+
+  @doc group: "Writing"
+  @doc "Lets the entry of a key live for `ttl` ms from now on. Answers whether there is one. O(1)."
+  @spec expire(cache, key, timeout, keyword) :: {:ok, boolean} | {:error, reason}
+  def expire(cache, key, ttl, opts \\ []) do
+    Options.ttl!(ttl)
+    run(cache, opts, :read, &ask(&1, :expire, [key, ttl], {:ok, false}))
+  end
+
+  @doc group: "Writing"
+  @doc "Lets the time of an entry begin anew: `:ttl` of the call, or `:default_ttl` of the cache."
+  @spec touch(cache, key, keyword) :: {:ok, boolean} | {:error, reason}
+  def touch(cache, key, opts \\ []),
+    do: run(cache, opts, :write, &ask(&1, :expire, [key, Keyword.get(opts, :ttl, &1.default_ttl)], {:ok, false}))
+
+  @doc group: "Writing"
+  @doc "Lets an entry live for ever. Answers whether there is one."
+  @spec persist(cache, key, keyword) :: {:ok, boolean} | {:error, reason}
+  def persist(cache, key, opts \\ []), do: expire(cache, key, :infinity, opts)
+
+  @doc group: "Writing"
+  @doc "Removes all entries of the cache that were put before the call began. O(entries)."
+  @spec flush(cache, keyword) :: :ok | {:error, reason}
+  def flush(cache, opts \\ []), do: run(cache, opts, :read, &if(&1.bypass, do: :ok, else: &1.store.flush(&1.state)))
+
+  @doc group: "Tags"
+  @doc """
+  Makes every entry with the tag absent that was put before the call began, and answers how many of
+  them were alive. An entry with several tags goes with the first of them. They are absent at once;
+  removing them is O(entries of the tag).
+  """
+  @spec invalidate_tag(cache, tag :: term, keyword) :: {:ok, non_neg_integer} | {:error, reason}
+  def invalidate_tag(cache, tag, opts \\ []) do
+    run(cache, opts, :read, fn h ->
+      answer = if h.bypass, do: {:ok, 0}, else: ask(h, :invalidate_tag, [tag], {:ok, 0})
+
+      case answer do
+        {:ok, count} -> Telemetry.execute(h.telemetry, [:invalidate_tag, :stop], %{count: count}, %{tag: tag})
+        {:error, _reason} -> Stats.add(h.stats, :errors, 1)
+      end
+
+      answer
+    end)
+  end
+
+  # ---- fetching
+
+  @doc group: "Fetching"
+  @doc """
+  The value of a key; where there is none, what the function returns, which is stored.
+
+  The function runs in the process of the caller, and takes the key or nothing. It returns
+
+    * `{:ok, value}` - stored with the options of the call
+    * `{:ok, value, options}` - stored with its own `:ttl`, `:tags`, `:refresh_after` and
+      `:stale_if_error`; not stored with `store: false`
+    * `{:error, reason}` - the answer of everybody who waits; stored only with `:negative_ttl`
+
+  Anything else raises `ArgumentError`. What the function raises, the caller gets, and one of those
+  who wait calls the function again.
+
+  To fetch the same key inside the function raises `ArgumentError`. Two processes that fetch each
+  other's keys inside their functions wait until the time is over.
+  """
+  @spec get_or_fetch(
+          cache,
+          key,
+          (key -> {:ok, term} | {:ok, term, keyword} | {:error, term}) | (() -> {:ok, term} | {:error, term}),
+          keyword
+        ) :: {:ok, term} | {:error, reason | term}
+  def get_or_fetch(cache, key, fetch_fn, opts \\ []) when is_function(fetch_fn, 0) or is_function(fetch_fn, 1) do
+    Options.check!(opts, :fetch)
+
+    case Handle.fetch(cache) do
+      nil ->
+        {:error, :not_started}
+
+      h ->
+        h = if opts == [], do: h, else: Handle.quiet(h, opts)
+        Fetch.run(h, key, fetch_fn, write(h, opts), opts)
+    end
+  end
+
+  @doc group: "Fetching"
+  @doc """
+  Calls the function while no other caller of this node is in a transaction with one of the keys, and
+  returns what it returns. `{:error, :timeout}` after `:timeout` ms. Puts and deletes outside of
+  transactions do not wait.
+  """
+  @spec transaction(cache, [key], (() -> result), keyword) :: result | {:error, :timeout | :not_started}
+        when result: term
+  def transaction(cache, keys, fun, opts \\ []) when is_list(keys) and is_function(fun, 0) do
+    Options.check!(opts, :read)
+
+    case Handle.fetch(cache) do
+      nil -> {:error, :not_started}
+      h -> Flights.locked(h.flights, keys, Keyword.get(opts, :timeout, @timeout_ms), fun)
+    end
+  end
+
+  # ---- observation
+
+  @doc group: "Observation"
+  @doc "The number of entries. Those past their time count until they are removed. O(1)."
+  @spec size(cache) :: non_neg_integer | {:error, reason}
+  def size(cache), do: run(cache, [], :read, & &1.store.size(&1.state))
+
+  @doc group: "Observation"
+  @doc """
+  The counters since the start, as a map: `hits`, `misses`, `writes`, `deletes`, `evictions`,
+  `errors`, `expirations` (entries removed past their time), `fetches` and `fetch_errors` (calls of
+  functions of `get_or_fetch`), `waits` (for the fetch of another process), `stale_served`,
+  `lease_waits`, `lease_lost` (values that were not stored, because the key was written meanwhile),
+  `degraded` (fetches without the cache), `near_hits`, `decode_errors`; `size`, `hit_rate`, `since` in
+  ms of Unix time, and `enabled`.
+  """
+  @spec stats(cache) :: map | {:error, reason}
+  def stats(cache) do
+    run(cache, [], :read, fn h ->
+      stats = Stats.read(h.stats)
+      asked = stats.hits + stats.misses
+      rate = if asked == 0, do: 0.0, else: stats.hits / asked
+      size = h.store.size(h.state)
+      Map.merge(stats, %{size: size, hit_rate: rate, since: h.started_at, enabled: h.stats != nil})
+    end)
+  end
+
+  @doc group: "Observation"
+  @doc "Sets the counters to 0."
+  @spec reset_stats(cache) :: :ok | {:error, reason}
+  def reset_stats(cache), do: run(cache, [], :read, &Stats.reset(&1.stats))
+
+  @doc group: "Observation"
+  @doc "What is known of a cache: name, module, backend, topology, members, size, and what these add."
+  @spec info(cache) :: map | {:error, reason}
+  def info(cache) do
+    run(cache, [], :read, fn h ->
+      own = %{
+        name: h.name,
+        module: h.module,
+        backend: h.options.backend,
+        topology: h.options.topology,
+        members: [node()],
+        size: h.store.size(h.state)
+      }
+
+      if function_exported?(h.store, :info, 1), do: Map.merge(own, h.store.info(h.state)), else: own
+    end)
+  end
+
+  @doc group: "Observation"
+  @doc "Removes now what is past its time, and answers how many entries that were."
+  @spec sweep(cache) :: {:ok, non_neg_integer} | {:error, reason}
+  def sweep(cache), do: run(cache, [], :read, &Sweeper.sweep/1)
+
+  # ---- common
+
+  defp write(h, opts), do: Options.write(h.default_ttl, opts)
+
+  # Calls the function with the handle of a running cache.
+  defp run(cache, opts, kind, fun) do
+    Options.check!(opts, kind)
+
+    case Handle.fetch(cache) do
+      nil ->
+        {:error, :not_started}
+
+      h ->
+        h = if opts == [], do: h, else: Handle.quiet(h, opts)
+
+        try do
+          fun.(h)
+        rescue
+          error in ArgumentError -> gone(h, error, __STACKTRACE__)
+        end
+    end
+  end
+
+  # The tables of a cache that was stopped in the middle of a call are gone.
+  defp gone(h, error, stacktrace) do
+    case Handle.fetch(h.name) do
+      %Handle{flights: flights} when flights == h.flights -> reraise error, stacktrace
+      _stopped -> {:error, :not_started}
+    end
+  end
+
+  # What a store cannot do, it says.
+  defp ask(%Handle{bypass: true}, _function, _arguments, nothing), do: nothing
+
+  defp ask(h, function, arguments, _nothing) do
+    if function_exported?(h.store, function, length(arguments) + 1),
+      do: apply(h.store, function, [h.state | arguments]),
+      else: {:error, :not_supported}
+  end
+end

@@ -1,0 +1,145 @@
+defmodule Vdr.Cache.Backend.DETS.File do
+  @moduledoc false
+  # The file of a cache and the process that writes it. It writes what the table has at that moment, so the last write of a
+  # key is also the last one in the file, whatever the order in which processes ask.
+  #
+  # A row of the file is `{key, value, fresh_until, keep_until, soft_at, kind, tags}` with times of the wall clock.
+
+  use GenServer
+
+  alias Vdr.Cache.Backend.ETS
+  alias Vdr.Cache.Backend.ETS.{Key, Rows}
+  alias Vdr.Cache.Write
+
+  @close_ms 30_000
+
+  def child_spec(arg), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [arg]}, shutdown: @close_ms}
+
+  def start_link({name, _path, _ets, _opts} = arg),
+    do: GenServer.start_link(__MODULE__, arg, name: name, timeout: :infinity)
+
+  @impl GenServer
+  def init({name, path, ets, opts}) do
+    Process.flag(:trap_exit, true)
+    args = [file: String.to_charlist(path), type: :set, auto_save: opts[:auto_save], repair: true]
+
+    case :dets.open_file({__MODULE__, name}, args) do
+      {:ok, table} ->
+        state = %{table: table, ets: ets, sync: opts[:sync], path: path}
+        with :ok <- load(state), do: {:ok, state}, else: ({:error, reason} -> {:stop, {:disk, reason}})
+
+      {:error, reason} ->
+        {:stop, {:disk, reason}}
+    end
+  end
+
+  # After a crash of this process the table in memory is newer than the file.
+  defp load(state) do
+    if ETS.size(state.ets) > 0 do
+      rewrite(state)
+    else
+      wall = :os.system_time(:millisecond)
+
+      case :dets.foldl(fn row, dead -> load_row(state, row, wall, dead) end, [], state.table) do
+        {:error, reason} -> {:error, reason}
+        dead -> first_error(dead, &:dets.delete(state.table, &1))
+      end
+    end
+  end
+
+  defp load_row(state, {key, value, fresh, keep, soft, kind, tags}, wall, dead) do
+    ttl = left(fresh, wall)
+    more = if keep == :infinity or fresh == :infinity, do: 0, else: max(0, keep - max(fresh, wall))
+
+    if kind == :value and ttl == 0 and more == 0 do
+      [key | dead]
+    else
+      write = %Write{ttl: ttl, keep: more, soft: soft && max(0, soft - wall), kind: kind, tags: tags}
+
+      # More than the bound are evicted by the policy.
+      case ETS.put(state.ets, Key.unwrap(key), value, write) do
+        {:ok, true} -> dead
+        _full -> [key | dead]
+      end
+    end
+  end
+
+  defp load_row(_state, _row_of_another_kind, _wall, dead), do: dead
+
+  defp left(:infinity, _wall), do: :infinity
+  defp left(time, wall), do: max(0, time - wall)
+
+  @impl GenServer
+  def handle_call({:save, keys}, _from, state),
+    do: {:reply, with(:ok <- first_error(keys, &save(state, &1)), do: sync(state)), state}
+
+  def handle_call(:rewrite, _from, state), do: {:reply, disk(rewrite(state)), state}
+  # Everything that was cast before is done.
+  def handle_call(:settle, _from, state), do: {:reply, :ok, state}
+
+  def handle_call(:info, _from, state) do
+    info = %{
+      file: state.path,
+      file_bytes: with(bytes when is_integer(bytes) <- :dets.info(state.table, :file_size), do: bytes)
+    }
+
+    {:reply, info, state}
+  end
+
+  @impl GenServer
+  def handle_cast({:changed, :all}, state), do: {:noreply, state}
+
+  def handle_cast({:changed, key}, state) do
+    save(state, key)
+    {:noreply, state}
+  end
+
+  @impl GenServer
+  def handle_info(_message, state), do: {:noreply, state}
+
+  @impl GenServer
+  def terminate(_reason, state), do: :dets.close(state.table)
+
+  defp save(state, key) do
+    guarded(fn ->
+      case :ets.lookup(state.ets.data, key) do
+        [row] -> :dets.insert(state.table, on_disk(row, Rows.now(state.ets), :os.system_time(:millisecond)))
+        [] -> :dets.delete(state.table, key)
+      end
+    end)
+  end
+
+  defp on_disk({key, value, fresh, _version, _mark, _id, tags, meta} = row, now, wall) do
+    {soft, kind} = if meta, do: {elem(meta, 1), elem(meta, 2)}, else: {nil, :value}
+    fresh = if kind == :negative, do: 0, else: wall(fresh, now, wall)
+    {key, value, fresh, wall(Rows.due(row), now, wall), soft && wall(soft, now, wall), kind, tags}
+  end
+
+  defp wall(:infinity, _now, _wall), do: :infinity
+  defp wall(time, now, wall), do: time - now + wall
+
+  defp rewrite(state) do
+    guarded(fn ->
+      with :ok <- :dets.delete_all_objects(state.table),
+           do: state.ets |> all_keys() |> first_error(&save(state, &1))
+    end)
+  end
+
+  defp all_keys(ets), do: :ets.select(ets.data, [{{:"$1", :_, :_, :_, :_, :_, :_, :_}, [], [:"$1"]}])
+
+  defp sync(%{sync: false}), do: :ok
+  defp sync(state), do: guarded(fn -> :dets.sync(state.table) end)
+
+  # `:dets` raises on a table that an error has closed.
+  defp guarded(fun) do
+    disk(fun.())
+  rescue
+    error -> {:error, {:disk, error}}
+  end
+
+  defp disk({:error, {:disk, _reason}} = error), do: error
+  defp disk({:error, reason}), do: {:error, {:disk, reason}}
+  defp disk(_ok), do: :ok
+
+  defp first_error(items, fun), do: Enum.find_value(items, :ok, &with(:ok <- fun.(&1), do: nil))
+end

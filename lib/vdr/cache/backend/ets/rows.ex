@@ -1,0 +1,140 @@
+defmodule Vdr.Cache.Backend.ETS.Rows do
+  @moduledoc false
+  # The rows of the table, their indexes, and the changes that nobody can come between.
+  #
+  #     {key, value, fresh_until, version, mark, id, tags, meta}
+  #     meta: nil or {keep_until, soft_at, kind, bytes, place}
+  #
+  #   * `fresh_until`, `keep_until`, `soft_at` - times of the cache's clock, or `:infinity`
+  #   * `version` - a number that every change takes anew
+  #   * `mark` - for the policy: how often an entry was read, or when
+  #   * `id` - the number of the put that the entry goes back to; tags are compared with it
+  #   * `place` - where the entry stands in the table `order`
+  #
+  # The row is the truth. Entries of the indexes that fit no row are ignored, and removed when they are met.
+
+  @type row :: tuple
+  @never -0x7FFF_FFFF_FFFF
+
+  @doc "The time that is over already."
+  def never, do: @never
+
+  @spec now(map) :: integer
+  def now(%{clock: nil}), do: :erlang.monotonic_time(:millisecond)
+  def now(%{clock: clock}), do: clock.()
+
+  @spec next_seq(map) :: pos_integer
+  def next_seq(%{counts: counts}), do: :atomics.add_get(counts, 1, 1)
+
+  @doc "Until when the row is worth keeping."
+  @spec due(row) :: integer | :infinity
+  def due({_key, _value, fresh_until, _version, _mark, _id, _tags, nil}), do: fresh_until
+  def due({_key, _value, fresh_until, _version, _mark, _id, _tags, meta}), do: latest(fresh_until, elem(meta, 0))
+
+  # Numbers are smaller than atoms.
+  defp latest(one, other), do: max(one, other)
+
+  @doc "Whether the row is within its time and no tag of it was invalidated."
+  @spec kept?(map, row, integer) :: boolean
+  def kept?(h, row, now), do: now < due(row) and tags_valid?(h, row)
+
+  @doc "Whether `get` answers the row."
+  @spec fresh?(map, row, integer) :: boolean
+  def fresh?(h, row, now), do: now < elem(row, 2) and tags_valid?(h, row)
+
+  @spec tags_valid?(map, row) :: boolean
+  def tags_valid?(_h, {_key, _value, _fresh, _version, _mark, _id, [], _meta}), do: true
+  def tags_valid?(h, {_key, _value, _fresh, _version, _mark, id, tags, _meta}), do: not invalidated?(h, tags, id)
+
+  @doc "Whether one of the tags was invalidated after the number was taken."
+  @spec invalidated?(map, [term], pos_integer) :: boolean
+  def invalidated?(h, tags, id) do
+    Enum.any?(tags, fn tag ->
+      case :ets.lookup(h.generations, tag) do
+        [] -> false
+        [{_tag, generation, _drained}] -> id <= generation
+      end
+    end)
+  end
+
+  def bytes({_key, _value, _fresh, _version, _mark, _id, _tags, nil}), do: 0
+  def bytes(row), do: row |> elem(7) |> elem(3)
+
+  def place({_key, _value, _fresh, _version, _mark, _id, _tags, nil}), do: nil
+  def place(row), do: row |> elem(7) |> elem(4)
+
+  # ---- changes
+
+  @doc "Replaces the row if it still has the version."
+  @spec replace(map, row, row) :: boolean
+  def replace(h, old, new) do
+    head = {elem(old, 0), :_, :_, elem(old, 3), :_, :_, :_, :_}
+    :ets.select_replace(h.data, [{head, [], [{:const, new}]}]) == 1
+  end
+
+  @doc "Deletes the row if it still has the version, with its indexes and what it counts for."
+  @spec remove(map, row) :: boolean
+  def remove(h, row) do
+    head = {elem(row, 0), :_, :_, elem(row, 3), :_, :_, :_, :_}
+    removed? = :ets.select_delete(h.data, [{head, [], [true]}]) == 1
+    if removed?, do: forget(h, row)
+    removed?
+  end
+
+  @doc "Removes the indexes of a row that is gone, and what it counted for."
+  @spec forget(map, row) :: :ok
+  def forget(h, row) do
+    unindex(h, row)
+    if h.bounded, do: release(h, row)
+    h.changed.(elem(row, 0), :removed)
+  end
+
+  @doc "Gives back the room of a row that is gone."
+  def release(h, row) do
+    :atomics.sub(h.counts, 2, 1)
+    :atomics.sub(h.counts, 3, bytes(row))
+    with place when place != nil <- place(row), do: leave(h, place)
+    :ok
+  end
+
+  @doc "Takes an entry out of the order."
+  def leave(h, place) do
+    case :ets.take(h.order, place) do
+      [] -> :ok
+      [_entry] -> if h.policy == :lfu, do: :atomics.sub(h.counts, queue_index(place), 1)
+    end
+
+    :ok
+  end
+
+  @doc "Puts an entry into the order."
+  def enter(_h, nil, _key), do: :ok
+
+  def enter(h, place, key) do
+    if :ets.insert_new(h.order, {place, key}) and h.policy == :lfu, do: :atomics.add(h.counts, queue_index(place), 1)
+    :ok
+  end
+
+  # The small queue and the main queue of `:lfu` count for themselves.
+  defp queue_index({queue, _seq}), do: 4 + queue
+
+  # ---- indexes
+
+  @spec index(map, row) :: :ok
+  def index(h, {key, _value, _fresh, _version, _mark, id, tags, _meta} = row) do
+    index_due(h, due(row), id, key)
+    Enum.each(tags, &:ets.insert(h.tags, {{&1, id}, key}))
+  end
+
+  def index_due(_h, :infinity, _id, _key), do: true
+  def index_due(h, due, id, key), do: :ets.insert(h.due, {{due, id}, key})
+
+  @spec unindex(map, row) :: :ok
+  def unindex(h, {_key, _value, _fresh, _version, _mark, id, tags, _meta} = row) do
+    unindex_due(h, due(row), id)
+    Enum.each(tags, &:ets.delete(h.tags, {&1, id}))
+  end
+
+  def unindex_due(_h, :infinity, _id), do: true
+  def unindex_due(h, due, id), do: :ets.delete(h.due, {due, id})
+end

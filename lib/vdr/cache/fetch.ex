@@ -1,0 +1,353 @@
+defmodule Vdr.Cache.Fetch do
+  @moduledoc false
+  # `get_or_fetch`: answers what is there, or has one process of the node fetch it while the others wait. The function
+  # runs in the process of the caller. What it brings is stored under a lease, which every put and delete of the key ends.
+
+  alias Vdr.Cache.{Entry, Flights, Handle, Options, Stats, Telemetry, Write}
+
+  @type request :: %{key: term, fun: (term -> term), write: Write.t(), opts: keyword, deadline: timeout}
+
+  @spec run(Handle.t(), term, function, Write.t(), keyword) :: {:ok, term} | {:error, term}
+  # Without protection everybody fetches, and the last one to come wins.
+  def run(%Handle{options: %{stampede_protection: false}, leases: true} = h, key, fun, write, opts),
+    do: run(%{h | leases: false}, key, fun, write, opts)
+
+  def run(h, key, fun, write, opts) do
+    started = Telemetry.started(h.telemetry, :fetch)
+    request = %{key: key, fun: fun, write: write, opts: opts, deadline: nil}
+
+    {result, answer} =
+      case entry(h, key) do
+        {:ok, %Entry{fresh: true} = entry} ->
+          Stats.add(h.stats, :hits, 1)
+          if entry.refresh, do: refresh(h, request)
+          {:hit, {:ok, entry.value}}
+
+        {:ok, %Entry{kind: :negative} = entry} ->
+          Stats.add(h.stats, :hits, 1)
+          {:hit, {:error, entry.value}}
+
+        {:error, reason} when reason != :not_found ->
+          without_store(h, request)
+
+        absent ->
+          Stats.add(h.stats, :misses, 1)
+          Telemetry.execute(h.telemetry, [:fetch, :start], %{system_time: System.system_time()}, %{key: key})
+          fetch(h, request, stale(absent))
+      end
+
+    Telemetry.stop(h.telemetry, :fetch, started, %{key: key, result: result})
+    answer
+  end
+
+  # What is past its time, and is kept for the case that fetching fails.
+  defp stale({:ok, %Entry{kind: :value, value: value}}), do: {:ok, value}
+  defp stale(_absent), do: nil
+
+  defp entry(%Handle{bypass: true}, _key), do: {:error, :not_found}
+
+  defp entry(h, key) do
+    if function_exported?(h.store, :entry, 2) do
+      h.store.entry(h.state, key)
+    else
+      with {:ok, value} <- h.store.get(h.state, key), do: {:ok, %Entry{value: value}}
+    end
+  end
+
+  # A cache that cannot answer must not stop those who ask.
+  defp without_store(h, request) do
+    Stats.add(h.stats, :degraded, 1)
+    Stats.add(h.stats, :errors, 1)
+    fly(h, request, fn _ref -> {:fetched, call_alone(h, request)} end)
+  end
+
+  defp call_alone(h, request) do
+    case call(h, request) do
+      {:store, answer, _write} -> answer
+      {:keep_out, answer} -> answer
+    end
+  end
+
+  defp fetch(%Handle{bypass: true} = h, request, _stale), do: {:fetched, call_alone(h, request)}
+
+  defp fetch(h, request, stale) do
+    # Until when it waits for a fetch of another node.
+    request = %{request | deadline: :erlang.monotonic_time(:millisecond) + h.options.stampede_timeout}
+    fly(h, request, fn _ref -> lead(h, request, stale) end)
+  end
+
+  # One flight for a key at a time.
+  defp fly(%Handle{options: %{stampede_protection: false}}, _request, lead), do: lead.(nil)
+
+  defp fly(h, request, lead) do
+    key = request.key
+
+    case Flights.open(h.flights, key) do
+      {:lead, ref} ->
+        take_off(h, key, ref, lead)
+
+      {:follow, leader, _ref} when leader == self() ->
+        raise ArgumentError,
+              "the function of get_or_fetch fetches its own key #{inspect(key, limit: 5, printable_limit: 100)}"
+
+      {:follow, leader, ref} ->
+        Stats.add(h.stats, :waits, 1)
+
+        case Flights.follow(h.flights, key, leader, ref, h.options.stampede_timeout) do
+          {:done, answer} -> {:waited, answer}
+          :again -> again(h, request, lead)
+          :timeout -> time_out(h, request)
+        end
+    end
+  end
+
+  # Somebody else's fetch has ended without an answer. The value may have come in another way.
+  defp again(h, request, lead) do
+    case entry(h, request.key) do
+      {:ok, %Entry{fresh: true, value: value}} -> {:waited, {:ok, value}}
+      _absent -> fly(h, request, lead)
+    end
+  end
+
+  defp time_out(h, request) do
+    if request.opts[:on_timeout] == :fetch do
+      {:fetched, call_alone(h, request)}
+    else
+      Stats.add(h.stats, :errors, 1)
+      {:error, {:error, :timeout}}
+    end
+  end
+
+  defp take_off(h, key, ref, lead) do
+    {result, answer} = lead.(ref)
+    Flights.close(h.flights, key, ref, {:done, answer})
+    {result, answer}
+  catch
+    kind, reason ->
+      Flights.close(h.flights, key, ref, :again)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  # ---- the leader
+
+  defp lead(h, request, stale) do
+    case acquire(h, request) do
+      {:hit, %Entry{kind: :negative, value: reason}} ->
+        {:waited, {:error, reason}}
+
+      {:hit, %Entry{value: value}} ->
+        {:hit, {:ok, value}}
+
+      {:ok, lease} ->
+        under_lease(h, request, lease, stale)
+
+      {:wait, wait} ->
+        wait(h, request, wait, stale)
+
+      {:error, _reason} ->
+        Stats.add(h.stats, :degraded, 1)
+        {:fetched, call_alone(h, request)}
+    end
+  end
+
+  defp wait(h, request, wait, stale) do
+    Stats.add(h.stats, :lease_waits, 1)
+    left = max(0, request.deadline - :erlang.monotonic_time(:millisecond))
+
+    case h.store.await_lease(h.state, wait, left) do
+      {:done, answer} -> {:waited, answer}
+      :again -> lead(h, request, stale)
+      :timeout -> time_out(h, request)
+    end
+  end
+
+  defp acquire(h, request, refresh? \\ false)
+
+  defp acquire(%Handle{leases: false} = h, request, false) do
+    # It may have come between the first look and the flight.
+    case entry(h, request.key) do
+      {:ok, %Entry{fresh: true} = entry} -> {:hit, entry}
+      _absent -> {:ok, nil}
+    end
+  end
+
+  defp acquire(%Handle{leases: false}, _request, true), do: {:ok, nil}
+
+  defp acquire(h, request, refresh?),
+    do: h.store.acquire(h.state, request.key, %{tags: request.write.tags, refresh: refresh?})
+
+  defp release(%Handle{leases: false}, _key, _lease), do: :ok
+  defp release(h, key, lease), do: h.store.release(h.state, key, lease)
+
+  defp under_lease(h, request, lease, stale) do
+    outcome =
+      try do
+        call(h, request)
+      catch
+        kind, reason ->
+          release(h, request.key, lease)
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      end
+
+    finish(h, request, lease, outcome, stale)
+  end
+
+  defp finish(h, request, lease, {:store, {:ok, _value} = answer, write}, _stale) do
+    commit(h, request.key, lease, answer, write)
+    {:fetched, answer}
+  end
+
+  defp finish(h, request, lease, {:keep_out, answer}, _stale) do
+    commit(h, request.key, lease, answer, :nothing)
+    {:fetched, answer}
+  end
+
+  defp finish(h, request, lease, {:store, {:error, _reason}, _write}, {:ok, value}) do
+    answer = {:ok, value}
+    commit(h, request.key, lease, answer, :nothing)
+    Stats.add(h.stats, :stale_served, 1)
+    {:stale, answer}
+  end
+
+  # What is there stays.
+  defp finish(h, request, lease, {:store, {:error, _reason} = answer, _write}, :refresh) do
+    release(h, request.key, lease)
+    {:error, answer}
+  end
+
+  defp finish(h, request, lease, {:store, {:error, _reason} = answer, write}, nil) do
+    commit(h, request.key, lease, answer, write)
+    {:error, answer}
+  end
+
+  defp commit(%Handle{leases: false}, _key, _lease, _answer, :nothing), do: :ok
+
+  defp commit(%Handle{leases: false} = h, key, _lease, {_kind, value}, write),
+    do: count_commit(h, with({:ok, _written} <- h.store.put(h.state, key, value, write), do: {:ok, :stored}), write)
+
+  defp commit(h, key, lease, answer, write),
+    do: count_commit(h, h.store.commit(h.state, key, lease, answer, write), write)
+
+  defp count_commit(_h, _result, :nothing), do: :ok
+  defp count_commit(h, {:ok, :stored}, _write), do: Stats.add(h.stats, :writes, 1)
+  defp count_commit(h, {:ok, :lost}, _write), do: Stats.add(h.stats, :lease_lost, 1)
+
+  # The value is good, and could not be kept.
+  defp count_commit(h, {:error, _reason}, _write), do: Stats.add(h.stats, :errors, 1)
+
+  # ---- the function
+
+  # `{:store, answer, write}` or `{:keep_out, answer}`, for an answer that nobody keeps.
+  defp call(h, %{key: key, fun: fun, write: write, opts: opts}) do
+    Stats.add(h.stats, :fetches, 1)
+    started = Telemetry.started(h.telemetry, :fetch)
+
+    answer =
+      try do
+        if is_function(fun, 1), do: fun.(key), else: fun.()
+      catch
+        kind, reason ->
+          Stats.add(h.stats, :fetch_errors, 1)
+
+          if started do
+            measurements = %{duration: :erlang.monotonic_time() - started}
+            metadata = %{key: key, kind: kind, reason: reason, stacktrace: __STACKTRACE__}
+            Telemetry.execute(h.telemetry, [:fetch, :exception], measurements, metadata)
+          end
+
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      end
+
+    case answer do
+      {:ok, _value} ->
+        {:store, answer, write}
+
+      {:ok, value, more} ->
+        if Keyword.get(more, :store, true),
+          do: {:store, {:ok, value}, Options.write(h.default_ttl, Keyword.delete(more, :store), write)},
+          else: {:keep_out, {:ok, value}}
+
+      {:error, _reason} ->
+        Stats.add(h.stats, :fetch_errors, 1)
+
+        case opts[:negative_ttl] do
+          ms when is_integer(ms) and ms > 0 -> {:store, answer, %{write | kind: :negative, keep: ms, ttl: :infinity}}
+          _none -> error_write(answer)
+        end
+
+      other ->
+        raise ArgumentError,
+              "the function of get_or_fetch returns {:ok, value}, {:ok, value, options} or {:error, reason}, " <>
+                "got: #{inspect(other, limit: 5, printable_limit: 100)}"
+    end
+  end
+
+  defp error_write(answer), do: {:store, answer, :nothing}
+
+  # ---- refreshing
+
+  # One refresh of a key at a time, in a process of its own. A failed one is not tried again for a while.
+  #
+  #     {key, pid} or {key, not_before, delay}
+  defp refresh(h, request) do
+    if may_refresh?(h, request.key), do: start_refresh(h, request)
+    :ok
+  end
+
+  defp may_refresh?(h, key) do
+    case :ets.lookup(h.refreshes, key) do
+      [] -> :ets.insert_new(h.refreshes, {key, self()})
+      [{_key, pid}] -> not Process.alive?(pid) and :ets.take(h.refreshes, key) != []
+      [{_key, not_before, _delay}] -> :erlang.monotonic_time(:millisecond) >= not_before
+    end
+  end
+
+  defp start_refresh(h, request) do
+    callers = [self() | Process.get(:"$callers", [])]
+    delay = delay(h, request.key)
+
+    Task.Supervisor.start_child(h.tasks, fn ->
+      Process.put(:"$callers", callers)
+      :ets.insert(h.refreshes, {request.key, self()})
+      do_refresh(h, request, delay)
+    end)
+  end
+
+  defp delay(h, key) do
+    case :ets.lookup(h.refreshes, key) do
+      [{_key, _not_before, delay}] -> delay
+      _first -> h.options.refresh_backoff
+    end
+  end
+
+  defp do_refresh(h, request, delay) do
+    case Flights.open(h.flights, request.key) do
+      {:lead, ref} -> lead_refresh(h, request, ref, delay)
+      {:follow, _leader, _ref} -> :ets.delete(h.refreshes, request.key)
+    end
+  end
+
+  # Those who come when the entry is past its time, and not refreshed yet, wait for the refresh.
+  defp lead_refresh(h, request, ref, delay) do
+    with {:ok, lease} <- acquire(h, request, true),
+         {:fetched, answer} <- under_lease(h, request, lease, :refresh) do
+      :ets.delete(h.refreshes, request.key)
+      Flights.close(h.flights, request.key, ref, {:done, answer})
+    else
+      {:error, _reason} ->
+        back_off(h, request.key, delay)
+        Flights.close(h.flights, request.key, ref, :again)
+
+      _somebody_else_refreshes ->
+        :ets.delete(h.refreshes, request.key)
+        Flights.close(h.flights, request.key, ref, :again)
+    end
+  catch
+    _kind, _reason ->
+      back_off(h, request.key, delay)
+      Flights.close(h.flights, request.key, ref, :again)
+  end
+
+  defp back_off(h, key, delay),
+    do: :ets.insert(h.refreshes, {key, :erlang.monotonic_time(:millisecond) + delay, delay * 2})
+end

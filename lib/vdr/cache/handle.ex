@@ -1,0 +1,43 @@
+defmodule Vdr.Cache.Handle do
+  @moduledoc false
+  # What every call of a cache needs, in one term that is read without a process and without a copy. It is published when
+  # all processes of the cache run, and withdrawn before the first of them ends.
+
+  @enforce_keys [:name, :module, :store, :state, :options]
+  defstruct [
+    :name,
+    :module,
+    :store,
+    :state,
+    :options,
+    :stats,
+    :telemetry,
+    :flights,
+    :refreshes,
+    :tasks,
+    :started_at,
+    default_ttl: :infinity,
+    leases: false,
+    tell_get: false,
+    bypass: false
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @doc "The handle of a running cache, `nil` where none runs."
+  @spec fetch(term) :: t | nil
+  def fetch(name), do: :persistent_term.get({Vdr.Cache, name}, nil)
+
+  @spec publish(t) :: :ok
+  def publish(%__MODULE__{name: name} = handle), do: :persistent_term.put({Vdr.Cache, name}, handle)
+
+  @spec withdraw(term) :: boolean
+  def withdraw(name), do: :persistent_term.erase({Vdr.Cache, name})
+
+  @doc "The handle for one call with the options `telemetry: false` or `stats: false`."
+  @spec quiet(t, keyword) :: t
+  def quiet(handle, opts) do
+    handle = if opts[:telemetry] == false, do: %{handle | telemetry: nil, tell_get: false}, else: handle
+    if opts[:stats] == false, do: %{handle | stats: nil}, else: handle
+  end
+end

@@ -1,0 +1,146 @@
+defmodule Vdr.Cache.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias Vdr.Test.CacheContract.Cache
+
+  defmodule Configured do
+    use Vdr.Cache,
+      otp_app: :vdr_cache_test_app,
+      default_ttl: 1_000,
+      max_size: 5,
+      backend_opts: [clock: &__MODULE__.zero/0]
+
+    def zero, do: 0
+  end
+
+  defp message(fun), do: fun |> then(&assert_raise(ArgumentError, &1)) |> Exception.message()
+
+  test "a wrong option raises in the process that starts the cache, and says what is taken" do
+    assert message(fn -> Cache.start_link(nme: :x) end) =~ "did you mean :name?"
+    assert message(fn -> Cache.start_link(default_ttl: -1) end) =~ ":default_ttl"
+    assert message(fn -> Cache.start_link(max_size: 0) end) =~ "an integer from 1, or :infinity"
+    assert message(fn -> Cache.start_link(eviction_policy: :random) end) =~ ":lfu"
+    assert message(fn -> Cache.start_link(backend: String) end) =~ ":backend"
+    assert message(fn -> Cache.start_link(backend: Vdr.NoSuchBackend) end) =~ ":backend"
+    assert message(fn -> Cache.start_link(topology: String) end) =~ ":topology"
+    assert message(fn -> Cache.start_link(backend_opts: [dir: "x"]) end) =~ "unknown option :dir"
+    assert message(fn -> Cache.start_link(size_of: fn _k, _v -> 1 end) end) =~ "needs :max_bytes"
+    assert message(fn -> Cache.start_link(:what) end) =~ "keyword list"
+    assert message(fn -> Cache.child_spec(max_size: 0) end) =~ ":max_size"
+  end
+
+  test "the start wins over the application's configuration, and that over use" do
+    Application.put_env(:vdr_cache_test_app, Configured, default_ttl: 2_000, max_size: 6)
+    on_exit(fn -> Application.delete_env(:vdr_cache_test_app, Configured) end)
+    used = Configured.__vdr_cache__()
+    options = Vdr.Cache.Options.resolve!(Configured, used, max_size: 7, backend_opts: [data_dir: "d"])
+    assert options.default_ttl == 2_000
+    assert options.max_size == 7
+    assert [clock: clock, data_dir: "d"] = Enum.sort(options.backend_opts)
+    assert clock.() == 0
+  end
+
+  test "a wrong option of a call raises" do
+    start_supervised!({Cache, name: :options_calls})
+    assert message(fn -> Vdr.Cache.get(:options_calls, 1, tll: 1) end) =~ "unknown option :tll"
+    assert message(fn -> Vdr.Cache.put(:options_calls, 1, 1, tll: 1) end) =~ "did you mean :ttl?"
+    assert message(fn -> Vdr.Cache.put(:options_calls, 1, 1, tags: :users) end) =~ "a list of terms"
+    assert message(fn -> Vdr.Cache.put(:options_calls, 1, 1, [:ttl]) end) =~ "keyword list"
+    assert message(fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, fn -> {:ok, 1, tll: 1} end) end) =~ ":tll"
+    assert_raise FunctionClauseError, fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, :no_function) end
+  end
+
+  test "a cache that does not run says so" do
+    assert Vdr.Cache.get(:options_none, 1) == {:error, :not_started}
+    assert Vdr.Cache.put(:options_none, 1, 1) == {:error, :not_started}
+    assert Vdr.Cache.size(:options_none) == {:error, :not_started}
+    assert Vdr.Cache.get_or_fetch(:options_none, 1, fn -> {:ok, 1} end) == {:error, :not_started}
+    assert_raise Vdr.Cache.Error, "the cache is not started", fn -> Vdr.Cache.get!(:options_none, 1) end
+    assert_raise Vdr.Cache.Error, fn -> Vdr.Cache.exists?(:options_none, 1) end
+  end
+
+  test "calls while the cache stops answer, and never raise" do
+    for n <- 1..20 do
+      name = :"options_stop_#{n}"
+      {:ok, pid} = Cache.start_link(name: name)
+      Vdr.Cache.put(name, 1, 1)
+
+      readers =
+        for _ <- 1..4 do
+          Task.async(fn ->
+            Enum.find(Stream.repeatedly(fn -> Vdr.Cache.get(name, 1) end), &(&1 != {:ok, 1}))
+          end)
+        end
+
+      writer =
+        Task.async(fn -> Enum.find(Stream.repeatedly(fn -> Vdr.Cache.put(name, 2, 2, ttl: 5) end), &(&1 != :ok)) end)
+
+      Supervisor.stop(pid)
+      assert Enum.uniq(Task.await_many([writer | readers])) == [{:error, :not_started}]
+    end
+  end
+
+  test "bypass: reads miss and writes do nothing" do
+    start_supervised!({Cache, name: :options_bypass, bypass: true})
+    c = :options_bypass
+    assert Vdr.Cache.put(c, 1, 1, tags: [:t]) == :ok
+    assert Vdr.Cache.get(c, 1) == {:error, :not_found}
+    assert Vdr.Cache.put_new(c, 1, 1) == {:ok, true}
+    assert Vdr.Cache.get_many(c, [1]) == {:ok, %{}}
+    assert Vdr.Cache.get_or_fetch(c, 1, fn -> {:ok, 5} end) == {:ok, 5}
+    assert Vdr.Cache.update(c, 1, 0, &(&1 + 1)) == {:ok, 0}
+    assert Vdr.Cache.incr(c, 1) == {:ok, 1}
+    assert Vdr.Cache.invalidate_tag(c, :t) == {:ok, 0}
+    assert Enum.to_list(Vdr.Cache.keys(c)) == []
+    assert Vdr.Cache.size(c) == 0
+  end
+
+  test "stats that are not enabled count nothing" do
+    start_supervised!({Cache, name: :options_stats, stats_enabled: false})
+    Vdr.Cache.get(:options_stats, 1)
+    assert %{misses: 0, enabled: false} = Vdr.Cache.stats(:options_stats)
+  end
+
+  test "every reason has a sentence" do
+    reasons =
+      [:full, :timeout, :not_started, :contended, :not_an_integer, :not_supported, {:node_down, :a@b}] ++
+        [{:remote, :x}, {:partial, 1, [:a@b]}, {:partial, [:a@b]}, {:not_storable, self()}, {:disk, :enospc}] ++
+        [
+          {:undecodable, "k"},
+          :server_full,
+          :read_only,
+          {:refused, "ERR x"},
+          {:written, :not_visible},
+          :not_ready,
+          :not_found
+        ]
+
+    sentences = for reason <- reasons, do: Exception.message(Vdr.Cache.Error.exception(reason))
+    assert Enum.all?(sentences, &(&1 =~ ~r/^[a-z].*[^.]$/))
+    assert length(Enum.uniq(sentences)) == length(sentences) - 1
+    assert Exception.message(Vdr.Cache.Error.exception(:no_instance)) == "there is no such instance"
+  end
+
+  doctest Vdr.Cache.Error
+
+  test "the smallest backend of the docs works" do
+    {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Vdr.Cache.Backend)
+    [_, code] = String.split(doc, "The smallest backend:\n\n")
+    [{module, _binary} | _] = Code.compile_string(code)
+    start_supervised!({Cache, name: :options_backend, backend: module})
+    c = :options_backend
+    assert Vdr.Cache.put(c, 1, :one) == :ok
+    assert Vdr.Cache.get(c, 1) == {:ok, :one}
+    assert Vdr.Cache.get_many(c, [1, 2]) == {:ok, %{1 => :one}}
+    assert Vdr.Cache.get_or_fetch(c, 2, fn -> {:ok, :two} end) == {:ok, :two}
+    assert Vdr.Cache.get(c, 2) == {:ok, :two}
+    assert Vdr.Cache.incr(c, 3) == {:error, :not_supported}
+    assert Vdr.Cache.update(c, 3, 1, & &1) == {:error, :not_supported}
+    assert Vdr.Cache.put(c, 1, 1, ttl: 5) == {:error, :not_supported}
+    assert Vdr.Cache.size(c) == 2
+    assert Vdr.Cache.delete(c, 1) == :ok
+    assert Vdr.Cache.flush(c) == :ok
+    assert Vdr.Cache.sweep(c) == {:ok, 0}
+    assert Vdr.Cache.info(c).backend == module
+  end
+end

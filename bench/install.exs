@@ -1,7 +1,7 @@
 defmodule Vdr.Bench.Install do
   @moduledoc false
-  # What installing takes: the time from the unpacked package to compiled code, from source and with a
-  # prebuilt library; the sizes of both; the memory of a mirror without data.
+  # What installing takes: the time from the unpacked package to compiled code, from source and with
+  # a prebuilt library; the sizes of both; the memory of a mirror without data.
   alias Vdr.Bench.Measure
   alias Vdr.Mix.Prebuilt
   alias Vdr.Paint

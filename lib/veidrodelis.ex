@@ -62,7 +62,7 @@ defmodule Veidrodelis do
       the last good snapshot.
     * No write is skipped in silence. A command that contradicts the data leads to a full sync. A
       command that the library does not know is counted in `info/1` and logged, and the keys that
-      it changed keep their old values.
+      it may have changed answer `{:error, :unknown_value}`.
     * After a disconnect the instance resumes at its offset, if the primary still has the missing
       part of the stream.
     * A watch gets a message for each write to its keys, after the write is visible.
@@ -245,7 +245,7 @@ defmodule Veidrodelis do
     with {:ok, {id, _store, pid}} <- Handle.fetch(instance, :stop) do
       stop_supervisor(pid)
       # A read after this must find nothing, and the id must be free.
-      Mirror.Stores.released(id, pid)
+      Mirror.Stores.await_release(id, pid)
     else
       {:error, :no_instance} -> :ok
     end
@@ -413,9 +413,9 @@ defmodule Veidrodelis do
   the application. A pid or a registered name stands for the id of the instance that runs at the
   moment.
 
-  The same events go to the log, see the option `log:`, and to `:telemetry` where it is installed, see
-  `Veidrodelis.Telemetry`. Log backends and telemetry handlers run in the process of the link: a slow
-  one delays that link, and no other.
+  The same events go to the log, see the option `log:`, and to `:telemetry` where it is installed,
+  see `Veidrodelis.Telemetry`. Log backends and telemetry handlers run in the process of the link: a
+  slow one delays that link, and no other.
   """
   @spec subscribe() :: :ok
   @spec subscribe(instance) :: :ok

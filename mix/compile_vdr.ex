@@ -4,8 +4,9 @@ defmodule Mix.Tasks.Compile.Vdr do
   @moduledoc """
   Puts the native library into `priv/native`: a given one, a prebuilt one, or one built by cargo.
 
-  `mix.exs` requires this file, so that the compiler exists before anything of the project is compiled,
-  both here and in an application that depends on the project. The first of these that applies decides:
+  `mix.exs` requires this file, so that the compiler exists before anything of the project is
+  compiled, both here and in an application that depends on the project. The first of these that
+  applies decides:
 
     * `VDR_NATIVE_PATH=file`: copies that file.
     * `VDR_BUILD=1`, or `VDR_WITHOUT=lua,tls` for a library without one of them: builds from source
@@ -16,8 +17,8 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   The stamp beside the library holds a digest of what the library was made from and a digest of the
   library itself. A library that fits its stamp is left alone. Two builds at once do not hurt each
-  other: cargo locks its own directory, files appear by rename from names that no other build uses, and
-  a stamp that does not belong to the library beside it counts as none.
+  other: cargo locks its own directory, files appear by rename from names that no other build uses,
+  and a stamp that does not belong to the library beside it counts as none.
   """
 
   use Mix.Task.Compiler

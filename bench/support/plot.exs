@@ -31,7 +31,8 @@ defmodule Vdr.Bench.Plot do
 
   @doc """
   Writes a plot to docs/plots/, if there is anything to draw. `right` is one of the two axes above.
-  Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a colour.
+  Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a
+  colour.
   """
   def write(name, title, right, unit, series) do
     path = Path.join(@plots, name)

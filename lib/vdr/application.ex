@@ -1,10 +1,12 @@
 defmodule Vdr.Application do
   @moduledoc false
-  # Starts what all instances share. The instances themselves live in the supervision trees of their users.
+  # Starts what all instances share. The instances themselves live in the supervision trees of their
+  # users.
 
   use Application
 
-  # Without its library the application refuses to start, instead of failing in the middle of a call.
+  # Without its library the application refuses to start, instead of failing in the middle of a
+  # call.
   @impl Application
   def start(_type, _args), do: with(:ok <- Vdr.NativeLibrary.check(), do: start_shared())
 
@@ -13,8 +15,8 @@ defmodule Vdr.Application do
     Vdr.Reports.new_table()
     Vdr.Subscriptions.new_table()
 
-    # None of them holds anything that its successor could not find again, so one crash after another is no reason to
-    # give up all instances.
+    # None of them holds anything that its successor could not find again, so one crash after
+    # another is no reason to give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
     Supervisor.start_link([Vdr.Cleaner, Vdr.Mirror.Stores], [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
   end

@@ -1,7 +1,8 @@
 defmodule Vdr.Cleaner do
   @moduledoc false
-  # Deletes what processes leave in the public tables when they end: subscriptions, and the reports of handlers. It
-  # monitors them, and is linked to none. A new cleaner finds all of them in the tables, so a crash loses nothing.
+  # Deletes what processes leave in the public tables when they end: subscriptions, and the reports
+  # of handlers. It monitors them, and is linked to none. A new cleaner finds all of them in the
+  # tables, so a crash loses nothing.
 
   use GenServer
 

@@ -1,8 +1,8 @@
 defmodule Vdr.ErlangOptions do
   @moduledoc false
-  # Options as Erlang writes them, as keyword lists for `Vdr.Schema`: property lists or maps, text as
-  # charlists, an atom alone for `{atom, true}`, and `undefined` for what is not given. Nothing is
-  # checked here: what is no option stays as it is, and the schema refuses it by its name.
+  # Options as Erlang writes them, as keyword lists for `Vdr.Schema`: property lists or maps, text
+  # as charlists, an atom alone for `{atom, true}`, and `undefined` for what is not given. Nothing
+  # is checked here: what is no option stays as it is, and the schema refuses it by its name.
 
   alias Vdr.Schema
 

@@ -1,8 +1,9 @@
 defmodule Vdr.Link do
   @moduledoc false
-  # The connection state machine of one instance or one handler: when to connect, to which server, and when to connect
-  # again. The native library runs each link to its end and reports how it went. With Sentinel, the native library also
-  # runs a monitor, which looks up the server and reports failovers. Credentials, backoff and events are decided here.
+  # The connection state machine of one instance or one handler: when to connect, to which server,
+  # and when to connect again. The native library runs each link to its end and reports how it went.
+  # With Sentinel, the native library also runs a monitor, which looks up the server and reports
+  # failovers. Credentials, backoff and events are decided here.
   #
   #     connecting --streaming--> linked
   #         ^    \                  |
@@ -10,21 +11,25 @@ defmodule Vdr.Link do
   #         |                    |        (or stopped, with `reconnect: false`)
   #         \------timeout-------/
   #
-  # A failover leads from each of them but `stopped` back to connecting, at once and to the new primary.
+  # A failover leads from each of them but `stopped` back to connecting, at once and to the new
+  # primary.
   #
-  # The data is not this process's. When the process dies, the native library ends the link, and the next process starts
-  # another one on the same store. Its report in `Vdr.Reports` survives, too. Events, and with them telemetry handlers
-  # and log backends, run in this process, and so does the waiting of `await_ready/2`: whatever takes long there delays
-  # this instance only. A function of the user's for a password or a host runs in a process of its own.
+  # The data is not this process's. When the process dies, the native library ends the link, and the
+  # next process starts another one on the same store. Its report in `Vdr.Reports` survives, too.
+  # Events, and with them telemetry handlers and log backends, run in this process, and so does the
+  # waiting of `await_ready/2`: whatever takes long there delays this instance only. A function of
+  # the user's for a password or a host runs in a process of its own.
   #
-  # Each `:connecting` is followed by one `:disconnected`, with `:streaming` in between if the link came that far.
+  # Each `:connecting` is followed by one `:disconnected`, with `:streaming` in between if the link
+  # came that far.
 
   @behaviour :gen_statem
 
   alias Vdr.{Backoff, Cleaner, Mirror, Native, Options, Reports, Secret}
   alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 
-  # A link that has streamed for this long was no lucky moment: the next failure starts the backoff anew.
+  # A link that has streamed for this long was no lucky moment: the next failure starts the backoff
+  # anew.
   @stable_ms 60_000
 
   # Each contradiction costs the primary a full sync, however short a delay the options ask for.
@@ -248,8 +253,8 @@ defmodule Vdr.Link do
 
   # ---- connecting
 
-  # When the application stops, it closes the stores of all instances. Their processes belong to others and live on. A
-  # later start of the application knows nothing of them, so they end then.
+  # When the application stops, it closes the stores of all instances. Their processes belong to
+  # others and live on. A later start of the application knows nothing of them, so they end then.
   defp wait_for_application(link), do: {:next_state, :waiting, link, {:state_timeout, @suspended_ms, :connect}}
 
   defp whereabouts(%{key: {:handler, _pid}}), do: :current
@@ -269,7 +274,8 @@ defmodule Vdr.Link do
     find(link)
   end
 
-  # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a primary itself.
+  # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a
+  # primary itself.
   defp find(%{options: %{socket: path}} = link) when path != nil, do: connect(%{link | primary: {path, 0}})
 
   defp find(%{options: %{sentinel: nil} = options} = link),
@@ -373,7 +379,8 @@ defmodule Vdr.Link do
 
   defp delay(link, _code, :slowly), do: Backoff.slow(link.backoff)
 
-  # The server is there, and the link came to stream: that is no failed attempt. A contradiction is one.
+  # The server is there, and the link came to stream: that is no failed attempt. A contradiction is
+  # one.
   defp delay(%{streaming_since: since} = link, code, :soon) when since != nil and code != :diverged,
     do: Backoff.resume(link.backoff, now_ms() - since)
 

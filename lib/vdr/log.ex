@@ -1,7 +1,7 @@
 defmodule Vdr.Log do
   @moduledoc false
-  # Log lines about links. Each line names the library and the id of the instance or handler. Log backends may be user
-  # code, so the calling process must belong to one instance or one handler.
+  # Log lines about links. Each line names the library and the id of the instance or handler. Log
+  # backends may be user code, so the calling process must belong to one instance or one handler.
 
   require Logger
 

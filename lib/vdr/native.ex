@@ -1,8 +1,9 @@
 defmodule Vdr.Native do
   @moduledoc false
-  # The functions of the native library, and nothing else. What they answer is told where they are
-  # defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`, `Vdr.Snapshot`,
-  # `Vdr.RdbFile`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process and the facade calls them.
+  # The functions of the native library, and nothing else. Their results are documented where they
+  # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process and the
+  # facade calls them.
 
   # Loading calls it, also while the project is compiled.
   Code.ensure_compiled!(Vdr.NativeLibrary)

@@ -8,8 +8,8 @@ defmodule Vdr.NativeLibrary do
       MIX_ENV=prod mix run --no-start -e ':ok = Vdr.NativeLibrary.check()'
   """
 
-  # The module of the NIFs loads even without its library, so that the application can refuse to start
-  # with a sentence, where a failed `@on_load` would end a release before the first log line.
+  # The module of the NIFs loads even without its library, so that the application can refuse to
+  # start with a sentence, where a failed `@on_load` would end a release before the first log line.
 
   @refusal {__MODULE__, :refusal}
 
@@ -23,7 +23,8 @@ defmodule Vdr.NativeLibrary do
   end
 
   @doc false
-  # Turns the answer of `:erlang.load_nif/2` into that of `@on_load`, and keeps a refusal for `check/0`.
+  # Turns the answer of `:erlang.load_nif/2` into that of `@on_load`, and keeps a refusal for
+  # `check/0`.
   def loaded(answer, path) do
     case answer do
       :ok ->

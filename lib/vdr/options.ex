@@ -1,7 +1,7 @@
 defmodule Vdr.Options do
   @moduledoc false
-  # The checked options of `Veidrodelis.start_link/1` and `Vdr.RedisStream.Replica.start_link/1`, and what they mean
-  # together. Code that has a `%Vdr.Options{}` need not check anything again.
+  # The checked options of `Veidrodelis.start_link/1` and `Vdr.RedisStream.Replica.start_link/1`,
+  # and what they mean together. Code that has a `%Vdr.Options{}` need not check anything again.
 
   alias Vdr.{Schema, Secret}
   alias Vdr.Options.{Definitions, Url}
@@ -13,7 +13,8 @@ defmodule Vdr.Options do
   @owners %{mirror: "Veidrodelis", handler: "Vdr.RedisStream.Replica"}
 
   @enforce_keys [:id]
-  # `only` is a map for the native library. `password` and `callback_opts` are `nil` or functions, see `Vdr.Secret`.
+  # `only` is a map for the native library. `password` and `callback_opts` are `nil` or functions,
+  # see `Vdr.Secret`.
   defstruct @names -- [:url]
 
   @type t :: %__MODULE__{}
@@ -54,8 +55,8 @@ defmodule Vdr.Options do
   def schema(:mirror), do: Definitions.mirror()
   def schema(:handler), do: Definitions.handler()
 
-  # An Elixir function would be called for each of a million commands a second, and a command that it changed or left
-  # out would make the results of later commands wrong.
+  # An Elixir function would be called for each of a million commands a second, and a command that
+  # it changed or left out would make the results of later commands wrong.
   defp refuse_filter_of_mirror!(options, :mirror) when is_list(options) do
     if Keyword.keyword?(options) and options[:command_filter] != nil do
       raise ArgumentError,
@@ -164,7 +165,7 @@ defmodule Vdr.Options do
     @always [:id, :host, :port]
     @secret [:password, :callback_opts]
 
-    # Supervisors print options: only what tells one instance from another.
+    # Supervisors print options: only what distinguishes instances.
     def inspect(options, opts) do
       shown = for {name, value} <- Map.from_struct(options), show?(name, value), do: {name, value}
       concat(["#Vdr.Options<", to_doc(Enum.sort_by(shown, &rank/1), opts), ">"])

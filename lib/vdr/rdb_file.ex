@@ -1,7 +1,7 @@
 defmodule Vdr.RdbFile do
   @moduledoc false
-  # Snapshot files on disk. They are read a piece at a time on dirty schedulers, and each piece reports
-  # progress.
+  # Snapshot files on disk. They are read a piece at a time on dirty schedulers, and each piece
+  # reports progress.
 
   alias Vdr.{Native, Snapshot}
 

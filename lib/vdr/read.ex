@@ -4,6 +4,9 @@ defmodule Vdr.Read do
   # scheduler, and turns a bad argument into an exception that says what the function takes.
 
   alias Vdr.{Handle, Native, Snapshot}
+  alias Vdr.Mirror.Stores
+
+  require Stores
 
   @spec call(Veidrodelis.source(), Veidrodelis.db(), atom, list) :: {:ok, term} | {:error, Veidrodelis.reason()}
   def call(source, db, name, args) do
@@ -87,9 +90,7 @@ defmodule Vdr.Read do
   def source(%Snapshot{native: native}), do: native
 
   def source(instance) do
-    # The look-up of `Vdr.Mirror.Stores.find/1`, written out: the calls of two other modules make a read
-    # by id 4 % slower.
-    case :persistent_term.get({Veidrodelis, instance}, nil) do
+    case Stores.lookup(instance) do
       {store, _pid} -> store
       nil -> Handle.store(instance)
     end

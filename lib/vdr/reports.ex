@@ -1,18 +1,20 @@
 defmodule Vdr.Reports do
   @moduledoc false
-  # Link reports: how each link stands, in one public ETS table. The application owns the table, so a report survives
-  # every process that writes or reads it, and nobody calls a process to read one.
+  # Link reports: how each link stands, in one public ETS table. The application owns the table, so
+  # a report survives every process that writes or reads it, and nobody calls a process to read one.
   #
-  # A row is `{key, report, about}`. `Vdr.Mirror.Stores` creates and deletes the rows of mirrors, and `about` is the identity
-  # of their data. Handlers create their own rows, `about` is the native handler, and `Vdr.Cleaner` deletes them.
-  # The process of the link is the only one that changes a report.
+  # A row is `{key, report, about}`. `Vdr.Mirror.Stores` creates and deletes the rows of mirrors,
+  # and `about` is the identity of their data. Handlers create their own rows, `about` is the native
+  # handler, and `Vdr.Cleaner` deletes them. The process of the link is the only one that changes a
+  # report.
 
   @type key :: {:mirror, id :: term} | {:handler, pid} | {:supervisor, pid}
 
   @typedoc """
-  `attempts` and `links` count the attempts to connect and the links that came to stream. `announced` is `{primary}` from
-  the event `:connecting` to the event `:disconnected`. `pid` is the process of the link. `link` is `:ended` once
-  `:stopped` was announced. `log` and `spans` are for who ends what the link has begun.
+  `attempts` and `links` count the attempts to connect and the links that came to stream.
+  `announced` is `{primary}` from the event `:connecting` to the event `:disconnected`. `pid` is the
+  process of the link. `link` is `:ended` once `:stopped` was announced. `log` and `spans` are for
+  who ends what the link has begun.
   """
   @type t :: %{
           required(:link) => :connecting | :linked | :waiting | :stopped | :ended,

@@ -1,6 +1,7 @@
 defmodule Vdr.Schema do
   @moduledoc false
-  # Option schemas: they check keyword lists, fill in defaults, and generate documentation and types.
+  # Option schemas: they check keyword lists, fill in defaults, and generate documentation and
+  # types.
   #
   # A schema is a keyword list of specs. Each spec is a keyword list itself:
   #
@@ -9,12 +10,13 @@ defmodule Vdr.Schema do
   #   * `:default` - the value of an option that is not given, `nil` without it
   #   * `:required` - whether the option must be given
   #   * `:secret` - whether error messages must hide the value
-  #   * `:keep_nil` - whether `nil` is a value; otherwise an option that is `nil` counts as not given
+  #   * `:keep_nil` - whether `nil` is a value. Otherwise an option that is `nil` counts as missing
   #
-  # An option of the type `{:unsupported, instead}` is one that users know from elsewhere. It is refused by its name, with
-  # what to write instead, and has no documentation and no type.
+  # An option of the type `{:unsupported, instead}` is one that users know from elsewhere. It is
+  # refused by its name, with what to write instead, and has no documentation and no type.
   #
-  # Every complaint is an `ArgumentError` with one of these messages, where a nested option names its path:
+  # Every complaint is an `ArgumentError` with one of these messages, where a nested option names
+  # its path:
   #
   #     option :port of :replica_connect_opts of :sentinel of Veidrodelis takes an integer from 1 to 65535, got: 0
   #     option :id of Veidrodelis is missing: it names the instance

@@ -1,6 +1,7 @@
 defmodule Vdr.Secret do
   @moduledoc false
-  # Secrets of options, as functions. No inspection and no crash report shows what a closure has closed over.
+  # Secrets of options, as functions. No inspection and no crash report shows what a closure has
+  # closed over.
 
   @type t :: nil | (... -> term)
 

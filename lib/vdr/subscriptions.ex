@@ -1,7 +1,8 @@
 defmodule Vdr.Subscriptions do
   @moduledoc false
-  # Event subscriptions, in a public ETS table that the application owns. A subscription is to an id, whether there is an
-  # instance or not, so it lasts over restarts of the instance. `Vdr.Cleaner` deletes those of processes that have ended.
+  # Event subscriptions, in a public ETS table that the application owns. A subscription is to an
+  # id, whether there is an instance or not, so it lasts over restarts of the instance.
+  # `Vdr.Cleaner` deletes those of processes that have ended.
 
   @spec new_table() :: :ets.table()
   def new_table, do: :ets.new(__MODULE__, [:named_table, :public, :bag, read_concurrency: true])

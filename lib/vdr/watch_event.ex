@@ -16,8 +16,8 @@ defmodule Vdr.WatchEvent.Update do
       repeated groups as one list: `{:set, key, value}`, `{:hset, key, [{field, value}]}`,
       `{:del, [key]}`. A command that the library does not know is `{:generic, [name | arguments]}`
     * `db` - the number of the database
-    * `key` - the key that the write touched. For a prefix it is `nil` when the write touched several
-      of its keys, or the whole database; `command` says which
+    * `key` - the key that the write touched. For a prefix it is `nil` when the write touched
+      several of its keys, or the whole database; `command` says which
     * `offset` - the replication offset after the command
   """
 

@@ -2,13 +2,14 @@ defmodule Vdr.Mix.Prebuilt do
   @moduledoc """
   Downloads a prebuilt native library and verifies it by the checksum file of the package.
 
-  `bin/release` builds the libraries and writes `checksum-vdr_nif.exs`: a map from the name of each file
-  to its SHA-256. A checkout of the repository has no such file, so it builds from source. A package of
-  Hex has it.
+  `bin/release` builds the libraries and writes `checksum-vdr_nif.exs`: a map from the name of each
+  file to its SHA-256. A checkout of the repository has no such file, so it builds from source. A
+  package of Hex has it.
 
-  The base URL is `VDR_PREBUILT_URL` in the environment, or `config :veidrodelis, prebuilt_url: url`. The
-  file's name is appended to it. `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are respected, in capitals or
-  not. Certificates are verified against the system's roots.
+  The base URL is `VDR_PREBUILT_URL` in the environment, or
+  `config :veidrodelis, prebuilt_url: url`. The file's name is appended to it. `HTTPS_PROXY`,
+  `HTTP_PROXY` and `NO_PROXY` are respected, in capitals or not. Certificates are verified against
+  the system's roots.
   """
 
   @checksums "checksum-vdr_nif.exs"

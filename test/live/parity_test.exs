@@ -75,7 +75,8 @@ defmodule Vdr.Live.ParityTest do
 
   defp order(_name, answer), do: answer
 
-  # ---- the table: name => a question as {arguments, the server's command, the meaning of its reply}
+  # ---- the table: name => a question as {arguments, the server's command, the meaning of its
+  # reply}
 
   defp reads(context) do
     strings() ++ lists() ++ sets() ++ hashes() ++ sorted_sets() ++ streams() ++ keyspace() ++ key_cursors(context.keys)

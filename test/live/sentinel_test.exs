@@ -1,5 +1,6 @@
 defmodule Vdr.Live.SentinelTest do
-  # Real Sentinels and real servers. Each test has a cluster of its own, of whichever server is at hand first; one goes over all.
+  # Real Sentinels and real servers. Each test has a cluster of its own, of whichever server is at
+  # hand first; one goes over all.
   use ExUnit.Case, async: true
 
   alias Vdr.RedisStream.Replica
@@ -61,8 +62,8 @@ defmodule Vdr.Live.SentinelTest do
       assert Sentinels.failover!(cluster) == "OK"
       assert_receive {:veidrodelis, ^id, :switched, %{primary: {"127.0.0.1", second}}}, 20_000
 
-      # The old primary went on speaking (Sentinel's own greetings) after the new one had stopped listening: that is no reason to
-      # start over, as long as nobody wrote.
+      # The old primary went on speaking (Sentinel's own greetings) after the new one had stopped
+      # listening: that is no reason to start over, as long as nobody wrote.
       assert_receive {:veidrodelis, ^id, :streaming, %{primary: {"127.0.0.1", ^second}, sync: sync}}, 20_000
       assert sync == :partial
       assert second != first
@@ -171,7 +172,8 @@ defmodule Vdr.Live.SentinelTest do
       assert second != first
       assert Replica.get_replication_id(replica) != before
 
-      # What the handler is told goes on behind what it had: nothing is missing, nothing comes again.
+      # What the handler is told goes on behind what it had: nothing is missing, nothing comes
+      # again.
       redis = Server.connect!(server_on(cluster, second))
       for n <- 51..60, do: Redix.command!(redis, ["RPUSH", "log", n])
       told = for {:rpush, "log", [n]} <- Recorder.tuples_until(replica, ["RPUSH", "log", "60"]), do: n

@@ -1,11 +1,12 @@
 defmodule Vdr.Test.LiveCase do
   @moduledoc """
-  Tests against real servers: `live_test` makes one test for every server at hand, each with a server of its own.
+  Tests against real servers: `live_test` makes one test for every server at hand, each with a
+  server of its own.
 
       live_test "a write is read", %{server: server, redis: redis, id: id} do
 
-  The context holds the `server`, a connection `redis`, and, unless `mirror: false`, the `id` of a mirror that is ready.
-  `config: [{directive, value}]` goes to the server.
+  The context holds the `server`, a connection `redis`, and, unless `mirror: false`, the `id` of a
+  mirror that is ready. `config: [{directive, value}]` goes to the server.
   """
   use ExUnit.CaseTemplate
 

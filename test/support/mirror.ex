@@ -18,8 +18,8 @@ defmodule Vdr.Test.Mirror do
   end
 
   @doc """
-  Waits until everything that the server has taken so far is visible in the mirror: the stream is one sequence, so a marker written
-  now is seen after all that went before.
+  Waits until everything that the server has taken so far is visible in the mirror: the stream is
+  one sequence, so a marker written now is seen after all that went before.
   """
   def settle(id, redis, selected \\ 0) do
     ref = make_ref()

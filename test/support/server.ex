@@ -66,9 +66,10 @@ defmodule Vdr.Test.Server do
   # ---- lifecycle
 
   @doc """
-  Starts a server and waits until it takes connections. Options: `:binary` (an entry of `available/0`; default the first),
-  `:config` (a list of `{directive, value}`), `:host` is always 127.0.0.1, `:port` (default: a free one), `:dir`, `:sentinel` (the
-  lines of a Sentinel's configuration beyond its port and directory; what it writes to them is there after a restart).
+  Starts a server and waits until it takes connections. Options: `:binary` (an entry of
+  `available/0`; default the first), `:config` (a list of `{directive, value}`), `:host` is always
+  127.0.0.1, `:port` (default: a free one), `:dir`, `:sentinel` (the lines of a Sentinel's
+  configuration beyond its port and directory; what it writes to them is there after a restart).
   """
   def start_link(opts \\ []) do
     GenServer.start_link(__MODULE__, opts, timeout: @ready_ms * 2)

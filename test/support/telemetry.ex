@@ -2,7 +2,7 @@
 # sends the events to the processes that asked for them.
 defmodule :telemetry do
   @moduledoc false
-  def execute(event, measurements, metadata), do: Vdr.Test.Telemetry.told(event, measurements, metadata)
+  def execute(event, measurements, metadata), do: Vdr.Test.Telemetry.record(event, measurements, metadata)
 
   def attach_many(id, events, fun, config), do: Vdr.Test.Telemetry.attach_many(id, events, fun, config)
   def detach(id), do: Vdr.Test.Telemetry.detach(id)
@@ -10,8 +10,8 @@ end
 
 defmodule Vdr.Test.Telemetry do
   @moduledoc """
-  Handlers of telemetry's events: processes that receive them, and functions that are called with them.
-  Every event of the whole run is compared with the page of `Veidrodelis.Telemetry`.
+  Handlers of telemetry's events: processes that receive them, and functions that are called with
+  them. Every event of the whole run is compared with the page of `Veidrodelis.Telemetry`.
   """
 
   @doc "A process receives `{:telemetry, event, measurements, metadata}`, a function gets event and metadata."
@@ -39,7 +39,7 @@ defmodule Vdr.Test.Telemetry do
       else: {:error, :not_found}
   end
 
-  def told(event, measurements, metadata) do
+  def record(event, measurements, metadata) do
     for handler <- :persistent_term.get(__MODULE__, []),
         do: handle(handler, {:telemetry, event, measurements, metadata})
 

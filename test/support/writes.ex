@@ -29,8 +29,8 @@ defmodule Vdr.Test.Writes do
   def ttls_ms!(ttls_ms), do: Process.put({__MODULE__, :ttls_ms}, ttls_ms)
 
   @doc """
-  A list of `count` steps for `Redix.pipeline/2`: mostly single commands, some MULTI/EXEC blocks, some scripts with several effects,
-  SELECTs between the databases. It ends in database 0.
+  A list of `count` steps for `Redix.pipeline/2`: mostly single commands, some MULTI/EXEC blocks,
+  some scripts with several effects, SELECTs between the databases. It ends in database 0.
   """
   def program(count) do
     Enum.flat_map(1..count//1, fn _ -> step() end) ++ [["SELECT", 0]]
@@ -213,8 +213,8 @@ defmodule Vdr.Test.Writes do
   end
 
   @doc """
-  One random command on streams and their groups, or on the expiry of hash fields: for those who do not read all types back. What a server
-  does not know it refuses.
+  One random command on streams and their groups, or on the expiry of hash fields: for those who do
+  not read all types back. What a server does not know it refuses.
   """
   def newer_command do
     pick([

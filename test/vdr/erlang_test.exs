@@ -1,5 +1,6 @@
 defmodule Vdr.ErlangTest do
-  # The module `veidrodelis`: it has what `Veidrodelis` has, and takes options as Erlang writes them.
+  # The module `veidrodelis`: it has what `Veidrodelis` has, and takes options as Erlang writes
+  # them.
   use ExUnit.Case, async: true
 
   # Functions of the facade that Erlang has under another name.

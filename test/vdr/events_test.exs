@@ -137,7 +137,8 @@ defmodule Vdr.EventsTest do
 
     named = start_supervised!({Agent, fn -> Integer.to_string(old) end})
 
-    # Each PING of the subscription gets the message of a switch to the server that is named at the time.
+    # Each PING of the subscription gets the message of a switch to the server that is named at the
+    # time.
     sentinel =
       FakeServer.primary!(fn
         "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n" <> bulk("127.0.0.1") <> bulk(Agent.get(named, & &1))

@@ -1,6 +1,6 @@
 defmodule Vdr.GuidesTest do
-  # The documents name only options and constants that exist. The tests of live servers run the other
-  # examples.
+  # The documents name only options and constants that exist. The tests of live servers run the
+  # other examples.
   use ExUnit.Case, async: true
 
   alias Vdr.Test.Guide

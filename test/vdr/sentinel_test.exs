@@ -1,5 +1,6 @@
 defmodule Vdr.SentinelTest do
-  # What the link's process does for its Sentinel monitor. How the monitor decides is tested in `native/vdr_link`.
+  # What the link's process does for its Sentinel monitor. How the monitor decides is tested in
+  # `native/vdr_link`.
   use ExUnit.Case, async: true
 
   alias Vdr.Test.{FakeServer, Mirror}

@@ -1,5 +1,6 @@
 defmodule Vdr.SiteTest do
-  # What `mix docs` of ExDoc makes of mix.exs and of the documents, as far as it can be seen without ExDoc.
+  # What `mix docs` of ExDoc makes of mix.exs and of the documents, as far as it can be seen without
+  # ExDoc.
   use ExUnit.Case, async: true
 
   @documents ~w(README.md CHANGELOG.md ARCHITECTURE.md CONTRIBUTING.md bench/results/latest.md) ++

@@ -1,6 +1,6 @@
 defmodule Vdr.TelemetryTest do
-  # The events of telemetry, the numbers of instances, and the levels of log lines. Every event of the whole run is
-  # compared with the page, see Vdr.Test.Telemetry.
+  # The events of telemetry, the numbers of instances, and the levels of log lines. Every event of
+  # the whole run is compared with the page, see Vdr.Test.Telemetry.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog

@@ -1,7 +1,8 @@
 defmodule Vdr.Link.Events do
   @moduledoc false
-  # Announces what happens to a link to subscribers, to `:telemetry` and to the log. The last two run user code in the
-  # calling process, so call it in a process of the instance or the handler, never in a shared one.
+  # Announces what happens to a link to subscribers, to `:telemetry` and to the log. The last two
+  # run user code in the calling process, so call it in a process of the instance or the handler,
+  # never in a shared one.
 
   alias Vdr.{Log, Reports, Subscriptions, Telemetry}
 
@@ -27,7 +28,10 @@ defmodule Vdr.Link.Events do
   defp path(:guard_given_up), do: [:guard_window, :given_up]
   defp path(:unknown_command), do: [:unknown_command]
 
-  @doc "The id of events. That of a handler is no instance's: a subscriber of an instance hears of that instance only."
+  @doc """
+  The id of events. A handler's is no instance's: a subscriber of an instance gets the events of
+  that instance only.
+  """
   @spec id(Reports.key(), name :: term) :: term
   def id({:mirror, id}, _name), do: id
   def id({:handler, _pid}, name), do: {Vdr.RedisStream.Replica, name}

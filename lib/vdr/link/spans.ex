@@ -1,8 +1,8 @@
 defmodule Vdr.Link.Spans do
   @moduledoc false
   # Turns the events of a link into telemetry that measures: connections, and syncs. A value in the
-  # state of `Vdr.Link`, and in its report, so that the successor of a process that crashed ends what
-  # was begun.
+  # state of `Vdr.Link`, and in its report, so that the successor of a process that crashed ends
+  # what was begun.
 
   alias Vdr.Telemetry
 

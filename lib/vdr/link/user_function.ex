@@ -1,7 +1,8 @@
 defmodule Vdr.Link.UserFunction do
   @moduledoc false
-  # Functions of the user that a link needs an answer of: for a password, or for a host. Each runs in a process of its
-  # own and has a time limit, so the link goes on meanwhile, and a function that hangs costs one attempt.
+  # Functions of the user that a link needs an answer of: for a password, or for a host. Each runs
+  # in a process of its own and has a time limit, so the link goes on meanwhile, and a function that
+  # hangs costs one attempt.
 
   @limit_ms 5000
 

@@ -1,7 +1,7 @@
 defmodule Vdr.Link.Waiters do
   @moduledoc false
-  # The processes that wait in `await_ready/2` for one link, as a value in the state of `Vdr.Link`. The functions return
-  # the actions of `:gen_statem` that keep a timer for each of them.
+  # The processes that wait in `await_ready/2` for one link, as a value in the state of `Vdr.Link`.
+  # The functions return the actions of `:gen_statem` that keep a timer for each of them.
 
   @type t :: %{reference => :gen_statem.from()}
 

@@ -1,7 +1,8 @@
 defmodule Vdr.Mirror.Readiness do
   @moduledoc false
-  # Waiting until an instance can be read. The caller asks the instance's own process, `Vdr.Link`, and no other, so no
-  # instance delays the callers of another one. The time counts once, however often that process is restarted.
+  # Waiting until an instance can be read. The caller asks the instance's own process, `Vdr.Link`,
+  # and no other, so no instance delays the callers of another one. The time counts once, however
+  # often that process is restarted.
 
   alias Vdr.{Link, Mirror, Native, Reports}
 

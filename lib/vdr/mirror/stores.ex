@@ -2,10 +2,11 @@ defmodule Vdr.Mirror.Stores do
   @moduledoc false
   # The stores of all instances, and which supervisor owns which id.
   #
-  # This process makes a store for the supervisor that claims an id, and closes it when that supervisor is gone, for
-  # whatever reason. So a store outlives `Vdr.Link`, and is never left behind. Readers find it in `:persistent_term` and
-  # call nobody. The store of a supervisor that was killed waits a while for the next one, which takes it over with data
-  # and watches. Another process can build everything that this one knows again, so a crash of it costs no instance.
+  # This process makes a store for the supervisor that claims an id, and closes it when that
+  # supervisor is gone, for whatever reason. So a store outlives `Vdr.Link`, and is never left
+  # behind. Readers find it in `:persistent_term` and call nobody. The store of a supervisor that
+  # was killed waits a while for the next one, which takes it over with data and watches. Another
+  # process can build everything that this one knows again, so a crash of it costs no instance.
   #
   # No user code runs here, because all instances share this process.
 
@@ -25,14 +26,21 @@ defmodule Vdr.Mirror.Stores do
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  Makes the caller the owner of `id`. The store is that of a killed owner of the same identity, or a new one.
+  Makes the caller the owner of `id`. The store is that of a killed owner of the same identity, or a
+  new one.
   """
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
 
+  @doc """
+  The store and the supervisor of an instance, or `nil`. A macro, because calls of other modules
+  would make a read by id 4 % slower.
+  """
+  defmacro lookup(id), do: quote(do: :persistent_term.get({Veidrodelis, unquote(id)}, nil))
+
   @doc "The store and the supervisor of an instance."
   @spec find(term) :: {reference, pid} | nil
-  def find(id), do: :persistent_term.get({Veidrodelis, id}, nil)
+  def find(id), do: lookup(id)
 
   @doc "The id of the instance of a supervisor."
   @spec id_of(pid) :: {:ok, term} | :error
@@ -51,9 +59,9 @@ defmodule Vdr.Mirror.Stores do
   @spec report(term) :: map
   def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :log, :spans])
 
-  @doc "The supervisor of an instance is gone: returns when its store is closed and its id free."
-  @spec released(term, pid) :: :ok
-  def released(id, pid), do: call({:released, id, pid})
+  @doc "Waits, after the supervisor of an instance has ended, until its store is closed and its id free."
+  @spec await_release(term, pid) :: :ok
+  def await_release(id, pid), do: call({:released, id, pid})
 
   @doc "Closes the stores of all instances, so that reads answer that there is none. The application stops."
   @spec close_all() :: :ok
@@ -159,7 +167,8 @@ defmodule Vdr.Mirror.Stores do
     {:reply, {:ok, store}, Map.put(owners, Process.monitor(pid), {id, pid})}
   end
 
-  # A supervisor that was stopped was meant to end. One that was killed, or that ended for a fault, may have a successor.
+  # A supervisor that was stopped was meant to end. One that was killed, or that ended for a fault,
+  # may have a successor.
   defp orphan(reason, id, pid) when reason in [:normal, :shutdown], do: release_from(pid, id)
   defp orphan({:shutdown, _reason}, id, pid), do: release_from(pid, id)
   defp orphan(_killed, id, pid), do: Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
@@ -174,7 +183,8 @@ defmodule Vdr.Mirror.Stores do
     Native.store_close(store)
     Reports.delete({:mirror, id})
     Reports.delete({:supervisor, pid})
-    # A link that was killed announced nothing. User code hears of it, so a process of its own does it.
+    # A link that was killed announced nothing. The event runs user code, so a process of its own
+    # emits it.
     if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, report.log, :stopped, %{}) end)
     :ok
   end

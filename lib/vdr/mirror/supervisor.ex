@@ -1,13 +1,14 @@
 defmodule Vdr.Mirror.Supervisor do
   @moduledoc false
-  # The supervisor of one instance. Its pid is what `Veidrodelis.start_link/1` answers. The store lives as long as this
-  # process; the link below it may crash without a loss of data or watches.
+  # The supervisor of one instance. Its pid is what `Veidrodelis.start_link/1` answers. The store
+  # lives as long as this process; the link below it may crash without a loss of data or watches.
 
   use Supervisor
 
   alias Vdr.{Mirror, Options}
 
-  # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to connect.
+  # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to
+  # connect.
   @max_restarts 100
   @max_seconds 10
 

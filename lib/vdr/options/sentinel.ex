@@ -6,7 +6,8 @@ defmodule Vdr.Options.Sentinel do
 
   @derive {Inspect, only: [:sentinels, :group, :role]}
   @enforce_keys [:sentinels, :group, :role, :connect, :host_map]
-  # `connect` is a map. `override` is `{host, port}` of `:replica_connect_opts`, each of which may be nil.
+  # `connect` is a map. `override` is `{host, port}` of `:replica_connect_opts`, each of which may
+  # be nil.
   defstruct [:sentinels, :group, :role, :connect, :host_map, override: {nil, nil}]
 
   @type t :: %__MODULE__{}

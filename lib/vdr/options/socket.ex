@@ -1,7 +1,7 @@
 defmodule Vdr.Options.Socket do
   @moduledoc false
-  # The option `:socket_opts`, which examples for other clients have. The native library sets what is needed, so only
-  # options that it sets anyway are accepted.
+  # The option `:socket_opts`, which examples for other clients have. The native library sets what
+  # is needed, so only options that it sets anyway are accepted.
 
   alias Vdr.Schema
 

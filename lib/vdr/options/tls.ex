@@ -54,7 +54,8 @@ defmodule Vdr.Options.Tls do
 
   defp unsupported(instead), do: [type: {:unsupported, instead}]
 
-  # The function of `:public_key` compares names as the native library does. Any other may accept other names.
+  # The function of `:public_key` compares names as the native library does. Any other may accept
+  # other names.
   @doc false
   @spec https_names?(term) :: boolean
   def https_names?(match_fun: fun) when is_function(fun, 2),

@@ -10,8 +10,9 @@ defmodule Vdr.Options.Url do
   @doc """
   The options `:host`, `:port`, `:socket`, `:ssl`, `:username` and `:password` of a URL.
 
-  The number of a database and a query are ignored, because a mirror holds every database. No error message shows a part
-  of the URL, because a part that is in the wrong place may belong to the password.
+  The number of a database and a query are ignored, because a mirror holds every database. No error
+  message shows a part of the URL, because a part that is in the wrong place may belong to the
+  password.
   """
   @spec parse!(String.t(), String.t()) :: keyword
   def parse!(url, path) do
@@ -20,7 +21,8 @@ defmodule Vdr.Options.Url do
     if uri.scheme == "unix", do: socket!(uri, path), else: address!(uri, path)
   end
 
-  # `URI.parse/1` cuts a password at the first of these characters, and takes its beginning for the host and the port.
+  # `URI.parse/1` cuts a password at the first of these characters, and takes its beginning for the
+  # host and the port.
   defp check_unambiguous!(url, path) do
     if String.contains?(url, "#"), do: Schema.refuse!(path, "no #, which is %23 in a password", "one")
     rest = url |> String.split("//", parts: 2) |> List.last()

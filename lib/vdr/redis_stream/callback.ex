@@ -16,13 +16,13 @@ defmodule Vdr.RedisStream.Callback do
 
   If `c:handle_replication_start/1`, `c:handle_streaming_start/1` or `c:handle_commands/2` returns
   `{:error, reason}`, the link ends and the replica stops with that `reason`. A raise, an exit or a
-  throw in any callback but `c:handle_destroy/1` stops it, too, with the exception or the exit reason
-  as its reason; a throw becomes `{:nocatch, value}`. The replica calls `c:handle_destroy/1`, and
-  acknowledges nothing of the batch at hand to the primary. When a supervisor restarts the replica,
-  the new one begins with a full sync, or where `:initial` or `c:init/1` says.
+  throw in any callback but `c:handle_destroy/1` stops it, too, with the exception or the exit
+  reason as its reason; a throw becomes `{:nocatch, value}`. The replica calls `c:handle_destroy/1`,
+  and acknowledges nothing of the batch at hand to the primary. When a supervisor restarts the
+  replica, the new one begins with a full sync, or where `:initial` or `c:init/1` says.
 
-  Crash reports show neither the commands of a batch nor the callback's state. Keep values out of the
-  reasons and exceptions of your own.
+  Crash reports show neither the commands of a batch nor the callback's state. Keep values out of
+  the reasons and exceptions of your own.
   """
 
   alias Vdr.RedisStream.ReplicaCommand
@@ -42,7 +42,7 @@ defmodule Vdr.RedisStream.Callback do
   @callback init(opts :: term) :: {:ok, state} | {:ok, state, initial: position | nil} | {:error, term}
 
   @doc """
-  A full sync begins. Everything known of the data is void, and all of the data comes as commands.
+  A full sync begins. Discard what you have: all of the data comes as commands.
   """
   @callback handle_replication_start(state) :: {:ok, state} | {:error, term}
 
@@ -52,8 +52,8 @@ defmodule Vdr.RedisStream.Callback do
   @doc """
   Handles the next commands, in their order.
 
-  When it returns they are handled: they are acknowledged to the primary, and never come again. While
-  it works, the link fetches no more than the next batch, and stays alive.
+  When it returns they are handled: they are acknowledged to the primary, and never come again.
+  While it works, the link fetches no more than the next batch, and stays alive.
   """
   @callback handle_commands(state, [ReplicaCommand.t(), ...]) :: {:ok, state} | {:error, term}
 
@@ -72,8 +72,8 @@ defmodule Vdr.RedisStream.Callback do
   @doc """
   The replica ends, for whatever reason. A failure in here is logged.
 
-  It is not called if the process is killed. A supervisor kills it when `c:handle_commands/2` does not
-  return within the child's `:shutdown` (5 s).
+  It is not called if the process is killed. A supervisor kills it when `c:handle_commands/2` does
+  not return within the child's `:shutdown` (5 s).
   """
   @callback handle_destroy(state) :: term
 

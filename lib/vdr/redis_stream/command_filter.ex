@@ -15,8 +15,8 @@ defmodule Vdr.RedisStream.CommandFilter do
       end
 
   A filter runs for every command, in the replica's process. To filter by database, prefix or type,
-  use `:only`: it is far cheaper, because it decides before a term is made. A batch of which a filter
-  leaves nothing counts as handled, and the callback does not see it.
+  use `:only`: it is far cheaper, because it decides before a term is made. A batch of which a
+  filter leaves nothing counts as handled, and the callback does not see it.
   """
 
   alias Vdr.RedisStream.ReplicaCommand

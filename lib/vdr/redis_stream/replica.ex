@@ -29,7 +29,7 @@ defmodule Vdr.RedisStream.Replica do
 
   ## What happens to the link
 
-  `handle_replication_start` and `handle_streaming_start` tell the handler where its commands come
+  `handle_replication_start` and `handle_streaming_start` announce where the commands come
   from. To follow breaks, refusals and failovers, subscribe to
   `{Vdr.RedisStream.Replica, name}`. The name is the option `:name`, or the callback module without
   it:
@@ -40,9 +40,9 @@ defmodule Vdr.RedisStream.Replica do
   `:pid` of the replica. A handler can subscribe in its `init/1` and receive the messages in
   `handle_info/2`. The same events go to `:telemetry` and to the log.
 
-  When the link has ended for good, by `reconnect: false` or `on_unknown_command: :stop`, the replica
-  stops with the reason `{:link_ended, reason}`, so that its supervisor can act. A crash of the
-  link's process does not end the replica: another link continues behind the last batch.
+  When the link has ended for good, by `reconnect: false` or `on_unknown_command: :stop`, the
+  replica stops with the reason `{:link_ended, reason}`, so that its supervisor can act. A crash of
+  the link's process does not end the replica: another link continues behind the last batch.
 
   The guide `docs/handlers.md` has complete handlers, and says what `:only` means for commands that
   read other keys.
@@ -140,13 +140,15 @@ defmodule Vdr.RedisStream.Replica do
   @spec position?(term) :: boolean
   def position?({id, offset}), do: position?({id, offset, 0})
 
-  # A server refuses an offset that is out of its range for ever, instead of answering with a full sync.
+  # A server refuses an offset that is out of its range for ever, instead of answering with a full
+  # sync.
   def position?({id, offset, db}),
     do: is_binary(id) and String.valid?(id) and id != "" and offset in 0..@offset_max and db in 0..0xFFFFFFFF
 
   def position?(_other), do: false
 
-  # The native library knows all but the callback's state. It is asked directly, because a callback may take long.
+  # The native library knows all but the callback's state. It is asked directly, because a callback
+  # may take long.
   defp ask(server, what) do
     with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(server),
          native when native != nil <- Reports.about({:handler, pid}) do
@@ -254,7 +256,8 @@ defmodule Vdr.RedisStream.Replica do
   def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
     do: {:stop, ended, %{state | link: nil, attached: false}}
 
-  # The position is not in the process that crashed: the next link goes on behind it, without a full sync.
+  # The position is not in the process that crashed: the next link goes on behind it, without a full
+  # sync.
   def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
     Process.send_after(self(), {state.tag, :restart_link}, @restart_ms)
     {:noreply, %{state | link: nil, attached: false}}
@@ -358,9 +361,9 @@ defmodule Vdr.RedisStream.Replica do
       )
   end
 
-  # A crash report shows no values and no secrets: neither the last message, which is a batch of commands, nor the state
-  # of the callback, which was made of `:callback_opts`. `get_callback_state/1` answers that.
-  # Elixir came to know this callback of OTP 25 late.
+  # A crash report shows no values and no secrets: neither the last message, which is a batch of
+  # commands, nor the state of the callback, which was made of `:callback_opts`.
+  # `get_callback_state/1` answers that. Elixir came to know this callback of OTP 25 late.
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
   @doc false
   def format_status(status) do
@@ -383,8 +386,9 @@ defmodule Vdr.RedisStream.Replica do
 
   defp run(state, name, arguments), do: guard(fn -> apply(state.module, name, arguments) end)
 
-  # A `GenServer` takes a thrown term for a returned one. A stacktrace may hold arguments, which are values and the
-  # callback's state: they are left out, since it becomes the reason of a crash report.
+  # A `GenServer` takes a thrown term for a returned one. A stacktrace may hold arguments, which are
+  # values and the callback's state: they are left out, since it becomes the reason of a crash
+  # report.
   defp guard(fun) do
     fun.()
   catch

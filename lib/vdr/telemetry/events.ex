@@ -1,7 +1,7 @@
 defmodule Vdr.Telemetry.Events do
   @moduledoc false
-  # Every event that the library executes, as data: the page of `Veidrodelis.Telemetry`, its metrics and
-  # its logger are made from it, and a test compares it with what is executed.
+  # Every event that the library executes, as data: the page of `Veidrodelis.Telemetry`, its metrics
+  # and its logger are made from it, and a test compares it with what is executed.
 
   @enforce_keys [:name, :doc, :measurements, :metadata]
   defstruct @enforce_keys

@@ -1,7 +1,7 @@
 defmodule Vdr.Telemetry.Gauges do
   @moduledoc false
-  # The numbers of an instance that dashboards show, each with its meaning: `Veidrodelis.Telemetry` makes
-  # measurements, metrics and Prometheus text from them.
+  # The numbers of an instance that dashboards show, each with its meaning: `Veidrodelis.Telemetry`
+  # makes measurements, metrics and Prometheus text from them.
 
   @enforce_keys [:type, :unit, :doc]
   defstruct @enforce_keys

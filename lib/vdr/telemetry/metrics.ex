@@ -1,7 +1,7 @@
 defmodule Vdr.Telemetry.Metrics do
   @moduledoc false
-  # Definitions for Telemetry.Metrics, which reporters turn into numbers: structs where it is loaded, and
-  # otherwise maps of the same content.
+  # Definitions for Telemetry.Metrics, which reporters turn into numbers: structs where it is
+  # loaded, and otherwise maps of the same content.
 
   alias Vdr.Telemetry.Gauges
 

@@ -5,12 +5,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use vdr_data::digest::{Dialect, digest};
-use vdr_rdb::{Builder, Loader, Progress, Survey, restore};
+use vdr_rdb::{KeyspaceBuilder, Loader, Progress, Survey, restore};
 
 const FREE_BYTES: u64 = 16 << 20;
 
 fn load(input: &[u8], piece: usize) -> Result<String, &'static str> {
-    let (mut loader, mut builder) = (Loader::with_free_bytes(FREE_BYTES), Builder::new());
+    let (mut loader, mut builder) = (Loader::with_free_bytes(FREE_BYTES), KeyspaceBuilder::new());
     for bytes in input.chunks(piece) {
         if let Progress::Done { .. } = loader.feed(bytes, &mut builder).map_err(|error| error.code())? {
             break;

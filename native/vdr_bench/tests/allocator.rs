@@ -1,5 +1,5 @@
-//! The settings of the library's allocator are in force, and they hold with as many threads as a large
-//! machine has.
+//! The settings of the library's allocator are in force, and they hold with as many threads as a
+//! large machine has.
 
 #![cfg(test)]
 

@@ -37,10 +37,10 @@ fn near(what: &str, fill: impl FnOnce(&mut Keyspace) + Send) {
     // A thread returns its cached memory when it ends.
     let keyspace = thread::scope(|scope| scope.spawn(filled).join().unwrap());
     let taken = given_out() - before;
-    let told = estimate(&keyspace).allocated;
-    assert!(taken > BYTES_MIN, "{what}: {taken} bytes are too few to tell");
-    println!("{what}: {:.3}", told / taken);
-    assert!((told / taken - 1.0).abs() < OFF, "{what}: {told} bytes are told, {taken} are taken");
+    let estimated = estimate(&keyspace).allocated;
+    assert!(taken > BYTES_MIN, "{what}: {taken} bytes are too few to measure");
+    println!("{what}: {:.3}", estimated / taken);
+    assert!((estimated / taken - 1.0).abs() < OFF, "{what}: {estimated} bytes are estimated, {taken} are taken");
     black_box(&keyspace);
 }
 

@@ -90,7 +90,8 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// A boolean, or a list with one as an option: `[{name, flag}]`. `default` where the caller gave neither.
+    /// A boolean, or a list with one as an option: `[{name, flag}]`. `default` where the caller
+    /// gave neither.
     pub fn flag(&mut self, name: &str, default: bool) -> Result<bool, ReadError> {
         if self.is_empty() {
             return Ok(default);

@@ -102,7 +102,7 @@ impl Apply<'_> {
     }
 
     /// Changes a stream. A missing key starts empty, and an empty stream stays.
-    pub fn made_stream(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
+    pub fn stream_or_new(&mut self, key: &[u8], change: impl FnOnce(&mut Stream) -> ApplyResult) -> ApplyResult {
         if self.get(key).is_some() {
             return self.stream(key, change);
         }

@@ -1,7 +1,8 @@
-//! The bytes that a server stores: keys, values, members, fields.
+//! Byte strings: keys, values, members, fields.
 //!
-//! Most of them are short, so up to [`INLINE`] bytes live in the handle itself; longer ones are shared. A clone never
-//! copies a long value, and a reader may lend it to whoever counts references at its home, which copies nothing either.
+//! Most are short, so up to [`INLINE`] bytes are stored in the handle itself. Longer ones are
+//! shared by a refcount: a clone never copies a long string, and a reader exports it zero-copy to
+//! the host, which counts its references.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,7 +12,7 @@ use std::ops::Deref;
 use vdr_snapmap::tree::{Key, key};
 use vdr_snapmap::{ExportedBytes, Memory, SharedBytes};
 
-/// Longest content kept inside the handle.
+/// The longest string that is stored in the handle.
 pub const INLINE: usize = 22;
 
 /// An immutable byte string of 24 bytes plus, when longer than [`INLINE`], one shared allocation.
@@ -48,7 +49,8 @@ impl Blob {
         }
     }
 
-    /// The bytes to change in place; copied first when somebody else holds them too, or they were lent.
+    /// The bytes to change in place. Copy-on-write: they are copied first if they are shared or
+    /// were exported.
     pub fn make_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Repr::Inline(len, bytes) => bytes.get_mut(..usize::from(*len)).unwrap_or_default(),
@@ -56,7 +58,8 @@ impl Blob {
         }
     }
 
-    /// A long value as its home may show it without a copy. From then on it never changes.
+    /// Exports a long string, so that the host may show it zero-copy. From then on its bytes never
+    /// change.
     pub fn export(&self) -> Option<ExportedBytes<'_>> {
         match &self.0 {
             Repr::Inline(..) => None,
@@ -64,7 +67,7 @@ impl Blob {
         }
     }
 
-    /// What it takes beyond the handle, with all that is around it.
+    /// The allocation behind the handle. `None` for a short string.
     pub fn memory(&self) -> Option<Memory> {
         match &self.0 {
             Repr::Inline(..) => None,

@@ -1,7 +1,9 @@
-//! The server's DEBUG DIGEST over our keyspace: equal digests at equal offsets prove that the mirror is the primary.
+//! The server's DEBUG DIGEST over a keyspace: equal digests at equal offsets prove that the mirror
+//! equals the primary.
 //!
-//! What servers digest is what they hold, so keys past their time count. Not covered, there as here: the times
-//! themselves (only that there is one), encodings, access clocks. It costs about seven SHA-1 blocks per key.
+//! Like the server's, the digest covers every stored key, expired ones included. It leaves out
+//! expiry times (but not whether a key has one), encodings and access clocks. It costs about seven
+//! SHA-1 blocks per key.
 
 use crate::fpconv::{grisu2, printf_17g};
 use crate::keyspace::{EntryRef, Keyspace};
@@ -9,18 +11,19 @@ use crate::value::{Hash, Stream, ValueRef, ZSet};
 use sha1::{Digest as _, Sha1};
 use std::fmt;
 
-/// A digest; its text is 40 hex digits as the server prints them. The default is that of no data at all.
+/// A digest. Its text is 40 hex digits, as the server prints them. The default is the digest of no
+/// data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 20]);
 
 impl Digest {
-    /// For what stands in any order: undone by doing it again.
+    /// Mixes in data without order. Mixing the same data twice undoes it.
     fn xor(&mut self, bytes: &[u8]) {
         let hash: [u8; 20] = Sha1::digest(bytes).into();
         self.0.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
     }
 
-    /// For what stands in an order.
+    /// Mixes in data that has an order.
     fn mix(&mut self, bytes: &[u8]) {
         self.xor(bytes);
         self.0 = Sha1::digest(self.0).into();
@@ -33,7 +36,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// How a server's digest differs from that of others.
+/// How the digests of servers differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     scores: Scores,
@@ -48,18 +51,18 @@ enum Scores {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldExpiry {
-    /// The digest does not know it.
+    /// The digest ignores it.
     Unseen,
-    /// A field with an expiry carries a mark, and stays until it is deleted.
+    /// A field with an expiry is marked, and counts until it is deleted.
     Marked,
-    /// A field past its time is left out; no mark.
+    /// An expired field is left out. Fields with an expiry have no mark.
     PastLeftOut,
 }
 
 impl Dialect {
-    /// By what the server calls itself (`redis`, `valkey`; any other name counts as `redis`) and its own version (on a
-    /// Valkey that is `valkey_version`, not the `redis_version` that it shows for compatibility). A version without a
-    /// leading number counts as the newest.
+    /// The dialect of a server by its name (`redis`, `valkey`; any other name counts as `redis`)
+    /// and its version. For Valkey this is `valkey_version`, not the `redis_version` that it shows
+    /// for compatibility. A version without a leading number counts as the newest.
     pub fn of(server_name: &str, version: &str) -> Self {
         let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
         let version = match numbers.next().flatten() {
@@ -78,20 +81,21 @@ impl Dialect {
     }
 }
 
-/// Values of modules: only their presence is known, so that no digest of ours can equal the server's.
+/// The data has values of modules. Their contents are unknown, so no digest of ours can equal the
+/// server's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotComparable {
     pub others: usize,
 }
 
 impl NotComparable {
-    /// How many keys hold such values.
+    /// How many keys have such values.
     pub fn keys(&self) -> usize {
         self.others
     }
 }
 
-/// The digest of all databases. `now_ms` matters only to servers that leave out fields past their time.
+/// The digest of all databases. `now_ms` matters only for servers that leave out expired fields.
 pub fn digest(keyspace: &Keyspace, dialect: Dialect, now_ms: i64) -> Result<Digest, NotComparable> {
     let mut all = Digest::default();
     let mut unknown = NotComparable::default();
@@ -109,7 +113,8 @@ pub fn digest(keyspace: &Keyspace, dialect: Dialect, now_ms: i64) -> Result<Dige
     if unknown == NotComparable::default() { Ok(all) } else { Err(unknown) }
 }
 
-/// The server's DEBUG DIGEST-VALUE: one key's value, without its name. Of a missing key it is [`Digest::default`].
+/// The server's DEBUG DIGEST-VALUE: the digest of one key's value, without its name. For a missing
+/// key it is [`Digest::default`].
 pub fn digest_value(entry: EntryRef<'_>, dialect: Dialect, now_ms: i64) -> Result<Digest, NotComparable> {
     let mut one = Digest::default();
     add_entry(&mut one, entry, dialect, now_ms).map(|()| one)
@@ -169,7 +174,7 @@ fn add_zset(sum: &mut Digest, zset: &ZSet, scores: Scores) {
 
 fn add_stream(sum: &mut Digest, stream: &Stream) {
     for (id, fields) in stream.iter() {
-        // A dot here and a dash everywhere else is the server's doing.
+        // The server uses a dot here, and a dash everywhere else.
         sum.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
         for (name, value) in fields.iter() {
             sum.mix(name);
@@ -266,8 +271,9 @@ mod tests {
         expect(&Entry::new(hash_with(Expiry::NEVER)), "90c76e9e9f4c62d642a34fc97c7dad503b51f906");
     }
 
-    /// A thousand random doubles, one of which (the 39th) Grisu2 does not write in its shortest form. Both digests are
-    /// real servers' answers: 7.0.15 the first, Redis 8.0.2, Valkey 8.1.1 and 9.1.2 the second.
+    /// A thousand random doubles. Grisu2 does not write one of them, the 39th, in its shortest
+    /// form. Both digests are answers of real servers: the first of 7.0.15, the second of Redis
+    /// 8.0.2, Valkey 8.1.1 and 9.1.2.
     #[test]
     fn random_scores_have_the_digest_of_the_servers() {
         let step =

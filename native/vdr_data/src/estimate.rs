@@ -1,10 +1,12 @@
-//! How much memory a keyspace takes: an estimate, made when somebody asks, so that writes need not count.
+//! Estimates the memory of a keyspace on demand, so that writes need not count it.
 //!
-//! Of many keys the first [`KEYS_MAX`] are looked at in the order of their hashes, which has to do with nothing else, and of an aggregate some
-//! elements that lie evenly in it; what leads to an element is told by its part of each node on the way, so that nodes count as full as
-//! they are. Keys of far more elements than others, and the longest strings, are known one by one ([`is_large`]), since none of them may be
-//! among those that are looked at; an aggregate of few elements that are very long is not known so. What snapshots held elsewhere keep
-//! alive is not in it, nor are the gaps that an allocator leaves.
+//! The estimate samples. Of many keys it looks at the first [`KEYS_MAX`] in the order of their
+//! hashes, which is unrelated to everything else. Of an aggregate it looks at elements at even
+//! distances, each with its share of the nodes on its path, so that nodes count as full as they
+//! are. A sample would miss keys with far more elements than others and the longest strings, so
+//! these are listed and counted one by one ([`is_large`]). An aggregate of few but very long
+//! elements is not listed. The estimate does not include the data that only snapshots keep alive,
+//! nor the allocator's fragmentation.
 
 use crate::keyspace::{Db, EntryRef, Keyspace, is_large};
 use crate::size::{self, Footprint};
@@ -13,19 +15,20 @@ use std::ops::Add;
 use vdr_snapmap::COUNTS;
 use vdr_snapmap::tree::Tree;
 
-/// Looked at in a database, and as many that are known to be far larger than others.
+/// The sample of keys in a database, and the most large keys that are counted one by one.
 pub const KEYS_MAX: usize = 20_000;
-/// Looked at in an aggregate.
+/// The sample of elements in an aggregate.
 pub const ELEMENTS_MAX: usize = 16;
-/// Looked at in all aggregates of a database that are known to be large, at best; no less than in another one.
+/// The sample of elements in all large aggregates of a database together. Each gets at least the
+/// sample of another aggregate.
 const LARGE_ELEMENTS_MAX: usize = 100_000;
-/// Looked at in the largest aggregate, and in the order of the keys.
+/// The sample of elements in the largest aggregate, and of keys in the key index.
 const ELEMENTS_OF_ONE_MAX: usize = 1000;
 
-/// An entry that waits for its acknowledgement, twice: in its group and at its consumer.
+/// A pending entry, counted twice: in its group and at its consumer.
 const STREAM_PENDING_BYTES: f64 = 108.0;
 
-/// What the data of a keyspace takes, roughly.
+/// The approximate memory of a keyspace.
 pub fn estimate(keyspace: &Keyspace) -> Footprint {
     keyspace.dbs().map(|(_, db)| database(db)).fold(Footprint::NOTHING, Add::add)
 }
@@ -42,13 +45,13 @@ fn database(db: &Db) -> Footprint {
     }
     let looked_at = db.len() - entries.len();
     let nodes = Footprint { allocated: entries.node_bytes() as f64, ..Footprint::NOTHING };
-    let ordered = sampled(db.index().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
+    let ordered = sample_sum(db.index().map_or(0, Tree::len), ELEMENTS_OF_ONE_MAX, |rank| {
         let order = db.index()?;
         Some(size::amortized_entry(order, rank)? + Footprint::of(order.at(rank)?.0))
     });
-    sampled(large.len(), KEYS_MAX, of_large)
-        + scaled(sum, db.len().saturating_sub(large.len()), others)
-        + scaled(nodes, db.len(), looked_at)
+    sample_sum(large.len(), KEYS_MAX, of_large)
+        + extrapolate(sum, db.len().saturating_sub(large.len()), others)
+        + extrapolate(nodes, db.len(), looked_at)
         + ordered
 }
 
@@ -63,10 +66,10 @@ fn of_value(value: ValueRef<'_>, most: usize) -> Footprint {
         ValueRef::String(StringRef::Packed(_) | StringRef::Long(_)) | ValueRef::Other | ValueRef::Unknown => {
             Footprint::NOTHING
         }
-        ValueRef::List(list) => list.overhead_bytes() + sampled(len, most, |at| list.amortized_bytes(at)),
-        ValueRef::Set(set) => set.overhead_bytes() + sampled(len, most, |at| set.amortized_bytes(at)),
-        ValueRef::ZSet(zset) => zset.overhead_bytes() + sampled(len, most, |at| zset.amortized_bytes(at)),
-        ValueRef::Hash(hash) => hash.overhead_bytes() + sampled(len, most, |at| hash.amortized_bytes(at)),
+        ValueRef::List(list) => list.overhead_bytes() + sample_sum(len, most, |at| list.amortized_bytes(at)),
+        ValueRef::Set(set) => set.overhead_bytes() + sample_sum(len, most, |at| set.amortized_bytes(at)),
+        ValueRef::ZSet(zset) => zset.overhead_bytes() + sample_sum(len, most, |at| zset.amortized_bytes(at)),
+        ValueRef::Hash(hash) => hash.overhead_bytes() + sample_sum(len, most, |at| hash.amortized_bytes(at)),
         ValueRef::Stream(stream) => of_stream(stream, most),
     }
 }
@@ -75,20 +78,21 @@ fn of_stream(stream: &Stream, most: usize) -> Footprint {
     let pending = stream.groups().map(|(_, group)| group.pending_len()).fold(0, usize::saturating_add);
     let pending = Footprint { allocated: pending as f64 * STREAM_PENDING_BYTES, ..Footprint::NOTHING };
     Footprint::allocated(COUNTS + size_of::<Stream>())
-        + sampled(stream.len(), most, |at| stream.amortized_bytes(at))
+        + sample_sum(stream.len(), most, |at| stream.amortized_bytes(at))
         + pending
 }
 
-/// The sum over `len` things of which some `most` are looked at, evenly. Nothing, where the first has no part of its own.
-fn sampled(len: usize, most: usize, part: impl Fn(usize) -> Option<Footprint>) -> Footprint {
+/// Extrapolates the sum over `len` things from about `most` of them at even distances. Zero if the
+/// first one has no size of its own.
+fn sample_sum(len: usize, most: usize, part: impl Fn(usize) -> Option<Footprint>) -> Footprint {
     let step = len.div_ceil(most).max(1);
     let parts = (0..len).step_by(step).map_while(part);
     let (seen, sum) = parts.fold((0, Footprint::NOTHING), |(seen, sum), part| (seen + 1, sum + part));
-    scaled(sum, len, seen)
+    extrapolate(sum, len, seen)
 }
 
-/// The sum over `len` things of which `seen` have this sum.
-fn scaled(sum: Footprint, len: usize, seen: usize) -> Footprint {
+/// Extrapolates the sum over `len` things from the sum over `seen` of them.
+fn extrapolate(sum: Footprint, len: usize, seen: usize) -> Footprint {
     if seen == 0 { Footprint::NOTHING } else { sum * (len as f64 / seen as f64) }
 }
 
@@ -111,7 +115,7 @@ mod tests {
         (taken.allocated + taken.in_host) as i64
     }
 
-    // That the estimate is true is tested where the allocator tells: `native/vdr_bench/tests/memory.rs`.
+    // `native/vdr_bench/tests/memory.rs` compares the estimate with the allocator.
 
     #[test]
     fn nothing_takes_nothing() {

@@ -7,7 +7,8 @@ pub struct Expiry(i64);
 impl Expiry {
     pub const NEVER: Expiry = Expiry(i64::MAX);
 
-    /// Kept as one less, so that the last millisecond of all is a time and not `NEVER`: a server takes it.
+    /// Stored minus one, so that the last possible millisecond differs from `NEVER`: a server
+    /// accepts it.
     pub fn at(ms: i64) -> Self {
         Expiry(ms.saturating_sub(1))
     }
@@ -24,7 +25,7 @@ impl Expiry {
         self != Expiry::NEVER
     }
 
-    /// The server's rule: a key is there in its last millisecond and gone after it.
+    /// The server's rule: a key exists in its last millisecond, and no longer.
     pub fn is_past(self, now_ms: i64) -> bool {
         now_ms.saturating_sub(1) > self.0
     }

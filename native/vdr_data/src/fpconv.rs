@@ -1,12 +1,14 @@
-//! Scores as text, exactly as servers write them into their digest.
+//! Formats scores exactly as servers write them into their digest.
 //!
-//! Redis 7.0 prints with C's `%.17g`. Later servers, and every Valkey, use Grisu2: fast, always read back to the same
-//! double, but *not always the shortest text*, so that neither Rust's `{}` nor any shortest-digits crate will do.
+//! Redis 7.0 prints with C's `%.17g`. Later servers, and every Valkey, use Grisu2. It is fast and
+//! always reads back to the same double, but is *not always the shortest text*, so neither Rust's
+//! `{}` nor any crate for shortest digits will do.
 //!
-//! Grisu2 in short: the double and the two halfway points to its neighbours are scaled by a power of ten, in 64-bit
-//! fixed point, so that the digits before the point fit 32 bits. Digits are taken from the upper halfway point until
-//! what remains is less than the gap between the two; the last digit is then stepped down towards the value itself.
-//! The scaling rounds, hence the gap is narrowed by one unit on each side, and that is what costs the shortest text.
+//! Grisu2 in short: it scales the double and the two halfway points to its neighbours by a power of
+//! ten, in 64-bit fixed point, so that the digits before the point fit 32 bits. It generates digits
+//! of the upper halfway point until the rest is less than the distance between the halfway points.
+//! Then it decrements the last digit towards the value itself. Scaling rounds, so the distance is
+//! narrowed by one unit on each side, which is why the text is not always the shortest.
 
 use std::fmt::Write;
 
@@ -18,7 +20,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Longer than any score's text: the longest have 25 bytes.
+    /// Longer than the text of any score, which has at most 25 bytes.
     const CAPACITY: usize = 32;
 
     fn new() -> Self {
@@ -44,7 +46,8 @@ impl Text {
         (0..count).for_each(|_| self.push(b'0'));
     }
 
-    /// `digits` with the point after the first `before` of them; zeros fill what is missing on either side.
+    /// Writes `digits` with the point after the first `before` of them, filled with zeros on either
+    /// side.
     fn plain(&mut self, digits: &[u8], before: i32) {
         match usize::try_from(before).ok().filter(|before| *before > 0) {
             None => {
@@ -85,7 +88,7 @@ impl Write for Text {
     }
 }
 
-/// What both forms say of values that have no digits.
+/// The text of values without digits, which is the same in both forms.
 fn without_digits(value: f64) -> Option<&'static [u8]> {
     if value.is_nan() {
         Some(b"nan")
@@ -173,7 +176,7 @@ impl Digits {
         }
     }
 
-    /// Leading zeros are no digits.
+    /// Appends a digit, unless it is a leading zero.
     fn push_significant(&mut self, digit: u64) {
         if digit != 0 || self.len > 0 {
             self.push(b'0'.wrapping_add(digit as u8));
@@ -186,7 +189,8 @@ impl Digits {
         }
     }
 
-    /// Steps the last digit down while that brings it closer to the value, which is `target` below the upper bound.
+    /// Decrements the last digit while that brings the text closer to the value, which is `target`
+    /// below the upper bound.
     fn round(&mut self, mut rest: u64, step: u64, target: u64, gap: u64) {
         while rest < target
             && gap.wrapping_sub(rest) >= step
@@ -222,7 +226,8 @@ impl Binary {
 const SIGNIFICAND_BITS: u32 = 52;
 const HIDDEN_BIT: u64 = 1 << SIGNIFICAND_BITS;
 
-/// A positive finite double, and the halfway points to its upper and lower neighbour, those two with one exponent.
+/// A positive finite double, and the halfway points to its upper and lower neighbours. The halfway
+/// points have the same exponent.
 fn boundaries(value: f64) -> (Binary, Binary, Binary) {
     let bits = value.to_bits();
     let mantissa = bits & (HIDDEN_BIT - 1);
@@ -253,7 +258,7 @@ fn shortish(value: f64) -> (Digits, i32) {
     (digits, dropped - power)
 }
 
-/// The digits of `upper` until the rest is within `gap`, and the power of ten of the last one.
+/// The digits of `upper` until the rest is within `gap`, and the power of ten of the last digit.
 fn take_digits(upper: Binary, target: u64, gap: u64) -> (Digits, i32) {
     let point = upper.exponent.unsigned_abs();
     let one = 1u64.wrapping_shl(point);
@@ -272,7 +277,7 @@ fn take_digits(upper: Binary, target: u64, gap: u64) -> (Digits, i32) {
         unit /= 10;
     }
     let (mut gap, mut scale) = (gap, 1u64);
-    // The gap is at least one unit in 2^60 and grows tenfold each time: 20 rounds are more than enough.
+    // The gap is at least one unit in 2^60 and grows tenfold in each round, so 20 rounds suffice.
     for dropped in 1..=20 {
         fraction = fraction.wrapping_mul(10);
         gap = gap.wrapping_mul(10);
@@ -287,7 +292,8 @@ fn take_digits(upper: Binary, target: u64, gap: u64) -> (Digits, i32) {
     (digits, -20)
 }
 
-/// The power of ten (as a binary, and its exponent) that brings a number with this binary exponent into reach.
+/// The power of ten, with its decimal exponent, that scales a number with this binary exponent into
+/// range.
 fn scale_for(exponent: i32) -> (Binary, i32) {
     let estimate = (-f64::from(exponent + POWERS.len() as i32) * std::f64::consts::LOG10_2) as i32;
     let mut index = (estimate - FIRST_POWER) / POWER_STEP;
@@ -303,7 +309,8 @@ fn scale_for(exponent: i32) -> (Binary, i32) {
 
 fn power_of_ten(index: i32) -> Binary {
     let significand = usize::try_from(index).ok().and_then(|index| POWERS.get(index)).copied().unwrap_or_default();
-    // The binary exponent of 10^k is floor(k * log2(10)), which this fraction gives for all k of the table.
+    // The binary exponent of 10^k is floor(k * log2(10)). For all k of the table this fraction
+    // yields it.
     let exponent = ((FIRST_POWER + POWER_STEP * index) * 217_706) >> 16;
     Binary { significand, exponent: exponent - 63 }
 }
@@ -381,8 +388,8 @@ mod tests {
             let k = FIRST_POWER + POWER_STEP * index;
             let Binary { significand, exponent } = power_of_ten(index);
             assert!(significand >> 63 == 1, "10^{k} fills its 64 bits");
-            // 10^k must lie within half a unit of significand * 2^exponent; all exponents are moved to where they are
-            // positive.
+            // 10^k must lie within half a unit of significand * 2^exponent. All exponents are
+            // shifted so that they are positive.
             let bound = |nudge| exact(significand, nudge, exponent.max(0), (-k).max(0));
             let power = exact(1, 0, (-exponent).max(0), k.max(0));
             assert!(less_or_equal(&bound(-1), &power) && less_or_equal(&power, &bound(1)), "10^{k}");

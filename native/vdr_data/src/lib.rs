@@ -1,5 +1,5 @@
-//! The data: what a byte string is, the values that keys hold, databases and keyspaces. No IO, no clock (time is an
-//! argument, or a clock is handed in), no thread.
+//! The data: byte strings, the values of keys, databases and keyspaces. No IO, no thread, no clock:
+//! time is an argument, or the caller hands in a clock.
 //!
 //! The modules stand in reading order: each uses those above it.
 

@@ -5,12 +5,12 @@ use std::ops::{Add, Mul};
 use vdr_snapmap::tree::{Key, Tree};
 use vdr_snapmap::{Memory, allocated};
 
-/// Bytes of memory, by the allocator that they come from. Fractions, since an element has a share of its node.
+/// Bytes of memory by allocator. They are fractions, because an element has a share of its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Footprint {
-    /// Bytes of the allocator that Rust uses.
+    /// Bytes of Rust's allocator.
     pub allocated: f64,
-    /// Bytes of the host allocator, where long strings are.
+    /// Bytes of the host allocator, which has the long strings.
     pub in_host: f64,
 }
 
@@ -51,7 +51,8 @@ impl Mul<f64> for Footprint {
     }
 }
 
-/// The share of a tree's nodes that falls on the entry at a rank, without what its key and value point to.
+/// The share of the entry at a rank in the nodes of a tree, without the allocations of its key and
+/// value.
 pub fn amortized_entry<K: Key, V: Clone>(tree: &Tree<K, V>, rank: usize) -> Option<Footprint> {
     Some(Footprint { allocated: tree.amortized_entry_bytes(rank)?, ..Footprint::NOTHING })
 }

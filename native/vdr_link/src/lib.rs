@@ -7,24 +7,27 @@
 //! ```
 //!
 //! A [`Sink`] consumes the bytes; an [`Observer`] is called about the progress.
+//!
+//! The modules stand in reading order, from the ground up.
 
 #![forbid(unsafe_code)]
 
 mod deadline;
+mod clock;
+mod wire;
+
 mod endpoint;
 mod tls;
 mod transport;
-mod wire;
 
-mod clock;
-mod config;
+mod state;
+mod sink;
+mod transfer;
 mod end;
 mod observer;
-mod runtime;
+mod config;
 mod session;
-mod sink;
-mod state;
-mod transfer;
+mod runtime;
 
 mod mirror_sink;
 

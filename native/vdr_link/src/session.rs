@@ -86,7 +86,8 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
             role: config.role,
-            // The writer of the snapshot file is the server itself; of a stream that resumes it may be another one.
+            // The writer of the snapshot file is the server itself; of a stream that resumes it may
+            // be another one.
             ask_version: position.is_some(),
             position,
         };
@@ -118,7 +119,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     self.observer.received(bytes);
                     self.advance()?;
                     // The time that the sink took does not count as the primary's silence.
-                    self.timer.heard = Instant::now();
+                    self.timer.last_received = Instant::now();
                     self.outbox.extend_deadline(since.elapsed());
                 }
                 Event::Ready => self.advance()?,
@@ -140,7 +141,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let Self { sink, inbox, outbox, timer, .. } = self;
         timer.set(due);
         let rings = due.is_some();
-        let Timer { alarm, heard, paused, .. } = timer;
+        let Timer { alarm, last_received, paused, .. } = timer;
         tokio::select! {
             biased;
             () = alarm.as_mut(), if rings => Event::Alarm,
@@ -151,7 +152,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                     sink.ready().await;
                 }
                 if std::mem::take(paused) {
-                    *heard = Instant::now();
+                    *last_received = Instant::now();
                 }
                 if left { Event::Ready } else { Event::Read(inbox.fill().await) }
             } => event,
@@ -272,7 +273,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     }
 
     fn read_deadline(&self) -> Option<Instant> {
-        (!self.timer.paused).then(|| after(self.timer.heard, self.config.timeouts.read))
+        (!self.timer.paused).then(|| after(self.timer.last_received, self.config.timeouts.read))
     }
 
     fn write_deadline(&self) -> Option<Instant> {

@@ -19,7 +19,7 @@ pub trait Sink: Send + 'static {
     /// Where the stream can be resumed. None asks for a full sync.
     fn position(&self) -> Option<Position>;
 
-    /// The server that the link is to, if it told its version. Called before [`Sink::continued`].
+    /// The server that the link is to, if it sent its version. Called before [`Sink::continued`].
     fn linked_to(&mut self, _server: Server) {}
 
     /// The primary resumes the stream at [`Sink::position`], under this id from now on.

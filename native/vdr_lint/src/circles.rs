@@ -1,27 +1,23 @@
-//! Circles in a graph of imports.
+//! Finds circles in a graph of imports.
 
 use crate::modules::Import;
 use std::collections::{HashSet, VecDeque};
 
-/// For each knot of files that import each other, its shortest circle.
+/// Finds the shortest circle of each strongly connected group of files.
 pub fn circles(files: usize, imports: &[Import]) -> Vec<Vec<Import>> {
-    let mut found: Vec<Vec<Import>> = Vec::new();
+    let mut reported: Vec<Vec<Import>> = Vec::new();
     let mut seen = HashSet::new();
     let mut shortest: Vec<Vec<Import>> = (0..files).filter_map(|file| through(file, files, imports)).collect();
     shortest.sort_by_key(Vec::len);
     for circle in shortest {
-        // A file that is in a circle which was reported is not reported again: untying that one may untie this one.
+        // A file in a reported circle is not reported again, because untying that circle may untie
+        // this one.
         if circle.iter().all(|import| !seen.contains(&import.from)) {
             seen.extend(circle.iter().map(|import| import.from));
-            found.push(circle);
+            reported.push(circle);
         }
     }
-    found
-}
-
-/// The files that are part of a circle.
-pub fn in_circles(files: usize, imports: &[Import]) -> Vec<usize> {
-    (0..files).filter(|file| through(*file, files, imports).is_some()).collect()
+    reported
 }
 
 /// The shortest circle through a file, by breadth-first search.
@@ -58,21 +54,21 @@ mod tests {
         edges.iter().map(|(from, to)| Import { from: *from, to: *to, path: String::new(), line: 1 }).collect()
     }
 
-    fn found(files: usize, edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
+    fn files_of_circles(files: usize, edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
         let circles = circles(files, &graph(edges));
         circles.iter().map(|circle| circle.iter().map(|import| import.from).collect()).collect()
     }
 
     #[test]
     fn arrows_that_only_go_down_make_no_circle() {
-        assert!(found(4, &[(0, 1), (0, 2), (1, 3), (2, 3)]).is_empty());
-        assert!(found(1, &[(0, 0)]).is_empty());
+        assert!(files_of_circles(4, &[(0, 1), (0, 2), (1, 3), (2, 3)]).is_empty());
+        assert!(files_of_circles(1, &[(0, 0)]).is_empty());
     }
 
     #[test]
     fn of_each_knot_the_shortest_circle_is_reported() {
-        assert_eq!(found(4, &[(0, 1), (1, 2), (2, 0), (1, 0), (3, 0)]), [[0, 1]]);
-        assert_eq!(found(4, &[(0, 1), (1, 0), (2, 3), (3, 2)]), [[0, 1], [2, 3]]);
-        assert_eq!(found(3, &[(0, 1), (1, 2), (2, 0)]), [[0, 1, 2]]);
+        assert_eq!(files_of_circles(4, &[(0, 1), (1, 2), (2, 0), (1, 0), (3, 0)]), [[0, 1]]);
+        assert_eq!(files_of_circles(4, &[(0, 1), (1, 0), (2, 3), (3, 2)]), [[0, 1], [2, 3]]);
+        assert_eq!(files_of_circles(3, &[(0, 1), (1, 2), (2, 0)]), [[0, 1, 2]]);
     }
 }

@@ -1,6 +1,8 @@
 //! Checks the shape of the Rust code of this workspace, as part of `make lint`:
 //!
 //! - No circle of imports between the files of a crate. The report names each import of the circle.
+//! - The modules of a crate's root file stand in reading order: none uses one that is declared
+//!   below it.
 //! - No file of more than [`LINES_MAX`] lines without its tests.
 //!
 //! The argument is the folder that holds the crates.
@@ -12,22 +14,19 @@ mod source;
 mod modules;
 mod circles;
 
-use modules::{File, Import};
+use modules::Import;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The most lines that a file may have. Tests do not count, comments and blank lines do.
 const LINES_MAX: usize = 500;
 
-/// Files, from the folder of the crates, that are still in a circle or too long. Each is to go.
-const EXCEPTIONS: &[&str] = &["vdr_replica/src/filter/mod.rs", "vdr_replica/src/handshake/mod.rs"];
-
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
         eprintln!("usage: vdr_lint FOLDER");
         return ExitCode::FAILURE;
     };
-    match check(&folder, EXCEPTIONS) {
+    match check(&folder) {
         Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
         Ok(faults) => {
             faults.iter().for_each(|fault| println!("{fault}"));
@@ -40,29 +39,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Every fault of every crate in a folder.
-fn check(folder: &Path, exceptions: &[&str]) -> Result<Vec<String>, String> {
+/// Finds all faults of all crates in a folder.
+fn check(folder: &Path) -> Result<Vec<String>, String> {
     let mut faults = Vec::new();
-    let mut needed = Vec::new();
     for root in roots(folder)? {
         let files = modules::read(&root)?;
         let imports = modules::imports(&files);
-        let name = |file: usize| files.get(file).map_or(String::new(), |file| shown(folder, &file.path));
-        let excused = |file: usize| exceptions.contains(&name(file).as_str());
-        let circled = circles::in_circles(files.len(), &imports);
-        let long = |(at, file): (usize, &File)| (file.lines > LINES_MAX).then_some(at);
-        let long: Vec<usize> = files.iter().enumerate().filter_map(long).collect();
-        needed.extend(circled.into_iter().chain(long.iter().copied()).map(&name));
-        // The files that are not excused must be free of circles among themselves.
-        let held: Vec<Import> = imports.into_iter().filter(|one| !excused(one.from) && !excused(one.to)).collect();
-        faults.extend(circles::circles(files.len(), &held).iter().map(|circle| circle_fault(circle, &name)));
-        for file in long.into_iter().filter(|file| !excused(*file)) {
-            let lines = files.get(file).map_or(0, |file| file.lines);
-            faults.push(format!("{}: {lines} lines without its tests, more than {LINES_MAX}", name(file)));
+        let name = |file: usize| files.get(file).map_or(String::new(), |file| relative(folder, &file.path));
+        let circles = circles::circles(files.len(), &imports);
+        faults.extend(circles.iter().map(|circle| circle_fault(circle, &name)));
+        // Without circles an order exists.
+        if circles.is_empty() {
+            for import in modules::out_of_order(&files, &imports) {
+                let (from, to) = (name(import.from), name(import.to));
+                let place = format!("{from}:{}: imports `{}` from {to}", import.line, import.path);
+                faults.push(format!("{place}, which the root declares below"));
+            }
+        }
+        for file in files.iter().filter(|file| file.lines > LINES_MAX) {
+            let (name, lines) = (relative(folder, &file.path), file.lines);
+            faults.push(format!("{name}: {lines} lines without its tests, more than {LINES_MAX}"));
         }
     }
-    let stale = exceptions.iter().filter(|exception| !needed.iter().any(|name| name == **exception));
-    faults.extend(stale.map(|name| format!("{name}: no longer needs its exception")));
     Ok(faults)
 }
 
@@ -75,7 +73,7 @@ fn circle_fault(circle: &[Import], name: &dyn Fn(usize) -> String) -> String {
     fault
 }
 
-fn shown(folder: &Path, path: &Path) -> String {
+fn relative(folder: &Path, path: &Path) -> String {
     path.strip_prefix(folder).unwrap_or(path).to_string_lossy().replace('\\', "/")
 }
 

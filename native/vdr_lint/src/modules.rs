@@ -1,29 +1,29 @@
-//! The files of a crate, and which of them import which.
+//! Finds the files of a crate and the imports between them.
 
 use crate::source::{Named, Source, parse};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A file of a crate.
 pub struct File {
     pub path: PathBuf,
-    /// Its module, from the root of the crate: empty for the root.
+    /// The path of its module; empty for the root of the crate.
     pub module: Vec<String>,
     pub lines: usize,
     source: Source,
 }
 
-/// One file names something of another.
+/// A path in one file that names something in another.
 #[derive(Clone, Debug)]
 pub struct Import {
     pub from: usize,
     pub to: usize,
-    /// As it stands in the file.
+    /// The path as written.
     pub path: String,
     pub line: usize,
 }
 
-/// Reads a crate, from its root file along the modules that are declared. Modules for tests are not among them.
+/// Reads a crate from its root file along the declared modules, without modules for tests.
 pub fn read(root: &Path) -> Result<Vec<File>, String> {
     let folder = root.parent().unwrap_or(root);
     let mut files = Vec::new();
@@ -64,15 +64,32 @@ pub fn imports(files: &[File]) -> Vec<Import> {
     imports
 }
 
-/// The file that a path leads to, as far as it names modules of this crate.
+/// The imports by which a module of the crate's root uses one that is declared below it: the first
+/// import of each such pair.
+pub fn out_of_order<'i>(files: &[File], imports: &'i [Import]) -> Vec<&'i Import> {
+    let declared = files.iter().filter(|file| file.module.is_empty()).flat_map(|root| &root.source.children);
+    let order: Vec<&String> = declared.filter_map(|child| child.first()).collect();
+    let place = |file: usize| {
+        let module = files.get(file)?.module.first()?;
+        order.iter().position(|name| *name == module)
+    };
+    let mut reported = HashSet::new();
+    let mut is_upward = |import: &Import| {
+        let pair = place(import.from).zip(place(import.to));
+        pair.is_some_and(|(from, to)| from < to && reported.insert((from, to)))
+    };
+    imports.iter().filter(|import| is_upward(import)).collect()
+}
+
+/// The file that a path refers to, as far as it names modules of this crate.
 fn target(module: &[String], named: &Named, modules: &HashMap<Vec<String>, usize>) -> Option<usize> {
     let mut at = [module, &named.within].concat();
     let mut segments = named.segments.iter().map(String::as_str).peekable();
     match segments.peek().copied()? {
         "crate" => at.clear(),
         "self" | "super" => {}
-        // A path that begins with a module of the module that it stands in. Any other one leads out of the crate, or to
-        // something that was imported.
+        // A path that begins with a child of the module. Any other path leads out of the crate, or
+        // to something that was imported.
         first => {
             let child = [at.clone(), vec![first.to_owned()]].concat();
             modules.get(&child)?;

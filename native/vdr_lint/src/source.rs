@@ -1,24 +1,25 @@
-//! One source file: the modules that it declares, the paths that it names, its lines. Tests are left out.
+//! Parses a source file: the modules that it declares, the paths that it names, its number of
+//! lines. Tests are left out.
 
 use crate::tokens::{Token, tokens};
 
-/// What a file says.
+/// The declarations and paths of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Modules that stand in files of their own: as paths from this file.
+    /// Modules in files of their own, as paths from this file.
     pub children: Vec<Vec<String>>,
-    /// Modules that stand in this file: as paths from it.
+    /// Inline modules, as paths from this file.
     pub inline: Vec<Vec<String>>,
     pub paths: Vec<Named>,
-    /// Lines, those of tests not counted.
+    /// The number of lines, without those of tests.
     pub lines: usize,
 }
 
-/// A path as it stands in a file: `crate::a::b`, `super::c`, `d::e`.
+/// A path as written: `crate::a::b`, `super::c`, `d::e`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub segments: Vec<String>,
-    /// The modules around it in its file.
+    /// The inline modules around it.
     pub within: Vec<String>,
     pub line: usize,
 }
@@ -26,10 +27,11 @@ pub struct Named {
 pub fn parse(text: &str) -> Source {
     let (kept, test_lines) = without_tests(&tokens(text));
     let mut source = Source { lines: text.lines().count().saturating_sub(test_lines), ..Source::default() };
-    // The modules around the place that is read, each with the depth of its braces.
+    // The inline modules around the current token, each with its depth of braces.
     let mut within: Vec<(String, usize)> = Vec::new();
     let mut depth = 0usize;
-    // Whether the next module has an attribute that says where its file is: no file of this crate.
+    // Whether the next module has an attribute with its path. Such a file does not count as part of
+    // the crate.
     let mut elsewhere = false;
     let mut read = 0;
     let names = |within: &[(String, usize)]| within.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -73,7 +75,7 @@ fn is_word(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Reads a path, or a tree of them in braces, and answers how many tokens it has.
+/// Reads a path, or a tree of paths in braces. Returns its number of tokens.
 fn tree(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     let mut at = 0;
@@ -103,7 +105,7 @@ fn branches(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>
     loop {
         match text_at(tokens, at) {
             "" | "}" => return at + 1,
-            // The name that an import gets here is not part of its path.
+            // An alias is not part of the path.
             "as" => at += 2,
             "*" => {
                 paths.push(prefix.to_vec());
@@ -117,7 +119,7 @@ fn branches(tokens: &[Token<'_>], prefix: &[String], paths: &mut Vec<Vec<String>
     }
 }
 
-/// How many tokens belong to what the first one opens, the one that closes it included.
+/// The number of tokens of a bracketed group, with both brackets.
 fn bracketed(tokens: &[Token<'_>]) -> usize {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate() {
@@ -133,7 +135,8 @@ fn bracketed(tokens: &[Token<'_>]) -> usize {
     tokens.len()
 }
 
-/// The tokens but for items that are only compiled for tests, and how many lines those have.
+/// The tokens without items that are compiled only for tests, and the number of lines of these
+/// items.
 fn without_tests<'s>(tokens: &[Token<'s>]) -> (Vec<Token<'s>>, usize) {
     let (mut kept, mut lines, mut at) = (Vec::new(), 0, 0);
     while let Some(token) = tokens.get(at) {
@@ -151,12 +154,12 @@ fn without_tests<'s>(tokens: &[Token<'s>]) -> (Vec<Token<'s>>, usize) {
     (kept, lines)
 }
 
-/// How many tokens an item for tests has that begins here with its attribute; 0 when none does.
+/// The number of tokens of an item for tests, its attribute included; 0 if there is none here.
 fn test_item(tokens: &[Token<'_>]) -> usize {
     if text_at(tokens, 0) != "#" {
         return 0;
     }
-    // `#![cfg(test)]` makes tests of all that follows.
+    // `#![cfg(test)]` turns the rest of the file into tests.
     let inner = usize::from(text_at(tokens, 1) == "!");
     let attribute = tokens.get(1 + inner..).unwrap_or_default();
     let end = 1 + inner + bracketed(attribute);
@@ -185,7 +188,7 @@ fn is_test(attribute: &[Token<'_>]) -> bool {
     }
 }
 
-/// How many tokens an item, a field or a statement has.
+/// The number of tokens of an item, a field or a statement.
 fn item(tokens: &[Token<'_>]) -> usize {
     let is_value = ["use", "static", "type", "let"].contains(&text_at(tokens, 0))
         || text_at(tokens, 0) == "const" && text_at(tokens, 1) != "fn";
@@ -194,7 +197,7 @@ fn item(tokens: &[Token<'_>]) -> usize {
         let rest = tokens.get(at..).unwrap_or_default();
         match text_at(rest, 0) {
             ";" => return at + 1,
-            // The end of what the item stands in.
+            // The end of the enclosing group.
             ")" | "]" | "}" => return at,
             "{" if !is_value => return at + bracketed(rest),
             "(" | "[" | "{" => at += bracketed(rest),

@@ -15,7 +15,7 @@ fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
 /// What is wrong with a crate of these files.
 fn faults(name: &str, files: &[(&str, &str)]) -> Vec<String> {
     let folder = folder(name, files);
-    let faults = check(&folder, &[]).unwrap();
+    let faults = check(&folder).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     faults
 }
@@ -44,6 +44,15 @@ fn a_child_and_its_parent_are_a_circle_as_any_two() {
 }
 
 #[test]
+fn a_module_of_the_root_uses_only_those_above_it() {
+    let files =
+        |root| [("lib.rs", root), ("a.rs", "pub struct A;"), ("b/mod.rs", "mod c;"), ("b/c.rs", "use crate::a::A;")];
+    assert!(faults("ordered", &files("mod a;\nmod b;")).is_empty());
+    let fault = "krate/src/b/c.rs:1: imports `crate::a::A` from krate/src/a.rs, which the root declares below";
+    assert_eq!(faults("unordered", &files("mod b;\nmod a;")), [fault]);
+}
+
+#[test]
 fn a_file_is_as_long_as_it_is_without_its_tests() {
     let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "// x\n".repeat(LINES_MAX));
     let whole = "// x\n".repeat(LINES_MAX);
@@ -53,18 +62,8 @@ fn a_file_is_as_long_as_it_is_without_its_tests() {
 }
 
 #[test]
-fn an_exception_excuses_a_file_until_it_needs_none() {
-    let files = [("lib.rs", "mod a;\nmod b;"), ("a.rs", "use crate::b::B;"), ("b.rs", "use crate::a::A;")];
-    let folder = folder("excused", &files);
-    assert!(check(&folder, &["krate/src/a.rs"]).unwrap().is_empty());
-    let stale = ["krate/src/lib.rs: no longer needs its exception"];
-    assert_eq!(check(&folder, &["krate/src/a.rs", "krate/src/lib.rs"]).unwrap(), stale);
-    std::fs::remove_dir_all(folder).unwrap();
-}
-
-#[test]
 fn a_module_without_a_file_is_an_error() {
     let folder = folder("missing", &[("lib.rs", "mod a;")]);
-    assert!(check(&folder, &[]).unwrap_err().contains("no file of the module a"));
+    assert!(check(&folder).unwrap_err().contains("no file of the module a"));
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Rust source as tokens: words, and single characters of punctuation. Comments, strings and lifetimes are left out.
+//! Splits Rust source into tokens: words, and single characters of punctuation. Comments, strings
+//! and lifetimes are left out.
 
 /// A token and the number of its line, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ fn block_comment(text: &str) -> usize {
     at
 }
 
-/// The length of a string that is not raw, from its prefix to its closing quote.
+/// The length of a string that is not raw, its prefix and quotes included.
 fn string(text: &str, prefix: usize) -> usize {
     let body = text.get(prefix + 1..).unwrap_or_default();
     let mut escaped = false;
@@ -76,14 +77,14 @@ fn string(text: &str, prefix: usize) -> usize {
     text.len()
 }
 
-/// The length of a string with a prefix such as `b`, `r#` or `br##`, if one begins here.
+/// The length of a string with a prefix such as `b`, `r#` or `br##`, if there is one here.
 fn prefixed_string(text: &str) -> Option<usize> {
     let letters = text.find(|character| !"rbc".contains(character))?;
     let behind = text.get(letters..)?;
     let hashes = behind.len() - behind.trim_start_matches('#').len();
     let raw = text.get(..letters)?.contains('r');
     if letters > 2 || !behind.trim_start_matches('#').starts_with('"') || (hashes > 0 && !raw) {
-        // A byte, such as b'x', is a word and a character.
+        // A byte such as b'x' is a word and a character.
         return None;
     }
     let prefix = letters + hashes;

@@ -137,7 +137,8 @@ fn memory_bombs_meet_the_limit() {
     );
 }
 
-/// In a thread with the 320 KB that a dirty scheduler has: the native stack must hold whatever nests.
+/// In a thread with the 320 KB that a dirty scheduler has: the native stack must hold whatever
+/// nests.
 #[test]
 fn deep_recursion_ends_on_a_small_thread_stack() {
     let scripts = [

@@ -308,7 +308,8 @@ fn bytecode_given_as_source_is_a_syntax_error() {
 
 #[test]
 fn a_function_kept_from_an_earlier_call_reads_nothing() {
-    // Coroutines end with their call; a wrapped read inside of one that was never resumed is just garbage.
+    // Coroutines end with their call; a wrapped read inside of one that was never resumed is just
+    // garbage.
     let engine = Engine::new();
     let data = subject(3);
     let run = |source: &str| run_with(&engine, &data, source, &[], &[], Limits::default());
@@ -326,7 +327,8 @@ fn a_script_lets_go_of_its_snapshot() {
     assert_eq!(std::sync::Arc::strong_count(&data.snapshot), 1);
 }
 
-/// Each thread runs its own loop of different scripts on its own data, and none sees what belongs to another.
+/// Each thread runs its own loop of different scripts on its own data, and none sees what belongs
+/// to another.
 #[test]
 fn scripts_run_on_many_threads_at_once() {
     let engine = Engine::new();

@@ -7,16 +7,17 @@ use std::ptr::null_mut;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What jemalloc does unless `_RJEM_MALLOC_CONF` in the environment says otherwise. The measurements
-/// stand in `docs/decisions.md`.
+/// What jemalloc does unless `_RJEM_MALLOC_CONF` in the environment says otherwise. The
+/// measurements stand in `docs/decisions.md`.
 ///
-/// - `thp`: huge pages, because a read of one key among millions spends much of its time in the page
-///   tables.
+/// - `thp`: huge pages, because a read of one key among millions spends much of its time in the
+///   page tables.
 /// - `background_thread` and the decay times: a thread of jemalloc returns freed memory also while
 ///   nobody writes.
-/// - `slab_sizes`, `tcache_nslots_small_max`, `lg_tcache_nslots_mul`: large slabs, and thread caches
-///   that hold as many pieces as a slab, because each write allocates and frees a few small pieces.
-///   Not more: a cache of four slabs takes 2 MB of huge pages for each scheduler that reads.
+/// - `slab_sizes`, `tcache_nslots_small_max`, `lg_tcache_nslots_mul`: large slabs, and thread
+///   caches that hold as many pieces as a slab, because each write allocates and frees a few small
+///   pieces. Not more: a cache of four slabs takes 2 MB of huge pages for each scheduler that
+///   reads.
 /// - `narenas`: few arenas, because each of them takes huge pages of its own.
 /// - `oversize_threshold`: no arena for large allocations, around which huge pages were left half
 ///   empty.

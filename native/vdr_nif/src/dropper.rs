@@ -73,9 +73,9 @@ pub fn release<T: Send + 'static>(shared: Arc<T>) {
     }
 }
 
-/// For a writer: drops what it has replaced, later. While the dropper is behind, `drop_unheld` drops
-/// it here and now, unless a reader holds it. So a writer cannot produce garbage faster than it is
-/// freed.
+/// For a writer: drops what it has replaced, later. While the dropper is behind, `drop_unheld`
+/// drops it here and now, unless a reader holds it. So a writer cannot produce garbage faster than
+/// it is freed.
 pub fn drop_replaced<G: Send + 'static>(garbage: G, drop_unheld: impl FnOnce(G) -> Result<(), G>) {
     match &*DROPPER {
         Some(dropper) => dropper.drop_replaced(garbage, drop_unheld),
@@ -258,9 +258,9 @@ mod tests {
         drop_replaced(Arc::new(Reports(send.clone())));
         assert_eq!(dropped_by(&receive).as_deref(), Some("vdr_dropper"));
         // A job that takes until we say so.
-        let (go_on, told) = channel::<()>();
+        let (resume, wait) = channel::<()>();
         dropper.push(once(move || {
-            let _told = told.recv();
+            let _resumed = wait.recv();
         }));
         thread::sleep(Duration::from_millis(200));
         let (shared, own) = (Arc::new(Reports(send.clone())), Arc::new(Reports(send)));
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(dropped_by(&receive), thread::current().name().map(str::to_owned));
         // A reader holds the other one, so it was left to the dropper.
         drop(shared);
-        drop(go_on);
+        drop(resume);
         assert_eq!(dropped_by(&receive).as_deref(), Some("vdr_dropper"));
     }
 }

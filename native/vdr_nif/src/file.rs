@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use vdr_link::now_ms;
-use vdr_rdb::{Builder, Loader, Progress, RdbError, Survey};
+use vdr_rdb::{KeyspaceBuilder, Loader, Progress, RdbError, Survey};
 use vdr_replica::live::Snapshot;
 
 /// The bytes of a file that one call reads.
@@ -38,7 +38,7 @@ struct Reading {
 
 /// The result that the file is read for.
 enum Product {
-    Keyspace(Box<Builder>),
+    Keyspace(Box<KeyspaceBuilder>),
     Survey(Box<Survey>),
 }
 
@@ -83,7 +83,7 @@ impl Reading {
 #[rustler::nif(schedule = "DirtyIo")]
 fn rdb_open<'a>(env: Env<'a>, path: Binary<'a>, purpose: Atom) -> NifResult<Term<'a>> {
     let product = if purpose == atoms::load() {
-        Product::Keyspace(Box::new(Builder::new()))
+        Product::Keyspace(Box::new(KeyspaceBuilder::new()))
     } else if purpose == atoms::survey() {
         Product::Survey(Box::new(Survey::new(now_ms())))
     } else {
@@ -147,7 +147,7 @@ fn rdb_step<'a>(env: Env<'a>, file: ResourceArc<RdbFile>) -> Term<'a> {
 fn product(env: Env<'_>, reading: Reading) -> Term<'_> {
     match reading.product {
         Product::Keyspace(builder) => {
-            let server = builder.seen().server.clone().map(Arc::new);
+            let server = builder.summary().server.clone().map(Arc::new);
             Source::fixed(Snapshot { keyspace: builder.into_keyspace(), server, ..Snapshot::default() }).encode(env)
         }
         Product::Survey(mut survey) => {

@@ -229,7 +229,7 @@ impl Inbound {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.seen().repl_stream_db.unwrap_or(0) };
+        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.summary().repl_stream_db.unwrap_or(0) };
         self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
         inner.advance(place);
         Ok(())

@@ -20,8 +20,8 @@ mod recipient;
 
 mod freshness;
 mod holdings;
-mod link_slot;
 mod link_status;
+mod link_slot;
 mod watching;
 
 mod handler;
@@ -31,6 +31,7 @@ mod source;
 
 mod link_observer;
 
+mod read;
 mod digest;
 mod file;
 mod handler_calls;
@@ -41,7 +42,6 @@ mod key_walk;
 mod lua;
 #[cfg(not(feature = "lua"))]
 mod lua_not_built;
-mod read;
 mod sentinel;
 mod snapshot;
 

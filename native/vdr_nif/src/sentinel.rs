@@ -1,5 +1,5 @@
-//! A Sentinel monitor as NIFs. Its resource belongs to the link's process: with the process the resource
-//! goes, and with the resource the monitor.
+//! A Sentinel monitor as NIFs. Its resource belongs to the link's process: with the process the
+//! resource goes, and with the resource the monitor.
 
 use crate::link_slot::LinkSlot;
 use crate::recipient::Recipient;
@@ -71,8 +71,8 @@ impl Owner for LinkProcess {
 }
 
 /// Starts a monitor for the link of a store or a handler. `pid`, which is the caller's, receives
-/// `{tag, message}` with the messages of [`terms::found`], [`terms::switched`] and [`terms::question`].
-/// Starting threads takes a while the first time.
+/// `{tag, message}` with the messages of [`terms::found`], [`terms::switched`] and
+/// [`terms::question`]. Starting threads takes a while the first time.
 #[rustler::nif(schedule = "DirtyIo")]
 fn sentinel_start<'a>(
     env: Env<'a>,

@@ -168,7 +168,7 @@ impl Store {
         if self.inner.slot.down(&monitor) {
             return;
         }
-        if let Some(owner) = self.inner.processes.lock().gone(pid.encode(env), monitor) {
+        if let Some(owner) = self.inner.processes.lock().remove_dead(pid.encode(env), monitor) {
             let inner = self.inner.clone();
             // It may have watched a million keys.
             dropper::run(move || inner.shared.watches.remove_owner(owner));
@@ -176,8 +176,8 @@ impl Store {
     }
 }
 
-/// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone: readers build the key
-/// index when they need it.
+/// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone:
+/// readers build the key index when they need it.
 fn run_aside(job: Box<dyn FnOnce() + Send>) {
     let _thread = std::thread::Builder::new().name("vdr_index".into()).spawn(job);
 }

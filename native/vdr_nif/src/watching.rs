@@ -69,7 +69,7 @@ impl Processes {
     }
 
     /// Forgets a process that is gone, if this was its monitor. The caller removes its watches.
-    pub fn gone(&mut self, pid: Term<'_>, monitor: Monitor) -> Option<Owner> {
+    pub fn remove_dead(&mut self, pid: Term<'_>, monitor: Monitor) -> Option<Owner> {
         let ours = self.by_pid.get(&pid.as_c_arg())?.monitor == monitor;
         if ours { self.by_pid.remove(&pid.as_c_arg()).map(|process| process.owner) } else { None }
     }

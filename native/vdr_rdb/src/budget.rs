@@ -1,20 +1,22 @@
-//! How much a file may grow in memory beyond what has come of it.
+//! A budget against decompression bombs: how much a file may grow in memory relative to its bytes.
 //!
-//! Compression makes 88 bytes of one, and a compact encoding holds an element in two bytes that takes twenty and more
-//! outside of it: together a few megabytes become many gigabytes. What a server writes does this too, within bounds: a
-//! file may take [`FREE_BYTES`] whatever has come, and [`BYTES_PER_BYTE`] for each byte that has.
+//! Compression expands one byte to 88, and a compact encoding stores an element in two bytes that
+//! takes more than twenty in memory. Together they expand a few megabytes to many gigabytes. Files
+//! of real servers expand, too, but within bounds: any file may take [`FREE_BYTES`], and
+//! [`BYTES_PER_BYTE`] for each byte received.
 
 use crate::error::Fault;
 
-/// What the elements of a file may take before anything is asked of its size.
+/// The memory that any file may take, whatever its size.
 pub const FREE_BYTES: u64 = 2 << 30;
-/// What they may take for each byte that has come. Strings compress to one byte in 88 at most, so they always pass; what
-/// does not pass is gigabytes of nothing but the same few numbers in lists.
+/// The memory that a file may take for each byte received. A string expands to 88 times its bytes
+/// at most, so strings always pass. What does not pass is gigabytes of the same few numbers in
+/// lists.
 pub const BYTES_PER_BYTE: u64 = 256;
-/// What an element takes beside its bytes, at least.
+/// The least that an element takes beside its bytes.
 const ELEMENT_BYTES: u64 = 24;
 
-/// What the elements to come may still take.
+/// The memory that the following elements may still take.
 pub(super) struct Budget {
     left: u64,
     total: u64,
@@ -31,14 +33,14 @@ impl Budget {
         Budget { left: bytes, total: bytes }
     }
 
-    /// So much more of the file has come.
+    /// Adds the allowance of bytes that were received.
     pub fn received(&mut self, bytes: usize) {
         let more = (bytes as u64).saturating_mul(BYTES_PER_BYTE);
         self.left = self.left.saturating_add(more);
         self.total = self.total.saturating_add(more);
     }
 
-    /// An element of so many bytes is about to be told.
+    /// Takes an element of so many bytes from the budget, before it is reported.
     pub fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
         let cost = (bytes as u64).saturating_add(ELEMENT_BYTES);
         let spent = self.total.saturating_sub(self.left).saturating_add(cost);

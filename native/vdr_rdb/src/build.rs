@@ -1,8 +1,8 @@
-//! From what is told of a file to values: one, or a whole keyspace.
+//! Builds values, or a whole keyspace, from what is reported of a file.
 
-use crate::build_stream::Streaming;
 use crate::error::Fault;
 use crate::stream::Part;
+use crate::stream_builder::StreamBuilder;
 use crate::visit::{Element, KeyHeader, Visit, Want};
 use vdr_data::blob::Blob;
 use vdr_data::expiry::Expiry;
@@ -12,67 +12,68 @@ use vdr_data::value::{HashBuilder, Kind, ListBuilder, Score, SetBuilder, Value, 
 /// The longest server version that is kept.
 const VERSION_BYTES_MAX: usize = 64;
 
-/// Builds the value told last.
+/// Builds one value at a time.
 #[derive(Default)]
-pub struct One {
+pub struct ValueBuilder {
     partial: Option<Partial>,
-    /// What there are many small ones of is built in the same room.
+    /// Kept from one value to the next: these builders reuse their buffers, and files have many
+    /// small sets and hashes.
     set: SetBuilder,
     hash: HashBuilder,
 }
 
 enum Partial {
-    Whole(Value),
+    Value(Value),
     List(ListBuilder),
     Set,
     Hash,
     ZSet(ZSetBuilder),
-    Stream(Box<Streaming>),
+    Stream(Box<StreamBuilder>),
 }
 
-impl One {
-    /// The value, when one was told.
+impl ValueBuilder {
+    /// The value, if one was reported.
     pub fn into_value(mut self) -> Result<Option<Value>, Fault> {
         self.take()
     }
 
     fn take(&mut self) -> Result<Option<Value>, Fault> {
         let Some(partial) = self.partial.take() else { return Ok(None) };
-        // How many elements were told, of a kind that has none twice.
-        let (told, value): (Option<usize>, Value) = match partial {
-            Partial::Whole(value) => (None, value),
+        // The number of reported elements, for types that have no element twice.
+        let (count, value): (Option<usize>, Value) = match partial {
+            Partial::Value(value) => (None, value),
             Partial::List(elements) => (None, elements.build().into()),
-            Partial::Set => (Some(self.set.told()), self.set.build().into()),
-            Partial::Hash => (Some(self.hash.told()), self.hash.build().into()),
-            Partial::ZSet(members) => (Some(members.told()), members.build().into()),
+            Partial::Set => (Some(self.set.count()), self.set.build().into()),
+            Partial::Hash => (Some(self.hash.count()), self.hash.build().into()),
+            Partial::ZSet(members) => (Some(members.count()), members.build().into()),
             Partial::Stream(stream) => (None, stream.build().into()),
         };
-        let repeated = told.is_some_and(|told| told != value.as_ref().len());
+        let repeated = count.is_some_and(|count| count != value.as_ref().len());
         if repeated { Err(Fault::Corrupt("duplicate member or field")) } else { Ok(Some(value)) }
     }
 }
 
-impl Visit for One {
+impl Visit for ValueBuilder {
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        // What was told of a key that did not end is not part of this one.
+        // The elements of a key that did not end are not part of this one.
         if self.partial.is_some() {
-            *self = One::default();
+            *self = ValueBuilder::default();
         }
         self.partial = Some(match header.kind {
-            Kind::String => Partial::Whole(Value::String(Blob::default())),
+            Kind::String => Partial::Value(Value::String(Blob::default())),
             Kind::List => Partial::List(ListBuilder::default()),
             Kind::Set => Partial::Set,
             Kind::Hash => Partial::Hash,
             Kind::ZSet => Partial::ZSet(ZSetBuilder::new(header.packed)),
             Kind::Stream => Partial::Stream(Box::default()),
-            Kind::Other => Partial::Whole(Value::Other),
+            Kind::Other => Partial::Value(Value::Other),
         });
         Want::Repeated
     }
 
     fn element(&mut self, element: Element<'_>) {
         match (self.partial.as_mut(), element) {
-            (Some(Partial::Whole(value)), Element::String(bytes)) => *value = Blob::new(bytes).into(),
+            (Some(Partial::Value(value)), Element::String(bytes)) => *value = Blob::new(bytes).into(),
             (Some(Partial::List(elements)), Element::Item(item)) => elements.push(item),
             (Some(Partial::Set), Element::Item(item)) => self.set.push(item),
             (Some(Partial::Hash), Element::Field { name, value, expiry }) => self.hash.push(name, value, expiry),
@@ -82,7 +83,7 @@ impl Visit for One {
                 }
             }
             (Some(Partial::Stream(stream)), Element::Entry { id, fields }) => stream.entry(id, fields),
-            // The walk tells elements of the kind that it has told.
+            // The walk reports only elements of the kind of their key.
             _ => {}
         }
     }
@@ -99,28 +100,28 @@ impl Visit for One {
     }
 }
 
-/// Builds a keyspace, and notes what else the file says.
+/// Builds a keyspace, and keeps what else the file says.
 #[derive(Default)]
-pub struct Builder {
+pub struct KeyspaceBuilder {
     keyspace: Keyspace,
-    one: One,
+    value: ValueBuilder,
     db: u32,
     key: Blob,
     expiry: Option<Expiry>,
-    seen: Seen,
+    summary: FileSummary,
 }
 
-/// What a file says beside its keys.
+/// The contents of a file apart from its keys, and their counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The database that the stream after this file has selected.
+pub struct FileSummary {
+    /// The database that is selected when the stream after this file begins.
     pub repl_stream_db: Option<u32>,
     pub server: Option<Server>,
     pub keys: u64,
     pub streams: u64,
-    /// Modules' values: known to be there, their content stepped over.
+    /// Values of modules: the keys are known, their contents are skipped.
     pub modules: u64,
-    /// Keys that came twice in one database; the later one counts. A server refuses such a file.
+    /// Keys that came twice in one database. The later value counts. A server refuses such a file.
     pub duplicate_keys: u64,
 }
 
@@ -132,13 +133,13 @@ pub struct Server {
     pub version: String,
 }
 
-impl Builder {
+impl KeyspaceBuilder {
     pub fn new() -> Self {
         Self::default()
     }
 
-    pub fn seen(&self) -> &Seen {
-        &self.seen
+    pub fn summary(&self) -> &FileSummary {
+        &self.summary
     }
 
     pub fn into_keyspace(self) -> Keyspace {
@@ -146,46 +147,46 @@ impl Builder {
     }
 }
 
-impl Visit for Builder {
+impl Visit for KeyspaceBuilder {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        note_aux(&mut self.seen, name, value);
+        note_aux(&mut self.summary, name, value);
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
         (self.db, self.key, self.expiry) = (header.db, Blob::new(header.key), Some(header.expiry));
-        self.one.key(header)
+        self.value.key(header)
     }
 
     fn element(&mut self, element: Element<'_>) {
-        self.one.element(element);
+        self.value.element(element);
     }
 
     fn stream_part(&mut self, part: Part<'_>) -> Result<(), Fault> {
-        self.one.stream_part(part)
+        self.value.stream_part(part)
     }
 
     fn end_key(&mut self) -> Result<(), Fault> {
-        let (Some(value), Some(expiry)) = (self.one.take()?, self.expiry.take()) else { return Ok(()) };
-        self.seen.keys += 1;
+        let (Some(value), Some(expiry)) = (self.value.take()?, self.expiry.take()) else { return Ok(()) };
+        self.summary.keys += 1;
         match value {
-            Value::Stream(_) => self.seen.streams += 1,
-            Value::Other => self.seen.modules += 1,
+            Value::Stream(_) => self.summary.streams += 1,
+            Value::Other => self.summary.modules += 1,
             _ => {}
         }
         let new = self.keyspace.db_mut(self.db).insert(&self.key, Entry { value, expiry });
-        self.seen.duplicate_keys += u64::from(!new);
+        self.summary.duplicate_keys += u64::from(!new);
         Ok(())
     }
 }
 
-/// Keeps what an auxiliary field says of the stream behind the file and of the server.
-pub fn note_aux(seen: &mut Seen, name: &[u8], value: &[u8]) {
+/// Reads an auxiliary field: the database of the stream behind the file, or the server.
+pub fn note_aux(summary: &mut FileSummary, name: &[u8], value: &[u8]) {
     match name {
         b"repl-stream-db" => {
-            seen.repl_stream_db = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            summary.repl_stream_db = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         }
-        b"redis-ver" => seen.server = Some(server("redis", value)),
-        b"valkey-ver" => seen.server = Some(server("valkey", value)),
+        b"redis-ver" => summary.server = Some(server("redis", value)),
+        b"valkey-ver" => summary.server = Some(server("valkey", value)),
         _ => {}
     }
 }
@@ -201,10 +202,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn tell(one: &mut One, kind: Kind, names: &[u8]) {
-        one.key(&KeyHeader { db: 0, key: b"k", kind, expiry: Expiry::NEVER, packed: true });
+    fn report(builder: &mut ValueBuilder, kind: Kind, names: &[u8]) {
+        builder.key(&KeyHeader { db: 0, key: b"k", kind, expiry: Expiry::NEVER, packed: true });
         for name in names.chunks(1) {
-            one.element(match kind {
+            builder.element(match kind {
                 Kind::Hash => Element::Field { name, value: name, expiry: Expiry::NEVER },
                 _ => Element::Item(name),
             });
@@ -214,17 +215,17 @@ mod tests {
     proptest! {
         /// Sets and hashes in turns, with names that come twice, and with keys that do not end.
         #[test]
-        fn what_was_told_of_a_key_is_in_no_other(
+        fn elements_of_a_key_are_in_no_other_key(
             keys in proptest::collection::vec((any::<bool>(), proptest::collection::vec(b'a'..b'h', 1..6), 0u8..5), 1..40),
         ) {
-            let mut one = One::default();
+            let mut builder = ValueBuilder::default();
             for (is_hash, names, end) in keys {
-                tell(&mut one, if is_hash { Kind::Hash } else { Kind::Set }, &names);
+                report(&mut builder, if is_hash { Kind::Hash } else { Kind::Set }, &names);
                 if end == 0 {
                     continue;
                 }
                 let model: BTreeSet<&[u8]> = names.chunks(1).collect();
-                let told = match one.take() {
+                let built = match builder.take() {
                     Ok(Some(Value::Hash(hash))) => Some(hash.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()),
                     Ok(Some(Value::Set(set))) => Some(set.iter().map(|name| name.to_vec()).collect()),
                     Ok(_) => panic!("neither a set nor a hash"),
@@ -233,7 +234,7 @@ mod tests {
                         None
                     }
                 };
-                prop_assert_eq!(told, (model.len() == names.len()).then(|| model.into_iter().map(<[u8]>::to_vec).collect()));
+                prop_assert_eq!(built, (model.len() == names.len()).then(|| model.into_iter().map(<[u8]>::to_vec).collect()));
             }
         }
     }

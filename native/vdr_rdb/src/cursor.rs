@@ -1,13 +1,13 @@
-//! Reading the primitives of the format from what is at hand: fixed integers, lengths, strings.
+//! Reads the primitives of the format from a buffer: fixed-width integers, lengths, strings.
 //!
-//! A string is first *found* ([`Raw`], O(1) whatever its size) and decoded only when the whole item that it belongs to
-//! is there. So a retry with more bytes costs nothing that grows with the string.
+//! A string is located first ([`Raw`], O(1) whatever its size), and decoded only when its whole
+//! item has arrived. So to retry an item with more bytes costs nothing proportional to its strings.
 
 use crate::error::{Fault, Halt};
 use crate::lzf;
 
-/// The longest string accepted: the server's default `proto-max-bulk-len`, and room for the framing of a compact
-/// encoding of about that size.
+/// The longest accepted string: the server's default `proto-max-bulk-len`, plus buffer for the
+/// framing of a compact encoding of about that size.
 pub const STRING_BYTES_MAX: u64 = (512 << 20) + (16 << 20);
 
 /// A position in the bytes of one item.
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// Up to `len` bytes, at least one: for what is stepped over as it comes.
+    /// Skips up to `len` bytes and at least one, for data that is skipped as it arrives.
     pub fn skip_some(&mut self, len: u64) -> Result<u64, Halt> {
         let left = self.bytes.len().saturating_sub(self.pos);
         let step = usize::try_from(len).unwrap_or(usize::MAX).min(left);
@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    /// A length, or any unsigned number that is written like one.
+    /// A length, or another unsigned number in the same encoding.
     pub fn len(&mut self) -> Result<u64, Halt> {
         match self.length()? {
             Length::Plain(len) => Ok(len),
@@ -66,7 +66,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string, found but not decoded.
+    /// A string, located but not decoded.
     pub fn raw(&mut self) -> Result<Raw<'a>, Halt> {
         match self.length()? {
             Length::Plain(len) => Ok(Raw::Plain(self.take(string_len(len)?)?)),
@@ -81,7 +81,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The head of a string that nobody wants; answers how many bytes of it follow.
+    /// The head of a string that is skipped. Returns how many bytes of the string follow.
     pub fn string_head(&mut self) -> Result<u64, Halt> {
         match self.length()? {
             Length::Plain(len) => Ok(len),
@@ -127,13 +127,13 @@ pub enum Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// The string itself, as a copy.
+    /// The decoded string, copied.
     pub fn to_vec(self) -> Result<Vec<u8>, Fault> {
         Ok(self.text(&mut Vec::new())?.as_bytes().to_vec())
     }
 
-    /// The string itself; `room` takes what has to be unpacked.
-    pub(super) fn text<'s>(self, room: &'s mut Vec<u8>) -> Result<Text<'s>, Fault>
+    /// The decoded string. A compressed string is unpacked into `buffer`.
+    pub(super) fn text<'s>(self, buffer: &'s mut Vec<u8>) -> Result<Text<'s>, Fault>
     where
         'a: 's,
     {
@@ -141,8 +141,8 @@ impl<'a> Raw<'a> {
             Raw::Plain(bytes) => Ok(Text::Bytes(bytes)),
             Raw::Int(value) => Ok(Text::Digits(Decimal::new(value))),
             Raw::Lzf { packed, len } => {
-                lzf::unpack(packed, len, room)?;
-                Ok(Text::Bytes(room))
+                lzf::unpack(packed, len, buffer)?;
+                Ok(Text::Bytes(buffer))
             }
         }
     }

@@ -1,6 +1,6 @@
-//! The payload of RESTORE: one value as in a file, then two bytes of version and eight of checksum.
+//! The payload of RESTORE: a value as in a file, then two bytes of version and eight of checksum.
 
-use crate::build;
+use crate::build::ValueBuilder;
 use crate::checksum::Checksum;
 use crate::cursor::Cursor;
 use crate::error::{Fault, Halt, RdbError};
@@ -9,8 +9,8 @@ use crate::visit::Visit;
 use crate::walk::Walk;
 use vdr_data::value::Value;
 
-/// Tells what is in a payload. Its key is empty and its expiry unset: both are arguments of the command. A payload with
-/// an aggregate of no elements tells no key.
+/// Reports the contents of a payload. The key is empty and has no expiry, because both are
+/// arguments of the command. For an aggregate without elements nothing is reported.
 pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbError> {
     let fail = |fault, offset: usize| RdbError { fault, offset_bytes: offset as u64, key: None };
     let (summed, stored) = payload.split_last_chunk().ok_or_else(|| fail(Fault::Truncated, payload.len()))?;
@@ -39,7 +39,7 @@ pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbErro
 
 /// The value of a payload; `None` for an aggregate without elements, which no server keeps.
 pub fn restore(payload: &[u8]) -> Result<Option<Value>, RdbError> {
-    let mut one = build::One::default();
-    decode_dump(payload, &mut one)?;
-    one.into_value().map_err(|fault| RdbError { fault, offset_bytes: payload.len() as u64, key: None })
+    let mut builder = ValueBuilder::default();
+    decode_dump(payload, &mut builder)?;
+    builder.into_value().map_err(|fault| RdbError { fault, offset_bytes: payload.len() as u64, key: None })
 }

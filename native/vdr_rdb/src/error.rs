@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// How much of a key an error text shows.
+/// The most bytes of a key that an error text shows.
 const SHOWN_KEY_BYTES: usize = 64;
 
-/// Why the walk ended, at which byte of the file, and inside which key.
+/// The fault that ended the walk, the byte of the file, and the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RdbError {
     pub fault: Fault,
     /// Position in the file (in the payload, for DUMP) at which reading stopped.
     pub offset_bytes: u64,
-    /// The key whose value was being read, its start when it is very long.
+    /// The key whose value was being read, truncated if it is very long.
     pub key: Option<Box<[u8]>>,
 }
 
@@ -23,7 +23,7 @@ pub enum Fault {
     BadMagic,
     /// A version that no server with this magic writes.
     UnsupportedVersion(u32),
-    /// A byte that is neither an opcode nor a value type of this dialect: no rule tells how to step over it.
+    /// A byte that is neither an opcode nor a value type of this dialect, so it cannot be skipped.
     UnknownType(u8),
     /// The bytes contradict the format.
     Corrupt(&'static str),
@@ -81,7 +81,8 @@ impl std::error::Error for RdbError {}
 /// Why one step of the walk did not finish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Halt {
-    /// The item needs at least so many bytes, counted from its start. Nothing was taken, nothing was told.
+    /// The item needs at least so many bytes, counted from its start. Nothing was consumed or
+    /// reported.
     More(usize),
     Bad(Fault),
 }

@@ -1,7 +1,8 @@
 //! Snapshot files: the opcode walk, the encodings of values, the checksum.
 //!
-//! [`Loader`] takes the file as it arrives, in pieces of any size, and tells a [`Visit`] what is in it, element by
-//! element: memory beyond the data is bounded by the largest single string of the file, never by a key's size.
+//! [`Loader`] takes the file as it arrives, in chunks of any size, and reports its contents to a
+//! [`Visit`], element by element. Beyond the data, its memory is bounded by the longest string of
+//! the file, never by the size of a key.
 //!
 //! The modules stand in reading order: each uses those above it.
 
@@ -17,16 +18,16 @@ pub mod stream;
 mod stream_node;
 mod types;
 mod visit;
-mod record;
+mod entry_reader;
 mod walk;
 mod loader;
-mod build_stream;
+mod stream_builder;
 mod build;
 mod dump;
 mod survey;
 
 pub use budget::{BYTES_PER_BYTE, FREE_BYTES};
-pub use build::{Builder, One, Seen, Server, note_aux};
+pub use build::{FileSummary, KeyspaceBuilder, Server, ValueBuilder, note_aux};
 pub use cursor::{Raw, STRING_BYTES_MAX};
 pub use dump::{decode_dump, restore};
 pub use error::{Fault, RdbError};

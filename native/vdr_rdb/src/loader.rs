@@ -1,19 +1,19 @@
-//! A snapshot file, taken as it arrives.
+//! The streaming reader of a snapshot file.
 //!
 //! ```text
 //! feed(bytes) -> [ carry ] -> walk, item by item -> Visit
 //!      \-> checksum                \-> unfinished item: back into the carry
 //! ```
 //!
-//! Bytes are read where they are; only an item that is not all there yet (one key, one element, one compact value, one
-//! node of a list) is carried over. The walk says how long that item is at least, and it is looked at again only when
-//! so much of it has come: a long string in small pieces costs one look for each of the item's few strings, not one for
-//! each piece.
+//! Bytes are read in place. Only an incomplete item (a key, an element, a compact value, a node of
+//! a list) is copied into the carry buffer. The walk reports the minimum length of the item, and
+//! does not retry before that many bytes have arrived. So a long string in small chunks costs one
+//! retry for each of the item's few strings, not one for each chunk.
 
 use crate::checksum::Checksum;
 use crate::cursor::Cursor;
+use crate::entry_reader::KEEP_BYTES_MAX;
 use crate::error::{Fault, Halt, RdbError};
-use crate::record::KEEP_BYTES_MAX;
 use crate::visit::Visit;
 use crate::walk::Walk;
 
@@ -21,15 +21,16 @@ use crate::walk::Walk;
 const CHECKSUM_VERSION_MIN: u32 = 5;
 const CHECKSUM_BYTES: usize = 8;
 
-/// How much of a key an error keeps: it may live long in logs and states, and a key may be 512 MiB.
+/// The most bytes of a key that an error keeps: errors may live long in logs and states, and a key
+/// may have 512 MiB.
 const ERROR_KEY_BYTES_MAX: usize = 1024;
 
-/// What a call of [`Loader::feed`] came to.
+/// The outcome of [`Loader::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// All bytes were taken, and more belong to the file.
+    /// All bytes were consumed, and the file continues.
     More,
-    /// The file is whole. `consumed` bytes of this call belong to it, the rest is the caller's.
+    /// The file is complete. `consumed` bytes of this call belong to it, the rest is the caller's.
     Done { consumed: usize },
 }
 
@@ -37,10 +38,10 @@ pub enum Progress {
 pub struct Loader {
     walk: Walk,
     phase: Phase,
-    /// What has come of an item that is not all there, and how long it is at least.
+    /// The bytes of an incomplete item, and its minimum length.
     carry: Vec<u8>,
     need: usize,
-    /// Where in the file the item stands that comes next.
+    /// The position of the next item in the file.
     offset_bytes: u64,
     checksum: Checksum,
 }
@@ -70,12 +71,13 @@ impl Loader {
         }
     }
 
-    /// As [`Loader::new`], with other free room than [`super::FREE_BYTES`] for what the file unpacks to.
+    /// As [`Loader::new`], with another allowance than [`super::FREE_BYTES`] for what the file
+    /// unpacks to.
     pub fn with_free_bytes(bytes: u64) -> Self {
         Loader { walk: Walk::with_free_bytes(bytes), ..Loader::new() }
     }
 
-    /// Takes the next bytes of the file. After an error every call answers the same error.
+    /// Reads the next bytes of the file. After an error every call returns the same error.
     pub fn feed(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
         let result = match &self.phase {
             Phase::Failed(error) => return Err(error.clone()),
@@ -89,7 +91,7 @@ impl Loader {
         result
     }
 
-    /// The input has ended: was that all?
+    /// The input has ended: an error unless the file is complete.
     pub fn finish(&self) -> Result<(), RdbError> {
         match &self.phase {
             Phase::Done => Ok(()),
@@ -98,12 +100,12 @@ impl Loader {
         }
     }
 
-    /// The version of the file's format; 0 before it is known.
+    /// The version of the file's format; 0 until it has been read.
     pub fn version(&self) -> u32 {
         self.walk.version()
     }
 
-    /// How many bytes of the file have been taken.
+    /// How many bytes of the file have been consumed.
     pub fn offset_bytes(&self) -> u64 {
         self.offset_bytes.saturating_add(self.carry.len() as u64)
     }
@@ -136,7 +138,7 @@ impl Loader {
                     continue;
                 }
             }
-            visit.taken(taken);
+            visit.item_read(taken);
             self.offset_bytes = self.offset_bytes.saturating_add(taken as u64);
         }
         let taken = bytes.len() - rest.len();
@@ -153,13 +155,14 @@ impl Loader {
         self.trailer(rest, taken)
     }
 
-    /// The eight bytes behind the EOF opcode; `before` bytes of this call were taken already.
+    /// Reads the eight bytes behind the EOF opcode. `before` bytes of this call were consumed
+    /// already.
     fn trailer(&mut self, bytes: &[u8], before: usize) -> Result<Progress, RdbError> {
         let mut rest = bytes;
         self.top_up(&mut rest);
         let Some(stored) = self.carry.first_chunk() else { return Ok(Progress::More) };
         let (stored, computed) = (u64::from_le_bytes(*stored), self.checksum.value());
-        // 0 is what a server writes that was told not to compute one.
+        // A server that is configured not to compute a checksum writes 0.
         if stored != 0 && stored != computed {
             return Err(self.error(Fault::Checksum { stored, computed }, 0));
         }
@@ -169,8 +172,9 @@ impl Loader {
         Ok(Progress::Done { consumed: before + bytes.len() - rest.len() })
     }
 
-    /// Moves into the carry what the unfinished item lacks. Its room doubles, but never beyond what the item needs: a
-    /// long string is not held in twice its size, and a length without its bytes reserves little.
+    /// Moves the missing bytes of the incomplete item into the carry buffer. Its capacity doubles,
+    /// but never exceeds what the item needs: a long string does not take twice its size, and a
+    /// length without its bytes reserves little.
     fn top_up(&mut self, rest: &mut &[u8]) {
         let missing = self.need.saturating_sub(self.carry.len());
         let (piece, after) = rest.split_at_checked(missing).unwrap_or((rest, &[]));

@@ -1,14 +1,15 @@
-//! LZF, the server's string compression: literals, and copies of what was written up to 8192 bytes earlier.
+//! LZF, the server's string compression: literals, and back-references of up to 8192 bytes.
 
 use crate::error::Fault;
 
-/// Three bytes of input make at most 264 bytes of output: nothing valid announces more than this times its size.
+/// Three bytes of input make at most 264 bytes of output, so a valid string never announces more
+/// than this many times its size.
 const MAX_RATIO: usize = 88;
 
-/// What is reserved before the first byte is unpacked; beyond it the output grows as it comes.
+/// The most that is reserved up front. Beyond it the output grows as it is unpacked.
 const RESERVE_BYTES_MAX: usize = 1 << 20;
 
-/// Unpacks `packed` into `out` (cleared first), which must come to exactly `len` bytes.
+/// Unpacks `packed` into `out`, which is cleared first. The result must have exactly `len` bytes.
 pub(super) fn unpack(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     out.clear();
     if len > packed.len().saturating_mul(MAX_RATIO) {
@@ -39,7 +40,8 @@ fn copy<'a>(control: u8, input: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8],
     let len = usize::from(control >> 5) + usize::from(*extra) + 2;
     let distance = (usize::from(control & 31) << 8 | usize::from(*low)) + 1;
     let from = out.len().checked_sub(distance).ok_or(Fault::Corrupt("LZF copy from before the start"))?;
-    // An overlapping copy repeats what it has just written: the part that can be copied at once doubles each round.
+    // An overlapping copy repeats what it has just written, so the length that can be copied at
+    // once doubles each round.
     let mut left = len;
     while left > 0 {
         let at_once = left.min(out.len() - from);

@@ -1,4 +1,5 @@
-//! Compact encodings: a small aggregate in one string. An iterator over each, one pass, nothing copied.
+//! Compact encodings: a small aggregate in one string. For each there is an iterator, in one pass
+//! and zero-copy.
 //!
 //! ```text
 //! listpack  u32 bytes | u16 count | ( head data back-length )* | ff
@@ -7,8 +8,8 @@
 //! zipmap    u8 count | ( length field length free value padding )* | ff
 //! ```
 //!
-//! A count of 65535 (254 and more in a zipmap) means "not known": only the walk tells. Everything else in a header is
-//! held against what the walk finds.
+//! A count of 65535 (254 and more in a zipmap) means unknown: then only the walk finds it out. All
+//! other header fields are checked against the walk.
 
 use crate::cursor::{Decimal, Text};
 use crate::error::Fault;
@@ -29,12 +30,12 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// The elements of a compact encoding. After an error there are no more.
+/// The elements of a compact encoding. The iterator ends after an error.
 #[derive(Clone)]
 pub(super) struct Pieces<'a> {
     form: Form,
     rest: &'a [u8],
-    /// What the header says is still to come, when it does.
+    /// The number of remaining elements according to the header, if it is exact.
     left: Option<u32>,
 }
 
@@ -65,7 +66,7 @@ impl<'a> Pieces<'a> {
         if usize::try_from(bytes) != Ok(blob.len()) {
             return Err(BAD);
         }
-        Ok(Pieces { form: Form::Listpack, rest, left: known(count) })
+        Ok(Pieces { form: Form::Listpack, rest, left: exact_count(count) })
     }
 
     pub fn ziplist(blob: &'a [u8]) -> Result<Self, Fault> {
@@ -76,7 +77,7 @@ impl<'a> Pieces<'a> {
         if usize::try_from(bytes) != Ok(blob.len()) || tail >= bytes {
             return Err(BAD);
         }
-        Ok(Pieces { form: Form::Ziplist, rest, left: known(count) })
+        Ok(Pieces { form: Form::Ziplist, rest, left: exact_count(count) })
     }
 
     pub fn zipmap(blob: &'a [u8]) -> Result<Self, Fault> {
@@ -107,7 +108,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// At the end mark: is it the last byte, and did the header count right?
+    /// At the end mark: checks that it is the last byte, and that the header's count was right.
     fn finish(&mut self) -> Option<Result<Piece<'a>, Fault>> {
         let behind = self.rest.len().saturating_sub(1);
         self.rest = &[];
@@ -165,7 +166,7 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-fn known(count: u16) -> Option<u32> {
+fn exact_count(count: u16) -> Option<u32> {
     (count != COUNT_UNKNOWN).then_some(u32::from(count))
 }
 
@@ -196,7 +197,7 @@ fn bytes_entry(bytes: &[u8], len: usize) -> Option<(Piece<'_>, &[u8])> {
 
 type Entry<'a> = Option<Result<(Piece<'a>, &'a [u8]), Fault>>;
 
-/// `None` when the entry is not all there.
+/// `None` if the entry is incomplete.
 fn listpack_entry(bytes: &[u8]) -> Entry<'_> {
     let (&head, after) = bytes.split_first()?;
     let (piece, rest) = match head {
@@ -230,7 +231,7 @@ fn listpack_entry(bytes: &[u8]) -> Entry<'_> {
     Some(Ok((piece, rest.get(back_len..)?)))
 }
 
-/// `None` when the entry is not all there.
+/// `None` if the entry is incomplete.
 fn ziplist_entry(bytes: &[u8]) -> Entry<'_> {
     let (&previous, after) = bytes.split_first()?;
     let after = if previous == 0xfe { after.get(4..)? } else { after };
@@ -256,7 +257,7 @@ fn ziplist_entry(bytes: &[u8]) -> Entry<'_> {
     Some(Ok(entry))
 }
 
-/// `None` when the part is not all there.
+/// `None` if the part is incomplete.
 fn zipmap_part(part: Zipmap, bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
     let (&first, after) = bytes.split_first()?;
     let (len, after) = match first {

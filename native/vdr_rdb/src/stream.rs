@@ -1,4 +1,4 @@
-//! The parts of a stream value, one at a time. Nothing here holds a whole stream.
+//! The parts of a stream value, one at a time. No part holds the whole stream.
 //!
 //! ```text
 //! (node)*  totals  ( group (pending)* ( consumer (owned)* )* group-end )*  [ (producer (message)*)* messages ]
@@ -22,10 +22,10 @@ pub enum Part<'a> {
     Group {
         name: Raw<'a>,
         last_id: Id,
-        /// -1 when not known, as the server has it; `None` in version 1.
+        /// -1 if the server does not know it; `None` in version 1.
         entries_read: Option<i64>,
     },
-    /// An entry of the group begun last that was delivered and not acknowledged.
+    /// An entry that the last group delivered and that was not acknowledged.
     Pending {
         id: Id,
         delivered_at_ms: i64,
@@ -37,29 +37,29 @@ pub enum Part<'a> {
         /// -1 for never; `None` before version 3.
         active_at_ms: Option<i64>,
     },
-    /// One of the group's pending entries that the consumer begun last owns.
+    /// A pending entry of the group that belongs to the last consumer.
     Owned {
         id: Id,
     },
-    /// The group begun last is whole.
+    /// The last group is complete.
     GroupEnd,
     /// An idempotent producer (version 4).
     Producer {
         name: Raw<'a>,
     },
-    /// A message of the producer begun last, and the entry that it became.
+    /// A message of the last producer, and the entry that it became.
     Message {
         name: Raw<'a>,
         id: Id,
     },
-    /// Of idempotent messages: how many were added, how many came twice.
+    /// Counts of idempotent messages: those added, and duplicates.
     Messages {
         added: u64,
         duplicates: u64,
     },
 }
 
-/// What a stream remembers beside its entries.
+/// The metadata of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     pub length: u64,
@@ -75,11 +75,12 @@ pub struct History {
     pub entries_added: u64,
 }
 
-/// The pending entries of a group until a consumer owns them: when delivered, how often.
+/// The pending entries of a group whose consumer was not read yet: when each was delivered, and how
+/// often.
 #[derive(Default)]
-pub struct Unowned(Tree<Id, (i64, u64)>);
+pub struct Unassigned(Tree<Id, (i64, u64)>);
 
-impl Unowned {
+impl Unassigned {
     pub fn pending(&mut self, id: Id, delivered_at_ms: i64, deliveries: u64) -> Result<(), Fault> {
         match self.0.insert(id, (delivered_at_ms, deliveries)) {
             None => Ok(()),
@@ -87,18 +88,18 @@ impl Unowned {
         }
     }
 
-    pub fn owned(&mut self, id: Id) -> Result<(i64, u64), Fault> {
+    pub fn assign(&mut self, id: Id) -> Result<(i64, u64), Fault> {
         let pending = self.0.remove(&id);
-        pending.map(|(_, told)| told).ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
+        pending.map(|(_, delivery)| delivery).ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
     }
 
-    /// The group is whole.
+    /// Checks at the end of a group that each pending entry has a consumer.
     pub fn end(&self) -> Result<(), Fault> {
         if self.0.is_empty() { Ok(()) } else { Err(Fault::Corrupt("a pending entry belongs to no consumer")) }
     }
 }
 
-/// The layout's age: types 15, 19, 21, 26.
+/// The version of the layout: types 15, 19, 21, 26.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
     V1,
@@ -107,7 +108,7 @@ pub(super) enum Version {
     V4,
 }
 
-/// Where in a stream the walk is.
+/// The state of the walk over a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     version: Version,
@@ -138,8 +139,8 @@ impl Walk {
         Walk { version, at: At::Start, groups: 0, consumers: 0 }
     }
 
-    /// Reads one item; breaks at the end of the stream. A count, or the end of a run, is no part. On [`Halt::More`]
-    /// nothing has changed.
+    /// Reads one item; breaks at the end of the stream. Counts and the ends of runs are no parts.
+    /// On [`Halt::More`] nothing has changed.
     pub fn step<'a>(&mut self, cursor: &mut Cursor<'a>) -> Result<ControlFlow<(), Option<Part<'a>>>, Halt> {
         let (part, next) = match self.at {
             At::Start => (None, At::Nodes(cursor.len()?)),
@@ -175,7 +176,7 @@ impl Walk {
             At::Owned(0) => (None, At::Consumers),
             At::Owned(left) => (Some(Part::Owned { id: raw_id(cursor)? }), At::Owned(left - 1)),
             At::ProducerCount => {
-                // How long, and by how many messages, a producer is remembered.
+                // How long, and for how many messages, a producer is remembered.
                 let (_duration, _messages) = (cursor.len()?, cursor.len()?);
                 (None, At::Producers(cursor.len()?))
             }

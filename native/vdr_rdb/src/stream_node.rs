@@ -4,8 +4,9 @@
 //! live deleted n field*n 0  ( flags ms seq [ value*n | m (field value)*m ] pieces )*
 //! ```
 //!
-//! The first choice is that of flag 2: the master's fields. Flag 1 marks an entry that was deleted and still stands
-//! there. Milliseconds and sequence count from the master's.
+//! With flag 2 an entry has the master's fields, which is the first alternative. Flag 1 marks an
+//! entry that was deleted but is still stored. Milliseconds and sequence are relative to the
+//! master's.
 
 use crate::error::Fault;
 use crate::packed::{Piece, Pieces};
@@ -15,7 +16,7 @@ use vdr_data::value::stream::Id;
 const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
 
-/// Pieces of an entry beside its fields: flags, milliseconds, sequence.
+/// The pieces of an entry apart from its fields: flags, milliseconds, sequence.
 const HEAD_PIECES: i64 = 3;
 
 /// The fields of one entry with their values, in order.
@@ -39,7 +40,7 @@ impl Fields<'_> {
     }
 }
 
-/// What is known of a stream's entries while its nodes come.
+/// Checks the entries of a stream while its nodes are read.
 #[derive(Default)]
 pub(super) struct Entries {
     last: Option<Id>,
@@ -47,8 +48,13 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Tells the entries of one node that were not deleted.
-    pub fn node(&mut self, master: &[u8], listpack: &[u8], mut tell: impl FnMut(Id, Fields<'_>)) -> Result<(), Fault> {
+    /// Reports the entries of one node, without the deleted ones.
+    pub fn node(
+        &mut self,
+        master: &[u8],
+        listpack: &[u8],
+        mut report: impl FnMut(Id, Fields<'_>),
+    ) -> Result<(), Fault> {
         let master = master_id(master)?;
         let mut pieces = Pieces::listpack(listpack)?;
         let (live, deleted) = (int(&mut pieces)?, int(&mut pieces)?);
@@ -65,11 +71,11 @@ impl Entries {
             if int(&mut pieces)? != expected {
                 return Err(Fault::Corrupt("stream entry does not have the size that it says"));
             }
-            let gone = flags & DELETED != 0;
+            let is_deleted = flags & DELETED != 0;
             let [live, deleted] = &mut found;
-            *(if gone { deleted } else { live }) += 1;
-            if !gone {
-                tell(id, Fields(&pairs));
+            *(if is_deleted { deleted } else { live }) += 1;
+            if !is_deleted {
+                report(id, Fields(&pairs));
             }
         }
         let [found_live, found_deleted] = found;
@@ -81,7 +87,7 @@ impl Entries {
         }
     }
 
-    /// Holds the totals of the stream against its nodes.
+    /// Checks the totals of the stream against its nodes.
     pub fn check(&self, totals: Totals) -> Result<(), Fault> {
         if totals.length != self.live {
             Err(Fault::Corrupt("stream does not have the entries that it says"))
@@ -114,7 +120,7 @@ fn int(pieces: &mut Pieces<'_>) -> Result<i64, Fault> {
     }
 }
 
-/// The master entry's field names, and the zero behind them.
+/// Reads the master entry's field names, and the zero behind them.
 fn names<'a>(pieces: &mut Pieces<'a>) -> Result<Vec<Piece<'a>>, Fault> {
     let count = int(pieces)?;
     let mut names = Vec::new();
@@ -124,7 +130,7 @@ fn names<'a>(pieces: &mut Pieces<'a>) -> Result<Vec<Piece<'a>>, Fault> {
     if count >= 0 && int(pieces)? == 0 { Ok(names) } else { Err(Fault::Corrupt("stream node without a master entry")) }
 }
 
-/// Reads an entry's fields into `pairs`; answers how many pieces the entry is to say that it has.
+/// Reads an entry's fields into `pairs`. Returns the number of pieces that the entry must claim.
 fn fields<'a>(
     same: bool,
     names: &[Piece<'a>],

@@ -1,23 +1,23 @@
-//! What an operator asks of a snapshot file, counted as the file goes by: nothing of it is kept, so that a file of any size
-//! can be surveyed.
+//! Statistics of a snapshot file for operators, counted in one pass and in constant memory.
 
-use crate::build::Builder;
-use crate::build::Seen;
+use crate::build::{FileSummary, KeyspaceBuilder};
 use crate::error::Fault;
 use crate::visit::{Element, KeyHeader, Visit, Want};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use vdr_data::value::Kind;
 
-/// How many of the biggest keys are remembered.
+/// How many of the largest keys are kept.
 const BIGGEST_MAX: usize = 20;
-/// The longest key, or prefix of one, that is kept.
+/// The longest key or prefix that is kept; longer ones are truncated.
 const NAME_BYTES_MAX: usize = 128;
-/// How many prefixes are counted one by one; keys of further ones are counted as [`Survey::other_prefixes`].
+/// The most prefixes that are counted separately. The keys of further ones are counted in
+/// [`Survey::other_prefixes`].
 const PREFIXES_MAX: usize = 10_000;
-/// What ends a prefix.
+/// The end of a prefix.
 const SEPARATOR: u8 = b':';
-/// Upper bounds of the time that keys have left, in ms: a minute, an hour, a day, a week, a month, a year.
+/// Upper bounds of the remaining time to live, in ms: a minute, an hour, a day, a week, a month, a
+/// year.
 const TIMES_MS: [i64; 6] = [60_000, 3_600_000, 86_400_000, 604_800_000, 2_592_000_000, 31_536_000_000];
 
 /// Keys counted together.
@@ -25,7 +25,7 @@ const TIMES_MS: [i64; 6] = [60_000, 3_600_000, 86_400_000, 604_800_000, 2_592_00
 pub struct Group {
     pub keys: u64,
     pub elements: u64,
-    /// Names and contents unpacked; of streams and modules what the file takes.
+    /// The bytes of names and unpacked contents. For streams and modules, the bytes in the file.
     pub bytes: u64,
 }
 
@@ -37,18 +37,18 @@ impl Group {
     }
 }
 
-/// One key and how large it is. Ordered by bytes first.
+/// A key and its size. Ordered by bytes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeySize {
     pub bytes: u64,
     pub elements: u64,
     pub db: u32,
     pub kind: &'static str,
-    /// Its start when it is very long.
+    /// Truncated if it is very long.
     pub key: Vec<u8>,
 }
 
-/// The key under way.
+/// The key that is being read.
 struct Current {
     size: KeySize,
     file_bytes: u64,
@@ -58,20 +58,21 @@ struct Current {
 /// See the module.
 pub struct Survey {
     now_ms: i64,
-    /// By database and type.
+    /// Counts by database and type.
     pub kinds: BTreeMap<(u32, &'static str), Group>,
     pub prefixes: BTreeMap<Vec<u8>, Group>,
     pub other_prefixes: Group,
-    /// Keys by the time that they have left: past, then up to each bound of [`Survey::times_ms`], then beyond.
+    /// Keys by their remaining time to live: expired, then up to each bound of
+    /// [`Survey::times_ms`], then longer.
     pub expiries: [u64; TIMES_MS.len() + 2],
     pub total: Group,
     biggest: BinaryHeap<Reverse<KeySize>>,
     current: Option<Current>,
-    aux: Builder,
+    aux: KeyspaceBuilder,
 }
 
 impl Survey {
-    /// `now_ms` is what expiries are measured from.
+    /// Remaining times are measured from `now_ms`.
     pub fn new(now_ms: i64) -> Self {
         Survey {
             now_ms,
@@ -82,7 +83,7 @@ impl Survey {
             total: Group::default(),
             biggest: BinaryHeap::new(),
             current: None,
-            aux: Builder::new(),
+            aux: KeyspaceBuilder::new(),
         }
     }
 
@@ -91,24 +92,24 @@ impl Survey {
         &TIMES_MS
     }
 
-    /// The biggest keys, the biggest first.
+    /// The largest keys, the largest first.
     pub fn biggest(&self) -> Vec<&KeySize> {
         let mut all: Vec<_> = self.biggest.iter().map(|Reverse(size)| size).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         all
     }
 
-    /// Who wrote the file, and what else its header says.
-    pub fn seen(&self) -> &Seen {
-        self.aux.seen()
+    /// The server that wrote the file, and what else the file says beside its keys.
+    pub fn summary(&self) -> &FileSummary {
+        self.aux.summary()
     }
 
-    /// The file is over: counts the last key.
+    /// Ends the file: counts the last key.
     pub fn finish(&mut self) {
-        self.settle();
+        self.count_current();
     }
 
-    fn settle(&mut self) {
+    fn count_current(&mut self) {
         let Some(Current { mut size, file_bytes, expiry_ms }) = self.current.take() else { return };
         size.bytes = size.bytes.max(file_bytes);
         self.total.add(&size);
@@ -125,7 +126,7 @@ impl Survey {
         }
     }
 
-    /// A key without a separator is its own kind of key: they are counted together, under the empty prefix.
+    /// The group of a key's prefix. Keys without a separator have the empty prefix.
     fn prefix(&mut self, key: &[u8]) -> &mut Group {
         let end = key.iter().position(|byte| *byte == SEPARATOR).map_or(0, |at| at + 1);
         let prefix = key.get(..end).unwrap_or_default();
@@ -142,7 +143,7 @@ impl Visit for Survey {
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
-        self.settle();
+        self.count_current();
         let key = header.key.get(..NAME_BYTES_MAX).unwrap_or(header.key).to_vec();
         let (bytes, kind) = (header.key.len() as u64, header.kind.name());
         let size = KeySize { bytes, elements: 0, db: header.db, kind, key };
@@ -157,7 +158,7 @@ impl Visit for Survey {
             Element::String(bytes) | Element::Item(bytes) => bytes.len(),
             Element::Field { name, value, .. } => name.len() + value.len(),
             Element::Member { member, .. } => member.len() + size_of::<f64>(),
-            // Counted by what they take in the file, see `taken`.
+            // Counted by their bytes in the file, see `item_read`.
             Element::Entry { .. } => 0,
         } as u64;
     }
@@ -166,7 +167,7 @@ impl Visit for Survey {
         Ok(())
     }
 
-    fn taken(&mut self, bytes: usize) {
+    fn item_read(&mut self, bytes: usize) {
         let opaque = |current: &&mut Current| [Kind::Stream.name(), Kind::Other.name()].contains(&current.size.kind);
         self.current.as_mut().filter(opaque).into_iter().for_each(|current| current.file_bytes += bytes as u64);
     }
@@ -177,20 +178,20 @@ mod tests {
     use super::*;
     use vdr_data::expiry::Expiry;
 
-    fn tell(survey: &mut Survey, db: u32, key: &str, expiry: Expiry, items: &[&str]) {
+    fn report(survey: &mut Survey, db: u32, key: &str, expiry: Expiry, items: &[&str]) {
         let header = KeyHeader { db, key: key.as_bytes(), kind: Kind::List, expiry, packed: false };
         survey.key(&header);
         items.iter().for_each(|item| survey.element(Element::Item(item.as_bytes())));
         survey.end_key().unwrap();
-        survey.taken(3);
+        survey.item_read(3);
     }
 
     #[test]
     fn keys_are_counted_by_type_and_prefix_and_time_left() {
         let mut survey = Survey::new(1000);
-        tell(&mut survey, 0, "user:1", Expiry::NEVER, &["a", "bc"]);
-        tell(&mut survey, 0, "user:22", Expiry::at(1000), &["x"]);
-        tell(&mut survey, 3, "plain", Expiry::at(61_001), &["x"]);
+        report(&mut survey, 0, "user:1", Expiry::NEVER, &["a", "bc"]);
+        report(&mut survey, 0, "user:22", Expiry::at(1000), &["x"]);
+        report(&mut survey, 3, "plain", Expiry::at(61_001), &["x"]);
         survey.finish();
         assert_eq!(survey.total, Group { keys: 3, elements: 4, bytes: 9 + 8 + 6 });
         assert_eq!(survey.kinds[&(0, "list")].keys, 2);
@@ -205,7 +206,7 @@ mod tests {
     fn memory_does_not_grow_with_the_file() {
         let mut survey = Survey::new(0);
         for n in 0..PREFIXES_MAX + 50 {
-            tell(&mut survey, 0, &format!("{n}:{}", "k".repeat(500)), Expiry::NEVER, &["x"]);
+            report(&mut survey, 0, &format!("{n}:{}", "k".repeat(500)), Expiry::NEVER, &["x"]);
         }
         survey.finish();
         assert_eq!((survey.prefixes.len(), survey.other_prefixes.keys), (PREFIXES_MAX, 50));

@@ -1,4 +1,4 @@
-//! Value types: which byte means which layout, in which dialect.
+//! Value types: the layout of each type byte, by dialect.
 
 use crate::cursor::Cursor;
 use crate::error::{Fault, Halt};
@@ -6,18 +6,18 @@ use crate::packed::Pieces;
 use crate::stream::Version;
 use vdr_data::value::Kind;
 
-/// Redis and Valkey went apart after version 11 and gave some numbers two meanings.
+/// Redis and Valkey diverged after version 11, and use some type bytes for different layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Redis,
     Valkey,
 }
 
-/// Redis' versions end before this one, Valkey's own begin with it.
+/// Versions below this one are Redis', the others Valkey's.
 const VALKEY_VERSION_MIN: u32 = 80;
 
 impl Dialect {
-    /// The dialect of a version alone, as in a DUMP payload.
+    /// The dialect by the version alone, as in a DUMP payload.
     pub fn of_version(version: u32) -> Result<Self, Fault> {
         match version {
             0 => Err(Fault::UnsupportedVersion(version)),
@@ -57,7 +57,7 @@ pub(super) enum Layout {
     Module,
 }
 
-/// What stands one after the other behind a count.
+/// The elements that follow a count.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
     Items,
@@ -69,7 +69,8 @@ pub(super) enum Shape {
     FieldsUntil,
     /// Fields with an absolute expiry before each, 0 for none (Redis 7.4 release candidates).
     FieldsSince,
-    /// Fields with an expiry before each: one more than its distance from `min_ms`, 0 for none (Redis 7.4).
+    /// Fields, each after an expiry relative to `min_ms`: the distance plus one, 0 for none (Redis
+    /// 7.4).
     FieldsFrom {
         min_ms: i64,
     },
@@ -82,7 +83,7 @@ pub(super) enum Shape {
 pub(super) struct Packing {
     pub form: PackedForm,
     pub of: PackedOf,
-    /// An int64 stands before the string: the earliest expiry, which nobody needs.
+    /// An int64 precedes the string: the earliest expiry, which is not needed.
     pub led: bool,
 }
 
@@ -109,7 +110,7 @@ impl PackedForm {
 pub(super) enum PackedOf {
     List,
     Set,
-    /// A set whose ascending order leaves no room for a member that comes twice.
+    /// A set in ascending order, so it cannot have a duplicate member.
     Integers,
     Hash,
     /// Field, value, expiry.
@@ -121,8 +122,8 @@ const fn packed(form: PackedForm, of: PackedOf) -> Layout {
     Layout::Packed(Packing { form, of, led: false })
 }
 
-/// Kind and layout of a type byte. Inlined, as it is asked once for each key: an answer in memory, written in pieces and read whole,
-/// the processor waits for.
+/// The kind and layout of a type byte. Inlined: it is called for each key, and returning this enum
+/// through memory costs a store-forwarding stall.
 #[inline(always)]
 pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Fault> {
     let redis = dialect == Dialect::Redis;
@@ -161,7 +162,8 @@ pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Faul
 }
 
 impl Shape {
-    /// What stands before the elements: their count, and for one layout what their expiries count from.
+    /// Reads what precedes the elements: their count, and for one layout the base of their
+    /// expiries.
     pub fn open(self, cursor: &mut Cursor<'_>) -> Result<(Shape, u64), Halt> {
         let shape = match self {
             Shape::FieldsFrom { .. } => Shape::FieldsFrom { min_ms: cursor.i64_le()? },

@@ -1,4 +1,4 @@
-//! The walk over a file: one item a step, the state between items in one enum.
+//! The walk over a file: one item per step. One enum holds the state between items.
 //!
 //! ```text
 //! magic -> opcode -+-> expiry, aux, select ...                  -> opcode
@@ -9,13 +9,13 @@
 //!                  +-> end
 //! ```
 //!
-//! A step either takes one whole item, or answers [`Halt::More`] with nothing taken, changed or told; the caller then
-//! comes again with more bytes from the same item on.
+//! A step either consumes a whole item, or returns [`Halt::More`] without having consumed, changed
+//! or reported anything. The caller then retries the same item with more bytes.
 
 use crate::budget::Budget;
 use crate::cursor::{Cursor, Raw};
+use crate::entry_reader::EntryReader;
 use crate::error::{Fault, Halt};
-use crate::record::Record;
 use crate::stream;
 use crate::types::{Dialect, Layout, Packing, Shape, of_type};
 use crate::visit::Visit;
@@ -78,11 +78,11 @@ pub(super) struct Walk {
     dump: bool,
     dialect: Dialect,
     version: u32,
-    record: Record,
+    entry: EntryReader,
     in_key: bool,
-    /// Bytes of a string that nobody wants, dropped as they come.
+    /// The remaining bytes of a string that is skipped.
     skip_bytes: u64,
-    /// The import whose slot ranges are being read.
+    /// The import job whose slot ranges are being read.
     job: Vec<u8>,
 }
 
@@ -93,11 +93,11 @@ impl Walk {
 
     pub fn with_free_bytes(bytes: u64) -> Self {
         let mut walk = Walk::new();
-        walk.record.budget = Budget::of(bytes);
+        walk.entry.budget = Budget::of(bytes);
         walk
     }
 
-    /// Over a DUMP payload without its footer: one value, no key.
+    /// For a DUMP payload without its footer: one value, no key.
     pub fn of_dump(dialect: Dialect) -> Self {
         Walk { dump: true, ..Walk::from_state(State::DumpType, dialect) }
     }
@@ -108,21 +108,21 @@ impl Walk {
             dump: false,
             dialect,
             version: 0,
-            record: Record::new(),
+            entry: EntryReader::new(),
             in_key: false,
             skip_bytes: 0,
             job: Vec::new(),
         }
     }
 
-    /// Behind the EOF opcode, or behind the value of a DUMP payload.
+    /// Whether the walk is behind the EOF opcode, or behind the value of a DUMP payload.
     pub fn is_at_end(&self) -> bool {
         matches!(self.state, State::End) && self.skip_bytes == 0
     }
 
-    /// So much more of the file has come: what its elements may take grows with it.
+    /// Adds bytes that were received to the budget of the elements.
     pub fn received(&mut self, bytes: usize) {
-        self.record.budget.received(bytes);
+        self.entry.budget.received(bytes);
     }
 
     pub fn version(&self) -> u32 {
@@ -131,7 +131,7 @@ impl Walk {
 
     /// The key whose value is being read.
     pub fn key(&self) -> Option<&[u8]> {
-        self.in_key.then_some(&self.record.key)
+        self.in_key.then_some(&self.entry.key)
     }
 
     /// Reads one item.
@@ -143,12 +143,12 @@ impl Walk {
         match self.state {
             State::Elements(_, 0) => self.end_key(visit)?,
             State::Elements(shape, left) => {
-                self.record.element(shape, cursor, visit)?;
+                self.entry.element(shape, cursor, visit)?;
                 self.state = State::Elements(shape, left - 1);
             }
             State::Opcode => self.opcode(cursor, visit)?,
             State::Text => {
-                self.record.text(cursor.raw()?, visit)?;
+                self.entry.text(cursor.raw()?, visit)?;
                 self.end_key(visit)?;
             }
             State::Count(shape) => {
@@ -159,11 +159,11 @@ impl Walk {
             State::Stream(_) => self.stream(cursor, visit)?,
             State::ModuleId => {
                 cursor.len()?;
-                self.record.announce(visit);
+                self.entry.announce(visit);
                 self.state = State::Module(After::Value);
             }
             State::Module(after) => self.module(after, cursor, visit)?,
-            State::KeyMeta(0) => self.state = self.home(),
+            State::KeyMeta(0) => self.state = self.between_values(),
             State::KeyMeta(left) => {
                 cursor.array::<4>()?;
                 self.state = State::Module(After::KeyMeta(left - 1));
@@ -184,13 +184,13 @@ impl Walk {
         Ok(())
     }
 
-    /// Where the walk goes on between values.
-    fn home(&self) -> State {
+    /// The state between values.
+    fn between_values(&self) -> State {
         if self.dump { State::DumpType } else { State::Opcode }
     }
 
     fn end_key(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
-        self.record.end(visit)?;
+        self.entry.end(visit)?;
         self.in_key = false;
         self.state = if self.dump { State::End } else { State::Opcode };
         Ok(())
@@ -201,14 +201,14 @@ impl Walk {
             op::EOF => self.state = State::End,
             op::SELECTDB => {
                 let db = cursor.len()?;
-                self.record.db = u32::try_from(db).map_err(|_| Fault::Corrupt("database number out of range"))?;
+                self.entry.db = u32::try_from(db).map_err(|_| Fault::Corrupt("database number out of range"))?;
             }
             op::EXPIRETIME => {
                 let at_ms = i64::from(i32::from_le_bytes(cursor.array()?)) * 1000;
-                self.record.expiry = Expiry::at(at_ms);
+                self.entry.expiry = Expiry::at(at_ms);
             }
-            op::EXPIRETIME_MS => self.record.expiry = key_expiry(cursor.i64_le()?),
-            op::RESIZEDB => visit.resize_db(self.record.db, cursor.len()?, cursor.len()?),
+            op::EXPIRETIME_MS => self.entry.expiry = key_expiry(cursor.i64_le()?),
+            op::RESIZEDB => visit.resize_db(self.entry.db, cursor.len()?, cursor.len()?),
             op::AUX => {
                 let (name, value) = (cursor.raw()?, cursor.raw()?);
                 let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -233,14 +233,14 @@ impl Walk {
             }
             op::SLOT_IMPORT_OR_KEY_META if self.dialect == Dialect::Valkey => {
                 let (job, ranges) = (cursor.raw()?, cursor.len()?);
-                let mut room = Vec::new();
-                self.job = job.text(&mut room)?.as_bytes().to_vec();
+                let mut buffer = Vec::new();
+                self.job = job.text(&mut buffer)?.as_bytes().to_vec();
                 self.state = State::SlotRanges(ranges);
             }
             op::SLOT_IMPORT_OR_KEY_META => self.state = State::KeyMeta(cursor.len()?),
             type_byte => {
                 let (kind, layout) = of_type(type_byte, self.dialect)?;
-                self.record.begin(cursor.raw()?, kind)?;
+                self.entry.begin(cursor.raw()?, kind)?;
                 self.begin_value(layout);
             }
         }
@@ -253,7 +253,7 @@ impl Walk {
             self.state = State::KeyMeta(cursor.len()?);
         } else {
             let (kind, layout) = of_type(type_byte, self.dialect)?;
-            self.record.begin(Raw::Plain(b""), kind)?;
+            self.entry.begin(Raw::Plain(b""), kind)?;
             self.begin_value(layout);
         }
         Ok(())
@@ -266,7 +266,7 @@ impl Walk {
             Layout::Elements(shape) => State::Count(shape),
             Layout::Packed(packing) => State::Packed(packing),
             Layout::Stream(version) => {
-                self.record.begin_stream();
+                self.entry.begin_stream();
                 State::Stream(stream::Walk::new(version))
             }
             Layout::Module => State::ModuleId,
@@ -277,14 +277,14 @@ impl Walk {
         if packing.led {
             cursor.i64_le()?;
         }
-        self.record.packed(packing, cursor.raw()?, visit)?;
+        self.entry.packed(packing, cursor.raw()?, visit)?;
         Ok(self.end_key(visit)?)
     }
 
     fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
         let State::Stream(walk) = &mut self.state else { return Ok(()) };
         match walk.step(cursor)? {
-            ControlFlow::Continue(part) => self.record.stream_part(part, visit)?,
+            ControlFlow::Continue(part) => self.entry.stream_part(part, visit)?,
             ControlFlow::Break(()) => self.end_key(visit)?,
         }
         Ok(())

@@ -241,7 +241,7 @@ impl<'d> EventKeys<'d> {
     }
 }
 
-/// What tells one watcher from another.
+/// The identity of a watcher.
 pub fn address(watcher: &Arc<dyn Watcher>) -> usize {
     Arc::as_ptr(watcher).cast::<()>().addr()
 }

@@ -1,5 +1,5 @@
-//! The synchronisation primitives of [`crate::version_chain`] and [`crate::published`]; loom's when loom explores the
-//! interleavings.
+//! The synchronisation primitives of [`crate::version_chain`] and [`crate::published`]; loom's when
+//! loom explores the interleavings.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};

@@ -27,8 +27,8 @@ fn of_report(report: &[&str]) -> Vec<String> {
     // The log has the command more than once.
     let command = report.iter().skip_while(|line| !line.starts_with(ARGUMENT)).enumerate();
     let command = command.take_while(|(at, line)| line.starts_with(&format!("{ARGUMENT}{at}]"))).map(|(_, line)| line);
-    let told = |line: &&str| (*line).to_owned();
-    let (beginning, command) = (beginning.take(SHOWN).map(told), command.take(SHOWN).map(told));
+    let to_text = |line: &&str| (*line).to_owned();
+    let (beginning, command) = (beginning.take(SHOWN).map(to_text), command.take(SHOWN).map(to_text));
     beginning.chain(stack.take(SHOWN).map(|function| format!("  in {function}"))).chain(command).collect()
 }
 

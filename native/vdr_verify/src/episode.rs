@@ -1,7 +1,6 @@
 //! Runs one program on one server, with the mirror attached, restarted, cut off, and compared.
 
 use crate::attach::Attached;
-use crate::clock::now_ms;
 use crate::command::cmd;
 use crate::command::show;
 use crate::compare::{Difference, differences, report};
@@ -17,6 +16,7 @@ use std::io;
 use std::thread;
 use vdr_commands::Rules;
 use vdr_data::digest::Dialect;
+use vdr_link::now_ms;
 use vdr_replica::filter::Filter;
 use vdr_testkit::{Binary, Client, Command, Reply, Server};
 
@@ -301,7 +301,7 @@ impl Episode<'_> {
                 let (checks, wrong) = run.under_load(&units[sent..next], &mut attached)?;
                 tally.checks += checks;
                 bad = match wrong {
-                    Some(offset) => Some(told_under_load(offset, run, &mut attached)?),
+                    Some(offset) => Some(digest_report_under_load(offset, run, &mut attached)?),
                     None => None,
                 };
             } else {
@@ -372,17 +372,17 @@ impl Episode<'_> {
             return Ok(None);
         }
         let ends = format!("{ends}\n  unknown commands: {unknown:?}");
-        let told = report(&found, &attached.history.lock());
-        Ok(Some(format!("  equal at one offset: {equal:?}; links ended:\n    {ends}\n{told}")))
+        let report_text = report(&found, &attached.history.lock());
+        Ok(Some(format!("  equal at one offset: {equal:?}; links ended:\n    {ends}\n{report_text}")))
     }
 }
 
 /// The program is over by now. The state at that offset is gone, but most differences persist.
-fn told_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::Result<String> {
+fn digest_report_under_load(offset: u64, run: &mut Run, attached: &mut Attached) -> io::Result<String> {
     let found = lasting_differences(run, attached)?;
     let history = attached.history.lock();
-    let (before, told) = (history.before(offset), report(&found, &history));
-    Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{told}"))
+    let (before, report_text) = (history.before(offset), report(&found, &history));
+    Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{report_text}"))
 }
 
 /// Servers keep deleting expired keys, and evicting, during the comparison. Only lasting

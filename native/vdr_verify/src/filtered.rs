@@ -1,7 +1,6 @@
 //! A filter beside the mirror. After each command, the filtered keyspace must equal the kept part
 //! of the whole keyspace, unless the filter asked for a full sync.
 
-use crate::clock::now_ms;
 use crate::command::show;
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -11,6 +10,7 @@ use vdr_commands::{Affected, ApplyError};
 use vdr_data::digest::{Dialect, digest_value};
 use vdr_data::keyspace::{EntryRef, Keyspace};
 use vdr_data::value::Kind;
+use vdr_link::now_ms;
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Snapshot;
 use vdr_replica::stream::{self, Applier};
@@ -44,7 +44,7 @@ pub struct Filtered {
     db: u32,
     before_multi: Option<u32>,
     /// Keys that commands affected and that are not visible yet; `None` means all keys.
-    touched: Option<BTreeSet<(u32, Vec<u8>)>>,
+    affected: Option<BTreeSet<(u32, Vec<u8>)>>,
     last: VecDeque<String>,
     pub commands: u64,
     pub full_syncs: u64,
@@ -58,7 +58,7 @@ impl Filtered {
             applier: None,
             db: 0,
             before_multi: None,
-            touched: None,
+            affected: None,
             last: VecDeque::new(),
             commands: 0,
             full_syncs: 0,
@@ -91,7 +91,7 @@ impl Filtered {
         }
         if let Some(applier) = &mut self.applier {
             self.commands += 1;
-            self.last.push_back(format!("@{offset} db {} {}", self.db, show(&owned(args))));
+            self.last.push_back(format!("@{offset} db {} {}", self.db, show(&to_vecs(args))));
             self.last.drain(..self.last.len().saturating_sub(SHOWN));
             match applier.command(args, len, now_ms()).map_err(|divergence| divergence.error) {
                 Ok(_) => self.touch(name, rest),
@@ -100,7 +100,7 @@ impl Filtered {
                     self.applier = None;
                 }
                 Err(error) => {
-                    self.report(&format!("{error:?} of {}", show(&owned(args))));
+                    self.report(&format!("{error:?} of {}", show(&to_vecs(args))));
                     self.applier = None;
                 }
             }
@@ -112,7 +112,7 @@ impl Filtered {
             None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
                 self.applier = Some(Applier::new(part, offset, self.db, None).with_filter(Some(self.only.clone())));
-                (self.touched, self.last) = (Some(BTreeSet::new()), VecDeque::new());
+                (self.affected, self.last) = (Some(BTreeSet::new()), VecDeque::new());
             }
             _ => {}
         }
@@ -120,21 +120,21 @@ impl Filtered {
 
     fn touch(&mut self, name: &[u8], args: &[&[u8]]) {
         let Some(row) = vdr_commands::write(name) else { return };
-        let touched = &mut self.touched;
-        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match (touch, &mut *touched) {
+        let affected = &mut self.affected;
+        vdr_commands::for_each_affected(row, self.db, args, &mut |touch| match (touch, &mut *affected) {
             (Affected::Key { db, key }, Some(keys)) => _ = keys.insert((db, key.to_vec())),
             (Affected::Key { .. }, None) => {}
             (Affected::Db(_) | Affected::All, all) => *all = None,
         });
         if self.commands.is_multiple_of(WHOLE_EVERY) {
-            self.touched = None;
+            self.affected = None;
         }
     }
 
     fn compare(&mut self, whole: &Keyspace) {
-        let touched = self.touched.replace(BTreeSet::new());
+        let affected = self.affected.replace(BTreeSet::new());
         let Some((seen, _)) = self.applier.as_ref().and_then(Applier::visible) else { return };
-        let wrong = match touched {
+        let wrong = match affected {
             Some(keys) => keys.into_iter().find(|(db, key)| differs(whole, seen, &self.only, *db, key)),
             None => keys(whole).chain(keys(seen)).find(|(db, key)| differs(whole, seen, &self.only, *db, key)),
         };
@@ -157,7 +157,7 @@ impl Filtered {
     }
 }
 
-fn owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
+fn to_vecs(args: &[&[u8]]) -> Vec<Vec<u8>> {
     args.iter().map(|arg| arg.to_vec()).collect()
 }
 

@@ -10,7 +10,6 @@
 //! other programs and then exits with 1; the last line counts the crashes. `--wrong LPUSH=RPUSH`
 //! plants a wrong command in the mirror, to show that the machine finds it.
 
-mod clock;
 mod command;
 mod settings;
 mod wrong;

@@ -1,12 +1,12 @@
 //! An offset, the server's digest at exactly that offset, and the comparison with a snapshot of
 //! ours.
 
-use crate::clock::now_ms;
 use std::collections::BTreeSet;
 use std::io;
 use vdr_data::digest::{self, Dialect};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
+use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
 use vdr_testkit::{Client, Reply, command};
 

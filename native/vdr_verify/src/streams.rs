@@ -11,7 +11,7 @@ use vdr_data::value::stream::Group;
 use vdr_testkit::{Client, Reply};
 
 /// The difference between the server's description of a stream and ours. `entries_read`: whether
-/// this server tells its replicas how many entries a group has read (servers before 7.4 do not).
+/// this server sends its replicas how many entries a group has read (servers before 7.4 do not).
 pub fn difference(client: &mut Client, key: &[u8], ours: &Stream, entries_read: bool) -> io::Result<Option<String>> {
     let full = client.pipeline(&[cmd!["XINFO", "STREAM", key, "FULL", "COUNT", "0"]])?.pop();
     let theirs = of_server(full.map(Reply::items).unwrap_or_default(), entries_read);

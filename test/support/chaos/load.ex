@@ -4,8 +4,8 @@ defmodule Vdr.Test.Chaos.Load do
   that must be visible together. A reader checks that they are. A listener reads what its watch
   reports. A bookkeeper counts syncs.
 
-  Their findings are in the table: `divergences`, `heard` (the value that was read at the last
-  message of the watch), `full`, `partial`.
+  Their findings are in the table: `divergences`, `last_watched` (the value that was read at the
+  last message of the watch), `full`, `partial`.
   """
   alias Vdr.Test.{Server, Writes}
 
@@ -28,7 +28,7 @@ defmodule Vdr.Test.Chaos.Load do
       lost: 0,
       paused: 0,
       judged: 1,
-      heard: nil,
+      last_watched: nil,
       reads: 0,
       writes: 0
     )
@@ -263,7 +263,7 @@ defmodule Vdr.Test.Chaos.Load do
 
       {:watched, _event} ->
         {:ok, value} = Veidrodelis.get(id, 0, @watched)
-        set(table, :heard, value)
+        set(table, :last_watched, value)
         listen(chaos)
     end
   end

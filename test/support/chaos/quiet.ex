@@ -134,27 +134,27 @@ defmodule Vdr.Test.Chaos.Quiet do
 
   @doc "A process that a watch woke has read the current value, or a newer write woke it again."
   def watches(chaos, primary) do
-    heard(chaos, fn -> Veidrodelis.get(chaos.id, 0, Load.watched()) end)
+    await_watch(chaos, fn -> Veidrodelis.get(chaos.id, 0, Load.watched()) end)
     value = "quiet #{chaos.faults}"
 
     case Cluster.ask(primary, ["SET", Load.watched(), value]) do
-      {:ok, "OK"} -> heard(chaos, fn -> {:ok, value} end)
+      {:ok, "OK"} -> await_watch(chaos, fn -> {:ok, value} end)
       _gone_again -> :ok
     end
   end
 
-  defp heard(chaos, expected, deadline \\ System.monotonic_time(:millisecond) + @watch_ms) do
+  defp await_watch(chaos, expected, deadline \\ System.monotonic_time(:millisecond) + @watch_ms) do
     cond do
-      {:ok, Load.get(chaos.table, :heard)} == expected.() ->
+      {:ok, Load.get(chaos.table, :last_watched)} == expected.() ->
         :ok
 
       System.monotonic_time(:millisecond) > deadline ->
-        heard = inspect(Load.get(chaos.table, :heard))
-        Load.found(chaos.table, :lost, "the last message of a watch read #{heard}, not #{inspect(expected.())}")
+        last = inspect(Load.get(chaos.table, :last_watched))
+        Load.found(chaos.table, :lost, "the last message of a watch read #{last}, not #{inspect(expected.())}")
 
       true ->
         Process.sleep(@poll_ms)
-        heard(chaos, expected, deadline)
+        await_watch(chaos, expected, deadline)
     end
   end
 end

@@ -45,11 +45,11 @@ pub const READS: &[Read] = &[
 ];
 
 fn exists<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::Bool(view.known(args.bytes()?)?.is_some()))
+    Ok(Reply::Bool(view.known_entry(args.bytes()?)?.is_some()))
 }
 
 fn kind<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    let entry = view.known(args.bytes()?)?;
+    let entry = view.known_entry(args.bytes()?)?;
     Ok(entry.map_or(Reply::Nil, |entry| Reply::Word(entry.value().kind().name())))
 }
 

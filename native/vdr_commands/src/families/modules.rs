@@ -1,5 +1,5 @@
-//! Values of types that are not mirrored, those of modules and Redis 8's vector sets: their keys are
-//! there, with the type `other`, so that EXPIRE, RENAME and the like find them.
+//! Values of types that are not mirrored, those of modules and Redis 8's vector sets: their keys
+//! are there, with the type `other`, so that EXPIRE, RENAME and the like find them.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;

@@ -33,7 +33,7 @@ fn restore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     }
     let mut value = vdr_rdb::restore(payload).ok().flatten().ok_or(ApplyError::BadPayload)?;
     if let Value::ZSet(zset) = &mut value {
-        zset.settle();
+        zset.reencode();
     }
     let expiry = match ttl {
         0 => Expiry::NEVER,

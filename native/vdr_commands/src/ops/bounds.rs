@@ -32,8 +32,8 @@ pub struct ScoreBound {
 }
 
 impl ScoreBound {
-    /// A number, `neg_inf`, `pos_inf` or `infinity`, or `{exclusive, one of these}`. Lua scripts may pass
-    /// the server's text instead.
+    /// A number, `neg_inf`, `pos_inf` or `infinity`, or `{exclusive, one of these}`. Lua scripts
+    /// may pass the server's text instead.
     pub fn from_arg(arg: &Arg<'_>) -> Result<Self, ReadError> {
         let (Arg::Tuple(parts) | Arg::List(parts)) = arg else { return Self::plain(arg) };
         let mut parts = Args::new(parts);

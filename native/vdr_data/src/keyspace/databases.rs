@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock};
 /// All databases of one server.
 #[derive(Clone, Default)]
 pub struct Keyspace {
-    /// Database 0 stands apart, since most servers have all their keys in it: its clone is one refcount.
+    /// Database 0 stands apart, since most servers have all their keys in it: its clone is one
+    /// refcount.
     first: Arc<Db>,
     others: BTreeMap<u32, Arc<Db>>,
     /// The count of [`Keyspace::unlinked`] for databases that were removed.
@@ -58,7 +59,8 @@ impl Keyspace {
     pub fn clear_db(&mut self, index: u32) {
         let gone = if index == 0 { Some(std::mem::take(&mut self.first)) } else { self.others.remove(&index) };
         if let Some(db) = gone {
-            // Counting the elements would take too long, so the count becomes larger than any threshold.
+            // Counting the elements would take too long, so the count becomes larger than any
+            // threshold.
             self.unlinked = self.unlinked.wrapping_add(db.entries.unlinked()).wrapping_add(u64::from(u32::MAX));
         }
     }
@@ -70,8 +72,9 @@ impl Keyspace {
         }
     }
 
-    /// Counts the elements of values that were removed or replaced since this keyspace began. The difference between two
-    /// versions estimates how much there is to free with the older one. Only a small difference is exact.
+    /// Counts the elements of values that were removed or replaced since this keyspace began. The
+    /// difference between two versions estimates how much there is to free with the older one. Only
+    /// a small difference is exact.
     pub fn unlinked(&self) -> u64 {
         self.all().fold(self.unlinked, |sum, (_, db)| sum.wrapping_add(db.entries.unlinked()))
     }

@@ -14,7 +14,8 @@ use vdr_snapmap::tree::{Bytes, Tree};
 #[derive(Clone, Default)]
 pub struct Db {
     pub(super) entries: Map<Value>,
-    /// The keys in byte order. Built on first use, since a new key costs two to three times as much with it.
+    /// The keys in byte order. Built on first use, since a new key costs two to three times as much
+    /// with it.
     pub(super) index: OnceLock<Tree<Blob, ()>>,
     large: LargeKeys,
     /// Keys whose value became unknown. The notes are kept as those of large values are.
@@ -24,8 +25,8 @@ pub struct Db {
 }
 
 impl Db {
-    /// The number of stored keys. It includes expired keys that the primary has not deleted yet, as the server's DBSIZE
-    /// does.
+    /// The number of stored keys. It includes expired keys that the primary has not deleted yet, as
+    /// the server's DBSIZE does.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -34,8 +35,9 @@ impl Db {
         self.entries.is_empty()
     }
 
-    /// Prefetches the lookup paths of all keys at once, so that their cache misses overlap. For a single key only the leaf
-    /// is prefetched: prefetching the entry would have to wait for the leaf.
+    /// Prefetches the lookup paths of all keys at once, so that their cache misses overlap. For a
+    /// single key only the leaf is prefetched: prefetching the entry would have to wait for the
+    /// leaf.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
         keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
         if keys.clone().nth(1).is_some() {
@@ -48,8 +50,8 @@ impl Db {
         self.entries.get(key).map(EntryRef::new)
     }
 
-    /// An aggregate to change in place, even an empty one. Copy-on-write: what a snapshot shares is copied. `None` for a
-    /// string.
+    /// An aggregate to change in place, even an empty one. Copy-on-write: what a snapshot shares is
+    /// copied. `None` for a string.
     pub fn aggregate_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
         match self.entries.get_mut(key)? {
             PayloadMut::Packed(_) | PayloadMut::Value(Value::String(_)) => None,
@@ -57,7 +59,8 @@ impl Db {
         }
     }
 
-    /// The bytes of a string to change in place. Copy-on-write: what a snapshot shares is copied. `None` for other types.
+    /// The bytes of a string to change in place. Copy-on-write: what a snapshot shares is copied.
+    /// `None` for other types.
     pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
         match self.entries.get_mut(key)? {
             PayloadMut::Packed(bytes) => Some(bytes),
@@ -123,7 +126,7 @@ impl Db {
         if let Some(index) = self.index.get_mut() {
             index.remove(Bytes(key));
         }
-        Some(Entry::taken(stamp, taken))
+        Some(Entry::from_payload(stamp, taken))
     }
 
     /// Every entry, in no particular order, expired ones included.
@@ -135,8 +138,8 @@ impl Db {
         self.entries.iter()
     }
 
-    /// The entries that another database may not share. If both are versions of one database, the cost is proportional to
-    /// the changes between them.
+    /// The entries that another database may not share. If both are versions of one database, the
+    /// cost is proportional to the changes between them.
     pub(super) fn unshared<'d>(&'d self, other: &'d Db) -> impl Iterator<Item = EntryRef<'d>> {
         self.entries.unshared(&other.entries).map(EntryRef::new)
     }
@@ -146,7 +149,8 @@ impl Db {
         self.large.keys().filter_map(|key| self.get(key)).filter(|entry| is_large(entry.value()))
     }
 
-    /// Must be called after an aggregate was changed in place, with its numbers of elements before and now.
+    /// Must be called after an aggregate was changed in place, with its numbers of elements before
+    /// and now.
     pub fn note_growth(&mut self, key: &[u8], before: usize, now: usize) {
         if before < LARGE_ELEMENTS && now >= LARGE_ELEMENTS {
             self.note_large(key);
@@ -154,8 +158,8 @@ impl Db {
     }
 
     /// How many bytes of long strings were copied so that they could be changed: all of a string at
-    /// its first change after each snapshot. The difference between two counts tells what was copied
-    /// between them.
+    /// its first change after each snapshot. The difference between two counts is what was
+    /// copied between them.
     pub fn copied(&self) -> u64 {
         self.copied
     }

@@ -24,7 +24,8 @@ impl Change {
 }
 
 impl Db {
-    /// The changes from this version to `new`, in byte order of keys. Expired keys count until they are deleted.
+    /// The changes from this version to `new`, in byte order of keys. Expired keys count until they
+    /// are deleted.
     pub fn diff(&self, new: &Db) -> Vec<(Blob, Change)> {
         let mut changes: Vec<(Blob, Change)> = new
             .unshared(self)
@@ -43,7 +44,8 @@ impl Db {
         changes
     }
 
-    /// Whether a key that `of_these` accepts may differ in `new`. Looks at no more than `most` entries; `true` if more differ.
+    /// Whether a key that `of_these` accepts may differ in `new`. Looks at no more than `most`
+    /// entries; `true` if more differ.
     pub fn may_differ(&self, new: &Db, most: usize, of_these: impl Fn(&[u8]) -> bool) -> bool {
         let mut entries = new.unshared(self).chain(self.unshared(new));
         entries.by_ref().take(most).any(|entry| of_these(entry.key())) || entries.next().is_some()

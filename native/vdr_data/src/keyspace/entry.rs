@@ -5,8 +5,9 @@ use crate::expiry::Expiry;
 use crate::value::{StringRef, Value, ValueRef};
 use vdr_snapmap::{HOST_BYTES_MIN, Item, Memory, OwnedPayload, PACKED_MAX, Payload, Put};
 
-/// The longest string that is stored beside its key, so that one cache miss serves both. Longer strings are shared by a
-/// refcount, so that a change of the expiry does not copy them. Readers export both kinds zero-copy, unless they are short.
+/// The longest string that is stored beside its key, so that one cache miss serves both. Longer
+/// strings are shared by a refcount, so that a change of the expiry does not copy them. Readers
+/// export both kinds zero-copy, unless they are short.
 pub const PACKED_BYTES_MAX: usize = 4095;
 const _: () = assert!(PACKED_BYTES_MAX <= PACKED_MAX);
 
@@ -31,8 +32,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn taken(stamp: Option<i64>, taken: OwnedPayload<Value>) -> Self {
-        let value = match taken {
+    pub(super) fn from_payload(stamp: Option<i64>, payload: OwnedPayload<Value>) -> Self {
+        let value = match payload {
             OwnedPayload::Packed(bytes) => Value::String(Blob::from(bytes)),
             OwnedPayload::Value(value) => value,
         };

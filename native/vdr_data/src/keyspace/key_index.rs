@@ -1,8 +1,8 @@
 //! The key index: the keys of a database in byte order, for cursors and ranges of keys.
 //!
-//! The index is built lazily. The first reader that needs it builds it for the version it reads, in O(n log n). Other
-//! versions adopt that index and catch up by the changes between the versions. A version that is made from an indexed one
-//! keeps the index, until the database is emptied.
+//! The index is built lazily. The first reader that needs it builds it for the version it reads, in
+//! O(n log n). Other versions adopt that index and catch up by the changes between the versions. A
+//! version that is made from an indexed one keeps the index, until the database is emptied.
 
 use super::databases::Keyspace;
 use super::db::Db;
@@ -10,8 +10,8 @@ use crate::blob::Blob;
 use vdr_snapmap::tree::{Bytes, Range, Tree};
 
 impl Db {
-    /// Whether there is an index. Without one, the next call that needs it builds it in O(n log n), which is too long for a
-    /// scheduler of the BEAM.
+    /// Whether there is an index. Without one, the next call that needs it builds it in O(n log n),
+    /// which is too long for a scheduler of the BEAM.
     pub fn is_indexed(&self) -> bool {
         self.index().is_some()
     }
@@ -39,7 +39,8 @@ impl Db {
         })
     }
 
-    /// The index of another version, brought up to date. `None` if more than `most` entries differ between the two.
+    /// The index of another version, brought up to date. `None` if more than `most` entries differ
+    /// between the two.
     fn catch_up(&self, other: &Db, most: usize) -> Option<Tree<Blob, ()>> {
         let mut index = other.index.get()?.clone();
         let (new, gone) = (missing(other, self, most)?, missing(self, other, most)?);
@@ -53,8 +54,8 @@ impl Db {
     }
 }
 
-/// The keys of `there` that are missing in `here`. `None` if that means looking at more than `most` entries, which are all
-/// of them unless both are versions of one database.
+/// The keys of `there` that are missing in `here`. `None` if that means looking at more than `most`
+/// entries, which are all of them unless both are versions of one database.
 fn missing<'d>(here: &'d Db, there: &'d Db, most: usize) -> Option<Vec<&'d [u8]>> {
     let mut keys = Vec::new();
     for (looked_at, entry) in there.unshared(here).enumerate() {
@@ -74,8 +75,8 @@ impl Keyspace {
         self.all().filter(|(_, db)| db.is_indexed()).count()
     }
 
-    /// Adopts the indexes of another version for databases that have none, where at most `most` entries differ. An index is
-    /// no data, so the version stays equal to what it was.
+    /// Adopts the indexes of another version for databases that have none, where at most `most`
+    /// entries differ. An index is no data, so the version stays equal to what it was.
     pub fn adopt_index(&self, other: &Keyspace, most: usize) {
         for (number, there) in other.all().filter(|(_, db)| db.is_indexed()) {
             let here = self.db(number);

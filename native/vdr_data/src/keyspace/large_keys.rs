@@ -1,9 +1,9 @@
-//! The keys with far larger values than most, listed one by one: a sample of the keys would miss them, and with them most
-//! of the memory.
+//! The keys with far larger values than most, listed one by one: a sample of the keys would miss
+//! them, and with them most of the memory.
 //!
-//! A key is noted when its value becomes large, and not removed when the value shrinks, so readers of the list check each
-//! key. When the list has grown to twice the number of large keys found last time, it is swept. The cost is amortised over
-//! the keys noted since.
+//! A key is noted when its value becomes large, and not removed when the value shrinks, so readers
+//! of the list check each key. When the list has grown to twice the number of large keys found last
+//! time, it is swept. The cost is amortised over the keys noted since.
 
 use crate::blob::Blob;
 use crate::value::ValueRef;
@@ -41,7 +41,7 @@ impl LargeKeys {
         self.keys.iter()
     }
 
-    /// Notes a key with a large value. `is_large` tells which noted keys still have one.
+    /// Notes a key with a large value. `is_large` decides which noted keys still have one.
     pub fn note(&mut self, key: &[u8], is_large: impl Fn(&[u8]) -> bool) {
         if self.keys.contains(key) {
             return;

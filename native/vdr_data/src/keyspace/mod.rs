@@ -1,7 +1,8 @@
 //! Databases, their keys, and what hides expired keys from readers.
 //!
-//! A keyspace is a persistent value: `clone` is O(databases), and no later change reaches the clone. An expired key stays
-//! until the primary's DEL arrives, as on a real replica. [`View`] hides it from readers.
+//! A keyspace is a persistent value: `clone` is O(databases), and no later change reaches the
+//! clone. An expired key stays until the primary's DEL arrives, as on a real replica. [`View`]
+//! hides it from readers.
 //!
 //! The modules stand in reading order: each uses those above it.
 

@@ -5,8 +5,8 @@ use super::entry::EntryRef;
 use crate::expiry::Expiry;
 use crate::value::{Aggregate, Hash, Kind, List, Set, Stream, StringRef, ValueRef, ZSet};
 
-/// The time by which a reader judges expiry, in Unix milliseconds. A clock is read only if an entry has an expiry. It
-/// suits reads of a single key, since two entries may see different times.
+/// The time by which a reader judges expiry, in Unix milliseconds. A clock is read only if an entry
+/// has an expiry. It suits reads of a single key, since two entries may see different times.
 #[derive(Clone, Copy)]
 pub enum Now {
     At(i64),
@@ -57,7 +57,7 @@ impl<'s> View<'s> {
     }
 
     /// As [`View::entry`]; an error if the value is not known.
-    pub fn known(&self, key: &[u8]) -> Result<Option<EntryRef<'s>>, TypeError> {
+    pub fn known_entry(&self, key: &[u8]) -> Result<Option<EntryRef<'s>>, TypeError> {
         match self.entry(key) {
             Some(entry) if matches!(entry.value(), ValueRef::Unknown) => Err(TypeError::UnknownValue),
             entry => Ok(entry),

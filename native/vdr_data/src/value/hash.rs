@@ -1,13 +1,14 @@
-//! Hashes: fields in byte order, each with a value and perhaps a time to live of its own.
+//! Hashes: fields in byte order, each with a value and an optional expiry.
 //!
-//! A small one is a [`Pack`], with an entry for each field:
+//! A small hash is a [`Pack`], with an entry for each field:
 //!
 //! ```text
 //! length of the name * 2 + 1 if it expires: 1 or 2 bytes | expiry: i64, if any | name | value
 //! ```
 
 use super::either::{self, Either};
-use super::pack::{FieldOrderCache, PACK_BYTES_MAX, Pack, PackBuilder};
+use super::element_builder::ElementBuilder;
+use super::pack::{FieldOrderCache, PACK_BYTES_MAX, Pack};
 use super::string::StringRef;
 use crate::blob::Blob;
 use crate::expiry::Expiry;
@@ -15,7 +16,7 @@ use crate::size::{self, Footprint};
 use std::sync::Arc;
 use vdr_snapmap::tree::{Bytes, Tree};
 
-/// What a field holds.
+/// The value and the expiry of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field<'s> {
     pub value: StringRef<'s>,
@@ -30,7 +31,7 @@ type Repr = either::Repr<Large>;
 #[derive(Clone, Debug, Default)]
 struct Large {
     fields: Tree<Blob, Kept>,
-    /// How many fields carry an expiry: none in most hashes, and then reads need not look.
+    /// How many fields have an expiry. In most hashes none has one, and reads need not check.
     expiring: usize,
 }
 
@@ -46,14 +47,14 @@ impl Kept {
     }
 }
 
-/// An entry of a pack, taken apart.
+/// A parsed entry of a pack.
 struct Packed<'p> {
     name: &'p [u8],
     value: &'p [u8],
     expiry: Expiry,
 }
 
-/// What stands in front of the name.
+/// The bytes before the name.
 struct Head {
     bytes: [u8; 10],
     len: usize,
@@ -63,7 +64,7 @@ impl Head {
     fn new(name: &[u8], expiry: Expiry) -> Self {
         let code = name.len() << 1 | usize::from(expiry.is_set());
         let mut head = Head { bytes: [0; 10], len: 0 };
-        // No pack takes a name for which two bytes are too few.
+        // A pack accepts no name that needs more than two bytes.
         if code < 0x80 {
             head.push(&[code as u8]);
         } else {
@@ -152,7 +153,7 @@ impl Large {
 }
 
 impl Hash {
-    /// Physical fields, those past their time included, as the server counts them.
+    /// The number of stored fields, expired ones included, as the server counts them.
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Small(pack) => pack.len(),
@@ -171,7 +172,7 @@ impl Hash {
         }
     }
 
-    /// The field as stored, even past its time.
+    /// The field as stored, even if it is expired.
     pub fn get(&self, name: &[u8]) -> Option<Field<'_>> {
         match &self.0 {
             Repr::Small(pack) => Some(Packed::read(pack.get(find(pack, name).ok()?)?).field()),
@@ -179,12 +180,12 @@ impl Hash {
         }
     }
 
-    /// The field's value unless its time has passed.
+    /// The field's value, unless it is expired.
     pub fn live(&self, name: &[u8], is_past: impl Fn(Expiry) -> bool) -> Option<StringRef<'_>> {
         self.get(name).filter(|field| !is_past(field.expiry)).map(|field| field.value)
     }
 
-    /// Puts a field, its expiry included.
+    /// Sets a field with its value and expiry.
     pub fn insert(&mut self, name: &[u8], value: &[u8], expiry: Expiry) {
         if let Repr::Small(pack) = &mut self.0 {
             let head = Head::new(name, expiry);
@@ -204,7 +205,7 @@ impl Hash {
         }
     }
 
-    /// `true` when the field was there.
+    /// Removes a field. `true` if it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         match &mut self.0 {
             Repr::Small(pack) => find(pack, name).map(|at| pack.remove(at, at + 1)).is_ok(),
@@ -217,7 +218,7 @@ impl Hash {
         }
     }
 
-    /// Sets a field's expiry; `false` when there is no such field.
+    /// Sets a field's expiry. `false` if there is no such field.
     pub fn set_expiry(&mut self, name: &[u8], expiry: Expiry) -> bool {
         let Some(field) = self.get(name) else { return false };
         let value = field.value.to_blob();
@@ -225,7 +226,7 @@ impl Hash {
         true
     }
 
-    /// Position of a field in byte order, or where it would stand.
+    /// The rank of a field in byte order, or where it would stand.
     pub fn rank(&self, name: &[u8]) -> Result<usize, usize> {
         match &self.0 {
             Repr::Small(pack) => find(pack, name),
@@ -242,15 +243,15 @@ impl Hash {
         self.0.overhead_bytes()
     }
 
-    /// The bytes of one field and value, with their share of the nodes on the way. None for a small hash, which is overhead
-    /// only.
+    /// The bytes of one field and value with their share of the nodes on the path. `None` for a
+    /// small hash, which is overhead only.
     pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let Repr::Large(large) = &self.0 else { return None };
         let (name, kept) = large.fields.at(rank)?;
         Some(size::amortized_entry(&large.fields, rank)? + Footprint::of(name) + Footprint::of(&kept.value))
     }
 
-    /// Fields with ranks `from..to` (clipped), in byte order, those past their time included.
+    /// The fields with ranks `from..to`, clipped, in byte order, expired ones included.
     pub fn range(
         &self,
         from: usize,
@@ -269,7 +270,7 @@ impl Hash {
         self.range(0, self.len())
     }
 
-    /// Whether both have the same fields with the same values and times. O(difference).
+    /// Whether both have the same fields with the same values and expiries. O(difference).
     pub fn equals(&self, other: &Hash) -> bool {
         match (&self.0, &other.0) {
             (Repr::Small(a), Repr::Small(b)) => a.equals(b),
@@ -283,45 +284,33 @@ impl Hash {
     }
 }
 
-/// A hash on its way, field by field in any order. Of equal names the last one counts. Then another: hashes that are built one
-/// behind the other share the room, and those of the same fields what puts them in order.
+/// Builds hashes from fields in any order, one hash after the other. Of fields with equal names the
+/// last one counts. Hashes with the names of an earlier one are sorted by its permutation.
 #[derive(Default)]
 pub struct HashBuilder {
-    told: usize,
-    small: PackBuilder,
+    fields: ElementBuilder<Kept>,
     orders: FieldOrderCache,
-    /// What came once it was no small one any more, what came before included.
-    large: Option<Vec<(Blob, Kept)>>,
 }
 
 impl HashBuilder {
-    /// How many fields have come, each as often as it did.
-    pub fn told(&self) -> usize {
-        self.told
+    /// How many fields were pushed, those that came twice counted twice.
+    pub fn count(&self) -> usize {
+        self.fields.count()
     }
 
     pub fn push(&mut self, name: &[u8], value: &[u8], expiry: Expiry) {
-        self.told += 1;
-        if self.large.is_none() && self.small.push(&[Head::new(name, expiry).as_bytes(), name, value], PACK_BYTES_MAX) {
-            return;
+        if !self.fields.push_packed(&[Head::new(name, expiry).as_bytes(), name, value]) {
+            let field = (Blob::new(name), Kept { value: Blob::new(value), expiry });
+            self.fields.push_pair(field, |entry| Packed::read(entry).keep());
         }
-        let small = &self.small;
-        let large = self.large.get_or_insert_with(|| small.iter().map(|entry| Packed::read(entry).keep()).collect());
-        large.push((Blob::new(name), Kept { value: Blob::new(value), expiry }));
     }
 
-    /// The hash, and nothing left here.
+    /// Builds the hash and leaves the builder empty.
     pub fn build(&mut self) -> Hash {
-        self.told = 0;
-        let Some(mut fields) = self.large.take() else {
-            self.small.sort_names_alike(&mut self.orders, |entry| Packed::name(entry));
-            return Hash(Repr::Small(self.small.take()));
+        let Some(fields) = self.fields.take_large() else {
+            self.fields.small.sort_names_alike(&mut self.orders, |entry| Packed::name(entry));
+            return Hash(Repr::Small(self.fields.small.take()));
         };
-        self.small.clear();
-        fields.sort_by(|a, b| a.0.cmp(&b.0));
-        fields.reverse();
-        fields.dedup_by(|a, b| a.0 == b.0);
-        fields.reverse();
         let expiring = fields.iter().filter(|(_, kept)| kept.expiry.is_set()).count();
         Hash(Repr::Large(Arc::new(Large { fields: Tree::from_sorted(fields), expiring })))
     }
@@ -383,7 +372,7 @@ mod tests {
     }
 
     proptest! {
-        /// Through both forms, with copies taken on the way that must stay as they were.
+        /// Through both forms, with copies taken midway that must not change.
         #[test]
         fn a_hash_is_a_map_of_fields(steps in proptest::collection::vec(step(), 1..150)) {
             let (mut hash, mut model) = (Hash::default(), Model::new());
@@ -404,15 +393,16 @@ mod tests {
                 assert_is(&hash, &model);
             }
             shared.iter().for_each(|(hash, model)| assert_is(hash, model));
-            let told = || model.iter().map(|(name, (value, expiry))| (name, value, *expiry));
-            // Told in another order, and each of them before with another value.
-            let again: Hash = told().map(|(name, _, expiry)| (name, &name[..], expiry)).chain(told().rev().map(|(name, value, expiry)| (name, &value[..], expiry))).collect();
+            let fields = || model.iter().map(|(name, (value, expiry))| (name, value, *expiry));
+            // Pushed in another order, and each of them before with another value.
+            let others = fields().map(|(name, _, expiry)| (name, &name[..], expiry));
+            let again: Hash = others.chain(fields().rev().map(|(name, value, expiry)| (name, &value[..], expiry))).collect();
             assert_is(&again, &model);
             prop_assert!(again.equals(&hash) && hash.equals(&again));
         }
 
-        /// Hashes as an application writes them, one behind the other: with the names of the first in its sequence, and with some of
-        /// them, or in another sequence, or with one of them twice.
+        /// Hashes as an application writes them, one after the other: with the same names in the
+        /// same sequence, with some of them, in another sequence, or with one of them twice.
         #[test]
         fn hashes_built_one_behind_the_other_have_nothing_of_each_other(
             names in proptest::sample::subsequence((0u8..40).collect::<Vec<_>>(), 1..40).prop_shuffle(),
@@ -439,13 +429,14 @@ mod tests {
                     builder.push(name, &value, expiry);
                     model.insert(name.clone(), (value, expiry));
                 }
-                prop_assert_eq!(builder.told(), names.len());
+                prop_assert_eq!(builder.count(), names.len());
                 assert_is(&builder.build(), &model);
             }
         }
     }
 
-    /// Seventeen and one are looked up at the same place: an order of fewer fields than came is no order.
+    /// Seventeen fields and one field share a cache slot. A permutation that has fewer fields than
+    /// were pushed must not be used.
     #[test]
     fn what_put_a_name_that_came_twice_in_order_is_not_tried_again() {
         let mut builder = HashBuilder::default();

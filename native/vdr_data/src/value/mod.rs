@@ -6,6 +6,7 @@ mod kind;
 mod string;
 pub mod pack;
 mod either;
+mod element_builder;
 mod list;
 mod set;
 mod hash;

@@ -1,7 +1,9 @@
-//! Sets: members in byte order, so that cursors over them are stable. The members of a small one are a [`Pack`].
+//! Sets: members in byte order, so that cursors over them are stable. A small set is a [`Pack`] of
+//! its members.
 
 use super::either::{self, Either};
-use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::element_builder::ElementBuilder;
+use super::pack::{PACK_BYTES_MAX, Pack};
 use super::string::StringRef;
 use crate::blob::Blob;
 use crate::size::{self, Footprint};
@@ -36,7 +38,7 @@ impl Set {
         }
     }
 
-    /// `true` when the member is new.
+    /// Adds a member. `true` if it is new.
     pub fn insert(&mut self, member: &[u8]) -> bool {
         if let Repr::Small(pack) = &mut self.0 {
             let Err(at) = find(pack, member) else { return false };
@@ -52,7 +54,7 @@ impl Set {
         }
     }
 
-    /// `true` when the member was there.
+    /// Removes a member. `true` if it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.0 {
             Repr::Small(pack) => find(pack, member).map(|at| pack.remove(at, at + 1)).is_ok(),
@@ -60,7 +62,7 @@ impl Set {
         }
     }
 
-    /// Position of a member in byte order, or where it would stand.
+    /// The rank of a member in byte order, or where it would stand.
     pub fn rank(&self, member: &[u8]) -> Result<usize, usize> {
         match &self.0 {
             Repr::Small(pack) => find(pack, member),
@@ -80,7 +82,8 @@ impl Set {
         self.0.overhead_bytes()
     }
 
-    /// The bytes of one member, with its share of the nodes on the way. None for a small set, which is overhead only.
+    /// The bytes of one member with its share of the nodes on its path. `None` for a small set,
+    /// which is overhead only.
     pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         match &self.0 {
             Repr::Small(_) => None,
@@ -88,7 +91,7 @@ impl Set {
         }
     }
 
-    /// Members with ranks `from..to` (clipped), in byte order.
+    /// The members with ranks `from..to`, clipped, in byte order.
     pub fn range(
         &self,
         from: usize,
@@ -104,7 +107,7 @@ impl Set {
         self.range(0, self.len())
     }
 
-    /// Whether both have the same members. O(difference), since what they share is not looked at.
+    /// Whether both have the same members. O(difference): what both share is skipped.
     pub fn equals(&self, other: &Set) -> bool {
         match (&self.0, &other.0) {
             (Repr::Small(a), Repr::Small(b)) => a.equals(b),
@@ -118,41 +121,29 @@ impl Set {
     }
 }
 
-/// A set on its way, member by member in any order.
+/// Builds sets from members in any order, one set after the other.
 #[derive(Default)]
-pub struct SetBuilder {
-    told: usize,
-    small: PackBuilder,
-    /// What came once it was no small one any more, what came before included.
-    large: Option<Vec<Blob>>,
-}
+pub struct SetBuilder(ElementBuilder<()>);
 
 impl SetBuilder {
-    /// How many members have come, each as often as it did.
-    pub fn told(&self) -> usize {
-        self.told
+    /// How many members were pushed, those that came twice counted twice.
+    pub fn count(&self) -> usize {
+        self.0.count()
     }
 
     pub fn push(&mut self, member: &[u8]) {
-        self.told += 1;
-        if self.large.is_none() && self.small.push(&[member], PACK_BYTES_MAX) {
-            return;
+        if !self.0.push_packed(&[member]) {
+            self.0.push_pair((Blob::new(member), ()), |member| (Blob::new(member), ()));
         }
-        let small = &self.small;
-        self.large.get_or_insert_with(|| small.iter().map(Blob::new).collect()).push(Blob::new(member));
     }
 
-    /// The set, and nothing left here.
+    /// Builds the set and leaves the builder empty.
     pub fn build(&mut self) -> Set {
-        self.told = 0;
-        let Some(mut members) = self.large.take() else {
-            self.small.sort_names(|member| member);
-            return Set(Repr::Small(self.small.take()));
+        let Some(members) = self.0.take_large() else {
+            self.0.small.sort_names(|member| member);
+            return Set(Repr::Small(self.0.small.take()));
         };
-        self.small.clear();
-        members.sort_unstable();
-        members.dedup();
-        Set(Repr::Large(Arc::new(Tree::from_sorted(members.into_iter().map(|member| (member, ()))))))
+        Set(Repr::Large(Arc::new(Tree::from_sorted(members))))
     }
 }
 
@@ -171,7 +162,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     proptest! {
-        /// Through both forms, with a copy taken on the way that must stay as it was.
+        /// Through both forms, with a copy taken midway that must not change.
         #[test]
         fn a_set_is_an_ordered_set(
             steps in proptest::collection::vec((0u8..4, 0u16..300, prop_oneof![9 => Just(0usize), 1 => 0usize..400]), 1..600),

@@ -1,8 +1,9 @@
 //! Streams: entries by id, and the groups that consume them.
 //!
-//! Entries stand in order of their ids, which only ever grow. Groups remember who got which entry and has not
-//! acknowledged it; such an entry may be gone from the stream itself. What Redis 8.6 remembers of idempotent producers
-//! is not kept: a primary tells a duplicate from an entry in what it sends.
+//! Entries are ordered by their ids, which only grow. A group remembers which consumer got which
+//! entry and has not acknowledged it; the stream itself may no longer have that entry. Redis 8.6's
+//! memory of idempotent producers is not kept, because what a primary sends distinguishes
+//! duplicates from entries.
 
 mod group;
 mod id;
@@ -16,23 +17,23 @@ use std::sync::Arc;
 use vdr_snapmap::COUNTS;
 use vdr_snapmap::tree::{Bytes, Range, Tree};
 
-/// What an entry says: fields with their values, in their order; a field may come twice.
+/// The fields of an entry with their values, in order. A field may come twice.
 pub type Fields = Arc<[(Blob, Blob)]>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     entries: Tree<Id, Fields>,
     groups: Tree<Blob, Group>,
-    /// The greatest id there ever was.
+    /// The greatest id of any entry so far.
     pub last_id: Id,
-    /// The greatest id that was deleted by name (trimming does not count); 0-0 for none.
+    /// The greatest id that was deleted by name; 0-0 if none. Trimming does not count.
     pub max_deleted_id: Id,
-    /// Entries there ever were.
+    /// How many entries were ever added.
     pub entries_added: u64,
 }
 
 impl Stream {
-    /// From entries in ascending order of their ids.
+    /// Builds a stream from entries in ascending order of their ids.
     pub fn from_sorted(entries: impl IntoIterator<Item = (Id, Fields)>) -> Self {
         let entries = Tree::from_sorted(entries);
         let last_id = entries.len().checked_sub(1).and_then(|rank| entries.at(rank)).map_or(Id::MIN, |(id, _)| *id);
@@ -64,7 +65,8 @@ impl Stream {
         self.entries.at(rank)
     }
 
-    /// The bytes of one entry, with its share of the nodes on the way, for [`estimate`](crate::estimate).
+    /// The bytes of one entry with its share of the nodes on its path, for
+    /// [`estimate`](crate::estimate).
     pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let (_, fields) = self.entries.at(rank)?;
         let pairs = Footprint::allocated(COUNTS + size_of_val(&**fields));
@@ -72,12 +74,12 @@ impl Stream {
         Some(words.fold(size::amortized_entry(&self.entries, rank)? + pairs, |sum, word| sum + word))
     }
 
-    /// The id of the first entry, 0-0 of none: the server keeps no other account of it either.
+    /// The id of the first entry, 0-0 if there is none. The server computes it the same way.
     pub fn first_id(&self) -> Id {
         self.first().map_or(Id::MIN, |(id, _)| *id)
     }
 
-    /// Where an id stands, or would stand, in order.
+    /// The rank of an id, or where it would stand.
     pub fn rank(&self, id: Id) -> usize {
         self.entries.find(&id).unwrap_or_else(|rank| rank)
     }
@@ -101,7 +103,7 @@ impl Stream {
         to.next().map_or(self.len(), |beyond| self.rank(beyond))
     }
 
-    /// Adds an entry; `false`, and nothing done, when its id is not above all that there were.
+    /// Adds an entry. `false`, and nothing changed, unless its id is greater than all ids so far.
     pub fn add(&mut self, id: Id, fields: Fields) -> bool {
         let new = id > self.last_id;
         if new {
@@ -112,7 +114,7 @@ impl Stream {
         new
     }
 
-    /// Deletes an entry by name; `false` when there is none.
+    /// Deletes an entry by name. `false` if there is none.
     pub fn delete(&mut self, id: Id) -> bool {
         let there = self.entries.remove(&id).is_some();
         if there {
@@ -121,9 +123,9 @@ impl Stream {
         there
     }
 
-    /// Takes the first `count` entries away. That is no deletion by name.
+    /// Removes the first `count` entries. This does not count as deletion by name.
     pub fn drop_first(&mut self, count: usize) {
-        // Building anew what stays is cheaper than many single removals.
+        // To rebuild the rest is cheaper than many single removals.
         if count > self.len() / 2 {
             let stay = self.entries.range(count, self.len()).map(|(id, fields)| (*id, Arc::clone(fields)));
             self.entries = Tree::from_sorted(stay);
@@ -135,7 +137,7 @@ impl Stream {
         }
     }
 
-    /// Takes one entry away without the account that [`Stream::delete`] keeps.
+    /// Removes one entry without the bookkeeping of [`Stream::delete`].
     pub fn drop_one(&mut self, id: Id) {
         self.entries.remove(&id);
     }
@@ -161,12 +163,12 @@ impl Stream {
         self.groups.remove(Bytes(name)).map(|(_, group)| group)
     }
 
-    /// Whether some group has yet to get an entry, or to acknowledge it.
+    /// Whether some group has not read an entry yet, or has not acknowledged it.
     pub fn is_referenced(&self, id: Id) -> bool {
         self.groups.iter().any(|(_, group)| group.last_id < id || group.pending_of(id).is_some())
     }
 
-    /// No group waits for an acknowledgement of this entry any more.
+    /// Removes an entry from the pending entries of all groups.
     pub fn forget_pending(&mut self, id: Id) {
         let waiting = |(name, group): (&Blob, &Group)| group.pending_of(id).map(|_| name.clone());
         let names: Vec<Blob> = self.groups.iter().filter_map(waiting).collect();

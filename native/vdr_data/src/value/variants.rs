@@ -89,7 +89,8 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Whether this is an aggregate without elements, which a server never keeps. A stream without entries stays.
+    /// Whether this is an aggregate without elements, which a server never keeps. A stream without
+    /// entries stays.
     pub fn is_empty(&self) -> bool {
         self.len() == 0 && !matches!(self, ValueRef::Stream(_))
     }
@@ -107,8 +108,8 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Whether both values are equal. Two streams count as equal only if they share their memory. Two values of modules
-    /// count as equal, since their contents are unknown.
+    /// Whether both values are equal. Two streams count as equal only if they share their memory.
+    /// Two values of modules count as equal, since their contents are unknown.
     pub fn equals(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
             (ValueRef::List(a), ValueRef::List(b)) => a.equals(b),
@@ -120,7 +121,8 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Whether both values share their structure or are equal strings, in O(1). `false` does not mean that they differ.
+    /// Whether both values share their structure or are equal strings, in O(1). `false` does not
+    /// mean that they differ.
     pub fn same(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
             (ValueRef::String(a), ValueRef::String(b)) => a.as_bytes() == b.as_bytes(),

@@ -1,7 +1,9 @@
-//! Sorted sets: members by name, and the same members by (score, name). A small one is a [`Pack`] in the latter order.
+//! Sorted sets: members by name, and the same members by (score, name). A small one is a [`Pack`]
+//! in the latter order.
 
 use super::either::{self, Either};
-use super::pack::{PACK_BYTES_MAX, Pack, PackBuilder};
+use super::element_builder::ElementBuilder;
+use super::pack::{PACK_BYTES_MAX, Pack};
 use super::string::StringRef;
 use crate::blob::Blob;
 use crate::size::{self, Footprint};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use vdr_snapmap::tree::key::{self, Head};
 use vdr_snapmap::tree::{Bytes, Key, Probe, Tree, by};
 
-/// A score: any f64 but NaN. `-0` and `0` are one place in the order, as on the server.
+/// A score: any f64 but NaN. `-0` and `0` are equal in the order, as on the server.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Score(f64);
 
@@ -24,15 +26,15 @@ impl Score {
         self.0
     }
 
-    /// A number of the same order.
+    /// An integer with the same order.
     fn head(self) -> u64 {
         let bits = self.without_negative_zero().0.to_bits();
-        // The greater a negative number, the less its bits.
+        // The bits of negative numbers are in descending order.
         if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
     }
 
     fn without_negative_zero(self) -> Self {
-        // `-0.0 + 0.0` is `0.0`; nothing else changes.
+        // `-0.0 + 0.0` is `0.0`. No other number changes.
         Score(self.0 + 0.0)
     }
 }
@@ -46,7 +48,8 @@ impl Ord for Score {
     }
 }
 
-/// Above either of these the server turns a listpack into a skiplist (its defaults; they are not in the stream).
+/// Above either of these limits the server converts a listpack into a skiplist. These are its
+/// defaults; the stream does not contain them.
 const LISTPACK_MAX_ENTRIES: usize = 128;
 const LISTPACK_MAX_MEMBER_BYTES: usize = 64;
 
@@ -57,16 +60,18 @@ fn fits_listpack(entries: usize, member: &[u8]) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct ZSet(Repr);
 
-/// A listpack on the server stores -0 as 0; a skiplist keeps it. Followed so that a score's sign is the server's.
+/// On the server a listpack stores -0 as 0, and a skiplist keeps the sign. The mirror follows the
+/// encoding, so that the signs of scores are equal, too.
 ///
-/// A small one is a listpack: each member behind the eight bytes of its score, in (score, member) order.
+/// A small one is a listpack: each member after the eight bytes of its score, in (score, member)
+/// order.
 type Repr = either::Repr<Large>;
 
 #[derive(Clone, Debug)]
 struct Large {
     scores: Tree<Blob, Score>,
     order: Tree<Place, ()>,
-    /// On the server: its listpacks may be longer than our packs.
+    /// Whether it is a listpack on the server, where listpacks may be longer than our packs.
     listpack: bool,
 }
 
@@ -83,7 +88,7 @@ fn pair(entry: &[u8]) -> (StringRef<'_>, Score) {
     (StringRef::Packed(member), score)
 }
 
-/// Where a member is in a pack, and its score.
+/// The rank of a member in a pack, and its score.
 fn find(pack: &Pack, member: &[u8]) -> Option<(usize, Score)> {
     let at = pack.iter().position(|entry| entry.len() == SCORE + member.len() && entry.ends_with(member))?;
     Some((at, unpacked(pack.get(at)?).1))
@@ -147,29 +152,31 @@ impl Large {
 }
 
 impl ZSet {
-    /// From a snapshot file, which tells the encoding. Of equal members the last counts.
+    /// Builds a sorted set from a snapshot file, which has the encoding. Of equal members the last
+    /// counts.
     pub fn from_members<M: AsRef<[u8]>>(members: impl IntoIterator<Item = (M, Score)>, listpack: bool) -> Self {
         let mut builder = ZSetBuilder::new(listpack);
         members.into_iter().for_each(|(member, score)| builder.push(member.as_ref(), score));
         builder.build()
     }
 
-    /// What a store command leaves: a listpack when it is small enough, however its members came together.
+    /// Builds the result of a store command: a listpack if it is small enough, whatever its members
+    /// came from.
     pub fn from_stored<M: AsRef<[u8]>>(members: Vec<(M, Score)>) -> Self {
         let listpack = members.iter().all(|(member, _)| fits_listpack(members.len(), member.as_ref()));
         let kept = |(member, score): (M, Score)| (member, if listpack { score.without_negative_zero() } else { score });
         Self::from_members(members.into_iter().map(kept), listpack)
     }
 
-    /// Makes ready for so many members at once: more than a listpack holds turn it into a skiplist beforehand, as
-    /// servers do since 7.2.
+    /// Prepares for a command with so many members: if they exceed a listpack, it is converted to a
+    /// skiplist first, as servers do since 7.2.
     pub fn expect(&mut self, entries: usize) {
         if entries > LISTPACK_MAX_ENTRIES {
             self.become_skiplist();
         }
     }
 
-    /// The server has turned it into a skiplist, whatever its size.
+    /// Follows the server's conversion to a skiplist, whatever the size.
     pub fn become_skiplist(&mut self) {
         match &mut self.0 {
             Repr::Small(pack) => {
@@ -181,14 +188,14 @@ impl ZSet {
         }
     }
 
-    /// The server has made it anew: of a short skiplist it makes a listpack.
-    pub fn settle(&mut self) {
+    /// Follows the server when it builds the sorted set anew: a short skiplist becomes a listpack.
+    pub fn reencode(&mut self) {
         if !self.is_listpack() && self.len() <= LISTPACK_MAX_ENTRIES {
             *self = Self::from_stored(self.iter().map(|(member, score)| (member.to_blob(), score)).collect());
         }
     }
 
-    /// Whether the server would hold it as a listpack, as far as can be known.
+    /// Whether the server has it as a listpack, as far as can be known.
     pub fn is_listpack(&self) -> bool {
         match &self.0 {
             Repr::Small(_) => true,
@@ -226,8 +233,8 @@ impl ZSet {
         }
     }
 
-    /// Puts a member; answers the score that it had. An equal score is left alone, the sign of its zero too, as the
-    /// server does.
+    /// Sets the score of a member and returns the score before. An equal score is not replaced, not
+    /// even by a zero of the other sign, as on the server.
     pub fn insert(&mut self, member: &[u8], score: Score) -> Option<Score> {
         if let Repr::Small(pack) = &mut self.0 {
             let old = find(pack, member);
@@ -275,7 +282,7 @@ impl ZSet {
         }
     }
 
-    /// Takes out the members with ranks `from..to` (clipped).
+    /// Removes the members with ranks `from..to`, clipped.
     pub fn remove_range(&mut self, from: usize, to: usize) {
         match &mut self.0 {
             Repr::Small(pack) => pack.remove(from, to),
@@ -289,7 +296,7 @@ impl ZSet {
         }
     }
 
-    /// Position of a member in (score, member) order.
+    /// The rank of a member in (score, member) order.
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
         match &self.0 {
             Repr::Small(pack) => find(pack, member).map(|(at, _)| at),
@@ -300,8 +307,8 @@ impl ZSet {
         }
     }
 
-    /// How many members stand before the first for which `before` is false. `before` must be true for a prefix of the
-    /// order only: with it every score and lex bound becomes a rank. O(log n).
+    /// The number of members before the first one for which `before` is false. `before` must be
+    /// true for a prefix of the order only. Each score or lex bound becomes a rank by it. O(log n).
     pub fn partition(&self, before: impl Fn(Score, &[u8]) -> bool) -> usize {
         let side = |before| if before { Ordering::Less } else { Ordering::Greater };
         let place = match &self.0 {
@@ -323,15 +330,16 @@ impl ZSet {
         self.0.overhead_bytes()
     }
 
-    /// The bytes of one member in both orders, with its shares of their nodes. The two shares are those of the entries at
-    /// `rank`, which may be two members. None for a small sorted set, which is overhead only.
+    /// The bytes of one member in both orders, with its shares of their nodes. The two shares are
+    /// those of the entries at `rank`, which may be two members. `None` for a small sorted set,
+    /// which is overhead only.
     pub fn amortized_bytes(&self, rank: usize) -> Option<Footprint> {
         let Repr::Large(large) = &self.0 else { return None };
         let member = Footprint::of(large.scores.at(rank)?.0);
         Some(size::amortized_entry(&large.scores, rank)? + size::amortized_entry(&large.order, rank)? + member)
     }
 
-    /// Members with ranks `from..to` (clipped) in (score, member) order.
+    /// The members with ranks `from..to`, clipped, in (score, member) order.
     pub fn range(
         &self,
         from: usize,
@@ -350,7 +358,7 @@ impl ZSet {
     }
 }
 
-/// Where a member stands: by score, and by name among equals.
+/// A key of the order: the score, and the name among equals.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(Score, Blob);
 
@@ -378,49 +386,39 @@ impl Probe<Place> for (Score, &[u8]) {
     }
 }
 
-/// A sorted set on its way, member by member in any order. Of equal members the last counts.
+/// Builds a sorted set from members in any order. Of equal members the last counts.
 pub struct ZSetBuilder {
-    told: usize,
+    members: ElementBuilder<Score>,
     listpack: bool,
-    small: PackBuilder,
-    /// What came once it was no small one any more, what came before included.
-    large: Option<Vec<(Blob, Score)>>,
 }
 
 impl ZSetBuilder {
-    /// `listpack`: whether the server holds it as one.
+    /// `listpack`: whether the server stores it as one.
     pub fn new(listpack: bool) -> Self {
-        ZSetBuilder { told: 0, listpack, small: PackBuilder::default(), large: (!listpack).then(Vec::new) }
+        ZSetBuilder { members: if listpack { ElementBuilder::default() } else { ElementBuilder::large() }, listpack }
     }
 
-    /// How many members have come, each as often as it did.
-    pub fn told(&self) -> usize {
-        self.told
+    /// How many members were pushed, those that came twice counted twice.
+    pub fn count(&self) -> usize {
+        self.members.count()
     }
 
     pub fn push(&mut self, member: &[u8], score: Score) {
-        self.told += 1;
-        if self.large.is_none()
-            && self.told <= LISTPACK_MAX_ENTRIES
-            && self.small.push(&[&score.get().to_ne_bytes(), member], PACK_BYTES_MAX)
-        {
-            return;
+        let fits = self.members.count() < LISTPACK_MAX_ENTRIES;
+        if !fits || !self.members.push_packed(&[&score.get().to_ne_bytes(), member]) {
+            self.members.push_pair((Blob::new(member), score), |entry| {
+                let (member, score) = unpacked(entry);
+                (Blob::new(member), score)
+            });
         }
-        let small = &self.small;
-        let unpack = || small.iter().map(unpacked).map(|(member, score)| (Blob::new(member), score)).collect();
-        self.large.get_or_insert_with(unpack).push((Blob::new(member), score));
     }
 
     pub fn build(mut self) -> ZSet {
-        let Some(mut members) = self.large else {
-            self.small.sort_names(|entry| unpacked(entry).0);
-            self.small.sort(by_score);
-            return ZSet(Repr::Small(self.small.take()));
+        let Some(members) = self.members.take_large() else {
+            self.members.small.sort_names(|entry| unpacked(entry).0);
+            self.members.small.sort(by_score);
+            return ZSet(Repr::Small(self.members.small.take()));
         };
-        members.sort_by(|a, b| a.0.cmp(&b.0));
-        members.reverse();
-        members.dedup_by(|a, b| a.0 == b.0);
-        members.reverse();
         ZSet(Repr::Large(Arc::new(Large::new(members, self.listpack))))
     }
 }

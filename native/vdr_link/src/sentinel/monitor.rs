@@ -41,7 +41,7 @@ pub struct SentinelHandle {
 }
 
 impl SentinelHandle {
-    /// Asks for the server to attach to. The owner is told the answer.
+    /// Asks for the server to attach to. The owner gets the answer.
     pub fn look_up(&self) {
         let _ended_by_shutdown = self.look_ups.send(());
     }

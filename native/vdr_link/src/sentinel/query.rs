@@ -17,11 +17,11 @@ const OTHERS_MAX: usize = 32;
 pub struct Answer {
     /// The address that was asked.
     pub sentinel: Address,
-    /// The Sentinel's own id. Older ones do not tell.
+    /// The Sentinel's own id. Older ones do not have one.
     pub id: Option<String>,
     pub primary: Address,
     /// The config epoch of the primary: each failover has a higher one than those before. None: the
-    /// Sentinel did not tell, since its user may not run SENTINEL MASTER.
+    /// Sentinel did not say, since its user may not run SENTINEL MASTER.
     pub epoch: Option<u64>,
     /// The other Sentinels, by address and id.
     pub others: Vec<(Address, Option<String>)>,

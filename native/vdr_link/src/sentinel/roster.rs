@@ -109,7 +109,7 @@ mod tests {
     fn a_sentinel_counts_once_whatever_it_is_called() {
         let mut roster = Roster::new(&[address("one"), address("one"), address("two")]);
         assert_eq!(roster.len(), 2);
-        // The second names the first by its address before the first has told its id.
+        // The second names the first by its address before the first has sent its id.
         assert_eq!(roster.learn(&answer("two", "b", &[("10.0.0.1", "a"), ("10.0.0.3", "c")])).len(), 2);
         assert_eq!(roster.len(), 4);
         assert_eq!(roster.learn(&answer("one", "a", &[("10.0.0.2", "b"), ("10.0.0.3", "c")])), []);

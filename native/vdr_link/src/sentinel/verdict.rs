@@ -10,7 +10,7 @@ use super::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vote {
     pub primary: Address,
-    /// None: the Sentinel did not tell.
+    /// None: the Sentinel did not say.
     pub epoch: Option<u64>,
 }
 

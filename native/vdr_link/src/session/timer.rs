@@ -6,8 +6,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Timer {
     pub alarm: Pin<Box<Sleep>>,
     pub connected: Instant,
-    /// When the primary was last heard of.
-    pub heard: Instant,
+    /// When the last bytes of the primary arrived.
+    pub last_received: Instant,
     /// The sink is not ready, so the link does not read: silence is not the primary's fault.
     pub paused: bool,
     /// When the link last sent a keepalive, or acknowledged without being asked.
@@ -17,7 +17,7 @@ pub struct Timer {
 impl Timer {
     pub fn new() -> Self {
         let now = Instant::now();
-        Timer { alarm: Box::pin(sleep_until(now)), connected: now, heard: now, paused: false, last_sent: now }
+        Timer { alarm: Box::pin(sleep_until(now)), connected: now, last_received: now, paused: false, last_sent: now }
     }
 
     /// Sets the alarm to `due`. An alarm that rings earlier is left as it is: it is set again after

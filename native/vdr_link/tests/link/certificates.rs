@@ -1,4 +1,4 @@
-//! Authorities and those whom they vouch for, made for one test and gone with it.
+//! Certificate authorities and certificates, made for one test and deleted with it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -65,7 +65,7 @@ impl Authority {
         self.certify_with(names, |_| ())
     }
 
-    /// Valid in 1990 and never again.
+    /// A certificate that was valid in 1990 only.
     pub fn certify_expired(&self, names: &[&str]) -> Certified {
         self.certify_with(names, |params| {
             params.not_before = date_time_ymd(1990, 1, 1);

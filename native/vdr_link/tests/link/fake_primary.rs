@@ -1,5 +1,5 @@
-//! A primary that does what the test tells it to, one connection at a time. It is driven from the test's own thread, so
-//! that a test reads from top to bottom.
+//! A scripted primary with one connection at a time. The test's own thread drives it, so that a
+//! test reads from top to bottom.
 
 use crate::tape::Tape;
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use vdr_link::{Endpoint, LinkConfig};
 pub const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 pub const MARK: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
 
-/// The machine may be busy: what must happen may take so long.
+/// The longest wait for something that must happen, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct FakePrimary {
@@ -52,11 +52,11 @@ impl FakePrimary {
     }
 }
 
-/// The link, seen from the primary.
+/// The primary's end of a link.
 pub struct Peer {
     stream: TcpStream,
     came: Vec<u8>,
-    /// Signs of life that came so far.
+    /// How many keepalives the link has sent.
     pub newlines: usize,
 }
 
@@ -65,12 +65,12 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// For what the link may no longer be there to take.
+    /// As [`Peer::send`], for bytes that the link may no longer accept.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// The next command, or None when the link has closed.
+    /// The next command, or `None` if the link has closed the connection.
     pub fn try_command(&mut self) -> Option<Vec<String>> {
         loop {
             if let Some(command) = self.take_command() {
@@ -90,7 +90,7 @@ impl Peer {
         self.try_command().expect("the link has closed")
     }
 
-    /// Arrays of bulk strings, newlines between them.
+    /// Parses an array of bulk strings; newlines may precede it.
     fn take_command(&mut self) -> Option<Vec<String>> {
         let blank = self.came.iter().take_while(|byte| **byte == b'\n').count();
         self.came.drain(..blank);
@@ -109,7 +109,7 @@ impl Peer {
         Some(words)
     }
 
-    /// Agrees to everything up to PSYNC, and gives its arguments.
+    /// Accepts everything up to PSYNC, and returns the arguments of PSYNC.
     pub fn greet(&mut self) -> (String, String) {
         loop {
             let words = self.command();
@@ -121,7 +121,7 @@ impl Peer {
         }
     }
 
-    /// Gives the whole file with its length, up to where the stream begins.
+    /// Sends the file with its length, so that the stream follows.
     pub fn full_sync(&mut self, offset: u64, file: impl AsRef<[u8]>) {
         self.greet();
         self.send(format!("+FULLRESYNC {ID} {offset}\r\n${}\r\n", file.as_ref().len()));
@@ -135,7 +135,7 @@ impl Peer {
         words[2].parse().unwrap()
     }
 
-    /// Waits until exactly this is acknowledged.
+    /// Waits for the acknowledgement of exactly this offset.
     pub fn ack_of(&mut self, offset: u64) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -148,31 +148,31 @@ impl Peer {
         }
     }
 
-    /// How long until the link closes.
+    /// Waits until the link closes, and returns how long it took.
     pub fn closed(mut self) -> Duration {
         let since = Instant::now();
         while self.try_command().is_some() {}
         since.elapsed()
     }
 
-    /// Ends the connection as a host does that knows nothing of it.
+    /// Ends the connection by a reset, as a host does that does not know the connection.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// The end of what we say; the link may go on speaking.
+    /// Shuts down the primary's direction. The link may go on sending.
     pub fn say_no_more(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 }
 
-/// A command as it stands in the stream.
+/// A command in the encoding of the stream.
 pub fn frame(words: &[&str]) -> Vec<u8> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     vdr_replica::handshake::command(&words)
 }
 
-/// A snapshot file of string keys in database 0, by the server's format, without a checksum.
+/// A snapshot file with string keys in database 0 and without a checksum.
 pub fn snapshot(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut file = b"REDIS0011\xfe\x00".to_vec();
     for (key, value) in pairs {
@@ -187,7 +187,8 @@ pub fn snapshot(pairs: &[(&str, &str)]) -> Vec<u8> {
     file
 }
 
-/// A tape attached to a new fake primary, its file read and nothing of the stream sent.
+/// Attaches a tape to a new fake primary, up to the end of the file. Nothing of the stream was
+/// sent.
 pub fn streaming(tape: &Tape, tune: impl FnOnce(&mut LinkConfig)) -> (FakePrimary, Peer, vdr_link::LinkHandle) {
     let primary = FakePrimary::start();
     let mut config = primary.config();

@@ -1,4 +1,4 @@
-//! The file: both framings, with a simple sink and with a mirror, whole and broken.
+//! Full syncs in both framings, complete and broken, with a simple sink and with a mirror.
 
 use crate::fake_primary::{FakePrimary, ID, MARK, Peer, frame, snapshot};
 use crate::mirrored::Mirrored;
@@ -6,8 +6,9 @@ use crate::tape::{Ended, Tape};
 use std::time::Duration;
 use vdr_link::{LinkHandle, LinkState, Retry};
 
-/// What a mirror's link ends with when this comes behind +FULLRESYNC and then nothing more. Every end leaves the data of
-/// the sync before, and the next link can go on from there.
+/// The end of a mirror's link whose primary sends these bytes after +FULLRESYNC and then nothing.
+/// After every such end the mirror must still have the data of the sync before, and the next link
+/// must be able to resume from it.
 fn broken(transfer: &[u8]) -> Ended {
     let primary = FakePrimary::start();
     let mirrored = Mirrored::new();
@@ -56,7 +57,7 @@ fn a_whole_file_in_either_framing_becomes_the_data() {
         let _link = mirrored.attach(primary.config(), &tape);
         let mut peer = primary.accept();
         peer.greet();
-        // One write: the reply, the file and the first commands in one turn of reading.
+        // One write, so that the link reads the reply, the file and the first commands at once.
         let ping = frame(&["PING"]);
         peer.send([format!("+FULLRESYNC {ID} 10\r\n").as_bytes(), &transfer, &ping, &ping[..5]].concat());
         peer.ack_of(10 + 14);
@@ -87,7 +88,7 @@ fn a_damaged_file_is_no_data() {
     let end = broken(&sized(b"REDIS9999\xfe\x00"));
     assert_eq!((end.code, end.retry), ("rdb_unsupported_version", Retry::Slowly), "the same file would come again");
     assert_eq!(broken(&sized(b"this is no snapshot file")).code, "rdb_bad_magic");
-    // A key of 2^62 bytes: refused by its length, not by running out of memory.
+    // A key of 2^62 bytes must be refused by its length, before any memory is allocated for it.
     let huge = [b"REDIS0011\xfe\x00\x00\x81\x40".as_slice(), &[0; 7], b"k"].concat();
     assert_eq!(broken(&sized(&huge)).code, "rdb_too_large");
 }
@@ -135,7 +136,7 @@ fn a_file_that_comes_byte_by_byte_is_the_same_file() {
 }
 
 #[test]
-fn while_the_file_comes_the_primary_hears_that_we_live() {
+fn keepalives_reach_the_primary_while_the_file_arrives() {
     let primary = FakePrimary::start();
     let tape = Tape::new();
     let _link = tape.attach(primary.config());
@@ -158,7 +159,7 @@ fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
     let unit: Vec<u8> =
         [frame(&["MULTI"]), frame(&["INCR", "a"]), frame(&["APPEND", "b", "x"]), frame(&["EXEC"])].concat();
     let before = frame(&["INCR", "a"]);
-    // Cut in every part of the unit: nothing of it counts, all of it comes again.
+    // Cut in each part of the unit: no part of the unit counts, and all of it is sent again.
     let mut applied = 50;
     for cut in [1, 12, 16, 30, 40, unit.len() - 1] {
         peer.send(&before);
@@ -181,7 +182,8 @@ fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
     assert_eq!((mirrored.string("a"), mirrored.string("b")), (Some("13".to_owned()), Some("2xxxxxx".to_owned())));
 }
 
-/// After `SET c 3` and this in the stream: the code that the link ends with, and what the next link asks for.
+/// For a stream of `SET c 3` and these bytes: the code of the link's end, and what the next link
+/// asks for.
 fn after_stream_of(bytes: &[u8]) -> (&'static str, String) {
     let primary = FakePrimary::start();
     let mirrored = Mirrored::new();

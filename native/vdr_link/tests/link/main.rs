@@ -1,5 +1,5 @@
-//! Whole links: against a primary that plays a script for what healthy servers do not do on demand, and against the real
-//! servers of this machine.
+//! Tests of complete links. A scripted primary does what healthy servers do not do on demand; the
+//! other tests use the real servers of this machine.
 
 #![cfg(test)]
 

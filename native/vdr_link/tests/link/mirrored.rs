@@ -1,11 +1,11 @@
-//! A mirror with nothing around it but its link.
+//! A mirror and its link, and nothing else.
 
 use crate::tape::Tape;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use vdr_data::digest::{Dialect, digest};
-use vdr_link::{LinkConfig, LinkHandle, MirrorSink};
+use vdr_link::{LinkConfig, LinkHandle, MirrorSink, now_ms};
 use vdr_replica::live::Snapshot;
 use vdr_replica::mirror::{Mirror, Shared};
 
@@ -29,7 +29,7 @@ impl Mirrored {
         self.shared.live.snapshot()
     }
 
-    /// Where the next link would go on.
+    /// The position from which the next link would resume.
     pub fn position(&self) -> Option<(String, u64)> {
         self.mirror.lock().position().map(|(id, offset)| (id.to_string(), offset))
     }
@@ -48,7 +48,8 @@ impl Mirrored {
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Waits until everything up to `offset` is visible, and gives where that is and the digest there.
+    /// Waits until everything up to `offset` is visible. Returns the visible offset, and the digest
+    /// at it.
     pub fn digest_from(&self, offset: u64, dialect: Dialect, patience: Duration) -> (u64, String) {
         let deadline = Instant::now() + patience;
         loop {
@@ -62,8 +63,4 @@ impl Mirrored {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-}
-
-fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What stands between a configuration and the first byte of the file: hosts that are not there, servers that say no.
+//! Everything before the first byte of the file: unreachable hosts, and servers that refuse.
 
 use crate::fake_primary::{FakePrimary, ID, PATIENCE};
 use crate::tape::{Ended, Tape};
@@ -6,8 +6,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkState, Retry, Secret};
 
-/// The link's end when the primary answers the commands up to PSYNC with these, one each, then waits.
-fn refused_by(replies: &[&str]) -> Ended {
+/// The end of a link whose primary answers the commands up to PSYNC with these replies, one each,
+/// and then waits.
+fn end_after(replies: &[&str]) -> Ended {
     let primary = FakePrimary::start();
     let tape = Tape::new();
     let mut config = primary.config();
@@ -21,15 +22,15 @@ fn refused_by(replies: &[&str]) -> Ended {
     }
     let end = tape.end();
     assert_eq!(tape.see(|notes| notes.calls.clone()), ["ended"]);
-    assert!(tape.see(|notes| notes.sink_dropped), "dropped before the observer hears");
+    assert!(tape.see(|notes| notes.sink_dropped), "dropped before the observer is called");
     assert!(!end.text.contains("hunter2"));
     peer.closed();
     end
 }
 
-/// As above, with everything before PSYNC agreed to.
-fn psync_refused(reply: &str) -> Ended {
-    let end = refused_by(&["+PONG\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", reply]);
+/// As above, but everything before PSYNC is accepted.
+fn end_after_psync(reply: &str) -> Ended {
+    let end = end_after(&["+PONG\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n", reply]);
     assert_eq!(end.state, LinkState::Psync);
     end
 }
@@ -58,7 +59,7 @@ fn a_host_that_no_name_server_knows() {
 
 #[test]
 fn every_address_of_a_name_is_tried() {
-    // `localhost` is ::1 and 127.0.0.1 on most machines; the primary listens on the second only.
+    // `localhost` is ::1 and 127.0.0.1 on most machines. The primary listens on the latter only.
     let primary = FakePrimary::start();
     let tape = Tape::new();
     let _link = tape.attach(LinkConfig::new(Endpoint::Tcp { host: "localhost".to_owned(), port: primary.port() }));
@@ -69,7 +70,8 @@ fn every_address_of_a_name_is_tried() {
 
 #[test]
 fn a_host_that_swallows_everything_is_left_after_the_connect_timeout() {
-    // Linux completes connections up to the backlog and lets further ones wait. Filled up, the port is silent.
+    // Linux completes connections up to the backlog and lets further ones wait. With a full backlog
+    // the port never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut fillers = Vec::new();
@@ -88,43 +90,43 @@ fn a_host_that_swallows_everything_is_left_after_the_connect_timeout() {
 }
 
 #[test]
-fn a_wrong_password_is_told_and_never_shown() {
+fn a_wrong_password_is_reported_and_never_shown() {
     let end =
-        refused_by(&["-NOAUTH Authentication required.\r\n", "-WRONGPASS invalid hunter2 or user is disabled.\r\n"]);
+        end_after(&["-NOAUTH Authentication required.\r\n", "-WRONGPASS invalid hunter2 or user is disabled.\r\n"]);
     assert_eq!((end.code, end.retry, end.state), ("wrong_password", Retry::Slowly, LinkState::Auth));
 }
 
 #[test]
-fn a_server_without_passwords_is_told_from_a_wrong_one() {
+fn a_server_without_passwords_is_no_wrong_password() {
     let reply = "-ERR AUTH <password> called without any password configured for the default user.\r\n";
-    assert_eq!(refused_by(&["+PONG\r\n", reply]).code, "no_password_set");
+    assert_eq!(end_after(&["+PONG\r\n", reply]).code, "no_password_set");
 }
 
 #[test]
 fn a_web_server_and_noise_are_no_primaries() {
     let http = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 150\r\n\r\n<html>";
     for greeting in [http, "\u{16}\u{3}\u{1}", "SSH-2.0-OpenSSH_9.2\r\n", "\0\0\0\0", "220 smtp ready\r\n"] {
-        let end = refused_by(&[greeting]);
+        let end = end_after(&[greeting]);
         assert_eq!((end.code, end.retry, end.state), ("not_redis", Retry::Slowly, LinkState::Ping), "{greeting:?}");
     }
-    assert!(refused_by(&[http]).text.contains("HTTP/1.1 400 Bad Request"));
+    assert!(end_after(&[http]).text.contains("HTTP/1.1 400 Bad Request"));
 }
 
 #[test]
 fn garbage_in_the_middle_of_the_opening_is_no_reply() {
-    let end = refused_by(&["+PONG\r\n", "+OK\r\n", "$5\r\nhello\r\n"]);
+    let end = end_after(&["+PONG\r\n", "+OK\r\n", "$5\r\nhello\r\n"]);
     assert_eq!((end.code, end.state), ("bad_reply", LinkState::ReplconfListeningPort));
-    assert_eq!(psync_refused("+FULLRESYNC nonsense 1\r\n").code, "bad_reply");
-    assert_eq!(psync_refused(&format!("+FULLRESYNC {ID} 18446744073709551615\r\n")).code, "bad_reply");
-    assert_eq!(psync_refused(&format!("+CONTINUE {ID}\r\n")).code, "bad_reply", "there is nothing to continue");
+    assert_eq!(end_after_psync("+FULLRESYNC nonsense 1\r\n").code, "bad_reply");
+    assert_eq!(end_after_psync(&format!("+FULLRESYNC {ID} 18446744073709551615\r\n")).code, "bad_reply");
+    assert_eq!(end_after_psync(&format!("+CONTINUE {ID}\r\n")).code, "bad_reply", "there is nothing to continue");
     let endless = format!("+{}", "x".repeat(100_000));
-    assert_eq!(refused_by(&[&endless]).code, "bad_reply");
+    assert_eq!(end_after(&[&endless]).code, "bad_reply");
 }
 
 #[test]
 fn a_server_that_cannot_yet_is_asked_again_soon() {
     let loading = "-LOADING Redis is loading the dataset in memory\r\n";
-    let end = refused_by(&[loading]);
+    let end = end_after(&[loading]);
     assert_eq!((end.code, end.retry, end.state), ("loading", Retry::Soon, LinkState::Ping));
     let rows = [
         (loading, "loading"),
@@ -134,22 +136,22 @@ fn a_server_that_cannot_yet_is_asked_again_soon() {
         ("-ERR BGSAVE failed, replication can't continue\r\n", "bgsave_failed"),
     ];
     for (reply, code) in rows {
-        let end = psync_refused(reply);
+        let end = end_after_psync(reply);
         assert_eq!((end.code, end.retry), (code, Retry::Soon));
     }
 }
 
 #[test]
 fn a_missing_permission_names_the_command() {
-    let end = psync_refused("-NOPERM User repl has no permissions to run the 'psync' command\r\n");
+    let end = end_after_psync("-NOPERM User repl has no permissions to run the 'psync' command\r\n");
     assert_eq!((end.code, end.retry), ("no_permission", Retry::Slowly));
     assert!(end.text.contains("PSYNC: NOPERM") && end.text.contains("'psync'"), "{}", end.text);
-    let end = refused_by(&["+PONG\r\n", "+OK\r\n", "-NOPERM this user has no permissions to run the command\r\n"]);
+    let end = end_after(&["+PONG\r\n", "+OK\r\n", "-NOPERM this user has no permissions to run the command\r\n"]);
     assert!(end.text.contains("REPLCONF: NOPERM"), "the server need not name it: {}", end.text);
 }
 
 #[test]
-fn a_service_that_does_not_let_replicas_in_is_told_as_such() {
+fn a_service_that_refuses_replicas_is_reported_as_such() {
     let replies = [
         "-ERR unknown command 'PSYNC', with args beginning with: '?' '-1' \r\n",
         "-ERR unknown command `psync`, with args beginning with: `?`, `-1`, \r\n",
@@ -158,7 +160,7 @@ fn a_service_that_does_not_let_replicas_in_is_told_as_such() {
         "-ERR This command is disabled\r\n",
     ];
     for reply in replies {
-        let end = psync_refused(reply);
+        let end = end_after_psync(reply);
         assert_eq!((end.code, end.retry), ("psync_forbidden", Retry::Slowly), "{reply}");
         assert!(end.text.contains("PSYNC: ERR"), "the server's words are there: {}", end.text);
     }
@@ -206,7 +208,7 @@ fn a_primary_that_hangs_up_in_the_opening_is_closed() {
 }
 
 #[test]
-fn newlines_between_the_replies_are_signs_of_life() {
+fn newlines_between_the_replies_are_keepalives() {
     let primary = FakePrimary::start();
     let tape = Tape::new();
     let mut config = primary.config();

@@ -1,5 +1,5 @@
-//! Links to the real servers of this machine, each of them in turn: what the fake primary is told to do, they do of
-//! themselves. Equality is by the server's own digest of its whole keyspace.
+//! Links to the real servers of this machine, each in turn: they do by themselves what the fake
+//! primary does by script. The server's own digest of its keyspace decides about equality.
 
 use crate::fake_primary::PATIENCE;
 use crate::mirrored::Mirrored;
@@ -10,7 +10,7 @@ use vdr_data::digest::Dialect;
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkHandle, LinkState, Retry, Secret};
 use vdr_testkit::{Client, Reply, Server, binaries, command};
 
-/// One server, one mirror of it, one link at a time.
+/// A server and its mirror, with one link at a time.
 pub struct Pair {
     pub server: Server,
     pub client: Client,
@@ -21,7 +21,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Not attached yet.
+    /// A mirror that is not attached yet.
     pub fn new(server: Server) -> Self {
         let client = server.client().unwrap();
         let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: server.port });
@@ -38,7 +38,8 @@ impl Pair {
         self.link = Some(self.mirrored.attach(self.config.clone(), &self.tape));
     }
 
-    /// Attaches until a link streams: a server that has just started may not be ready for it.
+    /// Attaches again until a link streams, because a server that has just started may not be ready
+    /// for it.
     pub fn attach_until_streaming(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -76,7 +77,8 @@ impl Pair {
         field(&self.call(&["INFO", "replication"]).text(), "master_repl_offset").parse().unwrap()
     }
 
-    /// Both sides hold the same at the same offset. A primary's own pings move it at any time.
+    /// Asserts that both sides have the same data at the same offset. A primary's own pings may
+    /// advance its offset at any time.
     pub fn assert_equal(&mut self) {
         let dialect = Dialect::of(&self.server.kind, &self.server.version);
         let deadline = Instant::now() + PATIENCE;
@@ -140,7 +142,7 @@ fn the_primary_sees_our_offset_and_wait_counts_us() {
         pair.config.ack_interval = Duration::from_secs(3600);
         pair.attach();
         pair.tape.wait_for(LinkState::Streaming);
-        // Only GETACK brings acknowledgements now.
+        // From now on only GETACK causes acknowledgements.
         for n in 0..3 {
             pair.call(&["SET", "k", &n.to_string()]);
             assert_eq!(pair.call(&["WAIT", "1", "15000"]), Reply::Int(1));
@@ -176,7 +178,7 @@ fn a_server_with_a_password_wants_it() {
 }
 
 #[test]
-fn a_user_with_the_least_permissions_is_enough_and_with_less_it_is_told() {
+fn the_least_permissions_are_enough_and_fewer_are_reported() {
     on_every_server(&[], |pair| {
         pair.fill();
         let user = |name: &str| Credentials { username: Some(name.to_owned()), password: Secret::new("pw") };
@@ -225,14 +227,14 @@ fn a_killed_link_goes_on_with_nothing_lost_or_doubled() {
             stop.store(true, Ordering::Relaxed);
             writer.join().unwrap();
         });
-        // Counters and lists show what was applied twice or not at all.
+        // Counters and lists show commands that were applied twice or not at all.
         pair.assert_equal();
         assert_eq!(pair.syncs().0, 1, "never another full sync");
         assert!(pair.syncs().1 >= 5);
     });
 }
 
-/// Writes of which each counts exactly once, in units and alone, until told to stop.
+/// Writes whose effects are counted, in units and alone, until `stop`.
 fn count_up(port: u16, stop: &AtomicBool) {
     let mut client = Client::connect(port).unwrap();
     let mut round = 0_u64;
@@ -261,7 +263,7 @@ fn a_primary_that_restarts_with_its_data_continues_and_without_it_starts_over() 
         pair.attach();
         pair.tape.wait_for(LinkState::Streaming);
         pair.assert_equal();
-        // The reply to SHUTDOWN is the end of the connection.
+        // SHUTDOWN has no reply: the server closes the connection.
         let _ = pair.client.call(&["SHUTDOWN", "SAVE"]);
         assert_eq!(pair.tape.end().retry, Retry::Soon);
         pair.server.restart().unwrap();

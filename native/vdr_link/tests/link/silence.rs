@@ -1,4 +1,4 @@
-//! Who does not speak, does not listen, or is not ready.
+//! Peers that send nothing or read nothing, and sinks that are not ready.
 
 use crate::fake_primary::{FakePrimary, ID, PATIENCE, frame, streaming};
 use crate::tape::{Ended, Tape};
@@ -7,7 +7,7 @@ use vdr_link::{Credentials, LinkConfig, LinkState, Retry, Secret};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// The end of a link to a primary that does this and then nothing.
+/// The end of a link whose primary does this and then nothing.
 fn silent_after(tune: impl Fn(&mut LinkConfig), act: impl Fn(&mut crate::fake_primary::Peer)) -> Ended {
     let primary = FakePrimary::start();
     let tape = Tape::new();
@@ -78,7 +78,7 @@ fn a_primary_that_falls_silent_is_left_after_the_read_timeout_wherever_it_is() {
 
 #[test]
 fn a_primary_that_takes_nothing_is_left_after_the_write_timeout() {
-    // More than the kernels between us hold, so that it stays with us.
+    // More bytes than the kernel's buffers take, so that some remain in the link.
     let username = Some("u".repeat(64 << 20));
     let end = silent_after(
         |config| {
@@ -97,7 +97,7 @@ fn a_primary_that_takes_nothing_is_left_after_the_write_timeout() {
 fn a_primary_that_takes_nothing_is_still_read_until_then() {
     let tape = Tape::new();
     let (_primary, mut peer, link) = streaming(&tape, |config| config.ack_interval = Duration::from_millis(1));
-    // Not one acknowledgement is read here.
+    // The primary reads no acknowledgement here.
     for _ in 0..2000 {
         peer.send(frame(&["REPLCONF", "GETACK", "*"]));
     }
@@ -138,11 +138,11 @@ fn a_sink_that_is_not_ready_before_psync_is_answered_costs_no_thread() {
     peer.greet();
     tape.set_ready(false);
     peer.send("\n");
-    // The alarm that was set for the handshake rings, and nothing is due any more.
+    // The timer of the handshake fires although its deadline no longer applies.
     std::thread::sleep(handshake + SHORT);
     let polls = tape.see(|notes| notes.ready_polls);
     std::thread::sleep(SHORT);
-    // A link that spins asks the sink thousands of times.
+    // A busy loop would ask the sink thousands of times.
     assert!(tape.see(|notes| notes.ready_polls) - polls < 10);
     tape.set_ready(true);
     peer.send(format!("+FULLRESYNC {ID} 3\r\n$5\r\nfile#"));

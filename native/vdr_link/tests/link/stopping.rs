@@ -1,4 +1,4 @@
-//! Ends that are our own: stop() in every state, and bugs.
+//! Ends of links that the library causes itself: stop() in every state, and panics.
 
 use crate::fake_primary::{FakePrimary, ID, PATIENCE, frame, streaming};
 use crate::tape::Tape;
@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use vdr_link::{Credentials, Endpoint, LinkConfig, LinkState, Retry, Secret};
 
-/// Quick, on a machine where eight others work too.
+/// The longest time to stop, on a machine where eight other processes work, too.
 const QUICK: Duration = Duration::from_secs(3);
 
 const STATES: [LinkState; 7] = [
@@ -95,7 +95,7 @@ fn a_panic_of_the_sink_ends_its_link_and_no_other() {
     assert_eq!(
         tape.see(|notes| notes.calls.last().cloned()),
         Some("ended".to_owned()),
-        "the sink is told all the same"
+        "the sink is notified all the same"
     );
     assert!(tape.see(|notes| notes.sink_dropped));
     peer.closed();

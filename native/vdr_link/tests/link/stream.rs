@@ -1,4 +1,4 @@
-//! The stream: partial syncs, acknowledgements, and what no primary sends.
+//! The stream: partial syncs, acknowledgements, and invalid input.
 
 use crate::fake_primary::{FakePrimary, ID, Peer, frame, streaming};
 use crate::tape::Tape;
@@ -8,7 +8,7 @@ use vdr_link::{LinkHandle, LinkState, Retry};
 const PING_BYTES: u64 = 14;
 const GETACK_BYTES: u64 = 37;
 
-/// A tape that was at offset 41, and a primary that has been asked to go on there.
+/// A tape at offset 41, and a primary that was asked to resume there.
 fn resuming(tape: &Tape) -> (Peer, LinkHandle) {
     let primary = FakePrimary::start();
     let link = tape.attach(primary.config());
@@ -71,7 +71,7 @@ fn getack_is_answered_at_once_with_its_own_bytes_counted() {
     let since = Instant::now();
     peer.send(&getack);
     peer.ack_of(100 + PING_BYTES + GETACK_BYTES);
-    // Half of a command behind it is not counted.
+    // An incomplete command after it is not counted.
     peer.send([getack.as_slice(), &frame(&["PING"])[..9]].concat());
     peer.ack_of(100 + PING_BYTES + 2 * GETACK_BYTES);
     assert!(since.elapsed() < Duration::from_secs(10), "not a matter of the interval");
@@ -97,7 +97,7 @@ fn a_primary_that_always_asks_does_not_stop_the_ticks() {
     peer.send(frame(&["PING"]));
     let before = tape.see(|notes| notes.ticks);
     let deadline = Instant::now() + Duration::from_secs(15);
-    // Asked more often than the interval is long.
+    // GETACKs arrive more often than the interval.
     while tape.see(|notes| notes.ticks) < before + 5 {
         peer.send(frame(&["REPLCONF", "GETACK", "*"]));
         peer.ack();
@@ -107,10 +107,10 @@ fn a_primary_that_always_asks_does_not_stop_the_ticks() {
 }
 
 #[test]
-fn until_the_stream_begins_the_primary_is_told_every_second_that_we_wait_for_it() {
+fn a_keepalive_is_sent_every_second_until_the_stream_begins() {
     let tape = Tape::new();
     let (_primary, mut peer, _link) = streaming(&tape, |config| config.ack_interval = Duration::from_secs(3600));
-    // A sign of life is no beginning.
+    // A keepalive is not the beginning of the stream.
     peer.send("\n");
     let since = Instant::now();
     assert_eq!((peer.ack(), peer.ack()), (100, 100));
@@ -195,7 +195,7 @@ fn a_primary_that_closes_between_two_commands_or_within_one_is_closed() {
 }
 
 #[test]
-fn a_reset_behind_the_last_bytes_is_told_as_one() {
+fn a_reset_behind_the_last_bytes_is_reported_as_one() {
     let tape = Tape::new();
     let (_primary, mut peer, _link) = streaming(&tape, |_| ());
     tape.make_unready();
@@ -204,7 +204,8 @@ fn a_reset_behind_the_last_bytes_is_told_as_one() {
     std::thread::sleep(Duration::from_millis(20));
     tape.set_ready(true);
     let end = tape.end();
-    // A reset may take the bytes in front of it along: whether they came is the kernel's affair, and resuming is exact.
+    // A reset may discard the bytes before it. Whether they arrive depends on the kernel, and
+    // resuming is exact either way.
     assert!([100, 100 + PING_BYTES].contains(&tape.see(|notes| notes.applied)));
     assert_eq!((end.code, end.retry), ("connection_reset", Retry::Soon), "{}", end.text);
 }

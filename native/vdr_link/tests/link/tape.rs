@@ -1,4 +1,4 @@
-//! The simplest sink, and the observer of its link: both write down what they are told.
+//! The simplest sink and the observer of its link. Both record their calls.
 
 use crate::fake_primary::PATIENCE;
 use bytes::{Buf, BytesMut};
@@ -12,7 +12,7 @@ use vdr_link::{
 };
 use vdr_replica::resp::Decoder;
 
-/// What a link was, once it is over.
+/// The end of a link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     pub code: &'static str,
@@ -26,13 +26,13 @@ pub struct Notes {
     pub states: Vec<LinkState>,
     pub peer: Option<SocketAddr>,
     pub received: usize,
-    /// Every call that the sink gets once in a while, by name.
+    /// The calls of the sink that are rare, by name.
     pub calls: Vec<String>,
     pub file: Vec<u8>,
     pub commands: Vec<Vec<String>>,
     pub applied: u64,
     pub ticks: usize,
-    /// How often the sink was asked whether it is ready.
+    /// How often the link asked whether the sink is ready.
     pub ready_polls: usize,
     pub end: Option<Ended>,
     pub sink_dropped: bool,
@@ -43,7 +43,7 @@ pub struct Notes {
 pub struct Tape {
     notes: Arc<Mutex<Notes>>,
     changed: Arc<Condvar>,
-    /// Where the sink says that it can go on.
+    /// The position from which the sink can resume.
     pub position: Option<u64>,
     ready: Arc<watch::Sender<bool>>,
 }
@@ -58,7 +58,7 @@ impl Tape {
         }
     }
 
-    /// As if `offset` bytes had been applied by an earlier link.
+    /// A tape whose earlier link applied `offset` bytes.
     pub fn at(offset: u64) -> Self {
         Tape { position: Some(offset), ..Tape::new() }
     }
@@ -69,18 +69,18 @@ impl Tape {
         vdr_link::spawn(config, sink, self.watcher()).unwrap()
     }
 
-    /// The observer alone, for links that feed another sink.
+    /// Only the observer, for links with another sink.
     pub fn watcher(&self) -> Watcher {
         Watcher(self.clone())
     }
 
-    /// Whether the sink takes more.
+    /// Sets whether the sink is ready.
     pub fn set_ready(&self, ready: bool) {
         self.ready.send_replace(ready);
     }
 
-    /// The turn of reading that is under way was begun while the sink was ready. The next alarm begins another, which asks
-    /// again and is told no.
+    /// Makes the sink unready for certain: a read that began while the sink was ready may still be
+    /// in progress. The next timer begins another one, which asks the sink and finds it unready.
     pub fn make_unready(&self) {
         self.set_ready(false);
         let polls = self.see(|notes| notes.ready_polls);
@@ -96,7 +96,7 @@ impl Tape {
         self.changed.notify_all();
     }
 
-    /// Waits until something is true of the notes.
+    /// Waits until `until` is true of the notes.
     pub fn wait(&self, what: &str, until: impl Fn(&Notes) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut notes = self.notes.lock();
@@ -115,7 +115,7 @@ impl Tape {
         self.see(|notes| notes.end.clone()).unwrap()
     }
 
-    /// Stops the link and answers how long that took.
+    /// Stops the link, and returns how long that took.
     pub fn stop(&self, link: &LinkHandle) -> Duration {
         let since = Instant::now();
         link.stop();
@@ -150,7 +150,7 @@ impl Sink for TapeSink {
         self.tape.write(|notes| notes.applied = offset);
     }
 
-    /// A file ends with `#`. A `!` in it is what no reader survives.
+    /// A file ends with `#`. A `!` in it makes the sink panic.
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
         let end = bytes.iter().position(|byte| *byte == b'#').map(|last| last + 1);
         let file = &bytes[..end.unwrap_or(bytes.len())];

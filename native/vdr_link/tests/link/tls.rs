@@ -1,4 +1,4 @@
-//! TLS with real servers: whom we trust, who we are, and what goes wrong.
+//! TLS with real servers: authorities, client certificates, and failures.
 
 use crate::certificates::{Authority, Certified, Folder};
 use crate::fake_primary::FakePrimary;
@@ -24,7 +24,8 @@ fn identity(certified: &Certified) -> Option<Identity> {
     Some(Identity { certificates: pem(&certified.certificate), key: pem(&certified.key) })
 }
 
-/// Every server with this certificate, which wants clients' certificates as `auth_clients` says, and trusts `authority`.
+/// Runs `scenario` with each server. The server has this certificate, asks for clients'
+/// certificates by `auth_clients`, and trusts `authority`.
 fn with_certificate(certified: &Certified, authority: &Authority, more: &[&str], scenario: impl Fn(&mut Pair)) {
     let folder = Folder::new();
     let port = free_port().unwrap();
@@ -70,7 +71,7 @@ fn a_trusted_primary_is_mirrored_over_both_versions() {
         }
         let der = TlsConfig { roots: Roots::Der(vec![authority.der()]), ..TlsConfig::default() };
         assert_mirrored(pair, der);
-        // Killed, it goes on.
+        // A killed link resumes.
         let partial = pair.syncs().1;
         pair.call(&["CLIENT", "KILL", "TYPE", "replica"]);
         let end = pair.tape.end();
@@ -82,7 +83,7 @@ fn a_trusted_primary_is_mirrored_over_both_versions() {
 }
 
 #[test]
-fn a_stranger_is_told_from_an_impostor() {
+fn an_unknown_authority_is_no_wrong_name() {
     let (authority, other) = (Authority::new("ours"), Authority::new("another"));
     let certified = authority.certify(&["localhost"]);
     with_certificate(&certified, &authority, &NO_CLIENT_CERTIFICATES, |pair| {
@@ -106,7 +107,7 @@ fn a_stranger_is_told_from_an_impostor() {
 }
 
 #[test]
-fn an_expired_certificate_is_told() {
+fn an_expired_certificate_is_reported() {
     let authority = Authority::new("ours");
     let certified = authority.certify_expired(&["localhost"]);
     with_certificate(&certified, &authority, &NO_CLIENT_CERTIFICATES, |pair| {
@@ -117,7 +118,7 @@ fn an_expired_certificate_is_told() {
 }
 
 #[test]
-fn a_primary_that_wants_to_know_who_we_are_is_told() {
+fn a_primary_that_wants_a_client_certificate_is_reported() {
     let (authority, other) = (Authority::new("ours"), Authority::new("another"));
     let (server, client) = (authority.certify(&["localhost"]), authority.certify(&["a client"]));
     let (stranger, late) = (other.certify(&["a client"]), authority.certify_expired(&["a client"]));
@@ -127,7 +128,7 @@ fn a_primary_that_wants_to_know_who_we_are_is_told() {
             let tls = |who| TlsConfig { identity: who, versions, ..trusting(&authority) };
             assert_mirrored(pair, tls(identity(&client)));
             let end = end_with(pair, tls(None));
-            // TLS 1.2 knows no word for it.
+            // TLS 1.2 has no alert for it.
             let word = match versions {
                 Versions::Only12 => "tls_handshake_failed",
                 _ => "tls_client_certificate_required",
@@ -142,7 +143,7 @@ fn a_primary_that_wants_to_know_who_we_are_is_told() {
 }
 
 #[test]
-fn versions_that_do_not_meet_are_told() {
+fn versions_without_overlap_are_reported() {
     let authority = Authority::new("ours");
     let certified = authority.certify(&["localhost"]);
     let settings = ["--tls-auth-clients", "no", "--tls-protocols", "TLSv1.2"];
@@ -160,14 +161,14 @@ fn a_client_without_tls_at_a_tls_port_is_closed() {
     with_certificate(&certified, &authority, &NO_CLIENT_CERTIFICATES, |pair| {
         pair.attach();
         let end = pair.tape.end();
-        // What a TLS server says to plain text may be lost with the connection.
+        // A TLS server's answer to plain text may be lost when the connection closes.
         assert!(["closed", "connection_reset", "tls_required"].contains(&end.code), "{}", end.text);
         assert_eq!(end.state, LinkState::Ping);
     });
 }
 
-/// The end of a TLS link to who answers its first bytes with these.
-fn answered_with(bytes: &[u8], then_close: bool) -> Ended {
+/// The end of a TLS link to a peer that answers its first bytes with these.
+fn end_after_answer(bytes: &[u8], then_close: bool) -> Ended {
     let primary = FakePrimary::start();
     let tape = Tape::new();
     let mut config = primary.config();
@@ -185,19 +186,19 @@ fn answered_with(bytes: &[u8], then_close: bool) -> Ended {
 }
 
 #[test]
-fn who_does_not_speak_tls_is_told() {
+fn a_peer_without_tls_is_reported() {
     for text in ["-ERR Protocol error\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n"] {
-        let end = answered_with(text.as_bytes(), false);
+        let end = end_after_answer(text.as_bytes(), false);
         assert_eq!((end.code, end.retry), ("tls_not_spoken", Retry::Slowly), "{text:?}: {}", end.text);
     }
-    assert_eq!(answered_with(b"\x16\x03\x03\x00\x04\x02\xff\xff\xff", false).code, "tls_protocol");
-    let end = answered_with(b"", true);
+    assert_eq!(end_after_answer(b"\x16\x03\x03\x00\x04\x02\xff\xff\xff", false).code, "tls_protocol");
+    let end = end_after_answer(b"", true);
     assert_eq!((end.code, end.retry), ("closed", Retry::Soon), "{}", end.text);
-    let end = answered_with(b"", false);
+    let end = end_after_answer(b"", false);
     assert_eq!((end.code, end.retry), ("handshake_timeout", Retry::Soon), "{}", end.text);
 }
 
-/// Carries one connection to `port` and turns a bit of its `at`th byte on the way back.
+/// A proxy for one connection to `port` that flips a bit of the `at`th byte on the way back.
 fn damaging(port: u16, at: usize) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = listener.local_addr().unwrap().port();
@@ -236,7 +237,7 @@ fn a_bit_that_turns_on_the_way_never_reaches_the_data() {
     with_certificate(&certified, &authority, &NO_CLIENT_CERTIFICATES, |pair| {
         pair.fill();
         let Endpoint::Tcp { port, .. } = pair.config.endpoint else { panic!("not by path") };
-        // Behind the handshake, in the middle of the file.
+        // After the handshake, in the middle of the file.
         let damaged = damaging(port, 6000);
         pair.config.endpoint = Endpoint::Tcp { host: "localhost".to_owned(), port: damaged };
         let end = end_with(pair, trusting(&authority));
@@ -248,7 +249,7 @@ fn a_bit_that_turns_on_the_way_never_reaches_the_data() {
 }
 
 #[test]
-fn a_configuration_that_cannot_work_is_told_before_anything_is_connected() {
+fn a_configuration_that_cannot_work_is_reported_before_the_link_connects() {
     let folder = Folder::new();
     let authority = Authority::new("ours");
     let (ours, other) = (authority.certify(&["a client"]), authority.certify(&["a client"]));

@@ -1,4 +1,4 @@
-//! Primaries on the same machine, by a path.
+//! Primaries on the same machine, by the path of a socket.
 
 use crate::certificates::Folder;
 use crate::real_servers::{Pair, on_every_server};
@@ -26,7 +26,7 @@ fn a_real_server_is_mirrored_through_its_socket() {
 }
 
 #[test]
-fn a_path_without_a_primary_is_told() {
+fn a_path_without_a_primary_is_reported() {
     let folder = Folder::new();
     let end = |path| {
         let tape = Tape::new();

@@ -1,4 +1,4 @@
-//! Failovers: what moves a link, and what does not.
+//! Failovers: which events move a link, and which do not.
 
 use crate::fake::{Fake, View};
 use crate::recorder::{Note, Watched, cluster, config, eventually};
@@ -22,7 +22,8 @@ fn name(sentinels: &[Fake], primary: &Address, epoch: Option<u64>) {
     }
 }
 
-/// The one with the subscription hangs up: the next one is subscribed to, and all are polled.
+/// Stops the Sentinel with the subscription, so that the next one is subscribed to and all are
+/// polled.
 fn poll(sentinels: &[Fake]) {
     let subscribed = sentinels.iter().find(|sentinel| sentinel.has_subscriber()).unwrap();
     subscribed.stop();
@@ -105,10 +106,10 @@ fn a_message_moves_at_once_unless_it_is_late() {
     watched.assert_quiet_for(Duration::from_millis(500));
     speaker[0].publish("g", &new.address);
     assert_eq!(watched.next(), Note::Switched(new.address.clone()));
-    // The same again is no news.
+    // The same message again changes nothing.
     speaker[0].publish("g", &new.address);
     watched.assert_quiet_for(Duration::from_millis(500));
-    // A Sentinel without an epoch is believed.
+    // The message of a Sentinel without an epoch is accepted.
     name(speaker, &old.address, None);
     speaker[0].publish("g", &old.address);
     assert_eq!(watched.next(), Note::Switched(old.address.clone()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use vdr_link::Address;
 use vdr_replica::resp::Decoder;
 
-/// What a Sentinel says of the group, or a server of itself.
+/// The answers of a Sentinel about the group, or of a server about itself.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub id: String,
@@ -18,9 +18,9 @@ pub struct View {
     pub others: Vec<(Address, String)>,
     pub replicas: Vec<Address>,
     pub role: &'static str,
-    /// Accepts connections and says nothing.
+    /// Accepts connections and sends nothing.
     pub silent: bool,
-    /// Says this to everything.
+    /// Answers every command with this.
     pub garbage: Option<&'static [u8]>,
     pub password: Option<&'static str>,
 }
@@ -71,7 +71,7 @@ impl Fake {
         !self.stopped.load(Ordering::SeqCst) && !self.subscribers.lock().is_empty()
     }
 
-    /// Hangs up and listens no longer.
+    /// Closes all connections and stops listening.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         let _wakes_the_listener = TcpStream::connect((self.address.host.as_str(), self.address.port));

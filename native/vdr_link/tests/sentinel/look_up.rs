@@ -1,4 +1,4 @@
-//! Look-ups: who is asked, who is believed, and how long it may take.
+//! Look-ups: which Sentinels are asked, whose answer counts, and how long a look-up may take.
 
 use crate::fake::{Fake, View};
 use crate::recorder::{Watched, cluster, config};
@@ -22,7 +22,7 @@ fn many_silent_sentinels_cost_no_more_time_than_one() {
     let watched = Watched::start(config(&all));
     let started = Instant::now();
     assert_eq!(watched.look_up(), Ok(primary(1)));
-    // Three hundred milliseconds for the replies, and what a busy machine needs.
+    // The timeout of 300 ms for the replies, plus time for a busy machine.
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
@@ -41,11 +41,11 @@ fn a_majority_is_not_kept_waiting_by_the_rest() {
 #[test]
 fn the_newest_config_is_believed_and_never_replaced_by_an_older_one() {
     let sentinels = cluster(3, &primary(1), Some(1));
-    // No two agree, or a look-up would wait for no more than these.
+    // No two agree, otherwise a look-up would wait for no more than these.
     sentinels[1].view.lock().primary = Some(primary(3));
     sentinels[2].view.lock().primary = Some(primary(2));
     sentinels[2].view.lock().epoch = Some(2);
-    // One is enough to be asked: it names the others.
+    // To ask one Sentinel is enough, because it names the others.
     let watched = Watched::start(config(&[&sentinels[0]]));
     assert_eq!(watched.look_up(), Ok(primary(2)));
     sentinels[1].stop();
@@ -76,7 +76,7 @@ fn rubbish_is_passed_over() {
 }
 
 #[test]
-fn an_unknown_group_is_told_from_a_dead_sentinel() {
+fn an_unknown_group_is_no_dead_sentinel() {
     let (mut sentinels, dead) = (cluster(1, &primary(1), None), mute());
     sentinels[0].view.lock().primary = None;
     sentinels.push(dead);
@@ -121,7 +121,7 @@ fn hosts_are_mapped_by_a_table_or_by_the_owner() {
 }
 
 #[test]
-fn a_function_that_hangs_is_given_up() {
+fn a_function_that_hangs_times_out() {
     let sentinels = cluster(1, &primary(1), None);
     let mut config = config(&[&sentinels[0]]);
     config.host_map = HostMap::Ask;

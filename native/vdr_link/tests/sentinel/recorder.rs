@@ -1,4 +1,4 @@
-//! An owner that notes what a monitor tells it.
+//! An owner of a monitor that records its reports.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Recorder {
     notes: Mutex<Vec<Note>>,
     pub questions: Mutex<Vec<Question>>,
     pub is_streaming: Mutex<bool>,
-    /// The answer to every question. None: the user's function fails.
+    /// The answer to every question. `None`: the user's function fails.
     pub answer: Mutex<Option<String>>,
     /// How long an answer takes.
     pub answers_after: Mutex<Duration>,
@@ -84,7 +84,7 @@ impl Watched {
         }
     }
 
-    /// The next note, which is taken.
+    /// Removes the next note and returns it.
     pub fn next(&self) -> Note {
         eventually("a note", || !self.owner.notes.lock().is_empty());
         self.owner.notes.lock().remove(0)

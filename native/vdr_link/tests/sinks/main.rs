@@ -1,7 +1,7 @@
-//! What the link does for sinks of all kinds.
+//! Tests of links with other sinks.
 //!
-//! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
+//! All of it is marked as test code, so that the lints treat its helper functions as tests.
 
 #![cfg(test)]
 
-mod a_sink_without_room;
+mod a_busy_sink;

@@ -9,7 +9,8 @@ use vdr_data::value::{Hash, List, Score, ZSet};
 use vdr_lua::{Engine, Limits, LuaValue, ScriptError, Subject};
 use vdr_replica::live::Snapshot;
 
-/// A leaderboard of `members` (the first three at half points), an item and its owner, a list, 10,000 small strings.
+/// A leaderboard of `members` (the first three at half points), an item and its owner, a list,
+/// 10,000 small strings.
 pub fn subject(members: usize) -> Subject {
     let mut keyspace = Keyspace::default();
     let db = keyspace.db_mut(0);

@@ -31,7 +31,7 @@ pub fn survey<'a>(env: Env<'a>, survey: &Survey, version: u32, bytes: u64) -> Te
     let about = About {
         version,
         file_bytes: bytes,
-        server: survey.seen().server.as_ref().map(Server::new),
+        server: survey.summary().server.as_ref().map(Server::new),
         total: counts(&survey.total),
         kinds: kinds.collect(),
         prefixes: prefixes.collect(),

@@ -1,5 +1,5 @@
-//! The terms of a Sentinel monitor: its configuration, and the messages to the link's process. Elixir has
-//! checked the configuration: a term that does not decode is a bug.
+//! The terms of a Sentinel monitor: its configuration, and the messages to the link's process.
+//! Elixir has checked the configuration: a term that does not decode is a bug.
 
 use super::link_config::{Tls, tls};
 use super::link_message::retry;

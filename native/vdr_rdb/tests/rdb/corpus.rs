@@ -1,14 +1,14 @@
-//! Files of real servers: what is in them is known, and must be found.
+//! Files of real servers with known contents.
 
 use crate::files::{files, own_files, shared_folder};
-use crate::support::{Key, Recorder, Told, load, load_whole};
+use crate::support::{Key, OwnedElement, Recorder, load, load_whole};
 use std::path::Path;
 use vdr_data::value::Kind;
-use vdr_rdb::{Builder, Loader, Progress, decode_dump};
+use vdr_rdb::{KeyspaceBuilder, Loader, Progress, decode_dump};
 
-/// Folder, file, and either the keys by kind and database or the code of the error.
+/// The folder, the file, and either the keys by kind and database or the code of the error.
 ///
-/// A row reads `db kind=count ...`, databases apart by `;`.
+/// A row has the form `db kind=count ...`; databases are separated by `;`.
 const SHARED: &[(&str, &str, Result<&str, &str>)] = &[
     ("redis", "corrupt_empty_keys", Ok("")),
     ("redis", "corrupt_ziplist", Err("rdb_corrupt")),
@@ -86,12 +86,12 @@ const ALL_TYPES_AND_A_STREAM: &str = "0 hash=6 list=4 set=5 stream=3 string=15 z
 const ALL_TYPES_A_STREAM_AND_A_MODULE: &str = "0 hash=6 list=4 other=1 set=5 stream=3 string=15 zset=3; 5 string=1";
 const ALL_TYPES_BUT_FIELD_EXPIRIES: &str = "0 hash=4 list=4 set=5 stream=2 string=15 zset=3; 5 string=1";
 
-/// This one was cut out of a diskless sync together with its end mark.
+/// This file was captured during a diskless sync, with its end mark.
 const WITH_END_MARK: &str = "redis_40_with_module";
 const END_MARK_BYTES: usize = 40;
 
-fn row(told: &Recorder) -> String {
-    let dbs = told.counts().into_iter().map(|(db, kinds)| {
+fn row(recorded: &Recorder) -> String {
+    let dbs = recorded.counts().into_iter().map(|(db, kinds)| {
         let kinds: String = kinds.into_iter().map(|(kind, count)| format!(" {kind}={count}")).collect();
         format!("{db}{kinds}")
     });
@@ -99,12 +99,12 @@ fn row(told: &Recorder) -> String {
 }
 
 #[test]
-fn the_shared_files_hold_what_is_known_of_them() {
+fn the_shared_files_have_their_known_contents() {
     let Some(root) = shared_folder() else { return };
     for (folder, name, expected) in SHARED {
         let bytes = std::fs::read(root.join(folder).join(format!("{name}.rdb"))).unwrap();
         let loaded = load([&bytes[..]]);
-        let found = loaded.as_ref().map(|(told, _)| row(told)).map_err(|error| error.code());
+        let found = loaded.as_ref().map(|(recorded, _)| row(recorded)).map_err(|error| error.code());
         assert_eq!(found, expected.map(str::to_owned), "{folder}/{name}");
         if let Ok((_, taken)) = loaded {
             let mark = if *name == WITH_END_MARK { END_MARK_BYTES } else { 0 };
@@ -116,13 +116,15 @@ fn the_shared_files_hold_what_is_known_of_them() {
 }
 
 /// FNV-1a over the elements, as `bin/make-rdb-fixtures` computes it from the server's answers.
-fn content(elements: &[Told]) -> u64 {
-    let parts = elements.iter().flat_map(|told| match told {
-        Told::String(bytes) | Told::Item(bytes) => vec![bytes.clone()],
-        Told::Field(name, value, None) => vec![name.clone(), value.clone()],
-        Told::Field(name, value, Some(at_ms)) => vec![name.clone(), value.clone(), at_ms.to_string().into_bytes()],
-        Told::Member(member, score) => vec![member.clone(), score.to_le_bytes().to_vec()],
-        Told::Entry(id, words) => [vec![id.clone().into_bytes()], words.clone()].concat(),
+fn content(elements: &[OwnedElement]) -> u64 {
+    let parts = elements.iter().flat_map(|recorded| match recorded {
+        OwnedElement::String(bytes) | OwnedElement::Item(bytes) => vec![bytes.clone()],
+        OwnedElement::Field(name, value, None) => vec![name.clone(), value.clone()],
+        OwnedElement::Field(name, value, Some(at_ms)) => {
+            vec![name.clone(), value.clone(), at_ms.to_string().into_bytes()]
+        }
+        OwnedElement::Member(member, score) => vec![member.clone(), score.to_le_bytes().to_vec()],
+        OwnedElement::Entry(id, words) => [vec![id.clone().into_bytes()], words.clone()].concat(),
     });
     let bytes = parts.flat_map(|part| [&(part.len() as u32).to_le_bytes()[..], &part].concat());
     bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
@@ -133,7 +135,7 @@ fn line(key: &Key) -> String {
     let hex: String = key.key.iter().map(|byte| format!("{byte:02x}")).collect();
     let hex = if hex.is_empty() { "-" } else { &hex };
     let mut elements = key.elements.clone();
-    // The server's answers in these files leave out what is in a stream: the digest covers it.
+    // The server's answers in these files omit the contents of streams. The digest covers them.
     if key.kind == Kind::Stream {
         elements.clear();
     }
@@ -149,8 +151,8 @@ fn our_own_files_hold_what_their_server_answered() {
     let files = own_files();
     assert!(files.len() >= 5, "bin/make-rdb-fixtures makes five files of each server");
     for (name, bytes, answers) in files {
-        let told = load_whole(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut found: Vec<String> = told.keys.iter().map(line).collect();
+        let recorded = load_whole(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut found: Vec<String> = recorded.keys.iter().map(line).collect();
         let mut expected: Vec<&str> = answers.lines().filter(|line| !line.starts_with("digest")).collect();
         found.sort();
         expected.sort();
@@ -161,17 +163,17 @@ fn our_own_files_hold_what_their_server_answered() {
 #[test]
 fn our_own_files_become_keyspaces_with_the_same_keys() {
     for (name, bytes, answers) in own_files() {
-        let (mut loader, mut builder) = (Loader::new(), Builder::new());
+        let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
         for piece in bytes.chunks(4096) {
             loader.feed(piece, &mut builder).unwrap();
         }
         loader.finish().unwrap();
         let (product, rest) = name.split_once('-').unwrap();
         let (version, _) = rest.split_once('-').unwrap();
-        let server = builder.seen().server.clone().unwrap();
+        let server = builder.summary().server.clone().unwrap();
         assert_eq!((server.name, server.version.as_str()), (product, version));
-        assert_eq!(builder.seen().duplicate_keys, 0);
-        assert_eq!(builder.seen().repl_stream_db, None, "{name} is no full sync");
+        assert_eq!(builder.summary().duplicate_keys, 0);
+        assert_eq!(builder.summary().repl_stream_db, None, "{name} is no full sync");
         let keyspace = builder.into_keyspace();
         let mut left = keyspace.dbs().map(|(_, db)| db.len()).sum::<usize>();
         for answer in answers.lines().skip(1) {
@@ -196,7 +198,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// The payload of DUMP and the file must tell the same of a key.
+/// The payload of DUMP and the file must agree about a key.
 #[test]
 fn what_a_server_dumps_of_a_key_is_what_its_file_says() {
     let mut compared = 0;
@@ -206,11 +208,12 @@ fn what_a_server_dumps_of_a_key_is_what_its_file_says() {
         let file = load_whole(&bytes).unwrap();
         for dump in dumps.lines() {
             let (key, payload) = dump.split_once(' ').unwrap();
-            let mut told = Recorder::default();
-            decode_dump(&unhex(payload), &mut told).unwrap_or_else(|error| panic!("{name} {key}: {error}"));
+            let mut recorded = Recorder::default();
+            decode_dump(&unhex(payload), &mut recorded).unwrap_or_else(|error| panic!("{name} {key}: {error}"));
             let expected = file.keys.iter().find(|found| found.db == 0 && found.key == unhex(key)).unwrap();
-            // Key and expiry are arguments of RESTORE. The order of a hash table may change between two looks at it.
-            let dumped = told.keys.pop().unwrap();
+            // Key and expiry are arguments of RESTORE. The order of a hash table may differ between
+            // the two.
+            let dumped = recorded.keys.pop().unwrap();
             let dumped = Key { key: expected.key.clone(), expiry: expected.expiry, ..dumped };
             assert_eq!(line(&dumped), line(expected), "{name}");
             compared += 1;
@@ -224,8 +227,8 @@ fn what_follows_the_file_is_left_to_the_caller() {
     let (_, mut bytes, _) = own_files().remove(0);
     let len = bytes.len();
     bytes.extend([b'm'; 40]);
-    let (mut loader, mut told) = (Loader::new(), Recorder::default());
-    assert_eq!(loader.feed(&bytes, &mut told), Ok(Progress::Done { consumed: len }));
-    assert_eq!(loader.feed(b"more", &mut told), Ok(Progress::Done { consumed: 0 }));
+    let (mut loader, mut recorded) = (Loader::new(), Recorder::default());
+    assert_eq!(loader.feed(&bytes, &mut recorded), Ok(Progress::Done { consumed: len }));
+    assert_eq!(loader.feed(b"more", &mut recorded), Ok(Progress::Done { consumed: 0 }));
     assert_eq!(loader.offset_bytes(), len as u64);
 }

@@ -1,11 +1,13 @@
-//! Files of real servers, held against the digest that the server had when it wrote them: every encoding of every type.
+//! Files of real servers, compared with the digest that the server had when it wrote them: every
+//! encoding of every type.
 
 use crate::files::{own_files, shared_folder};
 use vdr_data::digest::{Dialect, digest};
 use vdr_data::keyspace::Keyspace;
-use vdr_rdb::{Builder, Loader};
+use vdr_rdb::{KeyspaceBuilder, Loader};
 
-/// Files with streams of every version (15, 19, 21, 26), and the digest of a server that counts scores as 7.2 does.
+/// Files with streams of every version (15, 19, 21, 26), and the digest of a server that counts
+/// scores as 7.2 does.
 const SHARED: &[(&str, &str)] = &[
     ("redis-rdb-tools/redis_50_with_streams", "6baf2bf94357399d2be9166aa5a7efa8a92a124e"),
     ("generated/redis-7.0.15-alltypes", "3349e103370c4cb66110d6c2218747a45c463231"),
@@ -19,7 +21,7 @@ const SHARED: &[(&str, &str)] = &[
 ];
 
 fn keyspace(bytes: &[u8]) -> Keyspace {
-    let (mut loader, mut builder) = (Loader::new(), Builder::new());
+    let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
     loader.feed(bytes, &mut builder).unwrap();
     builder.into_keyspace()
 }
@@ -42,7 +44,7 @@ fn our_own_files_have_the_digest_of_their_server() {
 }
 
 #[test]
-fn shared_files_with_streams_have_the_digest_that_is_known_of_them() {
+fn shared_files_with_streams_have_their_known_digest() {
     let Some(root) = shared_folder() else { return };
     for (name, expected) in SHARED {
         let bytes = std::fs::read(root.join(format!("{name}.rdb"))).unwrap();

@@ -1,32 +1,32 @@
 //! Every type of value and every opcode, by hand-made bytes.
 
-use crate::support::{Recorder, Told, load_whole};
+use crate::support::{OwnedElement, Recorder, load_whole};
 use crate::writer::*;
 use vdr_data::expiry::Expiry;
 use vdr_data::value::{Kind, Value};
-use vdr_rdb::{Builder, Element, Fault, KeyHeader, Loader, Visit, Want, restore};
+use vdr_rdb::{Element, Fault, KeyHeader, KeyspaceBuilder, Loader, Visit, Want, restore};
 
 const REDIS: &str = "REDIS0013";
 const VALKEY: &str = "VALKEY080";
 
-fn items(items: &[&str]) -> Vec<Told> {
-    items.iter().map(|item| Told::Item(item.as_bytes().to_vec())).collect()
+fn items(items: &[&str]) -> Vec<OwnedElement> {
+    items.iter().map(|item| OwnedElement::Item(item.as_bytes().to_vec())).collect()
 }
 
-fn fields(fields: &[(&str, &str)]) -> Vec<Told> {
+fn fields(fields: &[(&str, &str)]) -> Vec<OwnedElement> {
     fields.iter().map(|(name, value)| field(name, value, None)).collect()
 }
 
-fn field(name: &str, value: &str, at_ms: Option<i64>) -> Told {
-    Told::Field(name.as_bytes().to_vec(), value.as_bytes().to_vec(), at_ms)
+fn field(name: &str, value: &str, at_ms: Option<i64>) -> OwnedElement {
+    OwnedElement::Field(name.as_bytes().to_vec(), value.as_bytes().to_vec(), at_ms)
 }
 
-fn members(members: &[(&str, f64)]) -> Vec<Told> {
-    members.iter().map(|(member, score)| Told::Member(member.as_bytes().to_vec(), *score)).collect()
+fn members(members: &[(&str, f64)]) -> Vec<OwnedElement> {
+    members.iter().map(|(member, score)| OwnedElement::Member(member.as_bytes().to_vec(), *score)).collect()
 }
 
 /// The only key of a file with one value.
-fn told(magic: &str, type_byte: u8, value: &[u8]) -> (Kind, bool, Vec<Told>) {
+fn read(magic: &str, type_byte: u8, value: &[u8]) -> (Kind, bool, Vec<OwnedElement>) {
     let mut loaded = load_whole(&file(magic, &record(type_byte, "k", value))).unwrap();
     let key = loaded.keys.pop().expect("a key");
     assert!(loaded.keys.is_empty() && key.whole);
@@ -34,7 +34,7 @@ fn told(magic: &str, type_byte: u8, value: &[u8]) -> (Kind, bool, Vec<Told>) {
     (key.kind, key.packed, key.elements)
 }
 
-fn refused(magic: &str, type_byte: u8, value: &[u8]) -> &'static str {
+fn error_code(magic: &str, type_byte: u8, value: &[u8]) -> &'static str {
     code(load_whole(&file(magic, &record(type_byte, "k", value))))
 }
 
@@ -44,30 +44,30 @@ fn strings(parts: &[&str]) -> Vec<u8> {
 
 #[test]
 fn a_string_is_bytes_a_number_or_lzf() {
-    let string_of = |bytes: &[u8]| (Kind::String, false, vec![Told::String(bytes.to_vec())]);
-    assert_eq!(told(REDIS, 0, b"\x02ab"), string_of(b"ab"));
-    assert_eq!(told(REDIS, 0, b"\xc0\xfe"), string_of(b"-2"));
-    assert_eq!(told(REDIS, 0, &lzf(&[b'q'; 500])), string_of(&[b'q'; 500]));
-    assert_eq!(told(REDIS, 0, b"\x00"), string_of(b""));
+    let string_of = |bytes: &[u8]| (Kind::String, false, vec![OwnedElement::String(bytes.to_vec())]);
+    assert_eq!(read(REDIS, 0, b"\x02ab"), string_of(b"ab"));
+    assert_eq!(read(REDIS, 0, b"\xc0\xfe"), string_of(b"-2"));
+    assert_eq!(read(REDIS, 0, &lzf(&[b'q'; 500])), string_of(&[b'q'; 500]));
+    assert_eq!(read(REDIS, 0, b"\x00"), string_of(b""));
 }
 
 #[test]
 fn lists_come_in_four_layouts() {
     let expected = items(&["a", "b", "7"]);
-    assert_eq!(told(REDIS, 1, &[vec![3], strings(&["a", "b"]), b"\xc0\x07".to_vec()].concat()).2, expected);
-    assert_eq!(told(REDIS, 10, &string(&ziplist(&["a", "b", "7"]))).2, expected);
+    assert_eq!(read(REDIS, 1, &[vec![3], strings(&["a", "b"]), b"\xc0\x07".to_vec()].concat()).2, expected);
+    assert_eq!(read(REDIS, 10, &string(&ziplist(&["a", "b", "7"]))).2, expected);
     let first = string(&ziplist(&["a"]));
-    assert_eq!(told(REDIS, 14, &[vec![2], first, lzf(&ziplist(&["b", "7"]))].concat()).2, expected);
+    assert_eq!(read(REDIS, 14, &[vec![2], first, lzf(&ziplist(&["b", "7"]))].concat()).2, expected);
     let nodes = [vec![3, 1], string(b"a"), vec![2], lzf(&listpack(&["b"])), vec![1], b"\xc0\x07".to_vec()].concat();
-    assert_eq!(told(VALKEY, 18, &nodes), (Kind::List, false, expected));
-    assert_eq!(refused(REDIS, 18, b"\x01\x03\x01a"), "rdb_corrupt");
+    assert_eq!(read(VALKEY, 18, &nodes), (Kind::List, false, expected));
+    assert_eq!(error_code(REDIS, 18, b"\x01\x03\x01a"), "rdb_corrupt");
 }
 
 #[test]
 fn sets_come_in_three_layouts() {
-    assert_eq!(told(REDIS, 2, &[vec![2], strings(&["x", "y"])].concat()).2, items(&["x", "y"]));
-    assert_eq!(told(REDIS, 11, &string(&intset(&[-5, 900]))), (Kind::Set, true, items(&["-5", "900"])));
-    assert_eq!(told(REDIS, 20, &lzf(&listpack(&["x", "5"]))), (Kind::Set, true, items(&["x", "5"])));
+    assert_eq!(read(REDIS, 2, &[vec![2], strings(&["x", "y"])].concat()).2, items(&["x", "y"]));
+    assert_eq!(read(REDIS, 11, &string(&intset(&[-5, 900]))), (Kind::Set, true, items(&["-5", "900"])));
+    assert_eq!(read(REDIS, 20, &lzf(&listpack(&["x", "5"]))), (Kind::Set, true, items(&["x", "5"])));
 }
 
 #[test]
@@ -75,36 +75,36 @@ fn sorted_sets_come_in_four_layouts() {
     let infinity = f64::INFINITY;
     let old = b"\x04\x01a\x031.5\x01b\xfe\x01c\xff\x01d\x051e+20";
     let expected = members(&[("a", 1.5), ("b", infinity), ("c", -infinity), ("d", 1e20)]);
-    assert_eq!(told(REDIS, 3, old), (Kind::ZSet, false, expected));
+    assert_eq!(read(REDIS, 3, old), (Kind::ZSet, false, expected));
     let binary = [b"\x01\x01a".to_vec(), (-0.0f64).to_le_bytes().to_vec()].concat();
-    let (kind, packed, elements) = told(REDIS, 5, &binary);
-    assert!(matches!(&elements[..], [Told::Member(_, score)] if score.is_sign_negative()));
+    let (kind, packed, elements) = read(REDIS, 5, &binary);
+    assert!(matches!(&elements[..], [OwnedElement::Member(_, score)] if score.is_sign_negative()));
     assert_eq!((kind, packed), (Kind::ZSet, false));
     let expected = members(&[("c", 0.25), ("a", 1.0), ("b", infinity)]);
     let flat = ["c", "0.25", "a", "1", "b", "inf"];
-    assert_eq!(told(REDIS, 12, &string(&ziplist(&flat))), (Kind::ZSet, true, expected.clone()));
-    assert_eq!(told(REDIS, 17, &string(&listpack(&flat))), (Kind::ZSet, true, expected));
+    assert_eq!(read(REDIS, 12, &string(&ziplist(&flat))), (Kind::ZSet, true, expected.clone()));
+    assert_eq!(read(REDIS, 17, &string(&listpack(&flat))), (Kind::ZSet, true, expected));
 }
 
 #[test]
 fn a_score_that_is_no_number_is_refused() {
-    assert_eq!(refused(REDIS, 3, b"\x01\x01a\xfd"), "rdb_corrupt");
-    assert_eq!(refused(REDIS, 3, b"\x01\x01a\x03nan"), "rdb_corrupt");
-    assert_eq!(refused(REDIS, 3, b"\x01\x01a\x01x"), "rdb_corrupt");
-    assert_eq!(refused(REDIS, 5, &[b"\x01\x01a".to_vec(), f64::NAN.to_le_bytes().to_vec()].concat()), "rdb_corrupt");
-    assert_eq!(refused(REDIS, 17, &string(&listpack(&["a", "nan"]))), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 3, b"\x01\x01a\xfd"), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 3, b"\x01\x01a\x03nan"), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 3, b"\x01\x01a\x01x"), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 5, &[b"\x01\x01a".to_vec(), f64::NAN.to_le_bytes().to_vec()].concat()), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 17, &string(&listpack(&["a", "nan"]))), "rdb_corrupt");
 }
 
 #[test]
 fn hashes_come_in_four_layouts() {
     let expected = fields(&[("f", "v"), ("g", "5")]);
     assert_eq!(
-        told(REDIS, 4, &[vec![2], strings(&["f", "v", "g", "5"])].concat()),
+        read(REDIS, 4, &[vec![2], strings(&["f", "v", "g", "5"])].concat()),
         (Kind::Hash, false, expected.clone())
     );
-    assert_eq!(told(REDIS, 9, &lzf(&zipmap(&[("f", "v"), ("g", "5")]))), (Kind::Hash, true, expected.clone()));
-    assert_eq!(told(REDIS, 13, &string(&ziplist(&["f", "v", "g", "5"]))), (Kind::Hash, true, expected.clone()));
-    assert_eq!(told(REDIS, 16, &string(&listpack(&["f", "v", "g", "5"]))), (Kind::Hash, true, expected));
+    assert_eq!(read(REDIS, 9, &lzf(&zipmap(&[("f", "v"), ("g", "5")]))), (Kind::Hash, true, expected.clone()));
+    assert_eq!(read(REDIS, 13, &string(&ziplist(&["f", "v", "g", "5"]))), (Kind::Hash, true, expected.clone()));
+    assert_eq!(read(REDIS, 16, &string(&listpack(&["f", "v", "g", "5"]))), (Kind::Hash, true, expected));
 }
 
 #[test]
@@ -112,26 +112,26 @@ fn fields_that_expire_are_written_in_five_ways() {
     let expected = vec![field("f", "v", Some(1100)), field("g", "w", None)];
     let until = |at_ms: i64| at_ms.to_le_bytes().to_vec();
     let valkey = [vec![2], strings(&["f", "v"]), until(1100), strings(&["g", "w"]), until(-1)].concat();
-    assert_eq!(told(VALKEY, 22, &valkey).2, expected);
+    assert_eq!(read(VALKEY, 22, &valkey).2, expected);
     let candidate = [vec![2], length(1100), strings(&["f", "v"]), length(0), strings(&["g", "w"])].concat();
-    assert_eq!(told("REDIS0012", 22, &candidate).2, expected);
+    assert_eq!(read("REDIS0012", 22, &candidate).2, expected);
     let relative = [until(1000), vec![2], length(101), strings(&["f", "v"]), vec![0], strings(&["g", "w"])].concat();
-    assert_eq!(told("REDIS0012", 24, &relative).2, expected);
+    assert_eq!(read("REDIS0012", 24, &relative).2, expected);
     let packed = string(&listpack(&["f", "v", "1100", "g", "w", "0"]));
-    assert_eq!(told("REDIS0012", 23, &packed).2, expected);
-    assert_eq!(told("REDIS0012", 25, &[until(1000), packed].concat()).2, expected);
+    assert_eq!(read("REDIS0012", 23, &packed).2, expected);
+    assert_eq!(read("REDIS0012", 25, &[until(1000), packed].concat()).2, expected);
 }
 
 #[test]
 fn a_field_expiry_out_of_range_is_refused() {
     let at = |ms: i64| ms.to_le_bytes().to_vec();
-    assert_eq!(refused(VALKEY, 22, &[vec![1], strings(&["f", "v"]), at(-2)].concat()), "rdb_corrupt");
+    assert_eq!(error_code(VALKEY, 22, &[vec![1], strings(&["f", "v"]), at(-2)].concat()), "rdb_corrupt");
     let far = [at(i64::MAX - 5), vec![1, 8], strings(&["f", "v"])].concat();
-    assert_eq!(refused(REDIS, 24, &far), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 24, &far), "rdb_corrupt");
     let huge = [at(0), vec![1], length(u64::MAX), strings(&["f", "v"])].concat();
-    assert_eq!(refused(REDIS, 24, &huge), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 24, &huge), "rdb_corrupt");
     let text = string(&listpack(&["f", "v", "soon"]));
-    assert_eq!(refused(REDIS, 25, &[at(0), text].concat()), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 25, &[at(0), text].concat()), "rdb_corrupt");
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn a_duplicate_in_a_compact_encoding_is_refused() {
         (9, zipmap(&[("f", "v"), ("f", "w")])),
         (11, intset(&[3, 3])),
     ] {
-        assert_eq!(refused(REDIS, type_byte, &string(&blob)), "rdb_corrupt", "type {type_byte}");
+        assert_eq!(error_code(REDIS, type_byte, &string(&blob)), "rdb_corrupt", "type {type_byte}");
     }
-    assert_eq!(told(REDIS, 16, &string(&listpack(&["f", "v", "v", "f"]))).2.len(), 2);
+    assert_eq!(read(REDIS, 16, &string(&listpack(&["f", "v", "v", "f"]))).2.len(), 2);
 }
 
 #[test]
@@ -165,7 +165,8 @@ fn a_duplicate_in_any_encoding_is_refused_by_who_keeps_the_elements() {
         (REDIS, 17, string(&listpack(&["m", "1", "m", "2"]))),
         (REDIS, 9, string(&zipmap(&[("f", "v"), ("f", "w")]))),
     ] {
-        let error = Loader::new().feed(&file(magic, &record(type_byte, "k", &value)), &mut Builder::new()).unwrap_err();
+        let error =
+            Loader::new().feed(&file(magic, &record(type_byte, "k", &value)), &mut KeyspaceBuilder::new()).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("duplicate member or field at byte ") && text.ends_with("in key \"k\""), "{text}");
     }
@@ -177,11 +178,11 @@ fn a_duplicate_in_any_encoding_is_refused_by_who_keeps_the_elements() {
 #[test]
 fn a_sorted_set_out_of_order_in_a_compact_encoding_is_refused() {
     for flat in [["a", "2", "b", "1"], ["b", "1", "a", "1"], ["10", "1", "1", "1"], ["a", "inf", "b", "1e300"]] {
-        assert_eq!(refused(REDIS, 17, &string(&listpack(&flat))), "rdb_corrupt", "{flat:?}");
-        assert_eq!(refused(REDIS, 12, &string(&ziplist(&flat))), "rdb_corrupt", "{flat:?}");
+        assert_eq!(error_code(REDIS, 17, &string(&listpack(&flat))), "rdb_corrupt", "{flat:?}");
+        assert_eq!(error_code(REDIS, 12, &string(&ziplist(&flat))), "rdb_corrupt", "{flat:?}");
     }
     let sound = ["z", "-inf", "1", "0", "10", "0", "9", "0", "a", "0", "aa", "0", "b", "-0", "a!", "1"];
-    assert_eq!(told(REDIS, 17, &string(&listpack(&sound))).2.len(), 8);
+    assert_eq!(read(REDIS, 17, &string(&listpack(&sound))).2.len(), 8);
 }
 
 #[test]
@@ -192,13 +193,13 @@ fn half_a_pair_is_refused() {
         (13, ziplist(&["f", "v", "g"])),
         (12, ziplist(&["m", "1", "n"])),
     ] {
-        assert_eq!(refused(REDIS, type_byte, &string(&blob)), "rdb_corrupt", "type {type_byte}");
+        assert_eq!(error_code(REDIS, type_byte, &string(&blob)), "rdb_corrupt", "type {type_byte}");
     }
-    assert_eq!(refused(REDIS, 25, &[vec![0; 8], string(&listpack(&["f", "v"]))].concat()), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 25, &[vec![0; 8], string(&listpack(&["f", "v"]))].concat()), "rdb_corrupt");
 }
 
 #[test]
-fn an_aggregate_without_elements_is_not_told() {
+fn an_aggregate_without_elements_is_not_reported() {
     let (lp, zl) = (string(&listpack(&[])), string(&ziplist(&[])));
     let led = |value: &[u8]| [&[0; 8][..], value].concat();
     let mut body = Vec::new();
@@ -226,9 +227,9 @@ fn an_aggregate_without_elements_is_not_told() {
 #[test]
 fn an_empty_stream_is_a_key() {
     let empty = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    assert_eq!(told(REDIS, 15, &empty[..5]), (Kind::Stream, false, vec![]));
-    assert_eq!(told(REDIS, 21, &empty[..10]), (Kind::Stream, false, vec![]));
-    assert_eq!(told(REDIS, 26, &[&empty[..], &[0; 3]].concat()), (Kind::Stream, false, vec![]));
+    assert_eq!(read(REDIS, 15, &empty[..5]), (Kind::Stream, false, vec![]));
+    assert_eq!(read(REDIS, 21, &empty[..10]), (Kind::Stream, false, vec![]));
+    assert_eq!(read(REDIS, 26, &[&empty[..], &[0; 3]].concat()), (Kind::Stream, false, vec![]));
 }
 
 #[test]
@@ -237,8 +238,8 @@ fn a_module_is_stepped_over_item_by_item() {
     value.extend(b"\x01\x05\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\x03abcd\x04abcdefgh\x05\x03str\x05\xc1ab\x05");
     value.extend(lzf(b"compressed"));
     value.push(0);
-    assert_eq!(told(REDIS, 7, &value), (Kind::Other, false, vec![]));
-    assert_eq!(refused(REDIS, 7, b"\x01\x06\x00"), "rdb_corrupt");
+    assert_eq!(read(REDIS, 7, &value), (Kind::Other, false, vec![]));
+    assert_eq!(error_code(REDIS, 7, b"\x01\x06\x00"), "rdb_corrupt");
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn what_has_no_rule_ends_the_walk() {
 }
 
 #[test]
-fn an_error_tells_the_key_and_where() {
+fn an_error_names_the_key_and_the_byte() {
     let bytes = file(REDIS, &record(20, "broken", &string(&listpack(&["a", "a"]))));
     let error = load_whole(&bytes).unwrap_err();
     assert_eq!(error.key.as_deref(), Some(&b"broken"[..]));
@@ -327,7 +328,7 @@ fn a_checksum_of_zero_is_not_checked_and_old_files_have_none() {
 }
 
 #[test]
-fn a_visitor_that_skips_a_key_is_told_no_elements_but_its_end() {
+fn a_visitor_that_skips_a_key_gets_no_elements_but_its_end() {
     struct Skip(Vec<&'static str>);
     impl Visit for Skip {
         fn key(&mut self, header: &KeyHeader<'_>) -> Want {
@@ -382,7 +383,7 @@ fn a_payload_of_restore_has_its_dialect_from_its_version() {
 }
 
 #[test]
-fn the_walk_tells_nothing_of_a_file_without_keys() {
+fn nothing_is_reported_of_a_file_without_keys() {
     assert_eq!(load_whole(&file(REDIS, b"")).unwrap(), Recorder::default());
     assert_eq!(load_whole(b"REDIS0001\xff").unwrap(), Recorder::default());
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// The project's own files, written by real servers (`bin/make-rdb-fixtures`): name, file, what the server answered.
+/// The project's own files, written by real servers (`bin/make-rdb-fixtures`): the name, the file,
+/// the server's answers.
 pub fn own_files() -> Vec<(String, Vec<u8>, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../vdr_rdb/tests/rdb");
     let answers = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.keys"))).unwrap();

@@ -1,19 +1,20 @@
-//! However a file is cut, it says the same; wherever it ends too early or a bit is wrong, that is an error; whatever
-//! comes, nothing panics and nothing grows beyond what came.
+//! Hostile and broken files: chunks of any size give the same result, a truncated file or a wrong
+//! bit is an error, and no input panics or takes memory out of proportion.
 
 use crate::files::{files, own_files, shared_folder};
 use crate::support::{Recorder, load, load_whole};
 use crate::writer::*;
 use proptest::prelude::*;
-use vdr_rdb::{Builder, Loader, Progress, decode_dump};
+use vdr_rdb::{KeyspaceBuilder, Loader, Progress, decode_dump};
 
-/// Files up to this size are cut at every byte; larger ones would take minutes.
+/// The largest file that is cut at every byte. Larger ones would take minutes.
 const SMALL_BYTES: usize = 3000;
 
-/// A wrong bit among these may make a file of a version without a checksum.
+/// A wrong bit in these bytes may turn the version into one without a checksum.
 const MAGIC_BYTES: usize = 9;
 
-/// Every file that is at hand: our own, a hand-made one of every type, the shared ones where they are.
+/// Every available file: our own, a hand-made one of every type, and the shared ones where they
+/// exist.
 fn all_files() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<_> = own_files().into_iter().map(|(name, bytes, _)| (name, bytes)).collect();
     all.extend([
@@ -109,8 +110,9 @@ fn every_cut_in_two_gives_the_same_result() {
     for (name, bytes) in small_files() {
         let whole = load_whole(&bytes).unwrap();
         for cut in 0..=bytes.len() {
-            let (told, taken) = load([&bytes[..cut], &bytes[cut..]]).unwrap_or_else(|e| panic!("{name} at {cut}: {e}"));
-            assert_eq!((told == whole, taken), (true, bytes.len()), "{name} cut at {cut}");
+            let (recorded, taken) =
+                load([&bytes[..cut], &bytes[cut..]]).unwrap_or_else(|e| panic!("{name} at {cut}: {e}"));
+            assert_eq!((recorded == whole, taken), (true, bytes.len()), "{name} cut at {cut}");
         }
     }
 }
@@ -120,8 +122,8 @@ fn pieces_of_any_size_give_the_same_result() {
     for (name, bytes) in all_files() {
         let whole = load_whole(&bytes).unwrap();
         for size in [1, 2, 3, 7, 64, 1000, 16384] {
-            let (told, taken) = load(bytes.chunks(size)).unwrap_or_else(|e| panic!("{name} by {size}: {e}"));
-            assert_eq!((told == whole, taken), (true, bytes.len()), "{name} in pieces of {size}");
+            let (recorded, taken) = load(bytes.chunks(size)).unwrap_or_else(|e| panic!("{name} by {size}: {e}"));
+            assert_eq!((recorded == whole, taken), (true, bytes.len()), "{name} in pieces of {size}");
         }
     }
 }
@@ -154,7 +156,7 @@ fn every_wrong_bit_of_a_file_with_a_checksum_is_an_error() {
     }
 }
 
-/// Without a checksum a wrong byte may go unnoticed; it must not do more.
+/// Without a checksum a wrong byte may go unnoticed, but it must do nothing worse.
 #[test]
 fn every_wrong_byte_of_a_file_without_a_checksum_is_survived() {
     for mut bytes in [every_type(), every_valkey_type()] {
@@ -165,7 +167,7 @@ fn every_wrong_byte_of_a_file_without_a_checksum_is_survived() {
             let flips = (0..8).map(|bit| right ^ 1 << bit);
             for wrong in flips.chain([0, 0xff, 0x80, 0x81, 0xc3, 0xf0, right.wrapping_add(1), right.wrapping_sub(1)]) {
                 bytes[at] = wrong;
-                let mut builder = Builder::new();
+                let mut builder = KeyspaceBuilder::new();
                 let mut loader = Loader::new();
                 if loader.feed(&bytes, &mut builder).is_ok() {
                     builder.into_keyspace();
@@ -178,44 +180,46 @@ fn every_wrong_byte_of_a_file_without_a_checksum_is_survived() {
 
 #[test]
 fn a_loader_and_a_builder_may_move_to_another_thread() {
-    let (mut loader, mut builder) = (Loader::new(), Builder::new());
+    let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
     let keys = std::thread::spawn(move || {
         loader.feed(&every_type(), &mut builder).unwrap();
-        builder.seen().keys
+        builder.summary().keys
     });
     assert_eq!(keys.join().unwrap(), 20);
 }
 
 #[test]
 fn an_error_stays_the_answer() {
-    let (mut loader, mut told) = (Loader::new(), Recorder::default());
-    let first = loader.feed(b"not a snapshot file", &mut told);
+    let (mut loader, mut recorded) = (Loader::new(), Recorder::default());
+    let first = loader.feed(b"not a snapshot file", &mut recorded);
     assert_eq!(code(first.clone()), "rdb_bad_magic");
-    assert_eq!(loader.feed(&every_type(), &mut told), first);
+    assert_eq!(loader.feed(&every_type(), &mut recorded), first);
     assert_eq!(loader.finish().unwrap_err(), first.unwrap_err());
 }
 
-/// To reserve what these lengths announce would panic or abort.
+/// Reserving memory for these lengths would panic or abort.
 #[test]
 fn announced_lengths_are_not_believed() {
     let huge = length(u64::MAX);
     for (type_byte, value) in [(1, huge.clone()), (2, huge.clone()), (4, huge.clone()), (5, huge.clone()), (18, huge)] {
         let body = [b"REDIS0013".to_vec(), record(type_byte, "k", &value)].concat();
-        let (mut loader, mut builder) = (Loader::new(), Builder::new());
+        let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
         assert_eq!(loader.feed(&body, &mut builder), Ok(Progress::More));
         assert_eq!(code(loader.finish()), "rdb_truncated");
     }
     let string = [b"REDIS0013\x00\x01k".to_vec(), length(500 << 20), vec![0; 10]].concat();
-    assert_eq!(Loader::new().feed(&string, &mut Builder::new()), Ok(Progress::More));
+    assert_eq!(Loader::new().feed(&string, &mut KeyspaceBuilder::new()), Ok(Progress::More));
     let too_long = [b"REDIS0013\x00\x01k".to_vec(), length(1 << 40)].concat();
-    assert_eq!(code(Loader::new().feed(&too_long, &mut Builder::new())), "rdb_too_large");
+    assert_eq!(code(Loader::new().feed(&too_long, &mut KeyspaceBuilder::new())), "rdb_too_large");
 }
 
-/// Compressed 88 times, and each element of two bytes takes twenty and more outside of its listpack.
+/// A file that compresses 88 times, with elements of two bytes that take more than twenty in
+/// memory.
 #[test]
 fn a_file_that_unpacks_to_far_more_than_came_is_refused() {
     let whole = listpack(&vec![""; 50_000]);
-    // The head and the first element as they are, then copies of that element, then what is left and the end.
+    // The head and the first element, then copies of that element, then the remaining bytes and the
+    // end.
     let (copies, rest) = ((whole.len() - 9) / 264, (whole.len() - 9) % 264);
     let packed = [&[7][..], &whole[..8], &[0xe0, 255, 1].repeat(copies)].concat();
     let tail: Vec<u8> =
@@ -227,20 +231,20 @@ fn a_file_that_unpacks_to_far_more_than_came_is_refused() {
     let amplification = 20 * 50_000 * 24 / bytes.len();
     assert!(amplification > 256, "{amplification}");
     let mut loader = Loader::with_free_bytes(1 << 20);
-    let error = bytes.chunks(500).find_map(|piece| loader.feed(piece, &mut Builder::new()).err()).unwrap();
+    let error = bytes.chunks(500).find_map(|piece| loader.feed(piece, &mut KeyspaceBuilder::new()).err()).unwrap();
     assert_eq!((error.code(), error.key.as_deref()), ("rdb_too_large", Some(&b"bomb"[..])));
     assert_eq!(load_whole(&bytes).unwrap().keys[0].elements.len(), 1_000_000);
 }
 
-/// A string in very many pieces is looked at a few times, not once for each piece: 4 MiB byte by byte would otherwise
-/// move terabytes.
+/// A string in very many chunks is retried a few times, not once for each chunk: 4 MiB byte by byte
+/// would otherwise move terabytes.
 #[test]
 fn a_long_string_in_small_pieces_takes_linear_time() {
     let long = vec![b'v'; 4 << 20];
     let bytes = file("REDIS0011", &record(4, "k", &[vec![1], string(b"f"), lzf(&long)].concat()));
     let started = std::time::Instant::now();
-    let (told, _) = load(bytes.chunks(1)).unwrap();
-    assert_eq!(told.keys.len(), 1);
+    let (recorded, _) = load(bytes.chunks(1)).unwrap();
+    assert_eq!(recorded.keys.len(), 1);
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
@@ -255,7 +259,7 @@ proptest! {
     ) {
         let magic: &[u8] = if valkey { b"VALKEY080" } else { b"REDIS0013" };
         let bytes = [magic, &body].concat();
-        let (mut loader, mut builder) = (Loader::new(), Builder::new());
+        let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
         for piece in bytes.chunks(size) {
             if loader.feed(piece, &mut builder).is_err() {
                 break;

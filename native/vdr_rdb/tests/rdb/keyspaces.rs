@@ -1,16 +1,16 @@
-//! From a file to a keyspace: what the builder makes of what the walk tells.
+//! The keyspaces that the builder makes of files.
 
 use crate::writer::*;
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
-use vdr_rdb::{Builder, Loader, Seen, Server};
+use vdr_rdb::{FileSummary, KeyspaceBuilder, Loader, Server};
 
-fn built(magic: &str, body: &[u8]) -> (Keyspace, Seen) {
-    let (mut loader, mut builder) = (Loader::new(), Builder::new());
+fn build(magic: &str, body: &[u8]) -> (Keyspace, FileSummary) {
+    let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
     loader.feed(&file(magic, body), &mut builder).unwrap();
     loader.finish().unwrap();
-    let seen = builder.seen().clone();
+    let seen = builder.summary().clone();
     (builder.into_keyspace(), seen)
 }
 
@@ -35,7 +35,7 @@ fn a_database_selected_twice_keeps_the_keys_of_both_times() {
         record(0, "c", b"\x013"),
         vec![254, 9],
     ];
-    let (keyspace, seen) = built("REDIS0011", &body.concat());
+    let (keyspace, seen) = build("REDIS0011", &body.concat());
     assert_eq!(keyspace.dbs().map(|(index, db)| (index, db.len())).collect::<Vec<_>>(), [(0, 2), (7, 1)]);
     assert_eq!(text(&keyspace, 0, "a"), Some(b"1".to_vec()));
     assert_eq!(text(&keyspace, 7, "b"), Some(b"2".to_vec()));
@@ -46,7 +46,7 @@ fn a_database_selected_twice_keeps_the_keys_of_both_times() {
 #[test]
 fn keys_stand_in_byte_order() {
     let body: Vec<u8> = ["m", "b", "z", "", "a"].iter().flat_map(|key| record(0, key, b"\x01v")).collect();
-    let (keyspace, _) = built("REDIS0011", &body);
+    let (keyspace, _) = build("REDIS0011", &body);
     let keys: Vec<_> = keyspace.db(0).keys(0, 10).map(|(key, ())| key.to_vec()).collect();
     assert_eq!(keys, [&b""[..], b"a", b"b", b"m", b"z"]);
 }
@@ -54,7 +54,7 @@ fn keys_stand_in_byte_order() {
 #[test]
 fn a_key_that_comes_twice_is_counted_and_the_later_one_stays() {
     let body = [record(0, "k", b"\x011"), record(0, "k", b"\x012")].concat();
-    let (keyspace, seen) = built("REDIS0011", &body);
+    let (keyspace, seen) = build("REDIS0011", &body);
     assert_eq!(text(&keyspace, 0, "k"), Some(b"2".to_vec()));
     assert_eq!((keyspace.db(0).len(), seen.duplicate_keys), (1, 1));
 }
@@ -62,18 +62,18 @@ fn a_key_that_comes_twice_is_counted_and_the_later_one_stays() {
 #[test]
 fn a_key_past_its_time_is_kept() {
     let body = [vec![252], 1i64.to_le_bytes().to_vec(), record(0, "old", b"\x01v")].concat();
-    let (keyspace, _) = built("REDIS0011", &body);
+    let (keyspace, _) = build("REDIS0011", &body);
     assert_eq!(keyspace.db(0).get(b"old").unwrap().expiry(), Expiry::at(1));
     assert!(keyspace.view(0, 2).entry(b"old").is_none());
 }
 
 #[test]
-fn the_header_tells_the_server_and_the_database_of_the_stream() {
+fn the_header_names_the_server_and_the_database_of_the_stream() {
     let body = [aux("valkey-ver", b"\x059.1.2"), aux("repl-stream-db", b"\xc0\x05"), aux("unknown", b"\x01x")].concat();
-    let (_, seen) = built("VALKEY080", &body);
+    let (_, seen) = build("VALKEY080", &body);
     assert_eq!(seen.server, Some(Server { name: "valkey", version: "9.1.2".to_owned() }));
     assert_eq!(seen.repl_stream_db, Some(5));
-    let (_, seen) = built("REDIS0011", &[aux("redis-ver", b"\x057.0.0"), aux("repl-stream-db", b"\xc0\xff")].concat());
+    let (_, seen) = build("REDIS0011", &[aux("redis-ver", b"\x057.0.0"), aux("repl-stream-db", b"\xc0\xff")].concat());
     assert_eq!(seen.server, Some(Server { name: "redis", version: "7.0.0".to_owned() }));
     assert_eq!(seen.repl_stream_db, None, "-1 says that a SELECT will come");
 }
@@ -81,7 +81,7 @@ fn the_header_tells_the_server_and_the_database_of_the_stream() {
 #[test]
 fn streams_and_modules_are_there_and_counted() {
     let body = [record(15, "s", b"\0\0\0\0\0"), record(7, "m", b"\x01\0"), record(7, "n", b"\x01\0")].concat();
-    let (keyspace, seen) = built("REDIS0011", &body);
+    let (keyspace, seen) = build("REDIS0011", &body);
     assert!(matches!(keyspace.db(0).get(b"s").unwrap().value(), ValueRef::Stream(_)));
     assert!(matches!(keyspace.db(0).get(b"m").unwrap().value(), ValueRef::Other));
     assert_eq!((seen.keys, seen.streams, seen.modules), (3, 1, 2));
@@ -94,7 +94,7 @@ fn a_sorted_set_remembers_whether_it_was_packed() {
         record(5, "plain", &[&b"\x01\x01m"[..], &negative_zero].concat()),
         record(17, "packed", &string(&listpack(&["m", "0"]))),
     ];
-    let (keyspace, _) = built("REDIS0011", &body.concat());
+    let (keyspace, _) = build("REDIS0011", &body.concat());
     let zset = |key: &[u8]| match keyspace.db(0).get(key).unwrap().value() {
         ValueRef::ZSet(zset) => zset.clone(),
         other => panic!("{other:?}"),

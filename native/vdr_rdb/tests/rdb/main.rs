@@ -1,6 +1,6 @@
 //! Snapshot files: what real servers wrote, what older ones wrote, and what nobody should send.
 //!
-//! All of it is test code, and says so: then the lints hold functions that serve tests to the rules of tests.
+//! All of it is marked as test code, so that the lints treat its helper functions as tests.
 
 #![cfg(test)]
 

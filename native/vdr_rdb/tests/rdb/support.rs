@@ -1,5 +1,5 @@
-//! What the tests of snapshot files share: a visitor that writes down all it is told, a writer of hand-made files, and
-//! where the files of real servers lie.
+//! Shared by the tests of snapshot files: a visitor that records all reports, a writer of hand-made
+//! files, and the folders with files of real servers.
 
 use std::collections::BTreeMap;
 use vdr_data::expiry::Expiry;
@@ -8,7 +8,7 @@ use vdr_rdb::{Element, Fault, KeyHeader, Loader, Progress, RdbError, Visit, Want
 
 /// An owned copy of an element, comparable.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Told {
+pub enum OwnedElement {
     String(Vec<u8>),
     Item(Vec<u8>),
     Field(Vec<u8>, Vec<u8>, Option<i64>),
@@ -17,11 +17,14 @@ pub enum Told {
     Entry(String, Vec<Vec<u8>>),
 }
 
-impl Told {
+impl OwnedElement {
     pub fn name(&self) -> &[u8] {
         match self {
-            Told::String(bytes) | Told::Item(bytes) | Told::Field(bytes, ..) | Told::Member(bytes, _) => bytes,
-            Told::Entry(id, _) => id.as_bytes(),
+            OwnedElement::String(bytes)
+            | OwnedElement::Item(bytes)
+            | OwnedElement::Field(bytes, ..)
+            | OwnedElement::Member(bytes, _) => bytes,
+            OwnedElement::Entry(id, _) => id.as_bytes(),
         }
     }
 }
@@ -33,7 +36,7 @@ pub struct Key {
     pub kind: Kind,
     pub expiry: Expiry,
     pub packed: bool,
-    pub elements: Vec<Told>,
+    pub elements: Vec<OwnedElement>,
     pub whole: bool,
 }
 
@@ -69,14 +72,14 @@ impl Visit for Recorder {
         let key = self.keys.last_mut().expect("an element belongs to a key");
         assert!(!key.whole);
         key.elements.push(match element {
-            Element::String(bytes) => Told::String(bytes.to_vec()),
-            Element::Item(item) => Told::Item(item.to_vec()),
-            Element::Field { name, value, expiry } => Told::Field(name.to_vec(), value.to_vec(), expiry.get()),
-            Element::Member { member, score } => Told::Member(member.to_vec(), score),
+            Element::String(bytes) => OwnedElement::String(bytes.to_vec()),
+            Element::Item(item) => OwnedElement::Item(item.to_vec()),
+            Element::Field { name, value, expiry } => OwnedElement::Field(name.to_vec(), value.to_vec(), expiry.get()),
+            Element::Member { member, score } => OwnedElement::Member(member.to_vec(), score),
             Element::Entry { id, fields } => {
                 let mut words = Vec::new();
                 fields.for_each(|name, value| words.extend([name.to_vec(), value.to_vec()]));
-                Told::Entry(id.to_string(), words)
+                OwnedElement::Entry(id.to_string(), words)
             }
         });
     }
@@ -98,25 +101,25 @@ impl Recorder {
     }
 }
 
-/// Loads from pieces; answers what was told and how many bytes belong to the file.
+/// Loads a file from chunks. Returns what was reported, and how many bytes belong to the file.
 pub fn load<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(Recorder, usize), RdbError> {
-    let (mut loader, mut told, mut taken) = (Loader::new(), Recorder::default(), 0);
+    let (mut loader, mut recorded, mut taken) = (Loader::new(), Recorder::default(), 0);
     for piece in pieces {
-        match loader.feed(piece, &mut told)? {
+        match loader.feed(piece, &mut recorded)? {
             Progress::More => taken += piece.len(),
             Progress::Done { consumed } => {
                 loader.finish()?;
-                return Ok((told, taken + consumed));
+                return Ok((recorded, taken + consumed));
             }
         }
     }
     loader.finish()?;
-    Ok((told, taken))
+    Ok((recorded, taken))
 }
 
 pub fn load_whole(bytes: &[u8]) -> Result<Recorder, RdbError> {
-    load([bytes]).map(|(told, taken)| {
+    load([bytes]).map(|(recorded, taken)| {
         assert_eq!(taken, bytes.len());
-        told
+        recorded
     })
 }

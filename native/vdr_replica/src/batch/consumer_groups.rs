@@ -13,7 +13,7 @@
 //! are; servers since 7.0 pass over it.
 
 use vdr_rdb::Fault;
-use vdr_rdb::stream::{Part, Totals, Unowned};
+use vdr_rdb::stream::{Part, Totals, Unassigned};
 
 /// Takes the arguments of a command, its name first.
 pub type Emit<'a> = dyn FnMut(&[&[u8]]) + 'a;
@@ -24,7 +24,7 @@ pub type Emit<'a> = dyn FnMut(&[&[u8]]) + 'a;
 pub struct Groups {
     group: Vec<u8>,
     consumer: Vec<u8>,
-    unowned: Unowned,
+    unassigned: Unassigned,
 }
 
 impl Groups {
@@ -39,20 +39,20 @@ impl Groups {
                 emit(&words);
             }
             Part::Pending { id, delivered_at_ms, deliveries } => {
-                self.unowned.pending(id, delivered_at_ms, deliveries)?;
+                self.unassigned.pending(id, delivered_at_ms, deliveries)?;
             }
             Part::Consumer { name, .. } => {
                 self.consumer = name.to_vec()?;
                 emit(&[b"XGROUP", b"CREATECONSUMER", key, &self.group, &self.consumer]);
             }
             Part::Owned { id } => {
-                let (at_ms, deliveries) = self.unowned.owned(id)?;
+                let (at_ms, deliveries) = self.unassigned.assign(id)?;
                 let [id, at_ms, deliveries] = [id.to_string(), at_ms.to_string(), deliveries.to_string()];
                 let head = [&b"XCLAIM"[..], key, &self.group, &self.consumer, b"0", id.as_bytes()];
                 let tail = [&b"TIME"[..], at_ms.as_bytes(), b"RETRYCOUNT", deliveries.as_bytes(), b"JUSTID", b"FORCE"];
                 emit(&[head, tail].concat());
             }
-            Part::GroupEnd => self.unowned.end()?,
+            Part::GroupEnd => self.unassigned.end()?,
             // Entries come as elements.
             Part::Node { .. } | Part::Producer { .. } | Part::Message { .. } | Part::Messages { .. } => {}
         }

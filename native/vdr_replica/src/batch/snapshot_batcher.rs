@@ -10,7 +10,7 @@ use super::commands::Batch;
 use super::consumer_groups::Groups;
 use vdr_data::expiry::Expiry;
 use vdr_data::value::Kind;
-use vdr_rdb::{Element, Fault, KeyHeader, Seen, Visit, Want, note_aux, stream};
+use vdr_rdb::{Element, Fault, FileSummary, KeyHeader, Visit, Want, note_aux, stream};
 
 /// Most elements that one command adds.
 pub const CHUNK_ELEMENTS_MAX: usize = 512;
@@ -20,7 +20,7 @@ pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// See the module.
 pub struct SnapshotBatcher {
     offset: u64,
-    seen: Seen,
+    summary: FileSummary,
     db: u32,
     key: Vec<u8>,
     kind: Kind,
@@ -47,7 +47,7 @@ impl SnapshotBatcher {
     pub fn new(offset: u64) -> Self {
         SnapshotBatcher {
             offset,
-            seen: Seen::default(),
+            summary: FileSummary::default(),
             db: 0,
             key: Vec::new(),
             kind: Kind::Other,
@@ -61,8 +61,8 @@ impl SnapshotBatcher {
     }
 
     /// What the file says beside its keys.
-    pub fn seen(&self) -> &Seen {
-        &self.seen
+    pub fn summary(&self) -> &FileSummary {
+        &self.summary
     }
 
     /// The commands so far. The command under construction is closed first.
@@ -116,7 +116,7 @@ fn verb(kind: Kind) -> &'static [u8] {
 
 impl Visit for SnapshotBatcher {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        note_aux(&mut self.seen, name, value);
+        note_aux(&mut self.summary, name, value);
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
@@ -167,7 +167,7 @@ impl Visit for SnapshotBatcher {
         }
         self.close();
         self.groups = Groups::default();
-        self.seen.keys += 1;
+        self.summary.keys += 1;
         if let Some(at_ms) = self.expiry.get() {
             let at_ms = at_ms.to_string();
             self.batch.push(self.db, self.offset, None, [&b"PEXPIREAT"[..], &self.key, at_ms.as_bytes()]);

@@ -5,10 +5,10 @@
 //! changes kept keys, reads nothing else    -> Run      SET ours 1
 //! changes kept keys and others             -> Strip    MSET ours 1 outside 2: run, remove the rest
 //! leaves kept keys with a type left out    -> Drop     SET ours 1, with hashes only: remove
-//! reads a key left out, changes a kept one -> Missing  RENAME outside ours: only a full sync tells
+//! reads a key left out, changes a kept one -> Missing  RENAME outside ours: only a full sync helps
 //! ```
 
-use super::Filter;
+use super::criteria::Filter;
 use vdr_commands::{Affected, ArgCursor, Effect, Part, Write};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::Kind;

@@ -1,6 +1,6 @@
 //! The filter as an adapter around any visitor of a snapshot file.
 
-use super::Filter;
+use super::criteria::Filter;
 use std::sync::Arc;
 use vdr_rdb::{Element, Fault, KeyHeader, Visit, Want, stream};
 
@@ -48,8 +48,8 @@ impl<V: Visit> Visit for Filtered<V> {
         if self.skipped { Ok(()) } else { self.visit.end_key() }
     }
 
-    fn taken(&mut self, bytes: usize) {
-        self.visit.taken(bytes);
+    fn item_read(&mut self, bytes: usize) {
+        self.visit.item_read(bytes);
     }
 }
 
@@ -60,9 +60,9 @@ mod tests {
     use vdr_data::value::Kind;
 
     #[derive(Default)]
-    struct Told(Vec<String>);
+    struct Visited(Vec<String>);
 
-    impl Visit for Told {
+    impl Visit for Visited {
         fn key(&mut self, header: &KeyHeader<'_>) -> Want {
             self.0.push(String::from_utf8_lossy(header.key).into_owned());
             Want::Elements
@@ -83,9 +83,9 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_that_is_left_out_nothing_is_told() {
+    fn nothing_of_a_key_that_is_left_out_is_passed_on() {
         let filter = Filter::new(None, Some(vec![b"user:".to_vec()]), Some(vec![Kind::Hash]));
-        let mut filtered = Filtered::new(Some(Arc::new(filter)), Told::default());
+        let mut filtered = Filtered::new(Some(Arc::new(filter)), Visited::default());
         for left_out in [header(b"user:1", Kind::List), header(b"other", Kind::Hash)] {
             assert_eq!(filtered.key(&left_out), Want::Skip);
             filtered.end_key().unwrap();
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_filter_everything_is_told() {
-        let mut filtered = Filtered::new(None, Told::default());
+    fn without_a_filter_everything_is_passed_on() {
+        let mut filtered = Filtered::new(None, Visited::default());
         filtered.key(&header(b"a", Kind::Other));
         filtered.end_key().unwrap();
         assert_eq!(filtered.visit.0, ["a", "end"]);

@@ -13,12 +13,14 @@
 //!
 //! The snapshot file or the stream, which follows the last reply, is not part of this module.
 
+mod step;
 mod refusal;
 mod role;
 mod version;
 
 pub use refusal::{Refusal, RefusalKind, Retry};
 pub use role::{Role, RoleQuery};
+pub use step::Step;
 
 use bytes::{Buf, BytesMut};
 use std::fmt;
@@ -98,34 +100,6 @@ pub struct Opening {
     pub ask_version: bool,
     /// `None` asks for a full sync.
     pub position: Option<Position>,
-}
-
-/// The step of a handshake: which reply is awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    Ping,
-    Auth,
-    Role,
-    Info,
-    ListeningPort,
-    CapaEof,
-    CapaPsync2,
-    Version,
-    Psync,
-}
-
-impl Step {
-    /// The command whose reply is awaited.
-    fn command(self) -> &'static str {
-        match self {
-            Step::Ping => "PING",
-            Step::Auth => "AUTH",
-            Step::Role => "ROLE",
-            Step::Info => "INFO",
-            Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
-            Step::Psync => "PSYNC",
-        }
-    }
 }
 
 /// What the caller does next.
@@ -288,11 +262,10 @@ impl Handshake {
         skip_blank(input);
         let reply = role::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
         let Some(reply) = reply else { return Ok(Action::Wait) };
-        let said = input.split_to(reply.len);
-        let told = said.first() == Some(&b'*');
+        let answered = input.split_to(reply.len).first() == Some(&b'*');
         self.role = reply.role;
         match self.opening.role {
-            RoleQuery::Expect(expected) if told && reply.role != Some(expected) => {
+            RoleQuery::Expect(expected) if answered && reply.role != Some(expected) => {
                 let is = reply.role.map_or("no server with data", Role::as_str);
                 Err(self.refusal(RefusalKind::WrongRole, is.as_bytes()))
             }

@@ -1,7 +1,7 @@
 //! Error replies classified: a code for programs, the server's own words for people, and whether a
 //! retry may help.
 
-use super::Step;
+use super::step::Step;
 use std::fmt;
 
 /// Most characters of a server's text that are shown.

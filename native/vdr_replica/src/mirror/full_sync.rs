@@ -5,12 +5,12 @@ use super::fault::Fault;
 use crate::filter::{Filter, Filtered};
 use std::sync::Arc;
 use vdr_data::keyspace::Keyspace;
-use vdr_rdb::{Builder, Loader, Progress, Seen, Server};
+use vdr_rdb::{FileSummary, KeyspaceBuilder, Loader, Progress, Server};
 
 /// See the module.
 pub struct FullSync {
     loader: Loader,
-    builder: Filtered<Builder>,
+    builder: Filtered<KeyspaceBuilder>,
     replication_id: Arc<str>,
     offset: u64,
 }
@@ -28,7 +28,7 @@ pub struct Loaded {
 
 impl FullSync {
     pub(super) fn new(replication_id: &str, offset: u64, filter: Option<Arc<Filter>>) -> Self {
-        let builder = Filtered::new(filter, Builder::new());
+        let builder = Filtered::new(filter, KeyspaceBuilder::new());
         FullSync { loader: Loader::new(), builder, replication_id: Arc::from(replication_id), offset }
     }
 
@@ -38,8 +38,8 @@ impl FullSync {
     }
 
     /// What the file said beside its keys, and how many keys it had so far.
-    pub(super) fn seen(&self) -> &Seen {
-        self.builder.visit.seen()
+    pub(super) fn summary(&self) -> &FileSummary {
+        self.builder.visit.summary()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -49,13 +49,13 @@ impl FullSync {
     /// The whole file was fed.
     pub(super) fn finish(self) -> Result<Loaded, Fault> {
         self.loader.finish().map_err(|error| Fault::from(&error))?;
-        let seen = self.builder.visit.seen().clone();
+        let summary = self.builder.visit.summary().clone();
         Ok(Loaded {
             keyspace: self.builder.visit.into_keyspace(),
             replication_id: self.replication_id,
             offset: self.offset,
-            db: seen.repl_stream_db.unwrap_or(0),
-            server: seen.server,
+            db: summary.repl_stream_db.unwrap_or(0),
+            server: summary.server,
         })
     }
 }

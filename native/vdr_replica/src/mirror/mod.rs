@@ -1,7 +1,7 @@
 //! One instance's whole data path: bytes of a link in, snapshots and watch events out.
 //!
 //! A mirror outlives its links. What it has applied stays when a link ends, and
-//! [`Mirror::position`] tells the next link where to resume.
+//! [`Mirror::position`] is where the next link resumes.
 //!
 //! The modules stand in reading order: each uses those above it.
 
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vdr_commands::{Affected, Rules, Tuple};
-use vdr_rdb::{Progress, Seen, Server};
+use vdr_rdb::{FileSummary, Progress, Server};
 use vdr_snapmap::published::Replaced;
 
 /// Commands decoded ahead of execution so that their keys' cache lines can be prefetched; more than
@@ -197,7 +197,7 @@ impl Mirror {
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
         self.drop_full_sync();
         self.full_sync = Some(Box::new(FullSync::new(replication_id, offset, self.filter.clone())));
-        self.note_loading(&Seen::default(), 0);
+        self.note_loading(&FileSummary::default(), 0);
     }
 
     /// The next bytes of the file.
@@ -207,7 +207,7 @@ impl Mirror {
         };
         let progress = sync.feed(bytes)?;
         if let Some(sync) = &self.full_sync {
-            self.note_loading(sync.seen(), sync.bytes());
+            self.note_loading(sync.summary(), sync.bytes());
         }
         Ok(progress)
     }
@@ -220,9 +220,9 @@ impl Mirror {
         Ok(())
     }
 
-    fn note_loading(&self, seen: &Seen, bytes: u64) {
+    fn note_loading(&self, summary: &FileSummary, bytes: u64) {
         self.shared.status.loading_bytes.store(bytes, Ordering::Relaxed);
-        self.shared.status.loading_keys.store(seen.keys, Ordering::Relaxed);
+        self.shared.status.loading_keys.store(summary.keys, Ordering::Relaxed);
     }
 
     /// A full sync is complete and verified: from now on it is the data.

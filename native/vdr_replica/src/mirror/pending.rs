@@ -93,8 +93,8 @@ impl Pending {
             self.events -= write.deliveries.len();
             self.bytes -= write.bytes;
         }
-        // Its watchers still get their Init: which of them heard of a write before `offset` is not
-        // known.
+        // Its watchers still get their Init: which of them got the message of a write before
+        // `offset` is not known.
         if let Some(dropped) = &mut self.dropped {
             dropped.offset = dropped.offset.min(offset);
         }

@@ -196,7 +196,7 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     assert_eq!((on_a.take().len(), on_b.take().len()), (0, 0));
 }
 
-/// Where each new watch looked at all that are told this would take minutes.
+/// Where each new watch looked at all registered ones, this would take minutes.
 #[test]
 fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
     let (mut mirror, shared) = mirror();
@@ -232,9 +232,9 @@ fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
         (&["FLUSHALL"], &["flushall 0 -", "flushall 0 user:", "flushall 1 -"], &["flushall 0 -"]),
     ] {
         feed(&mut mirror, commands).unwrap();
-        let mut heard = user.take();
-        heard.sort();
-        assert_eq!(heard, to_user, "{commands:?}");
+        let mut messages = user.take();
+        messages.sort();
+        assert_eq!(messages, to_user, "{commands:?}");
         assert_eq!(all.take(), to_all, "{commands:?}");
     }
     shared.watches.remove(0, Watched::Prefix(b"user:"), 1).unwrap();
@@ -258,8 +258,8 @@ fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init()
     let logs = ["a", "b", "c", "gone", ""].map(|prefix| at_once(&shared, prefix));
     // Of aa and b, which were written before, the update of ab says nothing.
     feed(&mut mirror, &["SET ab 3", "EXEC"]).unwrap();
-    let heard: Vec<String> = logs.iter().map(|log| log.take().join(", ")).collect();
-    assert_eq!(heard, ["set 0 ab, init", "init", "", "init", "set 0 ab, init"]);
+    let messages: Vec<String> = logs.iter().map(|log| log.take().join(", ")).collect();
+    assert_eq!(messages, ["set 0 ab, init", "init", "", "init", "set 0 ab, init"]);
     feed(&mut mirror, &["SET b 3"]).unwrap();
     assert_eq!(logs.map(|log| log.take().len()), [0, 1, 0, 0, 1]);
     // More have changed than are compared.
@@ -399,8 +399,8 @@ fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
     shared.watches.add(0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
     shared.watches.add(0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
     shared.watches.add(0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
-    let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
-    assert!(fed.is_err());
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
+    assert!(result.is_err());
     mirror.ended();
     assert!(mirror.position().is_some(), "what was applied is whole");
     mirror.tick(0);
@@ -481,9 +481,9 @@ fn a_copy_of_a_long_string_is_shared_by_the_changes_that_follow_it() {
         let copied = shared.live.snapshot().unwrap().keyspace.copied();
         copied / LEN as u64
     };
-    // Each look at the clock is a millisecond later, so that commands count as slow. A copy lets some
-    // of them run before the publication all the same. Without that there are as many copies as
-    // commands.
+    // Each look at the clock is a millisecond later, so that commands count as slow. A copy lets
+    // some of them run before the publication all the same. Without that there are as many copies
+    // as commands.
     let bits: Vec<String> = (0..1000).map(|n| format!("SETBIT k {n} 0")).collect();
     let bits: Vec<&str> = bits.iter().map(String::as_str).collect();
     assert!((1..=60).contains(&copies(&bits)), "{}", copies(&bits));
@@ -643,7 +643,7 @@ fn late() -> Duration {
     Duration::from_millis(LOOKS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Notes how far what can be read is when it hears of a write.
+/// Notes how far what can be read is when it gets the message of a write.
 struct Reader(Shared, Mutex<Vec<Option<String>>>);
 
 impl Watcher for Reader {

@@ -131,8 +131,8 @@ fn a_broken_value_is_told_with_its_key_and_byte_and_nothing_of_its_file_is_seen(
         for piece in [usize::MAX, 1, 7] {
             let (mut mirror, shared) = serving("served", "old");
             let fault = sync(&mut mirror, &bytes, piece).expect_err(what);
-            let told = fault.detail.strip_suffix(" in key \"broken\"").unwrap_or_else(|| panic!("{what}: {fault:?}"));
-            let (reason, at) = told.rsplit_once(" at byte ").unwrap();
+            let detail = fault.detail.strip_suffix(" in key \"broken\"").unwrap_or_else(|| panic!("{what}: {fault:?}"));
+            let (reason, at) = detail.rsplit_once(" at byte ").unwrap();
             assert!(reason.starts_with(says), "{what}: {fault:?}");
             assert!((start..end).contains(&at.parse().unwrap()), "{what}: {fault:?}, {start}..{end}");
             assert!(["rdb_corrupt", "rdb_too_large"].contains(&fault.code), "{what}: {fault:?}");
@@ -156,8 +156,8 @@ fn a_negative_count_of_elements_ends_with_the_file() {
         let (mut mirror, shared) = serving("served", "old");
         let bytes = [MAGIC.as_bytes(), &record(type_byte, "broken", &length(u64::MAX))].concat();
         let fault = sync(&mut mirror, &bytes, 1).unwrap_err();
-        let told = format!("the input ends inside the file at byte {} in key \"broken\"", bytes.len());
-        assert_eq!((fault.code, fault.detail), ("rdb_truncated", told), "type {type_byte}");
+        let detail = format!("the input ends inside the file at byte {} in key \"broken\"", bytes.len());
+        assert_eq!((fault.code, fault.detail), ("rdb_truncated", detail), "type {type_byte}");
         assert_eq!(get(&shared, "served").as_deref(), Some(&b"old"[..]));
     }
 }

@@ -8,7 +8,7 @@ use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::{Db, Keyspace};
 use vdr_data::value::stream::Group;
 use vdr_data::value::{Kind, Stream, ValueRef};
-use vdr_rdb::{Builder, Loader, Visit};
+use vdr_rdb::{KeyspaceBuilder, Loader, Visit};
 use vdr_replica::batch::SnapshotBatcher;
 use vdr_replica::stream::Applier;
 
@@ -72,7 +72,7 @@ fn streams(db: &Db) -> usize {
 
 /// Answers how many streams and how many times of expiry were compared.
 fn compare(name: &str, bytes: &[u8]) -> (usize, usize) {
-    let mut builder = Builder::new();
+    let mut builder = KeyspaceBuilder::new();
     if !load(bytes, &mut builder) {
         return (0, 0);
     }

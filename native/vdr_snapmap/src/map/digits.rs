@@ -8,7 +8,7 @@ pub const ROOT_SHIFT: u32 = u64::BITS - DIGIT_BITS;
 pub const DEPTH_MAX: usize = (u64::BITS / DIGIT_BITS) as usize + 1;
 
 pub fn digit(hash: u64, shift: u32) -> u32 {
-    // The remainder only tells the compiler that the shift is in range: no node is deeper than the
+    // The remainder only shows the compiler that the shift is in range: no node is deeper than the
     // hash has digits.
     ((hash >> (shift % u64::BITS)) & 63) as u32
 }

@@ -57,7 +57,8 @@ impl<V, S: BuildHasher> Map<V, S> {
         unsafe {
             while !node.is_leaf() {
                 node = Node::from_raw(node.slot(node.child_of(digit(hash, shift))));
-                // The whole leaf at once: only its first line tells which part of it is needed.
+                // The whole leaf at once: only its first cache line says which part of it is
+                // needed.
                 prefetch(node.raw(), Node::LEAF_BYTES);
                 shift = shift.wrapping_sub(DIGIT_BITS);
             }

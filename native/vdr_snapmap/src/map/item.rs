@@ -400,8 +400,8 @@ impl<'m, V> Item<'m, V> {
     /// The entry as packed bytes alone, if it holds packed bytes.
     pub fn packed(self) -> Option<PackedItem<'m>> {
         match self.payload() {
-            // SAFETY: by the contract of `new`. Without a value, no place in the item's layout depends
-            // on the type of values.
+            // SAFETY: by the contract of `new`. Without a value, no place in the item's layout
+            // depends on the type of values.
             Payload::Packed(_) => Some(PackedItem(unsafe { Item::new(ItemPtr(self.ptr.0, PhantomData)) })),
             Payload::Value(_) => None,
         }

@@ -112,9 +112,9 @@ fn same_as<S: BuildHasher>(map: &Map<Counted, S>, model: &Model) {
 
 /// Entries that two versions share are the same, and `unshared` yields the rest.
 fn differ_as<S: BuildHasher>(new: &Map<Counted, S>, old: &Map<Counted, S>) {
-    let told: Vec<Vec<u8>> = new.unshared(old).map(|item| item.key().to_vec()).collect();
-    let once: HashSet<&[u8]> = told.iter().map(Vec::as_slice).collect();
-    assert_eq!(once.len(), told.len());
+    let reported: Vec<Vec<u8>> = new.unshared(old).map(|item| item.key().to_vec()).collect();
+    let once: HashSet<&[u8]> = reported.iter().map(Vec::as_slice).collect();
+    assert_eq!(once.len(), reported.len());
     let expected = |item: &Item<'_, Counted>| old.get(item.key()).is_none_or(|before| !before.same(*item));
     assert!(new.iter().filter(expected).all(|item| once.contains(item.key())));
 }
@@ -330,13 +330,13 @@ fn what_two_versions_do_not_share_costs_what_changed() {
     assert_eq!(map.unshared(&old).count(), 0);
     [17, many / 2, many - 1].into_iter().for_each(|n| assert!(!put(&mut map, n, 0, &living)));
     assert!(put(&mut map, 20_000, 0, &living));
-    let mut told: Vec<Vec<u8>> = map.unshared(&old).map(|item| item.key().to_vec()).collect();
-    told.sort();
+    let mut reported: Vec<Vec<u8>> = map.unshared(&old).map(|item| item.key().to_vec()).collect();
+    reported.sort();
     // A leaf that had to be split may bring its neighbours along.
     assert!(
-        [17, many / 2, many - 1, 20_000].into_iter().all(|n| told.contains(&key(n))) && told.len() < 40,
+        [17, many / 2, many - 1, 20_000].into_iter().all(|n| reported.contains(&key(n))) && reported.len() < 40,
         "{}",
-        told.len()
+        reported.len()
     );
 }
 

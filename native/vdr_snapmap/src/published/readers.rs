@@ -265,7 +265,7 @@ mod loom_tests {
     }
 
     /// Each reader reads as many times as its number says, while the writer replaces the value,
-    /// waits for the grace period and frees the replaced value, as many times as it is told to.
+    /// waits for the grace period and frees the replaced value, as many times as asked.
     fn readers_find_what_is_not_freed(readers: &[usize], replacements: usize) {
         let world = world();
         let readers: Vec<_> = readers

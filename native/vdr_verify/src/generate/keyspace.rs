@@ -1,8 +1,8 @@
 //! Keys, expiry, databases, and commands that turn one type into another.
 
 use super::draw::{DATABASES, Generator, Kind};
-use crate::clock::now_ms;
 use crate::command::cmd;
+use vdr_link::now_ms;
 use vdr_testkit::Command;
 
 /// Sets a string and its expiry: two effects of one call.

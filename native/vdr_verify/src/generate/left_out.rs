@@ -9,7 +9,7 @@ use vdr_testkit::Command;
 const LISTPACK_MEMBER_BYTES_MAX: usize = 64;
 const LISTPACK_MEMBERS_MAX: usize = 128;
 
-pub(super) fn left_out(command: &Command, abilities: &Abilities) -> bool {
+pub(super) fn is_left_out(command: &Command, abilities: &Abilities) -> bool {
     breaks_hll(command)
         || mistakes_its_key(command)
         || trims_unsaid(command)

@@ -1,9 +1,9 @@
 //! Units of programs, made from the commands of every data type.
 
 use super::draw::{Generator, Kind};
-use super::left_out::left_out;
-use crate::clock::now_ms;
+use super::left_out::is_left_out;
 use crate::command::cmd;
+use vdr_link::now_ms;
 use vdr_testkit::{Command, command};
 
 /// Commands that are sent together.
@@ -84,7 +84,7 @@ impl Generator {
         loop {
             let command = self.sound_command();
             let command = if self.chance(12) { self.spoiled(command) } else { command };
-            if !left_out(&command, &self.abilities) {
+            if !is_left_out(&command, &self.abilities) {
                 return command;
             }
         }

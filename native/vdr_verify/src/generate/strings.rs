@@ -1,8 +1,8 @@
 //! Strings, numbers, bitmaps, HyperLogLogs.
 
 use super::draw::{Generator, Kind};
-use crate::clock::now_ms;
 use crate::command::cmd;
+use vdr_link::now_ms;
 use vdr_testkit::Command;
 
 impl Generator {

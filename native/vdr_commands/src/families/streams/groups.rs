@@ -38,7 +38,7 @@ pub fn xgroup(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
             args.finish()?;
             let now_ms = apply.now_ms;
             in_group(apply, key, group, |group| {
-                group.add_consumer(consumer, Consumer::seen(now_ms, None));
+                group.add_consumer(consumer, Consumer::new(now_ms, None));
                 Ok(())
             })
         }
@@ -106,7 +106,7 @@ fn create(apply: &mut Apply<'_>, key: &[u8], group: &[u8], args: &mut ArgCursor<
         stream.put_group(Blob::new(group), Group::new(last_id, options.entries_read(stream, rules)));
         Ok(())
     };
-    if options.make_stream { apply.made_stream(key, create) } else { apply.stream(key, create) }
+    if options.make_stream { apply.stream_or_new(key, create) } else { apply.stream(key, create) }
 }
 
 pub fn xack(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
@@ -184,7 +184,7 @@ pub fn xclaim(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
         let there: Vec<(Id, bool)> = ids.into_iter().map(|id| (id, stream.get(id).is_some())).collect();
         let group = stream.group_mut(group).ok_or(ApplyError::Missing)?;
         group.last_id = claim.options.last_id.map_or(group.last_id, |id| id.max(group.last_id));
-        group.add_consumer(consumer, Consumer::seen(now_ms, None));
+        group.add_consumer(consumer, Consumer::new(now_ms, None));
         for (id, there) in there {
             // A primary claims a deleted entry to say that it is no longer pending.
             if there {

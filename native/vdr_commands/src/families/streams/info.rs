@@ -81,7 +81,7 @@ fn counter<'s>(count: u64) -> Reply<'s> {
 }
 
 /// The group's lag: how many entries it has not received yet; `None` if deletions make it
-/// impossible to tell without counting.
+/// unknown without counting.
 fn lag(stream: &Stream, group: &Group) -> Option<i64> {
     let (first_id, len) = (stream.first_id(), stream.len() as u64);
     let read = if stream.is_empty() {

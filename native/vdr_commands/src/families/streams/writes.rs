@@ -32,7 +32,7 @@ pub fn xadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
         }
         Ok(())
     };
-    if options.no_make { apply.stream(key, add) } else { apply.made_stream(key, add) }
+    if options.no_make { apply.stream(key, add) } else { apply.stream_or_new(key, add) }
 }
 
 pub fn xtrim(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {

@@ -4,7 +4,8 @@ use super::super::pack::{self, Pack};
 use super::super::string::StringRef;
 use crate::blob::Blob;
 
-/// The longest chunk, and so the most that a change at an end copies. Half of it would cost some percent of memory.
+/// The longest chunk, and so the most that a change at an end copies. Half of it would cost some
+/// percent of memory.
 pub(super) const CHUNK_BYTES_MAX: usize = 2048 - 16;
 /// A longer element is a chunk of its own, so that no change of a neighbour copies it.
 pub(super) const ELEMENT_BYTES_MAX: usize = 1000;
@@ -65,12 +66,14 @@ impl<'l> ChunkRef<'l> {
     }
 }
 
-/// Inserts an element into a pack. `false`, and nothing done, if it is too long or the chunk would be.
+/// Inserts an element into a pack. `false`, and nothing done, if it is too long or the chunk would
+/// be.
 pub(super) fn insert(pack: &mut Pack, at: usize, element: &[u8]) -> bool {
     element.len() <= ELEMENT_BYTES_MAX && pack.insert(at, &[element], CHUNK_BYTES_MAX)
 }
 
-/// Replaces an element of a pack. `false`, and nothing done, if it is too long or the chunk would be.
+/// Replaces an element of a pack. `false`, and nothing done, if it is too long or the chunk would
+/// be.
 pub(super) fn replace(pack: &mut Pack, at: usize, element: &[u8]) -> bool {
     element.len() <= ELEMENT_BYTES_MAX && pack.replace(at, &[element], CHUNK_BYTES_MAX)
 }

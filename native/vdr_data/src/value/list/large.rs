@@ -1,11 +1,13 @@
 //! A list of any length: a map of chunks by position, and two open ends.
 //!
-//! Elements have positions, which count from wherever the list began: the element at index 0 has the position `first`. A
-//! chunk's key is the position of its first element, so one search leads from an index to its chunk, and a push or a pop
-//! at an end moves no key. An edit in the middle moves the keys of all chunks on its way to the nearer end. That is less
-//! work than the walk by which the server, and the mirror, find an element by its value.
+//! Elements have positions, which count from wherever the list began: the element at index 0 has
+//! the position `first`. A chunk's key is the position of its first element, so one search leads
+//! from an index to its chunk, and a push or a pop at an end moves no key. An edit in the middle
+//! moves the keys of all chunks on its way to the nearer end. That is less work than the walk by
+//! which the server, and the mirror, find an element by its value.
 //!
-//! Front and back stand apart from the map, since queues change there: a change is copy-on-write of one chunk at most.
+//! Front and back stand apart from the map, since queues change there: a change is copy-on-write of
+//! one chunk at most.
 
 use super::super::either;
 use super::super::pack::Pack;
@@ -204,8 +206,8 @@ impl Large {
         }
     }
 
-    /// Replaces the chunk of the element at `index` by those that `change` makes of it. If what is left is small, it merges
-    /// with the next chunk.
+    /// Replaces the chunk of the element at `index` by those that `change` makes of it. If what is
+    /// left is small, it merges with the next chunk.
     fn replace_chunk(&mut self, place: Place, index: usize, change: impl FnOnce(&Chunk, usize) -> Vec<Chunk>) {
         match place {
             Place::Front(_) => self.close_front(),
@@ -228,8 +230,8 @@ impl Large {
         self.splice_chunks(key, gone, come);
     }
 
-    /// Puts chunks in the place of `gone` elements, whose chunks are removed already, and moves the keys of the chunks on
-    /// the way to the nearer end.
+    /// Puts chunks in the place of `gone` elements, whose chunks are removed already, and moves the
+    /// keys of the chunks on the way to the nearer end.
     fn splice_chunks(&mut self, key: i64, gone: usize, come: Vec<Chunk>) {
         let (behind, end) = (key + gone as i64, self.position(self.len));
         let len: usize = come.iter().map(Chunk::len).sum();

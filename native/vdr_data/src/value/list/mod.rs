@@ -1,4 +1,5 @@
-//! Lists: one [`Pack`](super::pack::Pack) if small, else a sequence of packs that is cheap to change at both ends.
+//! Lists: one [`Pack`](super::pack::Pack) if small, else a sequence of packs that is cheap to
+//! change at both ends.
 //!
 //! ```text
 //! first           key           key           key
@@ -52,8 +53,8 @@ impl List {
         self.0.overhead_bytes()
     }
 
-    /// The bytes of one element, its share of its chunk included, for [`estimate`](crate::estimate). None for a small list,
-    /// whose one allocation is overhead.
+    /// The bytes of one element, its share of its chunk included, for
+    /// [`estimate`](crate::estimate). None for a small list, whose one allocation is overhead.
     pub fn amortized_bytes(&self, index: usize) -> Option<Footprint> {
         let Repr::Large(_) = &self.0 else { return None };
         let (chunk, elements) = match chunk_at(&self.0, index)?.0 {
@@ -94,7 +95,8 @@ impl List {
         self.len().checked_sub(1).is_some_and(|last| self.remove(last))
     }
 
-    /// Inserts an element before the one at `index`, or at the end if `index` is the length or more.
+    /// Inserts an element before the one at `index`, or at the end if `index` is the length or
+    /// more.
     pub fn insert(&mut self, index: usize, element: &[u8]) {
         let index = index.min(self.len());
         let done = match &mut self.0 {
@@ -118,7 +120,8 @@ impl List {
         true
     }
 
-    /// Converts the list to a large one and changes it. It becomes small again if it fits one pack at an end.
+    /// Converts the list to a large one and changes it. It becomes small again if it fits one pack
+    /// at an end.
     fn change_large(&mut self, change: impl FnOnce(&mut Large)) {
         if let Repr::Small(pack) = &mut self.0 {
             let large = Large { len: pack.len(), front: std::mem::take(pack), ..Large::default() };

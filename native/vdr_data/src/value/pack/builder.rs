@@ -14,8 +14,8 @@ pub struct PackBuilder {
     scratch: Vec<u8>,
 }
 
-/// The byte range of an entry, its number in the sequence of pushes, and the first bytes in which its name differs from
-/// the others.
+/// The byte range of an entry, its number in the sequence of pushes, and the first bytes in which
+/// its name differs from the others.
 #[derive(Clone, Copy)]
 struct Span {
     head: u64,
@@ -33,8 +33,9 @@ impl Span {
 /// The capacity for entries to begin with, enough for most packs.
 const SPANS: usize = 64;
 
-/// Remembers permutations that sorted the names of earlier packs. Objects of one kind usually carry the same names in
-/// the same sequence, so the last permutation probably sorts the next object, too.
+/// Remembers permutations that sorted the names of earlier packs. Objects of one kind usually carry
+/// the same names in the same sequence, so the last permutation probably sorts the next object,
+/// too.
 #[derive(Default)]
 pub struct FieldOrderCache {
     kinds: [Vec<u16>; KINDS],
@@ -45,7 +46,8 @@ pub struct FieldOrderCache {
 const KINDS: usize = 16;
 
 impl PackBuilder {
-    /// Adds an entry, the concatenation of `parts`. `false`, and nothing added, if the pack would be longer than `max`.
+    /// Adds an entry, the concatenation of `parts`. `false`, and nothing added, if the pack would
+    /// be longer than `max`.
     pub fn push(&mut self, parts: &[&[u8]], max: usize) -> bool {
         let form = self.form.with(parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len())));
         if form.size() > max.min(PACK_BYTES_MAX) {
@@ -76,7 +78,8 @@ impl PackBuilder {
         self.spans.iter().map(|span| span.of(&self.bytes))
     }
 
-    /// Sorts the entries by their names, which `name` cuts out of them. Of entries with equal names only the last remains.
+    /// Sorts the entries by their names, which `name` cuts out of them. Of entries with equal names
+    /// only the last remains.
     pub fn sort_names(&mut self, name: impl Fn(&[u8]) -> &[u8]) {
         let (bytes, spans) = (&self.bytes, &mut self.spans);
         let name = |span: &Span| name(span.of(bytes));
@@ -95,13 +98,15 @@ impl PackBuilder {
         spans.dedup_by(|a, b| order(a, b) == Ordering::Equal);
     }
 
-    /// As [`PackBuilder::sort_names`], but tries the permutation that sorted the last object of this kind first.
+    /// As [`PackBuilder::sort_names`], but tries the permutation that sorted the last object of
+    /// this kind first.
     pub fn sort_names_alike(&mut self, orders: &mut FieldOrderCache, name: impl Fn(&[u8]) -> &[u8]) {
         let count = self.spans.len();
         let Some(places) = orders.kinds.get_mut(count % KINDS) else { return };
         let tried = places.iter().filter_map(|at| self.spans.get(usize::from(*at)));
         let names = tried.clone().map(|span| name(span.of(&self.bytes)));
-        // A permutation names no place twice. So if its names ascend strictly, they are all the names, without duplicates.
+        // A permutation names no place twice. So if its names ascend strictly, they are all the
+        // names, without duplicates.
         if places.len() == count && names.is_sorted_by(|a, b| a < b) {
             orders.sorted.clear();
             orders.sorted.extend(tried);

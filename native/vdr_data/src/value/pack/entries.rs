@@ -17,8 +17,8 @@ impl Pack {
         Pack::laid_out(entries, max, &mut Vec::new())
     }
 
-    /// As [`Pack::from_entries`]. The pack is laid out in `scratch`, which is in the cache, and then copied at once into
-    /// its own allocation, which is not.
+    /// As [`Pack::from_entries`]. The pack is laid out in `scratch`, which is in the cache, and
+    /// then copied at once into its own allocation, which is not.
     pub(super) fn laid_out<'e>(
         entries: impl Iterator<Item = &'e [u8]> + Clone,
         max: usize,
@@ -81,7 +81,8 @@ impl Pack {
         view.entries().get(start..end)
     }
 
-    /// Binary search in sorted entries: the rank of the entry that `order` calls equal, or where it would stand.
+    /// Binary search in sorted entries: the rank of the entry that `order` calls equal, or where it
+    /// would stand.
     pub fn search(&self, order: impl Fn(&[u8]) -> Ordering) -> Result<usize, usize> {
         let view = self.view();
         let entries = view.entries();

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! A pack is wide if and only if one of its entries does not fit the narrow table. Ends count from
-//! the first byte of the first entry. Between two stored ends lie at most seven lengths. In a narrow
-//! pack these seven fit one machine word, so the sum takes a few instructions. Random access is
-//! therefore O(1), for ten bits an entry instead of sixteen.
+//! the first byte of the first entry. Between two stored ends lie at most seven lengths. In a
+//! narrow pack these seven fit one machine word, so the sum takes a few instructions. Random access
+//! is therefore O(1), for ten bits an entry instead of sixteen.
 
 use vdr_snapmap::COUNTS;
 
-/// The longest pack, its table included. Measured: copying this much costs less than copying two nodes of a tree.
+/// The longest pack, its table included. Measured: copying this much costs less than copying two
+/// nodes of a tree.
 pub const PACK_BYTES_MAX: usize = 4096 - COUNTS;
 
 /// The size of a stored end, and of a length in the table of a wide pack.
@@ -56,8 +57,8 @@ impl Form {
         put(buffer, self.length_at(at), if self.wide { &wide } else { &narrow });
     }
 
-    /// Writes what stands in front of the lengths. The lengths are written already, and so are the ends of the blocks
-    /// before the block of `at`.
+    /// Writes what stands in front of the lengths. The lengths are written already, and so are the
+    /// ends of the blocks before the block of `at`.
     pub(super) fn put_head(self, buffer: &mut [u8], at: usize) {
         put_word(buffer, 0, self.count << 1 | usize::from(self.wide));
         let Some((ends, behind)) = buffer.split_at_mut_checked(self.length_at(0)) else { return };
@@ -173,7 +174,8 @@ impl<'p> View<'p> {
         (start, start + usize::from((eight >> (8 * rest)) as u8))
     }
 
-    /// Where the entry at `at` begins. For the number of entries, this is where the last entry ends.
+    /// Where the entry at `at` begins. For the number of entries, this is where the last entry
+    /// ends.
     pub(super) fn start(self, at: usize) -> usize {
         self.span(at).0
     }

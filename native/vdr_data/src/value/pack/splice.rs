@@ -4,18 +4,19 @@ use super::entries::Pack;
 use super::layout::{BLOCK, Form, PACK_BYTES_MAX, View, WORD, put, put_all};
 use std::sync::Arc;
 
-/// A pack that is edited in place moves to a smaller allocation when it fills less than this part of its own.
+/// A pack that is edited in place moves to a smaller allocation when it fills less than this part
+/// of its own.
 const FILLED_MIN: usize = 2;
 
 impl Pack {
-    /// Inserts an entry, the concatenation of `parts`, before the entry at `at`. `false`, and nothing changed, if the pack
-    /// would be longer than `max`.
+    /// Inserts an entry, the concatenation of `parts`, before the entry at `at`. `false`, and
+    /// nothing changed, if the pack would be longer than `max`.
     pub fn insert(&mut self, at: usize, parts: &[&[u8]], max: usize) -> bool {
         self.splice(at, 0, Some(parts), max)
     }
 
-    /// Replaces the entry at `at` by the concatenation of `parts`. `false`, and nothing changed, if the pack would be longer
-    /// than `max`.
+    /// Replaces the entry at `at` by the concatenation of `parts`. `false`, and nothing changed, if
+    /// the pack would be longer than `max`.
     pub fn replace(&mut self, at: usize, parts: &[&[u8]], max: usize) -> bool {
         self.splice(at, 1, Some(parts), max)
     }
@@ -28,7 +29,8 @@ impl Pack {
         }
     }
 
-    /// Replaces `gone` entries by one entry or none. `false`, and nothing changed, if the pack would be longer than `max`.
+    /// Replaces `gone` entries by one entry or none. `false`, and nothing changed, if the pack
+    /// would be longer than `max`.
     fn splice(&mut self, at: usize, gone: usize, come: Option<&[&[u8]]>, max: usize) -> bool {
         let old = self.form();
         let at = at.min(old.count);
@@ -87,7 +89,8 @@ impl Cut {
             (old.base()..old.base() + self.head, new.base()),
             (old.size() - self.tail..old.size(), new.size() - self.tail),
         ];
-        // Forward moves go from the last to the first, so that no byte is overwritten before it has moved.
+        // Forward moves go from the last to the first, so that no byte is overwritten before it has
+        // moved.
         let forward = new.base() > old.base();
         for at in 0..moves.len() {
             let Some((range, to)) = moves.get(if forward { moves.len() - 1 - at } else { at }) else { return };

@@ -1,4 +1,4 @@
-//! A consumer group: how far it has read, and which entries wait for whose acknowledgement.
+//! A consumer group: the last entry that it read, and its pending entries by consumer.
 
 use super::id::Id;
 use crate::blob::Blob;
@@ -8,7 +8,7 @@ use vdr_snapmap::tree::{Bytes, Range, Tree};
 pub struct Group {
     /// The last entry delivered to any consumer.
     pub last_id: Id,
-    /// Entries read so far; `None` when not known, as a server's -1.
+    /// How many entries were read; `None` if unknown, a server's -1.
     pub entries_read: Option<u64>,
     pending: Tree<Id, Pending>,
     consumers: Tree<Blob, Consumer>,
@@ -26,13 +26,13 @@ pub struct Pending {
 pub struct Consumer {
     /// When it last tried to read.
     pub seen_at_ms: i64,
-    /// When it last got something.
+    /// When it last received entries.
     pub active_at_ms: Option<i64>,
     pending: Tree<Id, ()>,
 }
 
 impl Consumer {
-    pub fn seen(seen_at_ms: i64, active_at_ms: Option<i64>) -> Self {
+    pub fn new(seen_at_ms: i64, active_at_ms: Option<i64>) -> Self {
         Consumer { seen_at_ms, active_at_ms, pending: Tree::new() }
     }
 
@@ -50,7 +50,7 @@ impl Group {
         self.pending.len()
     }
 
-    /// In order of their ids.
+    /// The pending entries in the order of their ids.
     pub fn pending(&self) -> Range<'_, Id, Pending> {
         self.pending.iter()
     }
@@ -59,7 +59,7 @@ impl Group {
         self.pending.get(&id).map(|(_, pending)| pending)
     }
 
-    /// By name, in byte order.
+    /// The consumers by name, in byte order.
     pub fn consumers(&self) -> Range<'_, Blob, Consumer> {
         self.consumers.iter()
     }
@@ -68,12 +68,13 @@ impl Group {
         self.consumers.get(Bytes(name)).map(|(_, consumer)| consumer)
     }
 
-    /// The consumer to change; `None` when there is none by this name.
+    /// The consumer to change; `None` if there is none by this name.
     pub fn consumer_mut(&mut self, name: &[u8]) -> Option<&mut Consumer> {
         self.consumers.get_mut(Bytes(name))
     }
 
-    /// Puts a consumer without pending entries; `false`, and nothing done, when there is one by this name.
+    /// Adds a consumer without pending entries. `false`, and nothing changed, if there is one by
+    /// this name.
     pub fn add_consumer(&mut self, name: &[u8], consumer: Consumer) -> bool {
         let new = self.consumer(name).is_none();
         if new {
@@ -82,7 +83,7 @@ impl Group {
         new
     }
 
-    /// Takes a consumer away, and all that it has not acknowledged.
+    /// Removes a consumer with its pending entries.
     pub fn remove_consumer(&mut self, name: &[u8]) {
         let gone = self.consumers.remove(Bytes(name));
         for (id, ()) in gone.iter().flat_map(|(_, consumer)| consumer.pending.iter()) {
@@ -90,7 +91,8 @@ impl Group {
         }
     }
 
-    /// An entry waits for this consumer's acknowledgement, and for no other's. The consumer comes to be if it must.
+    /// Makes an entry pending for this consumer, and for no other. Adds the consumer if it is
+    /// missing.
     pub fn assign(&mut self, id: Id, consumer: &[u8], delivered_at_ms: i64, deliveries: u64) {
         let owner = self.consumers.get(Bytes(consumer)).map(|(name, _)| name.clone());
         let owner = owner.unwrap_or_else(|| {
@@ -110,7 +112,7 @@ impl Group {
         }
     }
 
-    /// The entry waits no more; `false` when it did not wait.
+    /// Acknowledges an entry. `false` if it was not pending.
     pub fn acknowledge(&mut self, id: Id) -> bool {
         let Some((_, pending)) = self.pending.remove(&id) else { return false };
         if let Some(owner) = self.consumer_mut(&pending.consumer) {

@@ -28,7 +28,7 @@ impl Id {
         Id { ms, seq }
     }
 
-    /// The id right after this one, if there is any.
+    /// The next id, if there is one.
     pub fn next(self) -> Option<Id> {
         match self.seq.checked_add(1) {
             Some(seq) => Some(Id { ms: self.ms, seq }),
@@ -36,7 +36,7 @@ impl Id {
         }
     }
 
-    /// The id right before this one, if there is any.
+    /// The previous id, if there is one.
     pub fn previous(self) -> Option<Id> {
         match self.seq.checked_sub(1) {
             Some(seq) => Some(Id { ms: self.ms, seq }),

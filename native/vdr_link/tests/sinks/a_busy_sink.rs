@@ -1,5 +1,5 @@
-//! A sink that takes what comes in small bites, and has no room between them: nothing is lost, nothing comes twice, and the
-//! primary hears of us all the while.
+//! A sink with a small capacity, which is busy after each chunk: nothing may be lost or repeated,
+//! and the primary must get keepalives meanwhile.
 
 use bytes::BytesMut;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,14 +21,14 @@ struct Seen {
     bites: usize,
 }
 
-/// Ready again only some time after each bite.
+/// Busy for some time after each chunk.
 struct Nibbler {
     seen: Arc<Mutex<Seen>>,
     full_until: Option<tokio::time::Instant>,
 }
 
 impl Nibbler {
-    fn bite(&mut self) {
+    fn take_chunk(&mut self) {
         self.full_until = Some(tokio::time::Instant::now() + Duration::from_millis(15));
         self.seen.lock().unwrap().bites += 1;
     }
@@ -44,7 +44,7 @@ impl Sink for Nibbler {
     fn sync_started(&mut self, _replication_id: &str, _offset: u64) {}
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
-        self.bite();
+        self.take_chunk();
         let mut seen = self.seen.lock().unwrap();
         let consumed = BITE.min(bytes.len()).min(FILE.len() - seen.file.len());
         seen.file.extend_from_slice(&bytes[..consumed]);
@@ -56,7 +56,7 @@ impl Sink for Nibbler {
     }
 
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
-        self.bite();
+        self.take_chunk();
         let bite = input.split_to(BITE.min(input.len()));
         self.seen.lock().unwrap().stream.extend_from_slice(&bite);
         Ok(StreamStep { ack_wanted: false, left: !input.is_empty() })
@@ -84,11 +84,12 @@ impl Observer for Ends {
     }
 }
 
-/// Sends `framed` in one piece behind the opening, then reads what the replica says until it has said `last`, and hangs up.
+/// Sends `framed` at once after the handshake, then reads what the replica sends up to `last`, and
+/// closes the connection.
 fn primary(framed: Vec<u8>, last: &'static str) -> (u16, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (heard, hears) = channel();
+    let (sender, receiver) = channel();
     thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(socket.try_clone().unwrap());
@@ -102,9 +103,9 @@ fn primary(framed: Vec<u8>, last: &'static str) -> (u16, Receiver<usize>) {
                 break;
             }
         }
-        heard.send(acks).unwrap();
+        sender.send(acks).unwrap();
     });
-    (port, hears)
+    (port, receiver)
 }
 
 fn open(reader: &mut BufReader<TcpStream>, mut socket: &TcpStream) {
@@ -119,7 +120,7 @@ fn open(reader: &mut BufReader<TcpStream>, mut socket: &TcpStream) {
     }
 }
 
-/// The words of the next command; signs of life, which are empty lines, are passed over.
+/// The words of the next command. Keepalives, which are empty lines, are skipped.
 fn words(reader: &mut BufReader<TcpStream>) -> Vec<String> {
     let mut line = String::new();
     while line.trim().is_empty() {
@@ -140,17 +141,17 @@ fn word(reader: &mut BufReader<TcpStream>) -> String {
     String::from_utf8(bytes).unwrap().trim().to_owned()
 }
 
-fn nibbled(framing: &[&[u8]]) {
-    let (port, hears) = primary(framing.concat(), "19");
+fn in_chunks(framing: &[&[u8]]) {
+    let (port, receiver) = primary(framing.concat(), "19");
     let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".into(), port });
     config.ack_interval = Duration::from_millis(20);
-    // Shorter than the whole takes: silence while there is no room is our own doing.
+    // Shorter than the whole transfer: the silence of a busy sink is not the primary's.
     config.timeouts.read = Duration::from_millis(250);
     let (seen, (end, ends)) = (Arc::new(Mutex::new(Seen::default())), channel());
     let sink = Nibbler { seen: seen.clone(), full_until: None };
     let started = Instant::now();
     let _link = vdr_link::spawn(config, sink, Ends(Mutex::new(end))).unwrap();
-    let acks = hears.recv_timeout(Duration::from_secs(20)).unwrap();
+    let acks = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(ends.recv_timeout(Duration::from_secs(20)).unwrap(), "closed");
     let seen = seen.lock().unwrap();
     assert_eq!((seen.file.as_slice(), seen.stream.as_slice()), (FILE, STREAM));
@@ -160,13 +161,13 @@ fn nibbled(framing: &[&[u8]]) {
 }
 
 #[test]
-fn a_file_of_known_length_and_a_stream_are_taken_in_bites() {
+fn a_file_of_known_length_and_a_stream_are_taken_in_chunks() {
     let header = format!("${}\r\n", FILE.len());
-    nibbled(&[header.as_bytes(), FILE, STREAM]);
+    in_chunks(&[header.as_bytes(), FILE, STREAM]);
 }
 
 #[test]
-fn a_file_between_marks_and_a_stream_are_taken_in_bites() {
+fn a_file_between_marks_and_a_stream_are_taken_in_chunks() {
     let mark = [b'x'; 40];
-    nibbled(&[b"$EOF:", &mark, b"\r\n", FILE, &mark, STREAM]);
+    in_chunks(&[b"$EOF:", &mark, b"\r\n", FILE, &mark, STREAM]);
 }

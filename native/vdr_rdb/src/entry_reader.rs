@@ -1,7 +1,7 @@
-//! The key being read: what is known of it, and telling its elements.
+//! Reads the value of one key and reports its elements.
 //!
-//! A key is told with its first element, so an aggregate without elements is never told: a server never keeps one, and
-//! skips those that old bugs left in files.
+//! A key is reported together with its first element, so an aggregate without elements is never
+//! reported. A server never keeps one, and skips those that old bugs left in files.
 
 use crate::budget::Budget;
 use crate::cursor::{Cursor, Raw};
@@ -17,34 +17,34 @@ use std::hash::BuildHasher;
 use vdr_data::expiry::Expiry;
 use vdr_data::value::Kind;
 
-/// Buffers above this are given back once the item that needed them is done.
+/// Larger buffers are freed after the item that needed them.
 pub(super) const KEEP_BYTES_MAX: usize = 1 << 20;
 
-pub(super) struct Record {
+pub(super) struct EntryReader {
     pub db: u32,
     pub key: Vec<u8>,
     pub kind: Kind,
     pub expiry: Expiry,
     pub packed: bool,
-    told: Option<Want>,
-    /// Where compressed strings are unpacked: an element has two at most.
-    rooms: [Vec<u8>; 2],
+    announced: Option<Want>,
+    /// Buffers for unpacked strings: an element has two at most.
+    buffers: [Vec<u8>; 2],
     distinct: Distinct,
     in_order: InOrder,
     entries: Entries,
     pub budget: Budget,
 }
 
-impl Record {
+impl EntryReader {
     pub fn new() -> Self {
-        Record {
+        EntryReader {
             db: 0,
             key: Vec::new(),
             kind: Kind::String,
             expiry: Expiry::NEVER,
             packed: false,
-            told: None,
-            rooms: [Vec::new(), Vec::new()],
+            announced: None,
+            buffers: [Vec::new(), Vec::new()],
             distinct: Distinct::default(),
             in_order: InOrder::default(),
             entries: Entries::default(),
@@ -52,18 +52,18 @@ impl Record {
         }
     }
 
-    /// Takes the key; its expiry came before it.
+    /// Begins a key. Its expiry was read before.
     pub fn begin(&mut self, key: Raw<'_>, kind: Kind) -> Result<(), Fault> {
-        let [room, _] = &mut self.rooms;
+        let [buffer, _] = &mut self.buffers;
         self.key.clear();
-        self.key.extend_from_slice(key.text(room)?.as_bytes());
+        self.key.extend_from_slice(key.text(buffer)?.as_bytes());
         (self.kind, self.packed) = (kind, false);
         Ok(())
     }
 
-    /// Tells the key if it has not been told.
+    /// Reports the key, unless it was reported before.
     pub fn announce(&mut self, visit: &mut impl Visit) -> Want {
-        *self.told.get_or_insert_with(|| {
+        *self.announced.get_or_insert_with(|| {
             visit.key(&KeyHeader {
                 db: self.db,
                 key: &self.key,
@@ -74,13 +74,13 @@ impl Record {
         })
     }
 
-    /// The key is whole; what is known of it does not carry over to the next.
+    /// Ends the key and clears its state.
     pub fn end(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
-        if self.told.take().is_some() {
+        if self.announced.take().is_some() {
             visit.end_key()?;
         }
         self.expiry = Expiry::NEVER;
-        for buffer in self.rooms.iter_mut().chain([&mut self.key]) {
+        for buffer in self.buffers.iter_mut().chain([&mut self.key]) {
             if buffer.capacity() > KEEP_BYTES_MAX {
                 *buffer = Vec::new();
             }
@@ -92,13 +92,14 @@ impl Record {
         self.entries = Entries::default();
     }
 
-    /// One part of a stream. A stream without entries is a key like any other, so it is told at its first part.
+    /// Reports one part of a stream. A stream without entries is a key like any other, so it is
+    /// reported at its first part.
     pub fn stream_part(&mut self, part: Option<Part<'_>>, visit: &mut impl Visit) -> Result<(), Fault> {
         let wanted = self.announce(visit) != Want::Skip;
         match part {
             None => Ok(()),
             Some(Part::Node { master, listpack }) => {
-                let [first, second] = &mut self.rooms;
+                let [first, second] = &mut self.buffers;
                 let (master, listpack) = (master.text(first)?, listpack.text(second)?);
                 self.budget.spend(listpack.as_bytes().len())?;
                 self.entries.node(master.as_bytes(), listpack.as_bytes(), |id, fields| {
@@ -118,15 +119,15 @@ impl Record {
 
     pub fn text(&mut self, raw: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
-            let [room, _] = &mut self.rooms;
-            let text = raw.text(room)?;
+            let [buffer, _] = &mut self.buffers;
+            let text = raw.text(buffer)?;
             self.budget.spend(text.as_bytes().len())?;
             visit.element(Element::String(text.as_bytes()));
         }
         Ok(())
     }
 
-    /// One element of an aggregate that is written element by element.
+    /// Reads one element of an aggregate that is encoded element by element.
     pub fn element(&mut self, shape: Shape, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
         match shape {
             Shape::Items => {
@@ -175,8 +176,8 @@ impl Record {
 
     fn item(&mut self, item: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
-            let [room, _] = &mut self.rooms;
-            let item = item.text(room)?;
+            let [buffer, _] = &mut self.buffers;
+            let item = item.text(buffer)?;
             self.budget.spend(item.as_bytes().len())?;
             visit.element(Element::Item(item.as_bytes()));
         }
@@ -186,8 +187,8 @@ impl Record {
     fn member(&mut self, member: Raw<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
         let score = not_nan(score)?;
         if self.announce(visit) != Want::Skip {
-            let [room, _] = &mut self.rooms;
-            let member = member.text(room)?;
+            let [buffer, _] = &mut self.buffers;
+            let member = member.text(buffer)?;
             self.budget.spend(member.as_bytes().len())?;
             visit.element(Element::Member { member: member.as_bytes(), score });
         }
@@ -196,7 +197,7 @@ impl Record {
 
     fn field(&mut self, name: Raw<'_>, value: Raw<'_>, expiry: Expiry, visit: &mut impl Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
-            let [first, second] = &mut self.rooms;
+            let [first, second] = &mut self.buffers;
             let (name, value) = (name.text(first)?, value.text(second)?);
             self.budget.spend(name.as_bytes().len())?;
             self.budget.spend(value.as_bytes().len())?;
@@ -205,28 +206,28 @@ impl Record {
         Ok(())
     }
 
-    /// A node of a list: some of its elements.
+    /// Reads a node of a list, which has several elements.
     fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut impl Visit) -> Result<(), Fault> {
-        self.with_blob(blob, |record, blob| form.pieces(blob)?.try_for_each(|piece| record.piece(piece?, visit)))
+        self.with_blob(blob, |reader, blob| form.pieces(blob)?.try_for_each(|piece| reader.piece(piece?, visit)))
     }
 
-    /// A whole aggregate in one string.
+    /// Reads an aggregate in a compact encoding.
     pub fn packed(&mut self, packing: Packing, blob: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
         self.packed = true;
-        self.with_blob(blob, |record, blob| {
+        self.with_blob(blob, |reader, blob| {
             let mut pieces = packing.form.pieces(blob)?;
             let stride = match packing.of {
                 PackedOf::List | PackedOf::Set | PackedOf::Integers => 1,
                 PackedOf::Hash | PackedOf::ZSet => 2,
                 PackedOf::HashExpiring => 3,
             };
-            record.distinct.clear();
-            record.in_order.clear();
+            reader.distinct.clear();
+            reader.in_order.clear();
             let again = pieces.clone();
             while let Some(first) = pieces.next() {
-                record.packed_element(packing.of, first?, &mut pieces, visit)?;
+                reader.packed_element(packing.of, first?, &mut pieces, visit)?;
             }
-            if record.distinct.may_repeat() && repeats(again, stride)? {
+            if reader.distinct.may_repeat() && repeats(again, stride)? {
                 return Err(Fault::Corrupt("duplicate member or field"));
             }
             Ok(())
@@ -240,7 +241,8 @@ impl Record {
         rest: &mut Pieces<'_>,
         visit: &mut impl Visit,
     ) -> Result<(), Fault> {
-        // Taken apart: what `unwrap_or` moves whole, right after it was written in pieces, the processor waits for.
+        // A match instead of `ok_or(..)??`: avoids a store-forwarding stall on the result that was
+        // just written.
         let mut next = || match rest.next() {
             Some(piece) => Ok(piece?),
             None => Err(Fault::Corrupt("a member or field without its other half")),
@@ -260,7 +262,7 @@ impl Record {
         }
     }
 
-    /// Remembers what may not come twice, unless the visitor does.
+    /// Records a name that must be unique, unless the visitor checks this itself.
     fn name(&mut self, name: &[u8], visit: &mut impl Visit) {
         if self.announce(visit) != Want::Repeated {
             self.distinct.add(name);
@@ -304,22 +306,23 @@ impl Record {
         Ok(())
     }
 
-    /// Lends the unpacked blob out of the record, so that the record can be used meanwhile.
+    /// Runs `run` on the unpacked blob. The buffer is moved out of the reader meanwhile, so that
+    /// `run` can borrow the reader.
     fn with_blob(
         &mut self,
         blob: Raw<'_>,
         run: impl FnOnce(&mut Self, &[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let [room, _] = &mut self.rooms;
-        let mut room = std::mem::take(room);
-        let result = blob.text(&mut room).and_then(|blob| run(self, blob.as_bytes()));
-        let [place, _] = &mut self.rooms;
-        *place = room;
+        let [buffer, _] = &mut self.buffers;
+        let mut buffer = std::mem::take(buffer);
+        let result = blob.text(&mut buffer).and_then(|blob| run(self, blob.as_bytes()));
+        let [slot, _] = &mut self.buffers;
+        *slot = buffer;
         result
     }
 }
 
-/// One byte of length or special value, then `%.17g` text.
+/// One byte with a length or a special value, then text as of `%.17g`.
 fn old_score(cursor: &mut Cursor<'_>) -> Result<f64, Halt> {
     match cursor.byte()? {
         253 => Ok(f64::NAN),
@@ -357,7 +360,7 @@ fn int(piece: Piece<'_>) -> Result<i64, Fault> {
 
 const BAD_FIELD_EXPIRY: Fault = Fault::Corrupt("field expiry out of range");
 
-/// An absolute field expiry, where `none` stands for never.
+/// An absolute field expiry. `none` is the number that means never.
 fn expiry_or(none: i64, at_ms: i64) -> Result<Expiry, Fault> {
     if at_ms == none {
         Ok(Expiry::NEVER)
@@ -377,8 +380,9 @@ fn expiry_from(min_ms: i64, distance: u64) -> Result<Expiry, Fault> {
     }
 }
 
-/// Finds repeated names in a compact encoding by their hashes: cheap for the many small ones, and no memory of its own
-/// once it is warm. Equal hashes are a suspicion; [`repeats`] judges.
+/// Detects repeated names in a compact encoding by their hashes: cheap for many small aggregates,
+/// and without allocations once its buffer has grown. Equal hashes are only a suspicion, which
+/// [`repeats`] checks.
 #[derive(Default)]
 struct Distinct {
     hashes: Vec<u64>,
@@ -401,7 +405,8 @@ impl Distinct {
     }
 }
 
-/// The member before, of a sorted set in a compact encoding: a server keeps these by score, then by the bytes of the member.
+/// The previous member of a sorted set in a compact encoding: a server sorts these by score, then
+/// by the bytes of the member.
 #[derive(Default)]
 struct InOrder {
     score: Option<f64>,

@@ -1,24 +1,24 @@
-//! From the parts of a stream to the stream.
+//! Builds a stream from its parts.
 
 use crate::error::Fault;
-use crate::stream::{Part, Totals, Unowned};
+use crate::stream::{Part, Totals, Unassigned};
 use crate::stream_node::Fields;
 use vdr_data::blob::Blob;
 use vdr_data::value::Stream;
 use vdr_data::value::stream::{Consumer, Group, Id};
 
-/// A stream on its way in.
+/// A stream that is being built.
 #[derive(Default)]
-pub(super) struct Streaming {
+pub(super) struct StreamBuilder {
     entries: Vec<(Id, vdr_data::value::stream::Fields)>,
     stream: Stream,
     name: Blob,
     group: Group,
     consumer: Blob,
-    unowned: Unowned,
+    unassigned: Unassigned,
 }
 
-impl Streaming {
+impl StreamBuilder {
     pub fn entry(&mut self, id: Id, fields: Fields<'_>) {
         let mut pairs = Vec::with_capacity(fields.len());
         fields.for_each(|name, value| pairs.push((Blob::new(name), Blob::new(value))));
@@ -33,21 +33,21 @@ impl Streaming {
                 self.group = Group::new(last_id, entries_read.and_then(|read| u64::try_from(read).ok()));
             }
             Part::Pending { id, delivered_at_ms, deliveries } => {
-                self.unowned.pending(id, delivered_at_ms, deliveries)?;
+                self.unassigned.pending(id, delivered_at_ms, deliveries)?;
             }
             Part::Consumer { name, seen_at_ms, active_at_ms } => {
                 self.consumer = Blob::new(&name.to_vec()?);
                 let active_at_ms = active_at_ms.filter(|at_ms| *at_ms >= 0);
-                if !self.group.add_consumer(&self.consumer, Consumer::seen(seen_at_ms, active_at_ms)) {
+                if !self.group.add_consumer(&self.consumer, Consumer::new(seen_at_ms, active_at_ms)) {
                     return Err(Fault::Corrupt("a group has two consumers of one name"));
                 }
             }
             Part::Owned { id } => {
-                let (delivered_at_ms, deliveries) = self.unowned.owned(id)?;
+                let (delivered_at_ms, deliveries) = self.unassigned.assign(id)?;
                 self.group.assign(id, &self.consumer, delivered_at_ms, deliveries);
             }
             Part::GroupEnd => return self.end_group(),
-            // What a server remembers of producers has no bearing on the entries: see `commands/streams`.
+            // A server's memory of producers does not affect the entries, see `commands/streams`.
             Part::Node { .. } | Part::Producer { .. } | Part::Message { .. } | Part::Messages { .. } => {}
         }
         Ok(())
@@ -63,7 +63,7 @@ impl Streaming {
     }
 
     fn end_group(&mut self) -> Result<(), Fault> {
-        self.unowned.end()?;
+        self.unassigned.end()?;
         let (name, group) = (std::mem::take(&mut self.name), std::mem::take(&mut self.group));
         if self.stream.group(&name).is_some() {
             return Err(Fault::Corrupt("a stream has two groups of one name"));

@@ -1,0 +1,29 @@
+//! The steps of a handshake, and the command of each.
+
+/// The step of a handshake: which reply is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Ping,
+    Auth,
+    Role,
+    Info,
+    ListeningPort,
+    CapaEof,
+    CapaPsync2,
+    Version,
+    Psync,
+}
+
+impl Step {
+    /// The command whose reply is awaited.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Step::Ping => "PING",
+            Step::Auth => "AUTH",
+            Step::Role => "ROLE",
+            Step::Info => "INFO",
+            Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
+            Step::Psync => "PSYNC",
+        }
+    }
+}

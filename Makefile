@@ -22,7 +22,7 @@ setup: ## install missing prerequisites on Debian or Ubuntu (as root); elsewhere
 servers: ## unpack more Redis and Valkey versions into .servers/ for the tests
 	@bin/servers
 
-matrix: setup ## the tests without servers on Debian's Elixirs, each in a bare root: SUITE=sid
+matrix: setup ## format, warnings and the tests without servers on Debian's Elixirs, in bare roots: SUITE=sid
 	@bin/matrix $(SUITE)
 
 demo: setup ## mirror a throw-away server, or your own: URL=redis://host:port
@@ -60,17 +60,20 @@ sanitize: setup ## run the Rust tests under loom; with a nightly compiler, under
 bench: setup ## measure, and write the figures to bench/results/: ONLY=name runs one bench
 	@$(MIX_TEST) run bench/run.exs $(ONLY)
 
-lint: setup ## check formatting, warnings, types, circles of imports, the length of files, the width of prose
+lint: setup ## check formatting, warnings, types, circles of imports, the length of files, the width of prose, licences
 	bin/check-prose-width
+	bin/check-licences
 	cargo run --quiet --locked -p vdr_lint -- native
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package vdr_nif --no-default-features --locked -- -D warnings
 	mix format --check-formatted
 	$(MIX_TEST) compile --force --warnings-as-errors
 	bin/dialyzer
 
-docs: setup ## write docs/commands.md from the command table, and the Rust documentation into target/doc
+docs: setup ## write docs/commands.md and the cheat sheet from their tables, and the Rust documentation into target/doc
 	VDR_WRITE_DOCS=1 cargo test --quiet --locked -p vdr_commands --test commands_doc
+	VDR_WRITE_DOCS=1 $(MIX_TEST) test test/vdr/cheat_sheet_test.exs
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## remove everything that was built (unpacked servers stay)

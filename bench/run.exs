@@ -5,7 +5,8 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag command failover),
+for file <-
+      ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag command failover install),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -32,6 +33,7 @@ benches = [
   lag: &Vdr.Bench.Lag.run/0,
   command: &Vdr.Bench.Command.run/0,
   failover: &Vdr.Bench.Failover.run/0,
+  install: &Vdr.Bench.Install.run/0,
   plots: fn -> [] end
 ]
 

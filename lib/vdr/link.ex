@@ -25,8 +25,6 @@ defmodule Vdr.Link do
 
   @behaviour :gen_statem
 
-  require Logger
-
   alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
   alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
 

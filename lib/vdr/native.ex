@@ -6,7 +6,7 @@ defmodule Vdr.Native do
   # process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
-  require Vdr.NativeLibrary
+  Code.ensure_compiled!(Vdr.NativeLibrary)
 
   @on_load :load
 

@@ -13,7 +13,8 @@ defmodule Vdr.Script do
 
   @typedoc "Opaque: its fields belong to the library."
   @type t :: %__MODULE__{native: reference}
-  @type error :: {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
+  @typedoc "`:not_built` where the native library was built without Lua."
+  @type error :: {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()} | :not_built
   @type option ::
           {:keys, [binary]} | {:args, list} | {:timeout, pos_integer} | {:memory, pos_integer}
 

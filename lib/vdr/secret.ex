@@ -3,7 +3,7 @@ defmodule Vdr.Secret do
   # Secrets of options, as functions. No inspection and no crash report shows what a closure has
   # closed over.
 
-  @type t :: nil | (() -> term)
+  @type t :: nil | (... -> term)
 
   @doc "A password as the options take it, hidden in a function that returns it."
   @spec hide(nil | binary | {module, atom, list}) :: t

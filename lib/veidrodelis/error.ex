@@ -22,6 +22,7 @@ defmodule Veidrodelis.Error do
           | :timeout
           | :not_connected
           | :not_implemented
+          | :not_built
           | {:bad_command, index_or_operation :: term}
           | {:bad_command, index :: non_neg_integer, code :: atom}
           | {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
@@ -95,6 +96,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:not_implemented), do: "the callback module does not implement handle_call/2"
 
   # Scripts.
+  defp sentence(:not_built), do: "the native library was built without Lua; see VDR_WITHOUT in docs/deployment.md"
   defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
   # Digests and snapshot files.
@@ -134,6 +136,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:io_error), do: "reading from or writing to the server failed"
 
   # The end of a link: TLS.
+  defp sentence(:tls_not_built), do: "the native library was built without TLS; see VDR_WITHOUT in docs/deployment.md"
   defp sentence(:tls_bad_config), do: "a value in :ssl_opts cannot be used"
   defp sentence(:tls_no_system_roots), do: "the system has no certificate authorities; give :cacertfile in :ssl_opts"
   defp sentence(:tls_certificate_expired), do: "the server's certificate has expired"

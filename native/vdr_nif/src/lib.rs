@@ -8,6 +8,7 @@
 mod allocator;
 mod clock;
 mod dropper;
+#[cfg(feature = "lua")]
 mod pool;
 
 mod resource_bytes;
@@ -43,7 +44,10 @@ mod instance;
 mod key_diff;
 mod key_walk;
 mod large_keys;
+#[cfg(feature = "lua")]
 mod lua;
+#[cfg(not(feature = "lua"))]
+mod lua_not_built;
 mod sentinel;
 mod snapshot;
 

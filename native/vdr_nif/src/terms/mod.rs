@@ -13,6 +13,7 @@ mod batch;
 mod encode;
 mod link_message;
 mod rdb;
+#[cfg(feature = "lua")]
 mod script;
 mod sentinel;
 mod client;
@@ -29,6 +30,7 @@ pub use link_config::{link_config, on_unknown};
 pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_command};
 pub use primitive::{binary, word};
 pub use rdb::{rdb_error, survey};
+#[cfg(feature = "lua")]
 pub use script::{script_answer, script_error};
 pub use sentinel::{found, question, sentinel_config, switched};
 pub use status::{handler_status, status};

@@ -32,6 +32,7 @@ mod trie;
 
 mod find;
 mod iter;
+mod scan;
 mod unshared;
 
 mod edit;

@@ -108,6 +108,14 @@ fn same_as<S: BuildHasher>(map: &Map<Counted, S>, model: &Model) {
     }
     let all: Model = map.iter().map(|item| (item.key().to_vec(), read(item))).collect();
     assert_eq!(&all, model);
+    let (mut next, mut scanned) = (Some(0), Vec::new());
+    while let Some(from) = next {
+        let before = scanned.len();
+        next = map.scan(from, 7, |item| scanned.push((item.key().to_vec(), read(item))));
+        assert!(next.is_none_or(|next| next > from && next % 16 == 0 && scanned.len() - before >= 7));
+    }
+    assert_eq!(scanned.len(), model.len());
+    assert_eq!(&scanned.into_iter().collect::<Model>(), model);
 }
 
 /// Entries that two versions share are the same, and `unshared` yields the rest.

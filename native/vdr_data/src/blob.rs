@@ -17,8 +17,8 @@ use vdr_snapmap::{ExportedBytes, Memory, SharedBytes};
 /// The longest string that is stored in the handle.
 pub const INLINE: usize = 22;
 
-/// A string of at least this length becomes chunked when a write would have to copy it. Shorter ones
-/// are copied, which takes microseconds, and stay in one piece.
+/// A string of at least this length becomes chunked when a write would have to copy it. Shorter
+/// ones are copied, which takes microseconds, and stay in one piece.
 const CHUNKED_BYTES_MIN: usize = 64 << 10;
 
 /// A byte string of 24 bytes plus, when longer than [`INLINE`], shared allocations.
@@ -77,8 +77,8 @@ impl Blob {
         }
     }
 
-    /// Whether [`Blob::as_bytes`] and [`Blob::export`] are O(1). They are not for a long string that
-    /// was written to: the first of them after a write copies it.
+    /// Whether [`Blob::as_bytes`] and [`Blob::export`] are O(1). They are not for a long string
+    /// that was written to: the first of them after a write copies it.
     pub fn is_contiguous(&self) -> bool {
         match &self.0 {
             Repr::Chunked(chunked) => chunked.is_contiguous(),
@@ -100,8 +100,8 @@ impl Blob {
     }
 
     /// Writes bytes at a position, and first fills a gap behind the end with zeros. Copy-on-write:
-    /// a long string becomes chunked where all of it would have to be copied. Returns how many bytes
-    /// were copied.
+    /// a long string becomes chunked where all of it would have to be copied. Returns how many
+    /// bytes were copied.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> usize {
         let (len, end) = (self.len(), at.saturating_add(bytes.len()));
         let in_place = match &mut self.0 {

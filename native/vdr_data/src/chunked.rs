@@ -7,8 +7,8 @@
 use std::sync::{Arc, LazyLock, OnceLock};
 use vdr_snapmap::{COUNTS, Memory, SharedBytes, allocated};
 
-/// The bytes of a chunk: what a write copies. Measured on bursts of SETBITs: longer chunks cost more
-/// to copy, shorter ones make the list of chunks longer, which each snapshot copies.
+/// The bytes of a chunk: what a write copies. Measured on bursts of SETBITs: longer chunks cost
+/// more to copy, shorter ones make the list of chunks longer, which each snapshot copies.
 pub const CHUNK_BYTES: usize = 16 << 10;
 
 /// The chunk of a string that only grew. All such strings share it.
@@ -75,8 +75,8 @@ impl Chunked {
         chunks.map(part).take_while(|part| !part.is_empty())
     }
 
-    /// Writes bytes at a position, and first fills a gap behind the end with zeros. Returns how many
-    /// bytes were copied for it.
+    /// Writes bytes at a position, and first fills a gap behind the end with zeros. Returns how
+    /// many bytes were copied for it.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> usize {
         self.contiguous = OnceLock::new();
         let end = at.saturating_add(bytes.len());

@@ -86,8 +86,8 @@ fn call<'a>(
     })
 }
 
-/// The answer as a term. `None` if it takes a dirty scheduler, and this is none, because it copies a
-/// long string.
+/// The answer as a term. `None` if it takes a dirty scheduler, and this is none, because it copies
+/// a long string.
 fn answer<'a>(env: Env<'a>, reply: Result<Reply<'_>, ReadError>, on_scheduler: bool) -> Option<Term<'a>> {
     let copies = on_scheduler && reply.as_ref().is_ok_and(Reply::copies_long_string);
     (!copies).then(|| terms::answer(env, reply))

@@ -105,8 +105,8 @@ fn string_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
     Some(bytes.len() / BYTES_PER_ELEMENT + 1)
 }
 
-/// The pieces of a string that hold the bits `from..to`. Each comes with the number of its first bit
-/// in the string, and with the range of those bits in the piece.
+/// The pieces of a string that hold the bits `from..to`. Each comes with the number of its first
+/// bit in the string, and with the range of those bits in the piece.
 fn parts_of_bits(string: StringRef<'_>, from: usize, to: usize) -> impl Iterator<Item = (&[u8], usize, usize, usize)> {
     let mut at = from / 8 * 8;
     string.parts(from / 8, to.div_ceil(8)).map(move |part| {

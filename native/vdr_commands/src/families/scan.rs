@@ -219,8 +219,8 @@ mod tests {
         }
     }
 
-    /// Half of the keys stay; the others come and go between the calls, and now and then a full sync
-    /// builds the data anew.
+    /// Half of the keys stay; the others come and go between the calls, and now and then a full
+    /// sync builds the data anew.
     #[test]
     fn keys_that_stay_are_returned_whatever_else_happens() {
         for seed in 0..20 {

@@ -11,8 +11,8 @@ use super::node::Node;
 use super::trie::Map;
 use std::hash::BuildHasher;
 
-/// A leaf, or all leaves of keys that agree in all digits of their hash; and the range of hashes that
-/// belong there. Without an end it is the last range.
+/// A leaf, or all leaves of keys that agree in all digits of their hash; and the range of hashes
+/// that belong there. Without an end it is the last range.
 struct LeafRange {
     node: Node,
     start: u64,
@@ -71,8 +71,8 @@ impl<V, S: BuildHasher> Map<V, S> {
 /// # Safety
 /// A map that is borrowed for 'm reaches the node.
 unsafe fn visit_below<'m, V: 'm>(node: Node, visit: &mut impl FnMut(Item<'m, V>)) {
-    // SAFETY: as asked of the caller. What a map reaches is allocated, and nobody writes to it while
-    // the map is borrowed.
+    // SAFETY: as asked of the caller. What a map reaches is allocated, and nobody writes to it
+    // while the map is borrowed.
     unsafe {
         for raw in node.all_slots() {
             if node.is_leaf() {

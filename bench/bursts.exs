@@ -111,7 +111,8 @@ defmodule Vdr.Bench.Bursts do
   end
 
   # Full of bytes, not of zeros.
-  defp string(redis, key, bytes), do: Redix.command!(redis, ["SET", key, :binary.copy("0123456789abcdef", div(bytes, 16))])
+  defp string(redis, key, bytes),
+    do: Redix.command!(redis, ["SET", key, :binary.copy("0123456789abcdef", div(bytes, 16))])
 
   # ---- the kinds: a name, and the commands
 

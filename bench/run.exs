@@ -5,7 +5,8 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers lag failover),
+for file <-
+      ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers lag failover),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)

@@ -6,7 +6,8 @@
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
 for file <-
-      ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag command failover install),
+      ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers lag command
+         failover install),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -25,6 +26,8 @@ benches = [
   writes: &Vdr.Bench.Writes.run/0,
   sustained: &Vdr.Bench.Writes.sustained/0,
   publishing: &Vdr.Bench.Publishing.run/0,
+  bursts: &Vdr.Bench.Bursts.run/0,
+  scan: &Vdr.Bench.Scan.run/0,
   full_sync: &Vdr.Bench.Sync.run/0,
   growth: &Vdr.Bench.Growth.run/0,
   lua: &Vdr.Bench.Lua.calls/0,

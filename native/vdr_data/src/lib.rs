@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chunked;
 pub mod blob;
 pub mod expiry;
 pub mod size;

@@ -5,18 +5,19 @@ use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use crate::ops::strings::BITS_MAX;
-use crate::ops::strings::grow;
+use crate::ops::strings::{stored, write};
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
 use crate::row::Part::{Key, Options};
 use crate::row::{Leaves, Write, row};
-use vdr_data::value::Kind;
+use vdr_data::value::{Kind, StringRef};
 
 const STRING: Leaves = Leaves::Kind(Kind::String);
 
 pub const WRITES: &[Write] = &[row("bitfield", &[Key, Options], InShape, STRING, Each, bitfield)];
 
 /// One SET or INCRBY. GET changes nothing and is left out.
+#[derive(Clone, Copy)]
 struct Change {
     field: Field,
     offset: u64,
@@ -47,14 +48,24 @@ fn bitfield(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
         return Ok(());
     };
     let len = usize::try_from(end.div_ceil(8)).map_err(|_| ApplyError::OutOfRange)?;
-    let bytes = grow(apply, key, len)?;
+    if stored(apply, key)?.map_or(0, StringRef::len) < len {
+        write(apply, key, len, &[])?;
+    }
     for change in &changes {
+        // The bytes that hold the field.
+        let first = usize::try_from(change.offset / 8).map_err(|_| ApplyError::OutOfRange)?;
+        let bits = (change.offset % 8) as u32 + change.field.bits;
+        let end = first + bits.div_ceil(8) as usize;
+        let string = stored(apply, key)?.ok_or(ApplyError::Missing)?;
+        let mut window: Vec<u8> = string.parts(first, end).flatten().copied().collect();
+        let change = Change { offset: change.offset % 8, ..*change };
         let value = match change.field.signed {
-            true => change.signed(bytes),
-            false => change.unsigned(bytes),
+            true => change.signed(&window),
+            false => change.unsigned(&window),
         };
         if let Some(value) = value {
-            put_bits(bytes, change.offset, change.field.bits, value);
+            put_bits(&mut window, change.offset, change.field.bits, value);
+            write(apply, key, first, &window)?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Operations on strings that several families share.
 
 use crate::context::Apply;
-use crate::error::ApplyError;
+use crate::error::{ApplyError, ApplyResult};
 use vdr_data::blob::Blob;
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Entry;
@@ -60,19 +60,15 @@ pub fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
     apply.db().insert(key, Entry { value: Value::String(value), expiry });
 }
 
-/// The bytes of a string to change in place. A shorter string first grows to `len` with zeros.
-pub fn grow<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
-    if len > STRING_BYTES_MAX {
+/// Writes bytes into a string. A shorter string first grows with zeros.
+pub fn write(apply: &mut Apply<'_>, key: &[u8], at: usize, bytes: &[u8]) -> ApplyResult {
+    if at.checked_add(bytes.len()).is_none_or(|end| end > STRING_BYTES_MAX) {
         return Err(ApplyError::OutOfRange);
     }
-    let old = stored(apply, key)?;
-    if old.is_none_or(|old| old.len() < len) {
-        let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(old.map_or(&[], StringRef::as_bytes));
-        bytes.resize(len, 0);
-        let copied = old.map_or(0, |old| old.len());
-        overwrite(apply, key, Blob::from(bytes));
-        apply.db().note_copied(copied);
-    }
+    apply.write_string(key, at, bytes)
+}
+
+/// The bytes of a short string to change in place.
+pub fn in_place<'a>(apply: &'a mut Apply<'_>, key: &[u8]) -> Result<&'a mut [u8], ApplyError> {
     apply.db().string_mut(key).ok_or(ApplyError::WrongType)
 }

@@ -30,6 +30,7 @@ benches = [
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
+  lag_beside_busy: &Vdr.Bench.Lag.beside_busy/0,
   failover: &Vdr.Bench.Failover.run/0,
   plots: fn -> [] end
 ]

@@ -41,13 +41,14 @@ pub enum RoleQuery {
 pub struct RoleReply {
     pub len: usize,
     pub role: Option<Role>,
+    pub is_sentinel: bool,
 }
 
 /// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
 /// reply.
 pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
     let mut cursor = Cursor { input, at: 0 };
-    let (mut role, mut open) = (None, 1usize);
+    let (mut word, mut open) = (None, 1usize);
     while open > 0 {
         open = open.saturating_sub(1);
         match cursor.value()? {
@@ -57,14 +58,16 @@ pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
             // is refused at once.
             Some(Part::Array(count)) if count <= MAX_ROLE_BYTES => open = open.saturating_add(count),
             Some(Part::Array(_)) => return Err(()),
-            Some(Part::Bulk(b"master")) => role = role.or(Some(Some(Role::Primary))),
-            Some(Part::Bulk(b"slave")) => role = role.or(Some(Some(Role::Replica))),
-            // Another first word, such as that of a Sentinel.
-            Some(Part::Bulk(_)) => role = role.or(Some(None)),
+            Some(Part::Bulk(bulk)) => word = word.or(Some(bulk)),
             Some(Part::Other) => {}
         }
     }
-    Ok(Some(RoleReply { len: cursor.at, role: role.flatten() }))
+    let role = match word {
+        Some(b"master") => Some(Role::Primary),
+        Some(b"slave") => Some(Role::Replica),
+        _ => None,
+    };
+    Ok(Some(RoleReply { len: cursor.at, role, is_sentinel: word.is_some_and(|word| word == b"sentinel") }))
 }
 
 enum Part<'a> {
@@ -128,10 +131,11 @@ mod tests {
     fn the_first_word_is_the_role_and_the_whole_reply_is_taken() {
         for (reply, role) in [(PRIMARY, Some(Role::Primary)), (REPLICA, Some(Role::Replica))] {
             let more = [reply, b"+OK\r\n"].concat();
-            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role })));
+            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role, is_sentinel: false })));
         }
         let sentinel = b"*2\r\n$8\r\nsentinel\r\n*1\r\n$6\r\nmaster\r\n";
-        assert_eq!(parse(sentinel), Ok(Some(RoleReply { len: sentinel.len(), role: None })));
+        let reply = RoleReply { len: sentinel.len(), role: None, is_sentinel: true };
+        assert_eq!(parse(sentinel), Ok(Some(reply)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ defmodule Vdr.Live.NoPrimaryTest do
   live_test "a renamed PSYNC is found by its name, and by a function of the address",
             %{port: port, redis: redis},
             mirror: false,
-            config: [{"rename-command", "PSYNC Xk3"}] do
+            config: [{"rename-command", ["PSYNC", "Xk3"]}] do
     Redix.command!(redis, ["SET", "k", "v"])
     assert Veidrodelis.await_ready(start!(port, []), 20_000) == {:error, :psync_forbidden}
     test = self()
@@ -59,7 +59,7 @@ defmodule Vdr.Live.NoPrimaryTest do
   end
 
   test "a handler follows a renamed PSYNC, too, and knows its position" do
-    server = Server.start!(config: [{"rename-command", "PSYNC Xk3"}])
+    server = Server.start!(config: [{"rename-command", ["PSYNC", "Xk3"]}])
     redis = Server.connect!(server)
     Redix.command!(redis, ["SET", "k", "v"])
 
@@ -91,7 +91,7 @@ defmodule Vdr.Live.NoPrimaryTest do
     options = Vdr.Options.validate!([host: "h", psync_command: "Xk3"], :mirror)
     refute inspect(options) =~ "Xk3"
     refute inspect(Map.from_struct(options)) =~ "Xk3"
-    message = Exception.message(catch_error(Vdr.Options.validate!([psync_command: :Xk3], :mirror)))
+    message = Exception.message(catch_error(Vdr.Options.validate!([psync_command: ["Xk3"]], :mirror)))
     refute message =~ "Xk3"
     assert message =~ "option :psync_command of Veidrodelis takes a string"
   end

@@ -161,7 +161,7 @@ defmodule Vdr.Live.SentinelTest do
   end
 
   test "names with only addresses of IPv6 are reached, a Sentinel's and a server's" do
-    server = Server.start!(config: [{"bind", "127.0.0.1 ::1"}])
+    server = Server.start!(config: [{"bind", ["127.0.0.1", "::1"]}])
     sentinel = Sentinels.sentinel!(Server.any(), Server.port(server), "bind 127.0.0.1 ::1")
     # With a zone it is a name, of which the system knows one address.
     name = "::1%1"

@@ -56,7 +56,8 @@ defmodule Vdr.LinkTest do
       assert Native.link_start(store, config(port), keeper, make_ref()) in [:ok, {:error, :process_gone}]
       assert_receive {:DOWN, ^monitor, :process, ^keeper, :killed}, 5_000
       # Not by the next link, which ends each that is before it.
-      Mirror.eventually("the link has ended", fn -> Native.status(store).state == nil end)
+      state = fn -> Native.status(store).state end
+      Mirror.eventually("the link has ended", state, fn -> state.() == nil end)
     end
 
     :ok = Native.store_close(store)

@@ -39,6 +39,45 @@ defmodule Vdr.Bench.Lag do
     Enum.flat_map(measured, fn {name, pair} -> figures(name, pair) end)
   end
 
+  @busy 4
+  @beside_s 5
+  # More than alone.
+  @beside_aim_us 1_000
+
+  @doc "The lag of an idle mirror alone, and beside four that load: as much as their primary can send."
+  def beside_busy do
+    Paint.title("Lag of an idle mirror beside #{@busy} that load")
+    {server, _redis} = Measure.empty_server()
+    {busy_server, _redis} = Measure.empty_server()
+    Measure.mirror(server, :bench)
+    {alone, beside} = Measure.medians(for _ <- 1..@turns, do: {idle_p99(server), beside_p99(server, busy_server)})
+    Veidrodelis.stop(:bench)
+    GenServer.stop(busy_server)
+    GenServer.stop(server)
+    Paint.note("load of the machine: #{load_average()}")
+    text = "#{us(beside)}, alone #{us(alone)}"
+    ratio = max(beside - alone, 0) / @beside_aim_us
+    [Measure.figure("lag of an idle mirror beside #{@busy} that load, p99", beside, alone, "µs", ratio, 1.0, text)]
+  end
+
+  defp idle_p99(server) do
+    lags = Task.await(Task.async(fn -> probes(server, @beside_s, mirror_probe()) end), :infinity)
+    lags |> Enum.sort() |> List.to_tuple() |> Measure.percentile(99)
+  end
+
+  defp beside_p99(server, busy_server) do
+    ids = for n <- 1..@busy, do: {:busy, n}
+    for id <- ids, do: Measure.mirror(busy_server, id)
+    key = fn -> "bench:#{:rand.uniform(@keys)}" end
+    load = Task.async(fn -> Load.run(Server.port(busy_server), 1_000_000, key) end)
+    Process.sleep(500)
+    p99 = idle_p99(server)
+    send(load.pid, :enough)
+    Task.await(load, :infinity)
+    for id <- ids, do: Veidrodelis.stop(id)
+    p99
+  end
+
   # The turn with the median p99 counts.
   defp turns(load, server, replica) do
     pairs = for _ <- 1..@turns, do: {mirror(load, server), replica(load, server, replica)}

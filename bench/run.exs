@@ -35,6 +35,7 @@ benches = [
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
   command: &Vdr.Bench.Command.run/0,
+  lag_beside_busy: &Vdr.Bench.Lag.beside_busy/0,
   failover: &Vdr.Bench.Failover.run/0,
   install: &Vdr.Bench.Install.run/0,
   plots: fn -> [] end

@@ -266,7 +266,8 @@ defmodule Veidrodelis do
     :exit, _reason -> :ok
   end
 
-  # A server as installed waits 5 s before a diskless full sync; loading large data takes longer.
+  # A server as installed waits 5 s before a full sync by the socket; loading large data takes
+  # longer.
   @await_ready_ms 60_000
 
   @doc group: "Lifecycle"

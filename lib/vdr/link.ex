@@ -35,6 +35,10 @@ defmodule Vdr.Link do
   # Each contradiction costs the primary a full sync, however short a delay the options ask for.
   @diverged_ms 1_000
 
+  # A server that closes the connection so often at the same step of the handshake does so each
+  # time.
+  @closings_max 3
+
   # How often a link looks for the application when that was stopped.
   @suspended_ms 1_000
 
@@ -59,6 +63,10 @@ defmodule Vdr.Link do
     :announced,
     # Why `await_ready/2` need not wait.
     :refusal,
+    # The way of the next full sync, unless the options decide it.
+    :sync_by,
+    # After which command of the handshake the server closed the last connections, and how often.
+    closings: {nil, 0},
     # The monitor looks up the server for this attempt.
     looking_up: false,
     waiters: Waiters.new(),
@@ -157,15 +165,15 @@ defmodule Vdr.Link do
     do: connect(%{link | primary: primary, looking_up: false})
 
   def connecting(:info, {tag, {:not_found, code, detail, retry}}, %{monitor_tag: tag, looking_up: true} = link),
-    do: ended(%{link | looking_up: false}, code, detail, retry)
+    do: handle_end(%{link | looking_up: false}, code, detail, retry)
 
   # The answer to the look-up follows, and takes this into account.
   def connecting(:info, {tag, {:switched, _primary}}, %{monitor_tag: tag, looking_up: true}), do: :keep_state_and_data
 
-  def connecting(:info, {tag, {:password, result}}, %{tag: tag} = link) do
+  def connecting(:info, {tag, {:secrets, result}}, %{tag: tag} = link) do
     case start(link, result) do
       :ok -> :keep_state_and_data
-      {:error, code} -> ended(link, code, "", :slowly)
+      {:error, code} -> handle_end(link, code, "", :slowly)
     end
   end
 
@@ -174,7 +182,7 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
-    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms()}
+    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms(), sync_by: nil, closings: {nil, 0}}
     report(link, %{link: :linked, links: link.links})
     link = emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     link = warn_of_no_offset(link)
@@ -211,7 +219,7 @@ defmodule Vdr.Link do
     orderly = orderly?(reason)
     link = close(link, if(orderly, do: :stopped, else: :link_crashed), nil)
 
-    if ended?(link.key, orderly) do
+    if over?(link.key, orderly) do
       Reports.update(link.key, %{link: :ended})
       emit(link, :stopped, %{})
     end
@@ -222,8 +230,8 @@ defmodule Vdr.Link do
   defp orderly?(_reason), do: false
 
   # After a crash there is a next process. A handler announces its own end, unless it was killed.
-  defp ended?({:mirror, _id}, orderly), do: orderly
-  defp ended?({:handler, pid}, _orderly), do: not Process.alive?(pid)
+  defp over?({:mirror, _id}, orderly), do: orderly
+  defp over?({:handler, pid}, _orderly), do: not Process.alive?(pid)
 
   # A crash report shows how the link stands, and none of its options.
   @impl :gen_statem
@@ -249,7 +257,9 @@ defmodule Vdr.Link do
   end
 
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
-  defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)
+
+  defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link),
+    do: handle_end(link, code, detail, retry)
 
   defp common(:info, {:DOWN, monitor, :process, _pid, _reason}, link), do: drop_waiter(link, monitor)
   defp common({:timeout, monitor}, :await_ready, link), do: drop_waiter(link, monitor)
@@ -335,7 +345,7 @@ defmodule Vdr.Link do
 
     case Native.sentinel_start(native, Options.Sentinel.config(options.sentinel, options), self(), tag) do
       {:ok, monitor} -> find(%{link | monitor: monitor, monitor_tag: tag})
-      {:error, code} -> ended(link, code, "", :slowly)
+      {:error, code} -> handle_end(link, code, "", :slowly)
     end
   end
 
@@ -344,11 +354,17 @@ defmodule Vdr.Link do
     {:keep_state, %{link | looking_up: true}}
   end
 
-  defp connect(%{tag: tag, options: options} = link) do
-    if link.client_tag, do: Native.client_follow(link.native, link.primary)
-    {link, process} = {announce(link, link.primary), self()}
-    UserFunction.start(fn -> Secret.reveal(options.password) end, &send(process, {tag, {:password, &1}}))
+  defp connect(%{tag: tag, options: options, primary: primary} = link) do
+    if link.client_tag, do: Native.client_follow(link.native, primary)
+    {link, process} = {announce(link, primary), self()}
+    UserFunction.start(fn -> reveal_secrets(options, primary) end, &send(process, {tag, {:secrets, &1}}))
     {:keep_state, link}
+  end
+
+  defp reveal_secrets(options, primary) do
+    with {:ok, password} <- Secret.reveal(options.password),
+         {:ok, psync_command} <- Secret.reveal_psync_command(options.psync_command, primary),
+         do: {:ok, {password, psync_command}}
   end
 
   # The monitor asks what only a function of the user's knows.
@@ -373,24 +389,26 @@ defmodule Vdr.Link do
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
+  # A function that took too long, or was killed.
+  defp start(%{options: %{password: nil}}, :error), do: {:error, :bad_psync_command}
   defp start(_link, :error), do: {:error, :bad_password_function}
   defp start(_link, {:ok, {:error, _code} = error}), do: error
 
-  defp start(%{options: %{played: played}} = link, {:ok, {:ok, password}}) when played != nil do
+  defp start(%{options: %{played: played}} = link, {:ok, {:ok, secrets}}) when played != nil do
     attached =
-      link |> Map.take([:native, :tag, :monitor_tag]) |> Map.merge(%{config: config(link, password), pid: self()})
+      link |> Map.take([:native, :tag, :monitor_tag]) |> Map.merge(%{config: config(link, secrets), pid: self()})
 
     Testing.Primary.attach(played, attached)
   end
 
-  defp start(%{native: native, tag: tag} = link, {:ok, {:ok, password}}) do
-    Native.link_start(native, config(link, password), self(), tag)
+  defp start(%{native: native, tag: tag} = link, {:ok, {:ok, secrets}}) do
+    Native.link_start(native, config(link, secrets), self(), tag)
   catch
     # The arguments, password and all, must not become a stacktrace.
     _kind, _reason -> {:error, :bad_link_config}
   end
 
-  defp config(%{options: options, primary: {host, port}}, password) do
+  defp config(%{options: options, primary: {host, port}} = link, {password, psync_command}) do
     %{
       label: Options.label(options),
       host: host,
@@ -400,6 +418,8 @@ defmodule Vdr.Link do
       username: options.username,
       password: password,
       role: if(options.sentinel, do: options.sentinel.role, else: :ask),
+      sync_by: link.sync_by || options.sync_by,
+      psync_command: psync_command,
       ack: options.ack,
       announce_port: options.announce_port,
       connect_timeout_ms: options.timeout,
@@ -411,9 +431,10 @@ defmodule Vdr.Link do
 
   # ---- the end of a link
 
-  defp ended(link, code, detail, retry) do
+  defp handle_end(link, code, detail, retry) do
     # A look-up that failed named no server.
     link = if link.announced, do: link, else: announce(link, nil)
+    {link, retry} = link |> leave_disk(code) |> count_closing(code, detail, retry)
     report(%{link | tag: nil}, %{last_error: {code, detail}})
     refused = retry == :slowly
 
@@ -428,6 +449,24 @@ defmodule Vdr.Link do
       %{link | tag: nil} |> close(code, detail, refused, nil) |> finish(final(code, detail))
     end
   end
+
+  # The server may have no room on its disk, or no right to write to it: the next file comes by the
+  # socket.
+  defp leave_disk(%{options: %{sync_by: :auto}, streaming_since: nil, sync: sync} = link, code)
+       when code == :bgsave_failed or sync == :full,
+       do: %{link | sync_by: :socket}
+
+  defp leave_disk(link, _code), do: link
+
+  # A server that restarts closes connections, too, so the first times count as passing. So does a
+  # server that answers not even PING: a proxy without a server behind it, say.
+  defp count_closing(%{closings: {detail, count}} = link, :closed_in_handshake, detail, retry) do
+    retry = if count + 1 >= @closings_max and detail != "after PING", do: :slowly, else: retry
+    {%{link | closings: {detail, count + 1}}, retry}
+  end
+
+  defp count_closing(link, :closed_in_handshake, detail, retry), do: {%{link | closings: {detail, 1}}, retry}
+  defp count_closing(link, _code, _detail, retry), do: {%{link | closings: {nil, 0}}, retry}
 
   defp final(:unknown_command, name), do: {:unknown_command, name}
   defp final(code, _detail), do: code

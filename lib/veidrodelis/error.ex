@@ -116,6 +116,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:process_gone), do: "the process that owns the link is gone"
   defp sentence(:bad_link_config), do: "the native library refused the options; this is a bug"
   defp sentence(:bad_password_function), do: "the function for the password did not return a string"
+  defp sentence(:bad_psync_command), do: "the function of the option :psync_command did not return a string"
 
   # The end of a link: the connection.
   defp sentence(:stopped), do: "the link was stopped"
@@ -131,6 +132,10 @@ defmodule Veidrodelis.Error do
   defp sentence(:read_timeout), do: "the server sent nothing for too long"
   defp sentence(:write_timeout), do: "the server accepted no data for too long"
   defp sentence(:closed), do: "the server closed the connection"
+
+  defp sentence(:closed_in_handshake),
+    do: "the server closed the connection instead of answering; a proxy does so when it does not know the command"
+
   defp sentence(:connection_reset), do: "the connection was reset"
   defp sentence(:connection_timed_out), do: "the connection timed out"
   defp sentence(:io_error), do: "reading from or writing to the server failed"
@@ -156,6 +161,7 @@ defmodule Veidrodelis.Error do
 
   defp sentence(:tls_client_certificate_refused), do: "the server does not accept the client certificate"
   defp sentence(:tls_version_refused), do: "the server and the library have no TLS version in common"
+  defp sentence(:tls_required), do: "the server speaks TLS there; give ssl: true"
   defp sentence(:tls_not_spoken), do: "the server does not speak TLS"
   defp sentence(:tls_handshake_failed), do: "the TLS handshake failed"
   defp sentence(:tls_protocol), do: "the TLS connection was damaged"
@@ -174,6 +180,17 @@ defmodule Veidrodelis.Error do
 
   defp sentence(:psync_forbidden),
     do: "the server does not offer PSYNC, as many managed services do not; without it there is no replication"
+
+  defp sentence(:not_psync),
+    do:
+      "the server's PSYNC takes other arguments; with :psync_command, the name may be that of another command, such as SYNC"
+
+  defp sentence(:other_replication), do: "the server has a replication protocol of its own"
+
+  defp sentence(:active_replication),
+    do: "the server is an active replica of KeyDB, whose stream of writes cannot be mirrored"
+
+  defp sentence(:sentinel_port), do: "the host and port are those of a Sentinel; give them in the option :sentinel"
 
   defp sentence(:loading), do: "the server is still loading its data"
   defp sentence(:no_master_link), do: "the server is a replica without a link to its own primary"
@@ -211,6 +228,11 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_unknown_type), do: "the snapshot file holds a type of value that the library does not know"
   defp sentence(:rdb_corrupt), do: "the snapshot file is damaged"
   defp sentence(:rdb_checksum), do: "the snapshot file's checksum does not match"
+
+  defp sentence(:rdb_no_offset),
+    do:
+      "the server answers the name of :psync_command like SYNC, and its snapshot file does not say where the stream begins"
+
   defp sentence(:rdb_truncated), do: "the snapshot file ended too early"
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"

@@ -87,6 +87,24 @@ defmodule Vdr.Options.Definitions do
           "the port that the server shows for the mirror in `ROLE` and `INFO replication`. The default is no valid port, so " <>
             "that Sentinel ignores the mirror; see docs/operations.md for clients that need a valid one"
       ],
+      sync_by: [
+        type: {:one_of, [:auto, :disk, :socket]},
+        default: :auto,
+        doc:
+          "the way of the snapshot file of a full sync. `:disk`: the server writes the file to its disk and sends it at " <>
+            "once; `:socket`: it sends the file straight from its memory, after a delay (5 s by default) in which it waits " <>
+            "for others. `:auto` takes the disk if the user may call `INFO` and the data is small (64 MB), and the socket " <>
+            "otherwise, or if the disk failed"
+      ],
+      psync_command: [
+        type:
+          {:check, "a string that is not empty, or a function of {host, port}",
+           quote(do: String.t() | ({String.t(), :inet.port_number()} -> String.t())), &psync_command?/1},
+        secret: true,
+        doc:
+          "the server's name for `PSYNC`, if it has another one: a string, or a function of `{host, port}` that returns one " <>
+            "at each attempt"
+      ],
       on_unknown_command: [
         type: {:one_of, [:continue, :stop]},
         default: :continue,
@@ -178,6 +196,8 @@ defmodule Vdr.Options.Definitions do
       ]
     ]
   end
+
+  defp psync_command?(value), do: is_function(value, 1) or (is_binary(value) and value != "")
 
   defp stale_reads?({:max_ms, ms}), do: is_integer(ms) and ms in 1..@ms_max
   defp stale_reads?(value), do: value in [:allow, :deny]

@@ -144,7 +144,7 @@ fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) ->
     let started = Instant::now();
     for piece in pieces {
         input.extend_from_slice(piece);
-        mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?;
+        while mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?.left {}
         since_snapshot += each;
         if hold && since_snapshot >= SNAPSHOT_EVERY {
             since_snapshot = 0;

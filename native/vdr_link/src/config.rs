@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
 use crate::transport::ConnectLimits;
 use std::time::Duration;
-use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
+use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery, Secret, SyncBy};
 
 /// The shortest interval between acknowledgements: below it a link would do nothing else.
 pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -59,6 +59,9 @@ pub struct LinkConfig {
     /// The port that INFO and Sentinel show. [`HIDDEN_LISTENING_PORT`] explains the default.
     pub listening_port: u32,
     pub role: RoleQuery,
+    pub sync_by: SyncBy,
+    /// The server's name for PSYNC, if it has another one.
+    pub psync_command: Option<Secret>,
     pub ack: AckPolicy,
     /// How often the applied offset is acknowledged. Until the stream has begun the link
     /// acknowledges far more often: a primary that sent the file diskless begins the stream only
@@ -79,6 +82,8 @@ impl LinkConfig {
             credentials: None,
             listening_port: HIDDEN_LISTENING_PORT,
             role: RoleQuery::Skip,
+            sync_by: SyncBy::Socket,
+            psync_command: None,
             ack: AckPolicy::Truthful,
             ack_interval: Duration::from_secs(1),
             timeouts: Timeouts::default(),

@@ -15,6 +15,7 @@
 mod deadline;
 mod clock;
 mod wire;
+mod runtime;
 
 mod endpoint;
 mod address;
@@ -28,7 +29,7 @@ mod end;
 mod observer;
 mod config;
 mod session;
-mod runtime;
+mod link_thread;
 
 mod mirror_sink;
 
@@ -44,9 +45,10 @@ pub use clock::now_ms;
 pub use config::{AckPolicy, LinkConfig, Timeouts};
 pub use end::{Cause, LinkEnd};
 pub use endpoint::Endpoint;
+pub use link_thread::{LinkHandle, spawn};
 pub use mirror_sink::{MirrorHooks, MirrorSink};
 pub use observer::Observer;
-pub use runtime::{LinkHandle, run_soon, spawn};
+pub use runtime::run_soon;
 pub use sentinel::{NotFound, Owner, SentinelConfig, SentinelHandle, spawn_sentinel};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
 pub use state::LinkState;
@@ -54,5 +56,5 @@ pub use tls::{Identity, Pem, Roots, TlsConfig, TlsError, TlsErrorKind, Verify, V
 pub use transfer::TransferError;
 pub use transport::ConnectError;
 pub use vdr_replica::handshake::{
-    Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret,
+    Credentials, HIDDEN_LISTENING_PORT, Position, Refusal, RefusalKind, Retry, Role, RoleQuery, Secret, SyncBy,
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vdr_rdb::{Progress, Server};
 use vdr_replica::handshake::{Position, Retry};
 use vdr_replica::live::Snapshot;
-use vdr_replica::mirror::{Fault, Mirror};
+use vdr_replica::mirror::{ACTIVE_REPLICATION, Fault, Mirror};
 
 /// Hooks into the feeding of a mirror.
 pub trait MirrorHooks: Send + 'static {
@@ -82,8 +82,11 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
         self.hooks.after_feed();
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
+    fn sync_started(&mut self, start: Option<&Position>) {
+        self.mirror(|mirror| match start {
+            Some(start) => mirror.sync_started(&start.replication_id, start.offset),
+            None => mirror.bare_sync_started(),
+        });
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
@@ -102,7 +105,7 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let fed = self.feed(|mirror| mirror.stream(input, now_ms()));
         self.hooks.after_feed();
-        fed.map(|ack_wanted| StreamStep { ack_wanted, left: false })
+        fed.map(|turn| StreamStep { ack_wanted: turn.ack_wanted, left: turn.left })
     }
 
     fn applied(&self) -> u64 {
@@ -123,7 +126,11 @@ impl From<Fault> for SinkError {
     fn from(fault: Fault) -> Self {
         let retry = match fault.code {
             // The primary would send the same file again.
-            "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" => Retry::Slowly,
+            "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" | "rdb_no_offset" => {
+                Retry::Slowly
+            }
+            // The stream would be wrapped again.
+            ACTIVE_REPLICATION => Retry::Slowly,
             // The user asked for a decision.
             "unknown_command" => Retry::Never,
             _ => Retry::Soon,

@@ -25,8 +25,9 @@ pub trait Sink: Send + 'static {
     /// The primary resumes the stream at [`Sink::position`], under this id from now on.
     fn continued(&mut self, replication_id: &str);
 
-    /// A snapshot file begins that holds everything up to `offset`.
-    fn sync_started(&mut self, replication_id: &str, offset: u64);
+    /// A snapshot file begins that holds everything up to `start`. `None`: only the file says up to
+    /// where.
+    fn sync_started(&mut self, start: Option<&Position>);
 
     /// The next bytes of the file. They may go beyond its end. Bytes that a step of
     /// [`RdbStep::Part`] leaves are offered again when the sink is ready.

@@ -59,7 +59,8 @@ struct Inbound {
 struct Load {
     loader: Loader,
     chunks: Filtered<SnapshotBatcher>,
-    offset: u64,
+    /// `None`: only the file says it.
+    offset: Option<u64>,
 }
 
 /// The batches that the process has not handled yet, and the position up to which it has.
@@ -229,7 +230,16 @@ impl Inbound {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.summary().repl_stream_db.unwrap_or(0) };
+        let summary = load.chunks.visit.summary();
+        let offset = match (load.offset, &summary.replication_id, summary.offset) {
+            (Some(offset), ..) => offset,
+            (None, Some(replication_id), Some(offset)) => {
+                self.set_replication_id(inner, replication_id);
+                offset
+            }
+            _ => return Err(Fault::no_offset().into()),
+        };
+        let place = ResumePoint { offset, db: summary.repl_stream_db.unwrap_or(0) };
         self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
         inner.advance(place);
         Ok(())
@@ -278,10 +288,11 @@ impl Sink for HandlerFeed {
         self.inbound(|inner, inbound| inbound.set_replication_id(inner, replication_id));
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
+    fn sync_started(&mut self, start: Option<&Position>) {
         self.inbound(|inner, inbound| {
-            inbound.set_replication_id(inner, replication_id);
+            inbound.set_replication_id(inner, start.map_or("", |start| &start.replication_id));
             inbound.follower = None;
+            let offset = start.map(|start| start.offset);
             let chunks = Filtered::new(inner.only.clone(), SnapshotBatcher::new(offset));
             inbound.sync = Some(Load { loader: Loader::new(), chunks, offset });
             inner.forget_position();

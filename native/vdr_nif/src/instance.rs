@@ -3,14 +3,12 @@
 use crate::dropper;
 use crate::freshness::StaleReads;
 use crate::link_observer::LinkObserver;
-use crate::link_slot::LinkSlot;
 use crate::recipient::Recipient;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
-use std::sync::Arc;
 use tikv_jemalloc_ctl::{epoch, stats};
 use vdr_replica::watch::WatchError;
 
@@ -140,7 +138,7 @@ fn link_start<'a>(
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let on_unknown = terms::on_unknown(config)?;
-    let (slot, config) = (slot(&source)?, terms::link_config(config)?);
+    let (slot, config) = (source.slot()?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag));
     let started = match &*source {
@@ -174,13 +172,9 @@ fn link_start<'a>(
 
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
-    let monitor = slot(&source)?.unlink();
+    let monitor = source.slot()?.unlink();
     monitor.map(|monitor| source.demonitor(Some(env), &monitor));
     Ok(atom::ok())
-}
-
-fn slot(source: &SourceRef) -> NifResult<&Arc<LinkSlot>> {
-    source.slot().ok_or(rustler::Error::BadArg)
 }
 
 fn store(source: &SourceRef) -> NifResult<&Store> {

@@ -50,8 +50,8 @@ impl LinkObserver {
 
 impl Observer for LinkObserver {
     fn state(&self, state: LinkState) {
+        self.slot.set_state(self.link, Some(state));
         if self.slot.is_current(self.link) {
-            self.slot.status.set_state(Some(state));
             self.recipient.send(|env| terms::link_state(env, state));
         }
     }
@@ -69,9 +69,7 @@ impl Observer for LinkObserver {
     }
 
     fn ended(&self, end: &LinkEnd) {
-        if self.slot.is_current(self.link) {
-            self.slot.status.set_state(None);
-        }
+        self.slot.set_state(self.link, None);
         self.recipient.send(|env| terms::link_end(env, end));
     }
 }

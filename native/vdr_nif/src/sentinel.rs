@@ -60,7 +60,7 @@ fn sentinel_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let slot = source.slot().ok_or(rustler::Error::BadArg)?.clone();
+    let slot = source.slot()?.clone();
     let owner = Arc::new(SentinelOwner { slot, process: LinkProcess::new(Recipient::new(pid, tag)) });
     Ok(match vdr_link::spawn_sentinel(terms::sentinel_config(config)?, owner.clone()) {
         Ok(handle) => (atom::ok(), ResourceArc::new(Sentinel { handle, owner })).encode(env),

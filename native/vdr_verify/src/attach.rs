@@ -168,8 +168,8 @@ impl Sink for Recorder {
         self.stream_begins();
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.sink.sync_started(replication_id, offset);
+    fn sync_started(&mut self, start: Option<&Position>) {
+        self.sink.sync_started(start);
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {

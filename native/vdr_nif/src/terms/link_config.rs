@@ -4,8 +4,8 @@
 use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
 use std::time::Duration;
 use vdr_link::{
-    AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, TlsConfig, Verify,
-    Versions,
+    AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, SyncBy, TlsConfig,
+    Verify, Versions,
 };
 use vdr_replica::mirror::OnUnknown;
 
@@ -21,6 +21,8 @@ struct Config<'a> {
     username: Option<String>,
     password: Option<Binary<'a>>,
     role: RoleTerm,
+    sync_by: SyncByTerm,
+    psync_command: Option<Binary<'a>>,
     ack: AckTerm,
     announce_port: u32,
     connect_timeout_ms: u64,
@@ -49,6 +51,14 @@ enum RoleTerm {
     Ask,
     Primary,
     Replica,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+enum SyncByTerm {
+    Auto,
+    Disk,
+    Socket,
 }
 
 #[derive(NifUnitEnum)]
@@ -97,6 +107,12 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
         RoleTerm::Primary => RoleQuery::Expect(Role::Primary),
         RoleTerm::Replica => RoleQuery::Expect(Role::Replica),
     };
+    link.sync_by = match config.sync_by {
+        SyncByTerm::Auto => SyncBy::Auto,
+        SyncByTerm::Disk => SyncBy::Disk,
+        SyncByTerm::Socket => SyncBy::Socket,
+    };
+    link.psync_command = config.psync_command.map(|name| Secret::new(name.as_slice()));
     link.ack = match config.ack {
         AckTerm::Truthful => AckPolicy::Truthful,
         AckTerm::Lagging => AckPolicy::Lagging,

@@ -31,7 +31,7 @@ impl Role {
 
     /// The role in a reply to ROLE. None: another reply, or that of a server without data.
     pub fn of_reply(reply: &Reply) -> Option<Self> {
-        match reply.array()?.first()?.bytes()? {
+        match word(reply)? {
             b"master" => Some(Role::Primary),
             b"slave" => Some(Role::Replica),
             _ => None,
@@ -55,6 +55,7 @@ pub enum RoleQuery {
 pub struct RoleReply {
     pub len: usize,
     pub role: Option<Role>,
+    pub is_sentinel: bool,
 }
 
 /// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
@@ -62,7 +63,15 @@ pub struct RoleReply {
 pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
     let mut rest = BytesMut::from(input);
     let reply = ReplyReader::new(LIMITS).read(&mut rest).map_err(|_| ())?;
-    Ok(reply.map(|reply| RoleReply { len: input.len().saturating_sub(rest.len()), role: Role::of_reply(&reply) }))
+    Ok(reply.map(|reply| RoleReply {
+        len: input.len().saturating_sub(rest.len()),
+        role: Role::of_reply(&reply),
+        is_sentinel: word(&reply) == Some(b"sentinel"),
+    }))
+}
+
+fn word(reply: &Reply) -> Option<&[u8]> {
+    reply.array()?.first()?.bytes()
 }
 
 #[cfg(test)]
@@ -77,10 +86,11 @@ mod tests {
     fn the_first_word_is_the_role_and_the_whole_reply_is_taken() {
         for (reply, role) in [(PRIMARY, Some(Role::Primary)), (REPLICA, Some(Role::Replica))] {
             let more = [reply, b"+OK\r\n"].concat();
-            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role })));
+            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role, is_sentinel: false })));
         }
         let sentinel = b"*2\r\n$8\r\nsentinel\r\n*1\r\n$6\r\nmaster\r\n";
-        assert_eq!(parse(sentinel), Ok(Some(RoleReply { len: sentinel.len(), role: None })));
+        let reply = RoleReply { len: sentinel.len(), role: None, is_sentinel: true };
+        assert_eq!(parse(sentinel), Ok(Some(reply)));
     }
 
     #[test]

@@ -5,6 +5,12 @@ use crate::stream::Divergence;
 use vdr_commands::ApplyError;
 use vdr_rdb::RdbError;
 
+/// The code of a stream whose writes are wrapped, as an active replica of KeyDB sends them.
+pub const ACTIVE_REPLICATION: &str = "active_replication";
+
+/// The command that wraps a write, in lower case.
+pub(super) const WRAPPER: &str = "rreplay";
+
 /// An error that ends the link. The data stays as it was last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -16,6 +22,12 @@ pub struct Fault {
 impl Fault {
     pub(super) fn protocol(detail: impl Into<String>) -> Self {
         Fault { code: "protocol", detail: detail.into() }
+    }
+
+    /// A snapshot file that was to say where its stream begins does not say it.
+    pub fn no_offset() -> Self {
+        let detail = "the snapshot file names no replication id and offset".to_owned();
+        Fault { code: "rdb_no_offset", detail }
     }
 
     /// The command contradicted the data, so the data is no longer the primary's.

@@ -11,8 +11,8 @@ use vdr_rdb::{FileSummary, KeyspaceBuilder, Loader, Progress, Server};
 pub struct FullSync {
     loader: Loader,
     builder: Filtered<KeyspaceBuilder>,
-    replication_id: Arc<str>,
-    offset: u64,
+    /// The replication id and the offset of the file, unless only the file says them.
+    start: Option<(Arc<str>, u64)>,
 }
 
 /// The contents of a full sync, ready to be shown.
@@ -27,9 +27,8 @@ pub struct Loaded {
 }
 
 impl FullSync {
-    pub(super) fn new(replication_id: &str, offset: u64, filter: Option<Arc<Filter>>) -> Self {
-        let builder = Filtered::new(filter, KeyspaceBuilder::new());
-        FullSync { loader: Loader::new(), builder, replication_id: Arc::from(replication_id), offset }
+    pub(super) fn new(start: Option<(Arc<str>, u64)>, filter: Option<Arc<Filter>>) -> Self {
+        FullSync { loader: Loader::new(), builder: Filtered::new(filter, KeyspaceBuilder::new()), start }
     }
 
     /// Decodes the next bytes of the file.
@@ -50,10 +49,12 @@ impl FullSync {
     pub(super) fn finish(self) -> Result<Loaded, Fault> {
         self.loader.finish().map_err(|error| Fault::from(&error))?;
         let summary = self.builder.visit.summary().clone();
+        let named = summary.replication_id.as_deref().map(Arc::from).zip(summary.offset);
+        let (replication_id, offset) = self.start.or(named).ok_or_else(Fault::no_offset)?;
         Ok(Loaded {
             keyspace: self.builder.visit.into_keyspace(),
-            replication_id: self.replication_id,
-            offset: self.offset,
+            replication_id,
+            offset,
             db: summary.repl_stream_db.unwrap_or(0),
             server: summary.server,
         })

@@ -14,7 +14,7 @@ mod pending;
 mod publish;
 mod played;
 
-pub use fault::Fault;
+pub use fault::{ACTIVE_REPLICATION, Fault};
 pub use full_sync::{FullSync, Loaded};
 pub use guard_timer::{GUARD_WINDOW_MAX, GUARD_WINDOW_MAX_BYTES};
 pub use pending::{PENDING_BYTES_MAX, PENDING_EVENTS_MAX};
@@ -28,6 +28,7 @@ use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
 use crate::watch::{Delivery, Event, Watches};
 use bytes::{Buf, BytesMut};
+use fault::WRAPPER;
 use guard_timer::GuardTimer;
 use lookahead::Lookahead;
 use publish::Publisher;
@@ -50,6 +51,10 @@ const COMMANDS_PER_SNAPSHOT: u64 = 256;
 /// Publish at least this often while commands are slow, however few have run.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Most time that one call of [`Mirror::stream`] takes, but for what a single command takes: the
+/// link acknowledges between two calls.
+const TURN_MAX: Duration = Duration::from_millis(50);
+
 /// A change of a long string copies the whole string at its first change after each snapshot. So a
 /// copy lengthens the interval: by some times what it takes itself, one millisecond for each of
 /// these bytes, so that many changes share a copy. Otherwise each change would be published alone,
@@ -59,6 +64,15 @@ const BYTES_COPIED_PER_MS: u64 = 1 << 20;
 /// A key index that a reader has built is adopted when at most this many entries were written
 /// since: some milliseconds' work.
 const INDEX_CHANGES_MAX: usize = 10_000;
+
+/// What one call of [`Mirror::stream`] leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The primary wants to hear our offset now.
+    pub ack_wanted: bool,
+    /// Whole commands may be left: the time was up.
+    pub left: bool,
+}
 
 /// What to do about a command that no row knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,8 +227,17 @@ impl Mirror {
 
     /// A snapshot file begins that holds everything up to `offset`.
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
+        self.start_sync(Some((Arc::from(replication_id), offset)));
+    }
+
+    /// A snapshot file begins, and only the file says what it holds everything up to.
+    pub fn bare_sync_started(&mut self) {
+        self.start_sync(None);
+    }
+
+    fn start_sync(&mut self, start: Option<(Arc<str>, u64)>) {
         self.drop_full_sync();
-        self.full_sync = Some(Box::new(FullSync::new(replication_id, offset, self.filter.clone())));
+        self.full_sync = Some(Box::new(FullSync::new(start, self.filter.clone())));
         self.note_loading(&FileSummary::default(), 0);
     }
 
@@ -269,23 +292,23 @@ impl Mirror {
     }
 
     /// Applies the whole commands at the front of `input` and takes them off it, publishing on the
-    /// way and at the end. Answers whether the primary wants to hear our offset now.
-    pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
-        let (mut at, mut ack_wanted) = (0, false);
+    /// way and at the end. With a clock it leaves some after a while; call it again then.
+    pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<Turn, Fault> {
+        let (mut at, mut turn) = (0, Turn::default());
         let now_ms = self.time_ms.unwrap_or(now_ms);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         self.adopt_key_index();
-        let result = self.apply_and_publish(input, &mut at, &mut ack_wanted, now_ms);
+        let result = self.apply_and_publish(input, &mut at, &mut turn, now_ms);
         input.advance(at);
         self.publisher.defer_replaced();
         if result.is_err() {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
             self.drop_applier();
         }
-        result.map(|()| ack_wanted)
+        result.map(|()| turn)
     }
 
     /// Keeps the key index that a reader has built up to date from now on.
@@ -341,14 +364,16 @@ impl Mirror {
         }
     }
 
-    fn apply_and_publish(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
+    fn apply_and_publish(&mut self, input: &[u8], at: &mut usize, turn: &mut Turn, now_ms: i64) -> Result<(), Fault> {
+        let begun = (self.clock)();
         let mut more = true;
-        while more {
+        while more && !turn.left {
             self.applying = true;
-            let applied = self.apply_some(input, at, ack, now_ms);
+            let applied = self.apply_some(input, at, &mut turn.ack_wanted, now_ms);
             self.applying = false;
             more = applied?;
             self.publish(now_ms);
+            turn.left = more && (self.clock)().saturating_sub(begun) >= TURN_MAX;
         }
         Ok(())
     }
@@ -380,13 +405,16 @@ impl Mirror {
                     }
                     Applied::AckWanted => *ack = true,
                     Applied::Unknown => {
+                        let name = unknown_name(args.first().copied().unwrap_or_default());
+                        if name == WRAPPER {
+                            return Err(Fault { code: ACTIVE_REPLICATION, detail: String::new() });
+                        }
                         status.incomplete.store(true, Ordering::Relaxed);
                         if !self.shared.watches.is_empty() {
                             let (db, offset) = (applier.db(), applier.offset());
                             let deliveries = deliveries_in_doubt(&self.shared.watches, db, args, offset);
                             self.publisher.pending.push(offset, frame.len, deliveries);
                         }
-                        let name = unknown_name(args.first().copied().unwrap_or_default());
                         status.count_unknown(name.clone());
                         if self.on_unknown == OnUnknown::Stop {
                             return Err(Fault { code: "unknown_command", detail: name });

@@ -55,7 +55,14 @@ fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
     for command in commands {
         resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
     }
-    mirror.stream(&mut BytesMut::from(&stream[..]), 0)
+    let (mut input, mut ack_wanted) = (BytesMut::from(&stream[..]), false);
+    loop {
+        let turn = mirror.stream(&mut input, 0)?;
+        ack_wanted |= turn.ack_wanted;
+        if !turn.left {
+            return Ok(ack_wanted);
+        }
+    }
 }
 
 fn get(shared: &Shared, key: &str) -> Option<String> {
@@ -672,4 +679,39 @@ fn slow_commands_are_published_one_by_one_though_they_come_together() {
     assert_eq!(seen(None), vec![31; 32]);
     // How slow they are is known behind the first sixteen.
     assert_eq!(seen(Some(late)), [vec![15; 16], (16..32).collect()].concat());
+}
+
+#[test]
+fn a_stream_whose_writes_are_wrapped_is_never_followed() {
+    let (mut mirror, shared) = mirror();
+    mirror.install(loaded(&[("a", "1")]), 0);
+    let wrapped = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n2\r\n";
+    let mut stream = Vec::new();
+    resp::encode(&[b"RREPLAY", b"f6bd2e5a-0000-4000-8000-000000000001", wrapped.as_bytes(), b"0"], &mut stream);
+    let fault = mirror.stream(&mut BytesMut::from(&stream[..]), 0).err().unwrap();
+    assert_eq!(fault.code, ACTIVE_REPLICATION);
+    assert_eq!(mirror.position(), None, "nothing is resumed");
+    assert_eq!(get(&shared, "a").as_deref(), Some("1"), "what was read before stays");
+    assert!(shared.status.unknown_commands.lock().is_empty());
+}
+
+#[test]
+fn a_long_input_is_left_in_part_so_that_the_link_can_acknowledge() {
+    let (mirror, shared) = mirror();
+    let mut mirror = mirror.with_clock(ticking);
+    mirror.install(loaded(&[]), 0);
+    let mut stream = Vec::new();
+    for n in 1..=5000 {
+        resp::encode(&[b"SET", b"n", n.to_string().as_bytes()], &mut stream);
+    }
+    let (mut input, mut turns) = (BytesMut::from(&stream[..]), 0);
+    let mut acknowledged = mirror.applied();
+    while mirror.stream(&mut input, 0).unwrap().left {
+        turns += 1;
+        assert!(mirror.applied() > acknowledged, "each turn gets on");
+        acknowledged = mirror.applied();
+    }
+    assert!(turns > 3, "{turns}");
+    assert!(input.is_empty());
+    assert_eq!(get(&shared, "n").as_deref(), Some("5000"));
 }

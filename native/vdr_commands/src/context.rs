@@ -43,6 +43,13 @@ impl Apply<'_> {
         }
     }
 
+    /// Whatever the key holds is replaced by a value that cannot be known here: the result depends
+    /// on more than the data.
+    pub fn doubt(&mut self, key: &[u8]) {
+        self.db().remove(key);
+        self.db().make_unknown(key);
+    }
+
     /// Returns whether the key existed.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.db().remove(key)
@@ -57,6 +64,9 @@ impl Apply<'_> {
         };
         let copied = bytes.len();
         change(&mut bytes)?;
+        if bytes.len() as u64 > self.rules.string_bytes_max {
+            return Err(ApplyError::OutOfRange);
+        }
         let db = self.db();
         db.insert(key, Entry { value: Value::String(Blob::from(bytes)), expiry });
         db.note_copied(copied);

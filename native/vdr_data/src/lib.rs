@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
 pub mod blob;
 pub mod expiry;
 pub mod size;

@@ -251,6 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_string_is_the_primarys() {
+        let mut mirror = Mirror::new();
+        let writes = ["setrange a 15 x", "setbit b 127 1", "bitfield c set u8 120 1", "append d 0123456789abcdef"];
+        mirror.rules.string_bytes_max = 16;
+        mirror.run(&writes);
+        mirror.rules.string_bytes_max = 15;
+        for write in ["setrange a 15 x", "setbit b 120 1", "bitfield c set u8 120 1", "append d x"] {
+            mirror.fails(write, ApplyError::OutOfRange);
+        }
+        assert_eq!(mirror.ask("strlen d"), "16");
+    }
+
+    #[test]
     fn writes_into_a_string_pad_it_with_zeros_and_keep_its_expiry() {
         let mut mirror = Mirror::new();
         mirror.run(&["setrange a 3 xy", "setrange none 5 ''", "append b ''", "append c 12", "append c 34"]);

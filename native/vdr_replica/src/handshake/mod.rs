@@ -2,7 +2,7 @@
 //! the primary answers PSYNC.
 //!
 //! ```text
-//! PING -> [AUTH] -> [ROLE] -> [INFO server] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
+//! PING -> [AUTH] -> [ROLE] -> [INFO server] -> [CONFIG GET] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
 //!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! The snapshot file or the stream, which follows the last reply, is not part of this module.
 
 mod step;
+mod limit;
 mod refusal;
 mod role;
 mod version;
@@ -98,6 +99,8 @@ pub struct Opening {
     /// Whether to ask for the server's version. INFO needs a permission that replication does not
     /// need; a server that refuses to answer is followed all the same.
     pub ask_version: bool,
+    /// Whether to ask for the longest string. As with INFO, a refusal is no obstacle.
+    pub ask_string_limit: bool,
     /// `None` asks for a full sync.
     pub position: Option<Position>,
 }
@@ -123,11 +126,12 @@ pub struct Handshake {
     asked: bool,
     role: Option<Role>,
     server: Option<Server>,
+    string_bytes_max: Option<u64>,
 }
 
 impl Handshake {
     pub fn new(opening: Opening) -> Self {
-        Handshake { opening, step: Step::Ping, asked: false, role: None, server: None }
+        Handshake { opening, step: Step::Ping, asked: false, role: None, server: None, string_bytes_max: None }
     }
 
     pub fn step(&self) -> Step {
@@ -144,6 +148,11 @@ impl Handshake {
         self.server.as_ref()
     }
 
+    /// The longest string of the server, once it was asked and has answered.
+    pub fn string_bytes_max(&self) -> Option<u64> {
+        self.string_bytes_max
+    }
+
     /// Consumes replies at the front of `input`. After the last reply, the rest of the input
     /// belongs to the file or the stream.
     pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
@@ -156,6 +165,9 @@ impl Handshake {
         }
         if self.step == Step::Info {
             return self.version_reply(input);
+        }
+        if self.step == Step::StringLimit {
+            return self.limit_reply(input);
         }
         match self.take_line(input)? {
             None => Ok(Action::Wait),
@@ -175,6 +187,7 @@ impl Handshake {
             },
             Step::Role => command(&[b"ROLE"]),
             Step::Info => command(&[b"INFO", b"server"]),
+            Step::StringLimit => command(&[b"CONFIG", b"GET", limit::NAME]),
             Step::ListeningPort => {
                 command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
             }
@@ -237,7 +250,7 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
                 !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
             }
-            Step::Auth | Step::Role | Step::Info | Step::Psync => false,
+            Step::Auth | Step::Role | Step::Info | Step::StringLimit | Step::Psync => false,
         };
         if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
     }
@@ -247,7 +260,8 @@ impl Handshake {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
             Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
             Step::Ping | Step::Auth | Step::Role if self.opening.ask_version => Step::Info,
-            Step::Ping | Step::Auth | Step::Role | Step::Info => Step::ListeningPort,
+            Step::Ping | Step::Auth | Step::Role | Step::Info if self.opening.ask_string_limit => Step::StringLimit,
+            Step::Ping | Step::Auth | Step::Role | Step::Info | Step::StringLimit => Step::ListeningPort,
             Step::ListeningPort => Step::CapaEof,
             Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
@@ -279,6 +293,15 @@ impl Handshake {
         let Some(reply) = reply else { return Ok(Action::Wait) };
         input.advance(reply.len);
         self.server = reply.server;
+        Ok(self.next())
+    }
+
+    fn limit_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        skip_blank(input);
+        let reply = limit::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let Some(reply) = reply else { return Ok(Action::Wait) };
+        input.advance(reply.len);
+        self.string_bytes_max = reply.string_bytes_max;
         Ok(self.next())
     }
 

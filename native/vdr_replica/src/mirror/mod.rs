@@ -24,6 +24,7 @@ use crate::filter::Filter;
 use crate::live::{Live, Snapshot};
 use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
+use crate::string_limit::StringLimit;
 use crate::watch::{Delivery, Event, Watches};
 use bytes::{Buf, BytesMut};
 use guard_timer::GuardTimer;
@@ -107,6 +108,9 @@ pub struct Mirror {
     /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
+    string_limit: StringLimit,
+    /// A full sync is refused that brings less than this part of the keys.
+    keep_below: f64,
 }
 
 impl Mirror {
@@ -128,6 +132,8 @@ impl Mirror {
             applying: false,
             slow: false,
             on_unknown: OnUnknown::default(),
+            string_limit: StringLimit::default(),
+            keep_below: 0.0,
         }
     }
 
@@ -156,6 +162,38 @@ impl Mirror {
         self.on_unknown = policy;
     }
 
+    /// For the next full syncs: one that brings less than this part of the keys is refused, and the
+    /// data stays. Zero accepts any.
+    pub fn set_keep_below(&mut self, part: f64) {
+        self.keep_below = part;
+    }
+
+    /// The longest string that is accepted, the user's or the server's. To be called between two
+    /// links.
+    pub fn set_string_limit(&mut self, change: impl FnOnce(&mut StringLimit)) {
+        change(&mut self.string_limit);
+        self.decoder = self.new_decoder();
+        if let Some(applier) = &mut self.applier {
+            applier.set_rules(rules_of(self.server.as_deref(), self.string_limit));
+        }
+    }
+
+    pub fn string_limit(&self) -> StringLimit {
+        self.string_limit
+    }
+
+    fn new_decoder(&self) -> Decoder {
+        Decoder::up_to(self.string_limit.bytes())
+    }
+
+    /// Notes a string above the limit.
+    fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        if result.as_ref().is_err_and(Fault::is_too_long) {
+            self.string_limit.meet();
+        }
+        result
+    }
+
     /// Where a partial resync can resume: replication id, and the last byte that need not be sent
     /// again.
     pub fn position(&self) -> Option<(Arc<str>, u64)> {
@@ -181,14 +219,14 @@ impl Mirror {
         self.replication_id = Arc::from(replication_id);
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
     }
 
     /// The server that the link is to, which need not be the one that wrote the snapshot file:
     /// commands are applied by the rules of its version.
     pub fn linked_to(&mut self, server: Server) {
         if let Some(applier) = &mut self.applier {
-            applier.set_rules(rules_of(Some(&server)));
+            applier.set_rules(rules_of(Some(&server), self.string_limit));
         }
         self.server = Some(Arc::new(server));
     }
@@ -196,7 +234,8 @@ impl Mirror {
     /// A snapshot file begins that holds everything up to `offset`.
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
         self.drop_full_sync();
-        self.full_sync = Some(Box::new(FullSync::new(replication_id, offset, self.filter.clone())));
+        self.full_sync =
+            Some(Box::new(FullSync::new(replication_id, offset, self.filter.clone(), self.string_limit.bytes())));
         self.note_loading(&FileSummary::default(), 0);
     }
 
@@ -205,7 +244,8 @@ impl Mirror {
         let Some(sync) = &mut self.full_sync else {
             return Err(Fault::protocol("a snapshot file that was not announced"));
         };
-        let progress = sync.feed(bytes)?;
+        let fed = sync.feed(bytes);
+        let progress = self.noted(fed)?;
         if let Some(sync) = &self.full_sync {
             self.note_loading(sync.summary(), sync.bytes());
         }
@@ -214,6 +254,11 @@ impl Mirror {
 
     /// The file was whole and its framing right.
     pub fn sync_finished(&mut self, now_ms: i64) -> Result<(), Fault> {
+        if let Some(sync) = &self.full_sync {
+            let published = self.shared.live.load();
+            let before = published.get().map_or(0, |all| all.keyspace.dbs().map(|(_, db)| db.len()).sum());
+            sync.compare(before, self.keep_below)?;
+        }
         let Some(sync) = self.full_sync.take() else { return Ok(()) };
         let loaded = sync.finish()?;
         self.install(loaded, now_ms);
@@ -229,12 +274,12 @@ impl Mirror {
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         let indexed_dbs = self.shared.live.load().get().map(|before| before.keyspace.indexed_numbers());
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        let rules = rules_of(loaded.server.as_ref());
+        let rules = rules_of(loaded.server.as_ref(), self.string_limit);
         self.drop_applier();
         self.applier = Some(applier.with_filter(self.filter.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
         self.server = loaded.server.map(Arc::new);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         self.publisher.begin_anew();
         self.index_due.extend(indexed_dbs.unwrap_or_default());
         self.guard_timer.reset(&self.shared.status);
@@ -245,6 +290,7 @@ impl Mirror {
         self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
         self.shared.status.incomplete.store(false, Ordering::Relaxed);
+        self.shared.status.miscounted_streams.store(loaded.miscounted_streams, Ordering::Relaxed);
         self.tick(now_ms);
     }
 
@@ -264,7 +310,7 @@ impl Mirror {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
             self.drop_applier();
         }
-        result.map(|()| ack_wanted)
+        self.noted(result.map(|()| ack_wanted))
     }
 
     /// Keeps the key index that a reader has built up to date from now on.
@@ -279,7 +325,7 @@ impl Mirror {
     /// The link is over. What was half received is forgotten.
     pub fn ended(&mut self) {
         self.drop_full_sync();
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         if std::mem::take(&mut self.applying) {
             self.drop_applier();
         }
@@ -413,8 +459,9 @@ impl Mirror {
     }
 }
 
-fn rules_of(server: Option<&Server>) -> Rules {
-    server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default()
+fn rules_of(server: Option<&Server>, string_limit: StringLimit) -> Rules {
+    let rules = server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
+    rules.with_string_bytes_max(string_limit.bytes())
 }
 
 /// How long commands may run until what they did is published.

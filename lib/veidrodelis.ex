@@ -168,6 +168,7 @@ defmodule Veidrodelis do
           commands_applied: non_neg_integer,
           complete: boolean,
           unknown_values: non_neg_integer,
+          miscounted_streams: non_neg_integer,
           unknown_commands: %{String.t() => pos_integer},
           divergences: non_neg_integer,
           loading_bytes: non_neg_integer,
@@ -357,6 +358,9 @@ defmodule Veidrodelis do
     * `complete` - whether every command since the last full sync was known; `unknown_values` - how
       many keys answer `{:error, :unknown_value}`, because a command that is not known may have
       changed them. A write that replaces such a key makes it known again
+    * `miscounted_streams` - how many streams of the last full sync recorded another number of
+      entries than they have, as early versions of Redis 5 left them; `xlen/2` answers the
+      recorded number, as the server does
     * `divergences` - the number of commands that contradicted the data; each of them ended its
       link and caused a full sync
     * `loading_bytes`, `loading_keys` - the progress of the full sync, or the end of the last one
@@ -412,10 +416,12 @@ defmodule Veidrodelis do
     * `:ready` - the instance can be read; once
     * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
     * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil,
-      primary: {host, port} or nil}`; `refused` is true when only a person can change it, and
-      `retry_in_ms` is `nil` when there will be no other attempt. It follows each `:connecting`
-      once, with the same primary. The reason of a link that did not end by itself is `:switched`,
-      `:stopped` or `:link_crashed`
+      primary: {host, port} or nil, contradictions: n}`; `refused` is true when only a person can
+      change it, and `retry_in_ms` is `nil` when there will be no other attempt. It follows each
+      `:connecting` once, with the same primary. The reason of a link that did not end by itself is
+      `:switched`, `:stopped` or `:link_crashed`. `contradictions` is how many have come in a row
+    * `:emptied` - the primary came back with far fewer keys, and the option `:on_empty_primary` has
+      decided: `%{primary: {host, port}, keys: n, before: n, decision: :keep | :accept}`
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port}
       or nil}`
     * `:stopped` - the instance has ended; the last event

@@ -26,14 +26,11 @@ defmodule Vdr.Link do
   @behaviour :gen_statem
 
   alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
-  alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
+  alias Vdr.Link.{Emptied, Events, Faults, Spans, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff
   # anew.
   @stable_ms 60_000
-
-  # Each contradiction costs the primary a full sync, however short a delay the options ask for.
-  @diverged_ms 1_000
 
   # A server that closes the connection so often at the same step of the handshake does so each
   # time.
@@ -72,6 +69,9 @@ defmodule Vdr.Link do
     waiters: Waiters.new(),
     # What telemetry measures.
     spans: Spans.new(),
+    faults: Faults.new(),
+    # Whether a full sync may bring far fewer keys, see `Vdr.Link.Emptied`.
+    emptied: nil,
     attempts: 0,
     links: 0,
     sync: :partial,
@@ -182,7 +182,8 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
-    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms(), sync_by: nil, closings: {nil, 0}}
+    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms(), emptied: nil}
+    link = %{link | sync_by: nil, closings: {nil, 0}}
     report(link, %{link: :linked, links: link.links})
     link = emit(link, :streaming, %{primary: link.primary, sync: link.sync})
     link = warn_of_no_offset(link)
@@ -206,6 +207,13 @@ defmodule Vdr.Link do
 
   @doc false
   def waiting(:state_timeout, :connect, link), do: {:next_state, :connecting, link, {:next_event, :internal, :connect}}
+
+  def waiting(:info, {ref, {:emptied, answer}}, %{emptied: {ref, _counts}} = link) do
+    case note_answer(link, answer) do
+      %{emptied: :accept} = link -> {:next_state, :connecting, link, {:next_event, :internal, :connect}}
+      link -> {:keep_state, link}
+    end
+  end
 
   def waiting(type, event, link), do: common(type, event, link)
 
@@ -255,6 +263,10 @@ defmodule Vdr.Link do
     unless name in link.unknown, do: note(link, :unknown_command, %{name: name})
     {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
   end
+
+  # The next attempt did not wait for the answer. The one after it will follow it.
+  defp common(:info, {ref, {:emptied, answer}}, %{emptied: {ref, _counts}} = link),
+    do: {:keep_state, note_answer(link, answer)}
 
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
 
@@ -386,6 +398,7 @@ defmodule Vdr.Link do
     link = emit(link, :switched, %{primary: primary, from: from})
     named = if match?(%{role: :primary}, link.options.sentinel), do: primary
     link = %{link | tag: nil, named: named, streaming_since: nil, backoff: Backoff.reset(link.backoff)}
+    link = %{link | faults: Faults.new()}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
@@ -408,7 +421,7 @@ defmodule Vdr.Link do
     _kind, _reason -> {:error, :bad_link_config}
   end
 
-  defp config(%{options: options, primary: {host, port}} = link, {password, psync_command}) do
+  defp config(%{options: options, primary: {host, port}, emptied: emptied} = link, {password, psync_command}) do
     %{
       label: Options.label(options),
       host: host,
@@ -425,7 +438,9 @@ defmodule Vdr.Link do
       connect_timeout_ms: options.timeout,
       read_timeout_ms: options.read_timeout,
       ack_interval_ms: options.ack_interval_ms,
-      stop_on_unknown_command: options.on_unknown_command == :stop
+      stop_on_unknown_command: options.on_unknown_command == :stop,
+      max_string_bytes: options.max_string_bytes,
+      keep_below: Emptied.keep_below(options.on_empty_primary, emptied)
     }
   end
 
@@ -435,12 +450,14 @@ defmodule Vdr.Link do
     # A look-up that failed named no server.
     link = if link.announced, do: link, else: announce(link, nil)
     {link, retry} = link |> leave_disk(code) |> count_closing(code, detail, retry)
+    {retry, faults} = Faults.note(link.faults, code, retry, streamed_ms(link))
+    link = note_emptied(%{link | faults: faults}, code)
     report(%{link | tag: nil}, %{last_error: {code, detail}})
     refused = retry == :slowly
 
     if link.options.reconnect and retry != :never do
       {delay_ms, backoff} = delay(link, code, retry)
-      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
+      delay_ms = if code == :diverged, do: max(delay_ms, faults.pause_ms), else: delay_ms
       {link, actions} = if refused, do: refuse(link, code), else: {link, []}
       report(link, %{link: :waiting})
       link = close(%{link | tag: nil, streaming_since: nil, backoff: backoff}, code, detail, refused, delay_ms)
@@ -468,6 +485,20 @@ defmodule Vdr.Link do
   defp count_closing(link, :closed_in_handshake, detail, retry), do: {%{link | closings: {detail, 1}}, retry}
   defp count_closing(link, _code, _detail, retry), do: {%{link | closings: {nil, 0}}, retry}
 
+  defp note_emptied(link, :primary_emptied),
+    do: follow_decision(link, Emptied.refused(link.native, link.primary, link.options))
+
+  defp note_emptied(link, _code), do: link
+
+  defp note_answer(link, answer), do: follow_decision(link, Emptied.answered(link.emptied, answer))
+
+  defp follow_decision(link, {:asked, emptied}), do: %{link | emptied: emptied}
+
+  defp follow_decision(link, {decision, counts}) do
+    link = emit(link, :emptied, Map.put(counts, :decision, decision))
+    %{link | emptied: if(decision == :accept, do: :accept)}
+  end
+
   defp final(:unknown_command, name), do: {:unknown_command, name}
   defp final(code, _detail), do: code
 
@@ -479,6 +510,9 @@ defmodule Vdr.Link do
     do: Backoff.resume(link.backoff, now_ms() - since)
 
   defp delay(link, _code, :soon), do: Backoff.next(link.backoff)
+
+  defp streamed_ms(%{streaming_since: nil}), do: nil
+  defp streamed_ms(%{streaming_since: since}), do: now_ms() - since
 
   defp now_ms, do: System.monotonic_time(:millisecond)
 
@@ -527,7 +561,7 @@ defmodule Vdr.Link do
     link = %{link | announced: nil}
     Reports.update(link.key, %{announced: nil})
     details = %{reason: reason, detail: detail, refused: refused, retry_in_ms: retry_in_ms, primary: primary}
-    emit(link, :disconnected, details)
+    emit(link, :disconnected, Map.put(details, :contradictions, Faults.contradictions(link.faults)))
   end
 
   defp report(%{key: key} = link, changes) do

@@ -221,6 +221,13 @@ defmodule Veidrodelis.Error do
     do: "a key that :only keeps takes its value from a key that :only leaves out; only a full sync brings that value"
 
   defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
+
+  defp sentence(:string_too_long),
+    do: "the primary holds or sent a string that is longer than the limit; see the option :max_string_bytes"
+
+  defp sentence(:primary_emptied),
+    do: "the primary came back with far fewer keys, and the data before is kept; see the option :on_empty_primary"
+
   defp sentence(:sync_aborted), do: "the server gave up sending the snapshot file"
   defp sentence(:bad_rdb_transfer), do: "the snapshot file arrived with invalid framing"
   defp sentence(:rdb_bad_magic), do: "the file is not a snapshot file"

@@ -162,7 +162,7 @@ fn loaded() -> Loaded {
     for n in 0..KEYS {
         keyspace.db_mut(0).insert(key(n).as_bytes(), Entry::new(Blob::new(&[b'v'; 32])));
     }
-    Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None }
+    Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None, miscounted_streams: 0 }
 }
 
 /// A SET of a key that the order of keys does not predict.

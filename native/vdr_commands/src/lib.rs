@@ -35,5 +35,5 @@ pub use families::scan::{Portion, Wanted, walk};
 pub use registry::{Command, command, commands, control, controls, read, reads, write, writes};
 pub use reply::Reply;
 pub use row::{Affected, AffectedKeys, Control, Cost, Effect, Leaves, Part, Read, Role, Write};
-pub use rules::Rules;
-pub use tuple::{Field, Tuple, generic, tuple};
+pub use rules::{NegativeOffset, Rules, ZaddEncoding};
+pub use tuple::{Field, Tuple, generic, is_option, tuple};

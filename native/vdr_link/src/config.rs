@@ -4,7 +4,9 @@ use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
 use crate::transport::ConnectLimits;
 use std::time::Duration;
+use vdr_data::limits::STRING_BYTES_MAX;
 use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery, Secret, SyncBy};
+use vdr_replica::resp::frame_bytes_max;
 
 /// The shortest interval between acknowledgements: below it a link would do nothing else.
 pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -68,8 +70,7 @@ pub struct LinkConfig {
     /// after an acknowledgement.
     pub ack_interval: Duration,
     pub timeouts: Timeouts,
-    /// How many bytes of an unfinished command may be buffered. The servers' own limit for what a
-    /// client sends is 1 GB.
+    /// How many bytes of an unfinished command may be buffered.
     pub command_bytes_max: usize,
 }
 
@@ -87,7 +88,7 @@ impl LinkConfig {
             ack: AckPolicy::Truthful,
             ack_interval: Duration::from_secs(1),
             timeouts: Timeouts::default(),
-            command_bytes_max: 1 << 30,
+            command_bytes_max: frame_bytes_max(STRING_BYTES_MAX),
         }
     }
 }

@@ -58,7 +58,15 @@ impl<H: MirrorHooks> MirrorSink<H> {
 
     /// As [`MirrorSink::mirror`], for work that can fail.
     fn feed<T>(&self, work: impl FnOnce(&mut Mirror) -> Result<T, Fault>) -> Result<T, SinkError> {
-        Ok(self.mirror(work).ok_or_else(|| SinkError::soon("superseded", ""))??)
+        let fed = self.mirror(|mirror| {
+            work(mirror).map_err(|fault| {
+                // The next link asks the server for its limit.
+                let asks = fault.is_too_long() && mirror.string_limit().is_new();
+                let error = SinkError::from(fault);
+                if asks { SinkError { retry: Retry::Soon, ..error } } else { error }
+            })
+        });
+        fed.ok_or_else(|| SinkError::soon("superseded", ""))?
     }
 }
 
@@ -71,6 +79,14 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
             mirror.position()
         })??;
         Some(Position { replication_id: replication_id.to_string(), offset })
+    }
+
+    fn asks_string_limit(&self) -> bool {
+        self.mirror(|mirror| mirror.string_limit().asks()).unwrap_or(false)
+    }
+
+    fn string_limit(&mut self, bytes: Option<u64>) {
+        self.mirror(|mirror| mirror.set_string_limit(|limit| limit.answered(bytes)));
     }
 
     fn linked_to(&mut self, server: Server) {
@@ -131,6 +147,8 @@ impl From<Fault> for SinkError {
             }
             // The stream would be wrapped again.
             ACTIVE_REPLICATION => Retry::Slowly,
+            // Somebody has to raise a limit, or to say that the data is gone.
+            "string_too_long" | "primary_emptied" => Retry::Slowly,
             // The user asked for a decision.
             "unknown_command" => Retry::Never,
             _ => Retry::Soon,

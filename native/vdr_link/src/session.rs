@@ -28,6 +28,7 @@ use timer::Timer;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use vdr_replica::handshake::{Action, Handshake, Opening, Position, Refusal, RefusalKind, Step, command};
+use vdr_replica::resp::frame_bytes_max;
 
 /// How often the link acknowledges until the stream has begun. A primary that sent the file
 /// diskless begins the stream with the first acknowledgement after its child process has ended. If
@@ -65,6 +66,8 @@ pub struct Session<'a, S, O> {
     ack_owed: bool,
     /// The sink left some of the input: the link offers it again before it reads more.
     left: bool,
+    asked_string_limit: bool,
+    command_bytes_max: usize,
 }
 
 impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
@@ -81,6 +84,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         tracing::info!(vdr = config.label, peer = ?peer, "connected to {}", config.endpoint);
         let (reader, writer) = tokio::io::split(wire);
         let position = sink.position();
+        let ask_string_limit = sink.asks_string_limit();
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
@@ -90,6 +94,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             // The writer of the snapshot file is the server itself; of a stream that resumes it may
             // be another one.
             ask_version: position.is_some(),
+            ask_string_limit,
             position,
         };
         let session = Session {
@@ -103,6 +108,8 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             timer: Timer::new(),
             ack_owed: false,
             left: false,
+            asked_string_limit: ask_string_limit,
+            command_bytes_max: config.command_bytes_max,
         };
         let cause = match session.turns().await {
             Ok(never) => match never {},
@@ -224,6 +231,11 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
         let (step, role, server) = (handshake.step(), handshake.role(), handshake.server().cloned());
         let by_disk = handshake.is_by_disk();
+        let string_bytes_max = handshake.string_bytes_max();
+        if self.asked_string_limit && matches!(action, Action::FullSync { .. } | Action::Continue { .. }) {
+            self.sink.string_limit(string_bytes_max);
+            self.command_bytes_max = self.command_bytes_max.max(frame_bytes_max(string_bytes_max.unwrap_or(0)));
+        }
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
@@ -270,8 +282,8 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn stream(&mut self) -> Result<(), Cause> {
         let step = self.sink.stream(&mut self.inbox.input).map_err(Cause::Sink)?;
         self.left = step.left;
-        if !step.left && self.inbox.input.len() > self.config.command_bytes_max {
-            return Err(Cause::CommandTooLong { bytes_max: self.config.command_bytes_max });
+        if !step.left && self.inbox.input.len() > self.command_bytes_max {
+            return Err(Cause::CommandTooLong { bytes_max: self.command_bytes_max });
         }
         if step.ack_wanted {
             self.acknowledge();

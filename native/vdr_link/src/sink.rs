@@ -19,6 +19,14 @@ pub trait Sink: Send + 'static {
     /// Where the stream can be resumed. None asks for a full sync.
     fn position(&self) -> Option<Position>;
 
+    /// Whether to ask the server for the longest string that it accepts.
+    fn asks_string_limit(&self) -> bool {
+        false
+    }
+
+    /// What the server said, if it was asked and said it. Called before the file or the stream.
+    fn string_limit(&mut self, _bytes: Option<u64>) {}
+
     /// The server that the link is to, if it sent its version. Called before [`Sink::continued`].
     fn linked_to(&mut self, _server: Server) {}
 

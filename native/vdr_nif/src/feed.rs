@@ -94,11 +94,11 @@ fn feed_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let (on_unknown, endpoint) = (terms::on_unknown(config)?, terms::link_config(config)?.endpoint);
+    let (feed_config, endpoint) = (terms::feed_config(config)?, terms::link_config(config)?.endpoint);
     let Source::Live(store) = &*source else { return Err(rustler::Error::BadArg) };
     let inner = store.inner().clone();
     let observer = LinkObserver::new(inner.slot.clone(), Recipient::new(pid, tag));
-    let sink = observer.feed(inner, endpoint.clone(), on_unknown);
+    let sink = observer.feed(inner, endpoint.clone(), feed_config);
     let input = BytesMut::new();
     let link = FedLink { sink, observer, endpoint, state: LinkState::Init, input };
     if store.is_closed() {

@@ -137,16 +137,18 @@ fn link_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let on_unknown = terms::on_unknown(config)?;
+    let feed_config = terms::feed_config(config)?;
     let (slot, config) = (source.slot()?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag));
     let started = match &*source {
         Source::Live(store) => {
-            let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), on_unknown);
+            let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), feed_config);
             vdr_link::spawn(config, feed, observer)
         }
-        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(observer.link()), observer),
+        Source::Handler(handler) => {
+            vdr_link::spawn(config, handler.feed(observer.link(), feed_config.string_bytes_max), observer)
+        }
         Source::Fixed(_) => return Err(rustler::Error::BadArg),
     };
     match started {

@@ -5,11 +5,12 @@ use crate::link_slot::LinkSlot;
 use crate::recipient::Recipient;
 use crate::store::Inner;
 use crate::terms;
+use crate::terms::FeedConfig;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
-use vdr_replica::mirror::{Mirror, OnUnknown};
+use vdr_replica::mirror::Mirror;
 
 /// Reports the state of one link to the slot and to the process.
 pub struct LinkObserver {
@@ -31,7 +32,7 @@ impl LinkObserver {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> MirrorSink<MirrorEvents> {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, config: FeedConfig) -> MirrorSink<MirrorEvents> {
         let sent_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         let mirror = inner.mirror.clone();
         let events = MirrorEvents {
@@ -42,7 +43,7 @@ impl LinkObserver {
             sent_ready: false,
             sent_given_up,
             sent_unknown: HashSet::new(),
-            on_unknown,
+            config,
         };
         MirrorSink::new(mirror, events)
     }
@@ -85,7 +86,7 @@ pub struct MirrorEvents {
     sent_given_up: u64,
     /// The unknown commands that were sent. The mirror bounds the number of names.
     sent_unknown: HashSet<String>,
-    on_unknown: OnUnknown,
+    config: FeedConfig,
 }
 
 impl MirrorEvents {
@@ -128,7 +129,9 @@ impl MirrorHooks for MirrorEvents {
     }
 
     fn before_feed(&self, mirror: &mut Mirror) {
-        mirror.set_on_unknown(self.on_unknown);
+        mirror.set_on_unknown(self.config.on_unknown);
+        mirror.set_keep_below(self.config.keep_below);
+        mirror.set_string_limit(|limit| limit.give(self.config.string_bytes_max));
         let before = self.inner.followed.lock().replace(self.endpoint.clone());
         if before.as_ref() != Some(&self.endpoint) {
             mirror.change_server();

@@ -28,6 +28,7 @@ pub struct StoreStatus {
     pub guard_windows_given_up: u64,
     pub complete: bool,
     pub unknown_values: usize,
+    pub miscounted_streams: u64,
     pub unknown_commands: HashMap<String, u64>,
     pub keys: HashMap<u32, usize>,
     pub server: Option<Arc<Server>>,

@@ -137,6 +137,7 @@ impl Store {
             complete: !status.incomplete.load(Ordering::Relaxed),
             unknown_values: snapshot.as_ref().map_or(0, |all| all.keyspace.unknown_values()),
             unknown_commands: unknown,
+            miscounted_streams: status.miscounted_streams.load(Ordering::Relaxed),
             keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
             server: snapshot.and_then(|all| all.server.clone()),
             watches: inner.shared.watches.len(),

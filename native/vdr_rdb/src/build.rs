@@ -129,6 +129,8 @@ pub struct FileSummary {
     pub modules: u64,
     /// Keys that came twice in one database. The later value counts. A server refuses such a file.
     pub duplicate_keys: u64,
+    /// Streams that record another number of entries than they have.
+    pub miscounted_streams: u64,
 }
 
 /// The server that wrote a file.
@@ -174,8 +176,11 @@ impl Visit for KeyspaceBuilder {
     fn end_key(&mut self) -> Result<(), Fault> {
         let (Some(value), Some(expiry)) = (self.value.take()?, self.expiry.take()) else { return Ok(()) };
         self.summary.keys += 1;
-        match value {
-            Value::Stream(_) => self.summary.streams += 1,
+        match &value {
+            Value::Stream(stream) => {
+                self.summary.streams += 1;
+                self.summary.miscounted_streams += u64::from(stream.miscounted != 0);
+            }
             Value::Other => self.summary.modules += 1,
             _ => {}
         }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod string_limit;
 pub mod resp;
 pub mod handshake;
 pub mod filter;

@@ -74,6 +74,8 @@ pub const ERROR_CODES: &[&str] = &[
     "socket_not_found",
     "stale",
     "stopped",
+    "string_too_long",
+    "primary_emptied",
     "superseded",
     "sync_aborted",
     "tls_bad_certificate",

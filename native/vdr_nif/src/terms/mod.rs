@@ -26,7 +26,7 @@ pub use decode::{ArgList, args, commands, db, fits, operation, place, plain_args
 pub use encode::{answer, change, portion};
 pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};
-pub use link_config::{link_config, on_unknown};
+pub use link_config::{FeedConfig, feed_config, link_config};
 pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_command};
 pub use primitive::{binary, word};
 pub use rdb::{rdb_error, survey};

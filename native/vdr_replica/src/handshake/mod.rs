@@ -2,8 +2,8 @@
 //! the primary answers PSYNC.
 //!
 //! ```text
-//! PING -> [AUTH] -> [ROLE] -> [INFO] -> REPLCONF listening-port -> [REPLCONF capa eof] -> REPLCONF capa psync2
-//!      -> REPLCONF version -> PSYNC
+//! PING -> [AUTH] -> [ROLE] -> [INFO] -> [CONFIG GET] -> REPLCONF listening-port -> [REPLCONF capa eof]
+//!      -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
 //!                             +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
@@ -16,6 +16,7 @@
 
 mod step;
 mod info;
+mod limit;
 mod refusal;
 mod role;
 
@@ -126,6 +127,8 @@ pub struct Opening {
     /// The server's name for PSYNC, if it has another one. Services give it to those who may
     /// replicate, so it is a secret.
     pub psync_command: Option<Secret>,
+    /// Whether to ask for the longest string. As with INFO, a refusal is no obstacle.
+    pub ask_string_limit: bool,
     /// `None` asks for a full sync.
     pub position: Option<Position>,
 }
@@ -154,11 +157,12 @@ pub struct Handshake {
     asked: bool,
     role: Option<Role>,
     info: Info,
+    string_bytes_max: Option<u64>,
 }
 
 impl Handshake {
     pub fn new(opening: Opening) -> Self {
-        Handshake { opening, step: Step::Ping, asked: false, role: None, info: Info::default() }
+        Handshake { opening, step: Step::Ping, asked: false, role: None, info: Info::default(), string_bytes_max: None }
     }
 
     pub fn step(&self) -> Step {
@@ -191,6 +195,11 @@ impl Handshake {
         self.opening.ask_version || self.opening.sync_by == SyncBy::Auto
     }
 
+    /// The longest string of the server, once it was asked and has answered.
+    pub fn string_bytes_max(&self) -> Option<u64> {
+        self.string_bytes_max
+    }
+
     /// Consumes replies at the front of `input`. After the last reply, the rest of the input
     /// belongs to the file or the stream.
     pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
@@ -209,6 +218,9 @@ impl Handshake {
             if input.first() == Some(&b'$') {
                 return Ok(Action::BareSync);
             }
+        }
+        if self.step == Step::StringLimit {
+            return self.limit_reply(input);
         }
         match self.take_line(input)? {
             None => Ok(Action::Wait),
@@ -230,6 +242,7 @@ impl Handshake {
             // Servers before 7.0 take one section at most.
             Step::Info if self.opening.sync_by == SyncBy::Auto => command(&[b"INFO"]),
             Step::Info => command(&[b"INFO", b"server"]),
+            Step::StringLimit => command(&[b"CONFIG", b"GET", limit::NAME]),
             Step::ListeningPort => {
                 command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
             }
@@ -300,7 +313,7 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
                 !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
             }
-            Step::Auth | Step::Role | Step::Info | Step::Psync => false,
+            Step::Auth | Step::Role | Step::Info | Step::StringLimit | Step::Psync => false,
         };
         if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
     }
@@ -310,7 +323,8 @@ impl Handshake {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
             Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
             Step::Ping | Step::Auth | Step::Role if self.asks_info() => Step::Info,
-            Step::Ping | Step::Auth | Step::Role | Step::Info => Step::ListeningPort,
+            Step::Ping | Step::Auth | Step::Role | Step::Info if self.opening.ask_string_limit => Step::StringLimit,
+            Step::Ping | Step::Auth | Step::Role | Step::Info | Step::StringLimit => Step::ListeningPort,
             Step::ListeningPort if !self.is_by_disk() => Step::CapaEof,
             Step::ListeningPort | Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
@@ -346,6 +360,15 @@ impl Handshake {
         if self.info.is_sentinel {
             return Err(self.refusal(RefusalKind::SentinelPort, b""));
         }
+        Ok(self.next())
+    }
+
+    fn limit_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        skip_blank(input);
+        let reply = limit::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let Some(reply) = reply else { return Ok(Action::Wait) };
+        input.advance(reply.len);
+        self.string_bytes_max = reply.string_bytes_max;
         Ok(self.next())
     }
 

@@ -7,6 +7,7 @@ pub enum Step {
     Auth,
     Role,
     Info,
+    StringLimit,
     ListeningPort,
     CapaEof,
     CapaPsync2,
@@ -33,6 +34,7 @@ impl Step {
             Step::Auth => "AUTH",
             Step::Role => "ROLE",
             Step::Info => "INFO",
+            Step::StringLimit => "CONFIG",
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
             Step::Psync => "PSYNC",
         }

@@ -12,6 +12,7 @@ fn opening(password: Option<&str>, position: Option<u64>) -> Opening {
         ask_version: false,
         sync_by: SyncBy::Socket,
         psync_command: None,
+        ask_string_limit: false,
         position: position.map(|offset| Position { replication_id: ID.to_string(), offset }),
     }
 }
@@ -91,6 +92,26 @@ fn the_version_is_asked_for_before_anything_that_is_only_a_replicas() {
         assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
         assert_eq!(sent[1], command(&[b"INFO", b"server"]));
         assert_eq!(handshake.server().map(|server| server.version.as_str()), version);
+    }
+}
+
+#[test]
+fn the_limit_of_strings_is_asked_for_where_it_is_wanted() {
+    for (reply, string_bytes_max) in
+        [("*2\r\n$18\r\nproto-max-bulk-len\r\n$3\r\n999\r\n", Some(999)), ("-NOPERM no\r\n", None)]
+    {
+        let mut handshake = Handshake::new(Opening { ask_string_limit: true, ..opening(None, Some(7)) });
+        let replies = format!("+PONG\r\n\n{reply}+OK\r\n+OK\r\n+OK\r\n+OK\r\n+CONTINUE\r\n");
+        let (mut input, mut sent) = (BytesMut::from(replies.as_bytes()), Vec::new());
+        let action = loop {
+            match handshake.advance(&mut input) {
+                Ok(Action::Send(bytes)) => sent.push(bytes),
+                action => break action,
+            }
+        };
+        assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
+        assert_eq!(sent[1], command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]));
+        assert_eq!(handshake.string_bytes_max(), string_bytes_max);
     }
 }
 

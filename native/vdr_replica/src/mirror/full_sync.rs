@@ -24,11 +24,14 @@ pub struct Loaded {
     pub db: u32,
     /// The server that wrote the file.
     pub server: Option<Server>,
+    /// See [`FileSummary::miscounted_streams`].
+    pub miscounted_streams: u64,
 }
 
 impl FullSync {
-    pub(super) fn new(start: Option<(Arc<str>, u64)>, filter: Option<Arc<Filter>>) -> Self {
-        FullSync { loader: Loader::new(), builder: Filtered::new(filter, KeyspaceBuilder::new()), start }
+    pub(super) fn new(start: Option<(Arc<str>, u64)>, filter: Option<Arc<Filter>>, string_bytes_max: u64) -> Self {
+        let builder = Filtered::new(filter, KeyspaceBuilder::new());
+        FullSync { loader: Loader::new().with_string_bytes_max(string_bytes_max), builder, start }
     }
 
     /// Decodes the next bytes of the file.
@@ -45,6 +48,12 @@ impl FullSync {
         self.loader.offset_bytes()
     }
 
+    /// Refuses a file of fewer keys than this part of those before.
+    pub(super) fn compare(&self, before: usize, keep_below: f64) -> Result<(), Fault> {
+        let keys = self.summary().keys;
+        if (keys as f64) < before as f64 * keep_below { Err(Fault::emptied(before, keys)) } else { Ok(()) }
+    }
+
     /// The whole file was fed.
     pub(super) fn finish(self) -> Result<Loaded, Fault> {
         self.loader.finish().map_err(|error| Fault::from(&error))?;
@@ -57,6 +66,7 @@ impl FullSync {
             offset,
             db: summary.repl_stream_db.unwrap_or(0),
             server: summary.server,
+            miscounted_streams: summary.miscounted_streams,
         })
     }
 }

@@ -26,6 +26,7 @@ use crate::live::{Live, Snapshot};
 use crate::position::Visible;
 use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
+use crate::string_limit::StringLimit;
 use crate::watch::{Delivery, Event, Watches};
 use bytes::{Buf, BytesMut};
 use fault::WRAPPER;
@@ -129,6 +130,9 @@ pub struct Mirror {
     on_unknown: OnUnknown,
     /// The time that a played primary has set.
     time_ms: Option<i64>,
+    string_limit: StringLimit,
+    /// A full sync is refused that brings less than this part of the keys.
+    keep_below: f64,
 }
 
 impl Mirror {
@@ -152,6 +156,8 @@ impl Mirror {
             slow: false,
             on_unknown: OnUnknown::default(),
             time_ms: None,
+            string_limit: StringLimit::default(),
+            keep_below: 0.0,
         }
     }
 
@@ -178,6 +184,38 @@ impl Mirror {
     /// From the next command on.
     pub fn set_on_unknown(&mut self, policy: OnUnknown) {
         self.on_unknown = policy;
+    }
+
+    /// For the next full syncs: one that brings less than this part of the keys is refused, and the
+    /// data stays. Zero accepts any.
+    pub fn set_keep_below(&mut self, part: f64) {
+        self.keep_below = part;
+    }
+
+    /// The longest string that is accepted, the user's or the server's. To be called between two
+    /// links.
+    pub fn set_string_limit(&mut self, change: impl FnOnce(&mut StringLimit)) {
+        change(&mut self.string_limit);
+        self.decoder = self.new_decoder();
+        if let Some(applier) = &mut self.applier {
+            applier.set_rules(rules_of(self.server.as_deref(), self.string_limit));
+        }
+    }
+
+    pub fn string_limit(&self) -> StringLimit {
+        self.string_limit
+    }
+
+    fn new_decoder(&self) -> Decoder {
+        Decoder::up_to(self.string_limit.bytes())
+    }
+
+    /// Notes a string above the limit.
+    fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        if result.as_ref().is_err_and(Fault::is_too_long) {
+            self.string_limit.meet();
+        }
+        result
     }
 
     /// Where a partial resync can resume: replication id, and the last byte that need not be sent
@@ -213,14 +251,14 @@ impl Mirror {
         }
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
     }
 
     /// The server that the link is to, which need not be the one that wrote the snapshot file:
     /// commands are applied by the rules of its version.
     pub fn linked_to(&mut self, server: Server) {
         if let Some(applier) = &mut self.applier {
-            applier.set_rules(rules_of(Some(&server)));
+            applier.set_rules(rules_of(Some(&server), self.string_limit));
         }
         self.server = Some(Arc::new(server));
     }
@@ -237,7 +275,8 @@ impl Mirror {
 
     fn start_sync(&mut self, start: Option<(Arc<str>, u64)>) {
         self.drop_full_sync();
-        self.full_sync = Some(Box::new(FullSync::new(start, self.filter.clone())));
+        let full_sync = FullSync::new(start, self.filter.clone(), self.string_limit.bytes());
+        self.full_sync = Some(Box::new(full_sync));
         self.note_loading(&FileSummary::default(), 0);
     }
 
@@ -246,7 +285,8 @@ impl Mirror {
         let Some(sync) = &mut self.full_sync else {
             return Err(Fault::protocol("a snapshot file that was not announced"));
         };
-        let progress = sync.feed(bytes)?;
+        let fed = sync.feed(bytes);
+        let progress = self.noted(fed)?;
         if let Some(sync) = &self.full_sync {
             self.note_loading(sync.summary(), sync.bytes());
         }
@@ -255,6 +295,11 @@ impl Mirror {
 
     /// The file was whole and its framing right.
     pub fn sync_finished(&mut self, now_ms: i64) -> Result<(), Fault> {
+        if let Some(sync) = &self.full_sync {
+            let published = self.shared.live.load();
+            let before = published.get().map_or(0, |all| all.keyspace.dbs().map(|(_, db)| db.len()).sum());
+            sync.compare(before, self.keep_below)?;
+        }
         let Some(sync) = self.full_sync.take() else { return Ok(()) };
         let loaded = sync.finish()?;
         self.install(loaded, now_ms);
@@ -270,14 +315,14 @@ impl Mirror {
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         let indexed_dbs = self.shared.live.load().get().map(|before| before.keyspace.indexed_numbers());
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        let rules = rules_of(loaded.server.as_ref());
+        let rules = rules_of(loaded.server.as_ref(), self.string_limit);
         self.drop_applier();
         self.applier = Some(applier.with_filter(self.filter.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
         self.passed = 0;
         self.shared.visible.replace(&self.replication_id);
         self.server = loaded.server.map(Arc::new);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         self.publisher.begin_anew();
         self.index_due.extend(indexed_dbs.unwrap_or_default());
         self.guard_timer.reset(&self.shared.status);
@@ -288,6 +333,7 @@ impl Mirror {
         self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
         self.shared.status.incomplete.store(false, Ordering::Relaxed);
+        self.shared.status.miscounted_streams.store(loaded.miscounted_streams, Ordering::Relaxed);
         self.tick(now_ms);
     }
 
@@ -308,7 +354,7 @@ impl Mirror {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
             self.drop_applier();
         }
-        result.map(|()| turn)
+        self.noted(result.map(|()| turn))
     }
 
     /// Keeps the key index that a reader has built up to date from now on.
@@ -324,7 +370,7 @@ impl Mirror {
     pub fn ended(&mut self) {
         self.shared.visible.doubt();
         self.drop_full_sync();
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         if std::mem::take(&mut self.applying) {
             self.drop_applier();
         }
@@ -464,8 +510,9 @@ impl Mirror {
     }
 }
 
-fn rules_of(server: Option<&Server>) -> Rules {
-    server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default()
+fn rules_of(server: Option<&Server>, string_limit: StringLimit) -> Rules {
+    let rules = server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
+    rules.with_string_bytes_max(string_limit.bytes())
 }
 
 /// How long commands may run until what they did is published.

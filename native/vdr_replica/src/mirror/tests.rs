@@ -47,7 +47,7 @@ fn loaded(strings: &[(&str, &str)]) -> Loaded {
     for (key, value) in strings {
         keyspace.db_mut(0).insert(key.as_bytes(), Entry::new(Blob::from(*value)));
     }
-    Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None }
+    Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None, miscounted_streams: 0 }
 }
 
 fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
@@ -343,9 +343,9 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
     feed(&mut mirror, &["MSET a 1 b 1 c 1", "FROB new 7 b"]).unwrap();
     assert_eq!(
         ["a", "b", "c", "new", "7"].map(|key| read(&shared, key)),
-        ["1", "UnknownValue", "1", "UnknownValue", "nil"]
+        ["1", "UnknownValue", "1", "UnknownValue", "UnknownValue"]
     );
-    assert_eq!((counts(&shared), log.take()), ((2, true), vec!["mset 0 b".into(), "generic 0 b".into()]));
+    assert_eq!((counts(&shared), log.take()), ((3, true), vec!["mset 0 b".into(), "generic 0 b".into()]));
     // What is done to them is no contradiction, whatever they hold.
     feed(
         &mut mirror,
@@ -356,7 +356,7 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
         ["b", "d", "e", "f"].map(|key| read(&shared, key)),
         ["nil", "UnknownValue", "UnknownValue", "UnknownValue"]
     );
-    feed(&mut mirror, &["SET d 2", "DEL e new", "SET f 3"]).unwrap();
+    feed(&mut mirror, &["SET d 2", "DEL e new 7", "SET f 3"]).unwrap();
     assert_eq!((read(&shared, "d"), read(&shared, "e"), counts(&shared)), ("2".into(), "nil".into(), (0, true)));
     // Nor is a key missing that may have been made by what is not understood.
     feed(&mut mirror, &["PEXPIREAT made 5000000000000", "RENAME made2 made3"]).unwrap();
@@ -365,6 +365,60 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
     mirror.install(loaded(&[("b", "4")]), 0);
     assert_eq!((read(&shared, "b"), counts(&shared)), ("4".into(), (0, false)));
     assert_eq!(feed(&mut mirror, &["PEXPIREAT made 5000000000000"]).unwrap_err().code, "diverged");
+}
+
+#[test]
+fn a_name_that_is_not_the_first_argument_is_in_doubt_within_bounds() {
+    let (mut mirror, shared) = mirror();
+    let doubted = |shared: &Shared| shared.live.snapshot().unwrap().keyspace.unknown_values();
+    feed(&mut mirror, &["FROB from to WITHSCORES"]).unwrap();
+    assert_eq!(["to", "from", "WITHSCORES"].map(|key| read(&shared, key)), ["UnknownValue", "UnknownValue", "nil"]);
+    // A command with many arguments carries values, and so does a long one.
+    let many: String = (0..100).map(|n| format!(" m{n}")).collect();
+    feed(&mut mirror, &[&format!("FROB{many}"), &format!("FROB a {}", "x".repeat(2000))]).unwrap();
+    assert_eq!(
+        ["m0", "m16", "m17", "a"].map(|key| read(&shared, key)),
+        ["UnknownValue", "UnknownValue", "nil", "UnknownValue"]
+    );
+    assert_eq!((read(&shared, &"x".repeat(2000)), doubted(&shared)), ("nil".into(), 20));
+    // Beyond the bound only first arguments are marked, and keys that are there.
+    for n in 0..1_000 {
+        let others: String = (0..16).map(|at| format!(" o{n}:{at}")).collect();
+        feed(&mut mirror, &[&format!("FROB f{}{others}", n % 10)]).unwrap();
+    }
+    assert_eq!(doubted(&shared), 2 + 17 + 1 + 10 + 10_000 - 17);
+    feed(&mut mirror, &["SET late 1", "FROB more late other"]).unwrap();
+    assert_eq!(["more", "late", "other"].map(|key| read(&shared, key)), ["UnknownValue", "UnknownValue", "nil"]);
+    mirror.install(loaded(&[]), 0);
+    feed(&mut mirror, &["FROB more other"]).unwrap();
+    assert_eq!(read(&shared, "other"), "UnknownValue");
+}
+
+#[test]
+fn a_full_sync_of_far_fewer_keys_is_refused_where_that_is_wanted() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["MSET a 1 b 1 c 1 d 1"]).unwrap();
+    let sync = |mirror: &mut Mirror, keys: usize| {
+        let mut file = b"REDIS0011\xfe\x00".to_vec();
+        (0..keys).for_each(|key| file.extend([0, 1, b'k' + key as u8, 1, b'v']));
+        file.extend([0xff; 1]);
+        file.extend([0; 8]);
+        mirror.sync_started("b", 100);
+        mirror.rdb(&file).unwrap();
+        let finished = mirror.sync_finished(0);
+        mirror.ended();
+        finished
+    };
+    mirror.set_keep_below(0.5);
+    let fault = sync(&mut mirror, 1).unwrap_err();
+    assert_eq!((fault.code, fault.detail.as_str()), ("primary_emptied", "1 keys instead of 4"));
+    assert_eq!((read(&shared, "a"), read(&shared, "k")), ("1".into(), "nil".into()));
+    assert_eq!(sync(&mut mirror, 2), Ok(()), "half is enough");
+    assert_eq!((read(&shared, "a"), read(&shared, "k")), ("nil".into(), "v".into()));
+    mirror.set_keep_below(0.0);
+    assert_eq!(sync(&mut mirror, 0), Ok(()));
+    mirror.set_keep_below(1.0);
+    assert_eq!(sync(&mut mirror, 0), Ok(()), "there is nothing to keep");
 }
 
 #[test]
@@ -517,6 +571,38 @@ fn commands_follow_the_rules_of_the_server_linked_to_and_not_of_the_files_writer
     };
     assert_eq!(entries_read(None), (Some(9), "8.2.1".to_owned()));
     assert_eq!(entries_read(Some("8.6.0")), (Some(1), "8.6.0".to_owned()));
+}
+
+/// The limit holds for the stream and for the file alike, and once it is met the server is asked.
+#[test]
+fn a_string_above_the_limit_is_one_fault_wherever_it_comes() {
+    let long = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$700000000\r\n";
+    let file = [&b"REDIS0011\0\x01k\x80"[..], &700_000_000u32.to_be_bytes()].concat();
+    for in_stream in [true, false] {
+        let (mut mirror, _shared) = mirror();
+        let mut offer = || {
+            if in_stream {
+                mirror.install(loaded(&[]), 0);
+                let offered = mirror.stream(&mut BytesMut::from(&long[..]), 0).map(drop);
+                (offered, mirror.string_limit())
+            } else {
+                mirror.sync_started("id", 0);
+                (mirror.rdb(&file).map(drop), mirror.string_limit())
+            }
+        };
+        let (offered, limit) = offer();
+        assert_eq!(offered.unwrap_err().code, "string_too_long");
+        assert!(limit.is_new());
+        mirror.set_string_limit(|limit| limit.answered(Some(1 << 30)));
+        let again = if in_stream {
+            mirror.install(loaded(&[]), 0);
+            mirror.stream(&mut BytesMut::from(&long[..]), 0).map(drop)
+        } else {
+            mirror.sync_started("id", 0);
+            mirror.rdb(&file).map(drop)
+        };
+        assert_eq!(again, Ok(()));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover),
+for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers watches lag failover),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -29,6 +29,7 @@ benches = [
   lua: &Vdr.Bench.Lua.calls/0,
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
+  watches: &Vdr.Bench.Watches.run/0,
   lag: &Vdr.Bench.Lag.run/0,
   failover: &Vdr.Bench.Failover.run/0,
   plots: fn -> [] end

@@ -42,7 +42,7 @@ defmodule Veidrodelis.Error do
 
   # Reads and watches.
   defp sentence(:no_instance), do: "there is no such instance"
-  defp sentence(:not_found), do: "the process has no such watch"
+  defp sentence(:not_found), do: "the process has no such watch, or there is no such process"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type"
@@ -53,7 +53,7 @@ defmodule Veidrodelis.Error do
     do: "command #{index} of the list, counted from 0, is not a write command of the stream, or has wrong arguments"
 
   defp sentence({:bad_command, operation}), do: "not a read, or a read with wrong arguments: #{inspect(operation)}"
-  defp sentence(:already_registered), do: "the process watches this key or prefix already"
+  defp sentence(:already_registered), do: "the process watches this key, prefix or pattern already"
   defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
 

@@ -8,7 +8,7 @@ defmodule Vdr.StoresTest do
   @moduletag capture_log: true
 
   # Every process that all instances share.
-  @shared [Vdr.Mirror.Stores, Vdr.Cleaner]
+  @shared [Vdr.Mirror.Stores, Vdr.Cleaner, Vdr.Watch.Sampler]
 
   defp crash(name) do
     pid = Process.whereis(name)

@@ -21,6 +21,10 @@ mod freshness;
 mod holdings;
 mod link_status;
 mod link_slot;
+
+mod tags;
+mod serving;
+mod sampling;
 mod watching;
 
 mod handler;
@@ -40,6 +44,7 @@ mod key_walk;
 mod lua;
 mod sentinel;
 mod snapshot;
+mod watch_calls;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 

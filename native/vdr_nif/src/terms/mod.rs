@@ -19,7 +19,7 @@ mod status;
 mod watch_event;
 
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
-pub use decode::{ArgList, args, commands, db, fits, operation, place, plain_args, watched};
+pub use decode::{ArgList, args, commands, db, fits, manner, operation, place, plain_args, watched};
 pub use encode::{answer, change, portion};
 pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};

@@ -3,8 +3,8 @@ defmodule Vdr.Bench.Watches do
   # Watches: how many events per second reach one process and a hundred, what watches that a write
   # does not touch cost it, and how much memory a watch takes.
   #
-  # A primary that sends ready-made bytes feeds the mirror, so that the server is not what we measure.
-  # The time from a write's acknowledgement to its event stands in the bench `lag`.
+  # A primary that sends ready-made bytes feeds the mirror, so that the server is not what we
+  # measure. The time from a write's acknowledgement to its event stands in the bench `lag`.
   alias Vdr.Bench.{Measure, Primary}
   alias Vdr.{Paint, Test.Resources}
 

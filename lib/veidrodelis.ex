@@ -615,6 +615,7 @@ defmodule Veidrodelis do
 
   #{Vdr.Watch.docs()}
   """
+  @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
   @spec watch(instance, db, key, ref :: term, [watch_option]) ::
           :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
   def watch(instance, db, key, ref, opts \\ []), do: Vdr.Watch.add(instance, db, {:key, key}, ref, opts)
@@ -628,6 +629,7 @@ defmodule Veidrodelis do
   `key` of the update is `nil`. A process watches one prefix once. It may watch a key of the
   prefix, too, and then gets two messages. The options are those of `watch/5`. O(1).
   """
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
           :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
   def watch_prefix(instance, db, prefix, ref, opts \\ []),
@@ -636,12 +638,14 @@ defmodule Veidrodelis do
   @doc group: "Watches"
   @doc """
   Watches every key of the database that matches a glob pattern by the server's rules, as
-  `watch_prefix/5` does: `"user:*:name"`, `"*:[0-9]"`. A pattern has at most 1,024 bytes. O(length of
-  the pattern).
+  `watch_prefix/5` does: `"user:*:name"`, `"*:[0-9]"`. A pattern has at most 1,024 bytes. O(length
+  of the pattern).
 
   A write is compared with the patterns that share their longest run of literal bytes with its key.
   A pattern without any, such as `"???"`, is compared with each write of the database.
   """
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
+          :ok | {:error, :no_instance | :already_registered}
   @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
           :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
   def watch_pattern(instance, db, pattern, ref, opts \\ []),
@@ -652,6 +656,7 @@ defmodule Veidrodelis do
   Ends a watch of the calling process, or of the process that the option `:to` names. `{:error,
   :not_found}` means that it has no such watch. O(1).
   """
+  @spec unwatch(instance, db, key) :: :ok | {:error, :no_instance | :not_found}
   @spec unwatch(instance, db, key, to: pid) :: :ok | {:error, :no_instance | :not_found}
   def unwatch(instance, db, key, opts \\ []), do: Vdr.Watch.remove(instance, db, {:key, key}, opts)
 
@@ -660,6 +665,7 @@ defmodule Veidrodelis do
   Ends a watch of a prefix. `{:error, :not_found}` means that the process has no such watch. The
   option is that of `unwatch/4`. O(1).
   """
+  @spec unwatch_prefix(instance, db, prefix :: binary) :: :ok | {:error, :no_instance | :not_found}
   @spec unwatch_prefix(instance, db, prefix :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
   def unwatch_prefix(instance, db, prefix, opts \\ []), do: Vdr.Watch.remove(instance, db, {:prefix, prefix}, opts)
 
@@ -668,6 +674,7 @@ defmodule Veidrodelis do
   Ends a watch of a pattern. `{:error, :not_found}` means that the process has no such watch. The
   option is that of `unwatch/4`. O(length of the pattern).
   """
+  @spec unwatch_pattern(instance, db, pattern :: binary) :: :ok | {:error, :no_instance | :not_found}
   @spec unwatch_pattern(instance, db, pattern :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
   def unwatch_pattern(instance, db, pattern, opts \\ []),
     do: Vdr.Watch.remove(instance, db, {:pattern, pattern}, opts)
@@ -678,6 +685,7 @@ defmodule Veidrodelis do
   true`. `{:error, :not_found}` means that it has no watch. O(1), without a lock that the writer
   takes.
   """
+  @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
   @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
   def ack(instance, count \\ 1), do: Vdr.Watch.ack(instance, count)
 end

@@ -1,14 +1,15 @@
 defmodule Vdr.Watch do
   @moduledoc false
-  # Watches of a process: the calling one, or the one that `:to` names. The store keeps them, and ends them with the
-  # process. A process of another node is served by a relay on this one.
+  # Watches of a process: the calling one, or the one that `:to` names. The store keeps them, and
+  # ends them with the process. A process of another node is served by a relay on this one.
 
   alias Vdr.{Handle, Native, Schema}
   alias Vdr.Watch.Relay
 
   @type watched :: {:key | :prefix | :pattern, term}
 
-  # More than a busy process leaves in its mailbox for a moment, and some megabytes of short commands.
+  # More than a busy process leaves in its mailbox for a moment, and some megabytes of short
+  # commands.
   @max_pending 10_000
   @most_pending 1_000_000
 

@@ -65,9 +65,9 @@ defmodule Vdr.WatchEvent.Value do
   defstruct [:db, :key, :old, :new, :offset]
 
   @typedoc """
-  `nil` where there is no such key. The content is what the reads of the type answer, `:large` for an
-  aggregate of more than 1,000 elements, and `:unknown` for a value of a module or one that is not
-  followed. An expired key or field has its value until the primary has deleted it.
+  `nil` where there is no such key. The content is what the reads of the type answer, `:large` for
+  an aggregate of more than 1,000 elements, and `:unknown` for a value of a module or one that is
+  not followed. An expired key or field has its value until the primary has deleted it.
   """
   @type value ::
           nil

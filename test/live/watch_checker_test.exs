@@ -1,7 +1,7 @@
 defmodule Vdr.Live.WatchCheckerTest do
   # A thousand watchers on overlapping keys, prefixes and patterns, some of them slow, beside random
-  # writes. Every event is replayed against the record of the stream that a second link made: nothing
-  # is lost, nothing comes twice, out of order or early, and each Missed is exact.
+  # writes. Every event is replayed against the record of the stream that a second link made:
+  # nothing is lost, nothing comes twice, out of order or early, and each Missed is exact.
   use Vdr.Test.LiveCase
 
   alias Vdr.RedisStream.Replica
@@ -23,7 +23,10 @@ defmodule Vdr.Live.WatchCheckerTest do
   } do
     seed = String.to_integer(System.get_env("SEED", "#{:rand.uniform(1_000_000)}"))
     :rand.seed(:exsss, seed)
-    {:ok, record} = Replica.start_link(host: "127.0.0.1", port: port, callback_module: Recorder, callback_opts: %{to: self()})
+
+    {:ok, record} =
+      Replica.start_link(host: "127.0.0.1", port: port, callback_module: Recorder, callback_opts: %{to: self()})
+
     Recorder.await!(record, :streaming_start)
 
     watchers = for n <- 1..@watchers, do: start(id, n)
@@ -31,7 +34,7 @@ defmodule Vdr.Live.WatchCheckerTest do
     for _ <- 1..@batches, do: Redix.pipeline!(redis, batch())
     Redix.command!(redis, ["SET", "end", "1"])
     writes = record |> Recorder.commands_until(["SET", "end", "1"]) |> Enum.map(&write/1)
-    Mirror.settle(id, redis)
+    Mirror.eventually("the last write is visible", fn -> Veidrodelis.get(id, 0, "end") == {:ok, "1"} end)
 
     for {pid, watched, notify} <- watchers do
       expected = for write <- writes, hit <- hits(write, watched, notify), do: hit
@@ -51,7 +54,9 @@ defmodule Vdr.Live.WatchCheckerTest do
   # ---- the watchers
 
   defp start(id, n) do
-    watched = Enum.random([{:key, key()}, {:key, key()}, {:prefix, Enum.random(@prefixes ++ [""])}, {:pattern, pattern()}])
+    watched =
+      Enum.random([{:key, key()}, {:key, key()}, {:prefix, Enum.random(@prefixes ++ [""])}, {:pattern, pattern()}])
+
     notify = Enum.random([:command, :command, :command, :value, :key])
     # A bound on events of values and keys depends on what was published together: only the others
     # are slow.
@@ -93,15 +98,32 @@ defmodule Vdr.Live.WatchCheckerTest do
     [a, b] = Enum.take_random(for(prefix <- @prefixes, name <- @names, do: prefix <> name), 2)
 
     case :rand.uniform(40) do
-      1 -> ["FLUSHDB"]
-      2 -> ["SWAPDB", "0", "1"]
-      3 -> ["FLUSHALL"]
-      n when n in 4..8 -> ["MSET", a, number(), b, number()]
-      n when n in 9..12 -> ["DEL", a, b]
-      n when n in 13..14 -> ["COPY", a, b, "REPLACE"]
-      n when n in 15..16 -> ["EVAL", "redis.call('SET', KEYS[1], ARGV[1]) redis.call('DEL', KEYS[2])", "2", a, b, number()]
-      n when n in 17..18 -> ["GETDEL", a]
-      _ -> ["SET", a, number()]
+      1 ->
+        ["FLUSHDB"]
+
+      2 ->
+        ["SWAPDB", "0", "1"]
+
+      3 ->
+        ["FLUSHALL"]
+
+      n when n in 4..8 ->
+        ["MSET", a, number(), b, number()]
+
+      n when n in 9..12 ->
+        ["DEL", a, b]
+
+      n when n in 13..14 ->
+        ["COPY", a, b, "REPLACE"]
+
+      n when n in 15..16 ->
+        ["EVAL", "redis.call('SET', KEYS[1], ARGV[1]) redis.call('DEL', KEYS[2])", "2", a, b, number()]
+
+      n when n in 17..18 ->
+        ["GETDEL", a]
+
+      _ ->
+        ["SET", a, number()]
     end
   end
 
@@ -163,7 +185,10 @@ defmodule Vdr.Live.WatchCheckerTest do
       Enum.reduce(heard, expected, fn
         %Missed{from: from, to: to, count: count}, expected ->
           {missed, rest} = Enum.split(expected, count)
-          assert {count, from, to} == {length(missed), missed |> hd() |> elem(0), missed |> List.last() |> elem(0)}, told
+
+          assert {count, from, to} == {length(missed), missed |> hd() |> elem(0), missed |> List.last() |> elem(0)},
+                 told
+
           rest
 
         %Update{offset: offset, key: key, db: 0}, expected ->

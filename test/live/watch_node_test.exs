@@ -35,7 +35,10 @@ defmodule Vdr.Live.WatchNodeTest do
     there = sleeper(node)
     assert Veidrodelis.watch(id, 0, "k", :ref, to: there, max_pending: 50) == :ok
     assert Veidrodelis.watch(id, 0, "k", :ref, to: there) == {:error, :already_registered}
-    assert_raise ArgumentError, ~r/cannot acknowledge/, fn -> Veidrodelis.watch(id, 0, "k", :ref, to: there, ack: true) end
+
+    assert_raise ArgumentError, ~r/cannot acknowledge/, fn ->
+      Veidrodelis.watch(id, 0, "k", :ref, to: there, ack: true)
+    end
 
     Redix.command!(redis, ["SET", "k", "first"])
     Mirror.eventually("it hears", fn -> match?([{:ref, %Update{command: {:set, "k", "first"}}}], messages(there)) end)

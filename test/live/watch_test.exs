@@ -30,15 +30,22 @@ defmodule Vdr.Live.WatchTest do
     assert waiting == 100
     Watcher.go_on(sleeper)
     Mirror.eventually("all is accounted for", fn -> accounted(Watcher.heard(sleeper, :ref)) == 5000 end)
-    {sent, [%Missed{from: from, to: to, count: count} = missed]} = Enum.split_while(Watcher.heard(sleeper, :ref), &is_struct(&1, Update))
+    {sent, [missed]} = Enum.split_while(Watcher.heard(sleeper, :ref), &is_struct(&1, Update))
+    assert %Missed{from: from, to: to, count: count} = missed
     assert length(sent) == 100 and count == 4900
     # The other one heard of everything, so it knows the offsets.
     Mirror.eventually("the other watcher has read all", fn -> length(Watcher.heard(other, :ref)) == 5000 end)
     offsets = for %Update{offset: offset} <- Watcher.heard(other, :ref), do: offset
-    assert {Enum.map(sent, & &1.offset), from, to} == {Enum.take(offsets, 100), Enum.at(offsets, 100), List.last(offsets)}
+
+    assert {Enum.map(sent, & &1.offset), from, to} ==
+             {Enum.take(offsets, 100), Enum.at(offsets, 100), List.last(offsets)}
 
     sets(redis, "k", [:more])
-    Mirror.eventually("it goes on", fn -> match?(%Update{command: {:set, "k", "more"}}, List.last(Watcher.heard(sleeper, :ref))) end)
+
+    Mirror.eventually("it goes on", fn ->
+      match?(%Update{command: {:set, "k", "more"}}, List.last(Watcher.heard(sleeper, :ref)))
+    end)
+
     assert Watcher.heard(sleeper, :ref) |> Enum.filter(&is_struct(&1, Missed)) == [missed]
   end
 
@@ -46,11 +53,28 @@ defmodule Vdr.Live.WatchTest do
     redis: redis,
     id: id
   } do
-    watcher = Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref) end)
+    # It keeps nothing, so that collecting garbage never holds it up.
+    test = self()
+
+    watcher =
+      spawn_link(fn ->
+        send(test, {:watching, Veidrodelis.watch(id, 0, "k", :ref)})
+        send(test, {:read, count_updates(40_000)})
+      end)
+
+    assert_receive {:watching, :ok}, 2000
     for n <- 1..400, do: sets(redis, "k", (n * 100)..(n * 100 + 99))
-    Mirror.settle(id, redis)
-    Mirror.eventually("all is read", fn -> accounted(Watcher.heard(watcher, :ref)) == 40_000 end)
-    assert [] == Enum.reject(Watcher.heard(watcher, :ref), &is_struct(&1, Update))
+    assert_receive {:read, :all}, 20_000
+    Mirror.eventually("it has ended", fn -> not Process.alive?(watcher) end)
+  end
+
+  defp count_updates(0), do: :all
+
+  defp count_updates(left) do
+    receive do
+      {:ref, %Update{}} -> count_updates(left - 1)
+      {:ref, other} -> {other, left}
+    end
   end
 
   live_test "each watch of a process that lags hears its own Missed", %{redis: redis, id: id} do
@@ -66,7 +90,8 @@ defmodule Vdr.Live.WatchTest do
     Watcher.go_on(watcher)
 
     Mirror.eventually("all is accounted for", fn ->
-      accounted(Watcher.heard(watcher, :all)) == 900 and Enum.all?(1..300, &(accounted(Watcher.heard(watcher, &1)) == 3))
+      accounted(Watcher.heard(watcher, :all)) == 900 and
+        Enum.all?(1..300, &(accounted(Watcher.heard(watcher, &1)) == 3))
     end)
   end
 
@@ -74,7 +99,8 @@ defmodule Vdr.Live.WatchTest do
     living = Watcher.start(fn _pid -> Veidrodelis.watch_prefix(id, 0, "k", :ref) end)
 
     dying =
-      for _ <- 1..20, do: Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref, max_pending: 10, events: [:link]) end)
+      for _ <- 1..20,
+          do: Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref, max_pending: 10, events: [:link]) end)
 
     assert Veidrodelis.info(id).watches == 21
     for pid <- dying, do: Watcher.hold(pid)
@@ -102,7 +128,11 @@ defmodule Vdr.Live.WatchTest do
     Process.sleep(50)
     assert length(Watcher.heard(watcher, :ref)) == 10
     assert ack.(4) == :ok
-    Mirror.eventually("the rest is heard of", fn -> match?(%Missed{count: 20}, List.last(Watcher.heard(watcher, :ref))) end)
+
+    Mirror.eventually("the rest is heard of", fn ->
+      match?(%Missed{count: 20}, List.last(Watcher.heard(watcher, :ref)))
+    end)
+
     assert Veidrodelis.ack(id, 1) == {:error, :not_found}
     assert Veidrodelis.ack({:no, :such}) == {:error, :no_instance}
     assert_raise ArgumentError, ~r/count an integer from 0; got -1/, fn -> Veidrodelis.ack(id, -1) end

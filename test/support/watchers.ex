@@ -2,8 +2,9 @@ defmodule Vdr.Test.Watcher do
   @moduledoc """
   A process that watches, and keeps what it hears.
 
-  `start/2` takes a function that sets the watches, which gets the process's pid. Options: `pause_ms`,
-  how long it sleeps after each message; `on_event`, a function that is called with each event.
+  `start/2` takes a function that sets the watches, which gets the process's pid. Options:
+  `pause_ms`, how long it sleeps after each message; `on_event`, a function that is called with each
+  event.
   """
 
   def start(set, opts \\ []) do

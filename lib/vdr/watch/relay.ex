@@ -1,13 +1,16 @@
 defmodule Vdr.Watch.Relay do
   @moduledoc false
-  # Watches for a process of another node: a process of this node that gets the events and passes them on.
+  # Watches for a process of another node: a process of this node that gets the events and passes
+  # them on.
   #
-  # It passes on as many as may wait for that process, looks at that process's mailbox then, and waits while it is more
-  # than half full. What the native library sends meanwhile fills the mailbox of the relay, which is bounded as that of
-  # every watching process. So twice `:max_pending` may wait for a process of another node.
+  # It passes on as many as may wait for that process, looks at that process's mailbox then, and
+  # waits while it is more than half full. What the native library sends meanwhile fills the mailbox
+  # of the relay, which is bounded as that of every watching process. So twice `:max_pending` may
+  # wait for a process of another node.
   #
-  # A relay ends with the process, with the connection to its node, with its last watch, and with the instance. It has no
-  # supervisor: only the relay knows what the process watches, so none could start it anew.
+  # A relay ends with the process, with the connection to its node, with its last watch, and with
+  # the instance. It has no supervisor: only the relay knows what the process watches, so none could
+  # start it anew.
 
   alias Vdr.{Mirror, Native}
 

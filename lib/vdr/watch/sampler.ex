@@ -1,10 +1,11 @@
 defmodule Vdr.Watch.Sampler do
   @moduledoc false
-  # Looks at the mailboxes of watching processes, when the native library asks for it, so that a process that does not
-  # drain its mailbox is not sent more and more.
+  # Looks at the mailboxes of watching processes, when the native library asks for it, so that a
+  # process that does not drain its mailbox is not sent more and more.
   #
-  # Each look is a process of its own: the VM answers for a process only when that process gets to run, which may take
-  # long. They are linked, so that a crash of one restarts this process, which then takes all open looks again.
+  # Each look is a process of its own: the VM answers for a process only when that process gets to
+  # run, which may take long. They are linked, so that a crash of one restarts this process, which
+  # then takes all open looks again.
 
   use GenServer
 

@@ -1,6 +1,6 @@
 //! Looks at the mailboxes of watching processes. Only a process of the VM can take one, so there is
-//! one for it (`Vdr.Watch.Sampler`): it is woken, takes the list of what to look at, and answers for
-//! each.
+//! one for it (`Vdr.Watch.Sampler`): it is woken, takes the list of what to look at, and answers
+//! for each.
 
 use crate::recipient;
 use parking_lot::Mutex;
@@ -14,8 +14,7 @@ mod atoms {
 }
 
 /// The looks that watchers wait for, each under a number.
-static LOOKS: Mutex<Looks> =
-    Mutex::new(Looks { sampler: None, last: 0, woken: false, by_number: BTreeMap::new() });
+static LOOKS: Mutex<Looks> = Mutex::new(Looks { sampler: None, last: 0, woken: false, by_number: BTreeMap::new() });
 
 struct Looks {
     sampler: Option<LocalPid>,

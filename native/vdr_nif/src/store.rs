@@ -162,12 +162,14 @@ impl Store {
         self.inner.processes.lock().watcher(pid)
     }
 
-    /// Whether a write to the target may have become visible since `offset` of the history with this
-    /// replication id. `true` also where that is not known.
+    /// Whether a write to the target may have become visible since `offset` of the history with
+    /// this replication id. `true` also where that is not known.
     pub fn may_have_missed(&self, replication_id: &str, offset: u64, target: &Target) -> bool {
         let loaded = self.live().load();
         // Without data, a full sync will say Init.
-        let Some((now, history)) = loaded.get().map(|all| (all.offset, all.replication_id.clone())) else { return true };
+        let Some((now, history)) = loaded.get().map(|all| (all.offset, all.replication_id.clone())) else {
+            return true;
+        };
         drop(loaded);
         let missed = self.inner.shared.recent.may_have_written(offset, now, target);
         *history != *replication_id || missed != Some(false)

@@ -52,9 +52,9 @@ fn content<'a>(env: Env<'a>, value: ValueRef<'_>) -> Term<'a> {
         ValueRef::List(list) => Reply::strings(list.iter()),
         ValueRef::Set(set) => Reply::strings(set.iter()),
         ValueRef::Hash(hash) => Reply::Map(hash.iter().map(|(name, field)| (name, field.value)).collect()),
-        ValueRef::ZSet(zset) => {
-            Reply::Pairs(zset.iter().map(|(member, score)| (Reply::string(member), Reply::score(score.get()))).collect())
-        }
+        ValueRef::ZSet(zset) => Reply::Pairs(
+            zset.iter().map(|(member, score)| (Reply::string(member), Reply::score(score.get()))).collect(),
+        ),
         ValueRef::Stream(stream) => Reply::Pairs(stream.iter().map(vdr_commands::stream_entry).collect()),
         ValueRef::Other | ValueRef::Unknown => return atoms::unknown().to_term(env),
     };

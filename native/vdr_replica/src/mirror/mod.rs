@@ -455,7 +455,8 @@ fn note_affected(
 /// As [`note_affected`], for a command that is not understood: any argument may be a key.
 fn note_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
     let rest = args.get(1..).unwrap_or_default();
-    let touches = |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
+    let touches =
+        |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
     watches.affected(touches, || vdr_commands::generic(args), offset, hits);
 }
 

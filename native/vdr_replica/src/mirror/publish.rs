@@ -125,7 +125,9 @@ impl Publisher {
     /// Sends Init where a panic kept watchers from being notified of what is visible: the next
     /// publication may be far away.
     pub(super) fn make_up(&mut self) {
-        if self.init_due && let Some(offset) = self.published_offset {
+        if self.init_due
+            && let Some(offset) = self.published_offset
+        {
             self.notify(None, offset);
         }
     }

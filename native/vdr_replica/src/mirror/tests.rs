@@ -25,7 +25,13 @@ impl Mailbox for ReadAtOnce {
     fn release(&self, _tag: Tag) {}
 }
 
-fn watch(shared: &Shared, db: u32, watched: Watched<&[u8]>, owner: Owner, hears: Arc<dyn Hears>) -> Result<(), WatchError> {
+fn watch(
+    shared: &Shared,
+    db: u32,
+    watched: Watched<&[u8]>,
+    owner: Owner,
+    hears: Arc<dyn Hears>,
+) -> Result<(), WatchError> {
     watch_as(shared, db, watched, Notify::Command, owner, hears)
 }
 

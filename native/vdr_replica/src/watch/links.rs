@@ -58,8 +58,11 @@ impl Links {
         let mut from = Bound::Unbounded;
         loop {
             let watches = self.watches.lock();
-            let some: Vec<(usize, Weak<Watch>)> =
-                watches.range((from, Bound::Unbounded)).take(AT_ONCE).map(|(key, watch)| (*key, watch.clone())).collect();
+            let some: Vec<(usize, Weak<Watch>)> = watches
+                .range((from, Bound::Unbounded))
+                .take(AT_ONCE)
+                .map(|(key, watch)| (*key, watch.clone()))
+                .collect();
             drop(watches);
             let Some((last, _)) = some.last() else { return };
             from = Bound::Excluded(*last);

@@ -93,8 +93,8 @@ impl Watches {
         Watcher::new(owner, mailbox, self.links.up())
     }
 
-    /// Adds a watch. One process watches one key, one prefix and one pattern once. `tag` is released
-    /// in any case once the watch is gone.
+    /// Adds a watch. One process watches one key, one prefix and one pattern once. `tag` is
+    /// released in any case once the watch is gone.
     pub fn add(
         &self,
         db: u32,
@@ -173,8 +173,8 @@ impl Watches {
     }
 
     /// To be called before writes are applied. A watch that a write of them overlooks is new: it
-    /// was added to the table after the look-up, and then finds this flag set. A watch that finds it
-    /// not set is seen by every look-up.
+    /// was added to the table after the look-up, and then finds this flag set. A watch that finds
+    /// it not set is seen by every look-up.
     pub fn begin(&self) {
         self.unpublished.store(true, Ordering::SeqCst);
     }
@@ -193,7 +193,15 @@ impl Watches {
         offset: u64,
         hits: &mut Vec<Hit>,
     ) {
-        let mut affected = AffectedWatches { first: hits.len(), hits, offset, command, tuple: OnceCell::new(), keys: 0, of_write: None };
+        let mut affected = AffectedWatches {
+            first: hits.len(),
+            hits,
+            offset,
+            command,
+            tuple: OnceCell::new(),
+            keys: 0,
+            of_write: None,
+        };
         touches(&mut |touch| match touch {
             Affected::Key { db, key } => self.affected_by_key(db, key, &mut affected),
             Affected::Db(_) | Affected::All => {
@@ -238,13 +246,21 @@ impl Watches {
     /// The new watches whose keys changed in this publication other than by `hits`, except those in
     /// `inits`. To be called after each publication while there are watches. A watch that is added
     /// later has seen what was published, and stays new for the next publication.
-    pub fn stale_new(&self, old: Option<&Snapshot>, new: &Snapshot, hits: &[Hit], inits: &[Arc<Watch>]) -> Vec<Arc<Watch>> {
+    pub fn stale_new(
+        &self,
+        old: Option<&Snapshot>,
+        new: &Snapshot,
+        hits: &[Hit],
+        inits: &[Arc<Watch>],
+    ) -> Vec<Arc<Watch>> {
         let mut watches = self.table.take_new();
         let Some(old) = old.filter(|_| !watches.is_empty()) else { return Vec::new() };
         // Without any lock: to compare takes time.
         let named = NamedKeys::of(hits);
         let inits: Set<usize> = inits.iter().map(Arc::as_ptr).map(<*const Watch>::addr).collect();
-        watches.retain(|watch| !inits.contains(&watch.address()) && changed(old, new, &watch.target, named.of_watch(watch)));
+        watches.retain(|watch| {
+            !inits.contains(&watch.address()) && changed(old, new, &watch.target, named.of_watch(watch))
+        });
         watches
     }
 

@@ -1,10 +1,10 @@
 //! Which watched glob patterns a key may match.
 //!
-//! A pattern is found by an *anchor*: the longest run of literal bytes that all its matches have, at
-//! their start (`user:*`), at their end (`*:name`), or somewhere (`*:cart:*`). A write is compared
-//! only with the patterns whose anchor its key has. So patterns for other keys cost next to nothing,
-//! however many there are. The exceptions are patterns without a literal byte (`???`), with which
-//! each key of the database is compared, and those that share the anchor of a key.
+//! A pattern is found by an *anchor*: the longest run of literal bytes that all its matches have,
+//! at their start (`user:*`), at their end (`*:name`), or somewhere (`*:cart:*`). A write is
+//! compared only with the patterns whose anchor its key has. So patterns for other keys cost next
+//! to nothing, however many there are. The exceptions are patterns without a literal byte (`???`),
+//! with which each key of the database is compared, and those that share the anchor of a key.
 
 use super::affixes::Lengths;
 use std::collections::{BTreeMap, HashMap};

@@ -113,7 +113,9 @@ fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
 fn the_watches_of_a_process_go_with_it_and_with_their_tags() {
     let watches = Watches::new();
     let ((inbox, one), (_, other)) = (watcher(&watches, 1), watcher(&watches, 2));
-    for (tag, watched) in [Watched::Key(&b"a"[..]), Watched::Prefix(b"a"), Watched::Pattern(b"a*")].into_iter().enumerate() {
+    for (tag, watched) in
+        [Watched::Key(&b"a"[..]), Watched::Prefix(b"a"), Watched::Pattern(b"a*")].into_iter().enumerate()
+    {
         watches.add(0, watched, manner(9), &one, tag as Tag).unwrap();
         watches.add(0, watched, manner(9), &other, tag as Tag).unwrap();
         assert_eq!(watches.add(0, watched, manner(9), &one, 7).map(drop), Err(WatchError::AlreadyRegistered));

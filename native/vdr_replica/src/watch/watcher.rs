@@ -1,8 +1,8 @@
 //! A watching process, and the bound on what waits in its mailbox (flow control).
 //!
 //! The library counts the events that it sends to a process. How many of them the process has
-//! handled is known from a look at the length of its mailbox, which the host takes when a quarter of
-//! what may wait has been sent since the last look (sampling), or from the process itself, which
+//! handled is known from a look at the length of its mailbox, which the host takes when a quarter
+//! of what may wait has been sent since the last look (sampling), or from the process itself, which
 //! acknowledges. So a process that keeps up costs a counter, and a look now and then.
 //!
 //! ```text

@@ -228,4 +228,38 @@ defmodule Vdr.Live.WatchTest do
     Mirror.eventually("it is gone", fn -> not Process.alive?(gone) end)
     assert Veidrodelis.watch(id, 0, "k", :ref, to: gone) == {:error, :not_found}
   end
+
+  live_test "a watch since a position answers whether a write was missed", %{redis: redis, id: id} do
+    position = fn -> {Veidrodelis.info(id).replication_id, Veidrodelis.info(id).offset} end
+    # From the first question on it is known what was written.
+    {:ok, _answer} = Veidrodelis.watch(id, 0, "first", :ref, since: position.())
+    first = position.()
+    Redix.pipeline!(redis, [["SET", "a:1", "1"], ["SELECT", "1"], ["SET", "other", "1"], ["SELECT", "0"]])
+    Mirror.settle(id, redis)
+
+    since = fn key, position ->
+      answer = Veidrodelis.watch(id, 0, key, :ref, since: position)
+      :ok = Veidrodelis.unwatch(id, 0, key)
+      answer
+    end
+
+    assert since.("a:1", first) == {:ok, :missed}
+    assert since.("other", first) == {:ok, :unchanged}
+    assert since.("a:1", position.()) == {:ok, :unchanged}
+    assert Veidrodelis.watch_prefix(id, 0, "a:", :ref, since: first) == {:ok, :missed}
+    assert Veidrodelis.watch_prefix(id, 0, "b:", :ref, since: first) == {:ok, :unchanged}
+    assert Veidrodelis.watch_pattern(id, 0, "*:1", :ref, since: first) == {:ok, :missed}
+    assert Veidrodelis.watch_pattern(id, 0, "*:2", :ref, since: first) == {:ok, :unchanged}
+    Redix.command!(redis, ["FLUSHALL"])
+    Mirror.settle(id, redis)
+    assert since.("other", first) == {:ok, :missed}
+
+    # Of another history nothing is known.
+    {_id, offset} = first
+    assert since.("other", {String.duplicate("a", 40), offset}) == {:ok, :missed}
+
+    assert_raise ArgumentError, ~r/option :since of Veidrodelis.watch takes a position/, fn ->
+      Veidrodelis.watch(id, 0, "a", :ref, since: 17)
+    end
+  end
 end

@@ -758,6 +758,9 @@ defmodule Veidrodelis do
   @spec await_position(instance, position, timeout) :: :ok | {:error, :timeout | :lost_history | :no_instance}
   def await_position(instance, position, timeout \\ @sync_ms), do: Writes.await_position(instance, position, timeout)
 
+  @typedoc "See `watch/5`."
+  @type watch_option :: unquote(Vdr.Watch.type())
+
   @doc group: "Watches"
   @doc """
   Watches a key: the calling process receives `{ref, %Vdr.WatchEvent.Update{}}` after each write
@@ -765,35 +768,88 @@ defmodule Veidrodelis do
 
   A watch may fire for a write that changed nothing; it never misses one. It lasts over
   reconnects, until `unwatch/3` or the end of the process or of the instance. A process watches
-  one key once: the second time it gets `{:error, :already_registered}`.
+  one key once: the second time it gets `{:error, :already_registered}`. `{:error, :not_found}`
+  means that there is no such process as the option `:to` names. O(1).
+
+  A process that does not drain its mailbox is sent no more than `:max_pending` messages, and one
+  `{ref, %Vdr.WatchEvent.Missed{}}` for the rest, once it has caught up. The guide on watches
+  (docs/watches.md) has more.
+
+  ## Options
+
+  #{Vdr.Watch.docs()}
   """
   @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  def watch(instance, db, key, ref), do: Vdr.Watch.add(instance, db, {:key, key}, ref)
+  @spec watch(instance, db, key, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch(instance, db, key, ref, opts \\ []), do: Vdr.Watch.add(instance, db, {:key, key}, ref, opts)
 
   @doc group: "Watches"
   @doc """
-  Watches every key of the database that begins with `prefix`, as `watch/4` does; `""` is all of
+  Watches every key of the database that begins with `prefix`, as `watch/5` does; `""` is all of
   them.
 
   A write causes one message, however many of these keys it touches: where it touched several, the
   `key` of the update is `nil`. A process watches one prefix once. It may watch a key of the
-  prefix, too, and then gets two messages.
+  prefix, too, and then gets two messages. The options are those of `watch/5`. O(1).
   """
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  def watch_prefix(instance, db, prefix, ref), do: Vdr.Watch.add(instance, db, {:prefix, prefix}, ref)
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch_prefix(instance, db, prefix, ref, opts \\ []),
+    do: Vdr.Watch.add(instance, db, {:prefix, prefix}, ref, opts)
 
   @doc group: "Watches"
   @doc """
-  Ends a watch of the calling process. `{:error, :not_found}` means that it has no such watch.
+  Watches every key of the database that matches a glob pattern by the server's rules, as
+  `watch_prefix/5` does: `"user:*:name"`, `"*:[0-9]"`. A pattern has at most 1,024 bytes. O(length
+  of the pattern).
+
+  A write is compared with the patterns that share their longest run of literal bytes with its key.
+  A pattern without any, such as `"???"`, is compared with each write of the database.
+  """
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
+          :ok | {:error, :no_instance | :already_registered}
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch_pattern(instance, db, pattern, ref, opts \\ []),
+    do: Vdr.Watch.add(instance, db, {:pattern, pattern}, ref, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Ends a watch of the calling process, or of the process that the option `:to` names. `{:error,
+  :not_found}` means that it has no such watch. O(1).
   """
   @spec unwatch(instance, db, key) :: :ok | {:error, :no_instance | :not_found}
-  def unwatch(instance, db, key), do: Vdr.Watch.remove(instance, db, {:key, key})
+  @spec unwatch(instance, db, key, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch(instance, db, key, opts \\ []), do: Vdr.Watch.remove(instance, db, {:key, key}, opts)
 
   @doc group: "Watches"
   @doc """
-  Ends a watch of a prefix. `{:error, :not_found}` means that the calling process has no such
-  watch.
+  Ends a watch of a prefix. `{:error, :not_found}` means that the process has no such watch. The
+  option is that of `unwatch/4`. O(1).
   """
   @spec unwatch_prefix(instance, db, prefix :: binary) :: :ok | {:error, :no_instance | :not_found}
-  def unwatch_prefix(instance, db, prefix), do: Vdr.Watch.remove(instance, db, {:prefix, prefix})
+  @spec unwatch_prefix(instance, db, prefix :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_prefix(instance, db, prefix, opts \\ []), do: Vdr.Watch.remove(instance, db, {:prefix, prefix}, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Ends a watch of a pattern. `{:error, :not_found}` means that the process has no such watch. The
+  option is that of `unwatch/4`. O(length of the pattern).
+  """
+  @spec unwatch_pattern(instance, db, pattern :: binary) :: :ok | {:error, :no_instance | :not_found}
+  @spec unwatch_pattern(instance, db, pattern :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_pattern(instance, db, pattern, opts \\ []),
+    do: Vdr.Watch.remove(instance, db, {:pattern, pattern}, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Says that the calling process has handled `count` more messages of its watches, set with `ack:
+  true`. `{:error, :not_found}` means that it has no watch. O(1), without a lock that the writer
+  takes.
+  """
+  @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
+  @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count \\ 1), do: Vdr.Watch.ack(instance, count)
 end

@@ -2,8 +2,8 @@ defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
-  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's
-  # process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Watch`, `Vdr.Mirror.Stores`, `Vdr.Link`, the
+  # handler's process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
   Code.ensure_compiled!(Vdr.NativeLibrary)
@@ -35,8 +35,6 @@ defmodule Vdr.Native do
   def status(_store), do: missing()
   def memory_bytes(_store), do: missing()
   def snapshot(_store), do: missing()
-  def watch(_store, _db, _watched, _ref, _pid), do: missing()
-  def unwatch(_store, _db, _watched, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
 
@@ -51,6 +49,17 @@ defmodule Vdr.Native do
   def client_cancel(_store, _ticket), do: missing()
   def position(_store), do: missing()
   def position_await(_store, _replication_id, _offset, _caller), do: missing()
+
+  # Watches
+  def watch(_store, _db, _watched, _ref, _pid, _manner), do: missing()
+  def unwatch(_store, _db, _watched, _pid), do: missing()
+  def watch_may_have_missed(_store, _db, _watched, _replication_id, _offset), do: missing()
+  def watch_acknowledge(_store, _pid, _count), do: missing()
+  def watch_sampler(_pid), do: missing()
+  def watch_samples, do: missing()
+  def watch_sent(_number), do: missing()
+  def watch_sampled(_number, _sent, _waiting), do: missing()
+  def watch_sampled_dirty(_number, _sent, _waiting), do: missing()
 
   # A Sentinel monitor
   def sentinel_start(_source, _config, _pid, _tag), do: missing()

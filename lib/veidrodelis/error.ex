@@ -51,7 +51,7 @@ defmodule Veidrodelis.Error do
 
   # Reads and watches.
   defp sentence(:no_instance), do: "there is no such instance"
-  defp sentence(:not_found), do: "the process has no such watch"
+  defp sentence(:not_found), do: "the process has no such watch, or there is no such process"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type"
@@ -66,7 +66,7 @@ defmodule Veidrodelis.Error do
   defp sentence({:bad_command, index, code}) when is_integer(index) and is_atom(code),
     do: "command #{index} of the list, counted from 0, would be refused by a server: #{refusal(code)}"
 
-  defp sentence(:already_registered), do: "the process watches this key or prefix already"
+  defp sentence(:already_registered), do: "the process watches this key, prefix or pattern already"
   defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
 

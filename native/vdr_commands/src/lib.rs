@@ -32,6 +32,8 @@ pub use context::Apply;
 pub use cursor::ArgCursor;
 pub use error::{ApplyError, ApplyResult, ReadError};
 pub use families::scan::{Portion, Wanted, walk};
+pub use families::streams::entry as stream_entry;
+pub use ops::glob;
 pub use registry::{Command, command, commands, control, controls, read, reads, write, writes};
 pub use reply::Reply;
 pub use row::{Affected, AffectedKeys, Control, Cost, Effect, Leaves, Part, Read, Role, Write};

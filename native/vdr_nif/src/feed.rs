@@ -97,7 +97,7 @@ fn feed_start<'a>(
     let (feed_config, endpoint) = (terms::feed_config(config)?, terms::link_config(config)?.endpoint);
     let Source::Live(store) = &*source else { return Err(rustler::Error::BadArg) };
     let inner = store.inner().clone();
-    let observer = LinkObserver::new(inner.slot.clone(), Recipient::new(pid, tag));
+    let observer = LinkObserver::new(inner.slot.clone(), Recipient::new(pid, tag), Some(inner.shared.watches.clone()));
     let sink = observer.feed(inner, endpoint.clone(), feed_config);
     let input = BytesMut::new();
     let link = FedLink { sink, observer, endpoint, state: LinkState::Init, input };

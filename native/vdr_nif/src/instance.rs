@@ -1,4 +1,4 @@
-//! Instances as NIFs: the store, the link, the watches.
+//! Instances as NIFs: the store, the link.
 
 use crate::dropper;
 use crate::freshness::StaleReads;
@@ -10,10 +10,9 @@ use crate::terms;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use tikv_jemalloc_ctl::{epoch, stats};
-use vdr_replica::watch::WatchError;
 
 mod atoms {
-    rustler::atoms! { not_found, bad_argument, already_registered, no_thread, process_gone }
+    rustler::atoms! { no_thread, process_gone }
 }
 
 /// `stale_ms`: how long data is still read after the primary's last message. 0: only while a link
@@ -87,44 +86,6 @@ fn snapshot<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
     })
 }
 
-#[rustler::nif]
-fn watch<'a>(
-    env: Env<'a>,
-    source: SourceRef,
-    db: Term<'a>,
-    watched: Term<'a>,
-    tag: Term<'a>,
-    pid: Term<'a>,
-) -> NifResult<Term<'a>> {
-    let (store, local): (_, LocalPid) = (store(&source)?, pid.decode()?);
-    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
-    let monitor = || source.monitor(Some(env), &local);
-    Ok(match store.watch(place, pid, Recipient::new(local, tag), monitor) {
-        Ok(()) => atom::ok().to_term(env),
-        Err(error) => refusal(env, error),
-    })
-}
-
-#[rustler::nif]
-fn unwatch<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, watched: Term<'a>, pid: Term<'a>) -> NifResult<Term<'a>> {
-    let store = store(&source)?;
-    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
-    Ok(match store.unwatch(place, pid) {
-        Ok(monitor) => {
-            monitor.map(|monitor| source.demonitor(Some(env), &monitor));
-            atom::ok().to_term(env)
-        }
-        Err(error) => refusal(env, error),
-    })
-}
-
-fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
-    env.error_tuple(match error {
-        WatchError::AlreadyRegistered => atoms::already_registered(),
-        WatchError::NotFound => atoms::not_found(),
-    })
-}
-
 /// Starts a link that feeds the store or the handler, and replaces the previous link. `pid`, the
 /// caller's, receives `{tag, event}` with the events `{:state, state}`, `:ready`,
 /// `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`; when
@@ -140,7 +101,8 @@ fn link_start<'a>(
     let feed_config = terms::feed_config(config)?;
     let (slot, config) = (source.slot()?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
-    let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag));
+    let watches = source.store().map(|store| store.inner().shared.watches.clone());
+    let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag), watches);
     let started = match &*source {
         Source::Live(store) => {
             let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), feed_config);
@@ -179,6 +141,6 @@ fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
     Ok(atom::ok())
 }
 
-fn store(source: &SourceRef) -> NifResult<&Store> {
+pub fn store(source: &SourceRef) -> NifResult<&Store> {
     source.store().ok_or(rustler::Error::BadArg)
 }

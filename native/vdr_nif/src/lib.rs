@@ -25,6 +25,10 @@ mod freshness;
 mod holdings;
 mod link_status;
 mod link_slot;
+
+mod tags;
+mod serving;
+mod sampling;
 mod watching;
 
 mod handler;
@@ -50,6 +54,7 @@ mod lua;
 mod lua_not_built;
 mod sentinel;
 mod snapshot;
+mod watch_calls;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 

@@ -11,21 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
 use vdr_replica::mirror::Mirror;
+use vdr_replica::watch::Watches;
 
 /// Reports the state of one link to the slot and to the process.
 pub struct LinkObserver {
     slot: Arc<LinkSlot>,
     link: u64,
     recipient: Arc<Recipient>,
+    /// Those of an instance also hear of the link.
+    watches: Option<Arc<Watches>>,
 }
 
 impl LinkObserver {
     /// The observer of a new link, which is the current one from now on.
-    pub fn new(slot: Arc<LinkSlot>, recipient: Recipient) -> Self {
+    pub fn new(slot: Arc<LinkSlot>, recipient: Recipient, watches: Option<Arc<Watches>>) -> Self {
         let link = slot.next_link();
         slot.status.set_state(Some(LinkState::Init));
         slot.status.set_role(None);
-        LinkObserver { slot, link, recipient: Arc::new(recipient) }
+        LinkObserver { slot, link, recipient: Arc::new(recipient), watches }
     }
 
     pub fn link(&self) -> u64 {
@@ -54,6 +57,9 @@ impl Observer for LinkObserver {
         self.slot.set_state(self.link, Some(state));
         if self.slot.is_current(self.link) {
             self.recipient.send(|env| terms::link_state(env, state));
+            if state == LinkState::Streaming {
+                self.watches.iter().for_each(|watches| watches.link_up(self.link));
+            }
         }
     }
 
@@ -71,6 +77,7 @@ impl Observer for LinkObserver {
 
     fn ended(&self, end: &LinkEnd) {
         self.slot.set_state(self.link, None);
+        self.watches.iter().for_each(|watches| watches.link_down(self.link));
         self.recipient.send(|env| terms::link_end(env, end));
     }
 }

@@ -8,7 +8,7 @@ use crate::link_slot::LinkSlot;
 use crate::questions::LinkProcess;
 use crate::recipient::Recipient;
 use crate::status::StoreStatus;
-use crate::watching::Processes;
+use crate::watching::{Processes, Wish};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Garbage, Mirror, Shared};
 use vdr_replica::position::{Desk, WAITERS_PER_WAKE};
-use vdr_replica::watch::{WatchError, Watched};
+use vdr_replica::watch::{Target, WatchError, Watched, Watcher};
 
 /// The content of an instance's resource.
 pub struct Store {
@@ -178,15 +178,32 @@ impl Store {
 
     pub fn watch(
         &self,
-        place: (u32, Watched<&[u8]>),
+        wish: &Wish<'_>,
         pid: Term<'_>,
-        recipient: Recipient,
+        local: LocalPid,
         monitor: impl FnOnce() -> Option<Monitor>,
     ) -> Result<(), WatchError> {
         if self.is_closed() {
             return Err(WatchError::NotFound);
         }
-        self.inner.processes.lock().watch(&self.inner.shared.watches, place, pid, recipient, monitor)
+        self.inner.processes.lock().watch(&self.inner.shared.watches, wish, pid, local, monitor)
+    }
+
+    pub fn watcher(&self, pid: Term<'_>) -> Option<Arc<Watcher>> {
+        self.inner.processes.lock().watcher(pid)
+    }
+
+    /// Whether a write to the target may have become visible since `offset` of the history with
+    /// this replication id. `true` also where that is not known.
+    pub fn may_have_missed(&self, replication_id: &str, offset: u64, target: &Target) -> bool {
+        let loaded = self.live().load();
+        // Without data, a full sync will say Init.
+        let Some((now, history)) = loaded.get().map(|all| (all.offset, all.replication_id.clone())) else {
+            return true;
+        };
+        drop(loaded);
+        let missed = self.inner.shared.recent.may_have_written(offset, now, target);
+        *history != *replication_id || missed != Some(false)
     }
 
     pub fn unwatch(&self, place: (u32, Watched<&[u8]>), pid: Term<'_>) -> Result<Option<Monitor>, WatchError> {
@@ -198,10 +215,11 @@ impl Store {
         if self.inner.slot.down(&monitor) {
             return;
         }
-        if let Some(owner) = self.inner.processes.lock().remove_dead(pid.encode(env), monitor) {
+        let gone = self.inner.processes.lock().remove_dead(pid.encode(env), monitor);
+        if let Some(watcher) = gone {
             let inner = self.inner.clone();
             // It may have watched a million keys.
-            dropper::run(move || inner.shared.watches.remove_owner(owner));
+            dropper::run(move || inner.shared.watches.remove_watcher(&watcher));
         }
     }
 }

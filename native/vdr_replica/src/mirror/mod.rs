@@ -11,6 +11,7 @@ mod full_sync;
 mod lookahead;
 mod guard_timer;
 mod pending;
+mod recent;
 mod publish;
 mod played;
 
@@ -19,6 +20,7 @@ pub use full_sync::{FullSync, Loaded};
 pub use guard_timer::{GUARD_WINDOW_MAX, GUARD_WINDOW_MAX_BYTES};
 pub use pending::{PENDING_BYTES_MAX, PENDING_EVENTS_MAX};
 pub use publish::{DeferDrop, Garbage};
+pub use recent::{RECENT_BYTES_MAX, Recent};
 pub use status::{Status, UNKNOWN_NAMES_MAX};
 
 use crate::filter::Filter;
@@ -27,7 +29,7 @@ use crate::position::Visible;
 use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
 use crate::string_limit::StringLimit;
-use crate::watch::{Delivery, Event, Watches};
+use crate::watch::{Hit, Watches};
 use bytes::{Buf, BytesMut};
 use fault::WRAPPER;
 use guard_timer::GuardTimer;
@@ -37,7 +39,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vdr_commands::{Affected, Rules, Tuple};
+use vdr_commands::{Affected, Rules};
 use vdr_rdb::{FileSummary, Progress, Server};
 use vdr_snapmap::published::Replaced;
 
@@ -90,6 +92,7 @@ pub enum OnUnknown {
 pub struct Shared {
     pub live: Arc<Live>,
     pub watches: Arc<Watches>,
+    pub recent: Arc<Recent>,
     pub status: Arc<Status>,
     pub visible: Arc<Visible>,
 }
@@ -133,6 +136,8 @@ pub struct Mirror {
     string_limit: StringLimit,
     /// A full sync is refused that brings less than this part of the keys.
     keep_below: f64,
+    /// Whom the current command affects: kept for its memory.
+    hits: Vec<Hit>,
 }
 
 impl Mirror {
@@ -158,6 +163,7 @@ impl Mirror {
             time_ms: None,
             string_limit: StringLimit::default(),
             keep_below: 0.0,
+            hits: Vec::new(),
         }
     }
 
@@ -324,6 +330,7 @@ impl Mirror {
         self.server = loaded.server.map(Arc::new);
         self.decoder = self.new_decoder();
         self.publisher.begin_anew();
+        self.shared.recent.clear();
         self.index_due.extend(indexed_dbs.unwrap_or_default());
         self.guard_timer.reset(&self.shared.status);
         // An index of the data before, if one was offered, is of no use any more.
@@ -347,7 +354,11 @@ impl Mirror {
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         self.adopt_key_index();
+        let before = self.applier.as_ref().map(|applier| (applier.offset(), applier.db()));
         let result = self.apply_and_publish(input, &mut at, &mut turn, now_ms);
+        if let (Some((from, db)), Some(applier)) = (before, &self.applier) {
+            self.shared.recent.push(input.get(..at).unwrap_or_default(), from, applier.offset(), db);
+        }
         input.advance(at);
         self.publisher.defer_replaced();
         if result.is_err() {
@@ -378,6 +389,7 @@ impl Mirror {
             applier.rewind();
             self.publisher.pending.rewind(applier.resume_offset());
         }
+        self.publisher.make_up();
     }
 
     /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
@@ -415,6 +427,7 @@ impl Mirror {
         let mut more = true;
         while more && !turn.left {
             self.applying = true;
+            self.shared.watches.begin();
             let applied = self.apply_some(input, at, &mut turn.ack_wanted, now_ms);
             self.applying = false;
             more = applied?;
@@ -446,8 +459,8 @@ impl Mirror {
                 match applied? {
                     Applied::Write(row) if !self.shared.watches.is_empty() => {
                         let (db, offset) = (applier.db(), applier.offset());
-                        let deliveries = deliveries(&self.shared.watches, row, db, args, offset);
-                        self.publisher.pending.push(offset, frame.len, deliveries);
+                        note_affected(&self.shared.watches, row, db, args, offset, &mut self.hits);
+                        self.publisher.pending.push(offset, frame.len, &mut self.hits);
                     }
                     Applied::AckWanted => *ack = true,
                     Applied::Unknown => {
@@ -458,8 +471,8 @@ impl Mirror {
                         status.incomplete.store(true, Ordering::Relaxed);
                         if !self.shared.watches.is_empty() {
                             let (db, offset) = (applier.db(), applier.offset());
-                            let deliveries = deliveries_in_doubt(&self.shared.watches, db, args, offset);
-                            self.publisher.pending.push(offset, frame.len, deliveries);
+                            note_in_doubt(&self.shared.watches, db, args, offset, &mut self.hits);
+                            self.publisher.pending.push(offset, frame.len, &mut self.hits);
                         }
                         status.count_unknown(name.clone());
                         if self.on_unknown == OnUnknown::Stop {
@@ -506,6 +519,9 @@ impl Mirror {
                 (self.background)(Box::new(move || live.build_key_index(&Vec::from_iter(dbs))));
             }
         }
+        if self.publisher.shows(applier.offset()) {
+            self.shared.watches.end();
+        }
         self.publisher.pending.bound();
     }
 }
@@ -520,22 +536,26 @@ fn publish_interval(copied_bytes: u64) -> Duration {
     PUBLISH_INTERVAL + Duration::from_millis(copied_bytes / BYTES_COPIED_PER_MS)
 }
 
-/// The events of one command, to be sent once it is visible. The tuple is made once for all of
-/// them.
-fn deliveries(watches: &Watches, row: &vdr_commands::Write, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
-    let tuple: std::cell::OnceCell<Arc<Tuple>> = std::cell::OnceCell::new();
-    let command = || tuple.get_or_init(|| Arc::new(vdr_commands::tuple(args))).clone();
-    let event = |db, key| Event::Update { command: command(), db, key, offset };
+/// Notes whom a command affects, to be notified once it is visible.
+fn note_affected(
+    watches: &Watches,
+    row: &vdr_commands::Write,
+    db: u32,
+    args: &[&[u8]],
+    offset: u64,
+    hits: &mut Vec<Hit>,
+) {
     let rest = args.get(1..).unwrap_or_default();
-    watches.affected_watchers(|affected| vdr_commands::for_each_affected(row, db, rest, affected), &event)
+    let touches = |affected: &mut dyn FnMut(Affected<'_>)| vdr_commands::for_each_affected(row, db, rest, affected);
+    watches.affected(touches, || vdr_commands::tuple(args), offset, hits);
 }
 
-/// As [`deliveries`], for a command that is not understood: any argument may be a key.
-fn deliveries_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
-    let command = Arc::new(vdr_commands::generic(args));
-    let event = |db, key| Event::Update { command: command.clone(), db, key, offset };
+/// As [`note_affected`], for a command that is not understood: any argument may be a key.
+fn note_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
     let rest = args.get(1..).unwrap_or_default();
-    watches.affected_watchers(|affected| rest.iter().for_each(|key| affected(Affected::Key { db, key })), &event)
+    let touches =
+        |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
+    watches.affected(touches, || vdr_commands::generic(args), offset, hits);
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ impl Mirror {
     pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Keyspace, now_ms: i64) {
         self.drop_full_sync();
         let keyspace = self.kept(data);
-        let loaded = Loaded { keyspace, replication_id: Arc::from(replication_id), offset, db: 0, server: None };
+        let loaded = Loaded { keyspace, replication_id: Arc::from(replication_id), offset, db: 0, server: None, miscounted_streams: 0 };
         self.install(loaded, now_ms);
     }
 
@@ -37,7 +37,7 @@ impl Mirror {
 mod tests {
     use crate::filter::Filter;
     use crate::mirror::{Mirror, Shared};
-    use crate::watch::{Event, Watched, Watcher};
+    use crate::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
     use bytes::BytesMut;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,15 +57,18 @@ mod tests {
         keys.iter().map(|key| view.entry(key.as_bytes()).is_some()).collect()
     }
 
-    #[derive(Default)]
-    struct Inits(AtomicUsize);
+    /// Counts Inits.
+    struct Inits(Arc<AtomicUsize>);
 
-    impl Watcher for Inits {
-        fn notify(&self, event: &Event) {
+    impl Mailbox for Inits {
+        fn send(&self, _tag: Tag, event: &Event<'_>) {
             if matches!(event, Event::Init { .. }) {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
         }
+        fn sample(&self, _watcher: &Arc<Watcher>) {}
+        fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+        fn release(&self, _tag: Tag) {}
     }
 
     #[test]
@@ -73,13 +76,15 @@ mod tests {
         let shared = Shared::default();
         let filter = Filter::new(None, Some(vec![b"kept".to_vec()]), None);
         let mut mirror = Mirror::new(shared.clone(), None, Box::new(|_| ())).with_filter(filter);
-        let inits = Arc::new(Inits::default());
-        shared.watches.add(1, 0, Watched::Key(b"kept:1"), inits.clone()).unwrap();
+        let inits = Arc::new(AtomicUsize::new(0));
+        let watcher = shared.watches.watcher(1, Box::new(Inits(inits.clone())));
+        let manner = Manner { notify: Notify::Command, max_pending: 10, link: false };
+        shared.watches.add(0, Watched::Key(b"kept:1"), manner, &watcher, 0).unwrap();
         let data = data(&["kept:1", "left:1"]);
         mirror.sync_data("a", 7, &data, 0);
         assert_eq!(keys(&shared, &["kept:1", "left:1"]), [true, false]);
         assert_eq!(mirror.position(), Some((Arc::from("a"), 7)));
-        assert_eq!(inits.0.load(Ordering::SeqCst), 1);
+        assert_eq!(inits.load(Ordering::SeqCst), 1);
         mirror.stream(&mut BytesMut::from("*3\r\n$3\r\nSET\r\n$6\r\nkept:2\r\n$1\r\n2\r\n"), 0).unwrap();
         assert_eq!(keys(&shared, &["kept:1", "kept:2"]), [true, true]);
         // The primary's own data is as it was.

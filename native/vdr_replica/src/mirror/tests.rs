@@ -1,23 +1,77 @@
 use super::*;
 use crate::resp;
-use crate::watch::{Watched, Watcher};
+use crate::watch::{Event, Mailbox, Manner, Notify, Owner, Tag, WatchError, Watched, Watcher};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use vdr_data::blob::Blob;
-use vdr_data::keyspace::{Entry, Keyspace};
+use vdr_data::keyspace::{Entry, EntryRef, Keyspace};
+use vdr_data::value::ValueRef;
+
+/// Who hears of events.
+trait Hears: Send + Sync {
+    fn notify(&self, event: &Event<'_>);
+}
+
+/// A mailbox that is read at once.
+struct ReadAtOnce(Arc<dyn Hears>);
+
+impl Mailbox for ReadAtOnce {
+    fn send(&self, _tag: Tag, event: &Event<'_>) {
+        self.0.notify(event);
+    }
+    fn sample(&self, _watcher: &Arc<Watcher>) {}
+    fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+    fn release(&self, _tag: Tag) {}
+}
+
+fn watch(
+    shared: &Shared,
+    db: u32,
+    watched: Watched<&[u8]>,
+    owner: Owner,
+    hears: Arc<dyn Hears>,
+) -> Result<(), WatchError> {
+    watch_as(shared, db, watched, Notify::Command, owner, hears)
+}
+
+fn watch_as(
+    shared: &Shared,
+    db: u32,
+    watched: Watched<&[u8]>,
+    notify: Notify,
+    owner: Owner,
+    hears: Arc<dyn Hears>,
+) -> Result<(), WatchError> {
+    shared.watches.add(db, watched, manner(notify), &watcher(shared, owner, hears), 0).map(drop)
+}
+
+fn manner(notify: Notify) -> Manner {
+    Manner { notify, max_pending: 1_000_000, link: false }
+}
+
+fn watcher(shared: &Shared, owner: Owner, hears: Arc<dyn Hears>) -> Arc<Watcher> {
+    shared.watches.watcher(owner, Box::new(ReadAtOnce(hears)))
+}
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
-impl Watcher for Log {
-    fn notify(&self, event: &Event) {
+impl Hears for Log {
+    fn notify(&self, event: &Event<'_>) {
+        let name = |key: &Option<&Blob>| key.map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
+        let value = |entry: &Option<EntryRef<'_>>| match entry.map(EntryRef::value) {
+            Some(ValueRef::String(string)) => String::from_utf8(string.to_vec()).unwrap(),
+            Some(other) => other.kind().name().to_owned(),
+            None => "nil".to_owned(),
+        };
         self.0.lock().push(match event {
-            Event::Update { command, db, key, .. } => {
-                let key = key.as_ref().map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
-                format!("{} {db} {key}", command.name)
-            }
+            Event::Update { command, db, key, .. } => format!("{} {db} {}", command.name, name(key)),
+            Event::Value { db, key, old, new, .. } => format!("{db} {} {} {}", name(key), value(old), value(new)),
+            Event::Key { db, key, .. } => format!("{db} {}", name(key)),
             Event::Init { .. } => "init".to_owned(),
+            Event::Missed { count, .. } => format!("missed {count}"),
+            Event::Link { up } => format!("up {up}"),
         });
     }
 }
@@ -123,7 +177,7 @@ fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
 fn a_watcher_hears_of_a_write_once_it_is_visible() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["SET a 1", "SET b 1"]).unwrap();
     assert_eq!(log.take().len(), 1);
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
@@ -136,8 +190,8 @@ fn a_watcher_hears_of_a_write_once_it_is_visible() {
 fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     /// What is shown when somebody is woken: its offset, and whether `last` is in it.
     struct Seen(Arc<Live>, Mutex<Vec<(u64, bool)>>);
-    impl Watcher for Seen {
-        fn notify(&self, _: &Event) {
+    impl Hears for Seen {
+        fn notify(&self, _: &Event<'_>) {
             let shown = self.0.snapshot().unwrap();
             let last = shown.view(0, 0).string(b"last").unwrap().is_some();
             self.1.lock().push((shown.offset, last));
@@ -147,7 +201,7 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     let many = || many.iter().map(String::as_str);
     let (mut mirror, shared) = mirror();
     let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
     let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
     feed(&mut mirror, &parts).unwrap();
     let end = shared.status.offset.load(Ordering::Relaxed);
@@ -168,8 +222,8 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
 fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_then_to_the_writer() {
     /// Holds what is shown at the first event until the second.
     struct Holder(Arc<Live>, Mutex<Option<Arc<Snapshot>>>);
-    impl Watcher for Holder {
-        fn notify(&self, _: &Event) {
+    impl Hears for Holder {
+        fn notify(&self, _: &Event<'_>) {
             let mut held = self.1.lock();
             *held = if held.is_some() { None } else { self.0.snapshot() };
         }
@@ -178,7 +232,7 @@ fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_the
     let count = reaped.clone();
     let mut mirror = Mirror::new(shared.clone(), None, count_snapshots(count));
     mirror.install(loaded(&[("a", "0")]), 0);
-    shared.watches.add(0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
     let keys: Vec<String> = (0..COMMANDS_PER_SNAPSHOT).map(|n| format!("SET k{n} 1")).collect();
     let keys = || keys.iter().map(String::as_str);
     let touches = |times: usize| -> Vec<&str> {
@@ -195,8 +249,8 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     let (mut mirror, shared) = mirror();
     feed(&mut mirror, &["MULTI", "SET a 2", "SET c 2"]).unwrap();
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
     feed(&mut mirror, &["EXEC"]).unwrap();
     assert_eq!((on_a.take().len(), on_b.take().len()), (1, 0));
     feed(&mut mirror, &["SET c 3"]).unwrap();
@@ -208,7 +262,9 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
 fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
     let (mut mirror, shared) = mirror();
     let watches: Vec<(String, Arc<Log>)> = (0..200_000).map(|n| (format!("key:{n}"), Arc::default())).collect();
-    watches.iter().for_each(|(key, log)| shared.watches.add(0, Watched::Key(key.as_bytes()), 1, log.clone()).unwrap());
+    for (owner, (key, log)) in watches.iter().enumerate() {
+        watch(&shared, 0, Watched::Key(key.as_bytes()), owner as Owner, log.clone()).unwrap();
+    }
     let begun = std::time::Instant::now();
     feed(&mut mirror, &["FLUSHALL"]).unwrap();
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
@@ -219,14 +275,13 @@ fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_
 fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
     let (mut mirror, shared) = mirror();
     let (user, all) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
-    shared.watches.add(0, Watched::Prefix(b""), 1, all.clone()).unwrap();
-    assert_eq!(
-        shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()),
-        Err(crate::watch::WatchError::AlreadyRegistered)
-    );
-    shared.watches.add(0, Watched::Key(b"user:"), 1, user.clone()).unwrap();
-    shared.watches.add(1, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    let (users, everyone) = (watcher(&shared, 1, user.clone()), watcher(&shared, 2, all.clone()));
+    let add = |db, watched, watcher| shared.watches.add(db, watched, manner(Notify::Command), watcher, 0).map(drop);
+    add(0, Watched::Prefix(b"user:"), &users).unwrap();
+    add(0, Watched::Prefix(b""), &everyone).unwrap();
+    assert_eq!(add(0, Watched::Prefix(b"user:"), &users), Err(WatchError::AlreadyRegistered));
+    add(0, Watched::Key(b"user:"), &users).unwrap();
+    add(1, Watched::Prefix(b"user:"), &users).unwrap();
     for (commands, to_user, to_all) in [
         (&["SET user:1 a"][..], &["set 0 user:1"][..], &["set 0 user:1"][..]),
         (&["SET user 1", "SET use 1"], &[], &["set 0 user", "set 0 use"]),
@@ -244,10 +299,12 @@ fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
         assert_eq!(messages, to_user, "{commands:?}");
         assert_eq!(all.take(), to_all, "{commands:?}");
     }
-    shared.watches.remove(0, Watched::Prefix(b"user:"), 1).unwrap();
+    shared.watches.remove(0, Watched::Prefix(b"user:"), &users).unwrap();
+    assert_eq!(shared.watches.remove(0, Watched::Prefix(b"user:"), &users), Err(WatchError::NotFound));
     feed(&mut mirror, &["SET user:1 a"]).unwrap();
     assert_eq!((user.take().len(), all.take().len()), (0, 1));
-    shared.watches.remove_owner(1);
+    shared.watches.remove_watcher(&users);
+    shared.watches.remove_watcher(&everyone);
     feed(&mut mirror, &["SET user:1 b", "SET user: b"]).unwrap();
     assert_eq!((user.take().len(), all.take().len(), shared.watches.len()), (0, 0, 0));
 }
@@ -257,7 +314,7 @@ fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init()
     let (mut mirror, shared) = mirror();
     let at_once = |shared: &Shared, prefix: &str| {
         let log = Arc::new(Log::default());
-        shared.watches.add(0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
+        watch(shared, 0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
         log
     };
     feed(&mut mirror, &["SET ab 1", "SET b 1", "SET gone 1"]).unwrap();
@@ -279,11 +336,68 @@ fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init()
 }
 
 #[test]
+fn a_watched_pattern_hears_once_of_each_write_that_touches_its_keys() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    watch(&shared, 0, Watched::Pattern(b"user:*:name"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Pattern(b"*[0-9]"), 1, log.clone()).unwrap();
+    for (commands, heard) in [
+        (&["SET user:1:name a"][..], &["set 0 user:1:name"][..]),
+        (&["SET user:1:age 7", "SET user:1:names 7"], &[]),
+        (&["MSET user:1:name a user:1:name a user:2 b 3 c"], &["mset 0 -", "mset 0 user:1:name"]),
+        (&["MSET user:1:name a user:2:name b"], &["mset 0 -"]),
+        (&["FLUSHDB"], &["flushdb 0 -", "flushdb 0 -"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        let mut of_write = log.take();
+        of_write.sort();
+        assert_eq!(of_write, heard, "{commands:?}");
+    }
+    feed(&mut mirror, &["MULTI", "SET 7 1"]).unwrap();
+    let (late, other) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    watch(&shared, 0, Watched::Pattern(b"?"), 2, late.clone()).unwrap();
+    watch(&shared, 0, Watched::Pattern(b"??"), 2, other.clone()).unwrap();
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!((late.take(), other.take()), (vec!["init".to_owned()], vec![]));
+}
+
+#[test]
+fn values_and_keys_are_sent_once_for_each_key_and_publication() {
+    let (mut mirror, shared) = mirror();
+    let (values, keys) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    watch_as(&shared, 0, Watched::Prefix(b""), Notify::Value, 1, values.clone()).unwrap();
+    watch_as(&shared, 0, Watched::Key(b"a"), Notify::Key, 1, keys.clone()).unwrap();
+    for (commands, to_values, to_keys) in [
+        (&["SET a 1", "SET a 2", "SET b 1"][..], &["0 a 0 2", "0 b nil 1"][..], &["0 a"][..]),
+        (&["MSET a 3 b 2", "DEL b", "SADD s 1"], &["0 a 2 3", "0 b 1 nil", "0 s nil set"], &["0 a"]),
+        (&["MULTI", "SET a 4"], &[], &[]),
+        (&["SET a 5", "EXEC"], &["0 a 3 5"], &["0 a"]),
+        (&["FLUSHALL", "SET a 6"], &["0 - nil nil", "0 a 5 6"], &["0 a"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        assert_eq!(values.take(), to_values, "{commands:?}");
+        assert_eq!(keys.take(), to_keys, "{commands:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_comes_when_everything_is_published_is_not_compared() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["SET a 1"]).unwrap();
+    let log = Arc::new(Log::default());
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    let old = shared.live.snapshot().unwrap();
+    assert!(shared.watches.stale_new(Some(&old), &old, &[], &[]).is_empty());
+    feed(&mut mirror, &["SET a 2"]).unwrap();
+    assert_eq!(log.take(), ["set 0 a"]);
+}
+
+#[test]
 fn a_full_sync_sends_one_init_to_each_watch() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
     mirror.install(loaded(&[("a", "9")]), 0);
     assert_eq!(log.take(), ["init", "init"]);
     assert_eq!(get(&shared, "a").as_deref(), Some("9"));
@@ -339,7 +453,7 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
         (unknown_values, shared.status.incomplete.load(Ordering::Relaxed))
     };
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"b"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["MSET a 1 b 1 c 1", "FROB new 7 b"]).unwrap();
     assert_eq!(
         ["a", "b", "c", "new", "7"].map(|key| read(&shared, key)),
@@ -449,19 +563,19 @@ fn keys_of_module_types_lead_to_no_full_sync() {
 fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
     /// Panics at its first event.
     struct Panics(AtomicU64);
-    impl Watcher for Panics {
-        fn notify(&self, _: &Event) {
+    impl Hears for Panics {
+        fn notify(&self, _: &Event<'_>) {
             assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first event");
         }
     }
     let (mut mirror, shared) = mirror();
     let logs = [Arc::new(Log::default()), Arc::new(Log::default())];
     let panics = Arc::new(Panics(AtomicU64::new(0)));
-    shared.watches.add(0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
-    assert!(result.is_err());
+    watch(&shared, 0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
+    let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
+    assert!(fed.is_err());
     mirror.ended();
     assert!(mirror.position().is_some(), "what was applied is whole");
     mirror.tick(0);
@@ -473,8 +587,8 @@ fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
 fn events_that_are_held_back_are_bounded_and_an_init_stands_for_what_is_dropped() {
     let (mut mirror, shared) = mirror();
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
     feed(&mut mirror, &["SET __vdr_tx 1"]).unwrap();
     for _ in 0..=PENDING_EVENTS_MAX / 1000 {
         feed(&mut mirror, &["SET a 1"; 1000]).unwrap();
@@ -609,7 +723,7 @@ fn a_string_above_the_limit_is_one_fault_wherever_it_comes() {
 fn a_cut_off_multi_is_forgotten_with_its_events() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
     let before = mirror.position().unwrap();
     mirror.ended();
@@ -740,8 +854,8 @@ fn late() -> Duration {
 /// Notes how far what can be read is when it gets the message of a write.
 struct Reader(Shared, Mutex<Vec<Option<String>>>);
 
-impl Watcher for Reader {
-    fn notify(&self, _event: &Event) {
+impl Hears for Reader {
+    fn notify(&self, _event: &Event<'_>) {
         self.1.lock().push(get(&self.0, "k"));
     }
 }
@@ -754,11 +868,12 @@ fn slow_commands_are_published_one_by_one_though_they_come_together() {
             mirror = mirror.with_clock(clock);
         }
         let reader = Arc::new(Reader(shared.clone(), Mutex::default()));
-        shared.watches.add(0, Watched::Key(b"k"), 1, reader.clone()).unwrap();
+        let watcher = watcher(&shared, 1, reader.clone());
+        shared.watches.add(0, Watched::Key(b"k"), manner(Notify::Command), &watcher, 0).unwrap();
         let writes: Vec<String> = (0..32).map(|n| format!("SET k {n}")).collect();
         feed(&mut mirror, &writes.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         // Which holds the watches, and they it.
-        shared.watches.remove_owner(1);
+        shared.watches.remove_watcher(&watcher);
         let seen = std::mem::take(&mut *reader.1.lock());
         seen.into_iter().map(|value| value.unwrap().parse().unwrap()).collect::<Vec<usize>>()
     };

@@ -10,6 +10,8 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
+pub use reads::entry;
+
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
 use crate::row::Part::{AddOptions, Bin, Bins, Ids, Int, Key, Options, Pairs, Word};

@@ -5,7 +5,7 @@
 
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
-for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover),
+for file <- ~w(reads percentiles aggregates memory cpu writes publishing sync growth lua handlers lag failover cache),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -31,6 +31,9 @@ benches = [
   handlers: &Vdr.Bench.Handlers.run/0,
   lag: &Vdr.Bench.Lag.run/0,
   failover: &Vdr.Bench.Failover.run/0,
+  cache: &Vdr.Bench.Cache.run/0,
+  cache_on_server: &Vdr.Bench.Cache.on_server/0,
+  cache_hits: &Vdr.Bench.Cache.hit_ratios/0,
   plots: fn -> [] end
 ]
 

@@ -1,7 +1,8 @@
 defmodule Vdr.Test.CacheContract do
   @moduledoc """
-  The behaviour that all caches have in common, as tests. `use` it in a test case whose `setup` starts
-  a cache and returns its name as `cache`, and a function as `pass` that lets a number of ms pass.
+  The behaviour that all caches have in common, as tests. `use` it in a test case whose `setup`
+  starts a cache and returns its name as `cache`, and a function as `pass` that lets a number of ms
+  pass.
 
   `except:` is a list of the groups that the cache does not have: `:terms` (pids and functions as
   values), `:at_once` (all of `put_many` is seen together).
@@ -56,7 +57,7 @@ defmodule Vdr.Test.CacheContract do
               1.0,
               :a,
               "a",
-              'a',
+              ~c"a",
               {:a, 1},
               {:a, 1.0},
               "1",

@@ -53,7 +53,8 @@ defmodule Vdr.Live.WritesFailoverTest do
       id = {:failover, System.unique_integer([:positive])}
 
       start_supervised!(
-        {Veidrodelis, id: id, host: "127.0.0.1", port: Proxy.port(link), reconnect_delay_ms: 20, max_reconnect_delay_ms: 100}
+        {Veidrodelis,
+         id: id, host: "127.0.0.1", port: Proxy.port(link), reconnect_delay_ms: 20, max_reconnect_delay_ms: 100}
       )
 
       :ok = Veidrodelis.await_ready(id, 20_000)
@@ -157,5 +158,7 @@ defmodule Vdr.Live.WritesFailoverTest do
   defp expected?(%ServerError{code: code}), do: code in ~w(READONLY UNBLOCKED LOADING MASTERDOWN)
   defp expected?({:sent, _reason}), do: true
   defp expected?({:written, _reason}), do: true
-  defp expected?(reason), do: reason in [:timeout, :connection_refused, :closed, :connection_reset, :no_primary, :handshake_timeout]
+
+  defp expected?(reason),
+    do: reason in [:timeout, :connection_refused, :closed, :connection_reset, :no_primary, :handshake_timeout]
 end

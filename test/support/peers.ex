@@ -19,10 +19,19 @@ defmodule Vdr.Test.Peers do
 
   defp boot(n, opts) do
     name = :"vdr#{System.pid()}_#{n}_#{System.unique_integer([:positive])}"
-    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
     overlapping = to_charlist(Keyword.get(opts, :prevent_overlapping_partitions, false))
-    args = ['-setcookie', 'vdr', '-kernel', 'prevent_overlapping_partitions', overlapping | paths]
-    options = %{name: name, host: '127.0.0.1', longnames: true, connection: :standard_io, args: args, wait_boot: 60_000}
+    args = [~c"-setcookie", ~c"vdr", ~c"-kernel", ~c"prevent_overlapping_partitions", overlapping | paths]
+
+    options = %{
+      name: name,
+      host: ~c"127.0.0.1",
+      longnames: true,
+      connection: :standard_io,
+      args: args,
+      wait_boot: 60_000
+    }
+
     {:ok, pid, node} = :peer.start(options)
     peer = %{pid: pid, node: node}
     {:ok, _started} = call(peer, :application, :ensure_all_started, [:veidrodelis])

@@ -4,7 +4,7 @@ defmodule Veidrodelis.MixProject do
   use Mix.Project
 
   @version "1.0.0-dev"
-  @description "An in-process, read-only mirror of a Redis or Valkey server for Elixir and Erlang"
+  @description "An in-process mirror of a Redis or Valkey server for Elixir and Erlang"
 
   def project do
     [
@@ -23,7 +23,10 @@ defmodule Veidrodelis.MixProject do
   end
 
   def application do
-    [mod: {Vdr.Application, []}, extra_applications: [:logger, telemetry: :optional] ++ extra_applications(Mix.env())]
+    [
+      mod: {Vdr.Application, []},
+      extra_applications: [:logger, telemetry: :optional, inets: :optional] ++ extra_applications(Mix.env())
+    ]
   end
 
   # The tests make certificates.
@@ -43,7 +46,10 @@ defmodule Veidrodelis.MixProject do
     project = ~w(docs/decisions.md ARCHITECTURE.md CONTRIBUTING.md)
 
     guides =
-      Enum.map(~w(consistency transactions lua watches handlers cache operations deployment erlang), &"docs/#{&1}.md")
+      Enum.map(
+        ~w(consistency transactions lua watches writes handlers cache operations deployment testing erlang),
+        &"docs/#{&1}.md"
+      )
 
     # A new guide is part of the site, whether this list knows it or not.
     guides =
@@ -66,7 +72,7 @@ defmodule Veidrodelis.MixProject do
         Watches: ~r/^Vdr\.WatchEvent/,
         Handlers: ~r/^Vdr\.RedisStream\./,
         Caches: ~r/^Vdr\.Cache/,
-        "Tests and operation": [Veidrodelis.Telemetry, Vdr.NativeLibrary],
+        "Tests and operation": [Veidrodelis.Testing, Veidrodelis.Telemetry, Veidrodelis.Web, Vdr.NativeLibrary],
         Erlang: [:veidrodelis]
       ],
       # In the order in which a reader needs them; the functions say which group is theirs.
@@ -81,6 +87,7 @@ defmodule Veidrodelis.MixProject do
               "Streams",
               "Keys and databases",
               "Snapshots and transactions",
+              "Writes and positions",
               "Watches",
               "Observation"
             ] do

@@ -28,7 +28,7 @@ defmodule Vdr.ErlangTest do
     assert :veidrodelis.zrange(snapshot, 0, "z", 0, -1) == {:ok, [{"a", 1.0}, {"b", 2.0}]}
     assert :veidrodelis.zrange(snapshot, 0, "z", 0, -1, with_scores: false) == {:ok, ["a", "b"]}
     assert :veidrodelis.read_tx(snapshot, 0, get: "k", zcard: "z") == {:ok, [ok: "v", ok: 2]}
-    assert :veidrodelis.read_tx(snapshot, 0, ~c'return ts.get("k")') == {:ok, "v"}
+    assert :veidrodelis.read_tx(snapshot, 0, ~c"return ts.get('k')") == {:ok, "v"}
     assert :veidrodelis.read_tx(snapshot, 0, []) == {:ok, []}
     assert :veidrodelis.read_tx(snapshot, 0, ~c"return KEYS[1]", keys: [~c"k"], timeout: :undefined) == {:ok, "k"}
     {:ok, script} = :veidrodelis.lua_load(snapshot, ~c"return 7")

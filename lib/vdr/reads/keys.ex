@@ -42,10 +42,10 @@ defmodule Vdr.Reads.Keys do
   A portion of the keys, and the cursor of the next portion. Begin with cursor 0, and stop when 0
   comes back.
 
-  Options: `:match` (a glob as in `keys/3`), `:count` (a hint: how many keys to look at), `:type`.
-  A key that exists from the first call to the last is returned exactly once, even while the data
-  changes. O(keys of the database) for each call: `first/3` and `next/4` walk many keys at a much
-  lower cost.
+  Options: `:match` (a glob as in `keys/3`), `:count` (about how many keys a call looks at, 10),
+  `:type`. A key that exists from the first call to the last is returned exactly once, even while
+  the data changes, and even when a full sync replaces it. A cursor is valid until the VM ends.
+  O(count + log n).
   """
   read scan(cursor :: non_neg_integer, opts :: [scan_option] \\ []) :: {cursor :: non_neg_integer, [key]}
 

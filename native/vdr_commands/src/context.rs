@@ -3,10 +3,8 @@
 use crate::error::{ApplyError, ApplyResult};
 use crate::rules::Rules;
 use std::sync::Arc;
-use vdr_data::blob::Blob;
-use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::{Db, Entry, EntryRef, Keyspace};
-use vdr_data::value::{Aggregate, Hash, List, Set, Stream, Value, ValueRef, ZSet};
+use vdr_data::value::{Aggregate, Hash, List, Set, Stream, Value, ZSet};
 
 /// The data that one write changes, and the conditions under which it does.
 pub struct Apply<'k> {
@@ -43,24 +41,21 @@ impl Apply<'_> {
         }
     }
 
+    /// Whatever the key holds is replaced by a value that cannot be known here: the result depends
+    /// on more than the data.
+    pub fn doubt(&mut self, key: &[u8]) {
+        self.db().remove(key);
+        self.db().make_unknown(key);
+    }
+
     /// Returns whether the key existed.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.db().remove(key)
     }
 
-    /// Changes a string and keeps its expiry. A missing key starts empty.
-    pub fn string(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> ApplyResult) -> ApplyResult {
-        let (mut bytes, expiry) = match self.get(key).map(|entry| (entry.value(), entry.expiry())) {
-            None => (Vec::new(), Expiry::NEVER),
-            Some((ValueRef::String(string), expiry)) => (string.to_vec(), expiry),
-            Some(_) => return Err(ApplyError::WrongType),
-        };
-        let copied = bytes.len();
-        change(&mut bytes)?;
-        let db = self.db();
-        db.insert(key, Entry { value: Value::String(Blob::from(bytes)), expiry });
-        db.note_copied(copied);
-        Ok(())
+    /// Writes bytes into a string, as [`Db::write_string`].
+    pub fn write_string(&mut self, key: &[u8], at: usize, bytes: &[u8]) -> ApplyResult {
+        if self.db().write_string(key, at, bytes) { Ok(()) } else { Err(ApplyError::WrongType) }
     }
 
     /// A value with elements of this type, expired or not; `None` if there is no such key.

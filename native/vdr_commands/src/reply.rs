@@ -46,6 +46,16 @@ impl<'s> Reply<'s> {
         string.map_or(Reply::Nil, Reply::string)
     }
 
+    /// Whether to use the reply means to copy a long string first: one that was written to and not
+    /// read as a whole since. See [`Blob::is_contiguous`].
+    pub fn copies_long_string(&self) -> bool {
+        match self {
+            Reply::Blob(blob) => !blob.is_contiguous(),
+            Reply::List(items) => items.iter().any(Reply::copies_long_string),
+            _ => false,
+        }
+    }
+
     pub fn int(value: usize) -> Self {
         Reply::Int(value as i64)
     }

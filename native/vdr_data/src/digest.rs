@@ -25,7 +25,14 @@ impl Digest {
 
     /// Mixes in data that has an order.
     fn mix(&mut self, bytes: &[u8]) {
-        self.xor(bytes);
+        self.mix_parts(std::iter::once(bytes));
+    }
+
+    /// As [`Digest::mix`], for data in pieces that follow each other.
+    fn mix_parts<'p>(&mut self, parts: impl Iterator<Item = &'p [u8]>) {
+        let mut hash = Sha1::new();
+        parts.for_each(|part| hash.update(part));
+        self.0.iter_mut().zip(hash.finalize()).for_each(|(sum, byte)| *sum ^= byte);
         self.0 = Sha1::digest(self.0).into();
     }
 }
@@ -122,9 +129,9 @@ pub fn digest_value(entry: EntryRef<'_>, dialect: Dialect, now_ms: i64) -> Resul
 
 fn add_entry(sum: &mut Digest, entry: EntryRef<'_>, dialect: Dialect, now_ms: i64) -> Result<(), NotComparable> {
     match entry.value() {
-        ValueRef::String(bytes) => {
+        ValueRef::String(string) => {
             sum.mix(&type_mark(0));
-            sum.mix(&bytes);
+            sum.mix_parts(string.parts(0, string.len()));
         }
         ValueRef::List(list) => {
             sum.mix(&type_mark(1));

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
+mod chunked;
 pub mod blob;
 pub mod expiry;
 pub mod size;

@@ -24,7 +24,7 @@ impl Footprint {
 
     /// The footprint of a string, without its handle.
     pub fn of(string: &Blob) -> Self {
-        string.memory().map_or(Footprint::NOTHING, Footprint::from)
+        string.memory().map(Footprint::from).fold(Footprint::NOTHING, Footprint::add)
     }
 }
 

@@ -53,7 +53,12 @@ fn call(lua: &Lua, row: &Read, current: &Current, args: &MultiValue) -> mlua::Re
         return Err(mlua::Error::MemoryError(format!("{} of {elements} elements at once", row.name)));
     }
     match row.call(view, &args) {
-        Ok(reply) => Ok((ToLua { reply, current }.into_lua(lua)?, None)),
+        Ok(reply) => {
+            if reply.copies_long_string() {
+                current.leave_quick()?;
+            }
+            Ok((ToLua { reply, current }.into_lua(lua)?, None))
+        }
         Err(error) => Ok((Value::Nil, Some(code(error)))),
     }
 }

@@ -8,7 +8,7 @@ use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
-use vdr_commands::{Cost, Read, ReadError};
+use vdr_commands::{Cost, Read, ReadError, Reply};
 use vdr_data::keyspace::{Now, View};
 use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
@@ -82,8 +82,15 @@ fn call<'a>(
         if elements_max.is_some_and(|max| row.builds_index(view) || row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
-        terms::answer(env, row.call(view, &args))
+        answer(env, row.call(view, &args), elements_max.is_some()).unwrap_or_else(|| atoms::dirty().to_term(env))
     })
+}
+
+/// The answer as a term. `None` if it takes a dirty scheduler, and this is none, because it copies
+/// a long string.
+fn answer<'a>(env: Env<'a>, reply: Result<Reply<'_>, ReadError>, on_scheduler: bool) -> Option<Term<'a>> {
+    let copies = on_scheduler && reply.as_ref().is_ok_and(Reply::copies_long_string);
+    (!copies).then(|| terms::answer(env, reply))
 }
 
 /// The time for one call. A read of a single key reads the clock only if the key expires.
@@ -114,7 +121,7 @@ entries! {
     lindex(key, index);
 }
 
-/// A read that takes constant time.
+/// A read that takes constant time, unless it copies a long string.
 fn point<'a, const N: usize>(
     env: Env<'a>,
     source: &Source,
@@ -125,7 +132,10 @@ fn point<'a, const N: usize>(
     let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::plain_args(args)) else {
         return terms::answer(env, Err(ReadError::BadArgument));
     };
-    on(env, source, Some(ELEMENTS_MAX), |snapshot| terms::answer(env, row.call(snapshot.view(db, now(row)), &args)))
+    on(env, source, Some(ELEMENTS_MAX), |snapshot| {
+        let reply = row.call(snapshot.view(db, now(row)), &args);
+        answer(env, reply, true).unwrap_or_else(|| atoms::dirty().to_term(env))
+    })
 }
 
 /// Reads the source's current snapshot. `elements_max` is `None` on dirty schedulers only.
@@ -171,14 +181,15 @@ impl<'a> Operation<'a> {
         self.call.as_ref().map_or(1, of_call).max(1)
     }
 
-    fn answer(&self, env: Env<'a>, view: View<'_>) -> Term<'a> {
-        let answer = match &self.call {
+    /// As [`answer`].
+    fn answer(&self, env: Env<'a>, view: View<'_>, on_scheduler: bool) -> Option<Term<'a>> {
+        let reply = match &self.call {
             Some((row, args)) => row.call(view, args),
             None => Err(ReadError::BadArgument),
         };
-        match answer {
-            Err(ReadError::BadArgument) => env.error_tuple((atoms::bad_command(), self.term)),
-            answer => terms::answer(env, answer),
+        match reply {
+            Err(ReadError::BadArgument) => Some(env.error_tuple((atoms::bad_command(), self.term))),
+            reply => answer(env, reply, on_scheduler),
         }
     }
 }
@@ -205,8 +216,10 @@ fn call_all<'a>(
         if elements_max.is_some_and(|max| exceed(&operations, view, max)) {
             return atoms::dirty().to_term(env);
         }
-        let answers: Vec<Term<'a>> = operations.iter().map(|each| each.answer(env, view)).collect();
-        (atom::ok(), answers).encode(env)
+        let on_scheduler = elements_max.is_some();
+        let answers: Option<Vec<Term<'a>>> =
+            operations.iter().map(|each| each.answer(env, view, on_scheduler)).collect();
+        answers.map_or_else(|| atoms::dirty().to_term(env), |answers| (atom::ok(), answers).encode(env))
     })
 }
 

@@ -73,17 +73,29 @@ unsafe impl Sync for SharedBytes {}
 
 impl SharedBytes {
     pub fn new(bytes: &[u8]) -> Self {
-        let bytes = bytes.get(..LEN_MAX).unwrap_or(bytes);
-        let in_host = if bytes.len() < HOST_BYTES_MIN { None } else { host_alloc::alloc(HEADER + bytes.len()) };
-        let header = in_host.unwrap_or_else(|| rust_alloc(bytes.len())).cast::<Header>();
-        // SAFETY: the memory has room for a header and the bytes behind it, is aligned for a
-        // header, and is nobody else's yet.
+        SharedBytes::concat(&[bytes])
+    }
+
+    /// The parts behind each other, copied once.
+    pub fn concat(parts: &[&[u8]]) -> Self {
+        // Whatever would make the bytes too long is cut off.
+        let part_len = |len: usize, part: &[u8]| part.len().min(LEN_MAX - len);
+        let len = parts.iter().fold(0, |len, part| len + part_len(len, part));
+        let in_host = if len < HOST_BYTES_MIN { None } else { host_alloc::alloc(HEADER + len) };
+        let header = in_host.unwrap_or_else(|| rust_alloc(len)).cast::<Header>();
+        // SAFETY: the memory has room for a header and `len` bytes behind it, is aligned for a
+        // header, and is nobody else's yet. The parts fill these bytes exactly, by the sum above.
         unsafe {
             header.write(Header { count: AtomicUsize::new(1), exported: AtomicBool::new(false) });
-            header.add(1).cast::<u8>().copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            let (bytes, mut at) = (header.add(1).cast::<u8>(), 0);
+            for part in parts {
+                let part_len = part_len(at, part);
+                bytes.add(at).copy_from_nonoverlapping(NonNull::from(*part).cast(), part_len);
+                at += part_len;
+            }
         }
         let allocator = if in_host.is_some() { Allocator::Host } else { Allocator::Rust };
-        SharedBytes { allocator, exported: AtomicBool::new(false), header, len: bytes.len() }
+        SharedBytes { allocator, exported: AtomicBool::new(false), header, len }
     }
 
     fn header(&self) -> &Header {
@@ -97,10 +109,16 @@ impl SharedBytes {
         unsafe { NonNull::slice_from_raw_parts(self.header.add(1).cast(), self.len).as_ref() }
     }
 
+    /// Whether this is the only handle to the bytes, and they were never exported: then
+    /// [`SharedBytes::make_mut`] copies nothing.
+    pub fn is_unique(&mut self) -> bool {
+        let header = self.header();
+        !self.is_exported() && header.count.load(Ordering::Acquire) == 1 && !header.exported.load(Ordering::Relaxed)
+    }
+
     /// The bytes to change in place. Copies them first when they are shared or were exported.
     pub fn make_mut(&mut self) -> &mut [u8] {
-        let header = self.header();
-        if self.is_exported() || header.count.load(Ordering::Acquire) != 1 || header.exported.load(Ordering::Relaxed) {
+        if !self.is_unique() {
             *self = SharedBytes::new(self.as_slice());
         }
         // SAFETY: `new` wrote as many bytes there, this is the only handle to them, exclusively,

@@ -4,7 +4,7 @@ use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use crate::ops::hll_bytes::{self as bytes, Registers};
-use crate::ops::strings::{grow, overwrite, stored};
+use crate::ops::strings::{in_place, overwrite, stored};
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::{Each, MergesFrom};
 use crate::row::Part::{Bins, Key, Keys, Options, Sources, Word};
@@ -29,7 +29,7 @@ fn pfadd(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
         Some(blob) => {
             bytes::check(&blob)?;
             if bytes::is_dense(&blob) {
-                return add_dense(grow(apply, key, 0)?, elements);
+                return add_dense(in_place(apply, key)?, elements);
             }
             (blob.to_vec(), false)
         }
@@ -94,7 +94,7 @@ fn pfcount(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     bytes::check(&blob)?;
     if !bytes::count_is_cached(&blob) {
         let count = bytes::estimate(&*bytes::registers(&blob)?);
-        bytes::cache_count(grow(apply, key, 0)?, count);
+        bytes::cache_count(in_place(apply, key)?, count);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult, ReadError};
 use crate::ops::expiry::after;
 use crate::ops::expiry::take_expiry;
-use crate::ops::strings::{BYTES_PER_ELEMENT, expiry_of, grow, span};
+use crate::ops::strings::{BYTES_PER_ELEMENT, expiry_of, span, stored, write};
 use crate::reply::Reply;
 use crate::row::AffectedKeys::{InShape, Special};
 use crate::row::Effect::{Each, Replaces, ReplacesOrKeepsExpiry};
@@ -15,7 +15,7 @@ use crate::row::Part::{Bin, CountedPairs, Dropped, Int, Key, KeyPairs, Options};
 use crate::row::{Affected, Cost, Leaves, Read, Write, row};
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::{TypeError, View};
-use vdr_data::value::Kind;
+use vdr_data::value::{Kind, StringRef};
 
 pub const READS: &[Read] = &[
     Read { name: "get", args: &["key"], cost: Cost::Point, run: get },
@@ -50,9 +50,17 @@ fn getrange<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadEr
     let Some(value) = view.string(key)? else {
         return Ok(Reply::Bytes(Vec::new()));
     };
-    let bytes = value.as_bytes();
-    let part = span(start, stop, bytes.len()).and_then(|(from, to)| bytes.get(from..to)).unwrap_or_default();
-    Ok(if part.len() == bytes.len() { Reply::string(value) } else { Reply::Slice(part) })
+    let (from, to) = span(start, stop, value.len()).unwrap_or_default();
+    if to - from == value.len() {
+        return Ok(Reply::string(value));
+    }
+    let mut parts = value.parts(from, to);
+    let first = parts.next().unwrap_or_default();
+    Ok(if first.len() == to - from {
+        Reply::Slice(first)
+    } else {
+        Reply::Bytes(value.parts(from, to).collect::<Vec<_>>().concat())
+    })
 }
 
 fn range_elements(view: View<'_>, args: &mut Args<'_>) -> Option<usize> {
@@ -173,10 +181,8 @@ fn remove(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
 fn append(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, tail) = (args.bytes()?, args.bytes()?);
     args.finish()?;
-    apply.string(key, |bytes| {
-        bytes.extend_from_slice(tail);
-        Ok(())
-    })
+    let len = stored(apply, key)?.map_or(0, StringRef::len);
+    write(apply, key, len, tail)
 }
 
 fn setrange(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
@@ -186,10 +192,7 @@ fn setrange(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     if part.is_empty() {
         return Ok(());
     }
-    let to = from.checked_add(part.len()).ok_or(ApplyError::OutOfRange)?;
-    let bytes = grow(apply, key, to)?;
-    bytes.get_mut(from..to).ok_or(ApplyError::OutOfRange)?.copy_from_slice(part);
-    Ok(())
+    write(apply, key, from, part)
 }
 
 fn put(apply: &mut Apply<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
@@ -248,6 +251,19 @@ mod tests {
         mirror.fails("setrange a -1 x", ApplyError::OutOfRange);
         mirror.fails("setrange a 536870912 x", ApplyError::OutOfRange);
         mirror.fails("setrange a 9223372036854775807 x", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn the_longest_string_is_the_primarys() {
+        let mut mirror = Mirror::new();
+        let writes = ["setrange a 15 x", "setbit b 127 1", "bitfield c set u8 120 1", "append d 0123456789abcdef"];
+        mirror.rules.string_bytes_max = 16;
+        mirror.run(&writes);
+        mirror.rules.string_bytes_max = 15;
+        for write in ["setrange a 15 x", "setbit b 120 1", "bitfield c set u8 120 1", "append d x"] {
+            mirror.fails(write, ApplyError::OutOfRange);
+        }
+        assert_eq!(mirror.ask("strlen d"), "16");
     }
 
     #[test]

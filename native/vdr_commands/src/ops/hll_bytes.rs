@@ -83,7 +83,7 @@ pub fn place(element: &[u8]) -> (usize, u8) {
 }
 
 /// MurmurHash64A. It reads the blocks as little-endian on every machine.
-pub fn murmur64a(data: &[u8], seed: u64) -> u64 {
+fn murmur64a(data: &[u8], seed: u64) -> u64 {
     const M: u64 = 0xc6a4_a793_5bd1_e995;
     const R: u32 = 47;
     let mut hash = seed ^ (data.len() as u64).wrapping_mul(M);

@@ -1,21 +1,15 @@
 //! Operations on strings that several families share.
 
 use crate::context::Apply;
-use crate::error::ApplyError;
+use crate::error::{ApplyError, ApplyResult};
 use vdr_data::blob::Blob;
 use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Entry;
 use vdr_data::value::{StringRef, Value, ValueRef};
 
-/// The server's `proto-max-bulk-len`: the greatest length that an offset may give a string.
-pub const STRING_BYTES_MAX: usize = 512 << 20;
-
 /// The number of bytes whose copying or counting costs about as much as one element of an
 /// aggregate.
 pub const BYTES_PER_ELEMENT: usize = 256;
-
-/// The number of bits of a string of the greatest length.
-pub const BITS_MAX: i64 = (STRING_BYTES_MAX as i64) * 8;
 
 /// The server's inclusive range over `len` positions, as `from..to`. Two negative ends before the
 /// beginning clip to the first position, unless they stand in the wrong order.
@@ -60,19 +54,16 @@ pub fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
     apply.db().insert(key, Entry { value: Value::String(value), expiry });
 }
 
-/// The bytes of a string to change in place. A shorter string first grows to `len` with zeros.
-pub fn grow<'a>(apply: &'a mut Apply<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], ApplyError> {
-    if len > STRING_BYTES_MAX {
+/// Writes bytes into a string. A shorter string first grows with zeros.
+pub fn write(apply: &mut Apply<'_>, key: &[u8], at: usize, bytes: &[u8]) -> ApplyResult {
+    let end = at.checked_add(bytes.len()).ok_or(ApplyError::OutOfRange)?;
+    if end as u64 > apply.rules.string_bytes_max {
         return Err(ApplyError::OutOfRange);
     }
-    let old = stored(apply, key)?;
-    if old.is_none_or(|old| old.len() < len) {
-        let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(old.map_or(&[], StringRef::as_bytes));
-        bytes.resize(len, 0);
-        let copied = old.map_or(0, |old| old.len());
-        overwrite(apply, key, Blob::from(bytes));
-        apply.db().note_copied(copied);
-    }
+    apply.write_string(key, at, bytes)
+}
+
+/// The bytes of a short string to change in place.
+pub fn in_place<'a>(apply: &'a mut Apply<'_>, key: &[u8]) -> Result<&'a mut [u8], ApplyError> {
     apply.db().string_mut(key).ok_or(ApplyError::WrongType)
 }

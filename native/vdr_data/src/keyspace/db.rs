@@ -1,7 +1,7 @@
 //! One database: entries by key, with an index of the keys and a list of large ones beside them.
 
 use super::entry::{self, Entry, EntryRef};
-use super::large_keys::{LARGE_ELEMENTS, LargeKeys, is_large};
+use super::large_keys::{LARGE_BYTES, LARGE_ELEMENTS, LargeKeys, is_large};
 use crate::blob::Blob;
 use crate::expiry::Expiry;
 use crate::value::{StringRef, Value, ValueRef};
@@ -18,8 +18,8 @@ pub struct Db {
     /// with it.
     pub(super) index: OnceLock<Tree<Blob, ()>>,
     large: LargeKeys,
-    /// Keys whose value became unknown. The notes are kept as those of large values are.
-    unknown: LargeKeys,
+    /// How many keys have an unknown value.
+    unknown: usize,
     /// See [`Db::copied`].
     copied: u64,
 }
@@ -59,8 +59,45 @@ impl Db {
         }
     }
 
-    /// The bytes of a string to change in place. Copy-on-write: what a snapshot shares is copied.
-    /// `None` for other types.
+    /// Writes bytes into a string at a position, and first fills a gap behind its end with zeros. A
+    /// missing key starts empty; an expiry stays. Copy-on-write: of a long string only the changed
+    /// chunks are copied. `false`, and nothing changed, for a value of another type.
+    pub fn write_string(&mut self, key: &[u8], at: usize, bytes: &[u8]) -> bool {
+        let Some(entry) = self.get(key) else {
+            let mut string = Blob::default();
+            string.write(at, bytes);
+            self.insert(key, Entry { value: Value::String(string), expiry: Expiry::NEVER });
+            return true;
+        };
+        let ValueRef::String(old) = entry.value() else { return false };
+        let (len, end, expiry) = (old.len(), at.saturating_add(bytes.len()), entry.expiry());
+        if let StringRef::Packed(_) | StringRef::Long(_) = old
+            && end > len
+        {
+            let mut string = old.to_blob();
+            string.write(at, bytes);
+            self.insert(key, Entry { value: Value::String(string), expiry });
+            return true;
+        }
+        match self.entries.get_mut(key) {
+            Some(PayloadMut::Packed(string)) => {
+                if let Some(place) = string.get_mut(at..end) {
+                    place.copy_from_slice(bytes);
+                }
+            }
+            Some(PayloadMut::Value(Value::String(string))) => {
+                self.copied = self.copied.wrapping_add(string.write(at, bytes) as u64);
+            }
+            _ => return false,
+        }
+        if len < LARGE_BYTES && end >= LARGE_BYTES {
+            self.note_large(key);
+        }
+        true
+    }
+
+    /// The bytes of a short string to change in place: of a long one all bytes are copied.
+    /// Copy-on-write: what a snapshot shares is copied. `None` for other types.
     pub fn string_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
         match self.entries.get_mut(key)? {
             PayloadMut::Packed(bytes) => Some(bytes),
@@ -84,19 +121,18 @@ impl Db {
     /// Inserts or replaces an entry; `true` if the key is new.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
         let large = is_large(entry.value.as_ref());
-        let unknown = matches!(entry.value, Value::Unknown);
+        self.forget_unknown(key);
+        self.unknown += usize::from(matches!(entry.value, Value::Unknown));
         let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
         if large {
             self.note_large(key);
-        }
-        if unknown {
-            self.note_unknown(key);
         }
         self.index_new(key, new)
     }
 
     /// As [`Db::insert`], for a string, whose bytes are copied.
     pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
+        self.forget_unknown(key);
         let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
         if is_large(ValueRef::String(StringRef::Packed(bytes))) {
             self.note_large(key);
@@ -113,6 +149,7 @@ impl Db {
 
     /// Removes an entry; `true` if there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.forget_unknown(key);
         let was_there = self.entries.remove(key);
         if was_there && let Some(index) = self.index.get_mut() {
             index.remove(Bytes(key));
@@ -122,6 +159,7 @@ impl Db {
 
     /// Removes an entry and returns it.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        self.forget_unknown(key);
         let (stamp, taken) = self.entries.take(key)?;
         if let Some(index) = self.index.get_mut() {
             index.remove(Bytes(key));
@@ -132,6 +170,14 @@ impl Db {
     /// Every entry, in no particular order, expired ones included.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries().map(EntryRef::new)
+    }
+
+    /// Visits the entries from a position on, expired ones included, until `count` or a few more
+    /// were visited. Returns the position at which the next call continues, a multiple of 16;
+    /// `None` at the end. All databases of the process have the same positions, so a scan may
+    /// continue in any version of this one: see [`Map::scan`].
+    pub fn scan<'d>(&'d self, from: u64, count: usize, mut visit: impl FnMut(EntryRef<'d>)) -> Option<u64> {
+        self.entries.scan(from, count, |item| visit(EntryRef::new(item)))
     }
 
     pub fn entries(&self) -> Iter<'_, Value> {
@@ -157,21 +203,15 @@ impl Db {
         }
     }
 
-    /// How many bytes of long strings were copied so that they could be changed: all of a string at
-    /// its first change after each snapshot. The difference between two counts is what was
-    /// copied between them.
+    /// How many bytes of long strings were copied so that they could be changed. The difference
+    /// between two counts is what was copied between them.
     pub fn copied(&self) -> u64 {
         self.copied
     }
 
-    /// Counts the bytes of a string that were copied because it grew.
-    pub fn note_copied(&mut self, bytes: usize) {
-        self.copied = self.copied.wrapping_add(bytes as u64);
-    }
-
     /// How many keys have an unknown value.
     pub fn unknown_values(&self) -> usize {
-        self.unknown.keys().filter(|key| self.is_unknown(key)).count()
+        self.unknown
     }
 
     /// Whether the value of a key is unknown.
@@ -187,11 +227,12 @@ impl Db {
         }
     }
 
-    fn note_unknown(&mut self, key: &[u8]) {
-        let entries = &self.entries;
-        let is_unknown =
-            |key: &[u8]| entries.get(key).is_some_and(|item| matches!(EntryRef::new(item).value(), ValueRef::Unknown));
-        self.unknown.note(key, |key| is_unknown(key));
+    /// Must be called before the value of a key is replaced or removed. As long as no value is
+    /// unknown, it looks nothing up.
+    fn forget_unknown(&mut self, key: &[u8]) {
+        if self.unknown > 0 && self.is_unknown(key) {
+            self.unknown -= 1;
+        }
     }
 
     fn note_large(&mut self, key: &[u8]) {

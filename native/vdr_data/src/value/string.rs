@@ -28,6 +28,35 @@ impl<'s> StringRef<'s> {
         }
     }
 
+    pub fn len(self) -> usize {
+        match self {
+            StringRef::Packed(bytes) => bytes.len(),
+            StringRef::Long(long) => long.as_bytes().len(),
+            StringRef::Shared(blob) => blob.len(),
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The byte at an index, without a copy of a long string that was written to.
+    pub fn byte(self, at: usize) -> Option<u8> {
+        self.parts(at, at.saturating_add(1)).next()?.first().copied()
+    }
+
+    /// The bytes `from..to`, clipped, in pieces that follow each other, without a copy.
+    pub fn parts(self, from: usize, to: usize) -> impl Iterator<Item = &'s [u8]> + Clone {
+        let (piece, parts) = match self {
+            StringRef::Shared(blob) => (None, Some(blob.parts(from, to))),
+            StringRef::Packed(_) | StringRef::Long(_) => {
+                let bytes = self.as_bytes();
+                (bytes.get(from..to.min(bytes.len())), None)
+            }
+        };
+        piece.into_iter().chain(parts.into_iter().flatten())
+    }
+
     pub fn to_blob(self) -> Blob {
         match self {
             StringRef::Shared(blob) => blob.clone(),
@@ -51,7 +80,10 @@ impl AsRef<[u8]> for StringRef<'_> {
 
 impl PartialEq for StringRef<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (self, other) {
+            (StringRef::Shared(a), StringRef::Shared(b)) => a == b,
+            _ => self.len() == other.len() && self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 

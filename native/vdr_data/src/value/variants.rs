@@ -125,7 +125,7 @@ impl ValueRef<'_> {
     /// mean that they differ.
     pub fn same(&self, other: &ValueRef<'_>) -> bool {
         match (self, other) {
-            (ValueRef::String(a), ValueRef::String(b)) => a.as_bytes() == b.as_bytes(),
+            (ValueRef::String(a), ValueRef::String(b)) => a == b,
             (ValueRef::List(a), ValueRef::List(b)) => a.same(b),
             (ValueRef::Set(a), ValueRef::Set(b)) => a.same(b),
             (ValueRef::ZSet(a), ValueRef::ZSet(b)) => a.same(b),

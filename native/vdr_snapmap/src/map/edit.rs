@@ -1,7 +1,7 @@
 //! Changing a map: insert, change in place, remove.
 
 use super::item::{ItemPtr, OwnedPayload, Payload, PayloadMut, Put};
-use super::leaf::{leaf_of, position, replace};
+use super::leaf::{Hashed, leaf_of, position, replace};
 use super::trie::{DropCost, Map, TriePart};
 use std::hash::BuildHasher;
 
@@ -11,8 +11,8 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
         self.become_newest();
         let hash = self.hash(key);
         let item = ItemPtr::new(self.version.generation(), key, stamp, put);
-        let Some(path) = self.make_path_unique(hash) else {
-            self.root = Some(leaf_of(self.version.generation(), &[(hash, item.raw())]));
+        let Some(path) = self.make_path_unique(hash, key) else {
+            self.root = Some(leaf_of(self.version.generation(), &[Hashed::new(hash, item.raw())]));
             self.len = 1;
             return true;
         };
@@ -59,7 +59,7 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     /// Answers the item that had to be replaced.
     fn set_stamp(&mut self, key: &[u8], stamp: Option<i64>) -> Option<ItemPtr<V>> {
         let hash = self.hash(key);
-        let leaf = self.make_path_unique(hash)?.leaf;
+        let leaf = self.make_path_unique(hash, key)?.leaf;
         // SAFETY: the leaf is of this generation, and so is an item that is written to: only this
         // map reaches them.
         unsafe {
@@ -103,7 +103,7 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
     fn make_item_unique(&mut self, key: &[u8]) -> Option<ItemPtr<V>> {
         self.become_newest();
         let hash = self.hash(key);
-        let leaf = self.make_path_unique(hash)?.leaf;
+        let leaf = self.make_path_unique(hash, key)?.leaf;
         // SAFETY: as in `set_stamp`.
         let (item, old) = unsafe {
             let at = position::<V>(leaf, hash, key)?;
@@ -124,7 +124,7 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
         self.find(key)?;
         self.become_newest();
         let hash = self.hash(key);
-        let path = self.make_path_unique(hash)?;
+        let path = self.make_path_unique(hash, key)?;
         // SAFETY: the leaf is of this generation, so only this map reaches it.
         let item = unsafe {
             let at = position::<V>(path.leaf, hash, key)?;

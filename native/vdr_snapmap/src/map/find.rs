@@ -1,6 +1,6 @@
 //! Look-up, and prefetching the memory of one.
 
-use super::digits::{DIGIT_BITS, ROOT_SHIFT, digit, tag};
+use super::digits::{Place, digit, second_hash, tag};
 use super::item::{Item, ItemPtr};
 use super::leaf::position;
 use super::node::Node;
@@ -16,17 +16,17 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     /// Prefetches the path of a key as far as its leaf. A hint: nothing depends on it.
     pub fn prefetch_leaf(&self, key: &[u8]) {
-        self.leaf(self.hash(key));
+        self.leaf(self.hash(key), key);
     }
 
     /// Prefetches the entry of a key, for which it reads the leaf: call it some time after
     /// [`Map::prefetch_leaf`].
     pub fn prefetch_item(&self, key: &[u8]) {
-        self.prefetch_items(self.hash(key));
+        self.prefetch_items(self.hash(key), key);
     }
 
-    pub(super) fn prefetch_items(&self, hash: u64) {
-        let Some(leaf) = self.leaf(hash) else { return };
+    pub(super) fn prefetch_items(&self, hash: u64, key: &[u8]) {
+        let Some(leaf) = self.leaf(hash, key) else { return };
         // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
         unsafe {
             let tags = leaf.all_tags().iter().zip(leaf.all_slots());
@@ -42,25 +42,27 @@ impl<V, S: BuildHasher> Map<V, S> {
 
     pub(super) fn find(&self, key: &[u8]) -> Option<ItemPtr<V>> {
         let hash = self.hash(key);
-        let leaf = self.leaf(hash)?;
+        let leaf = self.leaf(hash, key)?;
         // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
         unsafe { position::<V>(leaf, hash, key).map(|at| ItemPtr::from_raw(leaf.slot(at))) }
     }
 
-    /// The leaf of a hash, prefetched. The keys with this hash are there, if they are anywhere.
-    fn leaf(&self, hash: u64) -> Option<Node> {
+    /// The leaf of a key with this hash, prefetched. The key is there, if it is anywhere.
+    fn leaf(&self, hash: u64, key: &[u8]) -> Option<Node> {
         let mut node = self.root?;
-        let mut shift = ROOT_SHIFT;
+        let (mut hash, mut place) = (hash, Place::ROOT);
         // SAFETY: this map reaches the nodes, so they are allocated and nobody writes to them while
-        // it is borrowed. The shift stays in range since no node is deeper than the hash has
-        // digits.
+        // it is borrowed.
         unsafe {
             while !node.is_leaf() {
-                node = Node::from_raw(node.slot(node.child_of(digit(hash, shift))));
+                node = Node::from_raw(node.slot(node.child_of(digit(hash, place.shift))));
                 // The whole leaf at once: only its first cache line says which part of it is
                 // needed.
                 prefetch(node.raw(), Node::LEAF_BYTES);
-                shift = shift.wrapping_sub(DIGIT_BITS);
+                place = place.next().unwrap_or_else(|| {
+                    hash = second_hash(key);
+                    Place::SECOND
+                });
             }
         }
         Some(node)

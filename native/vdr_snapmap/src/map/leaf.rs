@@ -1,6 +1,6 @@
 //! Leaves: where a key is in one, and how they are made.
 
-use super::digits::tag;
+use super::digits::{second_hash, tag};
 use super::item::ItemPtr;
 use super::node::{Node, Raw};
 use crate::prefetch::prefetch;
@@ -31,12 +31,36 @@ pub unsafe fn replace<V>(leaf: Node, at: usize, item: ItemPtr<V>) -> ItemPtr<V> 
     ItemPtr::from_raw(unsafe { std::mem::replace(&mut *leaf.slot_at(at), item.raw()) })
 }
 
-/// A new leaf of items, each with its hash.
-pub fn leaf_of(born: u64, items: &[(u64, Raw)]) -> Node {
+/// An item, with the hash whose digits it is sorted by.
+#[derive(Clone, Copy)]
+pub struct Hashed {
+    pub hash: u64,
+    tag: u8,
+    pub item: Raw,
+}
+
+impl Hashed {
+    /// By the first hash.
+    pub fn new(hash: u64, item: Raw) -> Self {
+        Hashed { hash, tag: tag(hash), item }
+    }
+
+    /// By the second one.
+    ///
+    /// # Safety
+    /// The item is allocated and one of a map of these types, and nobody writes to it meanwhile.
+    pub unsafe fn second<V>(self) -> Self {
+        // SAFETY: as asked of the caller.
+        Hashed { hash: second_hash(unsafe { ItemPtr::<V>::from_raw(self.item).key() }), ..self }
+    }
+}
+
+/// A new leaf of these items.
+pub fn leaf_of(born: u64, items: &[Hashed]) -> Node {
     let leaf = Node::new(born, 0, items.len());
-    for (hash, item) in items {
+    for Hashed { tag, item, .. } in items {
         // SAFETY: made with room for all of them, and not linked anywhere yet.
-        unsafe { leaf.push(tag(*hash), *item) };
+        unsafe { leaf.push(*tag, *item) };
     }
     leaf
 }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A full leaf splits its range of digits in halves. A full leaf that stands for a single digit
-//! becomes an inner node of the next six bits. Where the hash has no bits left, a leaf grows
-//! without limit.
+//! becomes an inner node of the next six bits. Where the hash has no bits left, the bits of a
+//! second, keyed hash follow: see [`mod@digits`].
 //!
 //! A [`Map`] is a [`Version`](crate::version::Version). Its parts are nodes and items. Two rules
 //! add to those of [`crate::version`]:
@@ -32,6 +32,7 @@ mod trie;
 
 mod find;
 mod iter;
+mod scan;
 mod unshared;
 
 mod edit;

@@ -1,6 +1,6 @@
 //! Path copying: a write makes every node from the root to a leaf unique to its version.
 
-use super::digits::{DEPTH_MAX, DIGIT_BITS, ROOT_SHIFT, digit};
+use super::digits::{DEPTH_MAX, Place, digit, second_hash};
 use super::node::Node;
 use super::trie::{DropCost, Map, TriePart};
 use std::hash::BuildHasher;
@@ -9,6 +9,8 @@ use std::hash::BuildHasher;
 /// generation.
 pub struct Path {
     entries: [Option<PathEntry>; DEPTH_MAX],
+    /// Those behind the first ones, if keys agree in all digits of their hash.
+    deeper: Vec<PathEntry>,
     pub depth: usize,
     pub leaf: Node,
 }
@@ -18,13 +20,16 @@ pub struct PathEntry {
     pub node: Node,
     /// The index of the child that the path goes on with.
     pub at: usize,
-    /// The shift of the digit that chose the child.
-    pub shift: u32,
+    /// The digit that chose the child.
+    pub place: Place,
 }
 
 impl Path {
     pub fn entry(&self, depth: usize) -> Option<PathEntry> {
-        self.entries.get(depth).copied().flatten()
+        match depth.checked_sub(DEPTH_MAX) {
+            Some(depth) => self.deeper.get(depth).copied(),
+            None => self.entries.get(depth).copied().flatten(),
+        }
     }
 }
 
@@ -41,31 +46,38 @@ impl PathEntry {
 }
 
 impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
-    /// Makes every node on the path of a hash unique to this map, which is the newest.
-    pub(super) fn make_path_unique(&mut self, hash: u64) -> Option<Path> {
-        let mut entries = [None; DEPTH_MAX];
+    /// Makes every node on the path of a key with this hash unique to this map, which is the
+    /// newest.
+    pub(super) fn make_path_unique(&mut self, hash: u64, key: &[u8]) -> Option<Path> {
+        let (mut entries, mut deeper) = ([None; DEPTH_MAX], Vec::new());
         let root = self.root?;
-        let (mut node, mut depth, mut shift) = (self.make_unique(root), 0, ROOT_SHIFT);
+        let (mut node, mut depth) = (self.make_unique(root), 0);
+        let (mut hash, mut place) = (hash, Place::ROOT);
         self.root = Some(node);
         if node != root {
             // The first change since a fork copies every node on the path, which gives the item's
             // memory time to arrive.
-            self.prefetch_items(hash);
+            self.prefetch_items(hash, key);
         }
         // SAFETY: each node in turn is of this generation, so only this map reaches it and may
         // write to it.
         unsafe {
             while !node.is_leaf() {
-                let at = node.child_of(digit(hash, shift));
+                let at = node.child_of(digit(hash, place.shift));
                 let child = self.make_unique(Node::from_raw(node.slot(at)));
                 *node.slot_at(at) = child.raw();
-                if let Some(entry) = entries.get_mut(depth) {
-                    *entry = Some(PathEntry { node, at, shift });
+                match entries.get_mut(depth) {
+                    Some(entry) => *entry = Some(PathEntry { node, at, place }),
+                    None => deeper.push(PathEntry { node, at, place }),
                 }
-                (node, depth, shift) = (child, depth + 1, shift.wrapping_sub(DIGIT_BITS));
+                (node, depth) = (child, depth + 1);
+                place = place.next().unwrap_or_else(|| {
+                    hash = second_hash(key);
+                    Place::SECOND
+                });
             }
         }
-        Some(Path { entries, depth, leaf: node })
+        Some(Path { entries, deeper, depth, leaf: node })
     }
 
     /// The node, or a copy of it, that only this map reaches. The caller links it in the node's

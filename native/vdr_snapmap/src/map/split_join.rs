@@ -1,8 +1,8 @@
 //! How leaves split when they are full, and join when they are nearly empty.
 
-use super::digits::{DIGIT_BITS, ROOT_SHIFT, digit, tag};
+use super::digits::{Place, digit, tag};
 use super::item::ItemPtr;
-use super::leaf::leaf_of;
+use super::leaf::{Hashed, leaf_of};
 use super::node::{LEAF_MAX, Node, Raw};
 use super::path::{Path, PathEntry};
 use super::trie::{DropCost, Map, TriePart};
@@ -25,30 +25,37 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
                 return leaf.push(tag(hash), item);
             }
             let above = path.depth.checked_sub(1).and_then(|above| path.entry(above));
-            let bottom = above.is_some_and(|above| above.shift < DIGIT_BITS && above.is_single());
+            let bottom = above.is_some_and(|above| above.place.is_last() && above.is_single());
             if leaf.len() < LEAF_MAX || bottom {
-                // A leaf at the bottom has no limit, so it grows by halves.
+                // A leaf at the bottom would have no limit, so it would grow by halves. No two keys
+                // get there unless they agree in all digits of both hashes.
                 let larger = leaf.copy(generation, 1 + if bottom { leaf.len() / 2 } else { 0 });
                 larger.push(tag(hash), item);
                 self.relink(&path, path.depth, larger);
                 return self.version.discard(TriePart::Node(leaf));
             }
-            let mut items: Vec<(u64, Raw)> = (0..leaf.len()).map(|at| self.hashed(leaf.slot(at))).collect();
-            items.push((hash, item));
+            // The digit that divides the items.
+            let place = match above {
+                None => Place::ROOT,
+                Some(above) if above.is_single() => above.place.next().unwrap_or(Place::SECOND),
+                Some(above) => above.place,
+            };
+            let items: Vec<Hashed> = leaf.all_slots().iter().map(|slot| self.hashed(*slot)).collect();
+            let mut items = [items, vec![Hashed::new(hash, item)]].concat();
+            if place.is_second {
+                items = second::<V>(&items);
+            }
             match above {
                 Some(above) if !above.is_single() => {
                     let (from, to) = above.node.digits(above.at);
                     let mut children = Vec::new();
-                    spread(generation, &items, (from, to), above.shift, &mut children);
+                    spread::<V>(generation, &items, (from, to), place, &mut children);
                     let wider = above.node.copy(generation, children.len() - 1);
                     wider.replace_child(above.at, &children);
                     self.relink(&path, path.depth - 1, wider);
                     self.version.discard(TriePart::Node(above.node));
                 }
-                above => {
-                    let shift = above.map_or(ROOT_SHIFT, |above| above.shift - DIGIT_BITS);
-                    self.relink(&path, path.depth, branch(generation, &items, shift));
-                }
+                _ => self.relink(&path, path.depth, branch::<V>(generation, &items, place)),
             }
             self.version.discard(TriePart::Node(leaf));
         }
@@ -56,9 +63,9 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
 
     /// # Safety
     /// This map reaches the item.
-    unsafe fn hashed(&self, raw: Raw) -> (u64, Raw) {
+    unsafe fn hashed(&self, raw: Raw) -> Hashed {
         // SAFETY: as asked of the caller.
-        (self.hash(unsafe { ItemPtr::<V>::from_raw(raw).key() }), raw)
+        Hashed::new(self.hash(unsafe { ItemPtr::<V>::from_raw(raw).key() }), raw)
     }
 
     /// Joins the leaf of a unique path with its neighbours, as far up as they are small enough
@@ -122,33 +129,55 @@ unsafe fn twin(node: Node, at: usize) -> Option<(usize, Node)> {
     }
 }
 
-/// An inner node for items that are too many for a leaf, by their digit at `shift`.
-fn branch(born: u64, items: &[(u64, Raw)], shift: u32) -> Node {
+/// The items by their second hash.
+///
+/// # Safety
+/// As [`Hashed::second`], of each item.
+unsafe fn second<V>(items: &[Hashed]) -> Vec<Hashed> {
+    // SAFETY: as asked of the caller.
+    items.iter().map(|item| unsafe { item.second::<V>() }).collect()
+}
+
+/// An inner node for items that are too many for a leaf, by their digit at a place.
+///
+/// # Safety
+/// As [`Hashed::second`], of each item.
+unsafe fn branch<V>(born: u64, items: &[Hashed], place: Place) -> Node {
     let mut children = Vec::new();
-    spread(born, items, (0, 64), shift, &mut children);
-    let node = Node::new(born, 1, children.len());
-    // SAFETY: made with room for all children, and not linked anywhere yet. The node begins with
-    // one child, which is written before it is replaced.
+    // SAFETY: as asked of the caller. Made with room for all children, and not linked anywhere yet.
+    // The node begins with one child, which is written before it is replaced.
     unsafe {
+        spread::<V>(born, items, (0, 64), place, &mut children);
+        let node = Node::new(born, 1, children.len());
         if let Some((_, first)) = children.first() {
             node.begin(*first);
         }
         node.replace_child(0, &children);
+        node
     }
-    node
 }
 
 /// Children for a range of digits: halves, until each is small enough for a leaf.
-fn spread(born: u64, items: &[(u64, Raw)], range: (u32, u32), shift: u32, children: &mut Vec<(u32, Raw)>) {
+///
+/// # Safety
+/// As [`Hashed::second`], of each item.
+unsafe fn spread<V>(born: u64, items: &[Hashed], range: (u32, u32), place: Place, children: &mut Vec<(u32, Raw)>) {
     let (from, to) = range;
-    if items.len() <= LEAF_MAX || (to - from == 1 && shift < DIGIT_BITS) {
+    if items.len() <= LEAF_MAX || (to - from == 1 && place.is_last()) {
         return children.push((from, leaf_of(born, items).raw()));
     }
-    if to - from == 1 {
-        return children.push((from, branch(born, items, shift - DIGIT_BITS).raw()));
+    // SAFETY: as asked of the caller.
+    unsafe {
+        if to - from == 1 {
+            let child = match place.next() {
+                Some(next) => branch::<V>(born, items, next),
+                None => branch::<V>(born, &second::<V>(items), Place::SECOND),
+            };
+            return children.push((from, child.raw()));
+        }
+        let middle = from.midpoint(to);
+        let (left, right): (Vec<_>, Vec<_>) = items.iter().partition(|item| digit(item.hash, place.shift) < middle);
+        spread::<V>(born, &left, (from, middle), place, children);
+        spread::<V>(born, &right, (middle, to), place, children);
     }
-    let middle = from.midpoint(to);
-    let (left, right): (Vec<_>, Vec<_>) = items.iter().partition(|(hash, _)| digit(*hash, shift) < middle);
-    spread(born, &left, (from, middle), shift, children);
-    spread(born, &right, (middle, to), shift, children);
 }

@@ -2,7 +2,7 @@
 //! or ends in whatever order; that every value is dropped once; and the invariants of the
 //! structure.
 
-use super::digits::{DIGIT_BITS, ROOT_SHIFT, tag};
+use super::digits::{Place, tag};
 use super::item::ItemPtr;
 use super::node::{LEAF_MAX, Node};
 use super::trie::{TriePart, parts_born_after};
@@ -17,7 +17,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// A hash with few values: leaves split down to the bottom, and grow there.
+/// A hash with few values: leaves split down to the bottom, and then by the second hash.
 #[derive(Default, Clone)]
 struct Poor(u64);
 
@@ -43,7 +43,7 @@ fn key(n: u16) -> Vec<u8> {
 }
 
 /// Checks every invariant of a subtree. Answers the number of its items.
-fn check<V, S: BuildHasher>(map: &Map<V, S>, node: Node, above: u64, shift: u32) -> usize {
+fn check<V, S: BuildHasher>(map: &Map<V, S>, node: Node, above: u64, place: Place) -> usize {
     // SAFETY: the map, which is borrowed, reaches the node.
     unsafe {
         assert!(node.born() <= above && above <= map.version.generation());
@@ -62,8 +62,8 @@ fn check<V, S: BuildHasher>(map: &Map<V, S>, node: Node, above: u64, shift: u32)
             assert!((to - from).is_power_of_two() && from % (to - from) == 0);
             let child = Node::from_raw(node.slot(at));
             assert!(child.is_leaf() || to - from == 1);
-            assert!(!child.is_leaf() || child.len() <= LEAF_MAX || (to - from == 1 && shift < DIGIT_BITS));
-            items += check(map, child, node.born(), shift.wrapping_sub(DIGIT_BITS));
+            assert!(!child.is_leaf() || child.len() <= LEAF_MAX);
+            items += check(map, child, node.born(), place.next().unwrap_or(Place::SECOND));
         }
         items
     }
@@ -102,12 +102,20 @@ fn read(item: Item<'_, Counted>) -> (Option<i64>, u32) {
 
 fn same_as<S: BuildHasher>(map: &Map<Counted, S>, model: &Model) {
     assert_eq!((map.len(), map.iter().len()), (model.len(), model.len()));
-    assert_eq!(map.root.map_or(0, |root| check(map, root, map.version.generation(), ROOT_SHIFT)), model.len());
+    assert_eq!(map.root.map_or(0, |root| check(map, root, map.version.generation(), Place::ROOT)), model.len());
     for (key, held) in model {
         assert_eq!(map.get(key).map(read), Some(*held));
     }
     let all: Model = map.iter().map(|item| (item.key().to_vec(), read(item))).collect();
     assert_eq!(&all, model);
+    let (mut next, mut scanned) = (Some(0), Vec::new());
+    while let Some(from) = next {
+        let before = scanned.len();
+        next = map.scan(from, 7, |item| scanned.push((item.key().to_vec(), read(item))));
+        assert!(next.is_none_or(|next| next > from && next % 16 == 0 && scanned.len() - before >= 7));
+    }
+    assert_eq!(scanned.len(), model.len());
+    assert_eq!(&scanned.into_iter().collect::<Model>(), model);
 }
 
 /// Entries that two versions share are the same, and `unshared` yields the rest.
@@ -408,4 +416,38 @@ fn an_iterator_counts_the_bytes_of_the_nodes_that_it_has_visited() {
         iter.by_ref().for_each(drop);
         assert_eq!(iter.node_bytes(), all);
     }
+}
+
+/// A hash that somebody has defeated.
+#[derive(Default, Clone)]
+struct Defeated;
+
+impl Hasher for Defeated {
+    fn finish(&self) -> u64 {
+        u64::MAX / 3
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {}
+}
+
+#[test]
+fn keys_that_share_their_hash_stand_in_leaves_as_small_as_others() {
+    let living = Arc::new(AtomicIsize::new(0));
+    let (mut map, mut model) = (Map::<Counted, BuildHasherDefault<Defeated>>::default(), Model::new());
+    let many = if cfg!(miri) { 60 } else { 3_000 };
+    for n in 0..many {
+        assert!(insert(&mut map, n, None, u32::from(n), &living));
+        model.insert(key(n), (None, u32::from(n)));
+    }
+    let snapshot = map.clone();
+    // `check` asserts the size of each leaf.
+    same_as(&map, &model);
+    let mut scanned = HashSet::new();
+    assert_eq!(map.scan(0, 1, |item| assert!(scanned.insert(item.key().to_vec()))), Some(map.hash(b"") / 16 * 16 + 16));
+    assert_eq!(scanned.len(), model.len());
+    for n in 0..many {
+        assert!(map.remove(&key(n)));
+    }
+    assert!(map.is_empty() && map.root.is_none());
+    same_as(&snapshot, &model);
 }

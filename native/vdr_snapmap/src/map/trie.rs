@@ -4,21 +4,44 @@
 use super::item::{ItemPtr, Payload, Put};
 use super::node::Node;
 use crate::version::{Part, Version};
-use foldhash::fast::RandomState;
+use foldhash::fast::{FoldHasher, RandomState};
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 /// Room for the parts that the first change of a version retires: the nodes on the path, and an
 /// item.
 const RETIRED_AT_ONCE: usize = 8;
 
 /// See the module.
-pub struct Map<V, S = RandomState> {
+pub struct Map<V, S = ProcessHasher> {
     pub(super) root: Option<Node>,
     pub(super) len: usize,
     pub(super) version: Version<TriePart<V>>,
     /// See [`Map::unlinked`].
     pub(super) unlinked: u64,
     pub(super) hasher: S,
+}
+
+/// Hashes with one random seed for all maps of the process, so that a key has the same position in
+/// each of them: see [`Map::scan`].
+#[derive(Clone)]
+pub struct ProcessHasher(RandomState);
+
+static PROCESS_SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+impl Default for ProcessHasher {
+    fn default() -> Self {
+        ProcessHasher(PROCESS_SEED.clone())
+    }
+}
+
+impl BuildHasher for ProcessHasher {
+    type Hasher = FoldHasher<'static>;
+
+    #[inline]
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
 }
 
 /// The cost of dropping a value, in whatever unit.

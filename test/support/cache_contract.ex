@@ -223,7 +223,7 @@ defmodule Vdr.Test.CacheContract do
           assert c |> C.keys() |> Enum.count() == 4
         end
 
-        unless :at_once in unquote(except) do
+        if :at_once not in unquote(except) do
           test "readers see all of put_many or none", %{cache: c} do
             keys = Enum.to_list(1..20)
             C.put_many(c, Map.new(keys, &{&1, 0}))
@@ -508,7 +508,7 @@ defmodule Vdr.Test.CacheContract do
           assert node() in info.members
         end
 
-        unless :terms in unquote(except) do
+        if :terms not in unquote(except) do
           test "any term is a value", %{cache: c} do
             for value <- [self(), make_ref(), fn -> :ok end] do
               assert C.put(c, "k", {:in, value}) == :ok

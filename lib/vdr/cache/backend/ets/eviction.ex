@@ -171,10 +171,16 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp leave_small(_h, _place, nil), do: 0
 
   defp leave_small(h, place, row) do
-    if elem(row, 4) > 1 do
-      promote(h, place, row, 0)
-    else
-      if Rows.remove(h, row), do: leave_ghost(h, elem(row, 0)) && 1, else: 0
+    cond do
+      elem(row, 4) > 1 ->
+        promote(h, place, row, 0)
+
+      Rows.remove(h, row) ->
+        leave_ghost(h, elem(row, 0))
+        1
+
+      true ->
+        0
     end
   end
 

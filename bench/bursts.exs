@@ -101,7 +101,7 @@ defmodule Vdr.Bench.Bursts do
     0..(@million - 1)
     |> Stream.chunk_every(2_000)
     |> Enum.each(fn ids ->
-      Redix.noreply_pipeline!(redis, for(n <- ids, do: ["XADD", "stream", "#{n + 1}-0", "field", Measure.value(n)]))
+      Redix.pipeline!(redis, for(n <- ids, do: ["XADD", "stream", "#{n + 1}-0", "field", Measure.value(n)]))
     end)
 
     Redix.command!(redis, ["XGROUP", "CREATE", "stream", "group", "0"])

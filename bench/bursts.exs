@@ -7,8 +7,8 @@ defmodule Vdr.Bench.Bursts do
   # runs once with nothing held and once while a process holds a snapshot, which makes the mirror
   # copy what it changes.
   #
-  # All kinds are in bench/results/bursts.json. The table has those into long strings, and the worst of
-  # all.
+  # All kinds are in bench/results/bursts.json. The table has those into long strings, and the worst
+  # of all.
   alias Vdr.Bench.{Measure, Report}
   alias Vdr.Paint
 

@@ -4,11 +4,12 @@ defmodule Veidrodelis.MixProject do
   use Mix.Project
 
   @version "1.0.0-dev"
-  @description "An in-process, read-only mirror of a Redis or Valkey server for Elixir and Erlang"
+  @description "An in-process mirror of a Redis or Valkey server for Elixir and Erlang"
 
   def project do
     [
       app: :veidrodelis,
+      name: "Veidrodelis",
       version: @version,
       description: @description,
       elixir: "~> 1.14",
@@ -22,7 +23,10 @@ defmodule Veidrodelis.MixProject do
   end
 
   def application do
-    [mod: {Vdr.Application, []}, extra_applications: [:logger, telemetry: :optional] ++ extra_applications(Mix.env())]
+    [
+      mod: {Vdr.Application, []},
+      extra_applications: [:logger, telemetry: :optional, inets: :optional] ++ extra_applications(Mix.env())
+    ]
   end
 
   # The tests make certificates.
@@ -32,29 +36,64 @@ defmodule Veidrodelis.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # For `mix docs` of ExDoc, which is no dependency: an application that has it builds the site.
+  # For `mix docs` of ExDoc, which is no dependency. Links to the source need the address of the
+  # repository, which whoever publishes the site gives as VDR_SOURCE_URL (RELEASE.md).
   defp docs do
-    guides = ~w(deployment operations consistency watches transactions lua handlers erlang cache)
+    source = System.get_env("VDR_SOURCE_URL")
+    start = ~w(README.md docs/getting-started.md docs/tour.livemd docs/cheatsheet.cheatmd)
+    moving = ~w(docs/coming-from.md docs/upgrading.md)
+    reference = ~w(docs/commands.md docs/performance.md bench/results/latest.md CHANGELOG.md)
+    project = ~w(docs/decisions.md ARCHITECTURE.md CONTRIBUTING.md)
+
+    guides =
+      Enum.map(
+        ~w(consistency transactions lua watches writes handlers cache operations deployment testing erlang),
+        &"docs/#{&1}.md"
+      )
+
+    # A new guide is part of the site, whether this list knows it or not.
+    guides =
+      guides ++ (Path.wildcard("docs/*.{md,livemd,cheatmd}") -- (start ++ guides ++ moving ++ reference ++ project))
 
     [
       main: "readme",
-      extras:
-        ["README.md"] ++
-          Enum.map(guides ++ ~w(commands performance decisions), &"docs/#{&1}.md") ++
-          ~w(CHANGELOG.md ARCHITECTURE.md CONTRIBUTING.md),
+      source_url: source,
+      source_url_pattern: source && "#{source}/blob/v#{@version}/%{path}#L%{line}",
+      extras: start ++ guides ++ moving ++ reference ++ project,
       groups_for_extras: [
-        Guides: Enum.map(guides, &"docs/#{&1}.md"),
-        Reference: ~w(docs/commands.md docs/performance.md CHANGELOG.md),
-        Project: ~w(docs/decisions.md ARCHITECTURE.md CONTRIBUTING.md)
+        "First steps": start,
+        Guides: guides,
+        "Coming from elsewhere": moving,
+        Reference: reference,
+        Project: project
       ],
       groups_for_modules: [
         "Snapshots and scripts": [Vdr.Snapshot, Vdr.Script],
-        Watches: [Vdr.WatchEvent],
+        Watches: ~r/^Vdr\.WatchEvent/,
         Handlers: ~r/^Vdr\.RedisStream\./,
         Caches: ~r/^Vdr\.Cache/,
-        "Tests and operation": [Veidrodelis.Telemetry],
+        "Tests and operation": [Veidrodelis.Testing, Veidrodelis.Telemetry, Veidrodelis.Web, Vdr.NativeLibrary],
         Erlang: [:veidrodelis]
       ],
+      # In the order in which a reader needs them; the functions say which group is theirs.
+      groups_for_docs:
+        for group <- [
+              "Lifecycle",
+              "Strings",
+              "Lists",
+              "Sets",
+              "Hashes",
+              "Sorted sets",
+              "Streams",
+              "Keys and databases",
+              "Snapshots and transactions",
+              "Writes and positions",
+              "Watches",
+              "Observation"
+            ] do
+          {group, &(&1[:group] == group)}
+        end,
+      assets: %{"docs/plots" => "plots"},
       skip_undefined_reference_warnings_on: ["CHANGELOG.md", "docs/decisions.md"]
     ]
   end
@@ -70,7 +109,7 @@ defmodule Veidrodelis.MixProject do
       files:
         ~w(lib mix mix.exs .formatter.exs .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(LICENSE README.md CHANGELOG.md ARCHITECTURE.md usage-rules.md) ++
-          ["docs/*.md", "checksum-*.exs"] ++
+          ["docs/*.{md,livemd,cheatmd}", "checksum-*.exs"] ++
           Enum.flat_map(crates, &["#{&1}/Cargo.toml", "#{&1}/build.rs", "#{&1}/src"])
     ]
   end

@@ -16,8 +16,8 @@ defmodule Vdr.Bench.Lag do
   # A name, the writes per second, and for how many seconds.
   @full {"full load", 1_000_000, 2}
   @loads [{"1k writes/s", 1_000, 5}, {"10k writes/s", 10_000, 5}, {"100k writes/s", 100_000, 5}, @full]
-  # The load that has an aim.
-  @aimed "100k writes/s"
+  # The loads that have an aim.
+  @aimed ["10k writes/s", "100k writes/s"]
   @points "lag.json"
   @percents [0, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9]
   @turns 3
@@ -37,6 +37,45 @@ defmodule Vdr.Bench.Lag do
     Report.save(@points, Enum.flat_map(measured, fn {name, pair} -> points(name, pair) end))
     Paint.note("load of the machine: #{load_average()}")
     Enum.flat_map(measured, fn {name, pair} -> figures(name, pair) end)
+  end
+
+  @busy 4
+  @beside_s 5
+  # More than alone.
+  @beside_aim_us 1_000
+
+  @doc "The lag of an idle mirror alone, and beside four that load: as much as their primary can send."
+  def beside_busy do
+    Paint.title("Lag of an idle mirror beside #{@busy} that load")
+    {server, _redis} = Measure.empty_server()
+    {busy_server, _redis} = Measure.empty_server()
+    Measure.mirror(server, :bench)
+    {alone, beside} = Measure.medians(for _ <- 1..@turns, do: {idle_p99(server), beside_p99(server, busy_server)})
+    Veidrodelis.stop(:bench)
+    GenServer.stop(busy_server)
+    GenServer.stop(server)
+    Paint.note("load of the machine: #{load_average()}")
+    text = "#{us(beside)}, alone #{us(alone)}"
+    ratio = max(beside - alone, 0) / @beside_aim_us
+    [Measure.figure("lag of an idle mirror beside #{@busy} that load, p99", beside, alone, "µs", ratio, 1.0, text)]
+  end
+
+  defp idle_p99(server) do
+    lags = Task.await(Task.async(fn -> probes(server, @beside_s, mirror_probe()) end), :infinity)
+    lags |> Enum.sort() |> List.to_tuple() |> Measure.percentile(99)
+  end
+
+  defp beside_p99(server, busy_server) do
+    ids = for n <- 1..@busy, do: {:busy, n}
+    for id <- ids, do: Measure.mirror(busy_server, id)
+    key = fn -> "bench:#{:rand.uniform(@keys)}" end
+    load = Task.async(fn -> Load.run(Server.port(busy_server), 1_000_000, key) end)
+    Process.sleep(500)
+    p99 = idle_p99(server)
+    send(load.pid, :enough)
+    Task.await(load, :infinity)
+    for id <- ids, do: Veidrodelis.stop(id)
+    p99
   end
 
   # The turn with the median p99 counts.
@@ -83,9 +122,9 @@ defmodule Vdr.Bench.Lag do
     rows ++ more(name, ours, theirs)
   end
 
-  defp more(@aimed, ours, _theirs) do
+  defp more(name, ours, _theirs) when name in @aimed do
     p99 = Measure.percentile(ours.lags, 99)
-    [figure("lag at #{@aimed}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")]
+    [figure("lag at #{name}, p99 of 1 ms", p99, @aim_us, 1.0, "#{us(p99)} of #{us(@aim_us)}")]
   end
 
   # The lag belongs to the rate that was reached.

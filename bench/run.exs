@@ -6,7 +6,8 @@
 for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
 
 for file <-
-      ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers lag failover),
+      ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers watches lag
+         command failover install),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -32,8 +33,12 @@ benches = [
   lua: &Vdr.Bench.Lua.calls/0,
   writer_beside_readers: &Vdr.Bench.Lua.writer/0,
   handlers: &Vdr.Bench.Handlers.run/0,
+  watches: &Vdr.Bench.Watches.run/0,
   lag: &Vdr.Bench.Lag.run/0,
+  command: &Vdr.Bench.Command.run/0,
+  lag_beside_busy: &Vdr.Bench.Lag.beside_busy/0,
   failover: &Vdr.Bench.Failover.run/0,
+  install: &Vdr.Bench.Install.run/0,
   plots: fn -> [] end
 ]
 

@@ -1,10 +1,11 @@
 defmodule Veidrodelis do
   @moduledoc """
-  A read-only mirror of a Redis or Valkey server inside the BEAM.
+  A mirror of a Redis or Valkey server inside the BEAM.
 
   An *instance* attaches to a server as a replica, loads its data by a full sync, and follows its
   replication stream. Your process reads from memory: a read uses no network and calls no other
-  process. Writes go to the server, through any client.
+  process. Writes go to the primary: by `command/3`, which returns when the write can be read here,
+  or through any client.
 
       {:ok, _pid} = Veidrodelis.start_link(id: :mirror, host: "localhost", port: 6379)
       :ok = Veidrodelis.await_ready(:mirror)
@@ -83,7 +84,7 @@ defmodule Veidrodelis do
 
   use Vdr.Reads
 
-  alias Vdr.{Handle, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions}
+  alias Vdr.{Handle, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions, Writes}
 
   @typedoc "Any term."
   @type id :: term
@@ -118,6 +119,11 @@ defmodule Veidrodelis do
   @typedoc "An entry's id, and its fields and values in their order; a field may occur twice."
   @type stream_entry :: {stream_id, [{binary, binary}]}
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
+  @typedoc "A reply of the server to `command/3`. Errors stand inside of `EXEC` and pipelines only."
+  @type reply :: binary | integer | nil | [reply | Veidrodelis.ServerError.t()]
+  @type write_error :: Veidrodelis.ServerError.t() | Veidrodelis.Error.reason()
+  @typedoc "A replication id and an offset, see `position/1`."
+  @type position :: {replication_id :: String.t(), offset :: non_neg_integer}
   @typedoc "A host name or address, and a port; `{path, 0}` for a Unix socket."
   @type address :: {String.t(), :inet.port_number()}
   @typedoc """
@@ -162,6 +168,7 @@ defmodule Veidrodelis do
           commands_applied: non_neg_integer,
           complete: boolean,
           unknown_values: non_neg_integer,
+          miscounted_streams: non_neg_integer,
           unknown_commands: %{String.t() => pos_integer},
           divergences: non_neg_integer,
           loading_bytes: non_neg_integer,
@@ -174,6 +181,8 @@ defmodule Veidrodelis do
           snapshots_oldest_ms: non_neg_integer | nil,
           snapshots_written_since_bytes: non_neg_integer | nil,
           snapshots_before_full_sync: boolean,
+          writes: :unused | :ready | :no_offset | :down,
+          waiting: non_neg_integer,
           last_error: {atom, String.t()} | nil
         }
 
@@ -258,7 +267,8 @@ defmodule Veidrodelis do
     :exit, _reason -> :ok
   end
 
-  # A server as installed waits 5 s before a diskless full sync; loading large data takes longer.
+  # A server as installed waits 5 s before a full sync by the socket; loading large data takes
+  # longer.
   @await_ready_ms 60_000
 
   @doc group: "Lifecycle"
@@ -348,6 +358,9 @@ defmodule Veidrodelis do
     * `complete` - whether every command since the last full sync was known; `unknown_values` - how
       many keys answer `{:error, :unknown_value}`, because a command that is not known may have
       changed them. A write that replaces such a key makes it known again
+    * `miscounted_streams` - how many streams of the last full sync recorded another number of
+      entries than they have, as early versions of Redis 5 left them; `xlen/2` answers the
+      recorded number, as the server does
     * `divergences` - the number of commands that contradicted the data; each of them ended its
       link and caused a full sync
     * `loading_bytes`, `loading_keys` - the progress of the full sync, or the end of the last one
@@ -359,6 +372,10 @@ defmodule Veidrodelis do
       written since; `snapshots_before_full_sync`, whether a full sync has replaced all data
       since. Held snapshots pin at most what was overwritten or deleted since: some multiple of
       those bytes, or all data of before
+    * `writes` - whether commands can be sent: `:unused` before the first one, `:ready`, `:down`
+      when the last attempt to connect failed, `:no_offset` when the user may not ask for offsets
+      (`+role`, `+info`), so that commands need `sync: false`; `waiting` - how many calls wait for
+      a position
     * `last_error` - why the last link ended, `{code, detail}`, or `nil`; `link` - what the
       process that keeps the link does; `connected` - whether a server is connected. `last_error`
       and `link` follow `stale` and `connected` by a moment
@@ -399,10 +416,12 @@ defmodule Veidrodelis do
     * `:ready` - the instance can be read; once
     * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
     * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil,
-      primary: {host, port} or nil}`; `refused` is true when only a person can change it, and
-      `retry_in_ms` is `nil` when there will be no other attempt. It follows each `:connecting`
-      once, with the same primary. The reason of a link that did not end by itself is `:switched`,
-      `:stopped` or `:link_crashed`
+      primary: {host, port} or nil, contradictions: n}`; `refused` is true when only a person can
+      change it, and `retry_in_ms` is `nil` when there will be no other attempt. It follows each
+      `:connecting` once, with the same primary. The reason of a link that did not end by itself is
+      `:switched`, `:stopped` or `:link_crashed`. `contradictions` is how many have come in a row
+    * `:emptied` - the primary came back with far fewer keys, and the option `:on_empty_primary` has
+      decided: `%{primary: {host, port}, keys: n, before: n, decision: :keep | :accept}`
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port}
       or nil}`
     * `:stopped` - the instance has ended; the last event
@@ -594,6 +613,154 @@ defmodule Veidrodelis do
   @spec load_rdb(Path.t()) :: {:ok, Snapshot.t()} | {:error, Veidrodelis.Error.reason()}
   def load_rdb(path), do: Vdr.RdbFile.load(path)
 
+  @doc group: "Writes and positions"
+  @doc """
+  Sends a command to the primary, and returns its reply once what it wrote is visible in the
+  instance: a read of this process that follows sees the write.
+
+      {:ok, "OK"} = Veidrodelis.command(:mirror, ["SET", "user:7:name", "Ona"])
+      {:ok, "Ona"} = Veidrodelis.get(:mirror, 0, "user:7:name")
+
+  A command is a list of binaries, numbers and atoms, its name first. The reply is a binary, an
+  integer, `nil`, or a list of replies. The connections are the instance's own. They follow the
+  primary through failovers, and through Sentinel; an instance that follows a replica writes to the
+  primary of that replica. The guide on writes (docs/writes.md) has more.
+
+  `{:error, reason}` is one of these:
+
+    * `%Veidrodelis.ServerError{}` - the server's error. Nothing was retried
+    * `{:not_allowed, name}` - the command would change or hold a connection that other calls share;
+      it was not sent
+    * `{:sent, reason}` - whether the command ran is not known: the connection was lost, or the time
+      was over, before the reply came
+    * `{:written, :not_visible}` - the command ran, and its effect has not become visible in time
+    * `{:written, :lost_history}` - the command ran on a primary that the instance no longer
+      follows: a failover may have lost the write. `{:written, reason}` with another reason means
+      that the connection was lost before the server told the offset of the write
+    * `:no_offset` - the server does not tell offsets to the user (ACL); `sync: false` is possible
+    * `:no_instance`, `:timeout`, `:overloaded`, `:request_too_large`, or why there is no
+      connection, such as `:connection_refused` or `:wrong_password`: the command was not sent
+
+  A call waits for a connection as long as it has time, so that a failover takes no error.
+
+  ## Options
+
+  #{Writes.docs()}
+  """
+  @spec command(instance, Writes.command()) :: {:ok, reply} | {:error, write_error}
+  @spec command(instance, Writes.command(), [Writes.option()]) :: {:ok, reply} | {:error, write_error}
+  def command(instance, command, opts \\ []), do: Writes.call(instance, :command, [command], opts, :command)
+
+  @doc group: "Writes and positions"
+  @doc """
+  Sends commands in one go, and returns their replies in order; an error of the server stands among
+  them as `%Veidrodelis.ServerError{}`. Options and errors are those of `command/3`.
+
+      {:ok, ["OK", 1]} = Veidrodelis.pipeline(:mirror, [["SET", "a", "1"], ["SADD", "s", "x"]])
+  """
+  @spec pipeline(instance, [Writes.command()]) :: {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
+  @spec pipeline(instance, [Writes.command()], [Writes.option()]) ::
+          {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
+  def pipeline(instance, commands, opts \\ []), do: Writes.call(instance, :pipeline, commands, opts, :pipeline)
+
+  @doc group: "Writes and positions"
+  @doc """
+  Runs commands as one transaction (`MULTI` and `EXEC`), which becomes visible as a whole, and
+  returns their replies in order; an error of the server stands among them. If the server refuses to
+  queue one of them, none runs, and the error has the code `"EXECABORT"`. Options and errors are
+  those of `command/3`.
+
+      {:ok, [1, 1]} = Veidrodelis.transaction(:mirror, [["INCR", "seen"], ["LPUSH", "log", "x"]])
+  """
+  @spec transaction(instance, [Writes.command()]) ::
+          {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
+  @spec transaction(instance, [Writes.command()], [Writes.option()]) ::
+          {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
+  def transaction(instance, commands, opts \\ []),
+    do: Writes.call(instance, :transaction, commands, opts, :transaction)
+
+  @doc group: "Writes and positions"
+  @doc """
+  As `command/3`, but returns the reply itself, and raises `Veidrodelis.ServerError` or
+  `Veidrodelis.Error` where there is none.
+  """
+  @spec command!(instance, Writes.command()) :: reply
+  @spec command!(instance, Writes.command(), [Writes.option()]) :: reply
+  def command!(instance, command, opts \\ []),
+    do: instance |> Writes.call(:command, [command], opts, :command!) |> Writes.value!()
+
+  @doc group: "Writes and positions"
+  @doc """
+  As `pipeline/3`, but returns the replies themselves, and raises `Veidrodelis.Error` where there
+  are none.
+  """
+  @spec pipeline!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec pipeline!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
+  def pipeline!(instance, commands, opts \\ []),
+    do: instance |> Writes.call(:pipeline, commands, opts, :pipeline!) |> Writes.value!()
+
+  @doc group: "Writes and positions"
+  @doc """
+  As `transaction/3`, but returns the replies themselves, and raises `Veidrodelis.ServerError` or
+  `Veidrodelis.Error` where there are none.
+  """
+  @spec transaction!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec transaction!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
+  def transaction!(instance, commands, opts \\ []),
+    do: instance |> Writes.call(:transaction, commands, opts, :transaction!) |> Writes.value!()
+
+  # As for other clients of the server.
+  @sync_ms 5000
+
+  @doc group: "Writes and positions"
+  @doc """
+  Waits until everything that the primary had acknowledged before the call, to whomever, is visible
+  in the instance. One round trip to the primary, which calls at the same time share.
+
+  Returns `:ok`, `{:error, :timeout}`, `{:error, :lost_history}` when a failover came between, or
+  why the primary cannot be asked, as `command/3` does. `timeout` is in ms, or `:infinity`.
+
+      {:ok, _pushed} = Redix.command(redis, ["LPUSH", "events", "myevent"])
+      :ok = Veidrodelis.sync(:mirror)
+      {:ok, ["myevent"]} = Veidrodelis.lrange(:mirror, 0, "events", 0, 0)
+  """
+  @spec sync() :: :ok | {:error, Veidrodelis.Error.reason()}
+  @spec sync(instance) :: :ok | {:error, Veidrodelis.Error.reason()}
+  @spec sync(instance, timeout) :: :ok | {:error, Veidrodelis.Error.reason()}
+  def sync(instance \\ __MODULE__, timeout \\ @sync_ms), do: Writes.sync(instance, timeout)
+
+  @doc group: "Writes and positions"
+  @doc """
+  The position of what can be read now: a read that comes after `await_position/3` of it, on this
+  node or another, sees this state or a newer one.
+
+  A position is a term to pass on: `{replication_id, offset}`, a string and a number. Compare
+  positions by `await_position/3` only, because offsets of two replication ids say nothing about
+  each other. O(1), without a network.
+  """
+  @spec position() :: {:ok, position} | {:error, :no_instance | :not_ready | :stale}
+  @spec position(instance) :: {:ok, position} | {:error, :no_instance | :not_ready | :stale}
+  def position(instance \\ __MODULE__), do: Writes.position(instance)
+
+  @doc group: "Writes and positions"
+  @doc """
+  Waits until everything up to a position is visible in the instance.
+
+  Returns `:ok`, `{:error, :timeout}`, or `{:error, :lost_history}` when the position is not part of
+  the history of the instance's data. A failover may have lost its writes, or it comes from another
+  server. `timeout` is in ms, or `:infinity`. O(log n) of the processes that wait.
+
+      {:ok, position} = Veidrodelis.position(:mirror)
+      # ... on another node:
+      :ok = Veidrodelis.await_position(:mirror, position, 1000)
+  """
+  @spec await_position(instance, position) :: :ok | {:error, :timeout | :lost_history | :no_instance}
+  @spec await_position(instance, position, timeout) :: :ok | {:error, :timeout | :lost_history | :no_instance}
+  def await_position(instance, position, timeout \\ @sync_ms), do: Writes.await_position(instance, position, timeout)
+
+  @typedoc "See `watch/5`."
+  @type watch_option :: unquote(Vdr.Watch.type())
+
   @doc group: "Watches"
   @doc """
   Watches a key: the calling process receives `{ref, %Vdr.WatchEvent.Update{}}` after each write
@@ -601,35 +768,88 @@ defmodule Veidrodelis do
 
   A watch may fire for a write that changed nothing; it never misses one. It lasts over
   reconnects, until `unwatch/3` or the end of the process or of the instance. A process watches
-  one key once: the second time it gets `{:error, :already_registered}`.
+  one key once: the second time it gets `{:error, :already_registered}`. `{:error, :not_found}`
+  means that there is no such process as the option `:to` names. O(1).
+
+  A process that does not drain its mailbox is sent no more than `:max_pending` messages, and one
+  `{ref, %Vdr.WatchEvent.Missed{}}` for the rest, once it has caught up. The guide on watches
+  (docs/watches.md) has more.
+
+  ## Options
+
+  #{Vdr.Watch.docs()}
   """
   @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  def watch(instance, db, key, ref), do: Vdr.Watch.add(instance, db, {:key, key}, ref)
+  @spec watch(instance, db, key, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch(instance, db, key, ref, opts \\ []), do: Vdr.Watch.add(instance, db, {:key, key}, ref, opts)
 
   @doc group: "Watches"
   @doc """
-  Watches every key of the database that begins with `prefix`, as `watch/4` does; `""` is all of
+  Watches every key of the database that begins with `prefix`, as `watch/5` does; `""` is all of
   them.
 
   A write causes one message, however many of these keys it touches: where it touched several, the
   `key` of the update is `nil`. A process watches one prefix once. It may watch a key of the
-  prefix, too, and then gets two messages.
+  prefix, too, and then gets two messages. The options are those of `watch/5`. O(1).
   """
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  def watch_prefix(instance, db, prefix, ref), do: Vdr.Watch.add(instance, db, {:prefix, prefix}, ref)
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch_prefix(instance, db, prefix, ref, opts \\ []),
+    do: Vdr.Watch.add(instance, db, {:prefix, prefix}, ref, opts)
 
   @doc group: "Watches"
   @doc """
-  Ends a watch of the calling process. `{:error, :not_found}` means that it has no such watch.
+  Watches every key of the database that matches a glob pattern by the server's rules, as
+  `watch_prefix/5` does: `"user:*:name"`, `"*:[0-9]"`. A pattern has at most 1,024 bytes. O(length
+  of the pattern).
+
+  A write is compared with the patterns that share their longest run of literal bytes with its key.
+  A pattern without any, such as `"???"`, is compared with each write of the database.
+  """
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
+          :ok | {:error, :no_instance | :already_registered}
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def watch_pattern(instance, db, pattern, ref, opts \\ []),
+    do: Vdr.Watch.add(instance, db, {:pattern, pattern}, ref, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Ends a watch of the calling process, or of the process that the option `:to` names. `{:error,
+  :not_found}` means that it has no such watch. O(1).
   """
   @spec unwatch(instance, db, key) :: :ok | {:error, :no_instance | :not_found}
-  def unwatch(instance, db, key), do: Vdr.Watch.remove(instance, db, {:key, key})
+  @spec unwatch(instance, db, key, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch(instance, db, key, opts \\ []), do: Vdr.Watch.remove(instance, db, {:key, key}, opts)
 
   @doc group: "Watches"
   @doc """
-  Ends a watch of a prefix. `{:error, :not_found}` means that the calling process has no such
-  watch.
+  Ends a watch of a prefix. `{:error, :not_found}` means that the process has no such watch. The
+  option is that of `unwatch/4`. O(1).
   """
   @spec unwatch_prefix(instance, db, prefix :: binary) :: :ok | {:error, :no_instance | :not_found}
-  def unwatch_prefix(instance, db, prefix), do: Vdr.Watch.remove(instance, db, {:prefix, prefix})
+  @spec unwatch_prefix(instance, db, prefix :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_prefix(instance, db, prefix, opts \\ []), do: Vdr.Watch.remove(instance, db, {:prefix, prefix}, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Ends a watch of a pattern. `{:error, :not_found}` means that the process has no such watch. The
+  option is that of `unwatch/4`. O(length of the pattern).
+  """
+  @spec unwatch_pattern(instance, db, pattern :: binary) :: :ok | {:error, :no_instance | :not_found}
+  @spec unwatch_pattern(instance, db, pattern :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_pattern(instance, db, pattern, opts \\ []),
+    do: Vdr.Watch.remove(instance, db, {:pattern, pattern}, opts)
+
+  @doc group: "Watches"
+  @doc """
+  Says that the calling process has handled `count` more messages of its watches, set with `ack:
+  true`. `{:error, :not_found}` means that it has no watch. O(1), without a lock that the writer
+  takes.
+  """
+  @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
+  @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count \\ 1), do: Vdr.Watch.ack(instance, count)
 end

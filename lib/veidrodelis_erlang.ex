@@ -245,15 +245,42 @@ defmodule :veidrodelis do
 
   # ---- watches
 
+  @typedoc "As `Veidrodelis.watch/5` takes it."
+  @type watch_option :: Veidrodelis.watch_option()
+
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch/4`. The messages are `{Ref, Event}`, see `event_type/1`."
   @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
   defdelegate watch(instance, db, key, ref), to: Veidrodelis
 
   @doc group: "Watches"
+  @doc "As `Veidrodelis.watch/5`."
+  @spec watch(instance, db, key, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  defdelegate watch(instance, db, key, ref, opts), to: Veidrodelis
+
+  @doc group: "Watches"
   @doc "As `Veidrodelis.watch_prefix/4`."
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
   defdelegate watch_prefix(instance, db, prefix, ref), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.watch_prefix/5`."
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  defdelegate watch_prefix(instance, db, prefix, ref, opts), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.watch_pattern/4`."
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
+          :ok | {:error, :no_instance | :already_registered}
+  defdelegate watch_pattern(instance, db, pattern, ref), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.watch_pattern/5`."
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  defdelegate watch_pattern(instance, db, pattern, ref, opts), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.unwatch/3`."
@@ -266,10 +293,27 @@ defmodule :veidrodelis do
   defdelegate unwatch_prefix(instance, db, prefix), to: Veidrodelis
 
   @doc group: "Watches"
-  @doc "What a watch reports: `update`, a write, or `init`, a full sync that has become visible."
-  @spec event_type(Vdr.WatchEvent.t()) :: :update | :init
+  @doc "As `Veidrodelis.unwatch_pattern/3`."
+  @spec unwatch_pattern(instance, db, pattern :: binary) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate unwatch_pattern(instance, db, pattern), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.ack/2`."
+  @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate ack(instance, count), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc """
+  What a watch reports: `update`, `value` or `key`, a write; `init`, a full sync that has become
+  visible; `missed`, events that were not sent; `link`, the link has come up or has ended.
+  """
+  @spec event_type(Vdr.WatchEvent.t()) :: :update | :value | :key | :init | :missed | :link
   def event_type(%Vdr.WatchEvent.Update{}), do: :update
+  def event_type(%Vdr.WatchEvent.Value{}), do: :value
+  def event_type(%Vdr.WatchEvent.Key{}), do: :key
   def event_type(%Vdr.WatchEvent.Init{}), do: :init
+  def event_type(%Vdr.WatchEvent.Missed{}), do: :missed
+  def event_type(%Vdr.WatchEvent.Link{}), do: :link
 
   # ---- options
 

@@ -9,7 +9,8 @@ defmodule Mix.Tasks.Compile.Vdr do
   applies decides:
 
     * `VDR_NATIVE_PATH=file`: copies that file.
-    * `VDR_BUILD=1`: builds from source (`Vdr.Mix.Cargo`).
+    * `VDR_BUILD=1`, or `VDR_WITHOUT=lua,tls` for a library without one of them: builds from source
+      (`Vdr.Mix.Cargo`).
     * The package holds the checksum of a prebuilt library for this system, and a base URL is
       configured: downloads and verifies that library (`Vdr.Mix.Prebuilt`).
     * Otherwise: builds from source.
@@ -63,7 +64,7 @@ defmodule Mix.Tasks.Compile.Vdr do
 
     cond do
       given != "" -> {:given, Path.expand(given)}
-      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] -> :cargo
+      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] or Cargo.partial?() -> :cargo
       prebuilt = Prebuilt.find(@root) -> {:prebuilt, prebuilt}
       true -> :cargo
     end

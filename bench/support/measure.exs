@@ -150,7 +150,8 @@ defmodule Vdr.Bench.Measure do
   end
 
   def mirror(server, id) do
-    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server))
+    # By the socket, as the replicas that mirrors are compared with.
+    {:ok, pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.port(server), sync_by: :socket)
     :ok = Veidrodelis.await_ready(id, 120_000)
     pid
   end

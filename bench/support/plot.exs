@@ -2,7 +2,7 @@ defmodule Vdr.Bench.Plot do
   @moduledoc false
   # Line plots as SVG files. Both axes are logarithmic.
 
-  @results Path.expand("../results", __DIR__)
+  @plots Path.expand("../../docs/plots", __DIR__)
   @width 860
   @height 480
   @left 80
@@ -30,12 +30,12 @@ defmodule Vdr.Bench.Plot do
   end
 
   @doc """
-  Writes a plot among the results, if there is anything to draw. `right` is one of the two axes
-  above. Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a
+  Writes a plot to docs/plots/, if there is anything to draw. `right` is one of the two axes above.
+  Each series is `%{name, group, dashed, points: [{right, up}]}`; series of one group share a
   colour.
   """
   def write(name, title, right, unit, series) do
-    path = Path.join(@results, name)
+    path = Path.join(@plots, name)
     if Enum.any?(series, &(&1.points != [])), do: File.write!(path, drawn(title, right, unit, series))
   end
 

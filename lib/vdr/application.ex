@@ -14,11 +14,14 @@ defmodule Vdr.Application do
     # The application's own process owns the tables, so they live as long as the application.
     Vdr.Reports.new_table()
     Vdr.Subscriptions.new_table()
+    Vdr.Recent.new_table()
+    Vdr.Watch.Relay.new_table()
 
     # None of them holds anything that its successor could not find again, so one crash after
     # another is no reason to give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
-    Supervisor.start_link([Vdr.Cleaner, Vdr.Mirror.Stores], [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
+    children = [Vdr.Cleaner, Vdr.Mirror.Stores, Vdr.Watch.Sampler]
+    Supervisor.start_link(children, [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
   end
 
   @impl Application

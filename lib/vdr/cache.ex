@@ -627,7 +627,7 @@ defmodule Vdr.Cache do
   @spec get_or_fetch(
           cache,
           key,
-          (key -> {:ok, term} | {:ok, term, keyword} | {:error, term}) | (() -> {:ok, term} | {:error, term}),
+          (key -> {:ok, term} | {:ok, term, keyword} | {:error, term}) | (... -> {:ok, term} | {:error, term}),
           keyword
         ) :: {:ok, term} | {:error, reason | term}
   def get_or_fetch(cache, key, fetch_fn, opts \\ []) when is_function(fetch_fn, 0) or is_function(fetch_fn, 1) do
@@ -649,7 +649,7 @@ defmodule Vdr.Cache do
   returns what it returns. `{:error, :timeout}` after `:timeout` ms. Puts and deletes outside of
   transactions do not wait.
   """
-  @spec transaction(cache, [key], (() -> result), keyword) :: result | {:error, :timeout | :not_started}
+  @spec transaction(cache, [key], (... -> result), keyword) :: result | {:error, :timeout | :not_started}
         when result: term
   def transaction(cache, keys, fun, opts \\ []) when is_list(keys) and is_function(fun, 0) do
     Options.check!(opts, :read)

@@ -25,17 +25,16 @@ defmodule Vdr.Link do
 
   @behaviour :gen_statem
 
-  require Logger
-
-  alias Vdr.{Backoff, Cleaner, Mirror, Native, Options, Reports, Secret}
-  alias Vdr.Link.{Events, Spans, UserFunction, Waiters}
+  alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
+  alias Vdr.Link.{Emptied, Events, Faults, Spans, UserFunction, Waiters}
 
   # A link that has streamed for this long was no lucky moment: the next failure starts the backoff
   # anew.
   @stable_ms 60_000
 
-  # Each contradiction costs the primary a full sync, however short a delay the options ask for.
-  @diverged_ms 1_000
+  # A server that closes the connection so often at the same step of the handshake does so each
+  # time.
+  @closings_max 3
 
   # How often a link looks for the application when that was stopped.
   @suspended_ms 1_000
@@ -51,6 +50,8 @@ defmodule Vdr.Link do
     # The Sentinel monitor, and the tag of its messages.
     :monitor,
     :monitor_tag,
+    # The tag of the questions of the connections for commands.
+    :client_tag,
     # The primary that the monitor has named since the last attempt.
     :named,
     # When the link began to stream.
@@ -59,16 +60,25 @@ defmodule Vdr.Link do
     :announced,
     # Why `await_ready/2` need not wait.
     :refusal,
+    # The way of the next full sync, unless the options decide it.
+    :sync_by,
+    # After which command of the handshake the server closed the last connections, and how often.
+    closings: {nil, 0},
     # The monitor looks up the server for this attempt.
     looking_up: false,
     waiters: Waiters.new(),
     # What telemetry measures.
     spans: Spans.new(),
+    faults: Faults.new(),
+    # Whether a full sync may bring far fewer keys, see `Vdr.Link.Emptied`.
+    emptied: nil,
     attempts: 0,
     links: 0,
     sync: :partial,
     ready: false,
-    unknown: []
+    unknown: [],
+    # Whether the log says that the server tells no offsets.
+    offsetless: false
   ]
 
   @typedoc "The native store or handler that the link feeds, the options, and the key of the report."
@@ -113,11 +123,31 @@ defmodule Vdr.Link do
       links: links,
       announced: announced,
       spans: spans,
+      # A primary that a test plays announces failovers, too.
+      monitor_tag: if(options.played, do: make_ref()),
       ready: Native.ready(native)
     }
 
+    link = start_client(link)
     report(link, %{log: options.log})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
+  end
+
+  # How the user's commands reach the primary. No connection is opened before the first command.
+  defp start_client(%{key: {:handler, _pid}} = link), do: link
+
+  defp start_client(%{key: {:mirror, _id}, native: store, options: options} = link) do
+    tag = make_ref()
+
+    config = %{
+      label: Options.label(options),
+      access: Options.Sentinel.access(options),
+      host_map: Options.Sentinel.table(options.sentinel),
+      silence_ms: options.read_timeout
+    }
+
+    Native.client_start(store, config, self(), tag)
+    %{link | client_tag: tag}
   end
 
   @doc false
@@ -135,15 +165,15 @@ defmodule Vdr.Link do
     do: connect(%{link | primary: primary, looking_up: false})
 
   def connecting(:info, {tag, {:not_found, code, detail, retry}}, %{monitor_tag: tag, looking_up: true} = link),
-    do: ended(%{link | looking_up: false}, code, detail, retry)
+    do: handle_end(%{link | looking_up: false}, code, detail, retry)
 
   # The answer to the look-up follows, and takes this into account.
   def connecting(:info, {tag, {:switched, _primary}}, %{monitor_tag: tag, looking_up: true}), do: :keep_state_and_data
 
-  def connecting(:info, {tag, {:password, result}}, %{tag: tag} = link) do
+  def connecting(:info, {tag, {:secrets, result}}, %{tag: tag} = link) do
     case start(link, result) do
       :ok -> :keep_state_and_data
-      {:error, code} -> ended(link, code, "", :slowly)
+      {:error, code} -> handle_end(link, code, "", :slowly)
     end
   end
 
@@ -152,13 +182,24 @@ defmodule Vdr.Link do
   end
 
   def connecting(:info, {tag, {:state, :streaming}}, %{tag: tag} = link) do
-    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms()}
+    link = %{link | links: link.links + 1, refusal: nil, streaming_since: now_ms(), emptied: nil}
+    link = %{link | sync_by: nil, closings: {nil, 0}}
     report(link, %{link: :linked, links: link.links})
     link = emit(link, :streaming, %{primary: link.primary, sync: link.sync})
+    link = warn_of_no_offset(link)
     {:next_state, :linked, link, {:state_timeout, @stable_ms, :stable}}
   end
 
   def connecting(type, event, link), do: common(type, event, link)
+
+  # Once is enough.
+  defp warn_of_no_offset(%{key: {:mirror, id}, native: store, options: options, offsetless: false} = link) do
+    offsetless = Native.client_state(store) == :no_offset
+    if offsetless, do: Log.write(id, options.log, :no_offset, %{})
+    %{link | offsetless: offsetless}
+  end
+
+  defp warn_of_no_offset(link), do: link
 
   @doc false
   def linked(:state_timeout, :stable, link), do: {:keep_state, %{link | backoff: Backoff.reset(link.backoff)}}
@@ -166,6 +207,13 @@ defmodule Vdr.Link do
 
   @doc false
   def waiting(:state_timeout, :connect, link), do: {:next_state, :connecting, link, {:next_event, :internal, :connect}}
+
+  def waiting(:info, {ref, {:emptied, answer}}, %{emptied: {ref, _counts}} = link) do
+    case note_answer(link, answer) do
+      %{emptied: :accept} = link -> {:next_state, :connecting, link, {:next_event, :internal, :connect}}
+      link -> {:keep_state, link}
+    end
+  end
 
   def waiting(type, event, link), do: common(type, event, link)
 
@@ -179,7 +227,7 @@ defmodule Vdr.Link do
     orderly = orderly?(reason)
     link = close(link, if(orderly, do: :stopped, else: :link_crashed), nil)
 
-    if ended?(link.key, orderly) do
+    if over?(link.key, orderly) do
       Reports.update(link.key, %{link: :ended})
       emit(link, :stopped, %{})
     end
@@ -190,8 +238,8 @@ defmodule Vdr.Link do
   defp orderly?(_reason), do: false
 
   # After a crash there is a next process. A handler announces its own end, unless it was killed.
-  defp ended?({:mirror, _id}, orderly), do: orderly
-  defp ended?({:handler, pid}, _orderly), do: not Process.alive?(pid)
+  defp over?({:mirror, _id}, orderly), do: orderly
+  defp over?({:handler, pid}, _orderly), do: not Process.alive?(pid)
 
   # A crash report shows how the link stands, and none of its options.
   @impl :gen_statem
@@ -216,8 +264,14 @@ defmodule Vdr.Link do
     {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
   end
 
+  # The next attempt did not wait for the answer. The one after it will follow it.
+  defp common(:info, {ref, {:emptied, answer}}, %{emptied: {ref, _counts}} = link),
+    do: {:keep_state, note_answer(link, answer)}
+
   defp common(:info, {tag, {:state, _state}}, %{tag: tag}), do: :keep_state_and_data
-  defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link), do: ended(link, code, detail, retry)
+
+  defp common(:info, {tag, {:ended, code, detail, retry}}, %{tag: tag} = link),
+    do: handle_end(link, code, detail, retry)
 
   defp common(:info, {:DOWN, monitor, :process, _pid, _reason}, link), do: drop_waiter(link, monitor)
   defp common({:timeout, monitor}, :await_ready, link), do: drop_waiter(link, monitor)
@@ -228,6 +282,16 @@ defmodule Vdr.Link do
 
   defp common(:info, {tag, {:ask, number, question}}, %{monitor_tag: tag} = link) do
     answer(link, number, question)
+    :keep_state_and_data
+  end
+
+  defp common(:info, {tag, {:ask, number, question}}, %{client_tag: tag, native: store, options: options})
+       when tag != nil do
+    UserFunction.start(fn -> reveal(question, options) end, fn
+      {:ok, {:ok, answer}} -> Native.client_answer(store, number, answer)
+      _failed -> Native.client_answer(store, number, nil)
+    end)
+
     :keep_state_and_data
   end
 
@@ -278,6 +342,9 @@ defmodule Vdr.Link do
 
   # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a
   # primary itself.
+  defp find(%{options: %{played: played}} = link) when played != nil,
+    do: connect(%{link | primary: Testing.Primary.address(played)})
+
   defp find(%{options: %{socket: path}} = link) when path != nil, do: connect(%{link | primary: {path, 0}})
 
   defp find(%{options: %{sentinel: nil} = options} = link),
@@ -290,7 +357,7 @@ defmodule Vdr.Link do
 
     case Native.sentinel_start(native, Options.Sentinel.config(options.sentinel, options), self(), tag) do
       {:ok, monitor} -> find(%{link | monitor: monitor, monitor_tag: tag})
-      {:error, code} -> ended(link, code, "", :slowly)
+      {:error, code} -> handle_end(link, code, "", :slowly)
     end
   end
 
@@ -299,10 +366,17 @@ defmodule Vdr.Link do
     {:keep_state, %{link | looking_up: true}}
   end
 
-  defp connect(%{tag: tag, options: options} = link) do
-    {link, process} = {announce(link, link.primary), self()}
-    UserFunction.start(fn -> Secret.reveal(options.password) end, &send(process, {tag, {:password, &1}}))
+  defp connect(%{tag: tag, options: options, primary: primary} = link) do
+    if link.client_tag, do: Native.client_follow(link.native, primary)
+    {link, process} = {announce(link, primary), self()}
+    UserFunction.start(fn -> reveal_secrets(options, primary) end, &send(process, {tag, {:secrets, &1}}))
     {:keep_state, link}
+  end
+
+  defp reveal_secrets(options, primary) do
+    with {:ok, password} <- Secret.reveal(options.password),
+         {:ok, psync_command} <- Secret.reveal_psync_command(options.psync_command, primary),
+         do: {:ok, {password, psync_command}}
   end
 
   # The monitor asks what only a function of the user's knows.
@@ -322,22 +396,32 @@ defmodule Vdr.Link do
     from = link.primary
     link = close(link, :switched, 0)
     link = emit(link, :switched, %{primary: primary, from: from})
-    named = if link.options.sentinel.role == :primary, do: primary
+    named = if match?(%{role: :primary}, link.options.sentinel), do: primary
     link = %{link | tag: nil, named: named, streaming_since: nil, backoff: Backoff.reset(link.backoff)}
+    link = %{link | faults: Faults.new()}
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
+  # A function that took too long, or was killed.
+  defp start(%{options: %{password: nil}}, :error), do: {:error, :bad_psync_command}
   defp start(_link, :error), do: {:error, :bad_password_function}
   defp start(_link, {:ok, {:error, _code} = error}), do: error
 
-  defp start(%{native: native, tag: tag} = link, {:ok, {:ok, password}}) do
-    Native.link_start(native, config(link, password), self(), tag)
+  defp start(%{options: %{played: played}} = link, {:ok, {:ok, secrets}}) when played != nil do
+    attached =
+      link |> Map.take([:native, :tag, :monitor_tag]) |> Map.merge(%{config: config(link, secrets), pid: self()})
+
+    Testing.Primary.attach(played, attached)
+  end
+
+  defp start(%{native: native, tag: tag} = link, {:ok, {:ok, secrets}}) do
+    Native.link_start(native, config(link, secrets), self(), tag)
   catch
     # The arguments, password and all, must not become a stacktrace.
     _kind, _reason -> {:error, :bad_link_config}
   end
 
-  defp config(%{options: options, primary: {host, port}}, password) do
+  defp config(%{options: options, primary: {host, port}, emptied: emptied} = link, {password, psync_command}) do
     %{
       label: Options.label(options),
       host: host,
@@ -347,26 +431,33 @@ defmodule Vdr.Link do
       username: options.username,
       password: password,
       role: if(options.sentinel, do: options.sentinel.role, else: :ask),
+      sync_by: link.sync_by || options.sync_by,
+      psync_command: psync_command,
       ack: options.ack,
       announce_port: options.announce_port,
       connect_timeout_ms: options.timeout,
       read_timeout_ms: options.read_timeout,
       ack_interval_ms: options.ack_interval_ms,
-      stop_on_unknown_command: options.on_unknown_command == :stop
+      stop_on_unknown_command: options.on_unknown_command == :stop,
+      max_string_bytes: options.max_string_bytes,
+      keep_below: Emptied.keep_below(options.on_empty_primary, emptied)
     }
   end
 
   # ---- the end of a link
 
-  defp ended(link, code, detail, retry) do
+  defp handle_end(link, code, detail, retry) do
     # A look-up that failed named no server.
     link = if link.announced, do: link, else: announce(link, nil)
+    {link, retry} = link |> leave_disk(code) |> count_closing(code, detail, retry)
+    {retry, faults} = Faults.note(link.faults, code, retry, streamed_ms(link))
+    link = note_emptied(%{link | faults: faults}, code)
     report(%{link | tag: nil}, %{last_error: {code, detail}})
     refused = retry == :slowly
 
     if link.options.reconnect and retry != :never do
       {delay_ms, backoff} = delay(link, code, retry)
-      delay_ms = if code == :diverged, do: max(delay_ms, @diverged_ms), else: delay_ms
+      delay_ms = if code == :diverged, do: max(delay_ms, faults.pause_ms), else: delay_ms
       {link, actions} = if refused, do: refuse(link, code), else: {link, []}
       report(link, %{link: :waiting})
       link = close(%{link | tag: nil, streaming_since: nil, backoff: backoff}, code, detail, refused, delay_ms)
@@ -374,6 +465,38 @@ defmodule Vdr.Link do
     else
       %{link | tag: nil} |> close(code, detail, refused, nil) |> finish(final(code, detail))
     end
+  end
+
+  # The server may have no room on its disk, or no right to write to it: the next file comes by the
+  # socket.
+  defp leave_disk(%{options: %{sync_by: :auto}, streaming_since: nil, sync: sync} = link, code)
+       when code == :bgsave_failed or sync == :full,
+       do: %{link | sync_by: :socket}
+
+  defp leave_disk(link, _code), do: link
+
+  # A server that restarts closes connections, too, so the first times count as passing. So does a
+  # server that answers not even PING: a proxy without a server behind it, say.
+  defp count_closing(%{closings: {detail, count}} = link, :closed_in_handshake, detail, retry) do
+    retry = if count + 1 >= @closings_max and detail != "after PING", do: :slowly, else: retry
+    {%{link | closings: {detail, count + 1}}, retry}
+  end
+
+  defp count_closing(link, :closed_in_handshake, detail, retry), do: {%{link | closings: {detail, 1}}, retry}
+  defp count_closing(link, _code, _detail, retry), do: {%{link | closings: {nil, 0}}, retry}
+
+  defp note_emptied(link, :primary_emptied),
+    do: follow_decision(link, Emptied.refused(link.native, link.primary, link.options))
+
+  defp note_emptied(link, _code), do: link
+
+  defp note_answer(link, answer), do: follow_decision(link, Emptied.answered(link.emptied, answer))
+
+  defp follow_decision(link, {:asked, emptied}), do: %{link | emptied: emptied}
+
+  defp follow_decision(link, {decision, counts}) do
+    link = emit(link, :emptied, Map.put(counts, :decision, decision))
+    %{link | emptied: if(decision == :accept, do: :accept)}
   end
 
   defp final(:unknown_command, name), do: {:unknown_command, name}
@@ -387,6 +510,9 @@ defmodule Vdr.Link do
     do: Backoff.resume(link.backoff, now_ms() - since)
 
   defp delay(link, _code, :soon), do: Backoff.next(link.backoff)
+
+  defp streamed_ms(%{streaming_since: nil}), do: nil
+  defp streamed_ms(%{streaming_since: since}), do: now_ms() - since
 
   defp now_ms, do: System.monotonic_time(:millisecond)
 
@@ -435,7 +561,7 @@ defmodule Vdr.Link do
     link = %{link | announced: nil}
     Reports.update(link.key, %{announced: nil})
     details = %{reason: reason, detail: detail, refused: refused, retry_in_ms: retry_in_ms, primary: primary}
-    emit(link, :disconnected, details)
+    emit(link, :disconnected, Map.put(details, :contradictions, Faults.contradictions(link.faults)))
   end
 
   defp report(%{key: key} = link, changes) do

@@ -34,7 +34,7 @@ defmodule Vdr.Log do
   defp level(:disconnected, %{retry_in_ms: nil}), do: :error
   defp level(:disconnected, %{refused: true}), do: :error
   defp level(:disconnected, _details), do: :warning
-  defp level(event, _details) when event in [:guard_given_up, :unknown_command], do: :warning
+  defp level(event, _details) when event in [:guard_given_up, :unknown_command, :emptied], do: :warning
   defp level(event, _details) when event in [:connecting, :stopped], do: :debug
   defp level(_event, _details), do: :info
 
@@ -50,11 +50,22 @@ defmodule Vdr.Log do
     do: "#{address(details)} refused the link: #{cause(details)}; #{outlook(details)}"
 
   defp text(:disconnected, details), do: "the link to #{address(details)} ended: #{cause(details)}; #{outlook(details)}"
+
+  defp text(:emptied, %{decision: decision} = details) do
+    "#{address(details)} came back with #{details.keys} keys instead of #{details.before}: " <>
+      if(decision == :accept, do: "accepted, by :on_empty_primary", else: "the data is kept, by :on_empty_primary")
+  end
+
   defp text(:stopped, _details), do: "stopped"
 
   defp text(:guard_given_up, %{guard_key: key}) do
     "the guard key #{inspect(key, printable_limit: 100)} was set for too long, or held back too much: " <>
       "what it held back is visible now"
+  end
+
+  defp text(:no_offset, _details) do
+    "the server does not tell its role, for which the user needs the permission +role: " <>
+      "commands take sync: false only"
   end
 
   defp text(:unknown_command, %{name: name}),
@@ -71,5 +82,11 @@ defmodule Vdr.Log do
   defp sentence(reason), do: Exception.message(Veidrodelis.Error.exception(reason))
 
   defp outlook(%{retry_in_ms: nil}), do: "there will be no other attempt"
+
+  defp outlook(%{reason: :diverged, contradictions: count, retry_in_ms: delay_ms}) when count > 1 do
+    "this is contradiction #{count} in a row, each costs the primary a full sync, and the pause doubles each time; " <>
+      "next attempt in #{delay_ms} ms"
+  end
+
   defp outlook(%{retry_in_ms: delay_ms}), do: "next attempt in #{delay_ms} ms"
 end

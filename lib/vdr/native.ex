@@ -2,11 +2,11 @@ defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
-  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Mirror.Stores`, `Vdr.Link`, the handler's process and the
-  # facade calls them.
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Watch`, `Vdr.Mirror.Stores`, `Vdr.Link`, the
+  # handler's process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
 
   # Loading calls it, also while the project is compiled.
-  require Vdr.NativeLibrary
+  Code.ensure_compiled!(Vdr.NativeLibrary)
 
   @on_load :load
 
@@ -35,10 +35,31 @@ defmodule Vdr.Native do
   def status(_store), do: missing()
   def memory_bytes(_store), do: missing()
   def snapshot(_store), do: missing()
-  def watch(_store, _db, _watched, _ref, _pid), do: missing()
-  def unwatch(_store, _db, _watched, _pid), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
+
+  # Commands of the user, and positions
+  def client_start(_store, _config, _pid, _tag), do: missing()
+  def client_follow(_store, _server), do: missing()
+  def client_answer(_store, _number, _answer), do: missing()
+  def client_state(_store), do: missing()
+  def client_call(_store, _kind, _db, _commands, _awaits, _caller), do: missing()
+  def client_call_dirty(_store, _kind, _db, _commands, _awaits, _caller), do: missing()
+  def client_sync(_store, _pid, _tag), do: missing()
+  def client_cancel(_store, _ticket), do: missing()
+  def position(_store), do: missing()
+  def position_await(_store, _replication_id, _offset, _caller), do: missing()
+
+  # Watches
+  def watch(_store, _db, _watched, _ref, _pid, _manner), do: missing()
+  def unwatch(_store, _db, _watched, _pid), do: missing()
+  def watch_may_have_missed(_store, _db, _watched, _replication_id, _offset), do: missing()
+  def watch_acknowledge(_store, _pid, _count), do: missing()
+  def watch_sampler(_pid), do: missing()
+  def watch_samples, do: missing()
+  def watch_sent(_number), do: missing()
+  def watch_sampled(_number, _sent, _waiting), do: missing()
+  def watch_sampled_dirty(_number, _sent, _waiting), do: missing()
 
   # A Sentinel monitor
   def sentinel_start(_source, _config, _pid, _tag), do: missing()
@@ -50,6 +71,16 @@ defmodule Vdr.Native do
   def handler_handled(_handler, _number), do: missing()
   def handler_status(_handler), do: missing()
 
+  # A primary that a test plays
+  def feed_start(_store, _config, _pid, _tag), do: missing()
+  def feed_attach(_feed, _caller), do: missing()
+  def feed_continue(_feed, _replication_id, _caller), do: missing()
+  def feed_file(_feed, _position, _file, _caller), do: missing()
+  def feed_data(_feed, _position, _source, _caller), do: missing()
+  def feed_stream(_feed, _bytes, _caller), do: missing()
+  def feed_end(_feed, _caller), do: missing()
+  def feed_time(_store, _time_ms, _caller), do: missing()
+
   # Scripts
   def lua_attempt(_source, _db, _script, _keys, _args, _limits), do: missing()
   def lua_start(_source, _db, _script, _arguments, _limits, _caller), do: missing()
@@ -59,11 +90,14 @@ defmodule Vdr.Native do
 
   # Snapshots
   def walk_keys(_source, _db, _after, _filter, _count), do: missing()
+  def large_keys(_source, _count), do: missing()
   def diff_new(_old, _new, _db), do: missing()
   def diff_next(_changes, _count), do: missing()
   def snapshot_offset(_source), do: missing()
   def snapshot_keys(_source), do: missing()
   def snapshot_from_commands(_db, _commands), do: missing()
+  def snapshot_apply(_source, _db, _commands, _now_ms), do: missing()
+  def snapshot_expired(_source, _now_ms), do: missing()
   def digest(_source), do: missing()
   def digest_value(_source, _db, _key), do: missing()
 

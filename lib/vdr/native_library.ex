@@ -1,13 +1,20 @@
 defmodule Vdr.NativeLibrary do
-  @moduledoc false
-  # Finds the file of the native library, and explains why the VM refused to load it.
-  #
-  # `Vdr.Native` loads even without its library, so that the application can refuse to start with a
-  # sentence, where a failed `@on_load` would end a release before the first log line.
+  @moduledoc """
+  Whether the native library fits the system on which the VM runs.
+
+  The application refuses to start without its library, with the sentence of `check/0`. Call it to
+  examine a build before it is deployed:
+
+      MIX_ENV=prod mix run --no-start -e ':ok = Vdr.NativeLibrary.check()'
+  """
+
+  # The module of the NIFs loads even without its library, so that the application can refuse to
+  # start with a sentence, where a failed `@on_load` would end a release before the first log line.
 
   @refusal {__MODULE__, :refusal}
 
-  @doc "The path without the extension, as `:erlang.load_nif/2` wants it."
+  @doc false
+  # The path without the extension, as `:erlang.load_nif/2` wants it.
   def path do
     case :code.priv_dir(:veidrodelis) do
       {:error, :bad_name} -> Path.expand("../../priv/native/libvdr_nif", to_string(:code.which(__MODULE__)))
@@ -15,7 +22,9 @@ defmodule Vdr.NativeLibrary do
     end
   end
 
-  @doc "Turns the answer of `:erlang.load_nif/2` into that of `@on_load`, and keeps a refusal for `check/0`."
+  @doc false
+  # Turns the answer of `:erlang.load_nif/2` into that of `@on_load`, and keeps a refusal for
+  # `check/0`.
   def loaded(answer, path) do
     case answer do
       :ok ->
@@ -33,6 +42,7 @@ defmodule Vdr.NativeLibrary do
   end
 
   @doc "`:ok`, or `{:error, sentence}`: what was found instead of a library that fits, and what to do."
+  @spec check() :: :ok | {:error, sentence :: String.t()}
   def check do
     case Code.ensure_loaded(Vdr.Native) do
       {:module, _} ->

@@ -13,9 +13,10 @@ defmodule Vdr.Options do
   @owners %{mirror: "Veidrodelis", handler: "Vdr.RedisStream.Replica"}
 
   @enforce_keys [:id]
-  # `only` is a map for the native library. `password` and `callback_opts` are `nil` or functions,
-  # see `Vdr.Secret`.
-  defstruct @names -- [:url]
+  # `only` is a map for the native library. `password`, `psync_command` and `callback_opts` are
+  # `nil` or functions, see `Vdr.Secret`. `played` is the primary that a test plays instead of a
+  # server, see `Vdr.Testing.Primary`.
+  defstruct [:played | @names -- [:url]]
 
   @type t :: %__MODULE__{}
   @type owner :: :mirror | :handler
@@ -46,6 +47,7 @@ defmodule Vdr.Options do
     |> Keyword.drop([:url, :socket_opts])
     |> Keyword.update!(:only, &only/1)
     |> Keyword.update!(:password, &Secret.hide/1)
+    |> Keyword.update!(:psync_command, &Secret.hide_psync_command/1)
     |> identify(owner)
     |> then(&struct!(__MODULE__, &1))
   end
@@ -163,7 +165,7 @@ defmodule Vdr.Options do
 
     @defaults for {name, spec} <- Definitions.mirror() ++ Definitions.handler(), into: %{}, do: {name, spec[:default]}
     @always [:id, :host, :port]
-    @secret [:password, :callback_opts]
+    @secret [:password, :psync_command, :callback_opts]
 
     # Supervisors print options: only what distinguishes instances.
     def inspect(options, opts) do

@@ -8,7 +8,7 @@ defmodule Vdr.Reports do
   # handler, and `Vdr.Cleaner` deletes them. The process of the link is the only one that changes a
   # report.
 
-  @type key :: {:mirror, id :: term} | {:handler, pid} | {:supervisor, pid}
+  @type key :: {:mirror, id :: term} | {:handler, pid} | {:supervisor, pid} | {:played | :listener, id :: term}
 
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream.

@@ -13,11 +13,16 @@ defmodule Vdr.Script do
 
   @typedoc "Opaque: its fields belong to the library."
   @type t :: %__MODULE__{native: reference}
-  @type error :: {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
+  @typedoc "`:not_built` where the native library was built without Lua."
+  @type error :: {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()} | :not_built
   @type option ::
           {:keys, [binary]} | {:args, list} | {:timeout, pos_integer} | {:memory, pos_integer}
 
   @largest 2_147_483_647
+
+  # Scripts that take this long are remembered, by the beginning of their source.
+  @slow_ms 10
+  @excerpt_bytes 200
   @timeout_ms 5000
   @memory 64 * 1024 * 1024
   @options [
@@ -79,10 +84,22 @@ defmodule Vdr.Script do
 
   defp attempt(native, db, script, keys, args, limits) do
     case Native.lua_attempt(native, db, script, keys, args, limits) do
-      :long -> native |> start(db, script, keys, args, limits) |> check(db, args)
+      :long -> native |> start_timed(db, script, keys, args, limits) |> check(db, args)
       answer -> check(answer, db, args)
     end
   end
+
+  # Only what does not end on the caller's scheduler at once is timed.
+  defp start_timed(native, db, script, keys, args, limits) do
+    since = System.monotonic_time(:millisecond)
+    answer = start(native, db, script, keys, args, limits)
+    ms = System.monotonic_time(:millisecond) - since
+    if ms >= @slow_ms, do: Vdr.Recent.note(:script, native, {ms, excerpt(script)})
+    answer
+  end
+
+  defp excerpt(source) when is_binary(source), do: binary_part(source, 0, min(byte_size(source), @excerpt_bytes))
+  defp excerpt(_loaded), do: nil
 
   # The ticket is a resource of this process. Where the process is gone, so is the ticket, and the
   # native library drops the run.

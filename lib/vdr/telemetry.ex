@@ -17,7 +17,7 @@ defmodule Vdr.Telemetry do
   Runs a function as a span: the events `:start`, and `:stop` or `:exception`. The function answers
   its result, and what `:stop` adds to the metadata.
   """
-  @spec span([atom], map, map, (() -> {result, map})) :: result when result: term
+  @spec span([atom], map, map, (... -> {result, map})) :: result when result: term
   def span(event, measurements, metadata, fun) do
     if loaded?(), do: observe(event, measurements, metadata, fun), else: elem(fun.(), 0)
   end

@@ -1,35 +1,148 @@
 defmodule Vdr.Watch do
   @moduledoc false
-  # Watches of the calling process. The store keeps them, and ends them with the process.
+  # Watches of a process: the calling one, or the one that `:to` names. The store keeps them, and
+  # ends them with the process. A process of another node is served by a relay on this one.
 
-  alias Vdr.{Handle, Native}
+  alias Vdr.{Handle, Native, Schema}
+  alias Vdr.Watch.Relay
 
-  @type watched :: {:key | :prefix, term}
+  @type watched :: {:key | :prefix | :pattern, term}
 
-  @spec add(Veidrodelis.instance(), term, watched, term) :: :ok | {:error, :no_instance | :already_registered}
-  def add(instance, db, watched, ref) do
+  # More than a busy process leaves in its mailbox for a moment, and some megabytes of short
+  # commands.
+  @max_pending 10_000
+  @most_pending 1_000_000
+
+  @shared [
+    to: [
+      type: {:check, "a pid", quote(do: pid()), &is_pid/1},
+      doc: "the process that watches, the caller by default; it may live on another node"
+    ]
+  ]
+
+  @schema @shared ++
+            [
+              notify: [
+                type: {:one_of, [:command, :value, :key]},
+                default: :command,
+                doc:
+                  "what a write sends: `:command` a `Vdr.WatchEvent.Update` with the command, for each write; `:value` a " <>
+                    "`Vdr.WatchEvent.Value` with the old and the new value, `:key` a `Vdr.WatchEvent.Key`, both once for " <>
+                    "each key however often it was written since the last event"
+              ],
+              max_pending: [
+                type: {:integer, 1..@most_pending},
+                default: @max_pending,
+                doc:
+                  "how many messages may wait in the mailbox of the process; beyond that the library stops sending, and " <>
+                    "sends one `Vdr.WatchEvent.Missed` later"
+              ],
+              ack: [
+                type: :boolean,
+                default: false,
+                doc:
+                  "whether the process says by `Veidrodelis.ack/2` what it has handled. Then messages that it has not " <>
+                    "acknowledged count for `:max_pending`, instead of those in its mailbox. It holds for all watches of " <>
+                    "the process on this instance"
+              ],
+              since: [
+                type: {:check, "a position", quote(do: {String.t(), non_neg_integer()}), &__MODULE__.position?/1},
+                doc:
+                  "a position of `Veidrodelis.position/1`, before the process read what it knows: then the answer is `{:ok, " <>
+                    ":unchanged}`, or `{:ok, :missed}` if a write since then may have touched what is watched"
+              ],
+              events: [
+                type: {:list, {:one_of, [:link]}},
+                default: [],
+                doc: "`[:link]` also sends a `Vdr.WatchEvent.Link` now and whenever the link comes up or goes down"
+              ]
+            ]
+
+  @spec docs() :: String.t()
+  def docs, do: Schema.docs(@schema)
+
+  @spec docs_of_unwatch() :: String.t()
+  def docs_of_unwatch, do: Schema.docs(@shared)
+
+  @spec type() :: Macro.t()
+  def type, do: Schema.type(@schema)
+
+  @spec add(Veidrodelis.instance(), term, watched, term, keyword) ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  def add(instance, db, watched, ref, options) do
     function = function("watch", watched)
+    options = watch_options(options, function)
 
-    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, function),
-         do: store |> Native.watch(db, watched, ref, self()) |> check(function, ", ref", db, watched)
+    with {:ok, {id, store, _pid}} <- Handle.fetch(instance, function) do
+      manner = {options[:notify], options[:max_pending], :link in options[:events], options[:ack]}
+
+      options[:to]
+      |> watch(id, store, db, watched, ref, manner)
+      |> check(function, ", ref", db, watched)
+      |> since(options[:since], store, db, watched)
+    end
   end
 
-  @spec remove(Veidrodelis.instance(), term, watched) :: :ok | {:error, :no_instance | :not_found}
-  def remove(instance, db, watched) do
+  # Asked when the watch stands, so that no write falls between the answer and the first event.
+  defp since(:ok, {replication_id, offset}, store, db, watched) do
+    missed? = Native.watch_may_have_missed(store, db, watched, replication_id, offset)
+    {:ok, if(missed?, do: :missed, else: :unchanged)}
+  end
+
+  defp since(answer, _since, _store, _db, _watched), do: answer
+
+  @doc "Whether a term is a position, as `Veidrodelis.position/1` answers it."
+  @spec position?(term) :: boolean
+  def position?({id, offset}), do: is_binary(id) and is_integer(offset) and offset >= 0
+  def position?(_other), do: false
+
+  defp watch(nil, _id, store, db, watched, ref, manner), do: Native.watch(store, db, watched, ref, self(), manner)
+
+  defp watch(pid, _id, store, db, watched, ref, manner) when node(pid) == node(),
+    do: Native.watch(store, db, watched, ref, pid, manner)
+
+  defp watch(_pid, _id, _store, _db, _watched, _ref, {_notify, _max_pending, _link?, true}),
+    do: raise(ArgumentError, "a process of another node cannot acknowledge: leave out the option :ack")
+
+  defp watch(pid, id, store, db, watched, ref, manner), do: Relay.watch(pid, id, store, db, watched, ref, manner)
+
+  @spec remove(Veidrodelis.instance(), term, watched, keyword) :: :ok | {:error, :no_instance | :not_found}
+  def remove(instance, db, watched, options) do
     function = function("unwatch", watched)
+    options = Schema.validate!(options, @shared, "Veidrodelis.#{function}")
 
     with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, function),
-         do: store |> Native.unwatch(db, watched, self()) |> check(function, "", db, watched)
+         do: (options[:to] || self()) |> unwatch(store, db, watched) |> check(function, "", db, watched)
   end
+
+  defp unwatch(pid, store, db, watched) when node(pid) == node(), do: Native.unwatch(store, db, watched, pid)
+  defp unwatch(pid, store, db, watched), do: Relay.unwatch(pid, store, db, watched)
+
+  @spec ack(Veidrodelis.instance(), non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count) when is_integer(count) and count in 0..0xFFFFFFFF do
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :ack), do: Native.watch_acknowledge(store, self(), count)
+  end
+
+  def ack(_instance, count) do
+    raise ArgumentError, "Veidrodelis.ack takes (instance, count), count an integer from 0; got #{inspect(count)}"
+  end
+
+  # Most watches have none.
+  @defaults Schema.fill([], @schema)
+  defp watch_options([], _function), do: @defaults
+  defp watch_options(options, function), do: Schema.validate!(options, @schema, "Veidrodelis.#{function}")
 
   defp function(name, {:key, _key}), do: name
-  defp function(name, {:prefix, _prefix}), do: name <> "_prefix"
+  defp function(name, {what, _name}), do: "#{name}_#{what}"
 
   defp check({:error, :bad_argument}, function, more, db, {what, given}) do
     raise ArgumentError,
-          "Veidrodelis.#{function} takes (instance, db, #{what}#{more}), db a number from 0 and #{what} a binary; " <>
-            "got db #{inspect(db)} and #{what} #{inspect(given, limit: 10, printable_limit: 100)}"
+          "Veidrodelis.#{function} takes (instance, db, #{what}#{more}), db a number from 0 and #{what} a binary" <>
+            "#{bound(what)}; got db #{inspect(db)} and #{what} #{inspect(given, limit: 10, printable_limit: 100)}"
   end
 
   defp check(answer, _function, _more, _db, _watched), do: answer
+
+  defp bound(:pattern), do: " of at most 1024 bytes"
+  defp bound(_what), do: ""
 end

@@ -22,10 +22,19 @@ defmodule Veidrodelis.Error do
           | :timeout
           | :not_connected
           | :not_implemented
+          | :not_built
           | {:bad_command, index_or_operation :: term}
+          | {:bad_command, index :: non_neg_integer, code :: atom}
           | {:lua, :syntax | :runtime | :timeout | :memory | :result, message :: String.t()}
           | {:not_comparable, keys :: pos_integer}
           | {:unknown_command, name :: String.t()}
+          | :lost_history
+          | :no_offset
+          | :overloaded
+          | :request_too_large
+          | {:not_allowed, name :: String.t()}
+          | {:sent, code}
+          | {:written, :not_visible | code}
           | code
           | {code, detail :: String.t()}
           | {code, %{offset: non_neg_integer, key: binary | nil, detail: String.t()}}
@@ -42,7 +51,7 @@ defmodule Veidrodelis.Error do
 
   # Reads and watches.
   defp sentence(:no_instance), do: "there is no such instance"
-  defp sentence(:not_found), do: "the process has no such watch"
+  defp sentence(:not_found), do: "the process has no such watch, or there is no such process"
   defp sentence(:not_ready), do: "the first full sync is not complete yet"
   defp sentence(:stale), do: "the data is older than the option :stale_reads allows"
   defp sentence(:wrong_type), do: "the key holds a value of another type"
@@ -53,14 +62,41 @@ defmodule Veidrodelis.Error do
     do: "command #{index} of the list, counted from 0, is not a write command of the stream, or has wrong arguments"
 
   defp sentence({:bad_command, operation}), do: "not a read, or a read with wrong arguments: #{inspect(operation)}"
-  defp sentence(:already_registered), do: "the process watches this key or prefix already"
+
+  defp sentence({:bad_command, index, code}) when is_integer(index) and is_atom(code),
+    do: "command #{index} of the list, counted from 0, would be refused by a server: #{refusal(code)}"
+
+  defp sentence(:already_registered), do: "the process watches this key, prefix or pattern already"
   defp sentence(:timeout), do: "the timeout expired"
   defp sentence(:not_connected), do: "no server is connected"
+
+  # Commands and positions.
+  defp sentence(:lost_history),
+    do: "the position is not part of the data's history: its writes may or may not be in the data"
+
+  defp sentence(:not_visible), do: "the effect has not become visible in time"
+
+  defp sentence(:no_offset),
+    do: "the server does not tell offsets to the user, who needs the permissions +role and +info; sync: false is possible"
+
+  defp sentence(:no_primary), do: "no server named a primary"
+  defp sentence(:overloaded), do: "too many commands wait to be sent"
+  defp sentence(:request_too_large), do: "the commands are longer than any server accepts"
+  defp sentence(:reply_too_long), do: "the reply was longer than the library's limit"
+  defp sentence(:reply_too_deep), do: "the reply was nested deeper than the library's limit"
+  defp sentence(:reply_too_many_elements), do: "the reply had more elements than the library's limit"
+
+  defp sentence({:not_allowed, name}) when is_binary(name),
+    do: "#{name} must not be sent over a connection that other calls share"
+
+  defp sentence({:sent, reason}), do: "whether the commands ran is not known: #{sentence(reason)}"
+  defp sentence({:written, reason}), do: "the commands ran: #{sentence(reason)}"
 
   # Handlers.
   defp sentence(:not_implemented), do: "the callback module does not implement handle_call/2"
 
   # Scripts.
+  defp sentence(:not_built), do: "the native library was built without Lua; see VDR_WITHOUT in docs/deployment.md"
   defp sentence({:lua, kind, message}) when is_atom(kind) and is_binary(message), do: "#{script(kind)}: #{message}"
 
   # Digests and snapshot files.
@@ -80,6 +116,7 @@ defmodule Veidrodelis.Error do
   defp sentence(:process_gone), do: "the process that owns the link is gone"
   defp sentence(:bad_link_config), do: "the native library refused the options; this is a bug"
   defp sentence(:bad_password_function), do: "the function for the password did not return a string"
+  defp sentence(:bad_psync_command), do: "the function of the option :psync_command did not return a string"
 
   # The end of a link: the connection.
   defp sentence(:stopped), do: "the link was stopped"
@@ -95,11 +132,16 @@ defmodule Veidrodelis.Error do
   defp sentence(:read_timeout), do: "the server sent nothing for too long"
   defp sentence(:write_timeout), do: "the server accepted no data for too long"
   defp sentence(:closed), do: "the server closed the connection"
+
+  defp sentence(:closed_in_handshake),
+    do: "the server closed the connection instead of answering; a proxy does so when it does not know the command"
+
   defp sentence(:connection_reset), do: "the connection was reset"
   defp sentence(:connection_timed_out), do: "the connection timed out"
   defp sentence(:io_error), do: "reading from or writing to the server failed"
 
   # The end of a link: TLS.
+  defp sentence(:tls_not_built), do: "the native library was built without TLS; see VDR_WITHOUT in docs/deployment.md"
   defp sentence(:tls_bad_config), do: "a value in :ssl_opts cannot be used"
   defp sentence(:tls_no_system_roots), do: "the system has no certificate authorities; give :cacertfile in :ssl_opts"
   defp sentence(:tls_certificate_expired), do: "the server's certificate has expired"
@@ -119,6 +161,7 @@ defmodule Veidrodelis.Error do
 
   defp sentence(:tls_client_certificate_refused), do: "the server does not accept the client certificate"
   defp sentence(:tls_version_refused), do: "the server and the library have no TLS version in common"
+  defp sentence(:tls_required), do: "the server speaks TLS there; give ssl: true"
   defp sentence(:tls_not_spoken), do: "the server does not speak TLS"
   defp sentence(:tls_handshake_failed), do: "the TLS handshake failed"
   defp sentence(:tls_protocol), do: "the TLS connection was damaged"
@@ -137,6 +180,17 @@ defmodule Veidrodelis.Error do
 
   defp sentence(:psync_forbidden),
     do: "the server does not offer PSYNC, as many managed services do not; without it there is no replication"
+
+  defp sentence(:not_psync),
+    do:
+      "the server's PSYNC takes other arguments; with :psync_command, the name may be that of another command, such as SYNC"
+
+  defp sentence(:other_replication), do: "the server has a replication protocol of its own"
+
+  defp sentence(:active_replication),
+    do: "the server is an active replica of KeyDB, whose stream of writes cannot be mirrored"
+
+  defp sentence(:sentinel_port), do: "the host and port are those of a Sentinel; give them in the option :sentinel"
 
   defp sentence(:loading), do: "the server is still loading its data"
   defp sentence(:no_master_link), do: "the server is a replica without a link to its own primary"
@@ -167,6 +221,13 @@ defmodule Veidrodelis.Error do
     do: "a key that :only keeps takes its value from a key that :only leaves out; only a full sync brings that value"
 
   defp sentence(:command_too_long), do: "a command was longer than any that a server sends"
+
+  defp sentence(:string_too_long),
+    do: "the primary holds or sent a string that is longer than the limit; see the option :max_string_bytes"
+
+  defp sentence(:primary_emptied),
+    do: "the primary came back with far fewer keys, and the data before is kept; see the option :on_empty_primary"
+
   defp sentence(:sync_aborted), do: "the server gave up sending the snapshot file"
   defp sentence(:bad_rdb_transfer), do: "the snapshot file arrived with invalid framing"
   defp sentence(:rdb_bad_magic), do: "the file is not a snapshot file"
@@ -174,6 +235,11 @@ defmodule Veidrodelis.Error do
   defp sentence(:rdb_unknown_type), do: "the snapshot file holds a type of value that the library does not know"
   defp sentence(:rdb_corrupt), do: "the snapshot file is damaged"
   defp sentence(:rdb_checksum), do: "the snapshot file's checksum does not match"
+
+  defp sentence(:rdb_no_offset),
+    do:
+      "the server answers the name of :psync_command like SYNC, and its snapshot file does not say where the stream begins"
+
   defp sentence(:rdb_truncated), do: "the snapshot file ended too early"
   defp sentence(:rdb_too_large), do: "the snapshot file holds something larger than the library's limits"
   defp sentence(:superseded), do: "another link of the instance took over"
@@ -190,6 +256,14 @@ defmodule Veidrodelis.Error do
 
   # A term that no clause knows is shown as it is.
   defp sentence(other), do: inspect(other)
+
+  defp refusal(:unknown_command), do: "it is no write command"
+  defp refusal(:bad_argument), do: "its arguments are wrong"
+  defp refusal(:wrong_type), do: "the key holds a value of another type"
+  defp refusal(:not_a_number), do: "it needs a number"
+  defp refusal(:out_of_range), do: "a number is out of range"
+  defp refusal(:not_found), do: "what must exist is not there"
+  defp refusal(other), do: inspect(other)
 
   defp script(:syntax), do: "the script is not valid Lua"
   defp script(:runtime), do: "the script failed"

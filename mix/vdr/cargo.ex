@@ -3,14 +3,17 @@ defmodule Vdr.Mix.Cargo do
   Builds the native library from source with `cargo build`.
 
   Cargo is asked only when an input of the library has changed. `CARGO_TARGET_DIR` and
-  `CARGO_BUILD_TARGET` are respected. `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in the
-  library; `VDR_PROFILE=quick` chooses the quick profile of `Cargo.toml`, for work on the project.
+  `CARGO_BUILD_TARGET` are respected. `VDR_WITHOUT=lua,tls` leaves these out of the library.
+  `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in it; `VDR_PROFILE=quick` chooses the quick
+  profile of `Cargo.toml`, for work on the project.
   """
 
   @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
              ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
+  # What `VDR_WITHOUT` may name: the features of vdr_nif.
+  @features ~w(lua tls)
   # Each leads to another library from the same sources.
-  @variables ~w(CARGO_BUILD_TARGET RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE)
+  @variables ~w(CARGO_BUILD_TARGET RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE VDR_WITHOUT)
 
   @doc "Everything that decides what library comes out, by paths relative to the project."
   def inputs(root) do
@@ -26,7 +29,8 @@ defmodule Vdr.Mix.Cargo do
   @doc "Builds, and answers the path of the library."
   def build(root) do
     cargo = cargo()
-    need_compilers()
+    features = features()
+    need_compilers(features)
     profile = profile()
 
     Mix.shell().info(
@@ -35,9 +39,24 @@ defmodule Vdr.Mix.Cargo do
 
     options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
 
-    case System.cmd(cargo, ~w(build --locked --profile #{profile} -p vdr_nif), options) do
+    case System.cmd(cargo, ~w(build --locked --profile #{profile} -p vdr_nif) ++ chosen(features), options) do
       {_output, 0} -> built(root, profile)
       {_output, status} -> Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
+    end
+  end
+
+  @doc "Whether the environment asks for a library that lacks something, which no prebuilt one does."
+  def partial?, do: features() != @features
+
+  defp chosen(@features), do: []
+  defp chosen(features), do: ["--no-default-features", "--features", Enum.join(features, ",")]
+
+  defp features do
+    without = "VDR_WITHOUT" |> System.get_env("") |> String.split([",", " "], trim: true)
+
+    case without -- @features do
+      [] -> @features -- without
+      [other | _] -> Mix.raise("VDR_WITHOUT names #{other}: what can be left out is #{Enum.join(@features, " and ")}")
     end
   end
 
@@ -66,11 +85,11 @@ defmodule Vdr.Mix.Cargo do
       Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
   end
 
-  defp need_compilers do
+  defp need_compilers(features) do
     compiler?("CC", "cc") ||
       Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
 
-    compiler?("CXX", "c++") ||
+    "lua" not in features || compiler?("CXX", "c++") ||
       Mix.raise(missing("a C++ compiler (c++), which builds the Lua engine of its native library,", compiler_advice()))
 
     System.find_executable("make") ||

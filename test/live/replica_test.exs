@@ -375,7 +375,7 @@ defmodule Vdr.Live.ReplicaTest do
     assert {:set, "kept", "1"} in tuples(Recorder.commands_until(second, ["SET", "kept", "1"]))
   end
 
-  live_test "a filter skips and changes commands, and sees the handled ones", %{port: port, redis: redis}, mirror: false do
+  live_test "a filter skips and changes commands, and sees handled ones", %{port: port, redis: redis}, mirror: false do
     Process.register(self(), Filtered)
     replica = streaming!(port, command_filter: Vdr.RedisStream.CommandFilter.combine(Skip, Mark))
     Redix.pipeline!(redis, [["SET", "skip1", 1], ["SET", "a", 1], ["SET", "end", 1]])

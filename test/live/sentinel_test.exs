@@ -79,6 +79,43 @@ defmodule Vdr.Live.SentinelTest do
     end
   end
 
+  # The first Redis and the first Valkey at hand.
+  for binary <- Enum.uniq_by(Server.available(), &(&1.name |> String.split("-") |> hd())) do
+    @tag binary: binary
+    test "#{binary.name}: what Sentinel does with a port that a mirror announces, as the guide says", %{binary: binary} do
+      cluster = Sentinels.start!(binary: binary)
+      closed = Server.free_port()
+      ids = for port <- [70_000, 0, closed], do: Sentinels.mirror!(cluster, announce_port: port)
+      for id <- ids, do: assert(Veidrodelis.await_ready(id, 20_000) == :ok)
+      [first, real] = Enum.map(cluster.servers, &Integer.to_string(Server.port(&1)))
+
+      redis = write!(cluster, fill())
+      shown = Redix.command!(redis, ["INFO", "replication"])
+      for port <- [70_000, 0, closed], do: assert(shown =~ "port=#{port},state=online")
+
+      # Sentinel reads the primary's INFO every ten seconds.
+      for sentinel <- cluster.sentinels do
+        Mirror.eventually("Sentinel lists what has a valid port, as down", fn -> Sentinels.replicas(sentinel) end, fn ->
+          down = for replica <- Sentinels.replicas(sentinel), replica["flags"] =~ "s_down", do: replica["port"]
+          Enum.sort(down) == Enum.sort(["0", "#{closed}"])
+        end)
+
+        listed = for replica <- Sentinels.replicas(sentinel), do: replica["port"]
+        assert Enum.sort(listed) == Enum.sort(["0", "#{closed}", real])
+      end
+
+      # None of them is promoted, and each mirror follows the real replica.
+      assert Sentinels.failover!(cluster) == "OK"
+
+      Mirror.eventually("the real replica is promoted", fn ->
+        Integer.to_string(Sentinels.primary_port(cluster)) == real
+      end)
+
+      for id <- ids, do: await_write(cluster, id, "after")
+      assert first != real
+    end
+  end
+
   defp increment(port, owner) do
     case Redix.start_link(host: "127.0.0.1", port: port) do
       {:ok, redis} -> increment_on(redis)
@@ -121,6 +158,18 @@ defmodule Vdr.Live.SentinelTest do
     assert_receive :writer_cut, 20_000
     assert Veidrodelis.get(id, 0, "n") == {:ok, n}
     assert Sentinels.command!(second, ["GET", "n"]) == n
+  end
+
+  test "names with only addresses of IPv6 are reached, a Sentinel's and a server's" do
+    server = Server.start!(config: [{"bind", ["127.0.0.1", "::1"]}])
+    sentinel = Sentinels.sentinel!(Server.any(), Server.port(server), "bind 127.0.0.1 ::1")
+    # With a zone it is a name, of which the system knows one address.
+    name = "::1%1"
+    found = [sentinels: [[host: name, port: Server.port(sentinel)]], group: Sentinels.group()]
+    id = {:sentinel_test, System.unique_integer([:positive])}
+    start_supervised!({Veidrodelis, id: id, sentinel: found ++ [host_map: %{"127.0.0.1" => name}]})
+    assert Veidrodelis.await_ready(id, 20_000) == :ok
+    assert Veidrodelis.connected_to(id) == {:ok, {name, Server.port(server)}}
   end
 
   test "a killed primary is followed by the promoted one" do

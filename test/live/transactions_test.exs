@@ -47,7 +47,7 @@ defmodule Vdr.Live.TransactionsTest do
     assert Veidrodelis.read_tx(id, 0, script) == {:ok, "Ona"}
   end
 
-  for guide <- ~w(transactions lua watches) do
+  for guide <- ~w(transactions lua watches writes getting-started coming-from) do
     live_test "the examples of docs/#{guide}.md run", %{port: port, redis: redis}, mirror: false do
       Guide.run!(unquote("docs/#{guide}.md"), port, redis)
     end

@@ -151,7 +151,7 @@ defmodule Vdr.Test.Proxy do
   end
 
   defp flip(data, at) do
-    <<before::binary-size(at), byte, rest::binary>> = data
+    {before, <<byte, rest::binary>>} = :erlang.split_binary(data, at)
     <<before::binary, Bitwise.bxor(byte, 1), rest::binary>>
   end
 
@@ -167,7 +167,7 @@ defmodule Vdr.Test.Proxy do
       end
 
     size = min(size, byte_size(data))
-    <<piece::binary-size(size), rest::binary>> = data
+    {piece, rest} = :erlang.split_binary(data, size)
     if pause_ms > 0, do: Process.sleep(pause_ms)
     await_wind(table)
     with :ok <- :gen_tcp.send(to, piece), do: sent(to, rest, table)

@@ -139,16 +139,10 @@ defmodule Redix do
   end
 
   defp bulk(from, buffer, length) do
-    case buffer do
-      <<bytes::binary-size(length), "\r\n", rest::binary>> ->
-        {bytes, rest}
-
-      short ->
-        missing = length + 2 - byte_size(short)
-        more = receive_bytes(from, missing)
-        <<bytes::binary-size(length), "\r\n">> = short <> more
-        {bytes, ""}
-    end
+    missing = length + 2 - byte_size(buffer)
+    buffer = if missing > 0, do: buffer <> receive_bytes(from, missing), else: buffer
+    {bytes, "\r\n" <> rest} = :erlang.split_binary(buffer, length)
+    {bytes, rest}
   end
 
   defp line(from, buffer) do

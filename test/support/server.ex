@@ -218,7 +218,7 @@ defmodule Vdr.Test.Server do
   end
 
   defp arguments(%{sentinel: nil} = state),
-    do: Enum.flat_map(config(state), fn {name, value} -> ["--" <> name, to_string(value)] end)
+    do: Enum.flat_map(config(state), fn {name, value} -> ["--" <> name | Enum.map(List.wrap(value), &to_string/1)] end)
 
   defp arguments(state), do: [sentinel_path(state), "--sentinel"]
 

@@ -22,25 +22,25 @@ defmodule Vdr.ErlangTest do
   end
 
   test "reads answer as those of Elixir, from the rows" do
-    {:ok, snapshot} = :veidrodelis.from_commands([['SET', 'k', 'v'], ['ZADD', 'z', 1, 'a', 2, 'b']])
+    {:ok, snapshot} = :veidrodelis.from_commands([[~c"SET", ~c"k", ~c"v"], [~c"ZADD", ~c"z", 1, ~c"a", 2, ~c"b"]])
     assert :veidrodelis.get(snapshot, 0, "k") == {:ok, "v"}
     assert :veidrodelis.get(snapshot, 0, "none") == {:ok, nil}
     assert :veidrodelis.zrange(snapshot, 0, "z", 0, -1) == {:ok, [{"a", 1.0}, {"b", 2.0}]}
     assert :veidrodelis.zrange(snapshot, 0, "z", 0, -1, with_scores: false) == {:ok, ["a", "b"]}
     assert :veidrodelis.read_tx(snapshot, 0, get: "k", zcard: "z") == {:ok, [ok: "v", ok: 2]}
-    assert :veidrodelis.read_tx(snapshot, 0, 'return ts.get("k")') == {:ok, "v"}
+    assert :veidrodelis.read_tx(snapshot, 0, ~c"return ts.get('k')") == {:ok, "v"}
     assert :veidrodelis.read_tx(snapshot, 0, []) == {:ok, []}
-    assert :veidrodelis.read_tx(snapshot, 0, 'return KEYS[1]', keys: ['k'], timeout: :undefined) == {:ok, "k"}
-    {:ok, script} = :veidrodelis.lua_load(snapshot, 'return 7')
+    assert :veidrodelis.read_tx(snapshot, 0, ~c"return KEYS[1]", keys: [~c"k"], timeout: :undefined) == {:ok, "k"}
+    {:ok, script} = :veidrodelis.lua_load(snapshot, ~c"return 7")
     assert :veidrodelis.read_tx(snapshot, 0, script) == {:ok, 7}
     assert :veidrodelis.fold_keys(&[&1 | &2], [], snapshot, 0) == ["z", "k"]
     assert :veidrodelis.fold_keys(&[&1 | &2], [], snapshot, 0, %{type: :zset}) == ["z"]
     {:ok, other} = :veidrodelis.from_commands([["SET", "k", "w"], ["ZADD", "z", "1", "a", "2", "b"]])
     assert :veidrodelis.fold_diff(&[&1 | &2], [], snapshot, other, 0) == [changed: "k"]
     assert :veidrodelis.snapshot_offset(snapshot) == 0
-    assert {:ok, _snapshot} = :veidrodelis.load_rdb('test/fixtures/small.rdb')
+    assert {:ok, _snapshot} = :veidrodelis.load_rdb(~c"test/fixtures/small.rdb")
     assert :veidrodelis.from_commands([["NO"]]) == {:error, {:bad_command, 0}}
-    assert_raise ArgumentError, ~r/takes/, fn -> :veidrodelis.get(snapshot, 0, 'k') end
+    assert_raise ArgumentError, ~r/takes/, fn -> :veidrodelis.get(snapshot, 0, ~c"k") end
     assert_raise ArgumentError, ~r/list of commands/, fn -> :veidrodelis.from_commands([:a | :b]) end
   end
 
@@ -50,19 +50,19 @@ defmodule Vdr.ErlangTest do
   end
 
   test "options are lists as Erlang writes them" do
-    assert %{id: :veidrodelis, host: "db", port: 1} = options(host: 'db', port: 1)
+    assert %{id: :veidrodelis, host: "db", port: 1} = options(host: ~c"db", port: 1)
     assert %{id: :m, host: "127.0.0.1"} = options(host: {127, 0, 0, 1}, id: :m)
     assert %{host: "::1"} = options(%{host: {0, 0, 0, 0, 0, 0, 0, 1}})
-    assert %{host: "db", port: 7, username: "u"} = options('redis://u:p@db:7')
-    assert %{host: "db", id: :m} = options({'redis://db', [id: :m]})
+    assert %{host: "db", port: 7, username: "u"} = options(~c"redis://u:p@db:7")
+    assert %{host: "db", id: :m} = options({~c"redis://db", [id: :m]})
     assert %{host: "localhost", username: nil} = options(username: :undefined, password: :undefined)
-    assert %{ssl: true, ssl_opts: ssl} = options([:ssl, ssl_opts: [verify: :verify_none, cacertfile: 'ca.pem']])
+    assert %{ssl: true, ssl_opts: ssl} = options([:ssl, ssl_opts: [verify: :verify_none, cacertfile: ~c"ca.pem"]])
     assert ssl[:cacertfile] == "ca.pem" and ssl[:verify] == :verify_none
-    assert %{only: %{prefixes: ["user:", "ž"], dbs: [0]}} = options(only: [prefixes: ['user:', 'ž'], dbs: [0]])
-    assert %{guard_key: "guard"} = options(guard_key: 'guard')
-    assert %{socket: "/run/redis"} = options(socket: '/run/redis')
+    assert %{only: %{prefixes: ["user:", "ž"], dbs: [0]}} = options(only: [prefixes: [~c"user:", ~c"ž"], dbs: [0]])
+    assert %{guard_key: "guard"} = options(guard_key: ~c"guard")
+    assert %{socket: "/run/redis"} = options(socket: ~c"/run/redis")
 
-    sentinel = [sentinels: [[host: 's1', port: 26_379]], group: 'shop', host_map: %{'10.0.0.1' => 'db'}]
+    sentinel = [sentinels: [[host: ~c"s1", port: 26_379]], group: ~c"shop", host_map: %{~c"10.0.0.1" => ~c"db"}]
 
     assert %{sentinel: %{sentinels: [{"s1", 26_379}], group: "shop", host_map: %{"10.0.0.1" => "db"}}} =
              options(sentinel: sentinel)
@@ -71,23 +71,23 @@ defmodule Vdr.ErlangTest do
   test "what is no option is refused by its name, and a password stays secret" do
     for {given, message} <- [
           {[prot: 1], ~r/unknown option :prot of Veidrodelis, did you mean :port\?/},
-          {[{'host', 'h'}], ~r/takes a keyword list/},
-          {[{:host, 'h'} | :port], ~r/takes a keyword list/},
+          {[{~c"host", ~c"h"}], ~r/takes a keyword list/},
+          {[{:host, ~c"h"} | :port], ~r/takes a keyword list/},
           {[host: []], ~r/:host of Veidrodelis takes/},
           {[host: [0x110000]], ~r/:host of Veidrodelis takes/},
-          {[host: ['h' | 'p']], ~r/:host of Veidrodelis takes/},
+          {[host: [~c"h" | ~c"p"]], ~r/:host of Veidrodelis takes/},
           {[:tls], ~r/unknown option :tls/},
           {[:password], ~r/:password of Veidrodelis takes/},
           {:options, ~r/takes a keyword list/},
-          {[password: ['secret', :x]], ~r/:password of Veidrodelis takes .* got: a list$/},
-          {[only: [prefixes: 'user:']], ~r/:prefixes of :only/}
+          {[password: [~c"secret", :x]], ~r/:password of Veidrodelis takes .* got: a list$/},
+          {[only: [prefixes: ~c"user:"]], ~r/:prefixes of :only/}
         ] do
       assert_raise ArgumentError, message, fn -> :veidrodelis.child_spec(given) end
     end
 
-    spec = :veidrodelis.child_spec(host: 'h', username: 'u', password: 'hunter2')
+    spec = :veidrodelis.child_spec(host: ~c"h", username: ~c"u", password: ~c"hunter2")
     refute inspect(spec, structs: false) =~ "hunter2"
-    assert Vdr.Options.password(options(host: 'h', password: 'hunter2')) == {:ok, "hunter2"}
+    assert Vdr.Options.password(options(host: ~c"h", password: ~c"hunter2")) == {:ok, "hunter2"}
   end
 
   test "watch events are told apart" do

@@ -330,6 +330,7 @@ defmodule Vdr.OptionsTest do
     assert message(id: :a, stale_reads: :never) =~ ":stale_reads of Veidrodelis takes :allow, {:max_ms, n} or :deny"
     assert message(id: :a, stale_reads: {:max_ms, 0}) =~ ":stale_reads"
     assert message(id: :a, ack: :never) =~ ":ack of Veidrodelis takes :truthful or :lagging"
+    assert message(id: :a, sync_by: :disc) =~ ":sync_by of Veidrodelis takes :auto or :disk or :socket"
     assert message(id: :a, read_timeout: 0) =~ ":read_timeout"
 
     assert Enum.map([:allow, {:max_ms, 5}, :deny], &Options.stale_ms(Options.validate!(id: :a, stale_reads: &1))) ==

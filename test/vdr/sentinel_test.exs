@@ -72,15 +72,7 @@ defmodule Vdr.SentinelTest do
   end
 
   test "the monitor ends with the link's process, and the next one has one of its own" do
-    test = self()
-
-    port =
-      FakeServer.start!(fn socket ->
-        :inet.setopts(socket, active: true)
-        subscription(socket, test)
-      end)
-
-    id = mirror!(port, [])
+    id = mirror!(subscribed!(), [])
     assert_receive {:subscribed, first}, 10_000
     refute_receive {:subscribed, _another}, 500
     [{_id, link, :worker, _modules}] = Supervisor.which_children(elem(Vdr.Mirror.Stores.find(id), 1))
@@ -91,15 +83,7 @@ defmodule Vdr.SentinelTest do
   end
 
   test "the Sentinel that is listened to is asked for a sign of life once a second, however often it was another" do
-    test = self()
-
-    port =
-      FakeServer.start!(fn socket ->
-        :inet.setopts(socket, active: true)
-        subscription(socket, test)
-      end)
-
-    mirror!(port, [])
+    mirror!(subscribed!(), [])
 
     for _ <- 1..5 do
       assert_receive {:subscribed, subscription}, 10_000
@@ -117,6 +101,16 @@ defmodule Vdr.SentinelTest do
     after
       max(deadline - System.monotonic_time(:millisecond), 0) -> count
     end
+  end
+
+  # A Sentinel of which each connection is a subscription that the test hears of.
+  defp subscribed! do
+    test = self()
+
+    FakeServer.start!(fn socket ->
+      :inet.setopts(socket, active: true)
+      subscription(socket, test)
+    end)
   end
 
   defp subscription(socket, test) do

@@ -8,7 +8,7 @@ defmodule Vdr.StoresTest do
   @moduletag capture_log: true
 
   # Every process that all instances share.
-  @shared [Vdr.Mirror.Stores, Vdr.Cleaner]
+  @shared [Vdr.Mirror.Stores, Vdr.Cleaner, Vdr.Watch.Sampler]
 
   defp crash(name) do
     pid = Process.whereis(name)
@@ -153,7 +153,7 @@ defmodule Vdr.StoresTest do
       end
 
       # The store is closed.
-      assert Vdr.Native.watch(store, 0, {:key, "a"}, :ref, self()) == {:error, :not_found}
+      assert Vdr.Native.watch(store, 0, {:key, "a"}, :ref, self(), {:command, 1, false, false}) == {:error, :not_found}
       assert_raise ArgumentError, ~r/does not run/, fn -> Veidrodelis.subscribe(:left_over) end
       assert Veidrodelis.unsubscribe(:left_over) == :ok
       Process.sleep(100)

@@ -110,7 +110,7 @@ defmodule Vdr.Cache.Flights do
   end
 
   @doc "Calls the function while no other caller has one of the keys. They are taken in one order, so nobody waits crosswise."
-  @spec locked(t, [term], timeout, (() -> result)) :: result | {:error, :timeout} when result: term
+  @spec locked(t, [term], timeout, (... -> result)) :: result | {:error, :timeout} when result: term
   def locked(t, keys, timeout, fun) do
     # `1` and `1.0` are two keys.
     keys = keys |> Enum.uniq() |> Enum.sort_by(&:erlang.term_to_binary(&1, [:deterministic]))

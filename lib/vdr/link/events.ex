@@ -4,7 +4,7 @@ defmodule Vdr.Link.Events do
   # run user code in the calling process, so call it in a process of the instance or the handler,
   # never in a shared one.
 
-  alias Vdr.{Log, Reports, Subscriptions, Telemetry}
+  alias Vdr.{Log, Recent, Reports, Subscriptions, Telemetry}
 
   @doc """
   Announces an event. `name` is the id among the options: a handler's name or its callback module.
@@ -14,6 +14,7 @@ defmodule Vdr.Link.Events do
   def emit(key, name, level, event, details) do
     {id, details} = {id(key, name), about(key, details)}
     Subscriptions.notify(id, event, details)
+    Recent.note(:event, id, {event, details})
     Telemetry.execute([:link, event], %{system_time: System.system_time()}, Map.put(details, :id, id))
     Log.write(id, level, event, details)
   end

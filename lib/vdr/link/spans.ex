@@ -16,7 +16,7 @@ defmodule Vdr.Link.Spans do
   Executes what an event of the link ends or begins. `loaded` answers the bytes and keys of a full
   sync.
   """
-  @spec follow(t, id :: term, event :: atom, details :: map, loaded :: (() -> map)) :: t
+  @spec follow(t, id :: term, event :: atom, details :: map, loaded :: (... -> map)) :: t
   def follow(_spans, _id, :connecting, _details, _loaded), do: %{connecting: now()}
 
   def follow(spans, id, :syncing, details, _loaded) do

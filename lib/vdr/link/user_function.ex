@@ -7,7 +7,7 @@ defmodule Vdr.Link.UserFunction do
   @limit_ms 5000
 
   @doc "Calls `deliver` with `{:ok, value}`, or with `:error` when the function crashes or takes too long. Returns at once."
-  @spec start((() -> value), ({:ok, value} | :error -> term)) :: :ok when value: term
+  @spec start((... -> value), ({:ok, value} | :error -> term)) :: :ok when value: term
   def start(fun, deliver) do
     _pid = spawn(fn -> deliver.(run(fun)) end)
     :ok

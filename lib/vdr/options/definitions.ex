@@ -7,6 +7,7 @@ defmodule Vdr.Options.Definitions do
 
   @ms_max 2_147_483_647
   @db_max 0xFFFFFFFF
+  @string_bytes 1_048_576..0xFFFFFFFFFF
   @types [:string, :list, :set, :zset, :hash, :stream, :other]
 
   @spec mirror() :: Schema.t()
@@ -87,6 +88,24 @@ defmodule Vdr.Options.Definitions do
           "the port that the server shows for the mirror in `ROLE` and `INFO replication`. The default is no valid port, so " <>
             "that Sentinel ignores the mirror; see docs/operations.md for clients that need a valid one"
       ],
+      sync_by: [
+        type: {:one_of, [:auto, :disk, :socket]},
+        default: :auto,
+        doc:
+          "the way of the snapshot file of a full sync. `:disk`: the server writes the file to its disk and sends it at " <>
+            "once; `:socket`: it sends the file straight from its memory, after a delay (5 s by default) in which it waits " <>
+            "for others. `:auto` takes the disk if the user may call `INFO` and the data is small (64 MB), and the socket " <>
+            "otherwise, or if the disk failed"
+      ],
+      psync_command: [
+        type:
+          {:check, "a string that is not empty, or a function of {host, port}",
+           quote(do: String.t() | ({String.t(), :inet.port_number()} -> String.t())), &psync_command?/1},
+        secret: true,
+        doc:
+          "the server's name for `PSYNC`, if it has another one: a string, or a function of `{host, port}` that returns one " <>
+            "at each attempt"
+      ],
       on_unknown_command: [
         type: {:one_of, [:continue, :stop]},
         default: :continue,
@@ -98,6 +117,13 @@ defmodule Vdr.Options.Definitions do
         type: {:one_of, Vdr.Log.levels() ++ [false]},
         default: :debug,
         doc: "the least level of log lines about it, or `false` for none"
+      ],
+      max_string_bytes: [
+        type: {:integer, @string_bytes},
+        doc:
+          "the longest string that is accepted, in bytes, in the snapshot file and in the stream. Without it, the limit is " <>
+            "512 MB, the default of the server's `proto-max-bulk-len`. If a longer string comes, the link ends, and the next one " <>
+            "asks the server for its setting, where the user may (`+config|get`)"
       ],
       only: [
         type: only_type(),
@@ -128,6 +154,19 @@ defmodule Vdr.Options.Definitions do
           "what reads answer while the data may be behind: `:allow` answers from the data at hand, `{:max_ms, n}` answers " <>
             "`{:error, :stale}` once the server has been silent for `n` ms (with default settings it sends something every " <>
             "10 s), `:deny` does so whenever no link is streaming"
+      ],
+      on_empty_primary: [
+        type:
+          {:check,
+           ":accept, {:keep, fraction} with a fraction from 0 to 1, or {:keep, fun} with a function of one argument",
+           quote(do: :accept | {:keep, number() | (map() -> :accept | :keep)}), &on_empty_primary?/1},
+        default: :accept,
+        doc:
+          "what to do with a full sync that brings far fewer keys than there were, as from a primary that was restarted " <>
+            "without its data: `:accept` follows the primary, as a replica does. `{:keep, fraction}` keeps the data if less " <>
+            "than this fraction of the keys is left, and tries again slowly; each attempt is a full sync. `{:keep, fun}` " <>
+            "keeps it if less than half is left, and calls `fun.(%{primary: {host, port}, keys: n, before: n})`, which " <>
+            "answers `:accept` or `:keep`; the next attempt follows what it answers. The event is `:emptied`"
       ],
       on_link_end: [
         type: {:one_of, [:keep, :stop]},
@@ -179,8 +218,14 @@ defmodule Vdr.Options.Definitions do
     ]
   end
 
+  defp psync_command?(value), do: is_function(value, 1) or (is_binary(value) and value != "")
+
   defp stale_reads?({:max_ms, ms}), do: is_integer(ms) and ms in 1..@ms_max
   defp stale_reads?(value), do: value in [:allow, :deny]
+
+  defp on_empty_primary?({:keep, keep}) when is_number(keep), do: keep > 0 and keep <= 1
+  defp on_empty_primary?({:keep, keep}), do: is_function(keep, 1)
+  defp on_empty_primary?(value), do: value == :accept
 
   defp guard_key?(value), do: value == false or (is_binary(value) and value != "")
 

@@ -114,22 +114,29 @@ defmodule Vdr.Options.Sentinel do
       sentinels: sentinel.sentinels,
       group: sentinel.group,
       role: sentinel.role,
-      access: access(connect, connect.timeout),
-      server_access: access(options, options.timeout),
-      host_map: if(table?(sentinel.host_map), do: sentinel.host_map),
+      access: access(connect),
+      server_access: access(options),
+      host_map: table(sentinel),
       server_host: host,
       server_port: port
     }
   end
 
-  defp access(options, timeout_ms) do
+  @doc "How to connect, and as whom, as the native library takes it."
+  @spec access(Options.t() | map) :: map
+  def access(options) do
     %{
       tls: if(options.ssl, do: Options.Tls.config(options.ssl_opts)),
-      timeout_ms: timeout_ms,
+      timeout_ms: options.timeout,
       username: options.username,
       password: options.password != nil
     }
   end
+
+  @doc "The host map as the native library takes it: a map, or `nil` when the native library has to ask."
+  @spec table(t | nil) :: %{String.t() => String.t()} | nil
+  def table(nil), do: %{}
+  def table(%__MODULE__{host_map: map}), do: if(table?(map), do: map)
 
   # The native library asks for a host that is mapped by a function, or to what is no string.
   defp table?(map) when is_map(map), do: Enum.all?(map, fn {from, to} -> text?(from) and text?(to) end)

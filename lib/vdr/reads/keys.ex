@@ -31,7 +31,7 @@ defmodule Vdr.Reads.Keys do
 
   @doc """
   The keys that match the glob `pattern`, in byte order. O(log n + keys with the literal prefix of
-  the pattern). The first such call [takes longer](#module-keys-in-order).
+  the pattern). The first such call [takes longer](`m:Veidrodelis#module-keys-in-order`).
 
   A range such as `[a-z]` compares bytes, beyond ASCII, too. Servers differ there: on x86 they
   order the bytes from 128 on before all others.
@@ -51,25 +51,25 @@ defmodule Vdr.Reads.Keys do
 
   @doc """
   The first `count` keys in byte order. O(log n + count). The first such call [takes
-  longer](#module-keys-in-order).
+  longer](`m:Veidrodelis#module-keys-in-order`).
   """
   read first(count :: non_neg_integer) :: [key]
 
   @doc """
   The last `count` keys, in descending byte order. O(log n + count). The first such call
-  [takes longer](#module-keys-in-order).
+  [takes longer](`m:Veidrodelis#module-keys-in-order`).
   """
   read last(count :: non_neg_integer) :: [key]
 
   @doc """
   Up to `count` keys after `key` in byte order; `key` need not exist. O(log n + count). The first
-  such call [takes longer](#module-keys-in-order).
+  such call [takes longer](`m:Veidrodelis#module-keys-in-order`).
   """
   read next(key :: key, count :: non_neg_integer) :: [key]
 
   @doc """
   Up to `count` keys before `key`, in descending byte order; `key` need not exist. O(log n +
-  count). The first such call [takes longer](#module-keys-in-order).
+  count). The first such call [takes longer](`m:Veidrodelis#module-keys-in-order`).
   """
   read prev(key :: key, count :: non_neg_integer) :: [key]
 end

@@ -66,6 +66,9 @@ defmodule Vdr.RedisStream.Replica do
 
   @type replica_state :: Veidrodelis.replication_state()
 
+  @typedoc "See `start_link/1`."
+  @type option :: unquote(Options.type(:handler))
+
   # The link asks the server for the byte behind an offset, which is a signed number of 64 bits.
   @offset_max 0x7FFFFFFFFFFFFFFE
 
@@ -77,14 +80,14 @@ defmodule Vdr.RedisStream.Replica do
 
   #{Options.docs(:handler)}
   """
-  @spec start_link(keyword | Options.t()) :: GenServer.on_start()
+  @spec start_link([option] | struct) :: GenServer.on_start()
   def start_link(options) do
     options = Options.validate!(options, :handler)
     GenServer.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: []))
   end
 
   @doc "A child specification. Its id contains the option `:name`, or the callback module without it."
-  @spec child_spec(keyword) :: Supervisor.child_spec()
+  @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(options) do
     # Validated here, so that the specification, which supervisors print, shows no password.
     options = Options.validate!(options, :handler)

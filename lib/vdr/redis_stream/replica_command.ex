@@ -4,10 +4,9 @@ defmodule Vdr.RedisStream.ReplicaCommand do
   gets it.
 
     * `db` - the database that the command writes to
-    * `command` - the command's name as an atom, then its arguments: numbers as numbers, and
-      repeated groups as one list. Examples are `{:set, key, value}`,
-      `{:hset, key, [{field, value}]}` and `{:del, [key]}`. A command that the library does not know
-      is `{:generic, [name | arguments]}`. The options of SET and XADD stand only in `raw_command`.
+    * `command` - the command's name as an atom, then its arguments, see below. Examples are
+      `{:set, key, value}`, `{:hset, key, [{field, value}]}` and `{:del, [key]}`. A command that the
+      library does not know is `{:generic, [name | arguments]}`
     * `raw_command` - always `{:generic, [name | arguments]}`, as received
     * `affected_keys` - the keys that the command may change, including those that MOVE, or COPY
       with DB, changes in another database. `:all` if it may change any key: FLUSHDB, FLUSHALL,
@@ -18,6 +17,82 @@ defmodule Vdr.RedisStream.ReplicaCommand do
       The unit of commands between MULTI and EXEC is the offset before the MULTI, otherwise `nil`.
       The commands of a unit stand side by side in one batch, unless they are more than 16,384 or
       longer than 1 MB
+
+  ## The tuples
+
+  The arguments stand in the server's order. A number that counts others is left out, and what it
+  counts is one list.
+
+    * `key` is a key that the command changes, `source` a key that it only reads
+    * `integer` and `float` are numbers; an infinite float is `:pos_inf` or `:neg_inf`
+    * `word` is a keyword as an atom in lower case, such as `:before` or `:left`
+    * `options` is one list, which is `[]` without options: keywords as atoms, integers as integers,
+      and everything else as binaries. In front of fields and ids stand all options, those behind
+      them included
+    * `binary`, `member`, `field`, `id` and `value` are binaries as they arrived. So are the bounds
+      of ranges, such as `"-inf"`, `"(5"` and `"[a"`, ids of streams, and numbers among `[binary]`
+
+  The options of SET, DELEX, XADD, FLUSHALL, FLUSHDB and of EXPIRE and its kin are left out, and
+  stand only in `raw_command`. Commands of modules, of vector sets and of arrays are
+  `{name, key, [binary]}`. A command whose arguments do not fit its tuple is
+  `{:generic, [name | arguments]}`.
+
+  | tuple | commands |
+  |---|---|
+  | `{name, [key]}` | del, pfcount, unlink |
+  | `{name, [source], word, options}` | lmpop, zmpop |
+  | `{name, [{binary, binary}], options}` | msetex |
+  | `{name, [{key, value}]}` | mset, msetnx |
+  | `{name, integer, integer}` | swapdb |
+  | `{name, key, [binary]}` | geoadd, hdel, hsetc, lpush, lpushx, pfadd, rpush, rpushx, sadd, srem, xdel, zrem |
+  | `{name, key, [field]}` | hgetdel, hpersist |
+  | `{name, key, [source], options}` | zinterstore, zunionstore |
+  | `{name, key, [source]}` | pfmerge, sdiffstore, sinterstore, sunionstore, zdiffstore |
+  | `{name, key, [{binary, binary}]}` | hmset, hset |
+  | `{name, key, [{float, member}], options}` | zadd |
+  | `{name, key, binary, [binary]}` | xack |
+  | `{name, key, binary, [{binary, binary}]}` | xadd |
+  | `{name, key, binary, binary, binary}` | xidmprecord |
+  | `{name, key, binary, binary, integer, binary, options}` | xclaim |
+  | `{name, key, binary, binary}` | hsetnx, zremrangebylex, zremrangebyscore |
+  | `{name, key, binary, float}` | hincrbyfloat |
+  | `{name, key, binary, integer}` | hincrby |
+  | `{name, key, binary, options, [id]}` | xackdel |
+  | `{name, key, binary, options}` | xsetid |
+  | `{name, key, binary, word, options, [id]}` | xnack |
+  | `{name, key, binary}` | append, delifeq, getset, set, setnx |
+  | `{name, key, float, binary}` | zincrby |
+  | `{name, key, float}` | incrbyfloat |
+  | `{name, key, integer, binary, options}` | restore, restore-asking |
+  | `{name, key, integer, binary}` | lrem, lset, psetex, setex, setrange |
+  | `{name, key, integer, integer}` | ltrim, setbit, zremrangebyrank |
+  | `{name, key, integer, options, [field]}` | hexpire, hexpireat, hpexpire, hpexpireat |
+  | `{name, key, integer}` | decrby, expire, expireat, incrby, move, pexpire, pexpireat |
+  | `{name, key, key, binary}` | smove |
+  | `{name, key, key, word, word, options}` | lmovem |
+  | `{name, key, key, word, word}` | lmove |
+  | `{name, key, key}` | rename, renamenx, rpoplpush |
+  | `{name, key, options, [field]}` | hgetex |
+  | `{name, key, options, [id]}` | xdelex |
+  | `{name, key, options, [{field, value}]}` | hsetex |
+  | `{name, key, options}` | bitfield, getex, increx, lpop, rpop, xcfgset, zpopmax, zpopmin |
+  | `{name, key, source, binary, binary, options}` | zrangestore |
+  | `{name, key, source, options}` | geosearchstore |
+  | `{name, key, word, binary, binary}` | linsert |
+  | `{name, key, word, options}` | xtrim |
+  | `{name, key}` | decr, delex, getdel, incr, persist |
+  | `{name, source, binary, float, binary, options}` | georadiusbymember |
+  | `{name, source, float, float, float, binary, options}` | georadius |
+  | `{name, source, key, options}` | copy |
+  | `{name, source, options}` | sort |
+  | `{name, word, [{binary, binary}]}` | trimslots |
+  | `{name, word, key, [source]}` | bitop |
+  | `{name, word, key, binary, [binary]}` | xgroup |
+  | `{name, word, key, options}` | pfdebug |
+  | `{name, word, options}` | cluster |
+  | `{name}` | flushall, flushdb |
+
+  Commands that a later version of the library knows take these forms, too.
   """
 
   @enforce_keys [:db, :command, :raw_command, :affected_keys, :offset, :context]

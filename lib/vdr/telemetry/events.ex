@@ -136,7 +136,11 @@ defmodule Vdr.Telemetry.Events do
           {:syncing, "A full sync began.", @primary},
           {:ready, "The instance can be read.", @primary},
           {:streaming, "The link follows the stream.", @primary ++ [sync: "`:full` or `:partial`"]},
-          {:disconnected, "The link or the attempt ended. One follows each `connecting`.", @primary ++ @end_of_link},
+          {:disconnected, "The link or the attempt ended. One follows each `connecting`.",
+           @primary ++ @end_of_link ++ [contradictions: "how many have come in a row"]},
+          {:emptied, "The primary came back with far fewer keys; see the option `:on_empty_primary`.",
+           @primary ++
+             [keys: "its keys", before: "the keys of the mirror", decision: "`:keep` or `:accept`"]},
           {:switched, "Sentinel names another primary.", @primary ++ [from: "the primary before, or `nil`"]},
           {:stopped, "The instance or the handler has ended.", []}
         ] do

@@ -7,6 +7,9 @@
 //! machine's processors scale? The time of two threads is halved: it is the share of one turn in
 //! the time in which both did all of theirs.
 //!
+//! `watches`: how many writes per second does a mirror apply beside none, a thousand and a million
+//! watches of other keys, and beside a hundred thousand prefixes and a thousand patterns?
+//!
 //! Prints one line per result, in rounds: `name number`. `make bench` runs it.
 
 use bytes::BytesMut;
@@ -21,6 +24,7 @@ use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
 use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
 use vdr_replica::resp;
+use vdr_replica::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
 
 // The library's own allocator, and its dropper thread for replaced states.
 #[path = "../../vdr_nif/src/allocator.rs"]
@@ -45,11 +49,12 @@ fn main() -> Result<(), String> {
     match env::args().nth(1).as_deref() {
         Some("publishing") => publishing(),
         Some("two-threads") => two_threads(),
-        _ => Err("one of: publishing, two-threads".into()),
+        Some("watches") => watches(),
+        _ => Err("one of: publishing, two-threads, watches".into()),
     }
 }
 
-fn publishing() -> Result<(), String> {
+fn mirror() -> (Mirror, Shared) {
     dropper::tidy_by(allocator::give_back);
     let shared = Shared::default();
     // Reading the clock is part of the price.
@@ -57,6 +62,59 @@ fn publishing() -> Result<(), String> {
         Mirror::new(shared.clone(), None, Box::new(|garbage| dropper::drop_replaced(garbage, Garbage::drop_unheld)))
             .with_clock(|| START.elapsed());
     mirror.install(loaded(), 0);
+    (mirror, shared)
+}
+
+/// Watches of none of the keys that are written, but of keys that look like them.
+struct Nobody;
+
+impl Mailbox for Nobody {
+    fn send(&self, _tag: Tag, _event: &Event<'_>) {}
+    fn sample(&self, _watcher: &Arc<Watcher>) {}
+    fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+    fn release(&self, _tag: Tag) {}
+}
+
+fn watches() -> Result<(), String> {
+    let (mut mirror, shared) = mirror();
+    let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
+    let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
+    // All keys that are written are below KEYS.
+    let other = |n: u64| KEYS + n;
+    let keys = |count: u64| (0..count).map(move |n| Watched::Key(key(other(n)))).collect();
+    let prefixes = (0..100_000).map(|n| Watched::Prefix(format!("user:{:010}:", other(n))));
+    let patterns = (0..1_000).map(|n| Watched::Pattern(format!("user:{:010}*:age", other(n))));
+    let sets: [(&str, Vec<Watched<String>>); 4] = [
+        ("none", Vec::new()),
+        ("1k", keys(1_000)),
+        ("1m", keys(1_000_000)),
+        ("prefixes-patterns", prefixes.chain(patterns).collect()),
+    ];
+    for round in 0..=ROUNDS {
+        for (name, watched) in &sets {
+            let watcher = shared.watches.watcher(1, Box::new(Nobody));
+            let manner = Manner { notify: Notify::Command, max_pending: 10_000, link: false };
+            for watched in watched {
+                let watched = match watched {
+                    Watched::Key(name) => Watched::Key(name.as_bytes()),
+                    Watched::Prefix(name) => Watched::Prefix(name.as_bytes()),
+                    Watched::Pattern(name) => Watched::Pattern(name.as_bytes()),
+                };
+                shared.watches.add(0, watched, manner, &watcher, 0).map_err(|error| format!("{error:?}"))?;
+            }
+            let rate = rate(&mut mirror, &shared, &batches, false)?;
+            // The first one finds the data cold.
+            if round > 0 {
+                println!("{name} {rate}");
+            }
+            shared.watches.remove_watcher(&watcher);
+        }
+    }
+    Ok(())
+}
+
+fn publishing() -> Result<(), String> {
+    let (mut mirror, shared) = mirror();
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
     let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
     for _ in 0..ROUNDS {
@@ -144,7 +202,7 @@ fn rate(mirror: &mut Mirror, shared: &Shared, pieces: &[Vec<u8>], hold: bool) ->
     let started = Instant::now();
     for piece in pieces {
         input.extend_from_slice(piece);
-        mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?;
+        while mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?.left {}
         since_snapshot += each;
         if hold && since_snapshot >= SNAPSHOT_EVERY {
             since_snapshot = 0;
@@ -162,7 +220,7 @@ fn loaded() -> Loaded {
     for n in 0..KEYS {
         keyspace.db_mut(0).insert(key(n).as_bytes(), Entry::new(Blob::new(&[b'v'; 32])));
     }
-    Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None }
+    Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None, miscounted_streams: 0 }
 }
 
 /// A SET of a key that the order of keys does not predict.

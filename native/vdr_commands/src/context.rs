@@ -41,6 +41,13 @@ impl Apply<'_> {
         }
     }
 
+    /// Whatever the key holds is replaced by a value that cannot be known here: the result depends
+    /// on more than the data.
+    pub fn doubt(&mut self, key: &[u8]) {
+        self.db().remove(key);
+        self.db().make_unknown(key);
+    }
+
     /// Returns whether the key existed.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.db().remove(key)

@@ -39,10 +39,42 @@ fn parse_hex_float(text: &str) -> Option<f64> {
     if significant.is_empty() || significant.len() > 16 {
         return None;
     }
-    let value = u64::from_str_radix(&significant, 16).ok()? as f64;
+    let whole = u64::from_str_radix(&significant, 16).ok()?;
     let scale = exponent.checked_sub(4 * i32::try_from(fraction.len()).ok()?)?;
-    let float = value * 2f64.powi(scale);
+    let float = scaled(whole, scale);
     Some(if negative { -float } else { float })
+}
+
+/// `whole * 2^scale`, rounded once, to the nearest, as strtod does.
+fn scaled(whole: u64, scale: i32) -> f64 {
+    let top = i64::from(scale) + i64::from(whole.checked_ilog2().unwrap_or(0));
+    if whole == 0 {
+        0.0
+    } else if top >= i64::from(f64::MIN_EXP - 1) {
+        // 2^scale alone may be too small for a float, or too large.
+        let half = scale / 2;
+        whole as f64 * 2f64.powi(half) * 2f64.powi(scale - half)
+    } else {
+        // A subnormal float: its bits are how many times the smallest one it is.
+        let dropped = u32::try_from(i64::from(SMALLEST_EXPONENT) - i64::from(scale)).unwrap_or(0);
+        f64::from_bits(shift_right_rounded(whole, dropped))
+    }
+}
+
+/// The smallest float above zero is two to the power of this.
+const SMALLEST_EXPONENT: i32 = -1074;
+
+/// `number / 2^bits`, to the nearest, a tie to the even one.
+fn shift_right_rounded(number: u64, bits: u32) -> u64 {
+    let number = u128::from(number);
+    // Beyond these, less than a half is left.
+    if bits > 65 {
+        return 0;
+    }
+    let (kept, half) = (number >> bits, (1u128 << bits) / 2);
+    let dropped = number - (kept << bits);
+    let up = bits > 0 && (dropped > half || dropped == half && kept % 2 == 1);
+    u64::try_from(kept).unwrap_or(u64::MAX) + u64::from(up)
 }
 
 #[cfg(test)]
@@ -72,6 +104,21 @@ mod tests {
             ("0x1.8p1", 3.0),
             ("0x1.999999999999ap-4", 0.1),
             ("-0xA", -10.0),
+            ("0x1p-1074", f64::from_bits(1)),
+            ("0x1p-1075", 0.0),
+            ("0x1.8p-1074", f64::from_bits(2)),
+            ("0x1.8p-1075", f64::from_bits(1)),
+            ("0x3p-1074", f64::from_bits(3)),
+            ("0x0.fffffffffffffp-1022", f64::from_bits((1 << 52) - 1)),
+            ("0x0.fffffffffffff8p-1022", f64::MIN_POSITIVE),
+            ("0x1p-1022", f64::MIN_POSITIVE),
+            ("0x8000000000000000p-1085", f64::MIN_POSITIVE),
+            ("0x1.fffffffffffffp1023", f64::MAX),
+            ("0x0.0000000000001p1075", 2f64.powi(1023)),
+            ("0x1p1024", f64::INFINITY),
+            ("0x1p99999", f64::INFINITY),
+            ("0x1p-99999", 0.0),
+            ("0x0p99999", 0.0),
         ] {
             assert_eq!(parse_float(text.as_bytes()), Some(value));
         }

@@ -265,6 +265,8 @@ pub enum Part {
     /// All remaining arguments: options, with `FIELDS`, a count and that many fields among them
     /// ([`ArgCursor::fields`]). In the tuple: the options as one list, then the fields as one list.
     Fields,
+    /// As [`Part::Fields`], for a command without options: the fields only.
+    PlainFields,
     /// As [`Part::Fields`], with `{field, value}` pairs.
     FieldPairs,
     /// All remaining arguments: options, with `IDS`, a count and that many ids among them. In the

@@ -38,7 +38,10 @@ const WORDS: &[&str] = &[
     "andor",
     "asc",
     "before",
+    "bulk",
     "by",
+    "byfloat",
+    "byint",
     "bylex",
     "byscore",
     "ch",
@@ -53,9 +56,12 @@ const WORDS: &[&str] = &[
     "diff",
     "diff1",
     "entriesadded",
+    "enx",
     "ex",
+    "exactly",
     "exat",
     "fail",
+    "fatal",
     "fnx",
     "force",
     "freq",
@@ -73,6 +79,7 @@ const WORDS: &[&str] = &[
     "keepref",
     "keepttl",
     "lastid",
+    "lbound",
     "left",
     "limit",
     "lt",
@@ -83,6 +90,7 @@ const WORDS: &[&str] = &[
     "minid",
     "not",
     "nx",
+    "obo",
     "one",
     "or",
     "overflow",
@@ -95,13 +103,16 @@ const WORDS: &[&str] = &[
     "rev",
     "right",
     "sat",
+    "saturate",
     "set",
     "setid",
+    "silent",
     "store",
     "storedist",
     "sum",
     "time",
     "todense",
+    "ubound",
     "weights",
     "withscores",
     "withvalues",
@@ -136,6 +147,7 @@ fn fields(row: &Write, args: &[&[u8]]) -> Option<Vec<Field>> {
             Part::Scored => fields.extend(scored(&mut args)?),
             Part::Fields => fields.extend(counted_fields(&mut args, 1)?),
             Part::FieldPairs => fields.extend(counted_fields(&mut args, 2)?),
+            Part::PlainFields => fields.push(plain_fields(&mut args)?),
             Part::Ids => fields.extend(ids(&mut args)?),
             Part::AddOptions => skip_add_options(&mut args).ok()?,
             // A command may end without its options.
@@ -160,7 +172,13 @@ fn field(part: Part, args: &mut ArgCursor<'_>) -> Option<Field> {
             pair_list(args.take(count.checked_mul(2)?).ok()?)?
         }
         Part::Options => Field::List(args.rest().iter().map(|arg| option(arg)).collect()),
-        Part::Scored | Part::Fields | Part::FieldPairs | Part::Ids | Part::AddOptions | Part::Dropped => return None,
+        Part::Scored
+        | Part::Fields
+        | Part::PlainFields
+        | Part::FieldPairs
+        | Part::Ids
+        | Part::AddOptions
+        | Part::Dropped => return None,
     })
 }
 
@@ -180,6 +198,13 @@ fn counted_fields(args: &mut ArgCursor<'_>, width: usize) -> Option<[Field; 2]> 
     let options = before.iter().chain(after).map(|arg| option(arg)).collect();
     let fields = if width == 2 { pair_list(groups)? } else { list(groups) };
     Some([Field::List(options), fields])
+}
+
+fn plain_fields(args: &mut ArgCursor<'_>) -> Option<Field> {
+    match args.fields(1).ok()? {
+        [[], names, []] => Some(list(names)),
+        _ => None,
+    }
 }
 
 fn ids(args: &mut ArgCursor<'_>) -> Option<[Field; 2]> {
@@ -204,8 +229,17 @@ fn option(arg: &[u8]) -> Field {
     }
 }
 
+fn known_word(arg: &[u8]) -> Option<&'static str> {
+    WORDS.iter().find(|word| arg.eq_ignore_ascii_case(word.as_bytes())).copied()
+}
+
+/// Whether an argument looks like an option of some command, in any case.
+pub fn is_option(arg: &[u8]) -> bool {
+    known_word(arg).is_some()
+}
+
 fn word(arg: &[u8]) -> Field {
-    let known = WORDS.iter().find(|word| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let known = known_word(arg);
     known.map_or_else(|| bytes(arg), |word| Field::Word(word))
 }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
 mod chunked;
 pub mod blob;
 pub mod expiry;

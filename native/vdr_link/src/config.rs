@@ -4,7 +4,9 @@ use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
 use crate::transport::ConnectLimits;
 use std::time::Duration;
-use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery};
+use vdr_data::limits::STRING_BYTES_MAX;
+use vdr_replica::handshake::{Credentials, HIDDEN_LISTENING_PORT, RoleQuery, Secret, SyncBy};
+use vdr_replica::resp::frame_bytes_max;
 
 /// The shortest interval between acknowledgements: below it a link would do nothing else.
 pub const ACK_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -59,14 +61,16 @@ pub struct LinkConfig {
     /// The port that INFO and Sentinel show. [`HIDDEN_LISTENING_PORT`] explains the default.
     pub listening_port: u32,
     pub role: RoleQuery,
+    pub sync_by: SyncBy,
+    /// The server's name for PSYNC, if it has another one.
+    pub psync_command: Option<Secret>,
     pub ack: AckPolicy,
     /// How often the applied offset is acknowledged. Until the stream has begun the link
     /// acknowledges far more often: a primary that sent the file diskless begins the stream only
     /// after an acknowledgement.
     pub ack_interval: Duration,
     pub timeouts: Timeouts,
-    /// How many bytes of an unfinished command may be buffered. The servers' own limit for what a
-    /// client sends is 1 GB.
+    /// How many bytes of an unfinished command may be buffered.
     pub command_bytes_max: usize,
 }
 
@@ -79,10 +83,12 @@ impl LinkConfig {
             credentials: None,
             listening_port: HIDDEN_LISTENING_PORT,
             role: RoleQuery::Skip,
+            sync_by: SyncBy::Socket,
+            psync_command: None,
             ack: AckPolicy::Truthful,
             ack_interval: Duration::from_secs(1),
             timeouts: Timeouts::default(),
-            command_bytes_max: 1 << 30,
+            command_bytes_max: frame_bytes_max(STRING_BYTES_MAX),
         }
     }
 }

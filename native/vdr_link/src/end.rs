@@ -41,6 +41,11 @@ pub enum Cause {
     WriteTimeout(Duration),
     /// The primary closed the connection.
     Closed,
+    /// The server closed the connection instead of answering this command of the handshake. A proxy
+    /// that does not know the command does so.
+    ClosedInHandshake {
+        command: &'static str,
+    },
     Io(io::Error),
     /// A command is longer than the configured limit.
     CommandTooLong {
@@ -60,6 +65,15 @@ impl Cause {
         }
     }
 
+    /// The same cause, if the connection ended while this command was awaited.
+    pub(crate) fn in_handshake(self, command: &'static str) -> Self {
+        match self {
+            Cause::Closed => Cause::ClosedInHandshake { command },
+            Cause::Io(error) if wire_code(error.kind()) == "connection_reset" => Cause::ClosedInHandshake { command },
+            other => other,
+        }
+    }
+
     pub fn code(&self) -> &'static str {
         match self {
             Cause::Stopped => "stopped",
@@ -72,6 +86,7 @@ impl Cause {
             Cause::ReadTimeout(_) => "read_timeout",
             Cause::WriteTimeout(_) => "write_timeout",
             Cause::Closed => "closed",
+            Cause::ClosedInHandshake { .. } => "closed_in_handshake",
             Cause::Io(error) => wire_code(error.kind()),
             Cause::CommandTooLong { .. } => "command_too_long",
             Cause::Sink(error) => error.code,
@@ -92,6 +107,7 @@ impl Cause {
             | Cause::ReadTimeout(_)
             | Cause::WriteTimeout(_)
             | Cause::Closed
+            | Cause::ClosedInHandshake { .. }
             | Cause::Io(_) => Retry::Soon,
         }
     }
@@ -124,6 +140,7 @@ impl fmt::Display for Cause {
             Cause::Refused(refusal) => refusal.fmt(f),
             Cause::Transfer(error) => error.fmt(f),
             Cause::Sink(error) => error.fmt(f),
+            Cause::ClosedInHandshake { command } => write!(f, "after {command}"),
             Cause::CommandTooLong { bytes_max } => write!(f, "{bytes_max} bytes"),
             Cause::Stopped | Cause::Closed | Cause::Panicked => Ok(()),
         }

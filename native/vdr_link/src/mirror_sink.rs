@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use vdr_rdb::{Progress, Server};
 use vdr_replica::handshake::{Position, Retry};
-use vdr_replica::mirror::{Fault, Mirror};
+use vdr_replica::live::Snapshot;
+use vdr_replica::mirror::{ACTIVE_REPLICATION, Fault, Mirror};
 
 /// Hooks into the feeding of a mirror.
 pub trait MirrorHooks: Send + 'static {
@@ -45,9 +46,27 @@ impl<H: MirrorHooks> MirrorSink<H> {
         self.hooks.is_current().then(|| work(&mut mirror))
     }
 
+    /// A full sync without a file, from the data of a primary that is played by a test.
+    pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Snapshot) -> Result<(), SinkError> {
+        let synced = self.feed(|mirror| {
+            mirror.sync_data(replication_id, offset, &data.keyspace, now_ms());
+            Ok(())
+        });
+        self.hooks.after_feed();
+        synced
+    }
+
     /// As [`MirrorSink::mirror`], for work that can fail.
     fn feed<T>(&self, work: impl FnOnce(&mut Mirror) -> Result<T, Fault>) -> Result<T, SinkError> {
-        Ok(self.mirror(work).ok_or_else(|| SinkError::soon("superseded", ""))??)
+        let fed = self.mirror(|mirror| {
+            work(mirror).map_err(|fault| {
+                // The next link asks the server for its limit.
+                let asks = fault.is_too_long() && mirror.string_limit().is_new();
+                let error = SinkError::from(fault);
+                if asks { SinkError { retry: Retry::Soon, ..error } } else { error }
+            })
+        });
+        fed.ok_or_else(|| SinkError::soon("superseded", ""))?
     }
 }
 
@@ -62,6 +81,14 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
         Some(Position { replication_id: replication_id.to_string(), offset })
     }
 
+    fn asks_string_limit(&self) -> bool {
+        self.mirror(|mirror| mirror.string_limit().asks()).unwrap_or(false)
+    }
+
+    fn string_limit(&mut self, bytes: Option<u64>) {
+        self.mirror(|mirror| mirror.set_string_limit(|limit| limit.answered(bytes)));
+    }
+
     fn linked_to(&mut self, server: Server) {
         self.mirror(|mirror| mirror.linked_to(server));
     }
@@ -71,8 +98,11 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
         self.hooks.after_feed();
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.mirror(|mirror| mirror.sync_started(replication_id, offset));
+    fn sync_started(&mut self, start: Option<&Position>) {
+        self.mirror(|mirror| match start {
+            Some(start) => mirror.sync_started(&start.replication_id, start.offset),
+            None => mirror.bare_sync_started(),
+        });
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
@@ -91,7 +121,7 @@ impl<H: MirrorHooks> Sink for MirrorSink<H> {
     fn stream(&mut self, input: &mut BytesMut) -> Result<StreamStep, SinkError> {
         let fed = self.feed(|mirror| mirror.stream(input, now_ms()));
         self.hooks.after_feed();
-        fed.map(|ack_wanted| StreamStep { ack_wanted, left: false })
+        fed.map(|turn| StreamStep { ack_wanted: turn.ack_wanted, left: turn.left })
     }
 
     fn applied(&self) -> u64 {
@@ -112,7 +142,13 @@ impl From<Fault> for SinkError {
     fn from(fault: Fault) -> Self {
         let retry = match fault.code {
             // The primary would send the same file again.
-            "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" => Retry::Slowly,
+            "rdb_unsupported_version" | "rdb_unknown_type" | "rdb_too_large" | "rdb_bad_magic" | "rdb_no_offset" => {
+                Retry::Slowly
+            }
+            // The stream would be wrapped again.
+            ACTIVE_REPLICATION => Retry::Slowly,
+            // Somebody has to raise a limit, or to say that the data is gone.
+            "string_too_long" | "primary_emptied" => Retry::Slowly,
             // The user asked for a decision.
             "unknown_command" => Retry::Never,
             _ => Retry::Soon,

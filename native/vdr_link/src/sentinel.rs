@@ -13,7 +13,6 @@
 //! replaces a higher one without a majority. A link that streams is not left on the votes of a poll
 //! alone.
 
-mod address;
 mod config;
 mod failure;
 mod monitor;
@@ -25,8 +24,7 @@ mod server_role;
 mod subscription;
 mod verdict;
 
-pub use address::Address;
-pub use config::{Access, HostMap, SentinelConfig};
+pub use config::SentinelConfig;
 pub use failure::NotFound;
 pub use monitor::{SentinelHandle, spawn_sentinel};
-pub use owner::{Owner, Question};
+pub use owner::Owner;

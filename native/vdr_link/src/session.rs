@@ -1,7 +1,8 @@
 //! One connection to the primary, from its first byte to its last.
 //!
 //! Reading, writing and one alarm run concurrently, and none waits for another. Reading runs when
-//! the sink is ready, writing when there is output, and the alarm is set to the next deadline.
+//! the sink is ready, writing when there is output, and the alarm is set to the next deadline. The
+//! sink computes on the same thread; `outbox` gives signs of life meanwhile.
 
 mod timer;
 mod inbox;
@@ -17,18 +18,17 @@ use crate::transfer::Transfer;
 use crate::transport;
 
 use inbox::Inbox;
-use outbox::Outbox;
+use outbox::{Outbox, SIGN_INTERVAL};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 use timer::Timer;
+use tokio::task::yield_now;
 use tokio::time::Instant;
-use vdr_replica::handshake::{Action, Handshake, Opening, Step, command};
-
-/// How often the link sends a keepalive during the transfer of the file.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+use vdr_replica::handshake::{Action, Handshake, Opening, Position, Refusal, RefusalKind, Step, command};
+use vdr_replica::resp::frame_bytes_max;
 
 /// How often the link acknowledges until the stream has begun. A primary that sent the file
 /// diskless begins the stream with the first acknowledgement after its child process has ended. If
@@ -66,6 +66,8 @@ pub struct Session<'a, S, O> {
     ack_owed: bool,
     /// The sink left some of the input: the link offers it again before it reads more.
     left: bool,
+    asked_string_limit: bool,
+    command_bytes_max: usize,
 }
 
 impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
@@ -82,13 +84,17 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         tracing::info!(vdr = config.label, peer = ?peer, "connected to {}", config.endpoint);
         let (reader, writer) = tokio::io::split(wire);
         let position = sink.position();
+        let ask_string_limit = sink.asks_string_limit();
         let opening = Opening {
             credentials: config.credentials.clone(),
             listening_port: config.listening_port,
             role: config.role,
+            sync_by: config.sync_by,
+            psync_command: config.psync_command.clone(),
             // The writer of the snapshot file is the server itself; of a stream that resumes it may
             // be another one.
             ask_version: position.is_some(),
+            ask_string_limit,
             position,
         };
         let session = Session {
@@ -102,28 +108,34 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             timer: Timer::new(),
             ack_owed: false,
             left: false,
+            asked_string_limit: ask_string_limit,
+            command_bytes_max: config.command_bytes_max,
         };
-        match session.turns().await {
+        let cause = match session.turns().await {
             Ok(never) => match never {},
             Err(cause) => cause,
+        };
+        let ping = Step::Ping.command();
+        let unanswered = matches!(cause, Cause::ClosedInHandshake { command } if command == ping);
+        if unanswered && config.tls.is_none() && transport::speaks_tls(&config.endpoint, &limits).await {
+            return Cause::Refused(Refusal { kind: RefusalKind::TlsRequired, command: ping, text: String::new() });
         }
+        cause
     }
 
     async fn turns(mut self) -> Result<std::convert::Infallible, Cause> {
         self.advance()?;
         loop {
             match self.event().await {
-                Event::Read(Ok(0)) => return Err(Cause::Closed),
+                Event::Read(Ok(0)) => return Err(self.lost(Cause::Closed)),
                 Event::Read(Ok(bytes)) => {
-                    let since = Instant::now();
                     self.observer.received(bytes);
-                    self.advance()?;
-                    // The time that the sink took does not count as the primary's silence.
-                    self.timer.last_received = Instant::now();
-                    self.outbox.extend_deadline(since.elapsed());
+                    self.compute()?;
                 }
-                Event::Ready => self.advance()?,
-                Event::Read(Err(error)) | Event::Written(Err(error)) => return Err(Cause::from_io(error)),
+                Event::Ready => self.compute()?,
+                Event::Read(Err(error)) | Event::Written(Err(error)) => {
+                    return Err(self.lost(Cause::from_io(error)));
+                }
                 Event::Written(Ok(())) => {
                     if std::mem::take(&mut self.ack_owed) {
                         self.acknowledge();
@@ -154,8 +166,30 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                 if std::mem::take(paused) {
                     *last_received = Instant::now();
                 }
-                if left { Event::Ready } else { Event::Read(inbox.fill().await) }
+                if left {
+                    // The alarm, and a stop of the link, come between two turns of the sink.
+                    yield_now().await;
+                    return Event::Ready;
+                }
+                Event::Read(inbox.fill().await)
             } => event,
+        }
+    }
+
+    /// Hands on the input. The time that the sink takes does not count as the primary's silence.
+    fn compute(&mut self) -> Result<(), Cause> {
+        self.outbox.compute();
+        let done = self.advance();
+        self.outbox.computed();
+        self.timer.last_received = Instant::now();
+        done
+    }
+
+    /// Why the connection is over, with the step of the handshake if it came no further.
+    fn lost(&self, cause: Cause) -> Cause {
+        match &self.phase {
+            Phase::Opening(handshake) => cause.in_handshake(handshake.step().words()),
+            Phase::Transfer(_) | Phase::Stream { .. } => cause,
         }
     }
 
@@ -196,6 +230,12 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         let Phase::Opening(handshake) = &mut self.phase else { return Ok(false) };
         let action = handshake.advance(&mut self.inbox.input).map_err(Cause::Refused)?;
         let (step, role, server) = (handshake.step(), handshake.role(), handshake.server().cloned());
+        let by_disk = handshake.is_by_disk();
+        let string_bytes_max = handshake.string_bytes_max();
+        if self.asked_string_limit && matches!(action, Action::FullSync { .. } | Action::Continue { .. }) {
+            self.sink.string_limit(string_bytes_max);
+            self.command_bytes_max = self.command_bytes_max.max(frame_bytes_max(string_bytes_max.unwrap_or(0)));
+        }
         match action {
             Action::Wait => return Ok(false),
             Action::Send(bytes) => {
@@ -206,10 +246,12 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                 self.enter(LinkState::from(step));
             }
             Action::FullSync { replication_id, offset } => {
-                tracing::info!(vdr = self.config.label, replication_id, offset, "full sync");
-                self.enter(LinkState::RdbTransfer);
-                self.sink.sync_started(&replication_id, offset);
-                self.phase = Phase::Transfer(Transfer::new());
+                tracing::info!(vdr = self.config.label, replication_id, offset, by_disk, "full sync");
+                self.start_transfer(Some(&Position { replication_id, offset }));
+            }
+            Action::BareSync => {
+                tracing::info!(vdr = self.config.label, by_disk, "full sync, the command works like SYNC");
+                self.start_transfer(None);
             }
             Action::Continue { replication_id } => {
                 tracing::info!(vdr = self.config.label, replication_id, "partial sync");
@@ -221,7 +263,15 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         Ok(true)
     }
 
+    fn start_transfer(&mut self, start: Option<&Position>) {
+        self.outbox.give_signs();
+        self.enter(LinkState::RdbTransfer);
+        self.sink.sync_started(start);
+        self.phase = Phase::Transfer(Transfer::new());
+    }
+
     fn start_streaming(&mut self) {
+        self.outbox.give_signs();
         self.phase = Phase::Stream { begun: false };
         self.enter(LinkState::Streaming);
         self.sink.streaming();
@@ -232,8 +282,8 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn stream(&mut self) -> Result<(), Cause> {
         let step = self.sink.stream(&mut self.inbox.input).map_err(Cause::Sink)?;
         self.left = step.left;
-        if !step.left && self.inbox.input.len() > self.config.command_bytes_max {
-            return Err(Cause::CommandTooLong { bytes_max: self.config.command_bytes_max });
+        if !step.left && self.inbox.input.len() > self.command_bytes_max {
+            return Err(Cause::CommandTooLong { bytes_max: self.command_bytes_max });
         }
         if step.ack_wanted {
             self.acknowledge();
@@ -277,13 +327,13 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     }
 
     fn write_deadline(&self) -> Option<Instant> {
-        self.outbox.stuck_since.map(|since| after(since, self.config.timeouts.write))
+        self.outbox.stuck_since().map(|since| after(since, self.config.timeouts.write))
     }
 
     fn send_at(&self) -> Option<Instant> {
         let interval = match self.phase {
             Phase::Opening(_) => return None,
-            Phase::Transfer(_) => KEEPALIVE_INTERVAL,
+            Phase::Transfer(_) => SIGN_INTERVAL,
             Phase::Stream { begun: false } => self.config.ack_interval.min(ACK_INTERVAL_UNTIL_BEGUN),
             Phase::Stream { begun: true } => self.config.ack_interval,
         };

@@ -19,14 +19,23 @@ pub trait Sink: Send + 'static {
     /// Where the stream can be resumed. None asks for a full sync.
     fn position(&self) -> Option<Position>;
 
+    /// Whether to ask the server for the longest string that it accepts.
+    fn asks_string_limit(&self) -> bool {
+        false
+    }
+
+    /// What the server said, if it was asked and said it. Called before the file or the stream.
+    fn string_limit(&mut self, _bytes: Option<u64>) {}
+
     /// The server that the link is to, if it sent its version. Called before [`Sink::continued`].
     fn linked_to(&mut self, _server: Server) {}
 
     /// The primary resumes the stream at [`Sink::position`], under this id from now on.
     fn continued(&mut self, replication_id: &str);
 
-    /// A snapshot file begins that holds everything up to `offset`.
-    fn sync_started(&mut self, replication_id: &str, offset: u64);
+    /// A snapshot file begins that holds everything up to `start`. `None`: only the file says up to
+    /// where.
+    fn sync_started(&mut self, start: Option<&Position>);
 
     /// The next bytes of the file. They may go beyond its end. Bytes that a step of
     /// [`RdbStep::Part`] leaves are offered again when the sink is ready.

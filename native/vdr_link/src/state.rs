@@ -37,7 +37,7 @@ impl From<Step> for LinkState {
     fn from(step: Step) -> Self {
         match step {
             Step::Ping => LinkState::Ping,
-            Step::Auth | Step::Role | Step::Info => LinkState::Auth,
+            Step::Auth | Step::Role | Step::Info | Step::StringLimit => LinkState::Auth,
             Step::ListeningPort => LinkState::ReplconfListeningPort,
             // The version is one more capability.
             Step::CapaEof | Step::CapaPsync2 | Step::Version => LinkState::ReplconfCapa,

@@ -3,21 +3,26 @@
 
 use crate::deadline::{WAIT_MAX, after};
 use crate::endpoint::Endpoint;
-use crate::tls::{TlsClient, TlsConfig, TlsError};
+use crate::runtime::block;
+use crate::tls::{TlsClient, TlsConfig, TlsError, TlsErrorKind, Verify};
 use crate::wire::BoxedWire;
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::task::spawn_blocking;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use vdr_replica::handshake::Retry;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long each part of the question may take whether a server speaks TLS.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// The question asks for no server in particular; the name is compared with nothing.
+const PROBE_NAME: &str = "localhost";
 
 /// How long each part of connecting may take.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +73,29 @@ pub async fn connect(
     }
 }
 
+/// Whether a server that said nothing to plain text speaks TLS. It is asked on a connection of its
+/// own. Servers on OpenSSL close without a word when they are addressed in plain text.
+pub async fn speaks_tls(endpoint: &Endpoint, limits: &ConnectLimits) -> bool {
+    let tls = TlsConfig { verify: Verify::None, server_name: Some(PROBE_NAME.to_owned()), ..TlsConfig::default() };
+    let limits = ConnectLimits {
+        connect: limits.connect.min(PROBE_MAX),
+        tls_handshake: limits.tls_handshake.min(PROBE_MAX),
+        ..*limits
+    };
+    match connect(endpoint, Some(&tls), &limits).await {
+        Ok(_) => true,
+        // It answered in TLS that it does not want us, for lack of a certificate, say.
+        Err(ConnectError::Tls(error)) => error.kind != TlsErrorKind::NotSpoken,
+        Err(_) => false,
+    }
+}
+
 /// Reads the certificates on a thread that may block.
 async fn tls_client(tls: &TlsConfig, endpoint: &Endpoint, limit: Duration) -> Result<TlsClient, ConnectError> {
     let (tls, endpoint) = (tls.clone(), endpoint.clone());
-    match timeout(limit, spawn_blocking(move || TlsClient::new(&tls, &endpoint))).await {
+    match timeout(limit, block(move || TlsClient::new(&tls, &endpoint))).await {
         Err(_) => Err(ConnectError::Timeout(limit)),
-        Ok(Err(panicked)) => Err(ConnectError::Connect(io::Error::other(panicked))),
+        Ok(Err(error)) => Err(ConnectError::Connect(error)),
         Ok(Ok(client)) => client.map_err(ConnectError::Tls),
     }
 }
@@ -92,15 +114,31 @@ async fn connect_unix(_path: &Path, _limit: Duration) -> Result<BoxedWire, Conne
     Err(ConnectError::Connect(io::ErrorKind::Unsupported.into()))
 }
 
-/// Tries the addresses of a name in turn, IPv6 and IPv4. Each gets an even share of the remaining
-/// time, so that an address that drops all packets does not hide the next.
 async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let deadline = after(Instant::now(), limit);
-    let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
+    let addresses = match timeout_at(deadline, resolve(host, port)).await {
         Err(_) => return Err(ConnectError::Timeout(limit)),
-        Ok(Err(error)) => return Err(ConnectError::Resolve(error)),
-        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(addresses) => addresses.map_err(ConnectError::Resolve)?,
     };
+    connect_any(addresses, deadline, limit).await
+}
+
+/// The addresses of a name, of IPv6 and IPv4.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let host = host.to_owned();
+    block(move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)).await?
+}
+
+/// Tries the addresses in turn. Each gets an even share of the remaining time, so that an address
+/// that drops all packets does not hide the next.
+async fn connect_any(
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let mut last = ConnectError::Resolve(io::Error::new(io::ErrorKind::NotFound, "no address"));
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {

@@ -17,7 +17,9 @@ mod atoms {
 /// `{:ok, hex}` or `{:error, {:not_comparable, keys}}`.
 #[rustler::nif(name = "digest", schedule = "DirtyCpu")]
 fn of_all<'a>(env: Env<'a>, source: SourceRef) -> Term<'a> {
-    on(env, &source, None, |snapshot| answer(env, digest::digest(&snapshot.keyspace, dialect(snapshot), now_ms())))
+    on(env, &source, None, |snapshot| {
+        answer(env, digest::digest(&snapshot.keyspace, dialect(snapshot), snapshot.now_ms(now_ms())))
+    })
 }
 
 /// As `digest`, for one key. A missing key's digest is all zeros. The value may be large.
@@ -28,7 +30,9 @@ fn digest_value<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>
         let entry = snapshot.keyspace.db(db).get(key);
         answer(
             env,
-            entry.map_or(Ok(Digest::default()), |entry| digest::digest_value(entry, dialect(snapshot), now_ms())),
+            entry.map_or(Ok(Digest::default()), |entry| {
+                digest::digest_value(entry, dialect(snapshot), snapshot.now_ms(now_ms()))
+            }),
         )
     })
 }

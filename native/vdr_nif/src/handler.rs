@@ -19,11 +19,12 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
-use vdr_link::{Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{Position, RdbStep, Retry, Sink, SinkError, StreamStep};
 use vdr_rdb::{Loader, Progress};
 use vdr_replica::batch::{ResumePoint, SnapshotBatcher, StreamBatcher};
 use vdr_replica::filter::{Filter, Filtered};
 use vdr_replica::mirror::Fault;
+use vdr_replica::string_limit::StringLimit;
 
 /// Batches in flight: one that the process works on, and the next. `vdr_replica::batch` bounds the
 /// size of a batch.
@@ -51,6 +52,7 @@ pub struct Inner {
 #[derive(Default)]
 struct Inbound {
     replication_id: Arc<str>,
+    string_limit: StringLimit,
     sync: Option<Load>,
     /// `None` before the first full sync and during one.
     follower: Option<StreamBatcher>,
@@ -59,7 +61,8 @@ struct Inbound {
 struct Load {
     loader: Loader,
     chunks: Filtered<SnapshotBatcher>,
-    offset: u64,
+    /// `None`: only the file says it.
+    offset: Option<u64>,
 }
 
 /// The batches that the process has not handled yet, and the position up to which it has.
@@ -100,8 +103,9 @@ impl Handler {
         }
     }
 
-    pub fn feed(&self, link: u64) -> HandlerFeed {
-        HandlerFeed { inner: self.inner.clone(), link }
+    /// `string_bytes_max` is the user's limit; `None` is the server's own.
+    pub fn feed(&self, link: u64, string_bytes_max: Option<u64>) -> HandlerFeed {
+        HandlerFeed { inner: self.inner.clone(), link, string_bytes_max }
     }
 
     /// The process has handled the batches up to this one.
@@ -182,6 +186,7 @@ impl Inner {
 pub struct HandlerFeed {
     inner: Arc<Inner>,
     link: u64,
+    string_bytes_max: Option<u64>,
 }
 
 impl HandlerFeed {
@@ -195,6 +200,14 @@ impl Inbound {
     fn set_replication_id(&mut self, inner: &Inner, replication_id: &str) {
         self.replication_id = Arc::from(replication_id);
         inner.in_flight.lock().replication_id = self.replication_id.clone();
+    }
+
+    /// To be called between two links.
+    fn set_string_limit(&mut self, change: impl FnOnce(&mut StringLimit)) {
+        change(&mut self.string_limit);
+        if let Some(follower) = &mut self.follower {
+            follower.set_string_bytes_max(self.string_limit.bytes());
+        }
     }
 
     fn cut(&mut self) {
@@ -211,7 +224,7 @@ impl Inbound {
         let mut consumed = 0;
         for piece in bytes.chunks(RDB_STEP_BYTES) {
             let progress = load.loader.feed(piece, &mut load.chunks);
-            match progress.map_err(|error| SinkError::from(Fault::from(&error)))? {
+            match progress.map_err(|error| refused(&mut self.string_limit, Fault::from(&error)))? {
                 Progress::Done { consumed: last } => return Ok(RdbStep::Done { consumed: consumed + last }),
                 Progress::More => consumed += piece.len(),
             }
@@ -229,8 +242,19 @@ impl Inbound {
         let Some(mut load) = self.sync.take() else { return Ok(()) };
         load.loader.finish().map_err(|error| SinkError::from(Fault::from(&error)))?;
         inner.send_chunks(&self.replication_id, &mut load);
-        let place = ResumePoint { offset: load.offset, db: load.chunks.visit.summary().repl_stream_db.unwrap_or(0) };
-        self.follower = Some(StreamBatcher::new(place, inner.only.clone()));
+        let summary = load.chunks.visit.summary();
+        let offset = match (load.offset, &summary.replication_id, summary.offset) {
+            (Some(offset), ..) => offset,
+            (None, Some(replication_id), Some(offset)) => {
+                self.set_replication_id(inner, replication_id);
+                offset
+            }
+            _ => return Err(Fault::no_offset().into()),
+        };
+        let place = ResumePoint { offset, db: summary.repl_stream_db.unwrap_or(0) };
+        let mut follower = StreamBatcher::new(place, inner.only.clone());
+        follower.set_string_bytes_max(self.string_limit.bytes());
+        self.follower = Some(follower);
         inner.advance(place);
         Ok(())
     }
@@ -244,7 +268,7 @@ impl Inbound {
             Err(error) => {
                 // The position is lost: only a full sync helps.
                 self.follower = None;
-                return Err(SinkError::soon("protocol", error.to_string()));
+                return Err(refused(&mut self.string_limit, Fault::from(&error)));
             }
         };
         let place = follower.resume_point();
@@ -260,6 +284,17 @@ impl Inbound {
     }
 }
 
+/// Notes a string above the limit: the next link asks the server for its own.
+fn refused(limit: &mut StringLimit, fault: Fault) -> SinkError {
+    let is_too_long = fault.is_too_long();
+    let error = SinkError::from(fault);
+    if !is_too_long {
+        return error;
+    }
+    limit.meet();
+    if limit.is_new() { SinkError { retry: Retry::Soon, ..error } } else { error }
+}
+
 fn superseded() -> SinkError {
     SinkError::soon("superseded", "")
 }
@@ -269,21 +304,32 @@ impl Sink for HandlerFeed {
         self.inbound(|_, inbound| {
             // The previous link may not have had time to do this.
             inbound.cut();
+            inbound.set_string_limit(|limit| limit.give(self.string_bytes_max));
             let offset = inbound.follower.as_ref()?.resume_point().offset;
             Some(Position { replication_id: inbound.replication_id.to_string(), offset })
         })?
+    }
+
+    fn asks_string_limit(&self) -> bool {
+        self.inbound(|_, inbound| inbound.string_limit.asks()).unwrap_or(false)
+    }
+
+    fn string_limit(&mut self, bytes: Option<u64>) {
+        self.inbound(|_, inbound| inbound.set_string_limit(|limit| limit.answered(bytes)));
     }
 
     fn continued(&mut self, replication_id: &str) {
         self.inbound(|inner, inbound| inbound.set_replication_id(inner, replication_id));
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
+    fn sync_started(&mut self, start: Option<&Position>) {
         self.inbound(|inner, inbound| {
-            inbound.set_replication_id(inner, replication_id);
+            inbound.set_replication_id(inner, start.map_or("", |start| &start.replication_id));
             inbound.follower = None;
+            let offset = start.map(|start| start.offset);
             let chunks = Filtered::new(inner.only.clone(), SnapshotBatcher::new(offset));
-            inbound.sync = Some(Load { loader: Loader::new(), chunks, offset });
+            let loader = Loader::new().with_string_bytes_max(inbound.string_limit.bytes());
+            inbound.sync = Some(Load { loader, chunks, offset });
             inner.forget_position();
             inner.recipient.send(terms::replication_start);
         });

@@ -26,7 +26,7 @@ fn handler_new<'a>(
 /// Acknowledges the batches up to this number.
 #[rustler::nif]
 fn handler_handled(source: SourceRef, number: u64) -> NifResult<rustler::Atom> {
-    handler(&source)?.handled(number);
+    source.handler()?.handled(number);
     Ok(atom::ok())
 }
 
@@ -34,9 +34,5 @@ fn handler_handled(source: SourceRef, number: u64) -> NifResult<rustler::Atom> {
 /// the first sync, position nil or `{replication_id, offset, db}`.
 #[rustler::nif]
 fn handler_status<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
-    Ok(terms::handler_status(env, handler(&source)?.status()))
-}
-
-fn handler(source: &SourceRef) -> NifResult<&Handler> {
-    source.handler().ok_or(rustler::Error::BadArg)
+    Ok(terms::handler_status(env, source.handler()?.status()))
 }

@@ -1,21 +1,18 @@
-//! Instances as NIFs: the store, the link, the watches.
+//! Instances as NIFs: the store, the link.
 
 use crate::dropper;
 use crate::freshness::StaleReads;
 use crate::link_observer::LinkObserver;
-use crate::link_slot::LinkSlot;
 use crate::recipient::Recipient;
 use crate::source::{Source, SourceRef};
 use crate::store::Store;
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
-use std::sync::Arc;
 use tikv_jemalloc_ctl::{epoch, stats};
-use vdr_replica::watch::WatchError;
 
 mod atoms {
-    rustler::atoms! { not_found, bad_argument, already_registered, no_thread, process_gone }
+    rustler::atoms! { no_thread, process_gone }
 }
 
 /// `stale_ms`: how long data is still read after the primary's last message. 0: only while a link
@@ -89,44 +86,6 @@ fn snapshot<'a>(env: Env<'a>, source: SourceRef) -> NifResult<Term<'a>> {
     })
 }
 
-#[rustler::nif]
-fn watch<'a>(
-    env: Env<'a>,
-    source: SourceRef,
-    db: Term<'a>,
-    watched: Term<'a>,
-    tag: Term<'a>,
-    pid: Term<'a>,
-) -> NifResult<Term<'a>> {
-    let (store, local): (_, LocalPid) = (store(&source)?, pid.decode()?);
-    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
-    let monitor = || source.monitor(Some(env), &local);
-    Ok(match store.watch(place, pid, Recipient::new(local, tag), monitor) {
-        Ok(()) => atom::ok().to_term(env),
-        Err(error) => refusal(env, error),
-    })
-}
-
-#[rustler::nif]
-fn unwatch<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, watched: Term<'a>, pid: Term<'a>) -> NifResult<Term<'a>> {
-    let store = store(&source)?;
-    let Ok(place) = terms::watched(db, watched) else { return Ok(env.error_tuple(atoms::bad_argument())) };
-    Ok(match store.unwatch(place, pid) {
-        Ok(monitor) => {
-            monitor.map(|monitor| source.demonitor(Some(env), &monitor));
-            atom::ok().to_term(env)
-        }
-        Err(error) => refusal(env, error),
-    })
-}
-
-fn refusal(env: Env<'_>, error: WatchError) -> Term<'_> {
-    env.error_tuple(match error {
-        WatchError::AlreadyRegistered => atoms::already_registered(),
-        WatchError::NotFound => atoms::not_found(),
-    })
-}
-
 /// Starts a link that feeds the store or the handler, and replaces the previous link. `pid`, the
 /// caller's, receives `{tag, event}` with the events `{:state, state}`, `:ready`,
 /// `:guard_given_up`, `{:unknown_command, name}`, and at last `{:ended, code, detail, retry}`; when
@@ -139,16 +98,19 @@ fn link_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let on_unknown = terms::on_unknown(config)?;
-    let (slot, config) = (slot(&source)?, terms::link_config(config)?);
+    let feed_config = terms::feed_config(config)?;
+    let (slot, config) = (source.slot()?, terms::link_config(config)?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
-    let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag));
+    let watches = source.store().map(|store| store.inner().shared.watches.clone());
+    let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag), watches);
     let started = match &*source {
         Source::Live(store) => {
-            let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), on_unknown);
+            let feed = observer.feed(store.inner().clone(), config.endpoint.clone(), feed_config);
             vdr_link::spawn(config, feed, observer)
         }
-        Source::Handler(handler) => vdr_link::spawn(config, handler.feed(observer.link()), observer),
+        Source::Handler(handler) => {
+            vdr_link::spawn(config, handler.feed(observer.link(), feed_config.string_bytes_max), observer)
+        }
         Source::Fixed(_) => return Err(rustler::Error::BadArg),
     };
     match started {
@@ -174,15 +136,11 @@ fn link_start<'a>(
 
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
-    let monitor = slot(&source)?.unlink();
+    let monitor = source.slot()?.unlink();
     monitor.map(|monitor| source.demonitor(Some(env), &monitor));
     Ok(atom::ok())
 }
 
-fn slot(source: &SourceRef) -> NifResult<&Arc<LinkSlot>> {
-    source.slot().ok_or(rustler::Error::BadArg)
-}
-
-fn store(source: &SourceRef) -> NifResult<&Store> {
+pub fn store(source: &SourceRef) -> NifResult<&Store> {
     source.store().ok_or(rustler::Error::BadArg)
 }

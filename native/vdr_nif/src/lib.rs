@@ -8,6 +8,7 @@
 mod allocator;
 mod clock;
 mod dropper;
+#[cfg(feature = "lua")]
 mod pool;
 
 mod resource_bytes;
@@ -16,11 +17,18 @@ mod status;
 mod terms;
 
 mod recipient;
+mod questions;
+
+mod caller;
 
 mod freshness;
 mod holdings;
 mod link_status;
 mod link_slot;
+
+mod tags;
+mod serving;
+mod sampling;
 mod watching;
 
 mod handler;
@@ -30,16 +38,23 @@ mod source;
 
 mod link_observer;
 
+mod client;
 mod read;
 mod digest;
+mod feed;
 mod file;
 mod handler_calls;
 mod instance;
 mod key_diff;
 mod key_walk;
+mod large_keys;
+#[cfg(feature = "lua")]
 mod lua;
+#[cfg(not(feature = "lua"))]
+mod lua_not_built;
 mod sentinel;
 mod snapshot;
+mod watch_calls;
 
 rustler::init!("Elixir.Vdr.Native", load = load);
 

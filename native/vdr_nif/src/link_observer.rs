@@ -5,33 +5,37 @@ use crate::link_slot::LinkSlot;
 use crate::recipient::Recipient;
 use crate::store::Inner;
 use crate::terms;
+use crate::terms::FeedConfig;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vdr_link::{Endpoint, LinkEnd, LinkState, MirrorHooks, MirrorSink, Observer, Role};
-use vdr_replica::mirror::{Mirror, OnUnknown};
+use vdr_replica::mirror::Mirror;
+use vdr_replica::watch::Watches;
 
 /// Reports the state of one link to the slot and to the process.
 pub struct LinkObserver {
     slot: Arc<LinkSlot>,
     link: u64,
     recipient: Arc<Recipient>,
+    /// Those of an instance also hear of the link.
+    watches: Option<Arc<Watches>>,
 }
 
 impl LinkObserver {
     /// The observer of a new link, which is the current one from now on.
-    pub fn new(slot: Arc<LinkSlot>, recipient: Recipient) -> Self {
+    pub fn new(slot: Arc<LinkSlot>, recipient: Recipient, watches: Option<Arc<Watches>>) -> Self {
         let link = slot.next_link();
         slot.status.set_state(Some(LinkState::Init));
         slot.status.set_role(None);
-        LinkObserver { slot, link, recipient: Arc::new(recipient) }
+        LinkObserver { slot, link, recipient: Arc::new(recipient), watches }
     }
 
     pub fn link(&self) -> u64 {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, on_unknown: OnUnknown) -> MirrorSink<MirrorEvents> {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, config: FeedConfig) -> MirrorSink<MirrorEvents> {
         let sent_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         let mirror = inner.mirror.clone();
         let events = MirrorEvents {
@@ -42,7 +46,7 @@ impl LinkObserver {
             sent_ready: false,
             sent_given_up,
             sent_unknown: HashSet::new(),
-            on_unknown,
+            config,
         };
         MirrorSink::new(mirror, events)
     }
@@ -50,9 +54,12 @@ impl LinkObserver {
 
 impl Observer for LinkObserver {
     fn state(&self, state: LinkState) {
+        self.slot.set_state(self.link, Some(state));
         if self.slot.is_current(self.link) {
-            self.slot.status.set_state(Some(state));
             self.recipient.send(|env| terms::link_state(env, state));
+            if state == LinkState::Streaming {
+                self.watches.iter().for_each(|watches| watches.link_up(self.link));
+            }
         }
     }
 
@@ -69,9 +76,8 @@ impl Observer for LinkObserver {
     }
 
     fn ended(&self, end: &LinkEnd) {
-        if self.slot.is_current(self.link) {
-            self.slot.status.set_state(None);
-        }
+        self.slot.set_state(self.link, None);
+        self.watches.iter().for_each(|watches| watches.link_down(self.link));
         self.recipient.send(|env| terms::link_end(env, end));
     }
 }
@@ -87,7 +93,7 @@ pub struct MirrorEvents {
     sent_given_up: u64,
     /// The unknown commands that were sent. The mirror bounds the number of names.
     sent_unknown: HashSet<String>,
-    on_unknown: OnUnknown,
+    config: FeedConfig,
 }
 
 impl MirrorEvents {
@@ -130,7 +136,9 @@ impl MirrorHooks for MirrorEvents {
     }
 
     fn before_feed(&self, mirror: &mut Mirror) {
-        mirror.set_on_unknown(self.on_unknown);
+        mirror.set_on_unknown(self.config.on_unknown);
+        mirror.set_keep_below(self.config.keep_below);
+        mirror.set_string_limit(|limit| limit.give(self.config.string_bytes_max));
         let before = self.inner.followed.lock().replace(self.endpoint.clone());
         if before.as_ref() != Some(&self.endpoint) {
             mirror.change_server();

@@ -6,7 +6,7 @@ use crate::link_status::LinkStatus;
 use parking_lot::Mutex;
 use rustler::Monitor;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vdr_link::LinkHandle;
+use vdr_link::{LinkHandle, LinkState};
 
 #[derive(Default)]
 pub struct LinkSlot {
@@ -23,6 +23,11 @@ impl LinkSlot {
 
     pub fn is_current(&self, link: u64) -> bool {
         self.link.load(Ordering::SeqCst) == link
+    }
+
+    /// Sets the state of a link, unless it is no longer the current one.
+    pub fn set_state(&self, link: u64, state: Option<LinkState>) {
+        self.status.set_state_if(state, || self.is_current(link));
     }
 
     /// The number of a new link. Input from earlier links is ignored from now on.

@@ -56,7 +56,15 @@ impl LinkStatus {
     }
 
     pub fn set_state(&self, state: Option<LinkState>) {
+        self.set_state_if(state, || true);
+    }
+
+    /// Decides under the lock of the state: a link that is ended meanwhile sets none after that.
+    pub fn set_state_if(&self, state: Option<LinkState>, is_wanted: impl FnOnce() -> bool) {
         let mut current = self.state.lock();
+        if !is_wanted() {
+            return;
+        }
         if *current == Some(LinkState::Streaming) {
             self.last_streaming_ms.store(steady_ms(), Ordering::Relaxed);
         }

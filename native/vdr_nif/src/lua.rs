@@ -1,10 +1,10 @@
 //! Scripts as NIFs: first a quick attempt on the caller's scheduler, then a full run on a thread of
 //! the pool.
 
+use crate::caller::Caller;
 use crate::dropper;
 use crate::pool;
 use crate::read::ELEMENTS_MAX;
-use crate::recipient::Recipient;
 use crate::source::SourceRef;
 use crate::terms::{self, ArgList};
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use vdr_lua::{Engine, Limits, LuaValue, Script, ScriptError, Subject};
 const QUICK_ARGUMENTS_MAX: usize = 100;
 
 mod atoms {
-    rustler::atoms! { dirty, done, long, not_found, no_thread, panicked }
+    rustler::atoms! { dirty, done, long, not_found, no_thread }
 }
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::new);
@@ -128,7 +128,7 @@ fn lua_start<'a>(
     let saved = owned_env.save((script, arguments).encode(env));
     let ticket = ResourceArc::new(Ticket(done.clone()));
     let caller = Caller::new(pid, tag);
-    let started = pool::run(move || {
+    let started = pool::SCRIPTS.run(move || {
         if done.abandoned.load(Ordering::Relaxed) {
             return caller.forget();
         }
@@ -209,7 +209,7 @@ fn count(bytes: usize, left: &mut usize) -> bool {
 fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) -> Term<'a> {
     let (owned_env, caller) = (OwnedEnv::new(), Caller::new(pid, tag));
     let source = owned_env.save(source.to_term(env));
-    let started = pool::run(move || {
+    let started = pool::SCRIPTS.run(move || {
         let script = owned_env
             .run(|env| source.load(env).decode::<Binary<'_>>().map(|source| Script::compile(source.as_slice())));
         match script {
@@ -224,35 +224,5 @@ fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) 
     match started {
         Ok(()) => atom::ok().to_term(env),
         Err(pool::NoThread) => env.error_tuple(atoms::no_thread()),
-    }
-}
-
-/// The caller of a script on the pool. It gets an answer whatever happens: dropped without one,
-/// this reports a panic.
-struct Caller {
-    recipient: Recipient,
-    answered: AtomicBool,
-}
-
-impl Caller {
-    fn new(pid: LocalPid, tag: Term<'_>) -> Self {
-        Caller { recipient: Recipient::new(pid, tag), answered: AtomicBool::new(false) }
-    }
-
-    fn answer(&self, answer: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
-        self.recipient.send(answer);
-        self.forget();
-    }
-
-    fn forget(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        if !self.answered.load(Ordering::Relaxed) {
-            self.recipient.send(|env| env.error_tuple(atoms::panicked()));
-        }
     }
 }

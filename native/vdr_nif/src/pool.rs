@@ -1,9 +1,5 @@
-//! A thread pool for long scripts: at most as many threads as the machine has processors, started
-//! on demand.
-//!
-//! Scripts do not run on schedulers of the BEAM, not even on dirty ones. A few scripts of seconds
-//! each would delay every large read of every process, and much else that the VM does there. Jobs
-//! run in the order of their arrival.
+//! Thread pools: at most as many threads in each as the machine has processors, started on demand.
+//! Jobs run in the order of their arrival.
 
 use crate::dropper;
 use parking_lot::{Condvar, Mutex};
@@ -14,8 +10,9 @@ use std::thread::{Builder, available_parallelism};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-#[derive(Default)]
-struct Pool {
+pub struct Pool {
+    /// Of its threads.
+    name: &'static str,
     work: Mutex<Work>,
     arrived: Condvar,
 }
@@ -27,32 +24,42 @@ struct Work {
     idle: usize,
 }
 
-static POOL: LazyLock<Pool> = LazyLock::new(Pool::default);
+/// For long scripts. Scripts do not run on schedulers of the BEAM, not even on dirty ones. A few
+/// scripts of seconds each would delay every large read of every process, and much else that the VM
+/// does there.
+pub static SCRIPTS: LazyLock<Pool> = LazyLock::new(|| Pool::new("vdr_script"));
+
+/// For links without a network: only threads that are not the VM's can send messages.
+pub static FEEDS: LazyLock<Pool> = LazyLock::new(|| Pool::new("vdr_feed"));
 
 /// The system has no thread for us.
 pub struct NoThread;
 
-/// Runs `job` on a thread of the pool, as soon as one is free. Never blocks. On an error the
-/// dropper drops `job`.
-pub fn run(job: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
-    let mut work = POOL.work.lock();
-    work.jobs.push_back(Box::new(job));
-    if work.jobs.len() > work.idle && work.threads < available_parallelism().map_or(1, usize::from) {
-        match Builder::new().name("vdr_script".into()).spawn(|| POOL.serve()) {
-            Ok(_) => work.threads += 1,
-            Err(_) if work.threads == 0 => {
-                work.jobs.drain(..).for_each(dropper::defer_drop);
-                return Err(NoThread);
-            }
-            Err(_) => {}
-        }
-    }
-    drop(work);
-    POOL.arrived.notify_one();
-    Ok(())
-}
-
 impl Pool {
+    fn new(name: &'static str) -> Self {
+        Pool { name, work: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// Runs `job` on a thread of the pool, as soon as one is free. Never blocks. On an error the
+    /// dropper drops `job`.
+    pub fn run(&'static self, job: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
+        let mut work = self.work.lock();
+        work.jobs.push_back(Box::new(job));
+        if work.jobs.len() > work.idle && work.threads < available_parallelism().map_or(1, usize::from) {
+            match Builder::new().name(self.name.into()).spawn(|| self.serve()) {
+                Ok(_) => work.threads += 1,
+                Err(_) if work.threads == 0 => {
+                    work.jobs.drain(..).for_each(dropper::defer_drop);
+                    return Err(NoThread);
+                }
+                Err(_) => {}
+            }
+        }
+        drop(work);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
     fn serve(&self) {
         let mut work = self.work.lock();
         loop {

@@ -26,13 +26,18 @@ impl Recipient {
 
     /// Sends `{tag, payload}`. Not for threads of the VM: there this way of sending panics.
     pub fn send(&self, payload: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
-        MESSAGES.with_borrow_mut(|messages| {
-            // An error means that the process is gone, which its monitor reports.
-            let _gone = messages.send_and_clear(&self.pid, |env| {
-                let saved = self.tag.lock();
-                let tag = saved.0.run(|of_tag| saved.1.load(of_tag).in_env(env));
-                (tag, payload(env)).encode(env)
-            });
+        send(&self.pid, |env| {
+            let saved = self.tag.lock();
+            let tag = saved.0.run(|of_tag| saved.1.load(of_tag).in_env(env));
+            (tag, payload(env)).encode(env)
         });
     }
+}
+
+/// Sends a message. Not for threads of the VM.
+pub fn send(pid: &LocalPid, message: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+    MESSAGES.with_borrow_mut(|messages| {
+        // An error means that the process is gone, which its monitor reports.
+        let _gone = messages.send_and_clear(pid, |env| message(env));
+    });
 }

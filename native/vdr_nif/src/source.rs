@@ -5,7 +5,7 @@ use crate::handler::Handler;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
 use crate::store::Store;
-use rustler::{Atom, Env, LocalPid, Monitor, Resource, ResourceArc};
+use rustler::{Atom, Env, Error, LocalPid, Monitor, NifResult, Resource, ResourceArc};
 use std::sync::Arc;
 use vdr_replica::live::{Live, Snapshot};
 
@@ -111,19 +111,19 @@ impl Source {
         }
     }
 
-    pub fn handler(&self) -> Option<&Handler> {
+    pub fn handler(&self) -> NifResult<&Handler> {
         match self {
-            Source::Handler(handler) => Some(handler),
-            Source::Live(_) | Source::Fixed(_) => None,
+            Source::Handler(handler) => Ok(handler),
+            Source::Live(_) | Source::Fixed(_) => Err(Error::BadArg),
         }
     }
 
-    /// The slot of the link that feeds it.
-    pub fn slot(&self) -> Option<&Arc<LinkSlot>> {
+    /// The slot of the link that feeds it. Only instances and handlers have one.
+    pub fn slot(&self) -> NifResult<&Arc<LinkSlot>> {
         match self {
-            Source::Live(store) => Some(&store.inner().slot),
-            Source::Handler(handler) => Some(&handler.inner().slot),
-            Source::Fixed(_) => None,
+            Source::Live(store) => Ok(&store.inner().slot),
+            Source::Handler(handler) => Ok(&handler.inner().slot),
+            Source::Fixed(_) => Err(Error::BadArg),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use vdr_link::{LinkState, Role};
+use vdr_link::{LinkState, PoolState, Role};
 use vdr_rdb::Server;
 use vdr_replica::batch::ResumePoint;
 
@@ -28,6 +28,7 @@ pub struct StoreStatus {
     pub guard_windows_given_up: u64,
     pub complete: bool,
     pub unknown_values: usize,
+    pub miscounted_streams: u64,
     pub unknown_commands: HashMap<String, u64>,
     pub keys: HashMap<u32, usize>,
     pub server: Option<Arc<Server>>,
@@ -36,6 +37,10 @@ pub struct StoreStatus {
     pub snapshots_oldest_ms: Option<i64>,
     pub snapshots_written_since_bytes: Option<u64>,
     pub snapshots_before_full_sync: bool,
+    /// Whether commands can be sent.
+    pub writes: PoolState,
+    /// How many calls wait for a position.
+    pub waiting: usize,
 }
 
 /// The state of a handler.

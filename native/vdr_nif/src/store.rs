@@ -5,18 +5,20 @@ use crate::dropper;
 use crate::freshness::StaleReads;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
+use crate::questions::LinkProcess;
 use crate::recipient::Recipient;
 use crate::status::StoreStatus;
-use crate::watching::Processes;
+use crate::watching::{Processes, Wish};
 use parking_lot::Mutex;
 use rustler::{Encoder, Env, LocalPid, Monitor, Term};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vdr_link::{Endpoint, LinkState, now_ms};
+use std::sync::{Arc, Weak};
+use vdr_link::{Answer, Call, Caller, ClientPool, Endpoint, Kind, LinkState, PoolState, Request, now_ms};
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Garbage, Mirror, Shared};
-use vdr_replica::watch::{WatchError, Watched};
+use vdr_replica::position::{Desk, WAITERS_PER_WAKE};
+use vdr_replica::watch::{Target, WatchError, Watched, Watcher};
 
 /// The content of an instance's resource.
 pub struct Store {
@@ -30,6 +32,10 @@ pub struct Inner {
     /// The server of the last link that got as far as asking for data.
     pub followed: Mutex<Option<Endpoint>>,
     pub slot: Arc<LinkSlot>,
+    /// Who waits for a position to become visible.
+    pub desk: Arc<Desk>,
+    /// The connections for commands, once the link's process has said how to connect.
+    pub client: Mutex<Option<Arc<ClientPool<LinkProcess>>>>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
     closed: AtomicBool,
@@ -44,6 +50,7 @@ impl Store {
     /// filter, if not everything is mirrored.
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
+        let desk = Arc::new(Desk::new(shared.visible.clone()));
         let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
         mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
@@ -54,11 +61,16 @@ impl Store {
             mirror: Arc::new(Mutex::new(mirror)),
             followed: Mutex::default(),
             slot: Arc::new(LinkSlot::new(stale_reads)),
+            desk,
+            client: Mutex::default(),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
         };
-        Store { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        let served = Arc::downgrade(&inner);
+        inner.shared.visible.wake_by(move || wake(&served));
+        Store { inner }
     }
 
     pub fn live(&self) -> &Live {
@@ -125,6 +137,7 @@ impl Store {
             complete: !status.incomplete.load(Ordering::Relaxed),
             unknown_values: snapshot.as_ref().map_or(0, |all| all.keyspace.unknown_values()),
             unknown_commands: unknown,
+            miscounted_streams: status.miscounted_streams.load(Ordering::Relaxed),
             keys: snapshot.iter().flat_map(|all| all.keyspace.dbs()).map(|(index, db)| (index, db.len())).collect(),
             server: snapshot.and_then(|all| all.server.clone()),
             watches: inner.shared.watches.len(),
@@ -132,7 +145,18 @@ impl Store {
             snapshots_oldest_ms: oldest.map(|held| now_ms.saturating_sub(held.since_ms).max(0)),
             snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
             snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
+            writes: self.writes(),
+            waiting: inner.desk.len(),
         }
+    }
+
+    /// Whether commands can be sent. A server that did not tell its role to the link will not tell
+    /// the offset of a write either.
+    pub fn writes(&self) -> PoolState {
+        let status = &self.inner.slot.status;
+        let client = self.inner.client.lock().as_ref().map(|client| client.state()).unwrap_or_default();
+        let tells_no_role = status.state() == Some(LinkState::Streaming) && status.role().is_none();
+        if client == PoolState::Unused && tells_no_role { PoolState::NoOffset } else { client }
     }
 
     /// Ends the instance: nothing can be read any more, and the link stops.
@@ -144,19 +168,42 @@ impl Store {
         // for it.
         dropper::run_when(move || inner.mirror.try_lock().map(|mut mirror| mirror.close()).is_some());
         dropper::defer_drop(self.live().clear());
+        let (client, desk) = (self.inner.client.lock().take(), self.inner.desk.clone());
+        // It answers callers, which no thread of the VM may do.
+        dropper::run(move || {
+            drop(client);
+            desk.close();
+        });
     }
 
     pub fn watch(
         &self,
-        place: (u32, Watched<&[u8]>),
+        wish: &Wish<'_>,
         pid: Term<'_>,
-        recipient: Recipient,
+        local: LocalPid,
         monitor: impl FnOnce() -> Option<Monitor>,
     ) -> Result<(), WatchError> {
         if self.is_closed() {
             return Err(WatchError::NotFound);
         }
-        self.inner.processes.lock().watch(&self.inner.shared.watches, place, pid, recipient, monitor)
+        self.inner.processes.lock().watch(&self.inner.shared.watches, wish, pid, local, monitor)
+    }
+
+    pub fn watcher(&self, pid: Term<'_>) -> Option<Arc<Watcher>> {
+        self.inner.processes.lock().watcher(pid)
+    }
+
+    /// Whether a write to the target may have become visible since `offset` of the history with
+    /// this replication id. `true` also where that is not known.
+    pub fn may_have_missed(&self, replication_id: &str, offset: u64, target: &Target) -> bool {
+        let loaded = self.live().load();
+        // Without data, a full sync will say Init.
+        let Some((now, history)) = loaded.get().map(|all| (all.offset, all.replication_id.clone())) else {
+            return true;
+        };
+        drop(loaded);
+        let missed = self.inner.shared.recent.may_have_written(offset, now, target);
+        *history != *replication_id || missed != Some(false)
     }
 
     pub fn unwatch(&self, place: (u32, Watched<&[u8]>), pid: Term<'_>) -> Result<Option<Monitor>, WatchError> {
@@ -168,12 +215,58 @@ impl Store {
         if self.inner.slot.down(&monitor) {
             return;
         }
-        if let Some(owner) = self.inner.processes.lock().remove_dead(pid.encode(env), monitor) {
+        let gone = self.inner.processes.lock().remove_dead(pid.encode(env), monitor);
+        if let Some(watcher) = gone {
             let inner = self.inner.clone();
             // It may have watched a million keys.
-            dropper::run(move || inner.shared.watches.remove_owner(owner));
+            dropper::run(move || inner.shared.watches.remove_watcher(&watcher));
         }
     }
+}
+
+/// A publication shows what somebody waits for. Whoever comes first is called at once, by the
+/// publisher; the others on another thread, a few at a time.
+fn wake(inner: &Weak<Inner>) {
+    let Some(inner) = inner.upgrade() else { return };
+    if inner.desk.try_serve(WAITERS_PER_WAKE) {
+        serve_soon(inner);
+    }
+}
+
+fn serve_soon(inner: Arc<Inner>) {
+    // Without threads there is no link either that could publish again.
+    let _no_thread = vdr_link::run_soon(move || {
+        let is_more = inner.desk.serve(WAITERS_PER_WAKE);
+        if inner.desk.take_doubt() {
+            inner.identify();
+        }
+        if is_more {
+            serve_soon(inner);
+        }
+    });
+}
+
+impl Inner {
+    /// The connections for commands.
+    pub fn client(&self) -> Option<Arc<ClientPool<LinkProcess>>> {
+        self.client.lock().clone()
+    }
+
+    /// Asks the primary for its replication ids, which tells what becomes of positions of other
+    /// ids.
+    pub fn identify(&self) {
+        if let Some(client) = self.client() {
+            let question = Call::new(Nobody, self.desk.clone());
+            let _not_asked = client.submit(Request::sync(Kind::Identify, question));
+        }
+    }
+}
+
+/// Nobody waits for the answer.
+struct Nobody;
+
+impl Caller for Nobody {
+    fn answer(&self, _answer: Answer) {}
 }
 
 /// Runs a job on a thread of its own. If the system has no thread for it, the job is left undone:

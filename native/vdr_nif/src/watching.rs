@@ -1,22 +1,49 @@
 //! Watching processes.
 
-use crate::recipient::Recipient;
+use crate::recipient;
+use crate::sampling;
+use crate::serving;
+use crate::tags::Tags;
 use crate::terms;
 use rustler::sys::ErlNifTerm;
-use rustler::{Monitor, Term};
+use rustler::types::atom;
+use rustler::{Encoder, LocalPid, Monitor, Term};
 use std::collections::HashMap;
 use std::sync::Arc;
-use vdr_replica::watch::{Event, Owner, WatchError, Watched, Watcher, Watches};
+use vdr_replica::watch::{Event, Mailbox, Manner, Owner, Tag, WatchError, Watched, Watcher, Watches};
 
-impl Watcher for Recipient {
-    fn notify(&self, event: &Event) {
-        self.send(|env| terms::event(env, event));
+/// The mailbox of a process of the VM.
+struct ProcessMailbox {
+    pid: LocalPid,
+    tags: Arc<Tags>,
+}
+
+impl Mailbox for ProcessMailbox {
+    fn send(&self, tag: Tag, event: &Event<'_>) {
+        recipient::send(&self.pid, |env| {
+            // It is there: a tag is released only when the watch has gone that sends this.
+            let tag = self.tags.load(tag, env).unwrap_or_else(|| atom::nil().to_term(env));
+            (tag, terms::event(env, event)).encode(env)
+        });
+    }
+
+    fn sample(&self, watcher: &Arc<Watcher>) {
+        sampling::ask(self.pid, watcher);
+    }
+
+    fn serve_soon(&self, watcher: &Arc<Watcher>) {
+        serving::serve(watcher.clone());
+    }
+
+    fn release(&self, tag: Tag) {
+        self.tags.release(tag);
     }
 }
 
 /// A process that watches.
 struct Process {
-    owner: Owner,
+    watcher: Arc<Watcher>,
+    tags: Arc<Tags>,
     watches: usize,
     monitor: Monitor,
 }
@@ -28,27 +55,46 @@ pub struct Processes {
     by_pid: HashMap<ErlNifTerm, Process, foldhash::fast::RandomState>,
 }
 
+/// What a process watches, and how.
+pub struct Wish<'w> {
+    pub db: u32,
+    pub watched: Watched<&'w [u8]>,
+    pub manner: Manner,
+    /// The process acknowledges its events.
+    pub acknowledges: bool,
+    pub tag: Term<'w>,
+}
+
 impl Processes {
     /// Adds a watch. Calls `monitor` for the first watch of a process; its answer is `None` when
     /// the process is gone.
     pub fn watch(
         &mut self,
         watches: &Watches,
-        (db, watched): (u32, Watched<&[u8]>),
+        wish: &Wish<'_>,
         pid: Term<'_>,
-        recipient: Recipient,
+        local: LocalPid,
         monitor: impl FnOnce() -> Option<Monitor>,
     ) -> Result<(), WatchError> {
+        let add = |watcher: &Arc<Watcher>, tags: &Tags| {
+            if wish.acknowledges {
+                watcher.set_acknowledges();
+            }
+            watches.add(wish.db, wish.watched, wish.manner, watcher, tags.keep(wish.tag)).map(drop)
+        };
         let known = self.by_pid.get_mut(&pid.as_c_arg());
         if let Some(process) = known {
-            watches.add(db, watched, process.owner, Arc::new(recipient))?;
+            add(&process.watcher, &process.tags)?;
             process.watches += 1;
             return Ok(());
         }
         let monitor = monitor().ok_or(WatchError::NotFound)?;
         self.last += 1;
-        watches.add(db, watched, self.last, Arc::new(recipient))?;
-        self.by_pid.insert(pid.as_c_arg(), Process { owner: self.last, watches: 1, monitor });
+        let tags = Arc::new(Tags::default());
+        let mailbox = ProcessMailbox { pid: local, tags: tags.clone() };
+        let watcher = watches.watcher(self.last, Box::new(mailbox));
+        add(&watcher, &tags)?;
+        self.by_pid.insert(pid.as_c_arg(), Process { watcher, tags, watches: 1, monitor });
         Ok(())
     }
 
@@ -60,7 +106,7 @@ impl Processes {
         pid: Term<'_>,
     ) -> Result<Option<Monitor>, WatchError> {
         let process = self.by_pid.get_mut(&pid.as_c_arg()).ok_or(WatchError::NotFound)?;
-        watches.remove(db, watched, process.owner)?;
+        watches.remove(db, watched, &process.watcher)?;
         process.watches -= 1;
         if process.watches > 0 {
             return Ok(None);
@@ -68,9 +114,13 @@ impl Processes {
         Ok(self.by_pid.remove(&pid.as_c_arg()).map(|process| process.monitor))
     }
 
+    pub fn watcher(&self, pid: Term<'_>) -> Option<Arc<Watcher>> {
+        self.by_pid.get(&pid.as_c_arg()).map(|process| process.watcher.clone())
+    }
+
     /// Forgets a process that is gone, if this was its monitor. The caller removes its watches.
-    pub fn remove_dead(&mut self, pid: Term<'_>, monitor: Monitor) -> Option<Owner> {
+    pub fn remove_dead(&mut self, pid: Term<'_>, monitor: Monitor) -> Option<Arc<Watcher>> {
         let ours = self.by_pid.get(&pid.as_c_arg())?.monitor == monitor;
-        if ours { self.by_pid.remove(&pid.as_c_arg()).map(|process| process.owner) } else { None }
+        if ours { self.by_pid.remove(&pid.as_c_arg()).map(|process| process.watcher) } else { None }
     }
 }

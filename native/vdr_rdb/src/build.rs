@@ -12,6 +12,8 @@ use vdr_data::value::{HashBuilder, Kind, ListBuilder, Score, SetBuilder, Value, 
 /// The longest server version that is kept.
 const VERSION_BYTES_MAX: usize = 64;
 
+const REPLICATION_ID_DIGITS: usize = 40;
+
 /// Builds one value at a time.
 #[derive(Default)]
 pub struct ValueBuilder {
@@ -116,6 +118,10 @@ pub struct KeyspaceBuilder {
 pub struct FileSummary {
     /// The database that is selected when the stream after this file begins.
     pub repl_stream_db: Option<u32>,
+    /// Where the stream after this file begins: the replication id and the offset of the last byte
+    /// before it.
+    pub replication_id: Option<String>,
+    pub offset: Option<u64>,
     pub server: Option<Server>,
     pub keys: u64,
     pub streams: u64,
@@ -123,6 +129,8 @@ pub struct FileSummary {
     pub modules: u64,
     /// Keys that came twice in one database. The later value counts. A server refuses such a file.
     pub duplicate_keys: u64,
+    /// Streams that record another number of entries than they have.
+    pub miscounted_streams: u64,
 }
 
 /// The server that wrote a file.
@@ -168,8 +176,11 @@ impl Visit for KeyspaceBuilder {
     fn end_key(&mut self) -> Result<(), Fault> {
         let (Some(value), Some(expiry)) = (self.value.take()?, self.expiry.take()) else { return Ok(()) };
         self.summary.keys += 1;
-        match value {
-            Value::Stream(_) => self.summary.streams += 1,
+        match &value {
+            Value::Stream(stream) => {
+                self.summary.streams += 1;
+                self.summary.miscounted_streams += u64::from(stream.miscounted != 0);
+            }
             Value::Other => self.summary.modules += 1,
             _ => {}
         }
@@ -179,16 +190,22 @@ impl Visit for KeyspaceBuilder {
     }
 }
 
-/// Reads an auxiliary field: the database of the stream behind the file, or the server.
+/// Reads an auxiliary field: the start of the stream behind the file, or the server.
 pub fn note_aux(summary: &mut FileSummary, name: &[u8], value: &[u8]) {
     match name {
-        b"repl-stream-db" => {
-            summary.repl_stream_db = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        b"repl-stream-db" => summary.repl_stream_db = number(value),
+        b"repl-offset" => summary.offset = number(value),
+        b"repl-id" if value.len() == REPLICATION_ID_DIGITS && value.iter().all(u8::is_ascii_hexdigit) => {
+            summary.replication_id = Some(String::from_utf8_lossy(value).into_owned());
         }
         b"redis-ver" => summary.server = Some(server("redis", value)),
         b"valkey-ver" => summary.server = Some(server("valkey", value)),
         _ => {}
     }
+}
+
+fn number<N: std::str::FromStr>(value: &[u8]) -> Option<N> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn server(name: &'static str, version: &[u8]) -> Server {

@@ -3,22 +3,29 @@
 //! A string is located first ([`Raw`], O(1) whatever its size), and decoded only when its whole
 //! item has arrived. So to retry an item with more bytes costs nothing proportional to its strings.
 
-use crate::error::{Fault, Halt};
+use crate::error::{Fault, Halt, STRING};
 use crate::lzf;
+use vdr_data::limits::STRING_BYTES_MAX;
 
-/// The longest accepted string: the server's default `proto-max-bulk-len`, plus buffer for the
-/// framing of a compact encoding of about that size.
-pub const STRING_BYTES_MAX: u64 = (512 << 20) + (16 << 20);
+/// Room for the framing of a compact encoding whose contents are about as long as the longest
+/// string.
+const FRAMING_BYTES_MAX: u64 = 16 << 20;
 
 /// A position in the bytes of one item.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     pos: usize,
+    string_bytes_max: u64,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Cursor { bytes, pos: 0 }
+        Cursor { bytes, pos: 0, string_bytes_max: STRING_BYTES_MAX }
+    }
+
+    /// Accepts strings up to this length.
+    pub fn with_string_bytes_max(self, string_bytes_max: u64) -> Self {
+        Cursor { string_bytes_max, ..self }
     }
 
     pub fn pos(&self) -> usize {
@@ -69,12 +76,13 @@ impl<'a> Cursor<'a> {
     /// A string, located but not decoded.
     pub fn raw(&mut self) -> Result<Raw<'a>, Halt> {
         match self.length()? {
-            Length::Plain(len) => Ok(Raw::Plain(self.take(string_len(len)?)?)),
+            Length::Plain(len) => Ok(Raw::Plain(self.take(self.string_len(len)?)?)),
             Length::Encoded(0) => Ok(Raw::Int(i8::from_le_bytes(self.array()?).into())),
             Length::Encoded(1) => Ok(Raw::Int(i16::from_le_bytes(self.array()?).into())),
             Length::Encoded(2) => Ok(Raw::Int(i32::from_le_bytes(self.array()?).into())),
             Length::Encoded(3) => {
-                let (packed_len, len) = (string_len(self.len()?)?, string_len(self.len()?)?);
+                let (packed_len, len) = (self.len()?, self.len()?);
+                let (packed_len, len) = (self.string_len(packed_len)?, self.string_len(len)?);
                 Ok(Raw::Lzf { packed: self.take(packed_len)?, len })
             }
             Length::Encoded(_) => Err(Fault::Corrupt("unknown string encoding").into()),
@@ -95,6 +103,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn string_len(&self, len: u64) -> Result<usize, Fault> {
+        let limit = self.string_bytes_max;
+        let too_long = Fault::TooLarge { what: STRING, length: len, limit };
+        if len > limit.saturating_add(FRAMING_BYTES_MAX) {
+            Err(too_long)
+        } else {
+            usize::try_from(len).map_err(|_| too_long)
+        }
+    }
+
     fn length(&mut self) -> Result<Length, Halt> {
         let first = self.byte()?;
         match first >> 6 {
@@ -111,11 +129,6 @@ impl<'a> Cursor<'a> {
 enum Length {
     Plain(u64),
     Encoded(u8),
-}
-
-fn string_len(len: u64) -> Result<usize, Fault> {
-    let too_large = Fault::TooLarge { what: "string", length: len, limit: STRING_BYTES_MAX };
-    if len > STRING_BYTES_MAX { Err(too_large) } else { usize::try_from(len).map_err(|_| too_large) }
 }
 
 /// A string as it stands in the file.
@@ -245,6 +258,14 @@ mod tests {
     fn a_string_above_the_limit_is_refused_before_its_bytes_come() {
         assert!(matches!(text(b"\x81\x7f\0\0\0\0\0\0\0"), Err(Halt::Bad(Fault::TooLarge { .. }))));
         assert!(matches!(text(b"\xc3\x01\x80\xff\xff\xff\xff"), Err(Halt::Bad(Fault::TooLarge { .. }))));
+    }
+
+    #[test]
+    fn the_limit_of_strings_is_the_callers() {
+        let raw = |limit| Cursor::new(b"\x80\x30\0\0\0").with_string_bytes_max(limit).raw().map(|_| ());
+        assert_eq!(raw(0x3000_0000), Err(Halt::More(5 + 0x3000_0000)));
+        let too_long = Fault::TooLarge { what: STRING, length: 0x3000_0000, limit: 512 << 20 };
+        assert_eq!(raw(512 << 20), Err(Halt::Bad(too_long)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::{Fault, Halt};
 use crate::packed::{Piece, Pieces};
 use crate::stream::Part;
 use crate::stream_node::Entries;
-use crate::types::{PackedForm, PackedOf, Packing, Shape};
+use crate::types::{Dialect, PackedForm, PackedOf, Packing, Shape};
 use crate::visit::{Element, KeyHeader, Visit, Want};
 use foldhash::quality::RandomState;
 use std::collections::HashSet;
@@ -94,7 +94,12 @@ impl EntryReader {
 
     /// Reports one part of a stream. A stream without entries is a key like any other, so it is
     /// reported at its first part.
-    pub fn stream_part(&mut self, part: Option<Part<'_>>, visit: &mut impl Visit) -> Result<(), Fault> {
+    pub fn stream_part(
+        &mut self,
+        part: Option<Part<'_>>,
+        dialect: Dialect,
+        visit: &mut impl Visit,
+    ) -> Result<(), Fault> {
         let wanted = self.announce(visit) != Want::Skip;
         match part {
             None => Ok(()),
@@ -109,9 +114,10 @@ impl EntryReader {
                 })
             }
             Some(part) => {
-                if let Part::Totals(totals) = part {
-                    self.entries.check(totals)?;
-                }
+                let part = match part {
+                    Part::Totals(totals) => Part::Totals(self.entries.check(totals, dialect)?),
+                    part => part,
+                };
                 if wanted { visit.stream_part(part) } else { Ok(()) }
             }
         }
@@ -195,7 +201,13 @@ impl EntryReader {
         Ok(())
     }
 
-    fn field(&mut self, name: Raw<'_>, value: Raw<'_>, expiry: Expiry, visit: &mut impl Visit) -> Result<(), Fault> {
+    pub fn field(
+        &mut self,
+        name: Raw<'_>,
+        value: Raw<'_>,
+        expiry: Expiry,
+        visit: &mut impl Visit,
+    ) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
             let [first, second] = &mut self.buffers;
             let (name, value) = (name.text(first)?, value.text(second)?);

@@ -5,6 +5,9 @@ use std::fmt;
 /// The most bytes of a key that an error text shows.
 const SHOWN_KEY_BYTES: usize = 64;
 
+/// What [`Fault::TooLarge`] says of a string, whose limit is the caller's.
+pub(super) const STRING: &str = "string";
+
 /// The fault that ended the walk, the byte of the file, and the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RdbError {
@@ -45,6 +48,7 @@ impl RdbError {
             Fault::Corrupt(_) => "rdb_corrupt",
             Fault::Checksum { .. } => "rdb_checksum",
             Fault::Truncated => "rdb_truncated",
+            Fault::TooLarge { what: STRING, .. } => "string_too_long",
             Fault::TooLarge { .. } => "rdb_too_large",
         }
     }
@@ -106,6 +110,13 @@ mod tests {
         };
         assert_eq!(error.to_string(), "duplicate set member at byte 17 in key \"a\\xffb\"");
         assert_eq!(error.code(), "rdb_corrupt");
+    }
+
+    #[test]
+    fn a_string_above_its_limit_has_a_code_of_its_own() {
+        let code =
+            |what| RdbError { fault: Fault::TooLarge { what, length: 2, limit: 1 }, offset_bytes: 0, key: None }.code();
+        assert_eq!((code(STRING), code("contents")), ("string_too_long", "rdb_too_large"));
     }
 
     #[test]

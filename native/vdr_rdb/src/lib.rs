@@ -19,6 +19,7 @@ mod stream_node;
 mod types;
 mod visit;
 mod entry_reader;
+mod template;
 mod walk;
 mod loader;
 mod stream_builder;
@@ -28,8 +29,8 @@ mod survey;
 
 pub use budget::{BYTES_PER_BYTE, FREE_BYTES};
 pub use build::{FileSummary, KeyspaceBuilder, Server, ValueBuilder, note_aux};
-pub use cursor::{Raw, STRING_BYTES_MAX};
-pub use dump::{decode_dump, restore};
+pub use cursor::Raw;
+pub use dump::{decode_dump, restore, restore_up_to};
 pub use error::{Fault, RdbError};
 pub use loader::{Loader, Progress};
 pub use stream_node::Fields;

@@ -11,7 +11,6 @@
 //! retry for each of the item's few strings, not one for each chunk.
 
 use crate::checksum::Checksum;
-use crate::cursor::Cursor;
 use crate::entry_reader::KEEP_BYTES_MAX;
 use crate::error::{Fault, Halt, RdbError};
 use crate::visit::Visit;
@@ -77,6 +76,12 @@ impl Loader {
         Loader { walk: Walk::with_free_bytes(bytes), ..Loader::new() }
     }
 
+    /// Accepts strings up to this length.
+    pub fn with_string_bytes_max(mut self, bytes: u64) -> Self {
+        self.walk.string_bytes_max = bytes;
+        self
+    }
+
     /// Reads the next bytes of the file. After an error every call returns the same error.
     pub fn feed(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
         let result = match &self.phase {
@@ -121,7 +126,7 @@ impl Loader {
                 }
             }
             let from_carry = !self.carry.is_empty();
-            let mut cursor = Cursor::new(if from_carry { &self.carry } else { rest });
+            let mut cursor = self.walk.cursor(if from_carry { &self.carry } else { rest });
             let result = self.walk.step(&mut cursor, visit);
             let taken = cursor.pos();
             match result {

@@ -22,6 +22,14 @@ pub(super) enum Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// The number, if it is one that is not negative.
+    pub fn as_u64(self) -> Option<u64> {
+        match self {
+            Piece::Int(value) => u64::try_from(value).ok(),
+            Piece::Bytes(_) => None,
+        }
+    }
+
     pub fn text(self) -> Text<'a> {
         match self {
             Piece::Bytes(bytes) => Text::Bytes(bytes),

@@ -1,7 +1,8 @@
 //! The parts of a stream value, one at a time. No part holds the whole stream.
 //!
 //! ```text
-//! (node)*  totals  ( group (pending)* ( consumer (owned)* )* group-end )*  [ (producer (message)*)* messages ]
+//! (node)*  totals  ( group (pending)* ( consumer (owned)* )* [ (released)* ] group-end )*
+//!          [ (producer (message)*)* messages ]
 //! ```
 
 use crate::cursor::{Cursor, Raw};
@@ -41,6 +42,11 @@ pub enum Part<'a> {
     Owned {
         id: Id,
     },
+    /// One of the group's pending entries that a consumer gave back, so that nobody owns it
+    /// (version 5).
+    Released {
+        id: Id,
+    },
     /// The last group is complete.
     GroupEnd,
     /// An idempotent producer (version 4).
@@ -62,7 +68,11 @@ pub enum Part<'a> {
 /// The metadata of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
+    /// The entries of the stream.
     pub length: u64,
+    /// How many more entries the stream records than it has. Early versions of Redis 5 miscounted,
+    /// and such streams live on.
+    pub miscounted: i64,
     pub last_id: Id,
     /// Version 2 and later.
     pub history: Option<History>,
@@ -99,13 +109,14 @@ impl Unassigned {
     }
 }
 
-/// The version of the layout: types 15, 19, 21, 26.
+/// The version of the layout: types 15, 19, 21, 26, 27.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
     V1,
     V2,
     V3,
     V4,
+    V5,
 }
 
 /// The state of the walk over a stream.
@@ -127,6 +138,8 @@ enum At {
     ConsumerCount,
     Consumers,
     Owned(u64),
+    ReleasedCount,
+    Released(u64),
     ProducerCount,
     Producers(u64),
     Messages { left: u64, producers: u64 },
@@ -167,7 +180,11 @@ impl Walk {
                 self.consumers = cursor.len()?;
                 (None, At::Consumers)
             }
+            At::Consumers if self.consumers == 0 && self.version >= Version::V5 => (None, At::ReleasedCount),
             At::Consumers if self.consumers == 0 => (Some(Part::GroupEnd), At::Groups),
+            At::ReleasedCount => (None, At::Released(cursor.len()?)),
+            At::Released(0) => (Some(Part::GroupEnd), At::Groups),
+            At::Released(left) => (Some(Part::Released { id: raw_id(cursor)? }), At::Released(left - 1)),
             At::Consumers => {
                 let (part, owned) = self.consumer(cursor)?;
                 self.consumers -= 1;
@@ -205,7 +222,7 @@ impl Walk {
         } else {
             None
         };
-        Ok(Totals { length, last_id, history })
+        Ok(Totals { length, miscounted: 0, last_id, history })
     }
 
     fn group<'a>(&self, cursor: &mut Cursor<'a>) -> Result<(Part<'a>, u64), Halt> {
@@ -265,6 +282,11 @@ mod tests {
         bytes.push(1);
         bytes.extend(5u64.to_be_bytes());
         bytes.extend(0u64.to_be_bytes());
+        if version >= Version::V5 {
+            bytes.push(1);
+            bytes.extend(4u64.to_be_bytes());
+            bytes.extend(0u64.to_be_bytes());
+        }
         bytes
     }
 
@@ -282,7 +304,8 @@ mod tests {
 
     #[test]
     fn every_version_is_walked_to_its_last_byte() {
-        for (version, expected) in [(Version::V1, 7), (Version::V2, 7), (Version::V3, 7), (Version::V4, 10)] {
+        let versions = [(Version::V1, 7), (Version::V2, 7), (Version::V3, 7), (Version::V4, 10), (Version::V5, 11)];
+        for (version, expected) in versions {
             let bytes = stream(version);
             let (parts, end) = parts(version, &bytes).unwrap();
             assert_eq!((parts.len(), end), (expected, bytes.len()), "{version:?}");
@@ -296,7 +319,7 @@ mod tests {
         let history = Some(History { first_id: Id::new(5, 0), max_deleted_id: Id::new(4, 0), entries_added: 2 });
         let expected = [
             Part::Node { master: Raw::Plain(b"id"), listpack: Raw::Plain(b"lp") },
-            Part::Totals(Totals { length: 1, last_id: Id::new(5, 0), history }),
+            Part::Totals(Totals { length: 1, miscounted: 0, last_id: Id::new(5, 0), history }),
             Part::Group { name: Raw::Plain(b"g"), last_id: Id::new(5, 0), entries_read: Some(-1) },
             Part::Pending { id: Id::new(5, 0), delivered_at_ms: 77, deliveries: 3 },
             Part::Consumer { name: Raw::Plain(b"c"), seen_at_ms: 78, active_at_ms: Some(-1) },
@@ -308,9 +331,9 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_cut_asks_for_more() {
-        let bytes = stream(Version::V4);
+        let bytes = stream(Version::V5);
         for cut in 0..bytes.len() {
-            assert!(matches!(parts(Version::V4, &bytes[..cut]), Err(Halt::More(_))), "cut at {cut}");
+            assert!(matches!(parts(Version::V5, &bytes[..cut]), Err(Halt::More(_))), "cut at {cut}");
         }
     }
 }

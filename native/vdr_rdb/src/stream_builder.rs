@@ -46,6 +46,10 @@ impl StreamBuilder {
                 let (delivered_at_ms, deliveries) = self.unassigned.assign(id)?;
                 self.group.assign(id, &self.consumer, delivered_at_ms, deliveries);
             }
+            Part::Released { id } => {
+                let (delivered_at_ms, deliveries) = self.unassigned.assign(id)?;
+                self.group.release(id, delivered_at_ms, deliveries);
+            }
             Part::GroupEnd => return self.end_group(),
             // A server's memory of producers does not affect the entries, see `commands/streams`.
             Part::Node { .. } | Part::Producer { .. } | Part::Message { .. } | Part::Messages { .. } => {}
@@ -56,9 +60,12 @@ impl StreamBuilder {
     fn totals(&mut self, totals: Totals) {
         self.stream = Stream::from_sorted(std::mem::take(&mut self.entries));
         self.stream.last_id = totals.last_id;
+        self.stream.miscounted = totals.miscounted;
         if let Some(history) = totals.history {
             self.stream.max_deleted_id = history.max_deleted_id;
             self.stream.entries_added = history.entries_added;
+        } else {
+            self.stream.entries_added = self.stream.counted() as u64;
         }
     }
 

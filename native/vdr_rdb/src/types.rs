@@ -4,6 +4,7 @@ use crate::cursor::Cursor;
 use crate::error::{Fault, Halt};
 use crate::packed::Pieces;
 use crate::stream::Version;
+use crate::template::Values;
 use vdr_data::value::Kind;
 
 /// Redis and Valkey diverged after version 11, and use some type bytes for different layouts.
@@ -55,6 +56,16 @@ pub(super) enum Layout {
     Packed(Packing),
     Stream(Version),
     Module,
+    /// A hash by a template; `brings_names` as in a DUMP payload, otherwise its template stands in
+    /// the file.
+    Template {
+        values: Values,
+        brings_names: bool,
+    },
+    /// Redis 8.8's sparse array.
+    Array,
+    /// Redis 8.8's rate limiter: one number.
+    Number,
 }
 
 /// The elements that follow a count.
@@ -157,6 +168,13 @@ pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Faul
             (Kind::Hash, Layout::Packed(packing))
         }
         26 if redis => (Kind::Stream, Layout::Stream(Version::V4)),
+        27 if redis => (Kind::Stream, Layout::Stream(Version::V5)),
+        28 if redis => (Kind::Other, Layout::Array),
+        29 if redis => (Kind::Hash, Layout::Template { values: Values::Listpack, brings_names: true }),
+        30 if redis => (Kind::Hash, Layout::Template { values: Values::Listpack, brings_names: false }),
+        31 if redis => (Kind::Hash, Layout::Template { values: Values::OneByOne, brings_names: true }),
+        32 if redis => (Kind::Hash, Layout::Template { values: Values::OneByOne, brings_names: false }),
+        33 if redis => (Kind::Other, Layout::Number),
         _ => return Err(Fault::UnknownType(byte)),
     })
 }
@@ -193,7 +211,7 @@ mod tests {
     fn a_number_may_mean_something_else_in_the_other_dialect() {
         assert!(matches!(of_type(22, Dialect::Valkey), Ok((Kind::Hash, Layout::Elements(Shape::FieldsUntil)))));
         assert!(matches!(of_type(22, Dialect::Redis), Ok((Kind::Hash, Layout::Elements(Shape::FieldsSince)))));
-        for byte in 23..=26 {
+        for byte in 23..=33 {
             assert!(of_type(byte, Dialect::Redis).is_ok());
             assert_eq!(of_type(byte, Dialect::Valkey).unwrap_err(), Fault::UnknownType(byte));
         }
@@ -201,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_type_without_a_rule_is_unknown() {
-        for byte in [6, 8].into_iter().chain(27..=241) {
+        for byte in [6, 8].into_iter().chain(34..=241) {
             assert_eq!(of_type(byte, Dialect::Redis).unwrap_err(), Fault::UnknownType(byte));
         }
     }

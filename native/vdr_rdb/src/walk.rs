@@ -6,6 +6,7 @@
 //!                  |             -> stream part*                 -> opcode
 //!                  |             -> module id -> module item*    -> opcode
 //!                  +-> module aux, key meta  -> module item*     -> opcode
+//!                  +-> template, function    -> its parts*       -> opcode
 //!                  +-> end
 //! ```
 //!
@@ -17,16 +18,24 @@ use crate::cursor::{Cursor, Raw};
 use crate::entry_reader::EntryReader;
 use crate::error::{Fault, Halt};
 use crate::stream;
+use crate::template::{self, Templates};
 use crate::types::{Dialect, Layout, Packing, Shape, of_type};
 use crate::visit::Visit;
 use std::ops::ControlFlow;
 use vdr_data::expiry::Expiry;
+use vdr_data::limits::STRING_BYTES_MAX;
 
 mod op {
+    /// Redis Enterprise: the time of the last access to the key that follows.
+    pub const RAM_LRU: u8 = 107;
+    /// Redis 8.10.
+    pub const HASH_TEMPLATE: u8 = 242;
     /// Valkey: the slots of an import begun. Redis: metadata of the key that follows.
     pub const SLOT_IMPORT_OR_KEY_META: u8 = 243;
     pub const SLOT_INFO: u8 = 244;
     pub const FUNCTION2: u8 = 245;
+    /// Release candidates of Redis 7.0: name, engine, perhaps a description, code.
+    pub const FUNCTION_OLD: u8 = 246;
     pub const MODULE_AUX: u8 = 247;
     pub const IDLE: u8 = 248;
     pub const FREQ: u8 = 249;
@@ -62,7 +71,30 @@ enum State {
     Packed(Packing),
     Stream(stream::Walk),
     ModuleId,
+    /// The strings left of a function, as release candidates of 7.0 wrote it.
+    OldFunction(OldFunction),
+    Template(template::At),
+    ArrayHead,
+    Array(u64),
+    Number,
     End,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum OldFunction {
+    Name,
+    Engine,
+    HasDescription,
+    Description,
+    Code,
+}
+
+/// How an element of an array is written.
+mod array_tag {
+    pub const STRING: u64 = 0;
+    pub const INT: u64 = 1;
+    pub const FLOAT: u64 = 2;
+    pub const SMALL_STRING: u64 = 3;
 }
 
 /// What follows a run of module items.
@@ -79,11 +111,13 @@ pub(super) struct Walk {
     dialect: Dialect,
     version: u32,
     entry: EntryReader,
+    templates: Templates,
     in_key: bool,
     /// The remaining bytes of a string that is skipped.
     skip_bytes: u64,
     /// The import job whose slot ranges are being read.
     job: Vec<u8>,
+    pub string_bytes_max: u64,
 }
 
 impl Walk {
@@ -109,10 +143,17 @@ impl Walk {
             dialect,
             version: 0,
             entry: EntryReader::new(),
+            templates: Templates::default(),
             in_key: false,
             skip_bytes: 0,
             job: Vec::new(),
+            string_bytes_max: STRING_BYTES_MAX,
         }
+    }
+
+    /// A cursor over the bytes that have come, with the limit of this file.
+    pub fn cursor<'a>(&self, bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor::new(bytes).with_string_bytes_max(self.string_bytes_max)
     }
 
     /// Whether the walk is behind the EOF opcode, or behind the value of a DUMP payload.
@@ -175,6 +216,26 @@ impl Walk {
                 self.state = State::SlotRanges(left - 1);
             }
             State::DumpType => self.dump_type(cursor)?,
+            State::Template(at) => self.template(at, cursor, visit)?,
+            State::ArrayHead => {
+                let (count, has_place) = (cursor.len()?, cursor.len()?);
+                if has_place > 0 {
+                    cursor.len()?;
+                }
+                self.entry.announce(visit);
+                self.state = State::Array(count);
+            }
+            State::Array(0) => self.end_key(visit)?,
+            State::Array(left) => {
+                self.array_element(cursor)?;
+                self.state = State::Array(left - 1);
+            }
+            State::Number => {
+                cursor.len()?;
+                self.entry.announce(visit);
+                self.end_key(visit)?;
+            }
+            State::OldFunction(part) => self.old_function(part, cursor)?,
             State::Magic => {
                 (self.dialect, self.version) = Dialect::of_magic(&cursor.array()?)?;
                 self.state = State::Opcode;
@@ -224,6 +285,11 @@ impl Walk {
                 let (_slot, _keys, _expires) = (cursor.len()?, cursor.len()?, cursor.len()?);
             }
             op::FUNCTION2 => self.skip_bytes = cursor.string_head()?,
+            op::FUNCTION_OLD => self.state = State::OldFunction(OldFunction::Name),
+            op::HASH_TEMPLATE if self.dialect == Dialect::Redis => self.state = State::Template(template::At::Head),
+            op::RAM_LRU if self.dialect == Dialect::Redis => {
+                cursor.len()?;
+            }
             op::MODULE_AUX => {
                 let (_module, when_opcode, _when) = (cursor.len()?, cursor.len()?, cursor.len()?);
                 if when_opcode != module_op::UINT {
@@ -270,7 +336,52 @@ impl Walk {
                 State::Stream(stream::Walk::new(version))
             }
             Layout::Module => State::ModuleId,
+            Layout::Template { values, brings_names } => State::Template(template::At::hash(values, brings_names)),
+            Layout::Array => State::ArrayHead,
+            Layout::Number => State::Number,
         };
+    }
+
+    /// A template of the file, or a hash that has one.
+    fn template(&mut self, at: template::At, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+        match self.templates.step(at, cursor, &mut self.entry, visit)? {
+            ControlFlow::Continue(next) => self.state = State::Template(next),
+            ControlFlow::Break(()) if self.in_key => self.end_key(visit)?,
+            ControlFlow::Break(()) => self.state = State::Opcode,
+        }
+        Ok(())
+    }
+
+    fn array_element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+        let (_place, tag) = (cursor.len()?, cursor.len()?);
+        match tag {
+            array_tag::STRING | array_tag::SMALL_STRING => self.skip_bytes = cursor.string_head()?,
+            array_tag::INT | array_tag::FLOAT => {
+                cursor.array::<8>()?;
+            }
+            _ => return Err(Fault::Corrupt("unknown kind of array element").into()),
+        }
+        Ok(())
+    }
+
+    fn old_function(&mut self, part: OldFunction, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+        let next = match part {
+            OldFunction::HasDescription if cursor.len()? == 0 => OldFunction::Code,
+            OldFunction::HasDescription => OldFunction::Description,
+            OldFunction::Name => OldFunction::Engine,
+            OldFunction::Engine => OldFunction::HasDescription,
+            OldFunction::Description => OldFunction::Code,
+            OldFunction::Code => {
+                self.skip_bytes = cursor.string_head()?;
+                self.state = State::Opcode;
+                return Ok(());
+            }
+        };
+        if !matches!(part, OldFunction::HasDescription) {
+            self.skip_bytes = cursor.string_head()?;
+        }
+        self.state = State::OldFunction(next);
+        Ok(())
     }
 
     fn packed(&mut self, packing: Packing, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
@@ -284,7 +395,7 @@ impl Walk {
     fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
         let State::Stream(walk) = &mut self.state else { return Ok(()) };
         match walk.step(cursor)? {
-            ControlFlow::Continue(part) => self.entry.stream_part(part, visit)?,
+            ControlFlow::Continue(part) => self.entry.stream_part(part, self.dialect, visit)?,
             ControlFlow::Break(()) => self.end_key(visit)?,
         }
         Ok(())

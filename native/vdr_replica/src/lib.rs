@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod string_limit;
 pub mod resp;
 pub mod handshake;
 pub mod filter;
 pub mod stream;
 pub mod batch;
 pub mod live;
+pub mod position;
 pub mod watch;
 pub mod mirror;

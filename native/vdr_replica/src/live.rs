@@ -17,11 +17,18 @@ pub struct Snapshot {
     pub replication_id: Arc<str>,
     /// The server that wrote the snapshot file of the last full sync.
     pub server: Option<Arc<Server>>,
+    /// The time at which readers see it, if that is not the clock's: tests set it by hand.
+    pub time_ms: Option<i64>,
 }
 
 impl Snapshot {
     pub fn view(&self, db: u32, now: impl Into<Now>) -> View<'_> {
-        self.keyspace.view(db, now)
+        self.keyspace.view(db, self.time_ms.map_or_else(|| now.into(), Now::At))
+    }
+
+    /// The time at which readers see it, at this time of the clock.
+    pub fn now_ms(&self, clock_ms: i64) -> i64 {
+        self.time_ms.unwrap_or(clock_ms)
     }
 }
 

@@ -6,17 +6,18 @@
 //! ```
 //!
 //! The decoder remembers its place in an unfinished frame, so a frame that arrives in a thousand
-//! pieces is read once.
+//! pieces is read once. Replies to commands are read by [`reply`].
+
+pub mod reply;
 
 use std::fmt;
 use std::ops::Range;
+use vdr_data::limits::STRING_BYTES_MAX;
 
 /// Most arguments of one command: the server's own limit.
 pub const MAX_ARGS: usize = i32::MAX as usize;
-/// Longest argument. A primary may be configured to send longer ones than its default of 512 MB.
-pub const MAX_BULK_BYTES: usize = 1 << 30;
-/// Longest frame: it is held in memory until it is whole and can be applied.
-pub const MAX_FRAME_BYTES: usize = 2 << 30;
+/// What a [`ProtocolError`] expected that names the limit for strings.
+const WITHIN_LIMIT: &str = "an argument within the limit";
 /// Most arguments whose memory is kept for the next frame.
 const ARGS_KEPT_MAX: usize = 4096;
 /// Longest `*<n>` or `$<n>` line.
@@ -28,6 +29,19 @@ pub struct ProtocolError {
     pub expected: &'static str,
     /// The first bytes of what was received instead.
     pub got: Vec<u8>,
+}
+
+impl ProtocolError {
+    /// An argument, or a whole command, is longer than the limit for strings allows.
+    pub fn is_too_long(&self) -> bool {
+        self.expected == WITHIN_LIMIT
+    }
+}
+
+/// The longest frame: it is held in memory until it is whole and can be applied. Twice the longest
+/// argument is by default the servers' own limit for what a client sends, 1 GB.
+pub fn frame_bytes_max(string_bytes_max: u64) -> usize {
+    usize::try_from(string_bytes_max.saturating_mul(2)).unwrap_or(usize::MAX)
 }
 
 impl fmt::Display for ProtocolError {
@@ -47,8 +61,9 @@ pub struct Frame {
 
 /// Decodes frame by frame. After a call that answered `None`, the next input must start at the same
 /// byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    string_bytes_max: u64,
     skipped: usize,
     /// How far into the input the frame is decoded.
     at: usize,
@@ -57,16 +72,27 @@ pub struct Decoder {
     args: Vec<Range<usize>>,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder::up_to(STRING_BYTES_MAX)
+    }
+}
+
 impl Decoder {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With another limit for arguments.
+    pub fn up_to(string_bytes_max: u64) -> Self {
+        Decoder { string_bytes_max, skipped: 0, at: 0, missing: None, args: Vec::new() }
     }
 
     /// Decodes a whole command at the front of `input`. After `Some(frame)` the arguments are
     /// [`Decoder::args`] of the same input, and the next call starts `skipped + len` bytes later.
     pub fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>, ProtocolError> {
         if self.missing == Some(0) {
-            *self = Decoder { args: std::mem::take(&mut self.args), ..Decoder::default() };
+            *self = Decoder { args: std::mem::take(&mut self.args), ..Decoder::up_to(self.string_bytes_max) };
         }
         let mut missing = match self.missing {
             Some(missing) => missing,
@@ -116,8 +142,9 @@ impl Decoder {
         let Some((len, start)) = number_line(input, self.at, b'$', "an argument (`$<length>`)")? else {
             return Ok(false);
         };
-        if len > MAX_BULK_BYTES || self.at - self.skipped + len > MAX_FRAME_BYTES {
-            return Err(unexpected(input, self.at, "an argument within the limits"));
+        let frame_bytes = (self.at - self.skipped).saturating_add(len);
+        if len as u64 > self.string_bytes_max || frame_bytes > frame_bytes_max(self.string_bytes_max) {
+            return Err(unexpected(input, self.at, WITHIN_LIMIT));
         }
         let end = start + len;
         match input.get(end..end + 2) {
@@ -236,6 +263,21 @@ mod tests {
         }
         for short in [&b""[..], b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\n$", b"*1\r\n$3\r\nab"] {
             assert_eq!(decode_in_pieces(short, &[]).unwrap(), (vec![], 0));
+        }
+    }
+
+    #[test]
+    fn a_long_argument_is_refused_at_its_length() {
+        for (limit, head, is_refused) in [
+            (16, "*1\r\n$17\r\n", true),
+            (16, "*1\r\n$16\r\n", false),
+            // One argument after the other, beyond twice the limit.
+            (16, "*3\r\n$16\r\n0123456789abcdef\r\n$16\r\n", true),
+            (STRING_BYTES_MAX, "*1\r\n$700000000\r\n", true),
+            (1 << 30, "*1\r\n$700000000\r\n", false),
+        ] {
+            let decoded = Decoder::up_to(limit).decode(head.as_bytes());
+            assert_eq!(decoded.is_err_and(|error| error.is_too_long()), is_refused, "{limit} {head}");
         }
     }
 

@@ -5,4 +5,4 @@ mod client;
 mod server;
 
 pub use client::{Client, Command, Reply, command};
-pub use server::{Binary, Server, binaries, free_port};
+pub use server::{Binary, Server, binaries, free_port, fuzzer};

@@ -18,6 +18,12 @@ pub struct Binary {
     path: PathBuf,
 }
 
+impl Binary {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Every server program on this machine, each version once.
 pub fn binaries() -> Vec<Binary> {
     let on_path = ["redis-server", "valkey-server"].into_iter().filter_map(|name| {
@@ -32,6 +38,22 @@ pub fn binaries() -> Vec<Binary> {
     let mut all: Vec<Binary> = on_path.chain(unpacked).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// A `valkey-benchmark` with the option `--fuzz`, unpacked or on PATH.
+pub fn fuzzer() -> Option<Binary> {
+    let unpacked =
+        std::fs::read_dir(servers_dir()).into_iter().flatten().flatten().map(|entry| entry.path().join("benchmark"));
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).map(|dir| dir.join("valkey-benchmark")).collect::<Vec<_>>());
+    let mut found = unpacked.chain(on_path).filter(|path| can_fuzz(path));
+    found.next().map(|path| Binary { name: "valkey-benchmark".to_owned(), path })
+}
+
+fn can_fuzz(path: &Path) -> bool {
+    let help = Command::new(path).arg("--help").stdin(Stdio::null()).output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--fuzz "))
 }
 
 fn servers_dir() -> PathBuf {

@@ -7,8 +7,11 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vdr_link::{Endpoint, LinkConfig, LinkEnd, LinkHandle, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{
+    Endpoint, LinkConfig, LinkEnd, LinkHandle, LinkState, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep,
+};
 use vdr_replica::filter::Filter;
 use vdr_replica::handshake::Position;
 use vdr_replica::live::Snapshot;
@@ -25,6 +28,7 @@ pub struct Attached {
     framewise: bool,
     wrong: Option<Wrong>,
     link: Option<LinkHandle>,
+    streaming: Arc<AtomicBool>,
 }
 
 impl Attached {
@@ -44,6 +48,7 @@ impl Attached {
             framewise,
             wrong,
             link: None,
+            streaming: Arc::default(),
         };
         attached.ensure_link()?;
         Ok(attached)
@@ -65,13 +70,30 @@ impl Attached {
             wrong: self.wrong.clone(),
             offset: 0,
         };
-        self.link = Some(vdr_link::spawn(config, sink, Ends(self.history.clone()))?);
+        self.link = Some(vdr_link::spawn(
+            config,
+            sink,
+            Ends { history: self.history.clone(), streaming: self.streaming.clone() },
+        )?);
         Ok(())
     }
 
     /// The difference that the filter caused, if there is one.
     pub fn filter_was_wrong(&self) -> Option<String> {
         self.history.lock().filtered.as_ref()?.wrong.clone()
+    }
+
+    /// Whether the link follows the stream at this moment.
+    pub fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// The commands that the mirror counted as unknown although they have a row.
+    pub fn unknown_with_row(&self) -> Option<String> {
+        let unknown = self.shared.status.unknown_commands.lock();
+        let known: Vec<&String> =
+            unknown.keys().filter(|name| vdr_commands::write(name.as_bytes()).is_some()).collect();
+        (!known.is_empty()).then(|| format!("  counted as unknown, and have a row: {known:?}"))
     }
 
     /// The state at exactly this offset. None if it does not arrive in time, or was skipped.
@@ -168,8 +190,8 @@ impl Sink for Recorder {
         self.stream_begins();
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
-        self.sink.sync_started(replication_id, offset);
+    fn sync_started(&mut self, start: Option<&Position>) {
+        self.sink.sync_started(start);
     }
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
@@ -202,10 +224,18 @@ impl Sink for Recorder {
     }
 }
 
-struct Ends(Arc<Mutex<History>>);
+struct Ends {
+    history: Arc<Mutex<History>>,
+    streaming: Arc<AtomicBool>,
+}
 
 impl Observer for Ends {
+    fn state(&self, state: LinkState) {
+        self.streaming.store(state == LinkState::Streaming, Ordering::Relaxed);
+    }
+
     fn ended(&self, end: &LinkEnd) {
-        self.0.lock().ends.push(end.to_string());
+        self.streaming.store(false, Ordering::Relaxed);
+        self.history.lock().ends.push(end.to_string());
     }
 }

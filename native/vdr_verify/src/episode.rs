@@ -30,7 +30,7 @@ const STRING_BYTES_MAX: usize = 1 << 20;
 /// How many unanswered commands a report shows.
 const UNANSWERED_SHOWN: usize = 40;
 
-fn fixed_settings() -> [String; 4] {
+pub fn fixed_settings() -> [String; 4] {
     ["--proto-max-bulk-len", "1mb", "--databases", &DATABASES.to_string()].map(str::to_owned)
 }
 
@@ -330,6 +330,9 @@ impl Episode<'_> {
         match rng.u32(0..11) {
             // A new mirror: a full sync in the middle of the program.
             0 => {
+                if let Some(unknown) = attached.unknown_with_row() {
+                    return Ok(Some(unknown));
+                }
                 note(tally, attached);
                 *attached = self.attach(rng, run, only)?;
             }
@@ -356,9 +359,13 @@ impl Episode<'_> {
         tally: &mut Tally,
         deep: bool,
     ) -> io::Result<Option<String>> {
+        // What an unknown command names has no digest, so this comes first.
+        if let Some(unknown) = attached.unknown_with_row() {
+            return Ok(Some(unknown));
+        }
         let equal = run.equal(attached)?;
         tally.checks += 1;
-        if let Some(wrong) = attached.filter_was_wrong() {
+        if let Some(wrong) = attached.filter_was_wrong().or_else(|| attached.unknown_with_row()) {
             return Ok(Some(wrong));
         }
         if equal == Some(true) && !deep {

@@ -9,6 +9,9 @@
 //! seed, and the shortest program that leads to it. After a server's crash the run continues with
 //! other programs and then exits with 1; the last line counts the crashes. `--wrong LPUSH=RPUSH`
 //! plants a wrong command in the mirror, to show that the machine finds it.
+//!
+//! `vdr_verify --fuzzer COMMANDS [--rounds N] [--server NAME]...` runs the servers' own fuzzer
+//! instead, in rounds of so many commands.
 
 mod command;
 mod settings;
@@ -24,6 +27,7 @@ mod proof;
 mod attach;
 mod episode;
 mod shrink;
+mod fuzzer;
 #[cfg(test)]
 mod tests;
 
@@ -40,11 +44,16 @@ struct Arguments {
     time: Duration,
     servers: Vec<String>,
     wrong: Option<Wrong>,
+    /// The commands of each round of the servers' own fuzzer, and how many rounds.
+    fuzzer: Option<u64>,
+    rounds: u64,
 }
+
+const OPTIONS: &str = "--seed, --ops, --seconds, --server, --wrong, --fuzzer, --rounds";
 
 fn arguments() -> Result<Arguments, String> {
     let (seed, time) = (fastrand::u64(0..1 << 32), Duration::from_secs(600));
-    let mut parsed = Arguments { seed, ops: 3000, time, servers: Vec::new(), wrong: None };
+    let mut parsed = Arguments { seed, ops: 3000, time, servers: Vec::new(), wrong: None, fuzzer: None, rounds: 3 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -55,14 +64,20 @@ fn arguments() -> Result<Arguments, String> {
             "--seconds" => parsed.time = Duration::from_secs(number()?),
             "--server" => parsed.servers.push(value),
             "--wrong" => parsed.wrong = Some(value.parse()?),
-            _ => return Err(format!("unknown option {word}: takes --seed, --ops, --seconds, --server, --wrong")),
+            "--fuzzer" => parsed.fuzzer = Some(number()?),
+            "--rounds" => parsed.rounds = number()?,
+            _ => return Err(format!("unknown option {word}: takes {OPTIONS}")),
         }
     }
     Ok(parsed)
 }
 
 fn main() -> ExitCode {
-    match arguments().and_then(|arguments| run(&arguments)) {
+    let done = arguments().and_then(|arguments| match arguments.fuzzer {
+        Some(commands) => fuzz(&arguments, commands),
+        None => run(&arguments),
+    });
+    match done {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -70,6 +85,34 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Runs the servers' own fuzzer. Returns the number of failures.
+fn fuzz(arguments: &Arguments, commands: u64) -> Result<u64, String> {
+    let fuzzer = vdr_testkit::fuzzer().ok_or("no valkey-benchmark that can fuzz: run `make servers`")?;
+    let is_wanted = |name: &str| {
+        if arguments.servers.is_empty() {
+            fuzzer::SERVERS.contains(&name)
+        } else {
+            arguments.servers.iter().any(|server| server == name)
+        }
+    };
+    let binaries: Vec<_> = vdr_testkit::binaries().into_iter().filter(|binary| is_wanted(&binary.name)).collect();
+    if binaries.is_empty() {
+        return Err(format!("no server of {} found: run `make servers`", fuzzer::SERVERS.join(", ")));
+    }
+    let mut outcome = fuzzer::Outcome::default();
+    for binary in &binaries {
+        let done = fuzzer::run(binary, &fuzzer, commands, arguments.rounds, &mut outcome);
+        done.map_err(|error| format!("{}: {error}", binary.name))?;
+    }
+    outcome.failures.iter().for_each(|failure| println!("fuzzer: FAILED {failure}"));
+    let failures = outcome.failures.len();
+    println!(
+        "verify: {} commands of the servers' fuzzer, {} rounds, {failures} failed",
+        outcome.commands, outcome.rounds
+    );
+    Ok(failures as u64)
 }
 
 fn run(arguments: &Arguments) -> Result<u64, String> {

@@ -41,7 +41,12 @@ fn totals(parts: &[String]) -> String {
 
 fn waiting(group: &Group) -> String {
     let entry = |(id, of): (_, &vdr_data::value::stream::Pending)| {
-        format!(" {id}>{}@{}x{}", of.consumer.escape_ascii(), of.delivered_at_ms, of.deliveries)
+        format!(
+            " {id}>{}@{}x{}",
+            of.consumer.as_deref().unwrap_or_default().escape_ascii(),
+            of.delivered_at_ms,
+            of.deliveries
+        )
     };
     group.pending().map(entry).collect()
 }

@@ -33,7 +33,7 @@ defmodule Vdr.Cache.Backend.DETS do
     data_dir: [type: :text, default: "vdr_data", doc: "the directory of the file"],
     auto_save: [type: {:integer, 1..0x7FFFFFFF}, default: 60_000, doc: "after how many ms without a write it is saved"],
     sync: [type: :boolean, default: false, doc: "whether every write waits for the disk"],
-    clock: [type: {:check, "a function of no arguments", quote(do: (() -> integer)), &ETS.clock?/1}, doc: "the time"]
+    clock: [type: {:check, "a function of no arguments", quote(do: (... -> integer)), &ETS.clock?/1}, doc: "the time"]
   ]
 
   @impl true

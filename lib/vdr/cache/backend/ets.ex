@@ -23,7 +23,7 @@ defmodule Vdr.Cache.Backend.ETS do
   alias Vdr.Cache.{Entry, Write}
 
   @portion 500
-  @clock_type {:check, "a function of no arguments", quote(do: (() -> integer)), &__MODULE__.clock?/1}
+  @clock_type {:check, "a function of no arguments", quote(do: (... -> integer)), &__MODULE__.clock?/1}
 
   @doc false
   def clock?(value), do: is_function(value, 0)

@@ -47,7 +47,7 @@ defmodule Vdr.Cache.Topology.Replicated do
     serve_while_joining: [type: :boolean, default: false, doc: "whether reads answer before all entries are there"],
     timeout: [type: {:integer, 1..0x7FFFFFFF}, default: 5_000, doc: "how long a write waits for the process"],
     clock: [
-      type: {:check, "a function of no arguments", quote(do: (() -> integer)), &Vdr.Cache.Backend.ETS.clock?/1},
+      type: {:check, "a function of no arguments", quote(do: (... -> integer)), &Vdr.Cache.Backend.ETS.clock?/1},
       doc: "returns the time in ms"
     ]
   ]

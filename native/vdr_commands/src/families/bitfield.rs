@@ -4,7 +4,6 @@ use crate::context::Apply;
 use crate::cursor::ArgCursor;
 use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
-use crate::ops::strings::BITS_MAX;
 use crate::ops::strings::{stored, write};
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
@@ -43,7 +42,7 @@ enum Overflow {
 /// its value.
 fn bitfield(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     let key = args.bytes()?;
-    let changes = parse(args)?;
+    let changes = parse(args, apply.rules.bits_max())?;
     let Some(end) = changes.iter().map(|change| change.offset + u64::from(change.field.bits)).max() else {
         return Ok(());
     };
@@ -71,20 +70,20 @@ fn bitfield(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     Ok(())
 }
 
-fn parse(args: &mut ArgCursor<'_>) -> Result<Vec<Change>, ApplyError> {
+fn parse(args: &mut ArgCursor<'_>, bits_max: i64) -> Result<Vec<Change>, ApplyError> {
     let mut changes = Vec::new();
     let mut overflow = Overflow::Wrap;
     while !args.is_empty() {
         if args.take_word("overflow") {
             overflow = parse_overflow(args)?;
         } else if args.take_word("get") {
-            parse_place(args)?;
+            parse_place(args, bits_max)?;
         } else {
             let increment = args.take_word("incrby");
             if !increment && !args.take_word("set") {
                 return Err(ApplyError::BadArguments);
             }
-            let (field, offset) = parse_place(args)?;
+            let (field, offset) = parse_place(args, bits_max)?;
             changes.push(Change { field, offset, by: args.int()?, increment, overflow });
         }
     }
@@ -104,7 +103,7 @@ fn parse_overflow(args: &mut ArgCursor<'_>) -> Result<Overflow, ApplyError> {
 }
 
 /// `i8 100`, or `u4 #3` for the fourth field of that width.
-fn parse_place(args: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
+fn parse_place(args: &mut ArgCursor<'_>, bits_max: i64) -> Result<(Field, u64), ApplyError> {
     let (sign, bits) = args.bytes()?.split_first().ok_or(ApplyError::BadArguments)?;
     let signed = match sign {
         b'i' => true,
@@ -122,7 +121,7 @@ fn parse_place(args: &mut ArgCursor<'_>) -> Result<(Field, u64), ApplyError> {
     };
     let number = parse_int(number).ok_or(ApplyError::BadArguments)?;
     let offset = number.checked_mul(width).ok_or(ApplyError::OutOfRange)?;
-    if !(0..BITS_MAX).contains(&offset) {
+    if !(0..bits_max).contains(&offset) {
         return Err(ApplyError::OutOfRange);
     }
     let offset = u64::try_from(offset).map_err(|_| ApplyError::OutOfRange)?;

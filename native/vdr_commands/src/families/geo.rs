@@ -107,7 +107,10 @@ fn geosearchstore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResul
         // Around a pole the centre may lie outside of the map, and the result of the server is
         // undefined, except that an empty sorted set gives an empty result.
         (None, None, Some(corners)) => match Area::polygon(corners) {
-            None if source.is_some() => return Err(ApplyError::OutOfRange),
+            None if source.is_some() => {
+                apply.doubt(key);
+                return Ok(());
+            }
             area => area,
         },
         _ => return Err(ApplyError::BadArguments),
@@ -373,10 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn around_a_pole_the_result_is_in_doubt() {
+        let mut mirror = sicily();
+        mirror.run(&["set d 1 ex 9", "geosearchstore d sicily bypolygon 3 0 85 120 85 -120 85"]);
+        assert_eq!((mirror.ask("get d"), mirror.expires("d")), ("UnknownValue".into(), None));
+    }
+
+    #[test]
     fn what_no_primary_sends_is_an_error() {
         let mut mirror = sicily();
         mirror.fails("geosearchstore d sicily frommember no byradius 1 m", ApplyError::Missing);
-        mirror.fails("geosearchstore d sicily bypolygon 3 0 85 120 85 -120 85", ApplyError::OutOfRange);
         mirror.fails("geosearchstore d str fromlonlat 0 0 byradius 1 m", ApplyError::WrongType);
         for line in [
             "geoadd g 1 2",

@@ -1,5 +1,5 @@
-//! Values of types that are not mirrored, those of modules and Redis 8's vector sets: their keys
-//! are there, with the type `other`, so that EXPIRE, RENAME and the like find them.
+//! Values of types that are not mirrored, those of modules, and Redis 8's vector sets and arrays:
+//! their keys are there, with the type `other`, so that EXPIRE, RENAME and the like find them.
 
 use crate::context::Apply;
 use crate::cursor::ArgCursor;
@@ -15,6 +15,14 @@ pub const WRITES: &[Write] = &[
     keeps("vadd"),
     keeps("vsetattr"),
     may_remove("vrem"),
+    keeps("arset"),
+    keeps("armset"),
+    keeps("arinsert"),
+    keeps("arring"),
+    keeps("arseek"),
+    may_remove("ardel"),
+    may_remove("ardelrange"),
+    keeps("gcra"),
     keeps("json.set"),
     keeps("json.merge"),
     keeps("json.numincrby"),
@@ -91,6 +99,13 @@ fn doubt(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
 #[cfg(test)]
 mod tests {
     use crate::harness::Mirror;
+
+    #[test]
+    fn an_array_is_a_key_of_another_type() {
+        let mut mirror = Mirror::new();
+        mirror.run(&["arset a 0 x y", "armset a 5 z", "arinsert a z", "rename a b", "ardel b 0"]);
+        assert_eq!((mirror.ask("type b"), mirror.has("a")), ("UnknownValue".into(), false));
+    }
 
     #[test]
     fn a_key_of_another_type_is_there_until_it_may_be_gone() {

@@ -31,7 +31,8 @@ fn restore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
             return Err(ApplyError::BadArguments);
         }
     }
-    let mut value = vdr_rdb::restore(payload).ok().flatten().ok_or(ApplyError::BadPayload)?;
+    let mut value =
+        vdr_rdb::restore_up_to(payload, apply.rules.string_bytes_max).ok().flatten().ok_or(ApplyError::BadPayload)?;
     if let Value::ZSet(zset) = &mut value {
         zset.reencode();
     }

@@ -182,7 +182,7 @@ fn append(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     let (key, tail) = (args.bytes()?, args.bytes()?);
     args.finish()?;
     let len = stored(apply, key)?.map_or(0, StringRef::len);
-    apply.write_string(key, len, tail)
+    write(apply, key, len, tail)
 }
 
 fn setrange(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
@@ -251,6 +251,19 @@ mod tests {
         mirror.fails("setrange a -1 x", ApplyError::OutOfRange);
         mirror.fails("setrange a 536870912 x", ApplyError::OutOfRange);
         mirror.fails("setrange a 9223372036854775807 x", ApplyError::OutOfRange);
+    }
+
+    #[test]
+    fn the_longest_string_is_the_primarys() {
+        let mut mirror = Mirror::new();
+        let writes = ["setrange a 15 x", "setbit b 127 1", "bitfield c set u8 120 1", "append d 0123456789abcdef"];
+        mirror.rules.string_bytes_max = 16;
+        mirror.run(&writes);
+        mirror.rules.string_bytes_max = 15;
+        for write in ["setrange a 15 x", "setbit b 120 1", "bitfield c set u8 120 1", "append d x"] {
+            mirror.fails(write, ApplyError::OutOfRange);
+        }
+        assert_eq!(mirror.ask("strlen d"), "16");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::StoresFrom;
 use crate::row::Part::{Bin, CountedSources, Key, Options, Source};
 use crate::row::{Leaves, Write, row};
+use crate::rules::{NegativeOffset, Rules, ZaddEncoding};
 use std::ops::Range;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::EntryRef;
@@ -250,32 +251,55 @@ impl RangeOptions {
 
     /// The selected ranks. With REV the first bound is the upper one, and LIMIT counts from above.
     ///
-    /// A negative offset gives an empty result for a listpack. For a skiplist it gives an empty
-    /// result up to 7.0, and counts from the far end later. This code does not guess which of them
-    /// the primary did.
-    fn ranks(&self, zset: &ZSet, first: &[u8], second: &[u8]) -> Result<Range<usize>, ApplyError> {
+    /// `None` if the result depends on a server whose version is not known: see [`NegativeOffset`].
+    fn ranks(
+        &self,
+        zset: &ZSet,
+        first: &[u8],
+        second: &[u8],
+        rules: Rules,
+    ) -> Result<Option<Range<usize>>, ApplyError> {
         let (min, max) = if self.rev { (second, first) } else { (first, second) };
         let ranks = match self.by {
             By::Rank => {
                 let (start, stop) = parse_int(first).zip(parse_int(second)).ok_or(ApplyError::BadArguments)?;
                 let ranks = rank_interval(start, stop, zset.len());
-                return Ok(if self.rev { mirrored(ranks, zset.len()) } else { ranks });
+                return Ok(Some(if self.rev { mirrored(ranks, zset.len()) } else { ranks }));
             }
             By::Score => ScoreRange::from_text(min, max).map(|range| range.interval(zset)),
             By::Lex => LexRange::from_text(min, max).map(|range| range.interval(zset)),
         };
         let ranks = ranks.ok_or(ApplyError::BadArguments)?;
-        let Some((offset, count)) = self.limit else { return Ok(ranks) };
+        let Some((offset, count)) = self.limit else { return Ok(Some(ranks)) };
         if offset < 0 && !zset.is_listpack() {
-            return Err(ApplyError::OutOfRange);
+            return Ok(match rules.negative_offset {
+                NegativeOffset::Unknown => None,
+                NegativeOffset::Nothing => Some(0..0),
+                NegativeOffset::FromTheEnd => Some(self.from_the_end(ranks, offset, count)),
+            });
         }
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX).min(ranks.len());
         let taken = usize::try_from(count).unwrap_or(usize::MAX).min(ranks.len() - skipped);
-        Ok(if self.rev {
+        Ok(Some(if self.rev {
             ranks.end - skipped - taken..ranks.end - skipped
         } else {
             ranks.start + skipped..ranks.start + skipped + taken
-        })
+        }))
+    }
+
+    /// The last `-offset` of the selected members, in the order of the command, and of these the
+    /// first `count`. Nothing if fewer are selected.
+    fn from_the_end(&self, ranks: Range<usize>, offset: i64, count: i64) -> Range<usize> {
+        let back = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
+        if back > ranks.len() {
+            return 0..0;
+        }
+        let taken = usize::try_from(count).unwrap_or(usize::MAX).min(back);
+        if self.rev {
+            ranks.start + back - taken..ranks.start + back
+        } else {
+            ranks.end - back..ranks.end - back + taken
+        }
     }
 }
 
@@ -284,12 +308,15 @@ fn zrangestore(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     let options = RangeOptions::take(args)?;
     let mut stored = ZSet::default();
     if let Some(zset) = apply.stored::<ZSet>(source)? {
-        let ranks = options.ranks(zset, first, second)?;
+        let Some(ranks) = options.ranks(zset, first, second, apply.rules)? else {
+            apply.doubt(key);
+            return Ok(());
+        };
         // Members are inserted one by one in the server's order, into the encoding that the server
-        // starts with: this decides the sign of zeros. For ranks the server knows the count in
+        // starts with: this decides the sign of zeros. For ranks newer servers know the count in
         // advance.
-        if options.by == By::Rank {
-            stored.expect(ranks.len());
+        if options.by == By::Rank && apply.rules.zadd_encoding != ZaddEncoding::AtMember {
+            stored.expect(ranks.len(), 0);
         }
         let mut put = |(member, score): (StringRef<'_>, Score)| {
             stored.insert(&member, score);
@@ -368,12 +395,34 @@ mod tests {
         stores("zrangestore d b + - bylex rev limit 0 2", "y=20.0 z=30.0");
     }
 
+    /// Redis 7.0, 8.0 and 8.6, Valkey 8.1 and 9.1 gave these results.
     #[test]
-    fn a_negative_offset_into_a_skiplist_is_not_guessed() {
-        let mut mirror = mirror();
+    fn a_negative_offset_into_a_skiplist_follows_the_servers_version() {
         let long = "x".repeat(65);
-        assert_eq!(mirror.attempt(&format!("zadd a 3 {long}")), Ok(()));
-        mirror.fails("zrangestore str a -inf +inf byscore limit -1 5", ApplyError::OutOfRange);
+        let stored = |rules: Rules, line: &str| {
+            let mut mirror = Mirror::new();
+            mirror.rules = rules;
+            mirror.run(&[&format!("zadd a 1 a 2 b 3 c 4 d 99 {long}"), "set d old ex 5"]);
+            match mirror.attempt(line) {
+                Ok(()) => mirror.ask("exists d") + " " + &mirror.ask("zrange d 0 -1 true"),
+                Err(error) => format!("{error:?}"),
+            }
+        };
+        let (old, new) = (Rules::of("redis", "7.2.9"), Rules::of("valkey", "9.1.0"));
+        for (options, expected) in [
+            ("1 4 byscore limit -1 5", "[d:4]"),
+            ("1 4 byscore limit -3 2", "[b:2 c:3]"),
+            ("1 4 byscore limit -4 -1", "[a:1 b:2 c:3 d:4]"),
+            ("1 4 byscore limit -5 9", "[]"),
+            ("4 1 byscore rev limit -1 5", "[a:1]"),
+            ("4 1 byscore rev limit -3 2", "[b:2 c:3]"),
+            ("4 1 byscore rev limit -5 2", "[]"),
+        ] {
+            let line = format!("zrangestore d a {options}");
+            assert!(stored(new, &line).ends_with(expected), "{line}: {}", stored(new, &line));
+            assert!(stored(old, &line).ends_with("[]"), "{line}");
+            assert_eq!(stored(Rules::default(), &line), "UnknownValue UnknownValue", "{line}");
+        }
     }
 
     #[test]

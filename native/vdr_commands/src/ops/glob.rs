@@ -100,9 +100,76 @@ pub fn literal_prefix(pattern: &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
+/// A run of literal bytes that every match contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    pub bytes: Vec<u8>,
+    /// Every match begins with it.
+    pub at_start: bool,
+    /// Every match ends with it.
+    pub at_end: bool,
+}
+
+/// The runs of literal bytes of a pattern, in their order. None of them is empty.
+pub fn literals(pattern: &[u8]) -> Vec<Literal> {
+    let mut found = Vec::new();
+    let mut run = Literal { bytes: Vec::new(), at_start: true, at_end: false };
+    let mut end_run = |run: &mut Literal, at_end: bool| {
+        let next = Literal { bytes: Vec::new(), at_start: false, at_end: false };
+        let ended = Literal { at_end, ..std::mem::replace(run, next) };
+        if !ended.bytes.is_empty() {
+            found.push(ended);
+        }
+    };
+    let mut rest = pattern;
+    loop {
+        rest = match rest {
+            [] => {
+                end_run(&mut run, true);
+                return found;
+            }
+            [b'*' | b'?', rest @ ..] => {
+                end_run(&mut run, false);
+                rest
+            }
+            [b'[', rest @ ..] => {
+                end_run(&mut run, false);
+                // Where a class ends does not depend on the byte.
+                class(rest, 0).1
+            }
+            [b'\\', escaped, rest @ ..] => {
+                run.bytes.push(*escaped);
+                rest
+            }
+            [literal, rest @ ..] => {
+                run.bytes.push(*literal);
+                rest
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_match_contains_the_literals_of_its_pattern() {
+        let runs = |pattern: &str| {
+            let shown = |run: &Literal| {
+                let (start, end) = (if run.at_start { "^" } else { "" }, if run.at_end { "$" } else { "" });
+                format!("{start}{}{end}", run.bytes.escape_ascii())
+            };
+            literals(pattern.as_bytes()).iter().map(shown).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(runs("user:*:name"), "^user: :name$");
+        assert_eq!(runs("*a?b[c-d]e"), "a b e$");
+        assert_eq!(runs("a\\*b"), "^a*b$");
+        assert_eq!(runs("[ab"), "");
+        assert_eq!(runs("x[^]]y"), "^x ]y$");
+        assert_eq!(runs("**"), "");
+        assert_eq!(runs("a\\"), "^a\\\\$");
+    }
 
     fn check(pattern: &str, yes: &[&str], no: &[&str]) {
         for text in yes {

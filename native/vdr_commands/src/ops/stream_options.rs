@@ -93,7 +93,7 @@ impl Trim {
 
     pub fn apply(self, stream: &mut Stream, refs: Refs) {
         let excess = match self {
-            Trim::MaxLen(len) => stream.len().saturating_sub(len),
+            Trim::MaxLen(len) => stream.counted().saturating_sub(len).min(stream.len()),
             Trim::MinId(id) => stream.rank(id),
         };
         match refs {

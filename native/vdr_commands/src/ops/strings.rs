@@ -7,15 +7,9 @@ use vdr_data::expiry::Expiry;
 use vdr_data::keyspace::Entry;
 use vdr_data::value::{StringRef, Value, ValueRef};
 
-/// The server's `proto-max-bulk-len`: the greatest length that an offset may give a string.
-pub const STRING_BYTES_MAX: usize = 512 << 20;
-
 /// The number of bytes whose copying or counting costs about as much as one element of an
 /// aggregate.
 pub const BYTES_PER_ELEMENT: usize = 256;
-
-/// The number of bits of a string of the greatest length.
-pub const BITS_MAX: i64 = (STRING_BYTES_MAX as i64) * 8;
 
 /// The server's inclusive range over `len` positions, as `from..to`. Two negative ends before the
 /// beginning clip to the first position, unless they stand in the wrong order.
@@ -62,7 +56,8 @@ pub fn overwrite(apply: &mut Apply<'_>, key: &[u8], value: Blob) {
 
 /// Writes bytes into a string. A shorter string first grows with zeros.
 pub fn write(apply: &mut Apply<'_>, key: &[u8], at: usize, bytes: &[u8]) -> ApplyResult {
-    if at.checked_add(bytes.len()).is_none_or(|end| end > STRING_BYTES_MAX) {
+    let end = at.checked_add(bytes.len()).ok_or(ApplyError::OutOfRange)?;
+    if end as u64 > apply.rules.string_bytes_max {
         return Err(ApplyError::OutOfRange);
     }
     apply.write_string(key, at, bytes)

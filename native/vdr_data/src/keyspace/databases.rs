@@ -101,6 +101,8 @@ impl Keyspace {
 mod tests {
     use super::*;
     use crate::expiry::Expiry;
+    use crate::keyspace::Entry;
+    use crate::value::Value;
 
     #[test]
     fn an_unknown_value_counts_until_it_is_replaced_or_removed_and_when_it_is_moved() {
@@ -119,6 +121,13 @@ mod tests {
             db.remove(format!("k{n}").as_bytes());
         }
         assert_eq!(keyspace.unknown_values(), 2);
+        let db = keyspace.db_mut(3);
+        db.insert(b"d", Entry { value: Value::Unknown, expiry: Expiry::NEVER });
+        assert_eq!(db.unknown_values(), 2, "replaced by its like");
+        db.remove(b"d");
+        db.remove(b"d");
+        db.insert_string(b"c", b"3", Expiry::NEVER);
+        assert_eq!(keyspace.unknown_values(), 0);
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub struct Db {
     /// with it.
     pub(super) index: OnceLock<Tree<Blob, ()>>,
     large: LargeKeys,
-    /// Keys whose value became unknown. The notes are kept as those of large values are.
-    unknown: LargeKeys,
+    /// How many keys have an unknown value.
+    unknown: usize,
     /// See [`Db::copied`].
     copied: u64,
 }
@@ -121,19 +121,18 @@ impl Db {
     /// Inserts or replaces an entry; `true` if the key is new.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> bool {
         let large = is_large(entry.value.as_ref());
-        let unknown = matches!(entry.value, Value::Unknown);
+        self.forget_unknown(key);
+        self.unknown += usize::from(matches!(entry.value, Value::Unknown));
         let new = entry.put(|stamp, put| self.entries.insert(key, stamp, put));
         if large {
             self.note_large(key);
-        }
-        if unknown {
-            self.note_unknown(key);
         }
         self.index_new(key, new)
     }
 
     /// As [`Db::insert`], for a string, whose bytes are copied.
     pub fn insert_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) -> bool {
+        self.forget_unknown(key);
         let new = self.entries.insert(key, expiry.get(), entry::put_string(bytes));
         if is_large(ValueRef::String(StringRef::Packed(bytes))) {
             self.note_large(key);
@@ -150,6 +149,7 @@ impl Db {
 
     /// Removes an entry; `true` if there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.forget_unknown(key);
         let was_there = self.entries.remove(key);
         if was_there && let Some(index) = self.index.get_mut() {
             index.remove(Bytes(key));
@@ -159,6 +159,7 @@ impl Db {
 
     /// Removes an entry and returns it.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        self.forget_unknown(key);
         let (stamp, taken) = self.entries.take(key)?;
         if let Some(index) = self.index.get_mut() {
             index.remove(Bytes(key));
@@ -210,7 +211,7 @@ impl Db {
 
     /// How many keys have an unknown value.
     pub fn unknown_values(&self) -> usize {
-        self.unknown.keys().filter(|key| self.is_unknown(key)).count()
+        self.unknown
     }
 
     /// Whether the value of a key is unknown.
@@ -226,11 +227,12 @@ impl Db {
         }
     }
 
-    fn note_unknown(&mut self, key: &[u8]) {
-        let entries = &self.entries;
-        let is_unknown =
-            |key: &[u8]| entries.get(key).is_some_and(|item| matches!(EntryRef::new(item).value(), ValueRef::Unknown));
-        self.unknown.note(key, |key| is_unknown(key));
+    /// Must be called before the value of a key is replaced or removed. As long as no value is
+    /// unknown, it looks nothing up.
+    fn forget_unknown(&mut self, key: &[u8]) {
+        if self.unknown > 0 && self.is_unknown(key) {
+            self.unknown -= 1;
+        }
     }
 
     fn note_large(&mut self, key: &[u8]) {

@@ -30,6 +30,8 @@ pub struct Stream {
     pub max_deleted_id: Id,
     /// How many entries were ever added.
     pub entries_added: u64,
+    /// How many more entries the server counts than there are: see [`Stream::counted`].
+    pub miscounted: i64,
 }
 
 impl Stream {
@@ -42,6 +44,14 @@ impl Stream {
 
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The number of entries by the server's count. Early versions of Redis 5 miscounted some
+    /// streams, and later versions load and replicate them as they are: XLEN answers this count,
+    /// and trimming goes by it.
+    pub fn counted(&self) -> usize {
+        let counted = i64::try_from(self.len()).unwrap_or(i64::MAX).saturating_add(self.miscounted);
+        usize::try_from(counted).unwrap_or(0)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -168,10 +168,10 @@ impl ZSet {
         Self::from_members(members.into_iter().map(kept), listpack)
     }
 
-    /// Prepares for a command with so many members: if they exceed a listpack, it is converted to a
-    /// skiplist first, as servers do since 7.2.
-    pub fn expect(&mut self, entries: usize) {
-        if entries > LISTPACK_MAX_ENTRIES {
+    /// Prepares for a command with so many members: if they, or the longest of them, exceed a
+    /// listpack, it is converted to a skiplist first, as servers do since 7.2.
+    pub fn expect(&mut self, entries: usize, longest: usize) {
+        if entries > LISTPACK_MAX_ENTRIES || longest > LISTPACK_MAX_MEMBER_BYTES {
             self.become_skiplist();
         }
     }
@@ -188,9 +188,12 @@ impl ZSet {
         }
     }
 
-    /// Follows the server when it builds the sorted set anew: a short skiplist becomes a listpack.
+    /// Follows the server when it builds the sorted set anew: a short skiplist becomes a listpack,
+    /// a long listpack a skiplist.
     pub fn reencode(&mut self) {
-        if !self.is_listpack() && self.len() <= LISTPACK_MAX_ENTRIES {
+        if self.is_listpack() && self.len() > LISTPACK_MAX_ENTRIES {
+            self.become_skiplist();
+        } else if !self.is_listpack() && self.len() <= LISTPACK_MAX_ENTRIES {
             *self = Self::from_stored(self.iter().map(|(member, score)| (member.to_blob(), score)).collect());
         }
     }
@@ -461,9 +464,19 @@ mod tests {
     }
 
     #[test]
+    fn a_command_may_make_a_skiplist_before_it_adds() {
+        for (entries, longest, listpack) in [(128, 64, true), (129, 0, false), (1, 65, false)] {
+            let mut zset = ZSet::default();
+            zset.expect(entries, longest);
+            zset.insert(b"a", score(-0.0));
+            assert_eq!((zset.is_listpack(), negative_zero(&zset, "a")), (listpack, !listpack));
+        }
+    }
+
+    #[test]
     fn an_equal_score_leaves_the_sign_of_zero_as_it_was() {
         let mut zset = ZSet::default();
-        zset.expect(LISTPACK_MAX_ENTRIES + 1);
+        zset.expect(LISTPACK_MAX_ENTRIES + 1, 0);
         zset.insert(b"a", score(-0.0));
         assert_eq!(zset.insert(b"a", score(0.0)), Some(score(0.0)));
         assert!(negative_zero(&zset, "a"));

@@ -1,6 +1,5 @@
 //! One connection of a client: one command at a time, and every wait has a limit.
 
-use super::reply::{Reply, ReplyError, ReplyLimits, ReplyReader};
 use crate::endpoint::Endpoint;
 use crate::tls::TlsConfig;
 use crate::transport::{self, ConnectError, ConnectLimits, wire_code};
@@ -11,8 +10,9 @@ use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use vdr_replica::handshake::Credentials;
+use vdr_replica::handshake::{Credentials, Retry};
 use vdr_replica::resp::encode;
+use vdr_replica::resp::reply::{Reply, ReplyError, ReplyLimits, ReplyReader};
 
 /// How many bytes one read may bring.
 const READ_BYTES: usize = 4 << 10;
@@ -46,6 +46,14 @@ pub struct Connection {
     timeout: Duration,
 }
 
+/// What a connection consists of, for those who send commands before earlier ones are answered.
+pub struct Parts {
+    pub wire: BoxedWire,
+    /// What has arrived and is not read yet.
+    pub input: BytesMut,
+    pub reader: ReplyReader,
+}
+
 impl Connection {
     /// Connects and authenticates.
     pub async fn open(
@@ -63,6 +71,10 @@ impl Connection {
             connection.authenticate(credentials).await?;
         }
         Ok(connection)
+    }
+
+    pub fn into_parts(self) -> Parts {
+        Parts { wire: self.wire, input: self.input, reader: self.reader }
     }
 
     async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), ClientError> {
@@ -119,6 +131,28 @@ impl Connection {
             if self.wire.read_buf(&mut self.input).await.map_err(ClientError::Io)? == 0 {
                 return Err(ClientError::Closed);
             }
+        }
+    }
+}
+
+impl ClientError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            ClientError::Connect(error) => error.code(),
+            ClientError::Io(error) => wire_code(error.kind()),
+            ClientError::Closed => "closed",
+            ClientError::Timeout(_) => "handshake_timeout",
+            ClientError::Reply(error) => error.code(),
+            ClientError::BadCredentials => "wrong_password",
+        }
+    }
+
+    /// Whether only a person can change it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            ClientError::Connect(error) => error.retry() != Retry::Soon,
+            ClientError::BadCredentials => true,
+            _ => false,
         }
     }
 }

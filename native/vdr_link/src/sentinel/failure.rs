@@ -1,7 +1,7 @@
 //! Why a Sentinel gave no server, and what that means for the look-up.
 
-use super::address::Address;
-use crate::client::ClientError;
+use crate::address::Address;
+use crate::client::{AccessError, ClientError};
 use std::fmt;
 use vdr_replica::handshake::Retry;
 
@@ -55,6 +55,16 @@ impl From<ClientError> for Failure {
         let kind = match error {
             ClientError::BadCredentials => FailureKind::Refused,
             _ => FailureKind::Unreachable,
+        };
+        Failure::new(kind, error)
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        let kind = match error {
+            AccessError::Password => FailureKind::Refused,
+            AccessError::Host(_) => FailureKind::BadHostMap,
         };
         Failure::new(kind, error)
     }

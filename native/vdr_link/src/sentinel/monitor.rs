@@ -4,7 +4,6 @@
 //! a failover is handled at once even while a look-up goes on. What the owner is told comes from
 //! this task alone, in order: after `switched` no older answer to a look-up follows.
 
-use super::address::Address;
 use super::config::SentinelConfig;
 use super::failure::{Failure, FailureKind, NotFound};
 use super::owner::{Owner, reachable};
@@ -14,6 +13,7 @@ use super::round::{self, Round};
 use super::server_role::role_of;
 use super::subscription::{self, Notice};
 use super::verdict::{PollVerdict, Vote, choose, is_decided, is_older, judge_poll};
+use crate::address::Address;
 use crate::runtime::{catch_panic, runtime};
 use std::io;
 use std::panic::resume_unwind;

@@ -1,13 +1,14 @@
 //! Asks one Sentinel about the group, with all questions in one write, so that the answers belong
 //! together.
 
-use super::address::Address;
-use super::config::SentinelConfig;
+use super::config::{REPLY_LIMITS, SentinelConfig};
 use super::failure::{Failure, FailureKind};
-use super::owner::{Owner, Question, credentials, map_host, reachable};
-use crate::client::{Connection, Reply};
+use super::owner::{Owner, reachable};
+use crate::address::Address;
+use crate::client::{Connection, Question};
 use std::collections::HashMap;
 use vdr_replica::handshake::Role;
+use vdr_replica::resp::reply::Reply;
 
 /// How many other Sentinels one answer may name.
 const OTHERS_MAX: usize = 32;
@@ -30,8 +31,8 @@ pub struct Answer {
 }
 
 pub async fn ask(config: &SentinelConfig, owner: &impl Owner, sentinel: &Address) -> Result<Answer, Failure> {
-    let credentials = credentials(owner, &config.access, Question::SentinelPassword).await?;
-    let client = config.access.client();
+    let credentials = config.access.credentials(owner, Question::SentinelPassword).await?;
+    let client = config.access.client(REPLY_LIMITS);
     let mut connection = Connection::open(&sentinel.endpoint(), &client, credentials.as_ref()).await?;
     let group = config.group.as_bytes();
     let mut questions: Vec<Vec<&[u8]>> = vec![
@@ -78,7 +79,7 @@ async fn others(config: &SentinelConfig, owner: &impl Owner, reply: &Reply) -> V
     for other in reply.array().unwrap_or_default().iter().take(OTHERS_MAX) {
         let fields = fields(other);
         if let Some(address) = address(&fields)
-            && let Ok(address) = map_host(owner, config, address).await
+            && let Ok(address) = config.host_map.map(owner, address).await
         {
             others.push((address, fields.get("runid").filter(|id| !id.is_empty()).map(|id| (*id).to_owned())));
         }

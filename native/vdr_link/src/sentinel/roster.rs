@@ -1,7 +1,7 @@
 //! The known Sentinels: those that the user named, and those that they name.
 
-use super::address::Address;
 use super::query::Answer;
+use crate::address::Address;
 
 /// How many are remembered beside those that the user named, whatever a Sentinel claims.
 const LEARNT_MAX: usize = 32;

@@ -1,12 +1,12 @@
 //! Asks all known Sentinels at the same time, and those that they name.
 
-use super::address::Address;
 use super::config::SentinelConfig;
 use super::failure::Failure;
 use super::owner::Owner;
 use super::query::{Answer, ask};
 use super::roster::Roster;
 use super::verdict::Vote;
+use crate::address::Address;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 

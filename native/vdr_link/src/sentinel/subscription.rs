@@ -1,14 +1,15 @@
 //! The subscription to `+switch-master` on one Sentinel, and on the next one when that is gone or
 //! silent.
 
-use super::address::Address;
-use super::config::SentinelConfig;
-use super::owner::{Owner, Question, credentials};
-use crate::client::{Connection, Reply};
+use super::config::{REPLY_LIMITS, SentinelConfig};
+use super::owner::Owner;
+use crate::address::Address;
+use crate::client::{Connection, Question};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use vdr_replica::resp::reply::Reply;
 
 const CHANNEL: &[u8] = b"+switch-master";
 
@@ -63,9 +64,9 @@ fn next_after(sentinels: &[Address], last: Option<&Address>) -> Vec<Address> {
 }
 
 async fn subscribe(config: &SentinelConfig, owner: &impl Owner, sentinel: &Address) -> Option<Connection> {
-    let credentials = credentials(owner, &config.access, Question::SentinelPassword).await.ok()?;
-    let mut connection =
-        Connection::open(&sentinel.endpoint(), &config.access.client(), credentials.as_ref()).await.ok()?;
+    let credentials = config.access.credentials(owner, Question::SentinelPassword).await.ok()?;
+    let client = config.access.client(REPLY_LIMITS);
+    let mut connection = Connection::open(&sentinel.endpoint(), &client, credentials.as_ref()).await.ok()?;
     let reply = connection.command(&[b"SUBSCRIBE", CHANNEL]).await.ok()?;
     match reply.array()? {
         [kind, channel, Reply::Integer(1)] if kind.bytes() == Some(b"subscribe") => {

@@ -4,7 +4,7 @@
 //! of two answers the one with the higher epoch is the newer one, whoever gives it. Where epochs
 //! are unknown, or were reset by an operator, a majority of all known Sentinels decides.
 
-use super::address::Address;
+use crate::address::Address;
 
 /// What one Sentinel takes for the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]

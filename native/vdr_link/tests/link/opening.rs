@@ -69,6 +69,17 @@ fn every_address_of_a_name_is_tried() {
 }
 
 #[test]
+fn a_name_with_only_an_address_of_ipv6_is_reached() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tape = Tape::new();
+    // With a zone it is no address to us but a name, of which the system knows one address.
+    let _link = tape.attach(LinkConfig::new(Endpoint::Tcp { host: "::1%1".to_owned(), port }));
+    tape.wait("connected", |notes| notes.peer.is_some());
+    assert!(tape.see(|notes| notes.peer.is_some_and(|peer| peer.is_ipv6() && peer.port() == port)));
+}
+
+#[test]
 fn a_host_that_swallows_everything_is_left_after_the_connect_timeout() {
     // Linux completes connections up to the backlog and lets further ones wait. With a full backlog
     // the port never answers.
@@ -195,16 +206,52 @@ fn options_that_a_server_does_not_know_are_no_obstacle() {
 }
 
 #[test]
-fn a_primary_that_hangs_up_in_the_opening_is_closed() {
-    let primary = FakePrimary::start();
+fn a_server_that_hangs_up_instead_of_answering_is_told_with_the_command() {
+    let commands =
+        ["PING", "REPLCONF listening-port", "REPLCONF capa eof", "REPLCONF capa psync2", "REPLCONF version", "PSYNC"];
+    for (answered, command) in commands.into_iter().enumerate() {
+        let primary = FakePrimary::start();
+        let tape = Tape::new();
+        let _link = tape.attach(primary.config());
+        let mut peer = primary.accept();
+        for before in commands.iter().take(answered) {
+            assert!(peer.command().join(" ").starts_with(before));
+            peer.send("+OK\r\n");
+        }
+        assert!(peer.command().join(" ").starts_with(command));
+        if answered % 2 == 0 {
+            peer.reset()
+        } else {
+            drop(peer)
+        }
+        // Nobody speaks TLS there.
+        drop(primary);
+        let end = tape.end();
+        assert_eq!((end.code, end.retry), ("closed_in_handshake", Retry::Soon), "{}", end.text);
+        assert!(end.text.ends_with(&format!("(after {command})")), "{}", end.text);
+    }
+}
+
+#[test]
+fn a_stream_that_was_begun_and_closed_is_no_refusal() {
     let tape = Tape::new();
-    let _link = tape.attach(primary.config());
-    let mut peer = primary.accept();
-    peer.command();
+    let (_primary, peer, _link) = crate::fake_primary::streaming(&tape, |_| ());
     drop(peer);
-    let end = tape.end();
-    assert!(["closed", "connection_reset"].contains(&end.code), "{}", end.text);
-    assert_eq!((end.retry, end.state), (Retry::Soon, LinkState::Ping));
+    assert!(["closed", "connection_reset"].contains(&tape.end().code));
+}
+
+#[test]
+fn a_server_with_a_replication_of_its_own_is_told_as_such() {
+    let rows = [
+        ("-ERR value is not an unsigned long long or out of range\r\n", "other_replication"),
+        ("-ERR:3,msg:not supported\r\n", "other_replication"),
+        ("-ERR wrong number of arguments for 'psync' command\r\n", "not_psync"),
+    ];
+    for (reply, code) in rows {
+        let end = end_after_psync(reply);
+        assert_eq!((end.code, end.retry), (code, Retry::Slowly), "{reply}");
+    }
+    assert_eq!(end_after(&["+PONG\r\n", "+OK\r\n", "+OK\r\n", "+OK active-replica\r\n"]).code, "active_replication");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::tape::Tape;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vdr_data::digest::Dialect;
-use vdr_link::{Credentials, Endpoint, LinkConfig, LinkHandle, LinkState, Retry, Secret};
+use vdr_link::{Credentials, Endpoint, LinkConfig, LinkHandle, LinkState, Retry, Secret, SyncBy};
 use vdr_testkit::{Client, Reply, Server, binaries, command};
 
 /// A server and its mirror, with one link at a time.
@@ -134,6 +134,85 @@ fn a_full_sync_by_disk_and_diskless_is_equal_and_followed() {
             assert_eq!(pair.syncs(), (1, 0));
         });
     }
+}
+
+/// What a server as installed has, against what the test's servers are given.
+const AS_INSTALLED: [&str; 2] = ["--repl-diskless-sync-delay", "5"];
+
+/// How long until a mirror of a new server streams.
+fn time_to_stream(pair: &mut Pair, sync_by: SyncBy) -> Duration {
+    pair.config.sync_by = sync_by;
+    pair.fill();
+    let since = Instant::now();
+    pair.attach();
+    pair.tape.wait_for(LinkState::Streaming);
+    let took = since.elapsed();
+    println!("{} {}: {sync_by:?} {took:?}", pair.server.kind, pair.server.version);
+    pair.assert_equal();
+    pair.call(&["APPEND", "string:7", "more"]);
+    pair.assert_equal();
+    took
+}
+
+#[test]
+fn small_data_of_a_server_as_installed_is_there_at_once_by_its_disk() {
+    for sync_by in [SyncBy::Auto, SyncBy::Disk] {
+        on_every_server(&AS_INSTALLED, |pair| assert!(time_to_stream(pair, sync_by) < Duration::from_secs(3)));
+    }
+}
+
+#[test]
+fn by_the_socket_a_server_as_installed_waits() {
+    let programs = binaries();
+    let settings = AS_INSTALLED.map(str::to_owned);
+    let server = Server::start(programs.first().expect("make setup installs a server"), &settings).unwrap();
+    assert!(time_to_stream(&mut Pair::new(server), SyncBy::Socket) >= Duration::from_secs(4));
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_to_is_not_tried_twice() {
+    on_every_server(&["--enable-protected-configs", "yes"], |pair| {
+        pair.config.sync_by = SyncBy::Auto;
+        // A folder that is no longer there takes no file, not even of root.
+        let nowhere = pair.server.dir().join("nowhere");
+        std::fs::create_dir(&nowhere).unwrap();
+        pair.call(&["CONFIG", "SET", "dir", &nowhere.to_string_lossy()]);
+        std::fs::remove_dir(&nowhere).unwrap();
+        pair.attach();
+        let end = pair.tape.end();
+        assert!(["closed", "bgsave_failed", "sync_aborted"].contains(&end.code), "{}", end.text);
+        // The server says itself that its disk failed.
+        pair.attach();
+        pair.tape.wait_for(LinkState::Streaming);
+        pair.assert_equal();
+    });
+}
+
+#[test]
+fn a_server_that_renames_psync_is_followed_by_full_syncs() {
+    on_every_server(&["--rename-command", "PSYNC", "Xk3"], |pair| {
+        pair.fill();
+        pair.attach();
+        assert_eq!(pair.tape.end().code, "psync_forbidden");
+        pair.config.psync_command = Some(Secret::new("Xk3"));
+        for (syncs, sync_by) in [(1, SyncBy::Disk), (2, SyncBy::Socket)] {
+            pair.config.sync_by = sync_by;
+            pair.attach();
+            pair.tape.wait_for(LinkState::Streaming);
+            pair.assert_equal();
+            pair.call(&["APPEND", "string:7", "more"]);
+            pair.assert_equal();
+            assert_eq!(pair.syncs(), (syncs, 0), "nothing is resumed by SYNC");
+            let (replication_id, offset) = pair.mirrored.position().unwrap();
+            let info = pair.call(&["INFO", "replication"]).text();
+            assert_eq!(replication_id, field(&info, "master_replid"), "the file names it");
+            assert!(offset.abs_diff(pair.offset()) < 1000);
+        }
+        pair.config.psync_command = Some(Secret::new("SYNC"));
+        pair.attach();
+        let end = pair.tape.end();
+        assert_eq!((end.code, end.retry), ("not_psync", Retry::Slowly), "{}", end.text);
+    });
 }
 
 #[test]

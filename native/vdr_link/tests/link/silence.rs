@@ -176,3 +176,58 @@ fn the_time_that_a_sink_works_is_none_in_which_the_primary_is_silent() {
     }
     assert_eq!(tape.see(|notes| notes.end.clone()), None);
 }
+
+#[test]
+fn signs_of_life_go_out_while_the_sink_works() {
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |_| ());
+    peer.send(frame(&["PING"]));
+    peer.ack_of(114);
+    let work = frame(&["WORK", "3600"]);
+    let before = peer.newlines;
+    peer.send(&work);
+    // The next command that comes is the acknowledgement of the work.
+    peer.ack_of(114 + work.len() as u64);
+    let signs = peer.newlines - before;
+    assert!((2..=4).contains(&signs), "{signs} in 3.6 s");
+    // Commands stay whole: a sign never cuts one, and none comes without need.
+    let after = peer.newlines;
+    for _ in 0..30 {
+        peer.ack();
+    }
+    assert_eq!(peer.newlines, after);
+}
+
+#[test]
+fn signs_of_life_go_out_while_a_part_of_the_file_is_worked_on() {
+    let primary = FakePrimary::start();
+    let tape = Tape::new();
+    let _link = tape.attach(primary.config());
+    let mut peer = primary.accept();
+    peer.greet();
+    peer.send(format!("+FULLRESYNC {ID} 5\r\n$6\r\n~file#"));
+    peer.ack_of(5);
+    assert!(peer.newlines >= 1, "{} in 2 s", peer.newlines);
+}
+
+#[test]
+fn a_link_that_works_delays_no_other() {
+    // More than there are processors, and more than there were threads for all links.
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            let tape = Tape::new();
+            let (primary, mut peer, link) = streaming(&tape, |_| ());
+            peer.send(frame(&["WORK", "4000"]));
+            (tape, primary, peer, link)
+        })
+        .collect();
+    let tape = Tape::new();
+    let (_primary, mut peer, _link) = streaming(&tape, |_| ());
+    let since = Instant::now();
+    for n in 1..=50 {
+        peer.send([frame(&["PING"]), frame(&["REPLCONF", "GETACK", "*"])].concat());
+        peer.ack_of(100 + n * (14 + 37));
+    }
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(busy.iter().all(|(tape, ..)| tape.see(|notes| notes.commands.iter().all(|words| words[0] != "WORK"))));
+}

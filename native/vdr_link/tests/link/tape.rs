@@ -145,16 +145,20 @@ impl Sink for TapeSink {
         self.called(&format!("continued {replication_id}"));
     }
 
-    fn sync_started(&mut self, replication_id: &str, offset: u64) {
+    fn sync_started(&mut self, start: Option<&Position>) {
+        let Some(Position { replication_id, offset }) = start else { return self.called("sync_started") };
         self.called(&format!("sync_started {replication_id} {offset}"));
-        self.tape.write(|notes| notes.applied = offset);
+        self.tape.write(|notes| notes.applied = *offset);
     }
 
-    /// A file ends with `#`. A `!` in it makes the sink panic.
+    /// A file ends with `#`. A `!` in it makes the sink panic, a `~` takes it two seconds.
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
         let end = bytes.iter().position(|byte| *byte == b'#').map(|last| last + 1);
         let file = &bytes[..end.unwrap_or(bytes.len())];
         assert!(!file.contains(&b'!'), "a bug of the sink");
+        if file.contains(&b'~') {
+            std::thread::sleep(Duration::from_secs(2));
+        }
         self.tape.write(|notes| notes.file.extend_from_slice(file));
         Ok(end.map_or(RdbStep::More, |consumed| RdbStep::Done { consumed }))
     }

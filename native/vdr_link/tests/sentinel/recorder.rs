@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vdr_link::{
-    Access, Address, HostMap, NotFound, Owner, Question, Role, SentinelConfig, SentinelHandle, spawn_sentinel,
+    Access, Address, Answers, HostMap, NotFound, Owner, Question, Role, SentinelConfig, SentinelHandle, spawn_sentinel,
 };
 
 use crate::fake::{Fake, View};
@@ -26,14 +26,16 @@ pub struct Recorder {
     pub answers_after: Mutex<Duration>,
 }
 
-impl Owner for Recorder {
+impl Answers for Recorder {
     async fn ask(&self, question: Question) -> Option<Vec<u8>> {
         self.questions.lock().push(question);
         let wait = *self.answers_after.lock();
         tokio::time::sleep(wait).await;
         self.answer.lock().clone().map(String::into_bytes)
     }
+}
 
+impl Owner for Recorder {
     fn is_streaming(&self) -> bool {
         *self.is_streaming.lock()
     }

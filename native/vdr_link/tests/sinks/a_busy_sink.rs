@@ -41,7 +41,7 @@ impl Sink for Nibbler {
 
     fn continued(&mut self, _replication_id: &str) {}
 
-    fn sync_started(&mut self, _replication_id: &str, _offset: u64) {}
+    fn sync_started(&mut self, _start: Option<&Position>) {}
 
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
         self.take_chunk();

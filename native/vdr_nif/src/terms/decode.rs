@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use vdr_commands::{Arg, ReadError};
-use vdr_replica::watch::Watched;
+use vdr_replica::watch::{Manner, Notify, PATTERN_BYTES_MAX, Watched};
 
 mod atoms {
-    rustler::atoms! { prefix }
+    rustler::atoms! { prefix, pattern, value, key }
 }
 
 /// The nesting limit of lists and tuples in an argument. `{:exclusive, 1.0}` in a list of options
@@ -156,9 +156,33 @@ pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), Re
     Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
 }
 
-/// A database and what to watch in it: `{:key, key}` or `{:prefix, prefix}`.
+/// A database and what to watch in it: `{:key, key}`, `{:prefix, prefix}` or `{:pattern, glob}`.
 pub fn watched<'a>(db_term: Term<'a>, watched: Term<'a>) -> Result<(u32, Watched<&'a [u8]>), ReadError> {
     let (what, name): (Atom, Term<'a>) = watched.decode().map_err(bad)?;
     let (db, name) = place(db_term, name)?;
-    Ok((db, if what == atoms::prefix() { Watched::Prefix(name) } else { Watched::Key(name) }))
+    let watched = if what == atoms::prefix() {
+        Watched::Prefix(name)
+    } else if what == atoms::pattern() {
+        Watched::Pattern(name)
+    } else {
+        Watched::Key(name)
+    };
+    match watched {
+        Watched::Pattern(pattern) if pattern.len() > PATTERN_BYTES_MAX => Err(ReadError::BadArgument),
+        watched => Ok((db, watched)),
+    }
+}
+
+/// How to watch, and whether the process acknowledges: `{:command | :value | :key, max_pending,
+/// link?, acknowledges?}`. The caller has checked its options.
+pub fn manner(term: Term<'_>) -> Result<(Manner, bool), ReadError> {
+    let (notify, max_pending, link, acknowledges): (Atom, u32, bool, bool) = term.decode().map_err(bad)?;
+    let notify = if notify == atoms::value() {
+        Notify::Value
+    } else if notify == atoms::key() {
+        Notify::Key
+    } else {
+        Notify::Command
+    };
+    Ok((Manner { notify, max_pending, link }, acknowledges))
 }

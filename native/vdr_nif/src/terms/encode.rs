@@ -32,7 +32,7 @@ pub fn change<'a>(env: Env<'a>, key: &Blob, change: Change) -> Term<'a> {
     (word(env, change.name()), blob(env, key)).encode(env)
 }
 
-fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
+pub fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
     match value {
         Reply::Nil => atom::nil().to_term(env),
         Reply::Bool(flag) => flag.encode(env),

@@ -4,10 +4,11 @@
 use rustler::{Binary, NifMap, NifResult, NifUnitEnum, Term};
 use std::time::Duration;
 use vdr_link::{
-    AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, TlsConfig, Verify,
-    Versions,
+    AckPolicy, Credentials, Endpoint, Identity, LinkConfig, Pem, Role, RoleQuery, Roots, Secret, SyncBy, TlsConfig,
+    Verify, Versions,
 };
 use vdr_replica::mirror::OnUnknown;
+use vdr_replica::resp::frame_bytes_max;
 
 #[derive(NifMap)]
 #[rustler(decode)]
@@ -21,12 +22,16 @@ struct Config<'a> {
     username: Option<String>,
     password: Option<Binary<'a>>,
     role: RoleTerm,
+    sync_by: SyncByTerm,
+    psync_command: Option<Binary<'a>>,
     ack: AckTerm,
     announce_port: u32,
     connect_timeout_ms: u64,
     read_timeout_ms: u64,
     ack_interval_ms: u64,
     stop_on_unknown_command: bool,
+    max_string_bytes: Option<u64>,
+    keep_below: f64,
 }
 
 #[derive(NifMap)]
@@ -53,6 +58,14 @@ enum RoleTerm {
 
 #[derive(NifUnitEnum)]
 #[rustler(decode)]
+enum SyncByTerm {
+    Auto,
+    Disk,
+    Socket,
+}
+
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
 enum AckTerm {
     Truthful,
     Lagging,
@@ -74,10 +87,20 @@ enum VersionsTerm {
     Tls13,
 }
 
-/// What the link's mirror does about unknown commands.
-pub fn on_unknown(term: Term<'_>) -> NifResult<OnUnknown> {
+/// What a link tells the mirror or the handler that it feeds.
+#[derive(Clone, Copy)]
+pub struct FeedConfig {
+    pub on_unknown: OnUnknown,
+    /// `None` is the server's own limit.
+    pub string_bytes_max: Option<u64>,
+    /// See [`vdr_replica::mirror::Mirror::set_keep_below`].
+    pub keep_below: f64,
+}
+
+pub fn feed_config(term: Term<'_>) -> NifResult<FeedConfig> {
     let config: Config<'_> = term.decode()?;
-    Ok(if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue })
+    let on_unknown = if config.stop_on_unknown_command { OnUnknown::Stop } else { OnUnknown::Continue };
+    Ok(FeedConfig { on_unknown, string_bytes_max: config.max_string_bytes, keep_below: config.keep_below })
 }
 
 pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
@@ -97,6 +120,12 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
         RoleTerm::Primary => RoleQuery::Expect(Role::Primary),
         RoleTerm::Replica => RoleQuery::Expect(Role::Replica),
     };
+    link.sync_by = match config.sync_by {
+        SyncByTerm::Auto => SyncBy::Auto,
+        SyncByTerm::Disk => SyncBy::Disk,
+        SyncByTerm::Socket => SyncBy::Socket,
+    };
+    link.psync_command = config.psync_command.map(|name| Secret::new(name.as_slice()));
     link.ack = match config.ack {
         AckTerm::Truthful => AckPolicy::Truthful,
         AckTerm::Lagging => AckPolicy::Lagging,
@@ -105,6 +134,9 @@ pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
     link.timeouts.connect = Duration::from_millis(config.connect_timeout_ms);
     link.timeouts.read = Duration::from_millis(config.read_timeout_ms);
     link.ack_interval = Duration::from_millis(config.ack_interval_ms);
+    if let Some(string_bytes_max) = config.max_string_bytes {
+        link.command_bytes_max = frame_bytes_max(string_bytes_max);
+    }
     Ok(link)
 }
 

@@ -13,20 +13,24 @@ mod batch;
 mod encode;
 mod link_message;
 mod rdb;
+#[cfg(feature = "lua")]
 mod script;
 mod sentinel;
+mod client;
 mod status;
 mod watch_event;
 
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
-pub use decode::{ArgList, args, commands, db, fits, operation, place, plain_args, watched};
+pub use client::{call_answer, call_kind, endpoint, pool_config};
+pub use decode::{ArgList, args, commands, db, fits, manner, operation, place, plain_args, watched};
 pub use encode::{answer, change, portion};
 pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};
-pub use link_config::{link_config, on_unknown};
+pub use link_config::{FeedConfig, feed_config, link_config};
 pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_command};
-pub use primitive::word;
+pub use primitive::{binary, word};
 pub use rdb::{rdb_error, survey};
+#[cfg(feature = "lua")]
 pub use script::{script_answer, script_error};
 pub use sentinel::{found, question, sentinel_config, switched};
 pub use status::{handler_status, status};

@@ -30,7 +30,7 @@ struct Config<'a> {
 
 #[derive(NifMap)]
 #[rustler(decode)]
-struct AccessTerm<'a> {
+pub(super) struct AccessTerm<'a> {
     tls: Option<Tls<'a>>,
     timeout_ms: u64,
     username: Option<String>,
@@ -63,7 +63,7 @@ pub fn sentinel_config(term: Term<'_>) -> NifResult<SentinelConfig> {
     })
 }
 
-fn access(term: AccessTerm<'_>) -> Access {
+pub(super) fn access(term: AccessTerm<'_>) -> Access {
     Access {
         tls: term.tls.map(tls),
         timeout: Duration::from_millis(term.timeout_ms),

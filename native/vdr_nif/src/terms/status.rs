@@ -31,6 +31,7 @@ struct StatusMap<'a> {
     guard_windows_given_up: u64,
     complete: bool,
     unknown_values: usize,
+    miscounted_streams: u64,
     unknown_commands: HashMap<String, u64>,
     keys: HashMap<u32, usize>,
     server: Option<Server>,
@@ -39,6 +40,8 @@ struct StatusMap<'a> {
     snapshots_oldest_ms: Option<i64>,
     snapshots_written_since_bytes: Option<u64>,
     snapshots_before_full_sync: bool,
+    writes: Term<'a>,
+    waiting: usize,
 }
 
 #[derive(NifMap)]
@@ -77,6 +80,7 @@ pub fn status<'a>(env: Env<'a>, status: StoreStatus) -> Term<'a> {
         guard_windows_given_up: status.guard_windows_given_up,
         complete: status.complete,
         unknown_values: status.unknown_values,
+        miscounted_streams: status.miscounted_streams,
         unknown_commands: status.unknown_commands,
         keys: status.keys,
         server: status.server.as_deref().map(Server::new),
@@ -85,6 +89,8 @@ pub fn status<'a>(env: Env<'a>, status: StoreStatus) -> Term<'a> {
         snapshots_oldest_ms: status.snapshots_oldest_ms,
         snapshots_written_since_bytes: status.snapshots_written_since_bytes,
         snapshots_before_full_sync: status.snapshots_before_full_sync,
+        writes: word(env, status.writes.as_str()),
+        waiting: status.waiting,
     };
     map.encode(env)
 }

@@ -232,6 +232,93 @@ fn an_empty_stream_is_a_key() {
     assert_eq!(read(REDIS, 26, &[&empty[..], &[0; 3]].concat()), (Kind::Stream, false, vec![]));
 }
 
+/// Redis 8.10 writes the names of many hashes once. A payload of RESTORE brings its names along.
+#[test]
+fn hashes_by_a_template_come_in_four_layouts() {
+    let template = |id: u8, names: &[&str]| [vec![242, id, names.len() as u8], strings(names)].concat();
+    let expected = fields(&[("age", "30"), ("name", "ann")]);
+    let known = [template(7, &["x"]), template(9, &["age", "name"])].concat();
+    let values = string(&listpack(&["9", "30", "ann"]));
+    for (type_byte, value) in [(30, values.clone()), (32, [vec![9], strings(&["30", "ann"])].concat())] {
+        let body = [known.clone(), record(type_byte, "a", &value), record(type_byte, "b", &value)].concat();
+        let loaded = load_whole(&file("REDIS0015", &body)).unwrap();
+        assert_eq!(loaded.keys.len(), 2, "{type_byte}");
+        for key in loaded.keys {
+            assert_eq!((key.kind, key.elements), (Kind::Hash, expected.clone()), "{type_byte}");
+        }
+        // The names belong to another template, or to none.
+        for wrong in [vec![template(9, &["x"])], vec![template(8, &["age", "name"])], vec![]] {
+            let body = [wrong.concat(), record(type_byte, "a", &value)].concat();
+            // One by one, a value too many is the type of what follows.
+            let code = code(load_whole(&file("REDIS0015", &body)));
+            assert!(code == "rdb_corrupt" || type_byte == 32 && code == "rdb_truncated", "{type_byte}: {code}");
+        }
+    }
+    let names = [vec![1, 2], strings(&["age", "name"])].concat();
+    let packed_names = [vec![0], string(&listpack(&["age", "name"]))].concat();
+    for (type_byte, values) in [(29, values), (31, strings(&["30", "ann"]))] {
+        for names in [&names, &packed_names] {
+            let value = [&names[..], &values].concat();
+            assert_eq!(read("REDIS0015", type_byte, &value).2, expected, "{type_byte}");
+            let Ok(Some(Value::Hash(hash))) = restore(&payload(15, &[vec![type_byte], value].concat())) else {
+                panic!("a hash")
+            };
+            assert_eq!((hash.len(), &*hash.get(b"name").unwrap().value), (2, &b"ann"[..]));
+        }
+    }
+    for broken in [template(9, &["name", "age"]), template(9, &["a", "a"]), template(9, &[]), known.repeat(2)] {
+        assert_eq!(code(load_whole(&file("REDIS0015", &broken))), "rdb_corrupt");
+    }
+    assert_eq!(code(load_whole(&file(VALKEY, &known))), "rdb_unknown_type");
+}
+
+#[test]
+fn arrays_and_limiters_are_stepped_over() {
+    let array = [b"\x03\x01\x09\x00\x00\x02ab\x05\x01".to_vec(), vec![7; 8], vec![9, 2], vec![0; 8]].concat();
+    let body = [record(28, "a", &array), record(33, "g", &length(1 << 40)), record(0, "s", b"\x01v")].concat();
+    let loaded = load_whole(&file("REDIS0014", &body)).unwrap();
+    let kinds: Vec<_> = loaded.keys.iter().map(|key| (key.kind, key.elements.len())).collect();
+    assert_eq!(kinds, [(Kind::Other, 0), (Kind::Other, 0), (Kind::String, 1)]);
+    assert_eq!(error_code("REDIS0014", 28, b"\x01\x00\x00\x04"), "rdb_corrupt");
+}
+
+#[test]
+fn entries_that_nobody_owns_stand_behind_the_consumers() {
+    let id = |ms: u64| [ms.to_be_bytes(), 0u64.to_be_bytes()].concat();
+    let pending = |ms| [id(ms), vec![0; 8], vec![2]].concat();
+    let head = [vec![0, 0], vec![9, 0], vec![9, 0, 0, 0], vec![9], vec![1], string(b"g"), vec![5, 0], vec![5]].concat();
+    let group = |released: &[u64]| {
+        let owned = [vec![1], string(b"c"), vec![0; 16], vec![1], id(4)].concat();
+        let released = [vec![released.len() as u8], released.iter().flat_map(|ms| id(*ms)).collect()].concat();
+        [head.clone(), vec![2], pending(3), pending(4), owned, released, vec![1, 1, 0, 0, 0]].concat()
+    };
+    let restored = restore(&payload(14, &[vec![27], group(&[3])].concat()));
+    let Ok(Some(Value::Stream(stream))) = restored else { panic!("{restored:?}") };
+    let consumers: Vec<_> = stream.group(b"g").unwrap().pending().map(|(_, of)| of.consumer.clone()).collect();
+    assert_eq!(consumers, [None, Some(vdr_data::blob::Blob::from("c"))]);
+    for wrong in [&[][..], &[4], &[3, 3], &[7]] {
+        assert_eq!(code(restore(&payload(14, &[vec![27], group(wrong)].concat()))), "rdb_corrupt", "{wrong:?}");
+    }
+}
+
+/// Early versions of Redis 5 miscounted some streams, which Redis loads and replicates as they are.
+#[test]
+fn a_stream_may_record_a_wrong_length_where_replicas_accept_it() {
+    let node = [string(&[0; 16]), string(&listpack(&["1", "0", "1", "f", "0", "2", "0", "1", "v", "4"]))].concat();
+    let stream = |length: u8| [vec![1], node.clone(), vec![length], vec![0, 1, 0]].concat();
+    for length in [0, 1, 3] {
+        assert_eq!(read("REDIS0011", 15, &stream(length)).2.len(), 1, "{length}");
+        let (mut loader, mut builder) = (Loader::new(), KeyspaceBuilder::new());
+        loader.feed(&file("REDIS0011", &record(15, "k", &stream(length))), &mut builder).unwrap();
+        assert_eq!(builder.summary().miscounted_streams, u64::from(length != 1));
+        let keyspace = builder.into_keyspace();
+        let stream = keyspace.view(0, 0).stream(b"k").unwrap().unwrap();
+        assert_eq!((stream.len(), stream.counted()), (1, usize::from(length)));
+    }
+    assert_eq!(error_code(VALKEY, 15, &stream(3)), "rdb_corrupt");
+    assert_eq!(error_code(REDIS, 15, &[0, 2, 0, 1, 0]), "rdb_corrupt", "entries without a node");
+}
+
 #[test]
 fn a_module_is_stepped_over_item_by_item() {
     let mut value = length(u64::MAX >> 3);
@@ -278,7 +365,12 @@ fn what_nobody_asked_for_is_stepped_over() {
     body.extend(b"\x01n\xc0\xff");
     body.push(245);
     body.extend(string(&[b'#'; 300]));
+    // Functions of release candidates of 7.0: name, engine, perhaps a description, code.
+    body.extend([vec![246], strings(&["lib", "LUA"]), vec![0], strings(&["code"])].concat());
+    body.extend([vec![246], strings(&["lib", "LUA"]), vec![1], strings(&["what", "code"])].concat());
     body.extend(b"\xf7\x05\x02\x02\x05\x03str\x01\x07\x00");
+    // Redis Enterprise: the time of the last access.
+    body.extend(b"\x6b\x40\x43");
     body.extend(record(0, "a", b"\x01x"));
     let loaded = load_whole(&file(REDIS, &body)).unwrap();
     assert_eq!(loaded.aux, [(b"aux".to_vec(), b"value".to_vec()), (b"n".to_vec(), b"-1".to_vec())]);
@@ -299,10 +391,12 @@ fn opcode_243_is_the_slots_of_an_import_or_a_keys_metadata() {
 
 #[test]
 fn what_has_no_rule_ends_the_walk() {
-    for byte in [6, 8, 27, 33, 150, 242, 246] {
+    for byte in [6, 8, 34, 150, 241] {
         assert_eq!(code(load_whole(&file(REDIS, &record(byte, "k", b"\x01x")))), "rdb_unknown_type", "{byte}");
     }
-    assert_eq!(code(load_whole(&file(VALKEY, &record(23, "k", b"\x01x")))), "rdb_unknown_type");
+    for byte in [23, 27, 30, 33, 107, 242] {
+        assert_eq!(code(load_whole(&file(VALKEY, &record(byte, "k", b"\x01x")))), "rdb_unknown_type", "{byte}");
+    }
     assert_eq!(code(load_whole(b"REDIZ0009\xff")), "rdb_bad_magic");
     assert_eq!(code(load_whole(b"REDIS0099\xff")), "rdb_unsupported_version");
     assert_eq!(code(load_whole(&file(REDIS, &[&[254][..], &length(1 << 32)].concat()))), "rdb_corrupt");

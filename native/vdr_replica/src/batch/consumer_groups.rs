@@ -6,6 +6,7 @@
 //! XGROUP CREATE k g last ENTRIESREAD n
 //! XGROUP CREATECONSUMER k g c
 //! XCLAIM k g c 0 id TIME ms RETRYCOUNT n JUSTID FORCE
+//! XNACK k g FAIL IDS 1 id RETRYCOUNT n FORCE
 //! ```
 //!
 //! No command carries the time at which a consumer was last seen, nor what Redis 8.6 keeps about
@@ -52,6 +53,12 @@ impl Groups {
                 let tail = [&b"TIME"[..], at_ms.as_bytes(), b"RETRYCOUNT", deliveries.as_bytes(), b"JUSTID", b"FORCE"];
                 emit(&[head, tail].concat());
             }
+            Part::Released { id } => {
+                let (_, deliveries) = self.unassigned.assign(id)?;
+                let [id, deliveries] = [id.to_string(), deliveries.to_string()];
+                let head = [&b"XNACK"[..], key, &self.group, b"FAIL", b"IDS", b"1", id.as_bytes()];
+                emit(&[&head[..], &[b"RETRYCOUNT", deliveries.as_bytes(), b"FORCE"]].concat());
+            }
             Part::GroupEnd => self.unassigned.end()?,
             // Entries come as elements.
             Part::Node { .. } | Part::Producer { .. } | Part::Message { .. } | Part::Messages { .. } => {}
@@ -94,7 +101,7 @@ mod tests {
     }
 
     fn totals(length: u64, history: Option<History>) -> Part<'static> {
-        Part::Totals(Totals { length, last_id: Id::new(5, 1), history })
+        Part::Totals(Totals { length, miscounted: 0, last_id: Id::new(5, 1), history })
     }
 
     const NAME: Raw<'static> = Raw::Plain(b"g");
@@ -114,6 +121,17 @@ mod tests {
             "XCLAIM k g 9 0 18446744073709551615-18446744073709551615 TIME 7 RETRYCOUNT 2 JUSTID FORCE",
         ];
         assert_eq!(emitted(&parts).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_entry_that_was_given_back_has_no_consumer() {
+        let expected = [
+            "XGROUP CREATE k g 0-0",
+            "XNACK k g FAIL IDS 1 18446744073709551615-18446744073709551615 \
+            RETRYCOUNT 2 FORCE",
+        ];
+        let group = Part::Group { name: NAME, last_id: Id::MIN, entries_read: None };
+        assert_eq!(emitted(&[group, PENDING, Part::Released { id: Id::MAX }, Part::GroupEnd]).unwrap(), expected);
     }
 
     #[test]

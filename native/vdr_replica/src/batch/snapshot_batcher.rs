@@ -20,6 +20,8 @@ pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// See the module.
 pub struct SnapshotBatcher {
     offset: u64,
+    /// The offset is known, and what the file says of it does not count.
+    has_offset: bool,
     summary: FileSummary,
     db: u32,
     key: Vec<u8>,
@@ -43,10 +45,11 @@ struct Open {
 }
 
 impl SnapshotBatcher {
-    /// `offset` is that of the file.
-    pub fn new(offset: u64) -> Self {
+    /// `offset` is that of the file. `None`: only the file says it, before its first key.
+    pub fn new(offset: Option<u64>) -> Self {
         SnapshotBatcher {
-            offset,
+            offset: offset.unwrap_or(0),
+            has_offset: offset.is_some(),
             summary: FileSummary::default(),
             db: 0,
             key: Vec::new(),
@@ -117,6 +120,9 @@ fn verb(kind: Kind) -> &'static [u8] {
 impl Visit for SnapshotBatcher {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         note_aux(&mut self.summary, name, value);
+        if !self.has_offset {
+            self.offset = self.summary.offset.unwrap_or(0);
+        }
     }
 
     fn key(&mut self, header: &KeyHeader<'_>) -> Want {
@@ -186,7 +192,7 @@ mod tests {
     }
 
     fn of(kind: Kind, expiry: Expiry, elements: Vec<Element<'_>>) -> SnapshotBatcher {
-        let mut batcher = SnapshotBatcher::new(7);
+        let mut batcher = SnapshotBatcher::new(Some(7));
         assert_eq!(batcher.key(&header(b"k", kind, expiry)), Want::Elements);
         elements.into_iter().for_each(|element| batcher.element(element));
         batcher.end_key().unwrap();

@@ -12,6 +12,7 @@ use crate::stream;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 use vdr_commands::Role;
+use vdr_data::limits::STRING_BYTES_MAX;
 
 /// Most bytes of a MULTI that is kept in one batch.
 pub const UNIT_BYTES_MAX: usize = 1 << 20;
@@ -45,6 +46,7 @@ struct Unit {
 /// See the module.
 pub struct StreamBatcher {
     decoder: Decoder,
+    string_bytes_max: u64,
     at: ResumePoint,
     unit: Option<Unit>,
     filter: Option<Arc<Filter>>,
@@ -53,7 +55,21 @@ pub struct StreamBatcher {
 
 impl StreamBatcher {
     pub fn new(at: ResumePoint, filter: Option<Arc<Filter>>) -> Self {
-        StreamBatcher { decoder: Decoder::new(), at, unit: None, filter, batch: Batch::default() }
+        let string_bytes_max = STRING_BYTES_MAX;
+        StreamBatcher {
+            decoder: Decoder::up_to(string_bytes_max),
+            string_bytes_max,
+            at,
+            unit: None,
+            filter,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Accepts arguments up to this length. To be called between two links.
+    pub fn set_string_bytes_max(&mut self, string_bytes_max: u64) {
+        self.string_bytes_max = string_bytes_max;
+        self.decoder = Decoder::up_to(string_bytes_max);
     }
 
     /// Takes whole commands off the front of `input` until it has no more or the batch is full.
@@ -95,7 +111,7 @@ impl StreamBatcher {
         if self.unit.as_ref().is_some_and(|unit| unit.held.is_some()) {
             self.unit = None;
         }
-        self.decoder = Decoder::new();
+        self.decoder = Decoder::up_to(self.string_bytes_max);
     }
 
     /// Answers whether the primary wants to hear our offset now.

@@ -2,8 +2,9 @@
 //! the primary answers PSYNC.
 //!
 //! ```text
-//! PING -> [AUTH] -> [ROLE] -> [INFO server] -> REPLCONF listening-port -> REPLCONF capa eof -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
-//!                                                                          +FULLRESYNC id offset | +CONTINUE [id]
+//! PING -> [AUTH] -> [ROLE] -> [INFO] -> [CONFIG GET] -> REPLCONF listening-port -> [REPLCONF capa eof]
+//!      -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
+//!                             +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
 //! Every option is sent alone, and every reply is read before the next command: the options of one
@@ -14,10 +15,12 @@
 //! The snapshot file or the stream, which follows the last reply, is not part of this module.
 
 mod step;
+mod info;
+mod limit;
 mod refusal;
 mod role;
-mod version;
 
+use info::Info;
 pub use refusal::{Refusal, RefusalKind, Retry};
 pub use role::{Role, RoleQuery};
 pub use step::Step;
@@ -44,6 +47,14 @@ pub const HIDDEN_LISTENING_PORT: u32 = 70_000;
 /// harmless.
 const VERSION: &[u8] = b"9.1.0";
 
+/// The most data, by the server's own account, that [`SyncBy::Auto`] takes by way of the server's
+/// disk. Even a slow disk writes the file of it in a fraction of the server's default delay before
+/// a diskless file, which is five seconds.
+pub const DISK_BYTES_MAX: u64 = 64 << 20;
+
+/// What KeyDB answers to `REPLCONF capa` when it is an active replica.
+const ACTIVE_REPLICA: &[u8] = b"OK active-replica";
+
 /// The first byte that a TLS server answers plain text with.
 const TLS_ALERT: u8 = 0x15;
 
@@ -61,9 +72,9 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `text` contains the secret.
+    /// Whether `text` contains the secret, in any case: servers quote names in their own.
     fn shows_in(&self, text: &[u8]) -> bool {
-        !self.0.is_empty() && text.windows(self.0.len()).any(|window| window == &*self.0)
+        !self.0.is_empty() && text.windows(self.0.len()).any(|window| window.eq_ignore_ascii_case(&self.0))
     }
 }
 
@@ -89,6 +100,20 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// The way of the snapshot file of a full sync. A primary sends the file straight from its memory
+/// to a link that announces that it can read one without a length. Before it begins, it waits for
+/// others who want the file, too (`repl-diskless-sync-delay`). A link that does not announce it
+/// gets the file by way of the primary's disk, at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncBy {
+    /// By disk if the server says that its data is small and that its disk can be written to,
+    /// otherwise by the socket.
+    Auto,
+    Disk,
+    #[default]
+    Socket,
+}
+
 /// The parameters of a handshake.
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -98,6 +123,12 @@ pub struct Opening {
     /// Whether to ask for the server's version. INFO needs a permission that replication does not
     /// need; a server that refuses to answer is followed all the same.
     pub ask_version: bool,
+    pub sync_by: SyncBy,
+    /// The server's name for PSYNC, if it has another one. Services give it to those who may
+    /// replicate, so it is a secret.
+    pub psync_command: Option<Secret>,
+    /// Whether to ask for the longest string. As with INFO, a refusal is no obstacle.
+    pub ask_string_limit: bool,
     /// `None` asks for a full sync.
     pub position: Option<Position>,
 }
@@ -111,6 +142,9 @@ pub enum Action {
     Wait,
     /// The handshake is over: a snapshot file follows that holds everything up to `offset`.
     FullSync { replication_id: String, offset: u64 },
+    /// The handshake is over: a snapshot file follows, and only the file says where its stream
+    /// begins. A server that was configured to call PSYNC by another name answers it like SYNC.
+    BareSync,
     /// The handshake is over: the stream resumes at our position, under an id that may be new.
     Continue { replication_id: String },
 }
@@ -122,12 +156,13 @@ pub struct Handshake {
     step: Step,
     asked: bool,
     role: Option<Role>,
-    server: Option<Server>,
+    info: Info,
+    string_bytes_max: Option<u64>,
 }
 
 impl Handshake {
     pub fn new(opening: Opening) -> Self {
-        Handshake { opening, step: Step::Ping, asked: false, role: None, server: None }
+        Handshake { opening, step: Step::Ping, asked: false, role: None, info: Info::default(), string_bytes_max: None }
     }
 
     pub fn step(&self) -> Step {
@@ -141,7 +176,28 @@ impl Handshake {
 
     /// The server's name and version, once it was asked.
     pub fn server(&self) -> Option<&Server> {
-        self.server.as_ref()
+        self.info.server.as_ref()
+    }
+
+    /// Whether a full sync is to come by way of the server's disk.
+    pub fn is_by_disk(&self) -> bool {
+        match self.opening.sync_by {
+            SyncBy::Disk => true,
+            SyncBy::Socket => false,
+            SyncBy::Auto => {
+                let is_small = self.info.dataset_bytes.is_some_and(|bytes| bytes <= DISK_BYTES_MAX);
+                is_small && !self.info.last_save_failed
+            }
+        }
+    }
+
+    fn asks_info(&self) -> bool {
+        self.opening.ask_version || self.opening.sync_by == SyncBy::Auto
+    }
+
+    /// The longest string of the server, once it was asked and has answered.
+    pub fn string_bytes_max(&self) -> Option<u64> {
+        self.string_bytes_max
     }
 
     /// Consumes replies at the front of `input`. After the last reply, the rest of the input
@@ -155,7 +211,16 @@ impl Handshake {
             return self.role_reply(input);
         }
         if self.step == Step::Info {
-            return self.version_reply(input);
+            return self.info_reply(input);
+        }
+        if self.step == Step::Psync && self.opening.psync_command.is_some() {
+            skip_blank(input);
+            if input.first() == Some(&b'$') {
+                return Ok(Action::BareSync);
+            }
+        }
+        if self.step == Step::StringLimit {
+            return self.limit_reply(input);
         }
         match self.take_line(input)? {
             None => Ok(Action::Wait),
@@ -174,20 +239,28 @@ impl Handshake {
                 None => Vec::new(),
             },
             Step::Role => command(&[b"ROLE"]),
+            // Servers before 7.0 take one section at most.
+            Step::Info if self.opening.sync_by == SyncBy::Auto => command(&[b"INFO"]),
             Step::Info => command(&[b"INFO", b"server"]),
+            Step::StringLimit => command(&[b"CONFIG", b"GET", limit::NAME]),
             Step::ListeningPort => {
                 command(&[b"REPLCONF", b"listening-port", self.opening.listening_port.to_string().as_bytes()])
             }
             Step::CapaEof => command(&[b"REPLCONF", b"capa", b"eof"]),
             Step::CapaPsync2 => command(&[b"REPLCONF", b"capa", b"psync2"]),
             Step::Version => command(&[b"REPLCONF", b"version", VERSION]),
-            Step::Psync => match &self.opening.position {
-                // PSYNC takes the offset of the first byte missing, not of the last one received.
-                Some(Position { replication_id, offset }) => {
-                    command(&[b"PSYNC", replication_id.as_bytes(), offset.saturating_add(1).to_string().as_bytes()])
-                }
-                None => command(&[b"PSYNC", b"?", b"-1"]),
-            },
+            Step::Psync => self.psync(),
+        }
+    }
+
+    fn psync(&self) -> Vec<u8> {
+        let name = self.opening.psync_command.as_ref().map_or(&b"PSYNC"[..], Secret::expose);
+        match &self.opening.position {
+            // PSYNC takes the offset of the first byte missing, not of the last one received.
+            Some(Position { replication_id, offset }) => {
+                command(&[name, replication_id.as_bytes(), offset.saturating_add(1).to_string().as_bytes()])
+            }
+            None => command(&[name, b"?", b"-1"]),
         }
     }
 
@@ -218,6 +291,9 @@ impl Handshake {
     fn reply(&mut self, line: &[u8]) -> Result<Action, Refusal> {
         match line.split_first() {
             Some((b'+', text)) if self.step == Step::Psync => self.psync_accepted(text),
+            Some((b'+', text)) if text.starts_with(ACTIVE_REPLICA) => {
+                Err(self.refusal(RefusalKind::ActiveReplication, text))
+            }
             Some((b'+', _)) => Ok(self.next()),
             Some((b'-', text)) => self.error(text),
             _ => Err(self.refusal(RefusalKind::BadReply, line)),
@@ -237,7 +313,7 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => {
                 !matches!(kind, RefusalKind::NoPermission | RefusalKind::PasswordRequired)
             }
-            Step::Auth | Step::Role | Step::Info | Step::Psync => false,
+            Step::Auth | Step::Role | Step::Info | Step::StringLimit | Step::Psync => false,
         };
         if harmless { Ok(self.next()) } else { Err(self.refusal(kind, text)) }
     }
@@ -246,10 +322,11 @@ impl Handshake {
         self.step = match self.step {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
             Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
-            Step::Ping | Step::Auth | Step::Role if self.opening.ask_version => Step::Info,
-            Step::Ping | Step::Auth | Step::Role | Step::Info => Step::ListeningPort,
-            Step::ListeningPort => Step::CapaEof,
-            Step::CapaEof => Step::CapaPsync2,
+            Step::Ping | Step::Auth | Step::Role if self.asks_info() => Step::Info,
+            Step::Ping | Step::Auth | Step::Role | Step::Info if self.opening.ask_string_limit => Step::StringLimit,
+            Step::Ping | Step::Auth | Step::Role | Step::Info | Step::StringLimit => Step::ListeningPort,
+            Step::ListeningPort if !self.is_by_disk() => Step::CapaEof,
+            Step::ListeningPort | Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
             Step::Version | Step::Psync => Step::Psync,
         };
@@ -269,16 +346,29 @@ impl Handshake {
                 let is = reply.role.map_or("no server with data", Role::as_str);
                 Err(self.refusal(RefusalKind::WrongRole, is.as_bytes()))
             }
+            _ if reply.is_sentinel => Err(self.refusal(RefusalKind::SentinelPort, b"")),
             _ => Ok(self.next()),
         }
     }
 
-    fn version_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+    fn info_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
         skip_blank(input);
-        let reply = version::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let reply = info::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
         let Some(reply) = reply else { return Ok(Action::Wait) };
         input.advance(reply.len);
-        self.server = reply.server;
+        self.info = reply.info;
+        if self.info.is_sentinel {
+            return Err(self.refusal(RefusalKind::SentinelPort, b""));
+        }
+        Ok(self.next())
+    }
+
+    fn limit_reply(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
+        skip_blank(input);
+        let reply = limit::parse(input).map_err(|()| self.refusal(RefusalKind::BadReply, input))?;
+        let Some(reply) = reply else { return Ok(Action::Wait) };
+        input.advance(reply.len);
+        self.string_bytes_max = reply.string_bytes_max;
         Ok(self.next())
     }
 
@@ -302,10 +392,11 @@ impl Handshake {
 
     fn refusal(&self, kind: RefusalKind, text: &[u8]) -> Refusal {
         let password = self.opening.credentials.as_ref().map(|credentials| &credentials.password);
+        let mut secrets = password.into_iter().chain(&self.opening.psync_command);
         // Servers quote the arguments of commands that they do not understand. So only the first
-        // word of a reply to AUTH is shown, and no text that contains the password.
+        // word of a reply to AUTH is shown, and no text that contains a secret.
         let text = if self.step == Step::Auth { refusal::error_code(text) } else { text };
-        let text = if password.is_some_and(|password| password.shows_in(text)) { &[] } else { text };
+        let text = if secrets.any(|secret| secret.shows_in(text)) { &[] } else { text };
         Refusal::new(kind, self.step.command(), text)
     }
 }

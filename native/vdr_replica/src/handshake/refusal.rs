@@ -46,6 +46,14 @@ pub enum RefusalKind {
     ProtectedMode,
     /// PSYNC is unknown or disabled, as managed services do.
     PsyncForbidden,
+    /// The command behind PSYNC's name takes other arguments: it is another command.
+    NotPsync,
+    /// The server has a replication protocol of its own.
+    OtherReplication,
+    /// The server is an active replica of KeyDB, whose stream wraps every write.
+    ActiveReplication,
+    /// The server is a Sentinel.
+    SentinelPort,
     Loading,
     /// The server is a replica whose own link is down.
     NoMasterLink,
@@ -75,6 +83,10 @@ impl RefusalKind {
             RefusalKind::NoPermission => "no_permission",
             RefusalKind::ProtectedMode => "protected_mode",
             RefusalKind::PsyncForbidden => "psync_forbidden",
+            RefusalKind::NotPsync => "not_psync",
+            RefusalKind::OtherReplication => "other_replication",
+            RefusalKind::ActiveReplication => "active_replication",
+            RefusalKind::SentinelPort => "sentinel_port",
             RefusalKind::Loading => "loading",
             RefusalKind::NoMasterLink => "no_master_link",
             RefusalKind::MasterDown => "master_down",
@@ -98,7 +110,11 @@ impl RefusalKind {
             | RefusalKind::NoPasswordSet
             | RefusalKind::NoPermission
             | RefusalKind::ProtectedMode
-            | RefusalKind::PsyncForbidden => Retry::Slowly,
+            | RefusalKind::PsyncForbidden
+            | RefusalKind::NotPsync
+            | RefusalKind::OtherReplication
+            | RefusalKind::ActiveReplication
+            | RefusalKind::SentinelPort => Retry::Slowly,
             RefusalKind::Loading
             | RefusalKind::NoMasterLink
             | RefusalKind::MasterDown
@@ -183,6 +199,9 @@ fn classify_prose(step: Step, text: &[u8]) -> RefusalKind {
 }
 
 fn classify_psync_prose(says: impl Fn(&str) -> bool) -> RefusalKind {
+    // The first three are Kvrocks' answers, the last begins every error of Tendis.
+    const OTHER_REPLICATION: [&str; 4] =
+        ["not an unsigned long long", "please use fullsync", "replication id of the last log", ",msg:"];
     const FORBIDDEN: [&str; 8] = [
         "unknown command",
         "unsupported",
@@ -199,6 +218,10 @@ fn classify_psync_prose(says: impl Fn(&str) -> bool) -> RefusalKind {
         RefusalKind::PendingOutput
     } else if says("while not connected with my master") {
         RefusalKind::NoMasterLink
+    } else if says("wrong number of arguments") {
+        RefusalKind::NotPsync
+    } else if OTHER_REPLICATION.into_iter().any(&says) {
+        RefusalKind::OtherReplication
     } else if FORBIDDEN.into_iter().any(says) {
         RefusalKind::PsyncForbidden
     } else {

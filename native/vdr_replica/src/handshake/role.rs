@@ -5,8 +5,13 @@
 //! *5 $5 slave $9 127.0.0.1 :9000 $9 connected :3167038
 //! ```
 
+use crate::resp::reply::{Reply, ReplyLimits, ReplyReader};
+use bytes::BytesMut;
+
 /// The longest reply that is accepted. Each replica of the server adds about 60 bytes to it.
 const MAX_ROLE_BYTES: usize = 64 * 1024;
+
+const LIMITS: ReplyLimits = ReplyLimits { bytes_max: MAX_ROLE_BYTES, depth_max: 4, elements_max: MAX_ROLE_BYTES };
 
 /// The role of a server, in its own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,15 @@ impl Role {
         match self {
             Role::Primary => "primary",
             Role::Replica => "replica",
+        }
+    }
+
+    /// The role in a reply to ROLE. None: another reply, or that of a server without data.
+    pub fn of_reply(reply: &Reply) -> Option<Self> {
+        match word(reply)? {
+            b"master" => Some(Role::Primary),
+            b"slave" => Some(Role::Replica),
+            _ => None,
         }
     }
 }
@@ -41,79 +55,23 @@ pub enum RoleQuery {
 pub struct RoleReply {
     pub len: usize,
     pub role: Option<Role>,
+    pub is_sentinel: bool,
 }
 
 /// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
 /// reply.
 pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
-    let mut cursor = Cursor { input, at: 0 };
-    let (mut role, mut open) = (None, 1usize);
-    while open > 0 {
-        open = open.saturating_sub(1);
-        match cursor.value()? {
-            None if input.len() >= MAX_ROLE_BYTES => return Err(()),
-            None => return Ok(None),
-            // Every value takes at least one byte, so a reply with more values than bytes allowed
-            // is refused at once.
-            Some(Part::Array(count)) if count <= MAX_ROLE_BYTES => open = open.saturating_add(count),
-            Some(Part::Array(_)) => return Err(()),
-            Some(Part::Bulk(b"master")) => role = role.or(Some(Some(Role::Primary))),
-            Some(Part::Bulk(b"slave")) => role = role.or(Some(Some(Role::Replica))),
-            // Another first word, such as that of a Sentinel.
-            Some(Part::Bulk(_)) => role = role.or(Some(None)),
-            Some(Part::Other) => {}
-        }
-    }
-    Ok(Some(RoleReply { len: cursor.at, role: role.flatten() }))
+    let mut rest = BytesMut::from(input);
+    let reply = ReplyReader::new(LIMITS).read(&mut rest).map_err(|_| ())?;
+    Ok(reply.map(|reply| RoleReply {
+        len: input.len().saturating_sub(rest.len()),
+        role: Role::of_reply(&reply),
+        is_sentinel: word(&reply) == Some(b"sentinel"),
+    }))
 }
 
-enum Part<'a> {
-    Array(usize),
-    Bulk(&'a [u8]),
-    Other,
-}
-
-struct Cursor<'a> {
-    input: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn value(&mut self) -> Result<Option<Part<'a>>, ()> {
-        let Some(line) = self.line() else { return Ok(None) };
-        let (kind, rest) = line.split_first().ok_or(())?;
-        match kind {
-            b'+' | b'-' | b':' => Ok(Some(Part::Other)),
-            b'*' => Ok(Some(Part::Array(length(rest)?))),
-            b'$' => Ok(self.bulk(length(rest)?).map(Part::Bulk)),
-            _ => Err(()),
-        }
-    }
-
-    fn line(&mut self) -> Option<&'a [u8]> {
-        let rest = self.input.get(self.at..)?;
-        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
-        self.at = self.at.saturating_add(end).saturating_add(2);
-        rest.get(..end)
-    }
-
-    fn bulk(&mut self, len: usize) -> Option<&'a [u8]> {
-        let end = self.at.checked_add(len)?;
-        let bulk = self.input.get(self.at..end)?;
-        let behind = end.checked_add(2)?;
-        self.input.get(end..behind)?;
-        self.at = behind;
-        Some(bulk)
-    }
-}
-
-fn length(digits: &[u8]) -> Result<usize, ()> {
-    let text = std::str::from_utf8(digits).map_err(|_| ())?;
-    // Null is written as -1.
-    if text == "-1" {
-        return Ok(0);
-    }
-    text.parse::<usize>().ok().filter(|len| *len <= MAX_ROLE_BYTES).ok_or(())
+fn word(reply: &Reply) -> Option<&[u8]> {
+    reply.array()?.first()?.bytes()
 }
 
 #[cfg(test)]
@@ -128,10 +86,11 @@ mod tests {
     fn the_first_word_is_the_role_and_the_whole_reply_is_taken() {
         for (reply, role) in [(PRIMARY, Some(Role::Primary)), (REPLICA, Some(Role::Replica))] {
             let more = [reply, b"+OK\r\n"].concat();
-            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role })));
+            assert_eq!(parse(&more), Ok(Some(RoleReply { len: reply.len(), role, is_sentinel: false })));
         }
         let sentinel = b"*2\r\n$8\r\nsentinel\r\n*1\r\n$6\r\nmaster\r\n";
-        assert_eq!(parse(sentinel), Ok(Some(RoleReply { len: sentinel.len(), role: None })));
+        let reply = RoleReply { len: sentinel.len(), role: None, is_sentinel: true };
+        assert_eq!(parse(sentinel), Ok(Some(reply)));
     }
 
     #[test]

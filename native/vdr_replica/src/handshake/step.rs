@@ -7,6 +7,7 @@ pub enum Step {
     Auth,
     Role,
     Info,
+    StringLimit,
     ListeningPort,
     CapaEof,
     CapaPsync2,
@@ -15,13 +16,25 @@ pub enum Step {
 }
 
 impl Step {
+    /// The command whose reply is awaited, with its option.
+    pub fn words(self) -> &'static str {
+        match self {
+            Step::ListeningPort => "REPLCONF listening-port",
+            Step::CapaEof => "REPLCONF capa eof",
+            Step::CapaPsync2 => "REPLCONF capa psync2",
+            Step::Version => "REPLCONF version",
+            Step::Ping | Step::Auth | Step::Role | Step::Info | Step::Psync => self.command(),
+        }
+    }
+
     /// The command whose reply is awaited.
-    pub(super) fn command(self) -> &'static str {
+    pub fn command(self) -> &'static str {
         match self {
             Step::Ping => "PING",
             Step::Auth => "AUTH",
             Step::Role => "ROLE",
             Step::Info => "INFO",
+            Step::StringLimit => "CONFIG",
             Step::ListeningPort | Step::CapaEof | Step::CapaPsync2 | Step::Version => "REPLCONF",
             Step::Psync => "PSYNC",
         }

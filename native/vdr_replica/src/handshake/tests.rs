@@ -10,6 +10,9 @@ fn opening(password: Option<&str>, position: Option<u64>) -> Opening {
         listening_port: HIDDEN_LISTENING_PORT,
         role: RoleQuery::Skip,
         ask_version: false,
+        sync_by: SyncBy::Socket,
+        psync_command: None,
+        ask_string_limit: false,
         position: position.map(|offset| Position { replication_id: ID.to_string(), offset }),
     }
 }
@@ -89,6 +92,26 @@ fn the_version_is_asked_for_before_anything_that_is_only_a_replicas() {
         assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
         assert_eq!(sent[1], command(&[b"INFO", b"server"]));
         assert_eq!(handshake.server().map(|server| server.version.as_str()), version);
+    }
+}
+
+#[test]
+fn the_limit_of_strings_is_asked_for_where_it_is_wanted() {
+    for (reply, string_bytes_max) in
+        [("*2\r\n$18\r\nproto-max-bulk-len\r\n$3\r\n999\r\n", Some(999)), ("-NOPERM no\r\n", None)]
+    {
+        let mut handshake = Handshake::new(Opening { ask_string_limit: true, ..opening(None, Some(7)) });
+        let replies = format!("+PONG\r\n\n{reply}+OK\r\n+OK\r\n+OK\r\n+OK\r\n+CONTINUE\r\n");
+        let (mut input, mut sent) = (BytesMut::from(replies.as_bytes()), Vec::new());
+        let action = loop {
+            match handshake.advance(&mut input) {
+                Ok(Action::Send(bytes)) => sent.push(bytes),
+                action => break action,
+            }
+        };
+        assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
+        assert_eq!(sent[1], command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]));
+        assert_eq!(handshake.string_bytes_max(), string_bytes_max);
     }
 }
 
@@ -254,6 +277,12 @@ fn refusals_are_told_apart() {
         (PSYNC, "ERR Can't SYNC while not connected with my master", Some(("no_master_link", Soon))),
         (PSYNC, "ERR SYNC and PSYNC are invalid with pending output", Some(("pending_output", Soon))),
         (PSYNC, "ERR BGSAVE failed, replication can't continue", Some(("bgsave_failed", Soon))),
+        (PSYNC, "ERR wrong number of arguments for 'sync' command", Some(("not_psync", Slowly))),
+        (PSYNC, "ERR wrong number of arguments for 'psync' command", Some(("not_psync", Slowly))),
+        (PSYNC, "ERR value is not an unsigned long long or out of range", Some(("other_replication", Slowly))),
+        (PSYNC, "ERR sequence out of range, please use fullsync", Some(("other_replication", Slowly))),
+        (PSYNC, "ERR wrong replication id of the last log", Some(("other_replication", Slowly))),
+        (PSYNC, "ERR:18,msg:unknown", Some(("other_replication", Slowly))),
         (PSYNC, "ERR something new", Some(("refused", Soon))),
         (PSYNC, "", Some(("refused", Soon))),
     ];
@@ -331,6 +360,7 @@ fn a_server_of_another_role_than_expected_is_refused() {
     assert_eq!(refused.retry(), Retry::Soon);
     let sentinel = "+PONG\r\n*2\r\n$8\r\nsentinel\r\n*0\r\n";
     assert_eq!(refusal(asking(RoleQuery::Expect(Role::Replica)), sentinel).kind, RefusalKind::WrongRole);
+    assert_eq!(refusal(asking(RoleQuery::Ask), sentinel).code(), "sentinel_port", "when no Sentinel named it");
 }
 
 #[test]
@@ -341,4 +371,93 @@ fn a_server_that_does_not_tell_its_role_is_followed_all_the_same() {
         let outcome = outcome(asking(RoleQuery::Expect(Role::Primary)), &replies);
         assert!(matches!(outcome, Ok(Action::FullSync { .. })), "{said}: {outcome:?}");
     }
+}
+
+fn by(sync_by: SyncBy) -> Opening {
+    Opening { sync_by, ..opening(None, None) }
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+const ANNOUNCED: [&[u8]; 3] = [b"REPLCONF", b"capa", b"eof"];
+
+/// Whether the file comes by disk, if the server answers INFO with this.
+fn goes_by_disk(info: &str) -> bool {
+    let replies = format!("+PONG\r\n{info}+OK\r\n+OK\r\n+OK\r\n");
+    let (sent, outcome, _) = run(by(SyncBy::Auto), replies.as_bytes(), 0, 7);
+    assert_eq!(outcome, Ok(Action::Wait));
+    assert!(sent.starts_with(&[command(&[b"PING"]), command(&[b"INFO"])].concat()));
+    let announced = command(&ANNOUNCED);
+    !sent.windows(announced.len()).any(|window| window == announced)
+}
+
+#[test]
+fn small_data_comes_by_the_servers_disk_and_all_else_by_the_socket() {
+    let info = |bytes: u64, status: &str| {
+        bulk(&format!("used_memory:9\r\nused_memory_dataset:{bytes}\r\nrdb_last_bgsave_status:{status}\r\n"))
+    };
+    assert!(goes_by_disk(&info(0, "ok")));
+    assert!(goes_by_disk(&info(DISK_BYTES_MAX, "ok")));
+    assert!(!goes_by_disk(&info(DISK_BYTES_MAX + 1, "ok")));
+    assert!(!goes_by_disk(&info(1, "err")), "the disk failed before");
+    assert!(!goes_by_disk(&bulk("redis_version:7.2.4\r\n")), "no size is told");
+    assert!(!goes_by_disk("-NOPERM no\r\n"));
+}
+
+#[test]
+fn the_way_that_is_asked_for_is_taken_without_a_question() {
+    for (sync_by, announced) in [(SyncBy::Disk, false), (SyncBy::Socket, true)] {
+        let (sent, ..) = run(by(sync_by), b"+PONG\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n", 0, usize::MAX);
+        let mut expected = vec![command(&[b"PING"]), command(&[b"REPLCONF", b"listening-port", b"70000"])];
+        expected.extend(announced.then(|| command(&ANNOUNCED)));
+        expected.push(command(&[b"REPLCONF", b"capa", b"psync2"]));
+        expected.push(command(&[b"REPLCONF", b"version", b"9.1.0"]));
+        expected.push(command(&[b"PSYNC", b"?", b"-1"]));
+        assert_eq!(sent, expected.concat());
+    }
+}
+
+fn renamed(position: Option<u64>) -> Opening {
+    Opening { psync_command: Some(Secret::new("Xk3")), ..opening(None, position) }
+}
+
+#[test]
+fn psync_goes_by_the_name_that_the_server_has_for_it() {
+    let (sent, outcome, _) = run(renamed(Some(41)), agreed(&format!("+CONTINUE {ID}\r\n")).as_bytes(), 0, usize::MAX);
+    assert!(sent.ends_with(&command(&[b"Xk3", ID.as_bytes(), b"42"])));
+    assert_eq!(outcome, Ok(Action::Continue { replication_id: ID.to_string() }));
+    let replies = agreed(&format!("+FULLRESYNC {ID} 9\r\n"));
+    let (sent, outcome, _) = run(renamed(None), replies.as_bytes(), 0, usize::MAX);
+    assert!(sent.ends_with(&command(&[b"Xk3", b"?", b"-1"])));
+    assert_eq!(outcome, Ok(Action::FullSync { replication_id: ID.to_string(), offset: 9 }));
+}
+
+#[test]
+fn a_server_that_takes_the_other_name_for_sync_sends_the_file_at_once() {
+    for (position, piece) in [(None, usize::MAX), (Some(7), 1)] {
+        let (_, outcome, rest) = run(renamed(position), agreed("\n\n$9\r\nREDIS").as_bytes(), 0, piece);
+        assert_eq!(outcome, Ok(Action::BareSync));
+        assert_eq!(rest, b"$9\r\nREDIS", "the header is the file's");
+    }
+    let (_, outcome, _) = run(renamed(None), agreed("\n").as_bytes(), 0, usize::MAX);
+    assert_eq!(outcome, Ok(Action::Wait));
+    assert_eq!(refusal(opening(None, None), &agreed("$9\r\n")).code(), "bad_reply", "PSYNC itself is not answered so");
+}
+
+#[test]
+fn the_other_name_of_psync_is_never_shown() {
+    let refused = refusal(renamed(None), &agreed("-ERR unknown command 'xK3', with args beginning with: '?'\r\n"));
+    assert_eq!((refused.code(), refused.text.as_str()), ("psync_forbidden", ""));
+    assert!(!format!("{:?}", Handshake::new(renamed(None))).contains("Xk3"));
+}
+
+#[test]
+fn an_active_replica_of_keydb_and_a_sentinel_are_told_as_such() {
+    let refused = refusal(opening(None, None), "+PONG\r\n+OK\r\n+OK active-replica\r\n");
+    assert_eq!((refused.code(), refused.retry()), ("active_replication", Retry::Slowly));
+    let sentinel = bulk("redis_version:8.6.3\r\nredis_mode:sentinel\r\n");
+    let refused = refusal(by(SyncBy::Auto), &format!("+PONG\r\n{sentinel}"));
+    assert_eq!((refused.code(), refused.retry(), refused.command), ("sentinel_port", Retry::Slowly, "INFO"));
 }

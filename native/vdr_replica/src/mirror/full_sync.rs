@@ -11,8 +11,8 @@ use vdr_rdb::{FileSummary, KeyspaceBuilder, Loader, Progress, Server};
 pub struct FullSync {
     loader: Loader,
     builder: Filtered<KeyspaceBuilder>,
-    replication_id: Arc<str>,
-    offset: u64,
+    /// The replication id and the offset of the file, unless only the file says them.
+    start: Option<(Arc<str>, u64)>,
 }
 
 /// The contents of a full sync, ready to be shown.
@@ -24,12 +24,14 @@ pub struct Loaded {
     pub db: u32,
     /// The server that wrote the file.
     pub server: Option<Server>,
+    /// See [`FileSummary::miscounted_streams`].
+    pub miscounted_streams: u64,
 }
 
 impl FullSync {
-    pub(super) fn new(replication_id: &str, offset: u64, filter: Option<Arc<Filter>>) -> Self {
+    pub(super) fn new(start: Option<(Arc<str>, u64)>, filter: Option<Arc<Filter>>, string_bytes_max: u64) -> Self {
         let builder = Filtered::new(filter, KeyspaceBuilder::new());
-        FullSync { loader: Loader::new(), builder, replication_id: Arc::from(replication_id), offset }
+        FullSync { loader: Loader::new().with_string_bytes_max(string_bytes_max), builder, start }
     }
 
     /// Decodes the next bytes of the file.
@@ -46,16 +48,25 @@ impl FullSync {
         self.loader.offset_bytes()
     }
 
+    /// Refuses a file of fewer keys than this part of those before.
+    pub(super) fn compare(&self, before: usize, keep_below: f64) -> Result<(), Fault> {
+        let keys = self.summary().keys;
+        if (keys as f64) < before as f64 * keep_below { Err(Fault::emptied(before, keys)) } else { Ok(()) }
+    }
+
     /// The whole file was fed.
     pub(super) fn finish(self) -> Result<Loaded, Fault> {
         self.loader.finish().map_err(|error| Fault::from(&error))?;
         let summary = self.builder.visit.summary().clone();
+        let named = summary.replication_id.as_deref().map(Arc::from).zip(summary.offset);
+        let (replication_id, offset) = self.start.or(named).ok_or_else(Fault::no_offset)?;
         Ok(Loaded {
             keyspace: self.builder.visit.into_keyspace(),
-            replication_id: self.replication_id,
-            offset: self.offset,
+            replication_id,
+            offset,
             db: summary.repl_stream_db.unwrap_or(0),
             server: summary.server,
+            miscounted_streams: summary.miscounted_streams,
         })
     }
 }

@@ -11,21 +11,27 @@ mod full_sync;
 mod lookahead;
 mod guard_timer;
 mod pending;
+mod recent;
 mod publish;
+mod played;
 
-pub use fault::Fault;
+pub use fault::{ACTIVE_REPLICATION, Fault};
 pub use full_sync::{FullSync, Loaded};
 pub use guard_timer::{GUARD_WINDOW_MAX, GUARD_WINDOW_MAX_BYTES};
 pub use pending::{PENDING_BYTES_MAX, PENDING_EVENTS_MAX};
 pub use publish::{DeferDrop, Garbage};
+pub use recent::{RECENT_BYTES_MAX, Recent};
 pub use status::{Status, UNKNOWN_NAMES_MAX};
 
 use crate::filter::Filter;
 use crate::live::{Live, Snapshot};
+use crate::position::Visible;
 use crate::resp::Decoder;
 use crate::stream::{Applied, Applier, unknown_name};
-use crate::watch::{Delivery, Event, Watches};
+use crate::string_limit::StringLimit;
+use crate::watch::{Hit, Watches};
 use bytes::{Buf, BytesMut};
+use fault::WRAPPER;
 use guard_timer::GuardTimer;
 use lookahead::Lookahead;
 use publish::Publisher;
@@ -33,7 +39,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vdr_commands::{Affected, Rules, Tuple};
+use vdr_commands::{Affected, Rules};
 use vdr_rdb::{FileSummary, Progress, Server};
 use vdr_snapmap::published::Replaced;
 
@@ -48,6 +54,10 @@ const COMMANDS_PER_SNAPSHOT: u64 = 256;
 /// Publish at least this often while commands are slow, however few have run.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Most time that one call of [`Mirror::stream`] takes, but for what a single command takes: the
+/// link acknowledges between two calls.
+const TURN_MAX: Duration = Duration::from_millis(50);
+
 /// A change of a long string copies the whole string at its first change after each snapshot. So a
 /// copy lengthens the interval: by some times what it takes itself, one millisecond for each of
 /// these bytes, so that many changes share a copy. Otherwise each change would be published alone,
@@ -57,6 +67,15 @@ const BYTES_COPIED_PER_MS: u64 = 1 << 20;
 /// A key index that a reader has built is adopted when at most this many entries were written
 /// since: some milliseconds' work.
 const INDEX_CHANGES_MAX: usize = 10_000;
+
+/// What one call of [`Mirror::stream`] leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The primary wants to hear our offset now.
+    pub ack_wanted: bool,
+    /// Whole commands may be left: the time was up.
+    pub left: bool,
+}
 
 /// What to do about a command that no row knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +92,9 @@ pub enum OnUnknown {
 pub struct Shared {
     pub live: Arc<Live>,
     pub watches: Arc<Watches>,
+    pub recent: Arc<Recent>,
     pub status: Arc<Status>,
+    pub visible: Arc<Visible>,
 }
 
 /// A steady clock: its times can be compared with each other, and it never jumps.
@@ -94,6 +115,9 @@ pub struct Mirror {
     /// `None` before the first full sync, and after a divergence.
     applier: Option<Applier>,
     replication_id: Arc<str>,
+    /// Up to here, everything of the replication id is applied; keepalives that the next primary
+    /// may never have received count.
+    passed: u64,
     server: Option<Arc<Server>>,
     guard_timer: GuardTimer,
     background: Background,
@@ -107,12 +131,19 @@ pub struct Mirror {
     /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
+    /// The time that a played primary has set.
+    time_ms: Option<i64>,
+    string_limit: StringLimit,
+    /// A full sync is refused that brings less than this part of the keys.
+    keep_below: f64,
+    /// Whom the current command affects: kept for its memory.
+    hits: Vec<Hit>,
 }
 
 impl Mirror {
     pub fn new(shared: Shared, guard_key: Option<Vec<u8>>, defer_drop: DeferDrop) -> Self {
         Mirror {
-            publisher: Publisher::new(shared.live.clone(), shared.watches.clone(), defer_drop),
+            publisher: Publisher::new(&shared.live, &shared.watches, &shared.visible, defer_drop),
             shared,
             clock: || Duration::ZERO,
             guard_key,
@@ -121,6 +152,7 @@ impl Mirror {
             full_sync: None,
             applier: None,
             replication_id: Arc::from(""),
+            passed: 0,
             server: None,
             guard_timer: GuardTimer::default(),
             background: Box::new(|job| job()),
@@ -128,6 +160,10 @@ impl Mirror {
             applying: false,
             slow: false,
             on_unknown: OnUnknown::default(),
+            time_ms: None,
+            string_limit: StringLimit::default(),
+            keep_below: 0.0,
+            hits: Vec::new(),
         }
     }
 
@@ -156,6 +192,38 @@ impl Mirror {
         self.on_unknown = policy;
     }
 
+    /// For the next full syncs: one that brings less than this part of the keys is refused, and the
+    /// data stays. Zero accepts any.
+    pub fn set_keep_below(&mut self, part: f64) {
+        self.keep_below = part;
+    }
+
+    /// The longest string that is accepted, the user's or the server's. To be called between two
+    /// links.
+    pub fn set_string_limit(&mut self, change: impl FnOnce(&mut StringLimit)) {
+        change(&mut self.string_limit);
+        self.decoder = self.new_decoder();
+        if let Some(applier) = &mut self.applier {
+            applier.set_rules(rules_of(self.server.as_deref(), self.string_limit));
+        }
+    }
+
+    pub fn string_limit(&self) -> StringLimit {
+        self.string_limit
+    }
+
+    fn new_decoder(&self) -> Decoder {
+        Decoder::up_to(self.string_limit.bytes())
+    }
+
+    /// Notes a string above the limit.
+    fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        if result.as_ref().is_err_and(Fault::is_too_long) {
+            self.string_limit.meet();
+        }
+        result
+    }
+
     /// Where a partial resync can resume: replication id, and the last byte that need not be sent
     /// again.
     pub fn position(&self) -> Option<(Arc<str>, u64)> {
@@ -167,6 +235,7 @@ impl Mirror {
     /// the last effective command.
     pub fn change_server(&mut self) {
         if let Some(applier) = &mut self.applier {
+            self.passed = self.passed.max(applier.resume_offset());
             applier.rewind_keepalives();
         }
     }
@@ -178,25 +247,42 @@ impl Mirror {
 
     /// A partial resync was granted, under the replication id that holds from now on.
     pub fn continued(&mut self, replication_id: &str) {
-        self.replication_id = Arc::from(replication_id);
+        let resumed = self.applied();
+        let applied = std::mem::take(&mut self.passed).max(resumed);
+        if *self.replication_id != *replication_id {
+            self.replication_id = Arc::from(replication_id);
+            self.shared.visible.continue_as(&self.replication_id, applied, resumed);
+            // The next state is another one, even at an equal offset.
+            self.publisher.publish_again();
+        }
         *self.shared.status.replication_id.lock() = self.replication_id.clone();
         self.shared.status.partial_syncs.fetch_add(1, Ordering::Relaxed);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
     }
 
     /// The server that the link is to, which need not be the one that wrote the snapshot file:
     /// commands are applied by the rules of its version.
     pub fn linked_to(&mut self, server: Server) {
         if let Some(applier) = &mut self.applier {
-            applier.set_rules(rules_of(Some(&server)));
+            applier.set_rules(rules_of(Some(&server), self.string_limit));
         }
         self.server = Some(Arc::new(server));
     }
 
     /// A snapshot file begins that holds everything up to `offset`.
     pub fn sync_started(&mut self, replication_id: &str, offset: u64) {
+        self.start_sync(Some((Arc::from(replication_id), offset)));
+    }
+
+    /// A snapshot file begins, and only the file says what it holds everything up to.
+    pub fn bare_sync_started(&mut self) {
+        self.start_sync(None);
+    }
+
+    fn start_sync(&mut self, start: Option<(Arc<str>, u64)>) {
         self.drop_full_sync();
-        self.full_sync = Some(Box::new(FullSync::new(replication_id, offset, self.filter.clone())));
+        let full_sync = FullSync::new(start, self.filter.clone(), self.string_limit.bytes());
+        self.full_sync = Some(Box::new(full_sync));
         self.note_loading(&FileSummary::default(), 0);
     }
 
@@ -205,7 +291,8 @@ impl Mirror {
         let Some(sync) = &mut self.full_sync else {
             return Err(Fault::protocol("a snapshot file that was not announced"));
         };
-        let progress = sync.feed(bytes)?;
+        let fed = sync.feed(bytes);
+        let progress = self.noted(fed)?;
         if let Some(sync) = &self.full_sync {
             self.note_loading(sync.summary(), sync.bytes());
         }
@@ -214,6 +301,11 @@ impl Mirror {
 
     /// The file was whole and its framing right.
     pub fn sync_finished(&mut self, now_ms: i64) -> Result<(), Fault> {
+        if let Some(sync) = &self.full_sync {
+            let published = self.shared.live.load();
+            let before = published.get().map_or(0, |all| all.keyspace.dbs().map(|(_, db)| db.len()).sum());
+            sync.compare(before, self.keep_below)?;
+        }
         let Some(sync) = self.full_sync.take() else { return Ok(()) };
         let loaded = sync.finish()?;
         self.install(loaded, now_ms);
@@ -229,13 +321,16 @@ impl Mirror {
     pub fn install(&mut self, loaded: Loaded, now_ms: i64) {
         let indexed_dbs = self.shared.live.load().get().map(|before| before.keyspace.indexed_numbers());
         let applier = Applier::new(loaded.keyspace, loaded.offset, loaded.db, self.guard_key.clone());
-        let rules = rules_of(loaded.server.as_ref());
+        let rules = rules_of(loaded.server.as_ref(), self.string_limit);
         self.drop_applier();
         self.applier = Some(applier.with_filter(self.filter.clone()).rules(rules));
         self.replication_id = loaded.replication_id;
+        self.passed = 0;
+        self.shared.visible.replace(&self.replication_id);
         self.server = loaded.server.map(Arc::new);
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         self.publisher.begin_anew();
+        self.shared.recent.clear();
         self.index_due.extend(indexed_dbs.unwrap_or_default());
         self.guard_timer.reset(&self.shared.status);
         // An index of the data before, if one was offered, is of no use any more.
@@ -245,26 +340,32 @@ impl Mirror {
         self.shared.status.received.store(loaded.offset, Ordering::Relaxed);
         self.shared.status.full_syncs.fetch_add(1, Ordering::Relaxed);
         self.shared.status.incomplete.store(false, Ordering::Relaxed);
+        self.shared.status.miscounted_streams.store(loaded.miscounted_streams, Ordering::Relaxed);
         self.tick(now_ms);
     }
 
     /// Applies the whole commands at the front of `input` and takes them off it, publishing on the
-    /// way and at the end. Answers whether the primary wants to hear our offset now.
-    pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<bool, Fault> {
-        let (mut at, mut ack_wanted) = (0, false);
+    /// way and at the end. With a clock it leaves some after a while; call it again then.
+    pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<Turn, Fault> {
+        let (mut at, mut turn) = (0, Turn::default());
+        let now_ms = self.time_ms.unwrap_or(now_ms);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
         }
         self.adopt_key_index();
-        let result = self.apply_and_publish(input, &mut at, &mut ack_wanted, now_ms);
+        let before = self.applier.as_ref().map(|applier| (applier.offset(), applier.db()));
+        let result = self.apply_and_publish(input, &mut at, &mut turn, now_ms);
+        if let (Some((from, db)), Some(applier)) = (before, &self.applier) {
+            self.shared.recent.push(input.get(..at).unwrap_or_default(), from, applier.offset(), db);
+        }
         input.advance(at);
         self.publisher.defer_replaced();
         if result.is_err() {
             // Our data is no longer the primary's, or we lost our place: only a full sync helps.
             self.drop_applier();
         }
-        result.map(|()| ack_wanted)
+        self.noted(result.map(|()| turn))
     }
 
     /// Keeps the key index that a reader has built up to date from now on.
@@ -278,8 +379,9 @@ impl Mirror {
 
     /// The link is over. What was half received is forgotten.
     pub fn ended(&mut self) {
+        self.shared.visible.doubt();
         self.drop_full_sync();
-        self.decoder = Decoder::new();
+        self.decoder = self.new_decoder();
         if std::mem::take(&mut self.applying) {
             self.drop_applier();
         }
@@ -287,12 +389,13 @@ impl Mirror {
             applier.rewind();
             self.publisher.pending.rewind(applier.resume_offset());
         }
+        self.publisher.make_up();
     }
 
     /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
     /// being notified. To be called now and then while nothing comes.
     pub fn tick(&mut self, now_ms: i64) {
-        self.publish(now_ms);
+        self.publish(self.time_ms.unwrap_or(now_ms));
         self.publisher.defer_replaced();
     }
 
@@ -319,14 +422,17 @@ impl Mirror {
         }
     }
 
-    fn apply_and_publish(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<(), Fault> {
+    fn apply_and_publish(&mut self, input: &[u8], at: &mut usize, turn: &mut Turn, now_ms: i64) -> Result<(), Fault> {
+        let begun = (self.clock)();
         let mut more = true;
-        while more {
+        while more && !turn.left {
             self.applying = true;
-            let applied = self.apply_some(input, at, ack, now_ms);
+            self.shared.watches.begin();
+            let applied = self.apply_some(input, at, &mut turn.ack_wanted, now_ms);
             self.applying = false;
             more = applied?;
             self.publish(now_ms);
+            turn.left = more && (self.clock)().saturating_sub(begun) >= TURN_MAX;
         }
         Ok(())
     }
@@ -353,18 +459,21 @@ impl Mirror {
                 match applied? {
                     Applied::Write(row) if !self.shared.watches.is_empty() => {
                         let (db, offset) = (applier.db(), applier.offset());
-                        let deliveries = deliveries(&self.shared.watches, row, db, args, offset);
-                        self.publisher.pending.push(offset, frame.len, deliveries);
+                        note_affected(&self.shared.watches, row, db, args, offset, &mut self.hits);
+                        self.publisher.pending.push(offset, frame.len, &mut self.hits);
                     }
                     Applied::AckWanted => *ack = true,
                     Applied::Unknown => {
+                        let name = unknown_name(args.first().copied().unwrap_or_default());
+                        if name == WRAPPER {
+                            return Err(Fault { code: ACTIVE_REPLICATION, detail: String::new() });
+                        }
                         status.incomplete.store(true, Ordering::Relaxed);
                         if !self.shared.watches.is_empty() {
                             let (db, offset) = (applier.db(), applier.offset());
-                            let deliveries = deliveries_in_doubt(&self.shared.watches, db, args, offset);
-                            self.publisher.pending.push(offset, frame.len, deliveries);
+                            note_in_doubt(&self.shared.watches, db, args, offset, &mut self.hits);
+                            self.publisher.pending.push(offset, frame.len, &mut self.hits);
                         }
-                        let name = unknown_name(args.first().copied().unwrap_or_default());
                         status.count_unknown(name.clone());
                         if self.on_unknown == OnUnknown::Stop {
                             return Err(Fault { code: "unknown_command", detail: name });
@@ -403,18 +512,23 @@ impl Mirror {
                 offset,
                 replication_id: self.replication_id.clone(),
                 server: self.server.clone(),
+                time_ms: self.time_ms,
             });
             if !self.index_due.is_empty() {
                 let (live, dbs) = (self.shared.live.clone(), std::mem::take(&mut self.index_due));
                 (self.background)(Box::new(move || live.build_key_index(&Vec::from_iter(dbs))));
             }
         }
+        if self.publisher.shows(applier.offset()) {
+            self.shared.watches.end();
+        }
         self.publisher.pending.bound();
     }
 }
 
-fn rules_of(server: Option<&Server>) -> Rules {
-    server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default()
+fn rules_of(server: Option<&Server>, string_limit: StringLimit) -> Rules {
+    let rules = server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
+    rules.with_string_bytes_max(string_limit.bytes())
 }
 
 /// How long commands may run until what they did is published.
@@ -422,22 +536,26 @@ fn publish_interval(copied_bytes: u64) -> Duration {
     PUBLISH_INTERVAL + Duration::from_millis(copied_bytes / BYTES_COPIED_PER_MS)
 }
 
-/// The events of one command, to be sent once it is visible. The tuple is made once for all of
-/// them.
-fn deliveries(watches: &Watches, row: &vdr_commands::Write, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
-    let tuple: std::cell::OnceCell<Arc<Tuple>> = std::cell::OnceCell::new();
-    let command = || tuple.get_or_init(|| Arc::new(vdr_commands::tuple(args))).clone();
-    let event = |db, key| Event::Update { command: command(), db, key, offset };
+/// Notes whom a command affects, to be notified once it is visible.
+fn note_affected(
+    watches: &Watches,
+    row: &vdr_commands::Write,
+    db: u32,
+    args: &[&[u8]],
+    offset: u64,
+    hits: &mut Vec<Hit>,
+) {
     let rest = args.get(1..).unwrap_or_default();
-    watches.affected_watchers(|affected| vdr_commands::for_each_affected(row, db, rest, affected), &event)
+    let touches = |affected: &mut dyn FnMut(Affected<'_>)| vdr_commands::for_each_affected(row, db, rest, affected);
+    watches.affected(touches, || vdr_commands::tuple(args), offset, hits);
 }
 
-/// As [`deliveries`], for a command that is not understood: any argument may be a key.
-fn deliveries_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64) -> Vec<Delivery> {
-    let command = Arc::new(vdr_commands::generic(args));
-    let event = |db, key| Event::Update { command: command.clone(), db, key, offset };
+/// As [`note_affected`], for a command that is not understood: any argument may be a key.
+fn note_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
     let rest = args.get(1..).unwrap_or_default();
-    watches.affected_watchers(|affected| rest.iter().for_each(|key| affected(Affected::Key { db, key })), &event)
+    let touches =
+        |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
+    watches.affected(touches, || vdr_commands::generic(args), offset, hits);
 }
 
 #[cfg(test)]

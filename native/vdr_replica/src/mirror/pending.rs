@@ -1,8 +1,8 @@
 //! Watch events of writes that are applied but not visible yet. A MULTI or a guard window may hold
 //! back any number of them, so they are bounded: beyond the bound the events are dropped, and each
-//! watcher concerned gets one Init instead.
+//! watch concerned gets one Init instead.
 
-use crate::watch::{Delivery, Event, Watcher, address};
+use crate::watch::{Hit, Watch};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -15,17 +15,12 @@ pub const PENDING_BYTES_MAX: usize = 64 << 20;
 #[derive(Default)]
 pub(super) struct Pending {
     /// In ascending order of their offsets.
-    writes: VecDeque<PendingWrite>,
-    events: usize,
+    hits: VecDeque<Hit>,
+    /// The writes that have hits, with their offsets and lengths: each of their events carries the
+    /// whole command.
+    writes: VecDeque<(u64, usize)>,
     bytes: usize,
     dropped: Option<Dropped>,
-}
-
-struct PendingWrite {
-    offset: u64,
-    /// The length of the command, which each of the events carries.
-    bytes: usize,
-    deliveries: Vec<Delivery>,
 }
 
 /// Who was concerned by events that were dropped.
@@ -33,40 +28,45 @@ struct Dropped {
     /// Of the last of these events.
     offset: u64,
     /// By address: one Init for each, however many events it missed.
-    watchers: HashMap<usize, Arc<dyn Watcher>, foldhash::fast::RandomState>,
+    watches: HashMap<usize, Arc<Watch>, foldhash::fast::RandomState>,
+}
+
+/// What became visible.
+#[derive(Default)]
+pub(super) struct Due {
+    /// Who gets an Init.
+    pub(super) inits: Vec<Arc<Watch>>,
+    pub(super) hits: Vec<Hit>,
 }
 
 impl Pending {
-    /// Adds the events of one write, which ends at `offset` and is `bytes` long.
-    pub(super) fn push(&mut self, offset: u64, bytes: usize, deliveries: Vec<Delivery>) {
-        if deliveries.is_empty() {
+    /// Takes over the hits of one write, which ends at `offset` and is `bytes` long.
+    pub(super) fn push(&mut self, offset: u64, bytes: usize, hits: &mut Vec<Hit>) {
+        if hits.is_empty() {
             return;
         }
         if let Some(dropped) = &mut self.dropped {
-            return dropped.add(offset, deliveries);
+            return hits.drain(..).for_each(|hit| dropped.add(hit));
         }
-        self.events += deliveries.len();
         self.bytes += bytes;
-        self.writes.push_back(PendingWrite { offset, bytes, deliveries });
+        self.writes.push_back((offset, bytes));
+        self.hits.extend(hits.drain(..));
     }
 
-    /// Takes out the events that are visible at `offset`.
-    pub(super) fn take_visible(&mut self, offset: u64) -> Vec<Delivery> {
-        let mut out = Vec::new();
+    /// Takes out what is visible at `offset`.
+    pub(super) fn take_visible(&mut self, offset: u64) -> Due {
+        let mut visible = Due::default();
         if let Some(dropped) = &self.dropped {
-            let init = |watcher: &Arc<dyn Watcher>| (watcher.clone(), Event::Init { offset });
-            out.extend(dropped.watchers.values().map(init));
+            visible.inits.extend(dropped.watches.values().cloned());
             if dropped.offset <= offset {
                 self.dropped = None;
             }
         }
-        while self.writes.front().is_some_and(|write| write.offset <= offset) {
-            let Some(write) = self.writes.pop_front() else { break };
-            self.events -= write.deliveries.len();
-            self.bytes -= write.bytes;
-            out.extend(write.deliveries);
-        }
-        out
+        let count = self.writes.partition_point(|(end, _)| *end <= offset);
+        self.bytes -= self.writes.drain(..count).map(|(_, bytes)| bytes).sum::<usize>();
+        let count = self.hits.partition_point(|hit| hit.offset <= offset);
+        visible.hits.extend(self.hits.drain(..count));
+        visible
     }
 
     #[cfg(test)]
@@ -76,25 +76,21 @@ impl Pending {
 
     /// Drops the events if they are more than may be held back.
     pub(super) fn bound(&mut self) {
-        if self.events <= PENDING_EVENTS_MAX && self.bytes <= PENDING_BYTES_MAX {
+        if self.hits.len() <= PENDING_EVENTS_MAX && self.bytes <= PENDING_BYTES_MAX {
             return;
         }
-        let mut dropped = Dropped { offset: 0, watchers: HashMap::default() };
-        for write in std::mem::take(self).writes {
-            dropped.add(write.offset, write.deliveries);
-        }
+        let mut dropped = Dropped { offset: 0, watches: HashMap::default() };
+        std::mem::take(self).hits.into_iter().for_each(|hit| dropped.add(hit));
         self.dropped = Some(dropped);
     }
 
     /// The writes behind `offset` are undone: the primary will send them again.
     pub(super) fn rewind(&mut self, offset: u64) {
-        while self.writes.back().is_some_and(|write| write.offset > offset) {
-            let Some(write) = self.writes.pop_back() else { break };
-            self.events -= write.deliveries.len();
-            self.bytes -= write.bytes;
-        }
-        // Its watchers still get their Init: which of them got the message of a write before
-        // `offset` is not known.
+        let count = self.writes.partition_point(|(end, _)| *end <= offset);
+        self.bytes -= self.writes.drain(count..).map(|(_, bytes)| bytes).sum::<usize>();
+        self.hits.truncate(self.hits.partition_point(|hit| hit.offset <= offset));
+        // Its watches still get their Init: which of them heard of a write before `offset` is not
+        // known.
         if let Some(dropped) = &mut self.dropped {
             dropped.offset = dropped.offset.min(offset);
         }
@@ -102,10 +98,8 @@ impl Pending {
 }
 
 impl Dropped {
-    fn add(&mut self, offset: u64, deliveries: Vec<Delivery>) {
-        self.offset = offset;
-        for (watcher, _) in deliveries {
-            self.watchers.insert(address(&watcher), watcher);
-        }
+    fn add(&mut self, hit: Hit) {
+        self.offset = hit.offset;
+        self.watches.insert(hit.watch.address(), hit.watch);
     }
 }

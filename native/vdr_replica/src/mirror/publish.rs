@@ -2,11 +2,15 @@
 //! notified. A watcher that is woken reads at least the state that its event is about.
 
 use super::full_sync::FullSync;
-use super::pending::Pending;
+use super::pending::{Due, Pending};
 use crate::live::{Live, Snapshot};
+use crate::position::Visible;
 use crate::stream::Applier;
-use crate::watch::{Delivery, Watches};
+use crate::watch::{Event, Hit, Notify, Watch, Watches};
+use std::collections::HashSet;
 use std::sync::Arc;
+use vdr_data::blob::Blob;
+use vdr_data::keyspace::EntryRef;
 use vdr_snapmap::published::Replaced;
 
 /// If at most this many elements were replaced and no reader holds the old snapshot, the writer
@@ -40,10 +44,11 @@ pub type DeferDrop = Box<dyn Fn(Garbage) + Send>;
 pub(super) struct Publisher {
     live: Arc<Live>,
     watches: Arc<Watches>,
+    visible: Arc<Visible>,
     defer_drop: DeferDrop,
     pub(super) pending: Pending,
-    /// Every watcher needs an Init at the next publication: a full sync is to become visible, or
-    /// the notifying of the last publication was broken off by a panic.
+    /// Every watch needs an Init at the next publication: a full sync is to become visible, or the
+    /// notifying of the last publication was broken off by a panic.
     init_due: bool,
     published_offset: Option<u64>,
     /// [`Keyspace::unlinked`](vdr_data::keyspace::Keyspace::unlinked) of the published snapshot;
@@ -55,10 +60,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(live: Arc<Live>, watches: Arc<Watches>, defer_drop: DeferDrop) -> Self {
+    pub(super) fn new(live: &Arc<Live>, watches: &Arc<Watches>, visible: &Arc<Visible>, defer_drop: DeferDrop) -> Self {
         Publisher {
-            live,
-            watches,
+            live: live.clone(),
+            watches: watches.clone(),
+            visible: visible.clone(),
             defer_drop,
             pending: Pending::default(),
             init_due: false,
@@ -80,9 +86,20 @@ impl Publisher {
         self.published_unlinked = None;
     }
 
+    /// The next snapshot is published, whatever its offset: the stream goes on under another
+    /// replication id, or a test sets the time.
+    pub(super) fn publish_again(&mut self) {
+        self.published_offset = None;
+    }
+
     /// Whether a snapshot of this offset is to be published.
     pub(super) fn wants(&self, offset: u64) -> bool {
         self.init_due || self.published_offset != Some(offset)
+    }
+
+    /// Whether everything up to this offset was published, and its watchers notified.
+    pub(super) fn shows(&self, offset: u64) -> bool {
+        !self.wants(offset)
     }
 
     /// Publishes a snapshot and notifies the watchers of what it shows. The caller calls
@@ -114,21 +131,58 @@ impl Publisher {
         self.replaced.len()
     }
 
+    /// Sends Init where a panic kept watchers from being notified of what is visible: the next
+    /// publication may be far away.
+    pub(super) fn make_up(&mut self) {
+        if self.init_due
+            && let Some(offset) = self.published_offset
+        {
+            self.notify(None, offset);
+        }
+    }
+
     fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
         // Set until all are notified: a panic on the way loses the rest of these events, and Init
         // stands for them.
         let init_due = std::mem::replace(&mut self.init_due, true);
-        let mut deliveries: Vec<Delivery> = self.pending.take_visible(offset);
-        if init_due {
-            deliveries = self.watches.init(offset);
-        } else if !self.watches.is_empty()
-            && let Some(new) = self.live.snapshot()
-        {
-            deliveries.extend(self.watches.notify_new_watches(old, &new, &deliveries));
+        self.visible.publish(offset);
+        let Due { inits, hits } = self.pending.take_visible(offset);
+        if self.watches.is_empty() && hits.is_empty() {
+            self.init_due = false;
+            return;
         }
-        for (watcher, event) in &deliveries {
-            watcher.notify(event);
+        let init = |watches: &[Arc<Watch>]| watches.iter().for_each(|watch| watch.deliver(&Event::Init { offset }));
+        if init_due {
+            init(&self.watches.all());
+        } else if let Some(new) = self.live.snapshot() {
+            let stale = self.watches.stale_new(old, &new, &hits, &inits);
+            init(&inits);
+            notify_hits(&hits, old, &new);
+            init(&stale);
         }
         self.init_due = false;
     }
+}
+
+/// Sends the events of writes that became visible.
+fn notify_hits(hits: &[Hit], old: Option<&Snapshot>, new: &Snapshot) {
+    // The keys that watches have heard of, by the watch's address: such a watch hears of each key
+    // once.
+    let mut heard: HashSet<(usize, Option<&Blob>), foldhash::fast::RandomState> = HashSet::default();
+    for Hit { watch, key, command, offset: end } in hits {
+        let (db, key) = (watch.target.db, key.as_ref());
+        if let Some(command) = command {
+            watch.deliver(&Event::Update { command, db, key, offset: *end });
+        } else if heard.insert((watch.address(), key)) {
+            let (offset, old) = (new.offset, || entry_of(old?, db, key));
+            watch.deliver(&match watch.manner.notify {
+                Notify::Value => Event::Value { db, key, old: old(), new: entry_of(new, db, key), offset },
+                Notify::Key | Notify::Command => Event::Key { db, key, offset },
+            });
+        }
+    }
+}
+
+fn entry_of<'s>(snapshot: &'s Snapshot, db: u32, key: Option<&Blob>) -> Option<EntryRef<'s>> {
+    snapshot.keyspace.db(db).get(key?)
 }

@@ -30,6 +30,8 @@ pub struct Status {
     /// Guard windows that reached a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
     pub replication_id: Mutex<Arc<str>>,
+    /// Streams of the last full sync that record another number of entries than they have.
+    pub miscounted_streams: AtomicU64,
     /// A command since the last full sync was not understood: keys may be in doubt.
     pub incomplete: AtomicBool,
     /// Commands that no row knows, by name, over all links and full syncs.

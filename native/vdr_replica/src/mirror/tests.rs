@@ -1,23 +1,77 @@
 use super::*;
 use crate::resp;
-use crate::watch::{Watched, Watcher};
+use crate::watch::{Event, Mailbox, Manner, Notify, Owner, Tag, WatchError, Watched, Watcher};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use vdr_data::blob::Blob;
-use vdr_data::keyspace::{Entry, Keyspace};
+use vdr_data::keyspace::{Entry, EntryRef, Keyspace};
+use vdr_data::value::ValueRef;
+
+/// Who hears of events.
+trait Hears: Send + Sync {
+    fn notify(&self, event: &Event<'_>);
+}
+
+/// A mailbox that is read at once.
+struct ReadAtOnce(Arc<dyn Hears>);
+
+impl Mailbox for ReadAtOnce {
+    fn send(&self, _tag: Tag, event: &Event<'_>) {
+        self.0.notify(event);
+    }
+    fn sample(&self, _watcher: &Arc<Watcher>) {}
+    fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+    fn release(&self, _tag: Tag) {}
+}
+
+fn watch(
+    shared: &Shared,
+    db: u32,
+    watched: Watched<&[u8]>,
+    owner: Owner,
+    hears: Arc<dyn Hears>,
+) -> Result<(), WatchError> {
+    watch_as(shared, db, watched, Notify::Command, owner, hears)
+}
+
+fn watch_as(
+    shared: &Shared,
+    db: u32,
+    watched: Watched<&[u8]>,
+    notify: Notify,
+    owner: Owner,
+    hears: Arc<dyn Hears>,
+) -> Result<(), WatchError> {
+    shared.watches.add(db, watched, manner(notify), &watcher(shared, owner, hears), 0).map(drop)
+}
+
+fn manner(notify: Notify) -> Manner {
+    Manner { notify, max_pending: 1_000_000, link: false }
+}
+
+fn watcher(shared: &Shared, owner: Owner, hears: Arc<dyn Hears>) -> Arc<Watcher> {
+    shared.watches.watcher(owner, Box::new(ReadAtOnce(hears)))
+}
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
-impl Watcher for Log {
-    fn notify(&self, event: &Event) {
+impl Hears for Log {
+    fn notify(&self, event: &Event<'_>) {
+        let name = |key: &Option<&Blob>| key.map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
+        let value = |entry: &Option<EntryRef<'_>>| match entry.map(EntryRef::value) {
+            Some(ValueRef::String(string)) => String::from_utf8(string.to_vec()).unwrap(),
+            Some(other) => other.kind().name().to_owned(),
+            None => "nil".to_owned(),
+        };
         self.0.lock().push(match event {
-            Event::Update { command, db, key, .. } => {
-                let key = key.as_ref().map_or("-".into(), |key| key.as_bytes().escape_ascii().to_string());
-                format!("{} {db} {key}", command.name)
-            }
+            Event::Update { command, db, key, .. } => format!("{} {db} {}", command.name, name(key)),
+            Event::Value { db, key, old, new, .. } => format!("{db} {} {} {}", name(key), value(old), value(new)),
+            Event::Key { db, key, .. } => format!("{db} {}", name(key)),
             Event::Init { .. } => "init".to_owned(),
+            Event::Missed { count, .. } => format!("missed {count}"),
+            Event::Link { up } => format!("up {up}"),
         });
     }
 }
@@ -47,7 +101,7 @@ fn loaded(strings: &[(&str, &str)]) -> Loaded {
     for (key, value) in strings {
         keyspace.db_mut(0).insert(key.as_bytes(), Entry::new(Blob::from(*value)));
     }
-    Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None }
+    Loaded { keyspace, replication_id: Arc::from("id"), offset: 0, db: 0, server: None, miscounted_streams: 0 }
 }
 
 fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
@@ -55,7 +109,14 @@ fn feed(mirror: &mut Mirror, commands: &[&str]) -> Result<bool, Fault> {
     for command in commands {
         resp::encode(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut stream);
     }
-    mirror.stream(&mut BytesMut::from(&stream[..]), 0)
+    let (mut input, mut ack_wanted) = (BytesMut::from(&stream[..]), false);
+    loop {
+        let turn = mirror.stream(&mut input, 0)?;
+        ack_wanted |= turn.ack_wanted;
+        if !turn.left {
+            return Ok(ack_wanted);
+        }
+    }
 }
 
 fn get(shared: &Shared, key: &str) -> Option<String> {
@@ -116,7 +177,7 @@ fn what_is_offered_of_data_that_a_full_sync_replaces_goes_with_it() {
 fn a_watcher_hears_of_a_write_once_it_is_visible() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["SET a 1", "SET b 1"]).unwrap();
     assert_eq!(log.take().len(), 1);
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
@@ -129,8 +190,8 @@ fn a_watcher_hears_of_a_write_once_it_is_visible() {
 fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     /// What is shown when somebody is woken: its offset, and whether `last` is in it.
     struct Seen(Arc<Live>, Mutex<Vec<(u64, bool)>>);
-    impl Watcher for Seen {
-        fn notify(&self, _: &Event) {
+    impl Hears for Seen {
+        fn notify(&self, _: &Event<'_>) {
             let shown = self.0.snapshot().unwrap();
             let last = shown.view(0, 0).string(b"last").unwrap().is_some();
             self.1.lock().push((shown.offset, last));
@@ -140,7 +201,7 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
     let many = || many.iter().map(String::as_str);
     let (mut mirror, shared) = mirror();
     let seen = Arc::new(Seen(shared.live.clone(), Mutex::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, seen.clone()).unwrap();
     let parts: Vec<&str> = ["SET a 1"].into_iter().chain(many()).chain(["SET a 2", "SET last 1"]).collect();
     feed(&mut mirror, &parts).unwrap();
     let end = shared.status.offset.load(Ordering::Relaxed);
@@ -161,8 +222,8 @@ fn what_comes_at_once_is_shown_in_parts_but_never_a_part_of_a_unit() {
 fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_then_to_the_writer() {
     /// Holds what is shown at the first event until the second.
     struct Holder(Arc<Live>, Mutex<Option<Arc<Snapshot>>>);
-    impl Watcher for Holder {
-        fn notify(&self, _: &Event) {
+    impl Hears for Holder {
+        fn notify(&self, _: &Event<'_>) {
             let mut held = self.1.lock();
             *held = if held.is_some() { None } else { self.0.snapshot() };
         }
@@ -171,7 +232,7 @@ fn who_reads_on_what_was_replaced_leaves_it_to_the_reaper_and_who_is_done_by_the
     let count = reaped.clone();
     let mut mirror = Mirror::new(shared.clone(), None, count_snapshots(count));
     mirror.install(loaded(&[("a", "0")]), 0);
-    shared.watches.add(0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, Arc::new(Holder(shared.live.clone(), Mutex::default()))).unwrap();
     let keys: Vec<String> = (0..COMMANDS_PER_SNAPSHOT).map(|n| format!("SET k{n} 1")).collect();
     let keys = || keys.iter().map(String::as_str);
     let touches = |times: usize| -> Vec<&str> {
@@ -188,8 +249,8 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     let (mut mirror, shared) = mirror();
     feed(&mut mirror, &["MULTI", "SET a 2", "SET c 2"]).unwrap();
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
     feed(&mut mirror, &["EXEC"]).unwrap();
     assert_eq!((on_a.take().len(), on_b.take().len()), (1, 0));
     feed(&mut mirror, &["SET c 3"]).unwrap();
@@ -201,7 +262,9 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
 fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
     let (mut mirror, shared) = mirror();
     let watches: Vec<(String, Arc<Log>)> = (0..200_000).map(|n| (format!("key:{n}"), Arc::default())).collect();
-    watches.iter().for_each(|(key, log)| shared.watches.add(0, Watched::Key(key.as_bytes()), 1, log.clone()).unwrap());
+    for (owner, (key, log)) in watches.iter().enumerate() {
+        watch(&shared, 0, Watched::Key(key.as_bytes()), owner as Owner, log.clone()).unwrap();
+    }
     let begun = std::time::Instant::now();
     feed(&mut mirror, &["FLUSHALL"]).unwrap();
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
@@ -212,14 +275,13 @@ fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_
 fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
     let (mut mirror, shared) = mirror();
     let (user, all) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
-    shared.watches.add(0, Watched::Prefix(b""), 1, all.clone()).unwrap();
-    assert_eq!(
-        shared.watches.add(0, Watched::Prefix(b"user:"), 1, user.clone()),
-        Err(crate::watch::WatchError::AlreadyRegistered)
-    );
-    shared.watches.add(0, Watched::Key(b"user:"), 1, user.clone()).unwrap();
-    shared.watches.add(1, Watched::Prefix(b"user:"), 1, user.clone()).unwrap();
+    let (users, everyone) = (watcher(&shared, 1, user.clone()), watcher(&shared, 2, all.clone()));
+    let add = |db, watched, watcher| shared.watches.add(db, watched, manner(Notify::Command), watcher, 0).map(drop);
+    add(0, Watched::Prefix(b"user:"), &users).unwrap();
+    add(0, Watched::Prefix(b""), &everyone).unwrap();
+    assert_eq!(add(0, Watched::Prefix(b"user:"), &users), Err(WatchError::AlreadyRegistered));
+    add(0, Watched::Key(b"user:"), &users).unwrap();
+    add(1, Watched::Prefix(b"user:"), &users).unwrap();
     for (commands, to_user, to_all) in [
         (&["SET user:1 a"][..], &["set 0 user:1"][..], &["set 0 user:1"][..]),
         (&["SET user 1", "SET use 1"], &[], &["set 0 user", "set 0 use"]),
@@ -237,10 +299,12 @@ fn a_watched_prefix_hears_once_of_each_write_that_touches_its_keys() {
         assert_eq!(messages, to_user, "{commands:?}");
         assert_eq!(all.take(), to_all, "{commands:?}");
     }
-    shared.watches.remove(0, Watched::Prefix(b"user:"), 1).unwrap();
+    shared.watches.remove(0, Watched::Prefix(b"user:"), &users).unwrap();
+    assert_eq!(shared.watches.remove(0, Watched::Prefix(b"user:"), &users), Err(WatchError::NotFound));
     feed(&mut mirror, &["SET user:1 a"]).unwrap();
     assert_eq!((user.take().len(), all.take().len()), (0, 1));
-    shared.watches.remove_owner(1);
+    shared.watches.remove_watcher(&users);
+    shared.watches.remove_watcher(&everyone);
     feed(&mut mirror, &["SET user:1 b", "SET user: b"]).unwrap();
     assert_eq!((user.take().len(), all.take().len(), shared.watches.len()), (0, 0, 0));
 }
@@ -250,7 +314,7 @@ fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init()
     let (mut mirror, shared) = mirror();
     let at_once = |shared: &Shared, prefix: &str| {
         let log = Arc::new(Log::default());
-        shared.watches.add(0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
+        watch(shared, 0, Watched::Prefix(prefix.as_bytes()), 1, log.clone()).unwrap();
         log
     };
     feed(&mut mirror, &["SET ab 1", "SET b 1", "SET gone 1"]).unwrap();
@@ -272,11 +336,68 @@ fn a_watched_prefix_that_comes_between_writes_and_their_publication_hears_init()
 }
 
 #[test]
+fn a_watched_pattern_hears_once_of_each_write_that_touches_its_keys() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    watch(&shared, 0, Watched::Pattern(b"user:*:name"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Pattern(b"*[0-9]"), 1, log.clone()).unwrap();
+    for (commands, heard) in [
+        (&["SET user:1:name a"][..], &["set 0 user:1:name"][..]),
+        (&["SET user:1:age 7", "SET user:1:names 7"], &[]),
+        (&["MSET user:1:name a user:1:name a user:2 b 3 c"], &["mset 0 -", "mset 0 user:1:name"]),
+        (&["MSET user:1:name a user:2:name b"], &["mset 0 -"]),
+        (&["FLUSHDB"], &["flushdb 0 -", "flushdb 0 -"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        let mut of_write = log.take();
+        of_write.sort();
+        assert_eq!(of_write, heard, "{commands:?}");
+    }
+    feed(&mut mirror, &["MULTI", "SET 7 1"]).unwrap();
+    let (late, other) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    watch(&shared, 0, Watched::Pattern(b"?"), 2, late.clone()).unwrap();
+    watch(&shared, 0, Watched::Pattern(b"??"), 2, other.clone()).unwrap();
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!((late.take(), other.take()), (vec!["init".to_owned()], vec![]));
+}
+
+#[test]
+fn values_and_keys_are_sent_once_for_each_key_and_publication() {
+    let (mut mirror, shared) = mirror();
+    let (values, keys) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    watch_as(&shared, 0, Watched::Prefix(b""), Notify::Value, 1, values.clone()).unwrap();
+    watch_as(&shared, 0, Watched::Key(b"a"), Notify::Key, 1, keys.clone()).unwrap();
+    for (commands, to_values, to_keys) in [
+        (&["SET a 1", "SET a 2", "SET b 1"][..], &["0 a 0 2", "0 b nil 1"][..], &["0 a"][..]),
+        (&["MSET a 3 b 2", "DEL b", "SADD s 1"], &["0 a 2 3", "0 b 1 nil", "0 s nil set"], &["0 a"]),
+        (&["MULTI", "SET a 4"], &[], &[]),
+        (&["SET a 5", "EXEC"], &["0 a 3 5"], &["0 a"]),
+        (&["FLUSHALL", "SET a 6"], &["0 - nil nil", "0 a 5 6"], &["0 a"]),
+    ] {
+        feed(&mut mirror, commands).unwrap();
+        assert_eq!(values.take(), to_values, "{commands:?}");
+        assert_eq!(keys.take(), to_keys, "{commands:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_comes_when_everything_is_published_is_not_compared() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["SET a 1"]).unwrap();
+    let log = Arc::new(Log::default());
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    let old = shared.live.snapshot().unwrap();
+    assert!(shared.watches.stale_new(Some(&old), &old, &[], &[]).is_empty());
+    feed(&mut mirror, &["SET a 2"]).unwrap();
+    assert_eq!(log.take(), ["set 0 a"]);
+}
+
+#[test]
 fn a_full_sync_sends_one_init_to_each_watch() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"zz"), 1, log.clone()).unwrap();
     mirror.install(loaded(&[("a", "9")]), 0);
     assert_eq!(log.take(), ["init", "init"]);
     assert_eq!(get(&shared, "a").as_deref(), Some("9"));
@@ -332,13 +453,13 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
         (unknown_values, shared.status.incomplete.load(Ordering::Relaxed))
     };
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"b"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["MSET a 1 b 1 c 1", "FROB new 7 b"]).unwrap();
     assert_eq!(
         ["a", "b", "c", "new", "7"].map(|key| read(&shared, key)),
-        ["1", "UnknownValue", "1", "UnknownValue", "nil"]
+        ["1", "UnknownValue", "1", "UnknownValue", "UnknownValue"]
     );
-    assert_eq!((counts(&shared), log.take()), ((2, true), vec!["mset 0 b".into(), "generic 0 b".into()]));
+    assert_eq!((counts(&shared), log.take()), ((3, true), vec!["mset 0 b".into(), "generic 0 b".into()]));
     // What is done to them is no contradiction, whatever they hold.
     feed(
         &mut mirror,
@@ -349,7 +470,7 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
         ["b", "d", "e", "f"].map(|key| read(&shared, key)),
         ["nil", "UnknownValue", "UnknownValue", "UnknownValue"]
     );
-    feed(&mut mirror, &["SET d 2", "DEL e new", "SET f 3"]).unwrap();
+    feed(&mut mirror, &["SET d 2", "DEL e new 7", "SET f 3"]).unwrap();
     assert_eq!((read(&shared, "d"), read(&shared, "e"), counts(&shared)), ("2".into(), "nil".into(), (0, true)));
     // Nor is a key missing that may have been made by what is not understood.
     feed(&mut mirror, &["PEXPIREAT made 5000000000000", "RENAME made2 made3"]).unwrap();
@@ -358,6 +479,60 @@ fn keys_that_an_unknown_command_names_are_in_doubt_until_a_write_replaces_them()
     mirror.install(loaded(&[("b", "4")]), 0);
     assert_eq!((read(&shared, "b"), counts(&shared)), ("4".into(), (0, false)));
     assert_eq!(feed(&mut mirror, &["PEXPIREAT made 5000000000000"]).unwrap_err().code, "diverged");
+}
+
+#[test]
+fn a_name_that_is_not_the_first_argument_is_in_doubt_within_bounds() {
+    let (mut mirror, shared) = mirror();
+    let doubted = |shared: &Shared| shared.live.snapshot().unwrap().keyspace.unknown_values();
+    feed(&mut mirror, &["FROB from to WITHSCORES"]).unwrap();
+    assert_eq!(["to", "from", "WITHSCORES"].map(|key| read(&shared, key)), ["UnknownValue", "UnknownValue", "nil"]);
+    // A command with many arguments carries values, and so does a long one.
+    let many: String = (0..100).map(|n| format!(" m{n}")).collect();
+    feed(&mut mirror, &[&format!("FROB{many}"), &format!("FROB a {}", "x".repeat(2000))]).unwrap();
+    assert_eq!(
+        ["m0", "m16", "m17", "a"].map(|key| read(&shared, key)),
+        ["UnknownValue", "UnknownValue", "nil", "UnknownValue"]
+    );
+    assert_eq!((read(&shared, &"x".repeat(2000)), doubted(&shared)), ("nil".into(), 20));
+    // Beyond the bound only first arguments are marked, and keys that are there.
+    for n in 0..1_000 {
+        let others: String = (0..16).map(|at| format!(" o{n}:{at}")).collect();
+        feed(&mut mirror, &[&format!("FROB f{}{others}", n % 10)]).unwrap();
+    }
+    assert_eq!(doubted(&shared), 2 + 17 + 1 + 10 + 10_000 - 17);
+    feed(&mut mirror, &["SET late 1", "FROB more late other"]).unwrap();
+    assert_eq!(["more", "late", "other"].map(|key| read(&shared, key)), ["UnknownValue", "UnknownValue", "nil"]);
+    mirror.install(loaded(&[]), 0);
+    feed(&mut mirror, &["FROB more other"]).unwrap();
+    assert_eq!(read(&shared, "other"), "UnknownValue");
+}
+
+#[test]
+fn a_full_sync_of_far_fewer_keys_is_refused_where_that_is_wanted() {
+    let (mut mirror, shared) = mirror();
+    feed(&mut mirror, &["MSET a 1 b 1 c 1 d 1"]).unwrap();
+    let sync = |mirror: &mut Mirror, keys: usize| {
+        let mut file = b"REDIS0011\xfe\x00".to_vec();
+        (0..keys).for_each(|key| file.extend([0, 1, b'k' + key as u8, 1, b'v']));
+        file.extend([0xff; 1]);
+        file.extend([0; 8]);
+        mirror.sync_started("b", 100);
+        mirror.rdb(&file).unwrap();
+        let finished = mirror.sync_finished(0);
+        mirror.ended();
+        finished
+    };
+    mirror.set_keep_below(0.5);
+    let fault = sync(&mut mirror, 1).unwrap_err();
+    assert_eq!((fault.code, fault.detail.as_str()), ("primary_emptied", "1 keys instead of 4"));
+    assert_eq!((read(&shared, "a"), read(&shared, "k")), ("1".into(), "nil".into()));
+    assert_eq!(sync(&mut mirror, 2), Ok(()), "half is enough");
+    assert_eq!((read(&shared, "a"), read(&shared, "k")), ("nil".into(), "v".into()));
+    mirror.set_keep_below(0.0);
+    assert_eq!(sync(&mut mirror, 0), Ok(()));
+    mirror.set_keep_below(1.0);
+    assert_eq!(sync(&mut mirror, 0), Ok(()), "there is nothing to keep");
 }
 
 #[test]
@@ -388,19 +563,19 @@ fn keys_of_module_types_lead_to_no_full_sync() {
 fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
     /// Panics at its first event.
     struct Panics(AtomicU64);
-    impl Watcher for Panics {
-        fn notify(&self, _: &Event) {
+    impl Hears for Panics {
+        fn notify(&self, _: &Event<'_>) {
             assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first event");
         }
     }
     let (mut mirror, shared) = mirror();
     let logs = [Arc::new(Log::default()), Arc::new(Log::default())];
     let panics = Arc::new(Panics(AtomicU64::new(0)));
-    shared.watches.add(0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
-    assert!(result.is_err());
+    watch(&shared, 0, Watched::Key(b"a"), 1, logs[0].clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 2, panics.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 3, logs[1].clone()).unwrap();
+    let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed(&mut mirror, &["SET a 1"])));
+    assert!(fed.is_err());
     mirror.ended();
     assert!(mirror.position().is_some(), "what was applied is whole");
     mirror.tick(0);
@@ -412,8 +587,8 @@ fn a_panic_in_the_middle_of_notifying_is_followed_by_init() {
 fn events_that_are_held_back_are_bounded_and_an_init_stands_for_what_is_dropped() {
     let (mut mirror, shared) = mirror();
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
-    shared.watches.add(0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
-    shared.watches.add(0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, on_a.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"b"), 1, on_b.clone()).unwrap();
     feed(&mut mirror, &["SET __vdr_tx 1"]).unwrap();
     for _ in 0..=PENDING_EVENTS_MAX / 1000 {
         feed(&mut mirror, &["SET a 1"; 1000]).unwrap();
@@ -512,11 +687,43 @@ fn commands_follow_the_rules_of_the_server_linked_to_and_not_of_the_files_writer
     assert_eq!(entries_read(Some("8.6.0")), (Some(1), "8.6.0".to_owned()));
 }
 
+/// The limit holds for the stream and for the file alike, and once it is met the server is asked.
+#[test]
+fn a_string_above_the_limit_is_one_fault_wherever_it_comes() {
+    let long = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$700000000\r\n";
+    let file = [&b"REDIS0011\0\x01k\x80"[..], &700_000_000u32.to_be_bytes()].concat();
+    for in_stream in [true, false] {
+        let (mut mirror, _shared) = mirror();
+        let mut offer = || {
+            if in_stream {
+                mirror.install(loaded(&[]), 0);
+                let offered = mirror.stream(&mut BytesMut::from(&long[..]), 0).map(drop);
+                (offered, mirror.string_limit())
+            } else {
+                mirror.sync_started("id", 0);
+                (mirror.rdb(&file).map(drop), mirror.string_limit())
+            }
+        };
+        let (offered, limit) = offer();
+        assert_eq!(offered.unwrap_err().code, "string_too_long");
+        assert!(limit.is_new());
+        mirror.set_string_limit(|limit| limit.answered(Some(1 << 30)));
+        let again = if in_stream {
+            mirror.install(loaded(&[]), 0);
+            mirror.stream(&mut BytesMut::from(&long[..]), 0).map(drop)
+        } else {
+            mirror.sync_started("id", 0);
+            mirror.rdb(&file).map(drop)
+        };
+        assert_eq!(again, Ok(()));
+    }
+}
+
 #[test]
 fn a_cut_off_multi_is_forgotten_with_its_events() {
     let (mut mirror, shared) = mirror();
     let log = Arc::new(Log::default());
-    shared.watches.add(0, Watched::Key(b"a"), 1, log.clone()).unwrap();
+    watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     feed(&mut mirror, &["MULTI", "SET a 2"]).unwrap();
     let before = mirror.position().unwrap();
     mirror.ended();
@@ -647,8 +854,8 @@ fn late() -> Duration {
 /// Notes how far what can be read is when it gets the message of a write.
 struct Reader(Shared, Mutex<Vec<Option<String>>>);
 
-impl Watcher for Reader {
-    fn notify(&self, _event: &Event) {
+impl Hears for Reader {
+    fn notify(&self, _event: &Event<'_>) {
         self.1.lock().push(get(&self.0, "k"));
     }
 }
@@ -661,15 +868,51 @@ fn slow_commands_are_published_one_by_one_though_they_come_together() {
             mirror = mirror.with_clock(clock);
         }
         let reader = Arc::new(Reader(shared.clone(), Mutex::default()));
-        shared.watches.add(0, Watched::Key(b"k"), 1, reader.clone()).unwrap();
+        let watcher = watcher(&shared, 1, reader.clone());
+        shared.watches.add(0, Watched::Key(b"k"), manner(Notify::Command), &watcher, 0).unwrap();
         let writes: Vec<String> = (0..32).map(|n| format!("SET k {n}")).collect();
         feed(&mut mirror, &writes.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         // Which holds the watches, and they it.
-        shared.watches.remove_owner(1);
+        shared.watches.remove_watcher(&watcher);
         let seen = std::mem::take(&mut *reader.1.lock());
         seen.into_iter().map(|value| value.unwrap().parse().unwrap()).collect::<Vec<usize>>()
     };
     assert_eq!(seen(None), vec![31; 32]);
     // How slow they are is known behind the first sixteen.
     assert_eq!(seen(Some(late)), [vec![15; 16], (16..32).collect()].concat());
+}
+
+#[test]
+fn a_stream_whose_writes_are_wrapped_is_never_followed() {
+    let (mut mirror, shared) = mirror();
+    mirror.install(loaded(&[("a", "1")]), 0);
+    let wrapped = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n2\r\n";
+    let mut stream = Vec::new();
+    resp::encode(&[b"RREPLAY", b"f6bd2e5a-0000-4000-8000-000000000001", wrapped.as_bytes(), b"0"], &mut stream);
+    let fault = mirror.stream(&mut BytesMut::from(&stream[..]), 0).err().unwrap();
+    assert_eq!(fault.code, ACTIVE_REPLICATION);
+    assert_eq!(mirror.position(), None, "nothing is resumed");
+    assert_eq!(get(&shared, "a").as_deref(), Some("1"), "what was read before stays");
+    assert!(shared.status.unknown_commands.lock().is_empty());
+}
+
+#[test]
+fn a_long_input_is_left_in_part_so_that_the_link_can_acknowledge() {
+    let (mirror, shared) = mirror();
+    let mut mirror = mirror.with_clock(ticking);
+    mirror.install(loaded(&[]), 0);
+    let mut stream = Vec::new();
+    for n in 1..=5000 {
+        resp::encode(&[b"SET", b"n", n.to_string().as_bytes()], &mut stream);
+    }
+    let (mut input, mut turns) = (BytesMut::from(&stream[..]), 0);
+    let mut acknowledged = mirror.applied();
+    while mirror.stream(&mut input, 0).unwrap().left {
+        turns += 1;
+        assert!(mirror.applied() > acknowledged, "each turn gets on");
+        acknowledged = mirror.applied();
+    }
+    assert!(turns > 3, "{turns}");
+    assert!(input.is_empty());
+    assert_eq!(get(&shared, "n").as_deref(), Some("5000"));
 }

@@ -1,25 +1,58 @@
 //! Keys in doubt: a command that is not understood may have changed them. Their values are marked
 //! unknown, so that their reads answer an error instead of an old value.
 //!
-//! A command without a row, or with an option that its row does not know, may change any key that
-//! it names. Its first argument is taken for a key, as nearly all commands name one there; any
-//! other argument is a key if there is such a key. A key that it makes besides is not found this
-//! way: for those, [`Applier::is_complete`](super::Applier::is_complete) says that not everything
-//! is followed.
+//! A command without a row may change, or make, any key that it names, and any of its arguments may
+//! be a name. So all of them are marked, but for the words that options of known commands have. An
+//! argument under whose name there is no key may be a value: such marks are bounded, by command and
+//! in all ([`Names`]). Beyond the bounds [`Applier::is_complete`](super::Applier::is_complete) says
+//! that not everything is followed.
+//!
+//! A command with an option that its row does not know changes the keys that the row says, and
+//! perhaps others that are there.
 
 use crate::filter::Filter;
-use vdr_commands::{Affected, ApplyError, Write};
+use vdr_commands::{Affected, ApplyError, Write, is_option};
 use vdr_data::keyspace::Keyspace;
 use vdr_data::value::ValueRef;
 
-/// A command of an unknown name has changed what its arguments name.
-pub(super) fn mark_named(keyspace: &mut Keyspace, db: u32, args: &[&[u8]], filter: Option<&Filter>) {
-    if let Some(first) = args.first()
-        && filter.is_none_or(|filter| filter.may_keep(db, first))
-    {
-        keyspace.db_mut(db).make_unknown(first);
+/// Most arguments of one command that are marked although there is no such key.
+pub(super) const NAMES_PER_COMMAND_MAX: usize = 16;
+/// Most such marks behind one full sync, first arguments aside.
+pub(super) const NAMES_MAX: usize = 10_000;
+/// The longest argument that is marked although there is no such key: longer ones are values.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// How many names may still be marked under which there is no key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    left: usize,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names { left: NAMES_MAX }
     }
-    mark_existing(keyspace, db, args);
+}
+
+impl Names {
+    /// A command of an unknown name has changed what its arguments name.
+    pub fn mark(&mut self, keyspace: &mut Keyspace, db: u32, args: &[&[u8]], filter: Option<&Filter>) {
+        let is_kept = |name: &&&[u8]| filter.is_none_or(|filter| filter.may_keep(db, name));
+        mark_existing(keyspace, db, args);
+        // Nearly all commands name a key first.
+        if let Some(first) = args.first().filter(is_kept) {
+            keyspace.db_mut(db).make_unknown(first);
+        }
+        let others = args.iter().skip(1).filter(|name| name.len() <= NAME_BYTES_MAX && !is_option(name));
+        for name in others.filter(is_kept).take(NAMES_PER_COMMAND_MAX) {
+            if keyspace.db(db).get(name).is_some() {
+                continue;
+            }
+            let Some(left) = self.left.checked_sub(1) else { return };
+            self.left = left;
+            keyspace.db_mut(db).make_unknown(name);
+        }
+    }
 }
 
 /// A command of a known name, which could not be applied, has changed what its row says.

@@ -105,6 +105,7 @@ pub struct Applier {
     applied: u64,
     /// See [`Applier::is_complete`].
     complete: bool,
+    names: doubt::Names,
 }
 
 /// The database that SELECT with these arguments selects.
@@ -127,6 +128,7 @@ impl Applier {
             rules: Rules::default(),
             applied: 0,
             complete: true,
+            names: doubt::Names::default(),
         };
         let all = applier.keyspace.dbs().map(|(index, _)| index).collect();
         let dbs = applier.with_guard(all);
@@ -159,7 +161,7 @@ impl Applier {
             }
             None => {
                 self.complete = false;
-                doubt::mark_named(&mut self.keyspace, self.db, rest, self.filter.as_deref());
+                self.names.mark(&mut self.keyspace, self.db, rest, self.filter.as_deref());
                 (Ok(Applied::Unknown), false)
             }
         };

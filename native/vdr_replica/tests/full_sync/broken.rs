@@ -135,7 +135,7 @@ fn a_broken_value_is_told_with_its_key_and_byte_and_nothing_of_its_file_is_seen(
             let (reason, at) = detail.rsplit_once(" at byte ").unwrap();
             assert!(reason.starts_with(says), "{what}: {fault:?}");
             assert!((start..end).contains(&at.parse().unwrap()), "{what}: {fault:?}, {start}..{end}");
-            assert!(["rdb_corrupt", "rdb_too_large"].contains(&fault.code), "{what}: {fault:?}");
+            assert!(["rdb_corrupt", "rdb_too_large", "string_too_long"].contains(&fault.code), "{what}: {fault:?}");
 
             assert_eq!(get(&shared, "served").as_deref(), Some(&b"old"[..]), "{what}");
             assert_eq!((get(&shared, "before"), shared.status.full_syncs.load(Ordering::Relaxed)), (None, 1), "{what}");

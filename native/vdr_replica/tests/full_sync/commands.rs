@@ -19,7 +19,7 @@ fn load(bytes: &[u8], visit: &mut impl Visit) -> bool {
 }
 
 fn by_commands(bytes: &[u8]) -> Keyspace {
-    let (mut chunks, mut applier) = (SnapshotBatcher::new(0), Applier::new(Keyspace::default(), 0, 0, None));
+    let (mut chunks, mut applier) = (SnapshotBatcher::new(Some(0)), Applier::new(Keyspace::default(), 0, 0, None));
     assert!(load(bytes, &mut chunks));
     let batch = chunks.batch();
     for command in batch.commands() {

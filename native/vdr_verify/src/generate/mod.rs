@@ -6,13 +6,11 @@
 //! - `BITFIELD ... OVERFLOW FAIL` on a missing key: the primary creates the key and does not send
 //!   the command.
 //! - Geo distances, whose last bit depends on the C library, and `COUNT ANY`.
-//! - A negative offset of ZRANGESTORE's LIMIT: its result in a skiplist differs by version.
 //! - Ranges by member of a sorted set with several scores: unspecified, and random in a skiplist.
 //! - `SORT ... ALPHA BY` with equal keys: the order depends on the sorting algorithm.
-//! - -0 as a score in a ZADD of several members: the sign depends on when the primary chooses the
-//!   encoding, which differs by version. With other limits of that encoding than the default, no
-//!   score is -0 at all. Where a score may be -0, a ZADD or GEOADD with XX of a member that no
-//!   listpack holds is left out, too: newer primaries change the encoding and do not send it.
+//! - -0 as a score with other limits of the sorted sets' encoding than the default: a replica does
+//!   not see the limits. With the default limits, a ZADD or GEOADD with XX of a member that no
+//!   listpack holds: newer primaries change the encoding and do not send it.
 //! - `hll-sparse-max-bytes` other than its default: a replica with another value diverges by
 //!   design.
 //! - Writes into the bytes of a HyperLogLog: a PFADD that then meets a broken register fails after

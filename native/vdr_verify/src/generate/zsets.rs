@@ -63,11 +63,7 @@ impl Generator {
         };
         let count = self.rng.usize(1..most);
         for _ in 0..count {
-            let score = self.score();
-            // See the module above: the sign of a zero depends on an encoding that each server
-            // chooses in its own way.
-            let score = if count > 1 && score == "-0" { "0".to_owned() } else { score };
-            command.push(score.into_bytes());
+            command.push(self.score().into_bytes());
             command.push(self.word());
         }
         command
@@ -108,7 +104,7 @@ impl Generator {
             command.push(b"REV".to_vec());
         }
         if command.iter().any(|word| word.starts_with(b"BY")) && self.chance(3) {
-            command.extend(cmd!["LIMIT", self.rng.i32(0..4).to_string(), self.rng.i32(-1..6).to_string()]);
+            command.extend(cmd!["LIMIT", self.rng.i32(-6..4).to_string(), self.rng.i32(-1..6).to_string()]);
         }
         command
     }
@@ -133,7 +129,7 @@ impl Generator {
                     command.push(b"REV".to_vec());
                 }
                 if self.chance(2) {
-                    command.extend(cmd!["LIMIT", self.rng.i32(0..4).to_string(), self.rng.i32(-1..6).to_string()]);
+                    command.extend(cmd!["LIMIT", self.rng.i32(-6..4).to_string(), self.rng.i32(-1..6).to_string()]);
                 }
                 command
             }

@@ -37,7 +37,7 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
   def void_all(table), do: table |> :ets.tab2list() |> Enum.each(&void(table, elem(&1, 0)))
 
   @doc "Calls the function if the lease is still held; nobody else changes the key meanwhile."
-  @spec commit(:ets.table(), term, lease, (() -> result)) :: result | {:ok, :lost} when result: term
+  @spec commit(:ets.table(), term, lease, (... -> result)) :: result | {:ok, :lost} when result: term
   def commit(table, key, {ref, seq}, fun) do
     committing = {key, :committing, ref, seq, self()}
 

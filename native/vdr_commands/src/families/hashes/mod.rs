@@ -12,8 +12,8 @@ mod tests;
 
 use crate::ops::costs;
 use crate::row::AffectedKeys::InShape;
-use crate::row::Effect::Each;
-use crate::row::Part::{Bin, Bins, FieldPairs, Fields, Float, Int, Key, Pairs};
+use crate::row::Effect::{Each, Replaces};
+use crate::row::Part::{Bin, Bins, FieldPairs, Fields, Float, Int, Key, Pairs, PlainFields};
 use crate::row::{Cost, Leaves, Read, Write, row};
 use vdr_data::value::{Hash, Kind};
 
@@ -53,6 +53,7 @@ const HASH: Leaves = Leaves::Kind(Kind::Hash);
 pub const WRITES: &[Write] = &[
     row("hset", &[Key, Pairs], InShape, HASH, Each, writes::hset),
     row("hmset", &[Key, Pairs], InShape, HASH, Each, writes::hset),
+    row("hsetc", &[Key, Bins], InShape, HASH, Replaces, writes::hsetc),
     row("hsetnx", &[Key, Bin, Bin], InShape, HASH, Each, writes::hsetnx),
     row("hdel", &[Key, Bins], InShape, HASH, Each, writes::hdel),
     row("hincrby", &[Key, Bin, Int], InShape, HASH, Each, writes::hincrby),
@@ -61,8 +62,8 @@ pub const WRITES: &[Write] = &[
     row("hpexpire", &[Key, Int, Fields], InShape, HASH, Each, ttl::hpexpire),
     row("hexpireat", &[Key, Int, Fields], InShape, HASH, Each, ttl::hexpireat),
     row("hpexpireat", &[Key, Int, Fields], InShape, HASH, Each, ttl::hpexpireat),
-    row("hpersist", &[Key, Fields], InShape, HASH, Each, ttl::hpersist),
-    row("hgetdel", &[Key, Fields], InShape, HASH, Each, ttl::hgetdel),
+    row("hpersist", &[Key, PlainFields], InShape, HASH, Each, ttl::hpersist),
+    row("hgetdel", &[Key, PlainFields], InShape, HASH, Each, ttl::hgetdel),
     row("hgetex", &[Key, Fields], InShape, HASH, Each, ttl::hgetex),
     row("hsetex", &[Key, FieldPairs], InShape, HASH, Each, ttl::hsetex),
 ];

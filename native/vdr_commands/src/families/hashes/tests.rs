@@ -20,6 +20,16 @@ fn times(m: &Mirror) -> String {
 }
 
 #[test]
+fn hsetc_replaces_whatever_was_there() {
+    let mut m = mirror(&["SET h 1 PXAT 5000000", "HSETC h name age ann 30"]);
+    assert_eq!((m.ask("hgetall h"), m.expires("h")), ("[age=30 name=ann]".into(), None));
+    m.run(&["HSETC h x 1"]);
+    assert_eq!(m.ask("hgetall h"), "[x=1]");
+    m.fails("HSETC g a b 1", ApplyError::BadArguments);
+    m.fails("HSETC g", ApplyError::BadArguments);
+}
+
+#[test]
 fn fields_are_read_in_byte_order() {
     let m = mirror(&["HSET h b 2 a 1", "HMSET h c 333"]);
     for (read, answer) in [
@@ -315,8 +325,8 @@ fn watchers_get_tuples() {
         ("HINCRBYFLOAT k f 0.5", "{:hincrbyfloat, k, f, 0.5}"),
         ("HPEXPIREAT k 5 NX FIELDS 2 f nx", "{:hpexpireat, k, 5, [:nx], [f, nx]}"),
         ("HEXPIRE k 5 FIELDS 1 7", "{:hexpire, k, 5, [], [7]}"),
-        ("HPERSIST k FIELDS 1 f", "{:hpersist, k, [], [f]}"),
-        ("HGETDEL k FIELDS 1 f", "{:hgetdel, k, [], [f]}"),
+        ("HPERSIST k FIELDS 1 f", "{:hpersist, k, [f]}"),
+        ("HGETDEL k FIELDS 1 f", "{:hgetdel, k, [f]}"),
         ("HGETEX k PERSIST FIELDS 1 f", "{:hgetex, k, [:persist], [f]}"),
         ("HSETEX k FNX PXAT 9 FIELDS 1 f v", "{:hsetex, k, [:fnx, :pxat, 9], [{f, v}]}"),
     ] {

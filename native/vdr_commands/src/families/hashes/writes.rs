@@ -5,6 +5,7 @@ use crate::cursor::{self, ArgCursor};
 use crate::error::{ApplyError, ApplyResult};
 use crate::number::parse_int;
 use vdr_data::expiry::Expiry;
+use vdr_data::value::Hash;
 
 /// A field that is set again loses its expiry; the key keeps its own.
 pub fn hset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
@@ -15,6 +16,22 @@ pub fn hset(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
         }
         Ok(())
     })
+}
+
+/// HSETC, which development versions of Redis 8.10 sent for HIMPORT SET: all fields, then all
+/// values. It replaces the key, whatever it held. 8.10 itself sends RESTORE.
+pub fn hsetc(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, words) = (args.bytes()?, args.some()?);
+    let (names, values) = words.split_at(words.len() / 2);
+    if names.len() != values.len() {
+        return Err(ApplyError::BadArguments);
+    }
+    let mut hash = Hash::default();
+    for (name, value) in names.iter().zip(values) {
+        hash.insert(name, value, Expiry::NEVER);
+    }
+    apply.store(key, hash);
+    Ok(())
 }
 
 pub fn hsetnx(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {

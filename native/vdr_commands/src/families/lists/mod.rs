@@ -90,6 +90,7 @@ pub const WRITES: &[Write] = &[
     row("lpop", &[Key, Options], InShape, LIST, Each, |apply, words| pop(apply, words, End::Left)),
     row("rpop", &[Key, Options], InShape, LIST, Each, |apply, words| pop(apply, words, End::Right)),
     row("lmove", &[Key, Key, Word, Word], InShape, LIST, Moves, lmove),
+    row("lmovem", &[Key, Key, Word, Word, Options], InShape, LIST, Moves, lmovem),
     row("rpoplpush", &[Key, Key], InShape, LIST, Moves, rpoplpush),
     row("lmpop", &[CountedSources, Word, Options], Special(counted_keys_affected), LIST, PicksOne, lmpop),
 ];
@@ -247,6 +248,61 @@ fn lmove(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     let (from, to) = (End::parse(args)?, End::parse(args)?);
     args.finish()?;
     shift(apply, source, destination, from, to)
+}
+
+/// LMOVEM (Redis 8.10): pops all elements, then pushes them. OBO leaves them as if they were pushed
+/// one by one in the order in which they were popped; BULK leaves them in the order of the source.
+fn lmovem(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (source, destination) = (args.bytes()?, args.bytes()?);
+    let (from, to) = (End::parse(args)?, End::parse(args)?);
+    let (mut count, mut exactly, mut bulk) = (1, false, false);
+    if !args.is_empty() {
+        exactly = args.take_word("exactly");
+        if !exactly && !args.take_word("count") {
+            return Err(ApplyError::BadArguments);
+        }
+        count = args.count()?;
+        bulk = args.take_word("bulk");
+        if !bulk && !args.take_word("obo") {
+            return Err(ApplyError::BadArguments);
+        }
+    }
+    args.finish()?;
+    let pop = |list: &mut List| {
+        if list.is_empty() || exactly && list.len() < count {
+            return Err(ApplyError::Missing);
+        }
+        let mut popped: Vec<Blob> = Vec::new();
+        while popped.len() < count
+            && let Some(element) = from.take(list)
+        {
+            popped.push(element);
+        }
+        // A block of elements is pushed from its far end.
+        let in_order = if from == End::Left { End::Right } else { End::Left };
+        if bulk && to != in_order {
+            popped.reverse();
+        }
+        Ok(popped)
+    };
+    let push = |list: &mut List, popped: Vec<Blob>| popped.iter().for_each(|element| to.push(list, element));
+    if source == destination {
+        return apply.list(source, |list| {
+            let popped = pop(list)?;
+            push(list, popped);
+            Ok(())
+        });
+    }
+    apply.stored::<List>(destination)?;
+    let mut moved = Vec::new();
+    apply.list(source, |list| {
+        moved = pop(list)?;
+        Ok(())
+    })?;
+    apply.list(destination, |list| {
+        push(list, moved);
+        Ok(())
+    })
 }
 
 fn rpoplpush(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {

@@ -149,6 +149,41 @@ fn lmove_joins_any_two_ends_and_rotates_one_list() {
     assert_eq!(m.ask("lrange m 0 -1"), "[b a c]");
 }
 
+/// Redis 8.10's own examples, and each pair of ends.
+#[test]
+fn lmovem_moves_many_one_by_one_or_as_a_block() {
+    for (ends, order, moved) in [
+        ("LEFT LEFT", "OBO", "[b a x y]"),
+        ("LEFT LEFT", "BULK", "[a b x y]"),
+        ("LEFT RIGHT", "obo", "[x y a b]"),
+        ("LEFT RIGHT", "bulk", "[x y a b]"),
+        ("RIGHT LEFT", "OBO", "[c d x y]"),
+        ("RIGHT LEFT", "BULK", "[c d x y]"),
+        ("RIGHT RIGHT", "OBO", "[x y d c]"),
+        ("RIGHT RIGHT", "BULK", "[x y c d]"),
+    ] {
+        let command = format!("LMOVEM l m {ends} EXACTLY 2 {order}");
+        let m = mirror(&["RPUSH l a b c d", "RPUSH m x y", &command]);
+        assert_eq!((m.ask("lrange m 0 -1"), m.ask("llen l")), (moved.into(), "2".into()), "{command}");
+    }
+    for (command, rotated) in [
+        ("LMOVEM l l LEFT RIGHT COUNT 2 BULK", "[c d a b]"),
+        ("LMOVEM l l LEFT LEFT COUNT 2 OBO", "[b a c d]"),
+        ("LMOVEM l l RIGHT RIGHT COUNT 9 BULK", "[a b c d]"),
+        ("LMOVEM l l LEFT RIGHT", "[b c d a]"),
+    ] {
+        assert_eq!(mirror(&["RPUSH l a b c d", command]).ask("lrange l 0 -1"), rotated, "{command}");
+    }
+    let mut m = mirror(&["RPUSH l a b", "LMOVEM l m LEFT RIGHT COUNT 5 OBO", "SADD s x"]);
+    assert_eq!((m.has("l"), m.ask("lrange m 0 -1")), (false, "[a b]".into()));
+    m.fails("LMOVEM m n LEFT LEFT EXACTLY 3 OBO", ApplyError::Missing);
+    m.fails("LMOVEM no n LEFT LEFT", ApplyError::Missing);
+    m.fails("LMOVEM m s LEFT LEFT", ApplyError::WrongType);
+    m.fails("LMOVEM m n LEFT LEFT COUNT 1", ApplyError::BadArguments);
+    assert_eq!(m.ask("lrange m 0 -1"), "[a b]");
+    assert_eq!(tuple("LMOVEM a b LEFT RIGHT COUNT 2 BULK"), "{:lmovem, a, b, :left, :right, [:count, 2, :bulk]}");
+}
+
 #[test]
 fn lmpop_takes_from_the_first_list_that_is_there() {
     let mut m = mirror(&["RPUSH l a b c", "RPUSH m x", "LMPOP 3 no l m RIGHT COUNT 2", "lmpop 2 no l left"]);

@@ -133,6 +133,45 @@ pub fn xackdel(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
     })
 }
 
+/// XNACK (Redis 8.8): consumers give entries back, which then wait for whoever claims them. A
+/// primary sends the resulting number of deliveries, and FORCE. FORCE makes entries pending that
+/// were not.
+pub fn xnack(apply: &mut Apply<'_>, args: &mut ArgCursor<'_>) -> ApplyResult {
+    let (key, group) = (args.bytes()?, args.bytes()?);
+    let mode = ["silent", "fail", "fatal"].into_iter().find(|word| args.take_word(word));
+    let mode = mode.ok_or(ApplyError::BadArguments)?;
+    let [before, ids, after] = args.counted_after("ids", 1)?;
+    let (mut retries, mut force) = (None, false);
+    for options in [before, after] {
+        let mut options = ArgCursor::new(options);
+        while !options.is_empty() {
+            if options.take_word("retrycount") {
+                retries = Some(options.count()? as u64);
+            } else if options.take_word("force") {
+                force = true;
+            } else {
+                return Err(ApplyError::BadArguments);
+            }
+        }
+    }
+    let ids = all(ids)?;
+    in_group(apply, key, group, |group| {
+        for id in ids {
+            let Some(before) = group.pending_of(id).map(|of| of.deliveries).or(force.then_some(0)) else { continue };
+            let deliveries = retries.unwrap_or(match mode {
+                "silent" => before.saturating_sub(1),
+                "fatal" => FATAL_DELIVERIES,
+                _ => before,
+            });
+            group.release(id, 0, deliveries);
+        }
+        Ok(())
+    })
+}
+
+/// What XNACK FATAL counts: the greatest number that the server has.
+const FATAL_DELIVERIES: u64 = i64::MAX as u64;
+
 /// The options after the ids of XCLAIM.
 #[derive(Default)]
 struct ClaimOptions {

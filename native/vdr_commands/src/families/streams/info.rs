@@ -21,7 +21,7 @@ pub fn xinfo_stream<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>
     let Some(stream) = view.stream(args.bytes()?)? else { return Ok(Reply::Nil) };
     let edge = |edge: Option<(&Id, &'s Fields)>| edge.map_or(Reply::Nil, |edge| Reply::Pair(Box::new(entry(edge))));
     Ok(Reply::Record(vec![
-        ("length", Reply::int(stream.len())),
+        ("length", Reply::int(stream.counted())),
         ("last_generated_id", id_reply(stream.last_id)),
         ("max_deleted_entry_id", id_reply(stream.max_deleted_id)),
         ("entries_added", counter(stream.entries_added)),
@@ -83,7 +83,7 @@ fn counter<'s>(count: u64) -> Reply<'s> {
 /// The group's lag: how many entries it has not received yet; `None` if deletions make it
 /// unknown without counting.
 fn lag(stream: &Stream, group: &Group) -> Option<i64> {
-    let (first_id, len) = (stream.first_id(), stream.len() as u64);
+    let (first_id, len) = (stream.first_id(), stream.counted() as u64);
     let read = if stream.is_empty() {
         stream.entries_added
     } else if group.last_id < first_id && stream.max_deleted_id < first_id {
@@ -99,7 +99,7 @@ fn lag(stream: &Stream, group: &Group) -> Option<i64> {
 
 /// How many entries were ever added up to an id, for a stream that has entries now.
 fn entries_up_to(stream: &Stream, id: Id) -> Option<u64> {
-    let (first_id, before) = (stream.first_id(), stream.entries_added.saturating_sub(stream.len() as u64));
+    let (first_id, before) = (stream.first_id(), stream.entries_added.saturating_sub(stream.counted() as u64));
     let whole = stream.max_deleted_id < first_id;
     match id {
         _ if id != Id::MIN && id < stream.max_deleted_id => None,

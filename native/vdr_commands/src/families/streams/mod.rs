@@ -10,6 +10,8 @@ mod groups;
 #[cfg(test)]
 mod tests;
 
+pub use reads::entry;
+
 use crate::row::AffectedKeys::InShape;
 use crate::row::Effect::Each;
 use crate::row::Part::{AddOptions, Bin, Bins, Ids, Int, Key, Options, Pairs, Word};
@@ -53,6 +55,7 @@ pub const WRITES: &[Write] = &[
     row("xcfgset", &[Key, Options], InShape, STREAM, Each, writes::xcfgset),
     row("xidmprecord", &[Key, Bin, Bin, Bin], InShape, STREAM, Each, writes::xidmprecord),
     row("xack", &[Key, Bin, Bins], InShape, STREAM, Each, groups::xack),
+    row("xnack", &[Key, Bin, Word, Ids], InShape, STREAM, Each, groups::xnack),
     row("xgroup", &[Word, Key, Bin, Bins], InShape, STREAM, Each, groups::xgroup),
     row("xclaim", &[Key, Bin, Bin, Int, Bin, Options], InShape, STREAM, Each, groups::xclaim),
 ];

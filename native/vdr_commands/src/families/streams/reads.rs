@@ -88,7 +88,7 @@ pub fn id_reply<'s>(id: Id) -> Reply<'s> {
 }
 
 pub fn xlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::int(view.stream(args.bytes()?)?.map_or(0, Stream::len)))
+    Ok(Reply::int(view.stream(args.bytes()?)?.map_or(0, Stream::counted)))
 }
 
 fn entries<'s>(view: View<'s>, args: &mut Args<'_>, parse: Parse, reverse: bool) -> Result<Reply<'s>, ReadError> {

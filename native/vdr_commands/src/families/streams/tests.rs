@@ -32,9 +32,54 @@ fn ids(mirror: &Mirror) -> String {
 fn pending(mirror: &Mirror, group: &str) -> String {
     let stream = mirror.keyspace.view(0, 0).stream(b"s").unwrap().unwrap();
     let pending = stream.group(group.as_bytes()).unwrap().pending().map(|(id, of)| {
-        format!("{id}:{}:{}:{}", String::from_utf8_lossy(&of.consumer), of.delivered_at_ms, of.deliveries)
+        format!(
+            "{id}:{}:{}:{}",
+            String::from_utf8_lossy(of.consumer.as_deref().unwrap_or(b"-")),
+            of.delivered_at_ms,
+            of.deliveries
+        )
     });
     pending.collect::<Vec<_>>().join(" ")
+}
+
+/// XNACK of Redis 8.8: an entry waits on, for nobody in particular.
+#[test]
+fn entries_that_are_given_back_have_no_consumer() {
+    let mut mirror = group();
+    for (command, expected) in [
+        ("XNACK s g FAIL IDS 1 1-0", "1-0:-:0:1 2-0:b:501:1 3-0:a:502:1"),
+        ("XNACK s g silent IDS 2 1-0 2-0", "1-0:-:0:0 2-0:-:0:0 3-0:a:502:1"),
+        ("XNACK s g FATAL IDS 1 3-0", "1-0:-:0:0 2-0:-:0:0 3-0:-:0:9223372036854775807"),
+        ("XNACK s g FAIL IDS 1 3-0 RETRYCOUNT 7 FORCE", "1-0:-:0:0 2-0:-:0:0 3-0:-:0:7"),
+        ("XCLAIM s g c 0 3-0 TIME 9 RETRYCOUNT 8 JUSTID", "1-0:-:0:0 2-0:-:0:0 3-0:c:9:8"),
+        ("XACK s g 1-0", "2-0:-:0:0 3-0:c:9:8"),
+        ("XNACK s g FAIL IDS 1 1-0", "2-0:-:0:0 3-0:c:9:8"),
+        ("XNACK s g FAIL IDS 1 1-0 FORCE", "1-0:-:0:0 2-0:-:0:0 3-0:c:9:8"),
+        ("XGROUP DELCONSUMER s g c", "1-0:-:0:0 2-0:-:0:0"),
+    ] {
+        mirror.run(&[command]);
+        assert_eq!(pending(&mirror, "g"), expected, "{command}");
+    }
+    assert_eq!(mirror.ask("xpending s g"), "[pending=2 min=1-0 max=2-0 consumers=[]]");
+    for command in ["XNACK s g IDS 1 1-0", "XNACK s g FAIL 1-0", "XNACK s g FAIL IDS 1 1-0 SOON"] {
+        mirror.fails(command, ApplyError::BadArguments);
+    }
+    mirror.fails("XNACK s none FAIL IDS 1 1-0", ApplyError::Missing);
+    mirror.fails("XNACK none g FAIL IDS 1 1-0", ApplyError::Missing);
+}
+
+/// Early versions of Redis 5 left such streams. XLEN, and trimming by length, go by the count.
+#[test]
+fn a_stream_is_trimmed_by_the_servers_count() {
+    for (miscounted, left) in [(2, "5-0"), (-1, "2-0 3-0 4-0 5-0")] {
+        let mut mirror = stream(5);
+        if let Some(vdr_data::value::Value::Stream(stream)) = mirror.keyspace.db_mut(0).aggregate_mut(b"s") {
+            std::sync::Arc::make_mut(stream).miscounted = miscounted;
+        }
+        assert_eq!(mirror.ask("xlen s"), (5 + miscounted).to_string());
+        mirror.run(&["XTRIM s MAXLEN = 3"]);
+        assert_eq!(ids(&mirror), left);
+    }
 }
 
 #[test]

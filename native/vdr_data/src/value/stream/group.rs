@@ -17,7 +17,8 @@ pub struct Group {
 /// An entry that was delivered and not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    pub consumer: Blob,
+    /// `None` for an entry that a consumer gave back.
+    pub consumer: Option<Blob>,
     pub delivered_at_ms: i64,
     pub deliveries: u64,
 }
@@ -100,23 +101,35 @@ impl Group {
             self.consumers.insert(name.clone(), Consumer::default());
             name
         });
-        let pending = Pending { consumer: owner.clone(), delivered_at_ms, deliveries };
-        let old = self.pending.insert(id, pending);
-        if let Some(old) = old.filter(|old| old.consumer != owner)
-            && let Some(other) = self.consumer_mut(&old.consumer)
-        {
-            other.pending.remove(&id);
+        let pending = Pending { consumer: Some(owner.clone()), delivered_at_ms, deliveries };
+        let old = self.pending.insert(id, pending).and_then(|old| old.consumer);
+        if let Some(other) = old.filter(|other| *other != owner) {
+            self.disown(&other, id);
         }
         if let Some(owner) = self.consumer_mut(&owner) {
             owner.pending.insert(id, ());
         }
     }
 
+    /// An entry waits for whoever claims it: its consumer has given it back.
+    pub fn release(&mut self, id: Id, delivered_at_ms: i64, deliveries: u64) {
+        let old = self.pending.insert(id, Pending { consumer: None, delivered_at_ms, deliveries });
+        if let Some(owner) = old.and_then(|old| old.consumer) {
+            self.disown(&owner, id);
+        }
+    }
+
+    fn disown(&mut self, consumer: &[u8], id: Id) {
+        if let Some(consumer) = self.consumer_mut(consumer) {
+            consumer.pending.remove(&id);
+        }
+    }
+
     /// Acknowledges an entry. `false` if it was not pending.
     pub fn acknowledge(&mut self, id: Id) -> bool {
         let Some((_, pending)) = self.pending.remove(&id) else { return false };
-        if let Some(owner) = self.consumer_mut(&pending.consumer) {
-            owner.pending.remove(&id);
+        if let Some(owner) = pending.consumer {
+            self.disown(&owner, id);
         }
         true
     }
@@ -142,6 +155,21 @@ mod tests {
         assert_eq!((pending.delivered_at_ms, pending.deliveries), (9, 3));
         assert!(group.acknowledge(Id::new(2, 0)) && !group.acknowledge(Id::new(2, 0)));
         assert_eq!((counts(&group), group.pending_len()), (vec![("a".to_owned(), 4), ("b".to_owned(), 0)], 4));
+    }
+
+    #[test]
+    fn an_entry_that_was_given_back_waits_for_nobody_in_particular() {
+        let (mut group, id) = (Group::new(Id::MIN, None), Id::new(1, 0));
+        group.assign(id, b"a", 7, 3);
+        group.release(id, 0, 2);
+        assert_eq!((counts(&group), group.pending_len()), (vec![("a".to_owned(), 0)], 1));
+        group.remove_consumer(b"a");
+        assert_eq!(group.pending_of(id), Some(&Pending { consumer: None, delivered_at_ms: 0, deliveries: 2 }));
+        group.assign(id, b"b", 9, 3);
+        assert_eq!(counts(&group), [("b".to_owned(), 1)]);
+        group.release(id, 0, 3);
+        assert!(group.acknowledge(id));
+        assert_eq!((counts(&group), group.pending_len()), (vec![("b".to_owned(), 0)], 0));
     }
 
     #[test]

@@ -4,9 +4,12 @@
 
 use super::*;
 use crate::stream::Applier;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vdr_commands::{Apply, ApplyError, Rules};
-use vdr_data::digest::{Dialect, digest};
+use vdr_data::digest::{Dialect, digest_value};
+use vdr_data::expiry::Expiry;
+use vdr_data::value::ValueRef;
 
 /// `K` is a key, `M` a member or value, `N` a small number, `I` the milliseconds of an id.
 const TEMPLATES: &[&str] = &[
@@ -151,6 +154,18 @@ fn part(whole: &Keyspace, filter: &Filter) -> Keyspace {
     kept
 }
 
+/// Every key with its expiry and the digest of its value, which an unknown value does not have.
+fn contents(keyspace: &Keyspace) -> BTreeMap<(u32, Vec<u8>), (Expiry, Option<String>)> {
+    let dialect = Dialect::of("redis", "7.0.15");
+    let entries = keyspace.dbs().flat_map(|(index, db)| db.iter().map(move |entry| (index, entry)));
+    let contents = entries.map(|(index, entry)| {
+        let digest = digest_value(entry, dialect, 0).ok().map(|digest| digest.to_string());
+        assert!(digest.is_some() || matches!(entry.value(), ValueRef::Unknown));
+        ((index, entry.key().to_vec()), (entry.expiry(), digest))
+    });
+    contents.collect()
+}
+
 /// Answers how many commands were applied and how many full syncs were asked for.
 fn compare(filter: Filter, seed: u64) -> (usize, usize) {
     let (mut whole, mut db, mut rng) = (Keyspace::default(), 0, Rng(seed));
@@ -185,9 +200,7 @@ fn compare(filter: Filter, seed: u64) -> (usize, usize) {
                 panic!("{error:?}, seed {seed}, {filter:?}: {:?}", &program[program.len().saturating_sub(12)..])
             }
         }
-        let of = |keyspace: &Keyspace| digest(keyspace, Dialect::of("redis", "7.0.15"), 0).ok().map(|digest| digest.0);
-        let (seen, expected) = (of(applier.visible().unwrap().0), of(&part(&whole, &filter)));
-        assert!(seen.is_some());
+        let (seen, expected) = (contents(applier.visible().unwrap().0), contents(&part(&whole, &filter)));
         assert_eq!(seen, expected, "seed {seed}, {filter:?}: {:?}", &program[program.len().saturating_sub(12)..]);
     }
     (applied, full_syncs)

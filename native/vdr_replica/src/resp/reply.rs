@@ -158,7 +158,7 @@ impl ReplyReader {
 
     fn header(&mut self, kind: u8, text: &[u8], input: &mut BytesMut) -> Result<Option<Token>, ReplyError> {
         let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
-        let number = number.ok_or_else(|| not_resp(text))?;
+        let number = number.ok_or_else(|| self.not_a_number(kind, text))?;
         if kind == b':' {
             return Ok(Some(Token::Value(Reply::Integer(number))));
         }
@@ -173,6 +173,17 @@ impl ReplyReader {
         self.fits(len)?;
         self.bulk = Some(len);
         self.bulk(len, input)
+    }
+
+    /// A count or a length that no number holds is beyond every limit.
+    fn not_a_number(&self, kind: u8, text: &[u8]) -> ReplyError {
+        let ReplyLimits { bytes_max, elements_max, .. } = self.limits;
+        let is_count = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        match kind {
+            b'*' if is_count => ReplyError::TooManyElements { elements_max },
+            b'$' if is_count => ReplyError::TooLong { bytes_max },
+            _ => not_resp(text),
+        }
     }
 
     fn bulk(&mut self, len: usize, input: &mut BytesMut) -> Result<Option<Token>, ReplyError> {
@@ -232,6 +243,18 @@ impl fmt::Debug for Reply {
             Reply::Bulk(bytes) => write!(f, "bulk({} bytes)", bytes.len()),
             Reply::Array(elements) => f.debug_list().entries(elements).finish(),
             Reply::Null => f.write_str("null"),
+        }
+    }
+}
+
+impl ReplyError {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ReplyError::NotResp { .. } => "bad_reply",
+            ReplyError::TooLong { .. } => "reply_too_long",
+            ReplyError::TooDeep { .. } => "reply_too_deep",
+            ReplyError::TooManyElements { .. } => "reply_too_many_elements",
         }
     }
 }

@@ -62,6 +62,9 @@ fn limits_hold() {
     assert_eq!(read(b"*51\r\n"), Err(ReplyError::TooManyElements { elements_max: 50 }));
     // Forty and then forty more inside.
     assert_eq!(read(b"*40\r\n*40\r\n"), Err(ReplyError::TooManyElements { elements_max: 50 }));
+    // No number of this machine holds them.
+    assert_eq!(read(b"*9223372036854775808\r\n"), Err(ReplyError::TooManyElements { elements_max: 50 }));
+    assert_eq!(read(b"$99999999999999999999\r\n"), Err(ReplyError::TooLong { bytes_max: 1000 }));
     assert_eq!(read(b"$1001\r\n"), Err(ReplyError::TooLong { bytes_max: 1000 }));
     assert_eq!(read(&[b'+'; 1001]), Err(ReplyError::TooLong { bytes_max: 1000 }));
     let halves = format!("*2\r\n$600\r\n{0}\r\n$600\r\n{0}\r\n", "x".repeat(600));
@@ -75,7 +78,7 @@ fn limits_hold() {
 fn what_is_not_resp_is_refused() {
     for bad in [
         &b"HTTP/1.1 400 Bad Request\r\n"[..],
-        b"$99999999999999999999\r\n",
+        b":99999999999999999999\r\n",
         b"$-2\r\n",
         b"*x\r\n",
         b":\r\n",

@@ -1,8 +1,8 @@
 //! The address of a server or of a Sentinel.
 
-use crate::client::Reply;
 use crate::endpoint::Endpoint;
 use std::fmt;
+use vdr_replica::resp::reply::Reply;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {

@@ -1,0 +1,89 @@
+defmodule Vdr.Bench.Command do
+  @moduledoc false
+  # What it costs to wait until a write is visible: `command/3` against the same call with `sync:
+  # false`, which is the bare round trip of the same connection. And the writes per second of 16
+  # processes: pipelined by the library, each with its wait, against a plain client that puts the
+  # same 16 writes into one pipeline.
+  alias Vdr.Bench.Measure
+  alias Vdr.Paint
+
+  @calls 5_000
+  @turns 7
+  @writers 16
+  @writes 2_000
+  @aim 1.3
+  @writers_aim 1.2
+
+  def run do
+    Paint.title("Writes of one's own")
+    {server, redis} = Measure.empty_server()
+    Measure.mirror(server, :bench)
+    for _ <- 1..500, do: {synced(), bare(), Veidrodelis.sync(:bench)}
+
+    # Each call has its turn, so that both sides meet the same moments of the machine.
+    turns = for _ <- 1..@turns, do: turn()
+    figures = latency(turns) ++ [writers(redis)]
+    Veidrodelis.stop(:bench)
+    GenServer.stop(server)
+    figures
+  end
+
+  defp synced, do: {:ok, "OK"} = Veidrodelis.command(:bench, ["SET", "bench:key", "value"])
+  defp bare, do: {:ok, "OK"} = Veidrodelis.command(:bench, ["SET", "bench:key", "value"], sync: false)
+
+  defp turn do
+    pairs = for _ <- 1..@calls, do: {us(&synced/0), us(&bare/0)}
+    {synced, bare} = Enum.unzip(pairs)
+    for times <- [synced, bare], do: times |> Enum.sort() |> List.to_tuple()
+  end
+
+  defp us(call) do
+    started = System.monotonic_time(:nanosecond)
+    call.()
+    (System.monotonic_time(:nanosecond) - started) / 1000
+  end
+
+  defp latency(turns) do
+    for percent <- [50, 99] do
+      {ours, theirs} =
+        Measure.medians(
+          for [synced, bare] <- turns, do: {Measure.percentile(synced, percent), Measure.percentile(bare, percent)}
+        )
+
+      text = "#{Float.round(ours, 1)} µs, the bare round trip #{Float.round(theirs, 1)} µs"
+      Measure.figure("command, visible here, p#{percent}", ours, theirs, "µs", ours / theirs, @aim, text)
+    end
+  end
+
+  defp writers(redis) do
+    {ours, theirs} = Measure.in_turns(@turns, fn -> by_processes() end, fn -> by_pipeline(redis) end)
+    text = "#{Paint.number(round(ours))} a second, in one pipeline #{Paint.number(round(theirs))}"
+    Measure.figure("writes of 16 processes, visible here", ours, theirs, "writes/s", theirs / ours, @writers_aim, text)
+  end
+
+  defp by_processes do
+    per_second(fn ->
+      1..@writers
+      |> Enum.map(fn writer ->
+        Task.async(fn ->
+          for n <- 1..@writes, do: {:ok, "OK"} = Veidrodelis.command(:bench, ["SET", "bench:#{writer}", "#{n}"])
+        end)
+      end)
+      |> Task.await_many(:infinity)
+    end)
+  end
+
+  defp by_pipeline(redis) do
+    per_second(fn ->
+      for n <- 1..@writes do
+        Redix.pipeline!(redis, for(writer <- 1..@writers, do: ["SET", "bench:#{writer}", "#{n}"]))
+      end
+    end)
+  end
+
+  defp per_second(writes) do
+    started = System.monotonic_time(:nanosecond)
+    writes.()
+    @writers * @writes / (System.monotonic_time(:nanosecond) - started) * 1.0e9
+  end
+end

@@ -1,0 +1,188 @@
+defmodule Vdr.Bench.Install do
+  @moduledoc false
+  # What installing takes: the time from the unpacked package to compiled code, from source and with
+  # a prebuilt library; the sizes of both; the memory of a mirror without data.
+  alias Vdr.Bench.Measure
+  alias Vdr.Mix.Prebuilt
+  alias Vdr.Paint
+  alias Vdr.Test.{Package, Resources, Server, Vm}
+
+  @aim_s 120
+  @settle_ms 5_000
+  @mb 1_000_000
+
+  def run do
+    Paint.title("Installing")
+    directory = Path.join(System.tmp_dir!(), "vdr-install-#{System.pid()}")
+    package = Path.join(directory, "package")
+    File.mkdir_p!(package)
+
+    try do
+      tarball = Package.pack!(Path.join(directory, "package.tar.gz"))
+      Package.unpack!(Path.join(directory, "package.tar.gz"), package)
+      times(directory, package) ++ sizes(package, tarball) ++ memory()
+    after
+      File.rm_rf!(directory)
+    end
+  end
+
+  # ---- time
+
+  defp times(directory, package) do
+    target = Path.join(directory, "target")
+    source = compile(package, [{"VDR_BUILD", "1"}, {"CARGO_TARGET_DIR", target}])
+    prebuilt = prebuilt(directory, package)
+    File.rm_rf!(target)
+
+    [
+      Measure.figure(
+        "install: from source, against two minutes",
+        source.wall,
+        @aim_s,
+        "s",
+        source.wall / @aim_s,
+        1.0,
+        "#{round(source.wall)} s on #{System.schedulers_online()} schedulers"
+      ),
+      Measure.figure(
+        "install: CPU of a build from source, against its wall time",
+        source.cpu,
+        source.wall,
+        "s",
+        source.cpu / source.wall,
+        nil,
+        "#{round(source.cpu)} s of CPU in #{round(source.wall)} s"
+      ),
+      Measure.figure(
+        "install: with a prebuilt library, against from source",
+        prebuilt.wall,
+        source.wall,
+        "s",
+        prebuilt.wall / source.wall,
+        nil,
+        "#{Float.round(prebuilt.wall, 1)} s, from source #{round(source.wall)} s"
+      )
+    ]
+  end
+
+  # `mix compile` from nothing, in a process of its own.
+  defp compile(package, environment) do
+    environment = [{"MIX_ENV", "prod"}, {"VDR_NATIVE_PATH", nil}, {"VDR_PROFILE", nil} | environment]
+    File.rm_rf!(Path.join(package, "_build"))
+    command = "TIMEFORMAT='%R %U %S'; time mix compile >compile.log 2>&1"
+
+    case System.cmd("bash", ["-c", command], cd: package, env: environment, stderr_to_stdout: true) do
+      {text, 0} ->
+        [wall, user, system] = text |> String.split() |> Enum.map(&String.to_float/1)
+        %{wall: wall, cpu: user + system}
+
+      {_text, status} ->
+        raise "mix compile ended with #{status}:\n#{File.read!(Path.join(package, "compile.log"))}"
+    end
+  end
+
+  # The library of the build before, served from this machine.
+  defp prebuilt(directory, package) do
+    {:ok, target} = Prebuilt.target()
+    name = Prebuilt.name(Mix.Project.config()[:version], target)
+    packed = :zlib.gzip(File.read!(library(package)))
+    served = Path.join(directory, "served")
+    File.mkdir_p!(served)
+    File.write!(Path.join(served, name), packed)
+    sum = Base.encode16(:crypto.hash(:sha256, packed), case: :lower)
+    File.write!(Path.join(package, "checksum-vdr_nif.exs"), inspect(%{name => sum}))
+    File.rm_rf!(Path.join(package, "priv"))
+    serve(directory, served, &compile(package, [{"VDR_BUILD", nil}, {"VDR_PREBUILT_URL", &1}]))
+  end
+
+  defp serve(directory, served, fun) do
+    {:ok, _started} = Application.ensure_all_started(:inets)
+
+    {:ok, server} =
+      :inets.start(:httpd,
+        port: 0,
+        bind_address: {127, 0, 0, 1},
+        server_name: ~c"localhost",
+        server_root: String.to_charlist(directory),
+        document_root: String.to_charlist(served)
+      )
+
+    try do
+      fun.("http://127.0.0.1:#{:httpd.info(server)[:port]}")
+    after
+      :inets.stop(:httpd, server)
+    end
+  end
+
+  defp library(package), do: Path.join(package, "priv/native/libvdr_nif.so")
+
+  # ---- size
+
+  defp sizes(package, tarball) do
+    library = File.read!(library(package))
+    [bytes, packed] = [byte_size(library), byte_size(:zlib.gzip(library))]
+
+    [
+      Measure.figure(
+        "install: the library packed, against unpacked",
+        packed / @mb,
+        bytes / @mb,
+        "MB",
+        packed / bytes,
+        nil,
+        "#{mb(bytes)}, packed #{mb(packed)}"
+      ),
+      Measure.figure(
+        "install: the package, against the packed library",
+        tarball / @mb,
+        packed / @mb,
+        "MB",
+        tarball / packed,
+        nil,
+        mb(tarball)
+      )
+    ]
+  end
+
+  # ---- memory
+
+  defp memory do
+    {:ok, server} = Server.start_link()
+    {over, bare} = Measure.medians(for _ <- 1..3, do: empty_mirror(server))
+    GenServer.stop(server)
+
+    [
+      Measure.figure(
+        "install: a VM with an empty mirror, against the bare VM",
+        (bare + over) / @mb,
+        bare / @mb,
+        "MB",
+        (bare + over) / bare,
+        nil,
+        "#{mb(over)} over the bare VM's #{mb(bare)}"
+      )
+    ]
+  end
+
+  # The bare VM has Elixir and its logger, but not this library.
+  defp empty_mirror(server) do
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
+    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
+    vm = %Vm{peer: peer}
+    {:ok, _started} = Vm.call(vm, :application, :ensure_all_started, [:logger])
+    vm = %{vm | pid: Vm.call(vm, :os, :getpid, [])}
+    bare = settled(vm)
+    {:ok, _started} = Vm.call(vm, :application, :ensure_all_started, [:veidrodelis])
+    Vm.start_mirror(vm, 1, server)
+    over = settled(vm) - bare
+    Vm.stop(vm)
+    {over, bare}
+  end
+
+  defp settled(vm) do
+    Process.sleep(@settle_ms)
+    Resources.resident(vm.pid)
+  end
+
+  defp mb(bytes), do: "#{Float.round(bytes / @mb, 1)} MB"
+end

@@ -1,0 +1,300 @@
+defmodule Vdr.Testing.Primary do
+  @moduledoc false
+  # A primary that a test plays. It has the data, as a snapshot that each write replaces, and the
+  # stream of its writes. The link of an instance attaches to it without a network: what a server
+  # would send goes to the native library, where the mirror's sink takes it as it takes a link's
+  # bytes. Links of handlers attach to the port of a `Vdr.Testing.Listener`.
+  #
+  #     Vdr.Link --attach--> Primary --feed_*--> sink -> mirror -> readers, watches
+  #                                 \--socket--> link of a handler
+  #
+  # It ends with its owner, the instance or the listener.
+
+  use GenServer
+
+  alias Vdr.{Native, Reports, Snapshot}
+  alias Vdr.Testing.{History, Propagation, RdbWriter}
+
+  @typedoc "A link that wants to attach: its store or handler, its configuration, its process and its tags."
+  @type link :: %{native: reference, config: map, pid: pid, tag: reference, monitor_tag: reference}
+
+  @enforce_keys [:id, :data, :history]
+  # `link` is the last one that attached, and `feed` is what feeds it. `waiting` is a link that came
+  # while `online` was false. `refusal` is the code that links get. `time_ms` is `nil` while the
+  # clock runs. `volatile` says whether there may be keys with an expiry.
+  defstruct [
+    :id,
+    :data,
+    :history,
+    :owner,
+    :link,
+    :feed,
+    :waiting,
+    :refusal,
+    :time_ms,
+    online: true,
+    volatile: false,
+    servers: 1,
+    sockets: []
+  ]
+
+  @doc "Starts a primary, linked to nobody, with commands that have made its data."
+  @spec start(id :: term, Snapshot.t(), time_ms :: nil | integer) :: GenServer.on_start()
+  def start(id, data, time_ms), do: GenServer.start(__MODULE__, {id, data, time_ms})
+
+  @doc "The primary ends with this process, and is found by its id from now on."
+  @spec own(pid, pid) :: :ok
+  def own(primary, owner), do: GenServer.call(primary, {:own, owner})
+
+  @doc "The primary of an instance."
+  @spec find(id :: term) :: {:ok, pid} | {:error, :no_instance}
+  def find(id) do
+    case Reports.about({:played, id}) do
+      pid when is_pid(pid) -> {:ok, pid}
+      _none -> {:error, :no_instance}
+    end
+  end
+
+  @doc "The address of the server at the moment."
+  @spec address(pid) :: {String.t(), pos_integer}
+  def address(primary), do: GenServer.call(primary, :address)
+
+  @doc "Attaches a link."
+  @spec attach(pid, link) :: :ok
+  def attach(primary, link), do: GenServer.cast(primary, {:attach, link})
+
+  @doc "Attaches a socket, which asked for the stream behind a position."
+  @spec attach_socket(pid, :gen_tcp.socket(), nil | {String.t(), integer}) :: :ok
+  def attach_socket(primary, socket, position), do: GenServer.cast(primary, {:attach_socket, socket, position})
+
+  @spec call(pid, term) :: term
+  def call(primary, request), do: GenServer.call(primary, request, :infinity)
+
+  @impl GenServer
+  def init({id, data, time_ms}) do
+    {:ok, %__MODULE__{id: id, data: data, history: History.new(), time_ms: time_ms}}
+  end
+
+  @impl GenServer
+  def handle_call({:own, owner}, _from, state) do
+    Process.monitor(owner)
+    Reports.create({:played, state.id}, self())
+    {:reply, :ok, %{state | owner: owner}}
+  end
+
+  def handle_call(:address, _from, state), do: {:reply, address_of(state), state}
+
+  def handle_call({:write, db, commands, multi?}, _from, state) do
+    state = expire(state)
+
+    case run(commands, db, state) do
+      {:ok, data, propagated} ->
+        {history, bytes} = History.append(state.history, db, propagated, multi?)
+        state = %{state | data: data, history: history, volatile: state.volatile or volatile?(propagated)}
+        {:reply, :ok, deliver(state, bytes)}
+
+      {:error, _bad_command} = error ->
+        {:reply, error, state}
+    end
+  end
+
+  def handle_call({:stream, bytes}, _from, state) do
+    {history, bytes} = History.append_raw(state.history, bytes)
+    {:reply, :ok, deliver(%{state | history: history}, bytes)}
+  end
+
+  # A server whose history does not lead to this data.
+  def handle_call({:replace, data}, _from, state) do
+    state = %{state | data: data || state.data, history: History.forget(state.history), volatile: true}
+    {:reply, {:ok, state.online}, hang_up(state)}
+  end
+
+  def handle_call({:disconnect, refusal}, _from, state),
+    do: {:reply, :ok, hang_up(%{state | online: refusal != nil, refusal: refusal})}
+
+  def handle_call(:connect, _from, state), do: {:reply, :ok, serve_waiting(%{state | online: true, refusal: nil})}
+
+  def handle_call(:failover, _from, state) do
+    state = %{state | servers: state.servers + 1, history: History.promote(state.history)}
+    with %{link: %{pid: pid, monitor_tag: tag}} <- state, do: send(pid, {tag, {:switched, address_of(state)}})
+    {:reply, {:ok, address_of(state)}, state}
+  end
+
+  def handle_call({:time, time_ms}, _from, state) do
+    state = %{state | time_ms: time_ms}
+    set_store_time(state)
+    {:reply, :ok, expire(state)}
+  end
+
+  def handle_call(:time, _from, state), do: {:reply, now_ms(state), state}
+  def handle_call(:data, _from, state), do: {:reply, state.data, state}
+
+  @impl GenServer
+  def handle_cast({:attach, link}, %{refusal: code} = state) when code != nil do
+    send(link.pid, {link.tag, {:ended, code, "", :slowly}})
+    {:noreply, %{state | link: link}}
+  end
+
+  def handle_cast({:attach, link}, %{online: false} = state), do: {:noreply, %{state | link: link, waiting: link}}
+  def handle_cast({:attach, link}, state), do: {:noreply, serve(state, link)}
+
+  def handle_cast({:attach_socket, socket, position}, %{online: online, refusal: refusal, history: history} = state) do
+    answer = if online and refusal == nil, do: answer(History.since(history, position), state), else: :refuse
+
+    if answer != :refuse and :gen_tcp.send(socket, answer) == :ok do
+      # The next command says its database.
+      {:noreply, %{state | sockets: [socket | state.sockets], history: %{history | selected: nil}}}
+    else
+      :gen_tcp.close(socket)
+      {:noreply, state}
+    end
+  end
+
+  @impl GenServer
+  def handle_info({:DOWN, _monitor, :process, owner, _reason}, %{owner: owner} = state), do: {:stop, :normal, state}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl GenServer
+  def terminate(_reason, state),
+    do: if(Reports.about({:played, state.id}) == self(), do: Reports.delete({:played, state.id}))
+
+  # A crash report shows no values.
+  @doc false
+  def format_status(status), do: Map.replace(status, :state, :hidden)
+
+  defp address_of(%{servers: number}), do: {"primary-#{number}.test", 6379}
+
+  # ---- links
+
+  defp serve_waiting(%{waiting: nil} = state), do: state
+  defp serve_waiting(%{waiting: link} = state), do: serve(%{state | waiting: nil}, link)
+
+  defp serve(state, link) do
+    feed = Native.feed_start(link.native, link.config, link.pid, link.tag)
+    state = %{state | link: link, feed: feed}
+    if state.time_ms, do: set_store_time(state)
+
+    case step(&Native.feed_attach(feed, &1)) do
+      {:ok, position} -> sync(state, History.since(state.history, position))
+      _ended -> %{state | feed: nil}
+    end
+  end
+
+  defp sync(%{feed: feed, history: history} = state, {:ok, missing}) do
+    case step(&Native.feed_continue(feed, history.id, &1)) do
+      {:ok, nil} -> feed(state, missing)
+      _ended -> %{state | feed: nil}
+    end
+  end
+
+  defp sync(%{feed: feed, history: history} = state, :full_sync) do
+    case step(&Native.feed_data(feed, {history.id, history.offset}, state.data.native, &1)) do
+      {:ok, nil} -> %{state | history: %{history | selected: nil}}
+      _ended -> %{state | feed: nil}
+    end
+  end
+
+  defp answer({:ok, missing}, %{history: history}), do: ["+CONTINUE ", history.id, "\r\n", missing]
+
+  defp answer(:full_sync, %{history: history} = state) do
+    case RdbWriter.write(state.data) do
+      {:ok, file} ->
+        ["+FULLRESYNC #{history.id} #{history.offset}\r\n$#{byte_size(file)}\r\n", file]
+
+      {:error, {:not_writable, key}} ->
+        ["-ERR the key #{inspect(key, printable_limit: 100)} is of a type that no full sync of a test has\r\n"]
+    end
+  end
+
+  defp deliver(state, ""), do: state
+
+  defp deliver(state, bytes) do
+    sockets = Enum.filter(state.sockets, &(:gen_tcp.send(&1, bytes) == :ok))
+    feed(%{state | sockets: sockets}, bytes)
+  end
+
+  defp feed(%{feed: nil} = state, _bytes), do: state
+  defp feed(state, ""), do: state
+
+  defp feed(%{feed: feed} = state, bytes) do
+    case step(&Native.feed_stream(feed, bytes, &1)) do
+      {:ok, nil} -> state
+      # The link's process knows, and attaches again or not.
+      _ended -> %{state | feed: nil}
+    end
+  end
+
+  defp hang_up(%{feed: feed, sockets: sockets} = state) do
+    Enum.each(sockets, &:gen_tcp.close/1)
+    if feed, do: {:ok, nil} = step(&Native.feed_end(feed, &1))
+    %{state | feed: nil, sockets: []}
+  end
+
+  # One step of the native library, on a thread that is not the VM's.
+  defp step(start) do
+    tag = make_ref()
+
+    with :ok <- start.({self(), tag}) do
+      receive do
+        {^tag, answer} -> answer
+      end
+    end
+  end
+
+  # ---- data and time
+
+  defp run(commands, db, state) do
+    now_ms = now_ms(state)
+    start = {state.data, []}
+
+    result =
+      commands
+      |> Enum.with_index()
+      |> Enum.reduce_while(start, fn {words, index}, {data, done} ->
+        with {:ok, propagated} <- Propagation.propagate(words, %{data: data, db: db, now_ms: now_ms}),
+             {:ok, native} <- Native.snapshot_apply(data.native, db, propagated, now_ms) do
+          {:cont, {%Snapshot{native: native}, [propagated | done]}}
+        else
+          {:error, {_place, code}} -> {:halt, {:error, {:bad_command, index, code}}}
+          {:error, code} -> {:halt, {:error, {:bad_command, index, code}}}
+        end
+      end)
+
+    with {%Snapshot{} = data, done} <- result, do: {:ok, data, done |> Enum.reverse() |> Enum.concat()}
+  end
+
+  @volatile ~w(PXAT PEXPIREAT RESTORE)
+
+  # Whether a key may have got an expiry. Words in another place cost a look at the keys, and
+  # nothing else.
+  defp volatile?(commands),
+    do: Enum.any?(commands, fn words -> Enum.any?(words, &(byte_size(&1) < 10 and String.upcase(&1) in @volatile)) end)
+
+  # As a server does sooner or later: expired keys are deleted, in the stream, too.
+  defp expire(%{volatile: false} = state), do: state
+
+  defp expire(state) do
+    now_ms = now_ms(state)
+
+    case Native.snapshot_expired(state.data.native, now_ms) do
+      [] ->
+        state
+
+      expired ->
+        expired
+        |> Enum.group_by(&elem(&1, 0), fn {_db, key} -> ["DEL", key] end)
+        |> Enum.reduce(state, fn {db, deletions}, state ->
+          {:ok, native} = Native.snapshot_apply(state.data.native, db, deletions, now_ms)
+          {history, bytes} = History.append(state.history, db, deletions, false)
+          deliver(%{state | data: %Snapshot{native: native}, history: history}, bytes)
+        end)
+    end
+  end
+
+  defp now_ms(%{time_ms: nil}), do: System.os_time(:millisecond)
+  defp now_ms(%{time_ms: time_ms}), do: time_ms
+
+  # Before the first link there is no store to set.
+  defp set_store_time(%{link: nil}), do: :ok
+  defp set_store_time(%{link: %{native: store}, time_ms: time_ms}), do: step(&Native.feed_time(store, time_ms, &1))
+end

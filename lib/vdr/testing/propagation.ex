@@ -1,0 +1,216 @@
+defmodule Vdr.Testing.Propagation do
+  @moduledoc false
+  # What a primary sends to its replicas for a client's command: relative times become absolute,
+  # conditions are judged, random choices are made. Most commands go on as they are. What is no
+  # write command of the stream is refused by who applies it.
+
+  alias Vdr.Snapshot
+
+  @typedoc "The data before the command, the number of the database, and the time in Unix ms."
+  @type context :: %{data: Snapshot.t(), db: non_neg_integer, now_ms: integer}
+
+  @doc "The commands of the stream, none for a command that changes nothing."
+  @spec propagate([binary], context) :: {:ok, [[binary]]} | {:error, atom}
+  def propagate([name | args] = words, context) do
+    {:ok, translate(String.upcase(name), args, words, context)}
+  catch
+    {:refused, code} -> {:error, code}
+  end
+
+  def propagate(_no_words, _context), do: {:error, :bad_argument}
+
+  # ---- strings
+
+  defp translate("SET", [key, value | options], _words, context), do: set(key, value, options, context)
+  defp translate("SETEX", [key, s, value], _words, context), do: set(key, value, ["EX", s], context)
+  defp translate("PSETEX", [key, ms, value], _words, context), do: set(key, value, ["PX", ms], context)
+  defp translate("SETNX", [key, value], _words, context), do: set(key, value, ["NX"], context)
+  defp translate("GETSET", [key, value], _words, context), do: set(key, value, [], context)
+  defp translate("GETDEL", [key], _words, context), do: if(exists?(key, context), do: [["DEL", key]], else: [])
+  defp translate("GETEX", [_key], _words, _context), do: []
+
+  defp translate("GETEX", [key, persist], _words, context) do
+    if String.upcase(persist) != "PERSIST", do: refuse(:bad_argument)
+    if exists?(key, context), do: [["PERSIST", key]], else: []
+  end
+
+  defp translate("GETEX", [key, unit, time], _words, context), do: expire(key, at(unit, time, context), [], context)
+
+  defp translate("INCRBYFLOAT", [key, by], _words, context) do
+    sum = add_float(read!(:get, [key], context) || "0", by)
+    [["SET", key, sum, "KEEPTTL"]]
+  end
+
+  # ---- expiry
+
+  defp translate("EXPIRE", [key, s | conditions], _words, context),
+    do: expire(key, at("EX", s, context), conditions, context)
+
+  defp translate("PEXPIRE", [key, ms | conditions], _words, context),
+    do: expire(key, at("PX", ms, context), conditions, context)
+
+  defp translate("EXPIREAT", [key, s | conditions], _words, context),
+    do: expire(key, at("EXAT", s, context), conditions, context)
+
+  defp translate("PEXPIREAT", [key, ms | conditions], _words, context),
+    do: expire(key, at("PXAT", ms, context), conditions, context)
+
+  defp translate("HEXPIRE", [key, s | fields], _words, context), do: expire_fields(key, "EX", s, fields, context)
+  defp translate("HPEXPIRE", [key, ms | fields], _words, context), do: expire_fields(key, "PX", ms, fields, context)
+  defp translate("HEXPIREAT", [key, s | fields], _words, context), do: expire_fields(key, "EXAT", s, fields, context)
+
+  # ---- hashes, sets, streams
+
+  defp translate("HINCRBYFLOAT", [key, field, by], _words, context) do
+    [["HSET", key, field, add_float(read!(:hget, [key, field], context) || "0", by)]]
+  end
+
+  defp translate("HGETDEL", [key, fields, _count | names], _words, _context) do
+    if String.upcase(fields) != "FIELDS", do: refuse(:bad_argument)
+    [["HDEL", key | names]]
+  end
+
+  defp translate("SPOP", [key], _words, context), do: pop(key, 1, context)
+  defp translate("SPOP", [key, count], _words, context), do: pop(key, integer!(count), context)
+  defp translate("XADD", [key | args], _words, context), do: [["XADD", key | entry_id(args, key, context)]]
+  defp translate(_name, _args, words, _context), do: [words]
+
+  defp set(key, value, options, context) do
+    options = options(options, %{}, context)
+
+    cond do
+      options[:nx] && exists?(key, context) -> []
+      options[:xx] && not exists?(key, context) -> []
+      options[:at] && options.at <= context.now_ms -> [["DEL", key]]
+      options[:at] -> [["SET", key, value, "PXAT", to_string(options.at)]]
+      options[:keep] -> [["SET", key, value, "KEEPTTL"]]
+      true -> [["SET", key, value]]
+    end
+  end
+
+  defp options([], parsed, _context), do: parsed
+
+  defp options([word | rest], parsed, context) do
+    case {String.upcase(word), rest} do
+      {"NX", _} -> options(rest, Map.put(parsed, :nx, true), context)
+      {"XX", _} -> options(rest, Map.put(parsed, :xx, true), context)
+      {"GET", _} -> options(rest, parsed, context)
+      {"KEEPTTL", _} -> options(rest, Map.put(parsed, :keep, true), context)
+      {unit, [time | rest]} -> options(rest, Map.put(parsed, :at, at(unit, time, context)), context)
+      _incomplete -> refuse(:bad_argument)
+    end
+  end
+
+  defp expire(key, at_ms, conditions, context) do
+    before = read!(:pexpiretime, [key], context)
+
+    cond do
+      before == nil -> []
+      not Enum.all?(conditions, &holds?(String.upcase(&1), before, at_ms)) -> []
+      at_ms <= context.now_ms -> [["DEL", key]]
+      true -> [["PEXPIREAT", key, to_string(at_ms)]]
+    end
+  end
+
+  # An atom is greater than a number, as a key without an expiry is.
+  defp holds?("NX", before, _at), do: before == :infinity
+  defp holds?("XX", before, _at), do: before != :infinity
+  defp holds?("GT", before, at), do: before != :infinity and at > before
+  defp holds?("LT", before, at), do: at < before
+  defp holds?(_other, _before, _at), do: refuse(:bad_argument)
+
+  defp expire_fields(key, unit, time, fields, context) do
+    unless match?([<<_, _, _, _, _, _>>, _count, _field | _], fields) and String.upcase(hd(fields)) == "FIELDS",
+      do: refuse(:bad_argument)
+
+    [["HPEXPIREAT", key, to_string(at(unit, time, context)) | fields]]
+  end
+
+  defp at(unit, time, context) do
+    case String.upcase(unit) do
+      "EX" -> context.now_ms + integer!(time) * 1000
+      "PX" -> context.now_ms + integer!(time)
+      "EXAT" -> integer!(time) * 1000
+      "PXAT" -> integer!(time)
+      _other -> refuse(:bad_argument)
+    end
+  end
+
+  defp pop(key, count, context) do
+    all = read!(:scard, [key], context)
+
+    cond do
+      all == 0 or count == 0 -> []
+      count >= all -> [["DEL", key]]
+      count < 0 -> refuse(:out_of_range)
+      true -> [["SREM", key | read!(:srandmember, [key, count], context)]]
+    end
+  end
+
+  # The server's choice of an id, behind its options.
+  defp entry_id([option | rest], key, context) do
+    case {String.upcase(option), rest} do
+      {"NOMKSTREAM", _} ->
+        [option | entry_id(rest, key, context)]
+
+      {trim, [mark, limit | rest]} when trim in ["MAXLEN", "MINID"] and mark in ["=", "~"] ->
+        [option, mark, limit | entry_id(rest, key, context)]
+
+      {trim, [limit | rest]} when trim in ["MAXLEN", "MINID"] ->
+        [option, limit | entry_id(rest, key, context)]
+
+      {"LIMIT", [count | rest]} ->
+        [option, count | entry_id(rest, key, context)]
+
+      {"*", _} ->
+        [next_id(key, context) | rest]
+
+      _an_id ->
+        [option | rest]
+    end
+  end
+
+  defp entry_id([], _key, _context), do: []
+
+  defp next_id(key, context) do
+    case read!(:xrevrange, [key, "+", "-", 1], context) do
+      [{last, _fields}] ->
+        [ms, seq] = last |> String.split("-") |> Enum.map(&String.to_integer/1)
+        if ms >= context.now_ms, do: "#{ms}-#{seq + 1}", else: "#{context.now_ms}-0"
+
+      [] ->
+        "#{context.now_ms}-0"
+    end
+  end
+
+  # As the server writes a float: no more digits than needed, and no fraction where there is none.
+  defp add_float(stored, by) do
+    sum = float!(stored) + float!(by)
+    if sum == trunc(sum) and abs(sum) < 1.0e17, do: Integer.to_string(trunc(sum)), else: Float.to_string(sum)
+  end
+
+  defp float!(text) do
+    case Float.parse(text) do
+      {float, ""} -> float
+      _other -> refuse(:not_a_number)
+    end
+  end
+
+  defp integer!(text) do
+    case Integer.parse(text) do
+      {integer, ""} -> integer
+      _other -> refuse(:not_a_number)
+    end
+  end
+
+  defp exists?(key, context), do: read!(:exists, [key], context)
+
+  defp read!(name, args, %{data: data, db: db}) do
+    case Vdr.Read.call(data, db, name, args) do
+      {:ok, value} -> value
+      {:error, code} -> refuse(code)
+    end
+  end
+
+  defp refuse(code), do: throw({:refused, code})
+end

@@ -1,0 +1,5 @@
+//! The limit for strings, which files, streams and commands have in common.
+
+/// The longest string that is accepted unless another limit is given: the servers' default of
+/// `proto-max-bulk-len`.
+pub const STRING_BYTES_MAX: u64 = 512 << 20;

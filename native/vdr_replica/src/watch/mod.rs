@@ -1,0 +1,366 @@
+//! The watch registry: which writes affect which watchers.
+//!
+//! Any thread adds and removes watches; the publisher asks which of them a write affects, and sends
+//! their events once it is visible. What a write costs does not depend on watches that it does not
+//! affect: a key is looked up in a hash table, a prefix by its length, a pattern by the literal
+//! bytes that its matches have.
+//!
+//! A watch may be added while writes are applied but not yet published. It must not miss them: it
+//! counts as *new*, and at the next publication what it watches is compared in the old and the new
+//! snapshot (see [`Watches::stale_new`]).
+//!
+//! The modules stand in reading order: each uses those above it.
+
+mod event;
+mod watcher;
+mod table;
+mod affixes;
+mod patterns;
+mod links;
+
+pub use event::{Event, Kind, Manner, Notify, Target, Watched};
+pub use patterns::PATTERN_BYTES_MAX;
+pub use watcher::{Mailbox, Owner, Tag, Watch, Watcher};
+
+use crate::live::Snapshot;
+use affixes::Lengths;
+use links::Links;
+use parking_lot::Mutex;
+use patterns::Patterns;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use table::Table;
+use vdr_commands::{Affected, Tuple};
+use vdr_data::blob::Blob;
+
+/// Why a watch was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchError {
+    AlreadyRegistered,
+    NotFound,
+}
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type Set<T> = HashSet<T, foldhash::fast::RandomState>;
+
+/// What one watch is to hear of one write.
+pub struct Hit {
+    pub watch: Arc<Watch>,
+    /// `None` if the write affected several keys of a prefix or pattern, or a whole database.
+    pub key: Option<Blob>,
+    /// For watches that are notified of commands.
+    pub command: Option<Arc<Tuple>>,
+    /// The replication offset after the write.
+    pub offset: u64,
+}
+
+/// All watches of one instance.
+#[derive(Default)]
+pub struct Watches {
+    count: AtomicUsize,
+    prefixes: AtomicUsize,
+    patterns: AtomicUsize,
+    /// Writes are applied that are not published yet.
+    unpublished: AtomicBool,
+    table: Table,
+    affixes: Mutex<Affixes>,
+    links: Links,
+}
+
+#[derive(Default)]
+struct Affixes {
+    prefixes: Lengths,
+    patterns: Patterns,
+}
+
+impl Watches {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A process that is to watch.
+    pub fn watcher(&self, owner: Owner, mailbox: Box<dyn Mailbox>) -> Arc<Watcher> {
+        Watcher::new(owner, mailbox, self.links.up())
+    }
+
+    /// Adds a watch. One process watches one key, one prefix and one pattern once. `tag` is
+    /// released in any case once the watch is gone.
+    pub fn add(
+        &self,
+        db: u32,
+        watched: Watched<&[u8]>,
+        manner: Manner,
+        watcher: &Arc<Watcher>,
+        tag: Tag,
+    ) -> Result<Arc<Watch>, WatchError> {
+        let watch = Watch::new(Target::new(db, watched), manner, watcher.clone(), tag);
+        // The publisher must find it from the moment on when the table has it: see `begin`.
+        self.count_in(&watch.target);
+        if !self.table.add(&watch, &self.unpublished) {
+            self.count_out(&watch.target);
+            return Err(WatchError::AlreadyRegistered);
+        }
+        watcher.keep(&watch);
+        if manner.link {
+            self.links.add(&watch);
+        }
+        Ok(watch)
+    }
+
+    pub fn remove(&self, db: u32, watched: Watched<&[u8]>, watcher: &Watcher) -> Result<(), WatchError> {
+        let place = (db, watched.kind(), watched.name());
+        let watch = self.table.remove(place, watcher.owner()).ok_or(WatchError::NotFound)?;
+        watcher.forget(&watch);
+        self.gone(&watch);
+        Ok(())
+    }
+
+    /// Removes every watch of a process that is gone.
+    pub fn remove_watcher(&self, watcher: &Watcher) {
+        while let Some(last) = watcher.take_last() {
+            let Some(watch) = last.upgrade() else { continue };
+            if self.table.remove(watch.target.place(), watcher.owner()).is_some() {
+                self.gone(&watch);
+            }
+        }
+    }
+
+    fn gone(&self, watch: &Arc<Watch>) {
+        if watch.manner.link {
+            self.links.remove(watch);
+        }
+        self.count_out(&watch.target);
+    }
+
+    fn count_in(&self, target: &Target) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        match target.kind {
+            Kind::Key => {}
+            Kind::Prefix => {
+                self.prefixes.fetch_add(1, Ordering::SeqCst);
+                self.affixes.lock().prefixes.add(target.db, target.name.iter().copied());
+            }
+            Kind::Pattern => {
+                self.patterns.fetch_add(1, Ordering::SeqCst);
+                self.affixes.lock().patterns.add(target.db, &target.name);
+            }
+        }
+    }
+
+    fn count_out(&self, target: &Target) {
+        match target.kind {
+            Kind::Key => {}
+            Kind::Prefix => {
+                self.affixes.lock().prefixes.remove(target.db, target.name.iter().copied());
+                self.prefixes.fetch_sub(1, Ordering::SeqCst);
+            }
+            Kind::Pattern => {
+                self.affixes.lock().patterns.remove(target.db, &target.name);
+                self.patterns.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// To be called before writes are applied. A watch that a write of them overlooks is new: it
+    /// was added to the table after the look-up, and then finds this flag set. A watch that finds
+    /// it not set is seen by every look-up.
+    pub fn begin(&self) {
+        self.unpublished.store(true, Ordering::SeqCst);
+    }
+
+    /// Everything that was applied is published.
+    pub fn end(&self) {
+        self.unpublished.store(false, Ordering::SeqCst);
+    }
+
+    /// Collects in `hits` whom one write affects. `touches` enumerates the affected keys; `command`
+    /// makes the command's tuple, once.
+    pub fn affected(
+        &self,
+        touches: impl FnOnce(&mut dyn FnMut(Affected<'_>)),
+        command: impl Fn() -> Tuple,
+        offset: u64,
+        hits: &mut Vec<Hit>,
+    ) {
+        let mut affected = AffectedWatches {
+            first: hits.len(),
+            hits,
+            offset,
+            command,
+            tuple: OnceCell::new(),
+            keys: 0,
+            of_write: None,
+        };
+        touches(&mut |touch| match touch {
+            Affected::Key { db, key } => self.affected_by_key(db, key, &mut affected),
+            Affected::Db(_) | Affected::All => {
+                let is_touched = |db: u32| matches!(touch, Affected::All) || touch == Affected::Db(db);
+                self.table.for_each_in(is_touched, |watch| {
+                    let key = Some(watch.target.name.clone()).filter(|_| watch.target.kind == Kind::Key);
+                    affected.add(watch, key);
+                });
+            }
+        });
+    }
+
+    fn affected_by_key(&self, db: u32, key: &[u8], affected: &mut AffectedWatches<'_, impl Fn() -> Tuple>) {
+        affected.next_key();
+        let mut look_up = |kind, name: &[u8]| {
+            self.table.for_each((db, kind, name), |watch| affected.add(watch, Some(Blob::new(key))));
+        };
+        look_up(Kind::Key, key);
+        let (prefixes, patterns) = (self.prefixes.load(Ordering::SeqCst), self.patterns.load(Ordering::SeqCst));
+        if prefixes + patterns == 0 {
+            return;
+        }
+        let affixes = self.affixes.lock();
+        if prefixes > 0 {
+            affixes.prefixes.for_each(db, key.iter().copied(), |len| {
+                look_up(Kind::Prefix, key.get(..len).unwrap_or_default());
+            });
+        }
+        let matching = if patterns > 0 { affixes.patterns.matching(db, key) } else { Vec::new() };
+        drop(affixes);
+        matching.iter().for_each(|pattern| look_up(Kind::Pattern, pattern));
+    }
+
+    /// Every watch: a full sync became visible, or events were lost.
+    pub fn all(&self) -> Vec<Arc<Watch>> {
+        drop(self.table.take_new());
+        let mut all = Vec::with_capacity(self.len());
+        self.table.for_each_in(|_| true, |watch| all.push(watch.clone()));
+        all
+    }
+
+    /// The new watches whose keys changed in this publication other than by `hits`, except those in
+    /// `inits`. To be called after each publication while there are watches. A watch that is added
+    /// later has seen what was published, and stays new for the next publication.
+    pub fn stale_new(
+        &self,
+        old: Option<&Snapshot>,
+        new: &Snapshot,
+        hits: &[Hit],
+        inits: &[Arc<Watch>],
+    ) -> Vec<Arc<Watch>> {
+        let mut watches = self.table.take_new();
+        let Some(old) = old.filter(|_| !watches.is_empty()) else { return Vec::new() };
+        // Without any lock: to compare takes time.
+        let named = NamedKeys::of(hits);
+        let inits: Set<usize> = inits.iter().map(Arc::as_ptr).map(<*const Watch>::addr).collect();
+        watches.retain(|watch| {
+            !inits.contains(&watch.address()) && changed(old, new, &watch.target, named.of_watch(watch))
+        });
+        watches
+    }
+
+    /// The link with this number streams.
+    pub fn link_up(&self, link: u64) {
+        self.links.link_up(link);
+    }
+
+    /// The link with this number has ended.
+    pub fn link_down(&self, link: u64) {
+        self.links.link_down(link);
+    }
+}
+
+/// The watches that one write affects.
+struct AffectedWatches<'h, C> {
+    hits: &'h mut Vec<Hit>,
+    /// Where those of this write begin.
+    first: usize,
+    offset: u64,
+    command: C,
+    tuple: OnceCell<Arc<Tuple>>,
+    /// How many keys the write affected so far.
+    keys: usize,
+    /// From the second key on: where each watch of several keys stands in `hits`, by address.
+    of_write: Option<Map<usize, usize>>,
+}
+
+impl<C: Fn() -> Tuple> AffectedWatches<'_, C> {
+    fn next_key(&mut self) {
+        self.keys += 1;
+        if self.keys > 1 && self.of_write.is_none() {
+            let hits = self.hits.iter().enumerate().skip(self.first);
+            self.of_write = Some(hits.map(|(place, hit)| (hit.watch.address(), place)).collect());
+        }
+    }
+
+    fn add(&mut self, watch: &Arc<Watch>, key: Option<Blob>) {
+        let of_commands = watch.manner.notify == Notify::Command;
+        // One message for each watch, however many keys of the prefix a write affects: each message
+        // carries the whole command.
+        if of_commands
+            && watch.target.kind != Kind::Key
+            && let Some(of_write) = &mut self.of_write
+        {
+            let place = *of_write.entry(watch.address()).or_insert(self.hits.len());
+            if let Some(hit) = self.hits.get_mut(place) {
+                hit.key = hit.key.take().filter(|other| Some(other) == key.as_ref());
+                return;
+            }
+        }
+        let command = &self.command;
+        let tuple = || self.tuple.get_or_init(|| Arc::new(command())).clone();
+        let command = of_commands.then(tuple);
+        self.hits.push(Hit { watch: watch.clone(), key, command, offset: self.offset });
+    }
+}
+
+/// The keys that events name, by the watch's address. A look at all events for each new watch would
+/// take a minute with some hundred thousand of both.
+struct NamedKeys<'h> {
+    by_watch: Map<usize, Set<&'h [u8]>>,
+    none: Set<&'h [u8]>,
+}
+
+impl<'h> NamedKeys<'h> {
+    fn of(hits: &'h [Hit]) -> Self {
+        let mut by_watch: Map<usize, Set<&[u8]>> = Map::default();
+        for hit in hits {
+            if let Some(key) = &hit.key {
+                by_watch.entry(hit.watch.address()).or_default().insert(key.as_bytes());
+            }
+        }
+        NamedKeys { by_watch, none: Set::default() }
+    }
+
+    fn of_watch(&self, watch: &Arc<Watch>) -> &Set<&'h [u8]> {
+        self.by_watch.get(&watch.address()).unwrap_or(&self.none)
+    }
+}
+
+/// How many entries are compared to find out whether a key of a prefix or pattern has changed. If
+/// more entries have changed, one of them may be of it.
+const COMPARED_MAX: usize = 10_000;
+
+/// Whether the target has changed, other than in the keys that events name.
+fn changed(old: &Snapshot, new: &Snapshot, target: &Target, named: &Set<&[u8]>) -> bool {
+    let (old, new) = (old.keyspace.db(target.db), new.keyspace.db(target.db));
+    match target.kind {
+        Kind::Key if named.contains(target.name.as_bytes()) => false,
+        Kind::Key => match (old.get(&target.name), new.get(&target.name)) {
+            (None, None) => false,
+            (Some(old), Some(new)) => old.expiry() != new.expiry() || !old.value().same(&new.value()),
+            _ => true,
+        },
+        Kind::Prefix | Kind::Pattern => {
+            old.may_differ(new, COMPARED_MAX, |key| target.covers(key) && !named.contains(key))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The servers' own fuzzer as a load: `valkey-benchmark --fuzz` against a primary with a replica of
+//! its own kind and the mirror attached.
+//!
+//! Some commands change a primary and are not sent as they are, so even a replica differs now and
+//! then. The mirror must not differ where the replica does not.
+
+use crate::attach::Attached;
+use crate::command::cmd;
+use crate::compare::{Difference, differences, report};
+use crate::crash::last_words;
+use crate::generate::DATABASES;
+use crate::proof::Proof;
+use std::io;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use vdr_data::digest::Dialect;
+use vdr_data::value::Kind;
+use vdr_link::now_ms;
+use vdr_replica::filter::Filter;
+use vdr_testkit::{Binary, Client, Reply, Server};
+
+/// The servers that are fuzzed unless others are named.
+pub const SERVERS: [&str; 2] = ["valkey-9.1", "redis-8.6"];
+
+/// The part of a round's time for which the link must stream.
+const STREAMING_MIN: f64 = 0.95;
+
+/// How often the link is looked at during a round. A link that has ended is replaced then.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A round beyond this time hangs: a client waits for something that never comes.
+const ROUND_MAX: Duration = Duration::from_secs(300);
+
+/// How often a difference is looked at again. Only lasting ones count: expired keys are deleted
+/// meanwhile.
+const LOOKS: usize = 20;
+
+/// What the rounds came to.
+#[derive(Default)]
+pub struct Outcome {
+    pub commands: u64,
+    pub rounds: u64,
+    /// Rounds that the mirror failed, with what it showed.
+    pub failures: Vec<String>,
+}
+
+/// A primary with a replica and the mirror.
+struct Fuzzed {
+    primary: Server,
+    replica: Server,
+    checker: Client,
+    replica_checker: Client,
+    attached: Attached,
+    dialect: Dialect,
+}
+
+/// A look at all keys after a round.
+struct Look {
+    /// The mirror differs, and the replica does not.
+    wrong: Vec<Difference>,
+    /// Both differ.
+    shared: usize,
+    /// Keys whose values the mirror does not keep.
+    not_mirrored: usize,
+}
+
+/// Runs rounds of so many commands against one server.
+pub fn run(binary: &Binary, fuzzer: &Binary, commands: u64, rounds: u64, outcome: &mut Outcome) -> io::Result<()> {
+    let mut fuzzed = Fuzzed::start(binary)?;
+    for round in 1..=rounds {
+        let text = match fuzzed.round(fuzzer, commands) {
+            Ok(text) => text,
+            Err(error) => match fuzzed.primary.end() {
+                // The fuzzer has found a fault of the server's own. The next round has a new one.
+                Some(end) => {
+                    println!("fuzzer: {} ended with {end}{}", binary.name, last_words(&fuzzed.primary.log()));
+                    fuzzed = Fuzzed::start(binary)?;
+                    continue;
+                }
+                None => return Err(error),
+            },
+        };
+        outcome.commands += commands;
+        outcome.rounds += 1;
+        match text {
+            Ok(text) => println!("fuzzer: {} round {round}: {text}", binary.name),
+            Err(text) => outcome.failures.push(format!("{} round {round}: {text}", binary.name)),
+        }
+    }
+    Ok(())
+}
+
+impl Fuzzed {
+    fn start(binary: &Binary) -> io::Result<Self> {
+        let databases = ["--databases", &DATABASES.to_string()].map(str::to_owned);
+        let primary = Server::start(binary, &databases)?;
+        let follow = ["--replicaof", "127.0.0.1", &primary.port.to_string()].map(str::to_owned);
+        let replica = Server::start(binary, &[databases.to_vec(), follow.to_vec()].concat())?;
+        let (checker, replica_checker) = (primary.client()?, replica.client()?);
+        let attached = Attached::new(primary.port, false, &Filter::default(), None)?;
+        let dialect = Dialect::of(&primary.kind, &primary.version);
+        let mut fuzzed = Fuzzed { primary, replica, checker, replica_checker, attached, dialect };
+        let started = Instant::now();
+        while !(fuzzed.attached.is_streaming() && fuzzed.replica_is_linked()?) {
+            if started.elapsed() > ROUND_MAX {
+                return Err(io::Error::other("the replica or the mirror does not follow"));
+            }
+            fuzzed.attached.ensure_link()?;
+            sleep(LOOK_EVERY);
+        }
+        Ok(fuzzed)
+    }
+
+    /// One round. The outer result is about the machinery, the inner one about the mirror.
+    fn round(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<Result<String, String>> {
+        let ends_before = self.attached.history.lock().ends.len();
+        let full_syncs_before = self.full_syncs();
+        let streaming = self.load(fuzzer, commands)?;
+        // The fuzzer kills connections and changes users' rights, ours among them.
+        self.checker = self.primary.client()?;
+        self.replica_checker = self.replica.client()?;
+        let look = self.look()?;
+        let ends = self.attached.history.lock().ends.get(ends_before..).unwrap_or_default().to_vec();
+        let full_syncs = self.full_syncs() - full_syncs_before;
+        let mut text = format!(
+            "{commands} commands, {} keys differ where the replica does not, {} where it does, {} are not mirrored; \
+             streaming for {:.1} %, {} links ended, {full_syncs} full syncs",
+            look.wrong.len(),
+            look.shared,
+            look.not_mirrored,
+            streaming * 100.0,
+            ends.len(),
+        );
+        let bad_ends: Vec<&String> = ends.iter().filter(|end| is_fault(end)).collect();
+        bad_ends.iter().for_each(|end| text += &format!("\n    {end}"));
+        if let Some(unknown) = self.attached.unknown_with_row() {
+            return Ok(Err(format!("{text}\n{unknown}")));
+        }
+        if !look.wrong.is_empty() {
+            return Ok(Err(format!("{text}\n{}", report(&look.wrong, &self.attached.history.lock()))));
+        }
+        Ok(if streaming < STREAMING_MIN || !bad_ends.is_empty() { Err(text) } else { Ok(text) })
+    }
+
+    fn full_syncs(&self) -> u64 {
+        self.attached.shared.status.full_syncs.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Runs the fuzzer, and measures for which part of its time the link streams.
+    fn load(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<f64> {
+        let mut load = Load::start(fuzzer, self.primary.port, commands)?;
+        let started = Instant::now();
+        let (mut last, mut streamed) = (started, Duration::ZERO);
+        while load.goes_on()? {
+            if started.elapsed() > ROUND_MAX {
+                return Err(io::Error::other("the fuzzer does not end"));
+            }
+            self.attached.ensure_link()?;
+            sleep(LOOK_EVERY);
+            let now = Instant::now();
+            streamed += if self.attached.is_streaming() { now - last } else { Duration::ZERO };
+            last = now;
+        }
+        Ok(streamed.as_secs_f64() / (last - started).as_secs_f64().max(f64::MIN_POSITIVE))
+    }
+
+    fn replica_is_linked(&mut self) -> io::Result<bool> {
+        Ok(self.replica_checker.call(&["INFO", "replication"])?.text().contains("master_link_status:up"))
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        let mut look = self.look_once()?;
+        for _ in 1..LOOKS {
+            if look.wrong.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(50));
+            look = self.look_once()?;
+        }
+        Ok(look)
+    }
+
+    fn look_once(&mut self) -> io::Result<Look> {
+        let offset = self.settle()?;
+        let Some(snapshot) = self.attached.at(offset)?.or_else(|| self.attached.shared.live.snapshot()) else {
+            return Err(io::Error::other("the mirror has no data"));
+        };
+        let ours = &snapshot.keyspace;
+        let mut look = Look { wrong: Vec::new(), shared: 0, not_mirrored: 0 };
+        for difference in differences(&mut self.checker, ours, self.dialect, now_ms())? {
+            let kind = ours.db(difference.db).get(&difference.key).map(|entry| entry.value().kind());
+            if matches!(kind, Some(Kind::Other)) || ours.db(difference.db).is_unknown(&difference.key) {
+                look.not_mirrored += 1;
+            } else if self.replica_differs(&difference)? {
+                look.shared += 1;
+            } else {
+                look.wrong.push(difference);
+            }
+        }
+        Ok(look)
+    }
+
+    /// Waits until the replica and the mirror have everything that the primary has sent.
+    fn settle(&mut self) -> io::Result<u64> {
+        let started = Instant::now();
+        loop {
+            let offset = Proof::ask(&mut self.checker)?.offset;
+            let mirrored = self.attached.shared.live.snapshot().map_or(0, |snapshot| snapshot.offset);
+            let replicated = self.replica_checker.call(&["INFO", "replication"])?.text();
+            let replicated =
+                replicated.lines().find_map(|line| line.strip_prefix("slave_repl_offset:")?.trim().parse().ok());
+            if mirrored >= offset && replicated.is_some_and(|replicated: u64| replicated >= offset) {
+                return Ok(offset);
+            }
+            if started.elapsed() > ROUND_MAX {
+                return Err(io::Error::other(format!("at {offset}: the mirror is at {mirrored}, {replicated:?}")));
+            }
+            self.attached.ensure_link()?;
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    fn replica_differs(&mut self, difference: &Difference) -> io::Result<bool> {
+        let shown = |client: &mut Client| -> io::Result<Vec<Reply>> {
+            client.call(&["SELECT", &difference.db.to_string()])?;
+            let key = &difference.key;
+            client.pipeline(&[cmd!["DEBUG", "DIGEST-VALUE", key], cmd!["PEXPIRETIME", key]])
+        };
+        Ok(shown(&mut self.checker)? != shown(&mut self.replica_checker)?)
+    }
+}
+
+/// Ends of links that no fuzzer may cause: it kills connections, and that is all.
+fn is_fault(end: &str) -> bool {
+    ["diverged", "panicked", "protocol", "rdb_"].iter().any(|code| end.contains(code))
+}
+
+/// The running fuzzer. Dropping this value ends it.
+struct Load(Child);
+
+impl Load {
+    fn start(fuzzer: &Binary, port: u16, commands: u64) -> io::Result<Self> {
+        let (port, commands) = (port.to_string(), commands.to_string());
+        let arguments = ["-p", &port, "--fuzz", "-n", &commands, "--fuzz-loglevel", "none"];
+        let quiet = || Stdio::null();
+        let child =
+            Command::new(fuzzer.path()).args(arguments).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()?;
+        Ok(Load(child))
+    }
+
+    fn goes_on(&mut self) -> io::Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

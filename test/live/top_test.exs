@@ -1,0 +1,100 @@
+defmodule Vdr.Live.TopTest do
+  # `mix vdr.top` as people and scripts run it: on a server, on a node, in a terminal and without
+  # one.
+  use ExUnit.Case, async: true
+
+  alias Vdr.Test.Server
+
+  @moduletag :tmp_dir
+  @moduletag timeout: 180_000
+
+  setup_all do
+    server = Server.start!(binary: Server.any())
+    redis = Server.connect!(server)
+    for n <- 1..50, do: Redix.command!(redis, ["SET", "user:#{n}", "v"])
+    Redix.command!(redis, ["RPUSH", "list" | Enum.map(1..5000, &to_string/1)])
+    %{port: Server.port(server)}
+  end
+
+  defp top(args, env \\ []) do
+    System.cmd("mix", ["vdr.top" | args], env: [{"MIX_ENV", "test"} | env], stderr_to_stdout: true)
+  end
+
+  test "one look as JSON is one line that a script can read", %{port: port} do
+    assert {out, 0} = top(["--url", "redis://127.0.0.1:#{port}", "--once", "--json"])
+    [line] = out |> String.split("\n", trim: true) |> Enum.filter(&String.starts_with?(&1, "{"))
+    assert line =~ ~s("state":"streaming")
+    assert line =~ ~s("keys":51)
+    assert line =~ ~s("large_keys":[{"db":0,"key":"list")
+    assert line =~ ~s("commands_per_second":)
+  end
+
+  test "one look as text fits into 80 columns, and the URL may be in the environment", %{port: port} do
+    assert {out, 0} = top(["--once"], [{"VDR_URL", "redis://127.0.0.1:#{port}"}])
+    assert out =~ "keys 51"
+    assert out =~ ~r/user: +50/
+    assert out |> String.split("\n") |> Enum.all?(&(String.length(&1) <= 80))
+  end
+
+  # `script` gives it a terminal. The keys come while it runs.
+  test "in a terminal it draws, pauses, sorts and quits, and leaves the terminal as it was", %{port: port, tmp_dir: dir} do
+    keys = "(sleep 8; printf p; sleep 1; printf s; sleep 1; printf x; printf q; sleep 10)"
+    run = "stty rows 24 cols 80; mix vdr.top --url redis://127.0.0.1:#{port} --interval 300; echo left $?; stty -a"
+    command = "#{keys} | script -qec '#{run}' #{dir}/typescript >/dev/null 2>&1; true"
+    {_out, 0} = System.cmd("sh", ["-c", command], env: [{"MIX_ENV", "test"}, {"TERM", "xterm"}])
+    text = File.read!("#{dir}/typescript")
+    assert text =~ "\e[?1049h"
+    assert text =~ "user:"
+    assert text =~ "PAUSED"
+    assert text =~ "s sort (bytes)"
+    assert text =~ "\e[?1049l"
+    assert text =~ "left 0"
+    assert text =~ ~r/[^-]icanon/
+    assert text =~ ~r/[^-]echo\b/
+  end
+
+  test "a server that is none, that refuses or is not there is a sentence and not a crash", %{port: port, tmp_dir: _dir} do
+    silent = Vdr.Test.FakeServer.start!(fn socket -> :gen_tcp.send(socket, "HTTP/1.1 400 Bad Request\r\n\r\n") end)
+
+    for {args, words} <- [
+          {["--url", "redis://127.0.0.1:#{Server.free_port()}", "--timeout", "1500"], ~r/no server answered in time/},
+          {["--url", "redis://127.0.0.1:#{silent}", "--timeout", "1500"], ~r/\*\* \(Mix\) /},
+          {["--url", "redis://:secret@127.0.0.1:#{port}", "--timeout", "5000"], ~r/\*\* \(Mix\) .*password/},
+          {["--url", "http://localhost"], ~r/:url of Veidrodelis takes redis/},
+          {["--url", "redis://127.0.0.1:#{port}", "--json"], ~r/usage: mix vdr.top/},
+          {[], ~r/usage: mix vdr.top/},
+          {["--node", "vdr_nobody_#{port}@#{:net_adm.localhost()}", "--once"], ~r/\*\* \(Mix\) /}
+        ] do
+      assert {out, 1} = top(args, [{"VDR_URL", nil}])
+      assert out =~ words
+      refute out =~ "secret"
+      refute out =~ "(stdlib"
+    end
+  end
+
+  test "it shows the instances of a running node", %{port: port} do
+    name = "vdr_top_test_#{port}"
+    paths = Enum.flat_map(:code.get_path(), &["-pa", to_string(&1)])
+
+    start = """
+    {:ok, _} = Application.ensure_all_started(:veidrodelis)
+    {:ok, _} = Veidrodelis.start_link(id: :shop, host: "127.0.0.1", port: #{port}, log: false)
+    :ok = Veidrodelis.await_ready(:shop)
+    IO.puts("ready")
+    Process.sleep(:infinity)
+    """
+
+    options = ["--sname", name, "--cookie", "c00kie"] ++ paths ++ ["-e", start]
+    node = Port.open({:spawn_executable, System.find_executable("elixir")}, [:binary, args: options, line: 1000])
+    {:os_pid, os_pid} = Port.info(node, :os_pid)
+    on_exit(fn -> System.cmd("kill", ["-9", to_string(os_pid)], stderr_to_stdout: true) end)
+    assert_receive {^node, {:data, {:eol, "ready"}}}, 30_000
+
+    {:ok, host} = :inet.gethostname()
+    assert {out, 0} = top(["--node", "#{name}@#{host}", "--cookie", "c00kie", "--once", "--json"])
+    assert out =~ ~s("id":":shop")
+    assert out =~ ~s("keys":51)
+    assert {out, 1} = top(["--node", "#{name}@#{host}", "--cookie", "wrong", "--once"])
+    assert out =~ "is the cookie right?"
+  end
+end

@@ -1,0 +1,265 @@
+defmodule Vdr.Live.WatchTest do
+  # What watches send, how they are bounded, and what they survive, on real servers.
+  use Vdr.Test.LiveCase, async: true
+
+  alias Vdr.Test.Watcher
+  alias Vdr.WatchEvent.{Init, Key, Link, Missed, Update, Value}
+
+  defp sets(redis, key, numbers), do: Redix.pipeline!(redis, for(n <- numbers, do: ["SET", key, "#{n}"]))
+
+  # Every event that a write caused was sent, or is counted in a Missed.
+  defp accounted(events) do
+    events
+    |> Enum.map(fn
+      %Missed{count: count} -> count
+      _sent -> 1
+    end)
+    |> Enum.sum()
+  end
+
+  live_test "a watcher that sleeps is sent no more than its bound, then hears what it missed, then goes on", %{
+    redis: redis,
+    id: id
+  } do
+    sleeper = Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref, max_pending: 100) end)
+    other = Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref) end)
+    Watcher.hold(sleeper)
+    sets(redis, "k", 1..5000)
+    Mirror.settle(id, redis)
+    assert {:message_queue_len, waiting} = Process.info(sleeper, :message_queue_len)
+    assert waiting == 100
+    Watcher.go_on(sleeper)
+    Mirror.eventually("all is accounted for", fn -> accounted(Watcher.heard(sleeper, :ref)) == 5000 end)
+    {sent, [missed]} = Enum.split_while(Watcher.heard(sleeper, :ref), &is_struct(&1, Update))
+    assert %Missed{from: from, to: to, count: count} = missed
+    assert length(sent) == 100 and count == 4900
+    # The other one heard of everything, so it knows the offsets.
+    Mirror.eventually("the other watcher has read all", fn -> length(Watcher.heard(other, :ref)) == 5000 end)
+    offsets = for %Update{offset: offset} <- Watcher.heard(other, :ref), do: offset
+
+    assert {Enum.map(sent, & &1.offset), from, to} ==
+             {Enum.take(offsets, 100), Enum.at(offsets, 100), List.last(offsets)}
+
+    sets(redis, "k", [:more])
+
+    Mirror.eventually("it goes on", fn ->
+      match?(%Update{command: {:set, "k", "more"}}, List.last(Watcher.heard(sleeper, :ref)))
+    end)
+
+    assert Watcher.heard(sleeper, :ref) |> Enum.filter(&is_struct(&1, Missed)) == [missed]
+  end
+
+  live_test "a watcher that keeps up misses nothing, although far more is written than may wait", %{
+    redis: redis,
+    id: id
+  } do
+    # It keeps nothing, so that collecting garbage never holds it up.
+    test = self()
+
+    watcher =
+      spawn_link(fn ->
+        send(test, {:watching, Veidrodelis.watch(id, 0, "k", :ref)})
+        send(test, {:read, count_updates(40_000)})
+      end)
+
+    assert_receive {:watching, :ok}, 2000
+    for n <- 1..400, do: sets(redis, "k", (n * 100)..(n * 100 + 99))
+    assert_receive {:read, :all}, 20_000
+    Mirror.eventually("it has ended", fn -> not Process.alive?(watcher) end)
+  end
+
+  defp count_updates(0), do: :all
+
+  defp count_updates(left) do
+    receive do
+      {:ref, %Update{}} -> count_updates(left - 1)
+      {:ref, other} -> {other, left}
+    end
+  end
+
+  live_test "each watch of a process that lags hears its own Missed", %{redis: redis, id: id} do
+    watcher =
+      Watcher.start(fn _pid ->
+        for n <- 1..300, do: :ok = Veidrodelis.watch(id, 0, "k#{n}", n, max_pending: 50)
+        Veidrodelis.watch_prefix(id, 0, "k", :all, max_pending: 50)
+      end)
+
+    Watcher.hold(watcher)
+    for _ <- 1..3, do: Redix.pipeline!(redis, for(n <- 1..300, do: ["SET", "k#{n}", "v"]))
+    Mirror.settle(id, redis)
+    Watcher.go_on(watcher)
+
+    Mirror.eventually("all is accounted for", fn ->
+      accounted(Watcher.heard(watcher, :all)) == 900 and
+        Enum.all?(1..300, &(accounted(Watcher.heard(watcher, &1)) == 3))
+    end)
+  end
+
+  live_test "a watcher that dies, lagging or not, leaves nothing and disturbs nobody", %{redis: redis, id: id} do
+    living = Watcher.start(fn _pid -> Veidrodelis.watch_prefix(id, 0, "k", :ref) end)
+
+    dying =
+      for _ <- 1..20,
+          do: Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref, max_pending: 10, events: [:link]) end)
+
+    assert Veidrodelis.info(id).watches == 21
+    for pid <- dying, do: Watcher.hold(pid)
+    sets(redis, "k", 1..500)
+
+    for pid <- dying do
+      Process.unlink(pid)
+      Process.exit(pid, :kill)
+    end
+
+    sets(redis, "k", 1..500)
+    Mirror.settle(id, redis)
+    Mirror.eventually("their watches are gone", fn -> Veidrodelis.info(id).watches == 1 end)
+    Mirror.eventually("the living one has heard", fn -> length(Watcher.heard(living, :ref)) == 1000 end)
+  end
+
+  live_test "a watcher that acknowledges is bounded by what it has acknowledged", %{redis: redis, id: id} do
+    watcher = Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref, max_pending: 10, ack: true) end)
+    ack = fn count -> Watcher.run(watcher, fn -> Veidrodelis.ack(id, count) end) end
+    sets(redis, "k", 1..30)
+    Mirror.settle(id, redis)
+    assert length(Watcher.heard(watcher, :ref)) == 10
+    # What is acknowledged is little: nothing changes.
+    assert ack.(1) == :ok
+    Process.sleep(50)
+    assert length(Watcher.heard(watcher, :ref)) == 10
+    assert ack.(4) == :ok
+
+    Mirror.eventually("the rest is heard of", fn ->
+      match?(%Missed{count: 20}, List.last(Watcher.heard(watcher, :ref)))
+    end)
+
+    assert Veidrodelis.ack(id, 1) == {:error, :not_found}
+    assert Veidrodelis.ack({:no, :such}) == {:error, :no_instance}
+    assert_raise ArgumentError, ~r/count an integer from 0; got -1/, fn -> Veidrodelis.ack(id, -1) end
+  end
+
+  live_test "a pattern is watched as a prefix is", %{redis: redis, id: id} do
+    assert Veidrodelis.watch_pattern(id, 0, "user:*:name", :ref) == :ok
+    assert Veidrodelis.watch_pattern(id, 0, "user:*:name", :ref) == {:error, :already_registered}
+    assert Veidrodelis.watch_pattern(id, 0, "*[0-9]", :digit) == :ok
+    Redix.pipeline!(redis, [["SET", "user:1:age", "7"], ["SET", "user:1:name", "Alice"], ["SET", "a7", "1"]])
+    assert_receive {:ref, %Update{command: {:set, "user:1:name", "Alice"}, key: "user:1:name"}}, 2000
+    assert_receive {:digit, %Update{key: "a7"}}, 2000
+    Redix.command!(redis, ["MSET", "user:1:name", "a", "user:2:name", "b"])
+    assert_receive {:ref, %Update{key: nil}}, 2000
+    assert Veidrodelis.unwatch_pattern(id, 0, "user:*:name") == :ok
+    assert Veidrodelis.unwatch_pattern(id, 0, "user:*:name") == {:error, :not_found}
+    Redix.command!(redis, ["SET", "user:1:name", "c"])
+    Mirror.settle(id, redis)
+    refute_received {:ref, _event}
+
+    assert_raise ArgumentError, ~r/pattern a binary of at most 1024 bytes; got db 0 and pattern "xxx/, fn ->
+      Veidrodelis.watch_pattern(id, 0, String.duplicate("x", 1025), :ref)
+    end
+  end
+
+  live_test "values are those before and after, and keys come once for each publication", %{redis: redis, id: id} do
+    :ok = Veidrodelis.watch_prefix(id, 0, "", :value, notify: :value)
+    :ok = Veidrodelis.watch(id, 0, "k", :key, notify: :key)
+    write = fn commands -> Redix.pipeline!(redis, [["MULTI"] | commands] ++ [["EXEC"]]) end
+
+    write.([["SET", "k", "1"], ["SET", "k", "2"], ["RPUSH", "l", "a", "b"]])
+    assert_receive {:value, %Value{db: 0, key: "k", old: nil, new: {:string, "2"}, offset: offset}}, 2000
+    assert_receive {:value, %Value{key: "l", old: nil, new: {:list, ["a", "b"]}, offset: ^offset}}, 2000
+    assert_receive {:key, %Key{db: 0, key: "k", offset: ^offset}}, 2000
+
+    write.([["SET", "k", "3"], ["DEL", "l"], ["HSET", "h", "f", "v"], ["ZADD", "z", "1.5", "m", "inf", "n"]])
+    assert_receive {:value, %Value{key: "k", old: {:string, "2"}, new: {:string, "3"}}}, 2000
+    assert_receive {:value, %Value{key: "l", old: {:list, ["a", "b"]}, new: nil}}, 2000
+    assert_receive {:value, %Value{key: "h", old: nil, new: {:hash, [{"f", "v"}]}}}, 2000
+    assert_receive {:value, %Value{key: "z", old: nil, new: {:zset, [{"m", 1.5}, {"n", :pos_inf}]}}}, 2000
+
+    long = String.duplicate("x", 100_000)
+    write.([["SADD", "s" | Enum.map(1..1001, &"#{&1}")], ["XADD", "x", "1-1", "f", "v"], ["SET", "k", long]])
+    assert_receive {:value, %Value{key: "s", new: {:set, :large}}}, 2000
+    assert_receive {:value, %Value{key: "x", new: {:stream, [{"1-1", [{"f", "v"}]}]}}}, 2000
+    assert_receive {:value, %Value{key: "k", new: {:string, ^long}}}, 2000
+
+    write.([["FLUSHDB"]])
+    assert_receive {:value, %Value{key: nil, old: nil, new: nil}}, 2000
+    assert_receive {:key, %Key{key: "k"}}, 2000
+  end
+
+  live_test "a watcher that asks for it hears of the link", %{server: server, redis: redis, id: id} do
+    :ok = Veidrodelis.watch(id, 0, "k", :ref, events: [:link])
+    :ok = Veidrodelis.watch(id, 0, "other", :other)
+    assert_receive {:ref, %Link{state: :up}}, 2000
+    Redix.command!(redis, ["CONFIG", "SET", "appendonly", "no"])
+    Server.kill(server)
+    assert_receive {:ref, %Link{state: :down}}, 5000
+    :ok = Veidrodelis.watch(id, 0, "late", :late, events: [:link])
+    assert_receive {:late, %Link{state: :down}}, 2000
+    Server.restart(server)
+    # The server came back empty, so the data is new as well.
+    assert_receive {:ref, %Link{state: :up}}, 10_000
+    assert_receive {:ref, %Init{}}, 5000
+    assert_receive {:other, %Init{}}, 5000
+    refute_received {:other, %Link{}}
+  end
+
+  live_test "wrong options are refused by name", %{id: id} do
+    for {options, message} <- [
+          {[max_pending: 0], ~r/option :max_pending of Veidrodelis.watch takes an integer from 1 to 1000000, got: 0/},
+          {[notify: :all], ~r/option :notify of Veidrodelis.watch takes :command or :value or :key, got: :all/},
+          {[maxpending: 1], ~r/unknown option :maxpending of Veidrodelis.watch, did you mean :max_pending\?/},
+          {[to: :me], ~r/option :to of Veidrodelis.watch takes a pid/}
+        ] do
+      assert_raise ArgumentError, message, fn -> Veidrodelis.watch(id, 0, "k", :ref, options) end
+    end
+
+    assert_raise ArgumentError, ~r/unknown option :notify of Veidrodelis.unwatch/, fn ->
+      Veidrodelis.unwatch(id, 0, "k", notify: :key)
+    end
+  end
+
+  live_test "one process sets a watch for another", %{redis: redis, id: id} do
+    watcher = Watcher.start(fn pid -> Veidrodelis.watch(id, 0, "k", {:any, "tag"}, to: pid) end)
+    sets(redis, "k", [1])
+    Mirror.eventually("it hears", fn -> match?([%Update{}], Watcher.heard(watcher, {:any, "tag"})) end)
+    assert Veidrodelis.unwatch(id, 0, "k") == {:error, :not_found}
+    assert Veidrodelis.unwatch(id, 0, "k", to: watcher) == :ok
+
+    gone = spawn(fn -> :ok end)
+    Mirror.eventually("it is gone", fn -> not Process.alive?(gone) end)
+    assert Veidrodelis.watch(id, 0, "k", :ref, to: gone) == {:error, :not_found}
+  end
+
+  live_test "a watch since a position answers whether a write was missed", %{redis: redis, id: id} do
+    position = fn -> {Veidrodelis.info(id).replication_id, Veidrodelis.info(id).offset} end
+    # From the first question on it is known what was written.
+    {:ok, _answer} = Veidrodelis.watch(id, 0, "first", :ref, since: position.())
+    first = position.()
+    Redix.pipeline!(redis, [["SET", "a:1", "1"], ["SELECT", "1"], ["SET", "other", "1"], ["SELECT", "0"]])
+    Mirror.settle(id, redis)
+
+    since = fn key, position ->
+      answer = Veidrodelis.watch(id, 0, key, :ref, since: position)
+      :ok = Veidrodelis.unwatch(id, 0, key)
+      answer
+    end
+
+    assert since.("a:1", first) == {:ok, :missed}
+    assert since.("other", first) == {:ok, :unchanged}
+    assert since.("a:1", position.()) == {:ok, :unchanged}
+    assert Veidrodelis.watch_prefix(id, 0, "a:", :ref, since: first) == {:ok, :missed}
+    assert Veidrodelis.watch_prefix(id, 0, "b:", :ref, since: first) == {:ok, :unchanged}
+    assert Veidrodelis.watch_pattern(id, 0, "*:1", :ref, since: first) == {:ok, :missed}
+    assert Veidrodelis.watch_pattern(id, 0, "*:2", :ref, since: first) == {:ok, :unchanged}
+    Redix.command!(redis, ["FLUSHALL"])
+    Mirror.settle(id, redis)
+    assert since.("other", first) == {:ok, :missed}
+
+    # Of another history nothing is known.
+    {_id, offset} = first
+    assert since.("other", {String.duplicate("a", 40), offset}) == {:ok, :missed}
+
+    assert_raise ArgumentError, ~r/option :since of Veidrodelis.watch takes a position/, fn ->
+      Veidrodelis.watch(id, 0, "a", :ref, since: 17)
+    end
+  end
+end

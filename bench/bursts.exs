@@ -7,8 +7,8 @@ defmodule Vdr.Bench.Bursts do
   # runs once with nothing held and once while a process holds a snapshot, which makes the mirror
   # copy what it changes.
   #
-  # All kinds are in bench/results/bursts.json. The table has the slowest of them, and those into
-  # long strings.
+  # All kinds are in bench/results/bursts.json. The table has those into long strings, and the worst
+  # of all.
   alias Vdr.Bench.{Measure, Report}
   alias Vdr.Paint
 
@@ -16,7 +16,8 @@ defmodule Vdr.Bench.Bursts do
   @burst 1_000
   @million 1_000_000
   @mb 1_000_000
-  # No kind may be further behind, in milliseconds.
+  # No kind may be so much longer behind than a replica, in milliseconds. Some kinds walk a million
+  # elements, on either side.
   @aim_ms 50
 
   def run do
@@ -44,9 +45,10 @@ defmodule Vdr.Bench.Bursts do
     summary(figures)
   end
 
-  # The kinds into long strings, and the slowest kind of all.
+  # The kinds into long strings, and the kind that is furthest behind a replica.
   defp summary(figures) do
-    slowest = Enum.max_by(figures, & &1.ours)
+    slowest = Enum.max_by(figures, &(&1.ours - &1.theirs))
+    behind = max(slowest.ours - slowest.theirs, 0)
 
     long =
       for figure <- figures, figure.figure =~ " MB" do
@@ -54,9 +56,9 @@ defmodule Vdr.Bench.Bursts do
         Measure.figure(figure.figure, figure.ours, figure.theirs, "ms", figure.ratio, nil, text)
       end
 
-    text = "#{ms(slowest.ours)} of #{ms(@aim_ms)}: #{slowest.figure}"
-    name = "the slowest of #{length(figures)} bursts"
-    long ++ [Measure.figure(name, slowest.ours, @aim_ms, "ms", slowest.ours / @aim_ms, 1.0, text)]
+    text = "#{ms(behind)} of #{ms(@aim_ms)}: #{slowest.figure}"
+    name = "longer behind than a replica: the worst of #{length(figures)} bursts"
+    long ++ [Measure.figure(name, behind, @aim_ms, "ms", behind / @aim_ms, 1.0, text)]
   end
 
   defp ms(ms), do: Paint.time(ms * 1_000_000)
@@ -101,7 +103,7 @@ defmodule Vdr.Bench.Bursts do
     0..(@million - 1)
     |> Stream.chunk_every(2_000)
     |> Enum.each(fn ids ->
-      Redix.noreply_pipeline!(redis, for(n <- ids, do: ["XADD", "stream", "#{n + 1}-0", "field", Measure.value(n)]))
+      Redix.pipeline!(redis, for(n <- ids, do: ["XADD", "stream", "#{n + 1}-0", "field", Measure.value(n)]))
     end)
 
     Redix.command!(redis, ["XGROUP", "CREATE", "stream", "group", "0"])

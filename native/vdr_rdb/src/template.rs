@@ -15,6 +15,7 @@ use crate::cursor::{Cursor, Raw};
 use crate::entry_reader::EntryReader;
 use crate::error::{Fault, Halt};
 use crate::packed::Pieces;
+use crate::types::Values;
 use crate::visit::Visit;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -22,13 +23,6 @@ use std::sync::Arc;
 use vdr_data::expiry::Expiry;
 
 type Names = Arc<[Box<[u8]>]>;
-
-/// How the values of a hash are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
-    Listpack,
-    OneByOne,
-}
 
 /// What the walk reads next of a template, or of a hash that has one.
 #[derive(Clone, Copy, Debug)]

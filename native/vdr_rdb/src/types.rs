@@ -4,7 +4,6 @@ use crate::cursor::Cursor;
 use crate::error::{Fault, Halt};
 use crate::packed::Pieces;
 use crate::stream::Version;
-use crate::template::Values;
 use vdr_data::value::Kind;
 
 /// Redis and Valkey diverged after version 11, and use some type bytes for different layouts.
@@ -46,6 +45,13 @@ impl Dialect {
             Err(Fault::UnsupportedVersion(version))
         }
     }
+}
+
+/// How the values of a hash with a template are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    Listpack,
+    OneByOne,
 }
 
 /// How a value is laid out.

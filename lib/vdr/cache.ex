@@ -800,6 +800,8 @@ defmodule Vdr.Cache do
           fun.(h)
         rescue
           error in ArgumentError -> gone(h, error, __STACKTRACE__)
+          # A stream that cannot begin.
+          error in Vdr.Cache.Error -> {:error, error.reason}
         end
     end
   end

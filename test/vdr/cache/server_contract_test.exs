@@ -62,6 +62,22 @@ defmodule Vdr.Cache.ServerContractTest do
 
       defp context_id(c), do: {C.info(c).instance, c}
 
+      test "an invalidation that a node has begun and not finished is finished by the others", %{cache: c, redis: redis} do
+        prefix = "vdr:#{inspect(c)}:"
+        for n <- 1..3, do: C.put(c, n, n, tags: [:t])
+        [generation] = Redix.command!(redis, ["KEYS", prefix <> "g:*"])
+        [set] = Redix.command!(redis, ["KEYS", prefix <> "t:*"])
+        # What the first script does, some minutes ago.
+        Redix.pipeline!(redis, [
+          ["DEL", generation],
+          ["RENAME", set, prefix <> "d:x"],
+          ["HSET", prefix <> "d", "x", "1"]
+        ])
+
+        assert C.sweep(c) == {:ok, 0}
+        assert Redix.command!(redis, ["KEYS", prefix <> "*"]) == []
+      end
+
       test "other languages read keys and integers, and INCRBY works", %{cache: c, redis: redis} do
         prefix = "vdr:#{inspect(c)}:e:"
         C.put(c, "user:1", 41)

@@ -31,7 +31,7 @@ defmodule Vdr.Cache.Backend.Redis do
   | `<prefix>e:<key>` | an entry |
   | `<prefix>l:<key>` | the lease of a fetch |
   | `<prefix>g:<tag>`, `<prefix>t:<tag>` | the generation of a tag, and its entries; they end with the last of these |
-  | `<prefix>c`, `<prefix>d:<...>` | the number of invalidations; entries that are being removed |
+  | `<prefix>c`, `<prefix>d`, `<prefix>d:<...>` | the number of invalidations, and those that are under way |
 
   A key that is a binary stands there as it is, and every other term in the external term format. An
   integer of 64 bits is decimal text, so that `INCRBY` works; every other value is in the external

@@ -218,24 +218,21 @@ defmodule Vdr.Cache.Backend.Server do
     }
   end
 
-  # The server removes what is past its time. What a node that died has left of an invalidation,
-  # the others finish: the set of it has not been touched for a while. Only a mirror finds it
-  # without a walk over the whole database.
-  @idle_s 60
-
-  def sweep(%{mirror: false}), do: {:ok, 0}
+  # The server removes what is past its time. An invalidation that a node has begun and not finished
+  # within a minute, the others finish.
+  @orphan_ms 60_000
 
   def sweep(h) do
-    with {:ok, sets} <- Read.scan(h, h.prefix <> "d:") do
-      for set <- sets, orphan?(h, set), do: drain(h, "", "", String.replace_prefix(set, h.prefix <> "d:", ""), 0)
+    with {:ok, begun} <- command(h, ["HGETALL", h.prefix <> "d"], %Write{consistency: :server}) do
+      for [nonce, at] <- Enum.chunk_every(begun, 2), orphan?(at), do: drain(h, "", "", nonce, 0)
       {:ok, 0}
     end
   end
 
-  defp orphan?(h, set) do
-    case command(h, ["OBJECT", "IDLETIME", set], %Write{consistency: :server}) do
-      {:ok, seconds} when is_integer(seconds) -> seconds >= @idle_s
-      _unknown -> false
+  defp orphan?(at) do
+    case Integer.parse(at) do
+      {ms, ""} -> :os.system_time(:millisecond) - ms > @orphan_ms
+      _foreign -> true
     end
   end
 

@@ -4,7 +4,8 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
   #
   #     <prefix>e:<key>   an entry               <prefix>l:<key>   the lease of a fetch: a token
   #     <prefix>g:<tag>   a tag's generation     <prefix>t:<tag>   sorted set of the entries with the tag, by expiry
-  #     <prefix>c         how many invalidations there were        <prefix>d:<generation>   entries of a dead generation
+  #     <prefix>c         how many invalidations there were        <prefix>d:<nonce>   entries of a dead generation
+  #     <prefix>d         hash of these nonces, and when each began
   #
   # An entry is valid while each of its stamps is the present generation of its tag. If the server
   # evicts a generation, its entries miss; if it evicts a set, the next count is too low. Neither
@@ -225,6 +226,8 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
                 redis.call('UNLINK', g)
                 if redis.call('EXISTS', t) == 0 then return false end
                 redis.call('RENAME', t, d)
+                -- Who finds it there after a while finishes it.
+                redis.call('HSET', p .. 'd', ARGV[3], string.format('%.0f', now))
                 return dead
                 """
 
@@ -252,7 +255,9 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
              end
              redis.call('ZREM', d, e)
            end
-           return {count, redis.call('EXISTS', d)}
+           local more = redis.call('EXISTS', d)
+           if more == 0 then redis.call('HDEL', p .. 'd', ARGV[4]) end
+           return {count, more}
            """
 
   # ARGV: prefix, entry, lease, token, ms, then tags and new generations. Answers {'hit', bytes},

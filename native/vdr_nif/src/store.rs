@@ -6,7 +6,6 @@ use crate::freshness::StaleReads;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
 use crate::questions::LinkProcess;
-use crate::recipient::Recipient;
 use crate::status::StoreStatus;
 use crate::watching::{Processes, Wish};
 use parking_lot::Mutex;

@@ -14,6 +14,7 @@ mod pending;
 mod recent;
 mod publish;
 mod played;
+mod apply;
 
 pub use fault::{ACTIVE_REPLICATION, Fault};
 pub use full_sync::{FullSync, Loaded};
@@ -27,42 +28,19 @@ use crate::filter::Filter;
 use crate::live::{Live, Snapshot};
 use crate::position::Visible;
 use crate::resp::Decoder;
-use crate::stream::{Applied, Applier, unknown_name};
+use crate::stream::Applier;
 use crate::string_limit::StringLimit;
 use crate::watch::{Hit, Watches};
 use bytes::{Buf, BytesMut};
-use fault::WRAPPER;
 use guard_timer::GuardTimer;
-use lookahead::Lookahead;
 use publish::Publisher;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vdr_commands::{Affected, Rules};
+use vdr_commands::Rules;
 use vdr_rdb::{FileSummary, Progress, Server};
 use vdr_snapmap::published::Replaced;
-
-/// Commands decoded ahead of execution so that their keys' cache lines can be prefetched; more than
-/// a core's outstanding misses.
-const LOOKAHEAD: usize = 16;
-
-/// Soft cap on commands per published snapshot (a MULTI may exceed it). Small enough that what one
-/// publish frees is still in cache when the next one allocates.
-const COMMANDS_PER_SNAPSHOT: u64 = 256;
-
-/// Publish at least this often while commands are slow, however few have run.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Most time that one call of [`Mirror::stream`] takes, but for what a single command takes: the
-/// link acknowledges between two calls.
-const TURN_MAX: Duration = Duration::from_millis(50);
-
-/// A change of a long string copies the whole string at its first change after each snapshot. So a
-/// copy lengthens the interval: by some times what it takes itself, one millisecond for each of
-/// these bytes, so that many changes share a copy. Otherwise each change would be published alone,
-/// and would copy again.
-const BYTES_COPIED_PER_MS: u64 = 1 << 20;
 
 /// A key index that a reader has built is adopted when at most this many entries were written
 /// since: some milliseconds' work.
@@ -127,7 +105,7 @@ pub struct Mirror {
     /// Commands are being applied. Still true when the link has ended: a panic left one of them
     /// half applied.
     applying: bool,
-    /// The last commands took longer than [`PUBLISH_INTERVAL`], so the next one is decoded and
+    /// The last commands took longer than a publish interval, so the next one is decoded and
     /// applied alone.
     slow: bool,
     on_unknown: OnUnknown,
@@ -422,83 +400,6 @@ impl Mirror {
         }
     }
 
-    fn apply_and_publish(&mut self, input: &[u8], at: &mut usize, turn: &mut Turn, now_ms: i64) -> Result<(), Fault> {
-        let begun = (self.clock)();
-        let mut more = true;
-        while more && !turn.left {
-            self.applying = true;
-            self.shared.watches.begin();
-            let applied = self.apply_some(input, at, &mut turn.ack_wanted, now_ms);
-            self.applying = false;
-            more = applied?;
-            self.publish(now_ms);
-            turn.left = more && (self.clock)().saturating_sub(begun) >= TURN_MAX;
-        }
-        Ok(())
-    }
-
-    /// Applies commands until it is time to publish (`true`), or until none is left (`false`).
-    fn apply_some(&mut self, input: &[u8], at: &mut usize, ack: &mut bool, now_ms: i64) -> Result<bool, Fault> {
-        let Some(applier) = &mut self.applier else { return Err(Fault::protocol("a command before any full sync")) };
-        let status = &self.shared.status;
-        let mut ahead = Lookahead::default();
-        let enough = applier.applied().saturating_add(COMMANDS_PER_SNAPSHOT);
-        let begun = (self.clock)();
-        let (mut now, copied_before) = (begun, applier.keyspace().copied());
-        let mut copied = 0;
-        loop {
-            let error = ahead.fill(&mut self.decoder, input, *at, if self.slow { 1 } else { LOOKAHEAD });
-            applier.prefetch(ahead.keys());
-            for (args, frame) in ahead.commands() {
-                *at += frame.skipped + frame.len;
-                let applied = applier.command(args, frame.len, now_ms).map_err(|divergence| {
-                    let fault = Fault::from(&divergence);
-                    status.divergences.fetch_add(u64::from(fault.is_divergence()), Ordering::Relaxed);
-                    fault
-                });
-                match applied? {
-                    Applied::Write(row) if !self.shared.watches.is_empty() => {
-                        let (db, offset) = (applier.db(), applier.offset());
-                        note_affected(&self.shared.watches, row, db, args, offset, &mut self.hits);
-                        self.publisher.pending.push(offset, frame.len, &mut self.hits);
-                    }
-                    Applied::AckWanted => *ack = true,
-                    Applied::Unknown => {
-                        let name = unknown_name(args.first().copied().unwrap_or_default());
-                        if name == WRAPPER {
-                            return Err(Fault { code: ACTIVE_REPLICATION, detail: String::new() });
-                        }
-                        status.incomplete.store(true, Ordering::Relaxed);
-                        if !self.shared.watches.is_empty() {
-                            let (db, offset) = (applier.db(), applier.offset());
-                            note_in_doubt(&self.shared.watches, db, args, offset, &mut self.hits);
-                            self.publisher.pending.push(offset, frame.len, &mut self.hits);
-                        }
-                        status.count_unknown(name.clone());
-                        if self.on_unknown == OnUnknown::Stop {
-                            return Err(Fault { code: "unknown_command", detail: name });
-                        }
-                    }
-                    Applied::Write(_) | Applied::Control => {}
-                }
-            }
-            error.map_or(Ok(()), |error| Err(Fault::from(&error)))?;
-            let since = std::mem::replace(&mut now, (self.clock)());
-            let copied_ahead = copied;
-            copied = applier.keyspace().copied().wrapping_sub(copied_before);
-            self.slow = now.saturating_sub(since) >= publish_interval(copied.wrapping_sub(copied_ahead));
-            // The count of commands bounds what one publication frees. Of a copied string that is
-            // one string, however many commands changed it.
-            let is_enough = copied == 0 && applier.applied() >= enough;
-            if ahead.is_empty() || is_enough || now.saturating_sub(begun) >= publish_interval(copied) {
-                break;
-            }
-        }
-        status.offset.store(applier.resume_offset(), Ordering::Relaxed);
-        status.commands_applied.store(applier.applied(), Ordering::Relaxed);
-        Ok(!ahead.is_empty())
-    }
-
     /// Publishes the newest state that readers may see. The caller calls
     /// [`Publisher::defer_replaced`] in the end.
     fn publish(&mut self, now_ms: i64) {
@@ -529,33 +430,6 @@ impl Mirror {
 fn rules_of(server: Option<&Server>, string_limit: StringLimit) -> Rules {
     let rules = server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
     rules.with_string_bytes_max(string_limit.bytes())
-}
-
-/// How long commands may run until what they did is published.
-fn publish_interval(copied_bytes: u64) -> Duration {
-    PUBLISH_INTERVAL + Duration::from_millis(copied_bytes / BYTES_COPIED_PER_MS)
-}
-
-/// Notes whom a command affects, to be notified once it is visible.
-fn note_affected(
-    watches: &Watches,
-    row: &vdr_commands::Write,
-    db: u32,
-    args: &[&[u8]],
-    offset: u64,
-    hits: &mut Vec<Hit>,
-) {
-    let rest = args.get(1..).unwrap_or_default();
-    let touches = |affected: &mut dyn FnMut(Affected<'_>)| vdr_commands::for_each_affected(row, db, rest, affected);
-    watches.affected(touches, || vdr_commands::tuple(args), offset, hits);
-}
-
-/// As [`note_affected`], for a command that is not understood: any argument may be a key.
-fn note_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
-    let rest = args.get(1..).unwrap_or_default();
-    let touches =
-        |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
-    watches.affected(touches, || vdr_commands::generic(args), offset, hits);
 }
 
 #[cfg(test)]

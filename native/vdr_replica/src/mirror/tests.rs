@@ -1,3 +1,4 @@
+use super::apply::COMMANDS_PER_SNAPSHOT;
 use super::*;
 use crate::resp;
 use crate::watch::{Event, Mailbox, Manner, Notify, Owner, Tag, WatchError, Watched, Watcher};

@@ -17,7 +17,7 @@ impl Mirror {
     pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Keyspace, now_ms: i64) {
         self.drop_full_sync();
         let keyspace = self.kept(data);
-        let loaded = Loaded { keyspace, replication_id: Arc::from(replication_id), offset, db: 0, server: None };
+        let loaded = Loaded { keyspace, replication_id: Arc::from(replication_id), offset, db: 0, server: None, miscounted_streams: 0 };
         self.install(loaded, now_ms);
     }
 
@@ -37,16 +37,16 @@ impl Mirror {
 mod tests {
     use crate::filter::Filter;
     use crate::mirror::{Mirror, Shared};
+    use crate::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
     use bytes::BytesMut;
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
-    use vdr_data::expiry::Expiry;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use vdr_data::keyspace::Keyspace;
 
     fn data(keys: &[&str]) -> Keyspace {
         let mut keyspace = Keyspace::default();
         for key in keys {
-            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", Expiry::NEVER);
+            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", Default::default());
         }
         keyspace
     }
@@ -57,16 +57,34 @@ mod tests {
         keys.iter().map(|key| view.entry(key.as_bytes()).is_some()).collect()
     }
 
+    /// Counts Inits.
+    struct Inits(Arc<AtomicUsize>);
+
+    impl Mailbox for Inits {
+        fn send(&self, _tag: Tag, event: &Event<'_>) {
+            if matches!(event, Event::Init { .. }) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        fn sample(&self, _watcher: &Arc<Watcher>) {}
+        fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+        fn release(&self, _tag: Tag) {}
+    }
+
     #[test]
     fn the_data_of_a_played_primary_is_a_full_sync_of_what_the_filter_keeps() {
         let shared = Shared::default();
         let filter = Filter::new(None, Some(vec![b"kept".to_vec()]), None);
         let mut mirror = Mirror::new(shared.clone(), None, Box::new(|_| ())).with_filter(filter);
+        let inits = Arc::new(AtomicUsize::new(0));
+        let watcher = shared.watches.watcher(1, Box::new(Inits(inits.clone())));
+        let manner = Manner { notify: Notify::Command, max_pending: 10, link: false };
+        shared.watches.add(0, Watched::Key(b"kept:1"), manner, &watcher, 0).unwrap();
         let data = data(&["kept:1", "left:1"]);
         mirror.sync_data("a", 7, &data, 0);
         assert_eq!(keys(&shared, &["kept:1", "left:1"]), [true, false]);
         assert_eq!(mirror.position(), Some((Arc::from("a"), 7)));
-        assert_eq!(shared.status.full_syncs.load(Ordering::Relaxed), 1);
+        assert_eq!(inits.load(Ordering::SeqCst), 1);
         mirror.stream(&mut BytesMut::from("*3\r\n$3\r\nSET\r\n$6\r\nkept:2\r\n$1\r\n2\r\n"), 0).unwrap();
         assert_eq!(keys(&shared, &["kept:1", "kept:2"]), [true, true]);
         // The primary's own data is as it was.

@@ -17,7 +17,14 @@ impl Mirror {
     pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Keyspace, now_ms: i64) {
         self.drop_full_sync();
         let keyspace = self.kept(data);
-        let loaded = Loaded { keyspace, replication_id: Arc::from(replication_id), offset, db: 0, server: None, miscounted_streams: 0 };
+        let loaded = Loaded {
+            keyspace,
+            replication_id: Arc::from(replication_id),
+            offset,
+            db: 0,
+            server: None,
+            miscounted_streams: 0,
+        };
         self.install(loaded, now_ms);
     }
 

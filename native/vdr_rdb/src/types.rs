@@ -47,13 +47,6 @@ impl Dialect {
     }
 }
 
-/// How the values of a hash with a template are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
-    Listpack,
-    OneByOne,
-}
-
 /// How a value is laid out.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Layout {

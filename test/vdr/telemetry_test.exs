@@ -117,7 +117,10 @@ defmodule Vdr.TelemetryTest do
   test "what the process that was killed had begun is ended by its successor", %{id: id} do
     start!(id, port: primary!([:full]))
     next!(id, [:connection])
-    Process.exit(Vdr.Reports.read({:mirror, id}).pid, :kill)
+    # The event comes a moment before the report.
+    report = fn -> Vdr.Reports.read({:mirror, id}) end
+    Mirror.eventually("the report has the stream", report, fn -> match?(%{spans: %{streaming: _}}, report.()) end)
+    Process.exit(report.().pid, :kill)
     {%{duration: duration}, %{reason: :link_crashed}} = next!(id, [:disconnection])
     assert duration > 0
     next!(id, [:connection])

@@ -15,7 +15,7 @@ defmodule Veidrodelis.ErrorTest do
 
   # Reasons of reads, watches and callers. All others are ends of a link, which an operator looks
   # up.
-  @not_of_links ~w(already_registered bad_argument no_instance not_found not_ready process_gone stale stopped superseded unknown_value wrong_type)a
+  @not_of_links ~w(already_registered bad_argument no_instance not_built not_found not_ready process_gone stale stopped superseded unknown_value wrong_type)a
   @of_calls ~w(bad_host_map bad_password_function lost_history no_offset no_primary not_connected overloaded reply_too_deep reply_too_long reply_too_many_elements request_too_large)a
   @of_sentinel ~w(no_sentinel_reachable sentinel_refused unknown_group no_usable_replica bad_host_map)a
 

@@ -25,11 +25,11 @@ defmodule Vdr.Cache do
   ## Answers
 
   A function answers `{:ok, value}`, `:ok`, or `{:error, reason}`; `t:Vdr.Cache.Error.reason/0` has
-  the reasons. A cache that is not started answers `{:error, :not_started}`. An argument or an option
-  of the wrong kind raises `ArgumentError`.
+  the reasons. A cache that is not started answers `{:error, :not_started}`. An argument or an
+  option of the wrong kind raises `ArgumentError`.
 
-  Keys are any terms, and are the same if `===` says so: `1` and `1.0` are two keys. `nil` is a value
-  like any other.
+  Keys are any terms, and are the same if `===` says so: `1` and `1.0` are two keys. `nil` is a
+  value like any other.
 
   ## Options of a cache
 
@@ -42,19 +42,19 @@ defmodule Vdr.Cache do
 
   ## Options of calls
 
-    * `:ttl` - the time to live in ms, or `:infinity`; `:default_ttl` without it. 0 stores nothing, and
-      removes what was there
+    * `:ttl` - the time to live in ms, or `:infinity`; `:default_ttl` without it. 0 stores nothing,
+      and removes what was there
     * `:tags` - a list of terms for `invalidate_tag/3`
     * `:refresh_after` - after this many ms `get_or_fetch/4` answers what is there, and one process
       fetches it anew in the background
     * `:stale_if_error` - for this many ms past the time to live, `get_or_fetch/4` answers the old
       value where fetching fails
     * `:negative_ttl` - for this many ms `get_or_fetch/4` answers the error of a fetch again
-    * `:ttl_jitter` - from 0 to 1, the largest part of the time to live that is taken off at random, so
-      that what was put together does not end together
+    * `:ttl_jitter` - from 0 to 1, the largest part of the time to live that is taken off at
+      random, so that what was put together does not end together
     * `:on_timeout` - what `get_or_fetch/4` does when another process takes longer to fetch than
-      `:stampede_timeout`: `:error` (the default) answers `{:error, :timeout}`, `:fetch` fetches, and
-      stores nothing
+      `:stampede_timeout`: `:error` (the default) answers `{:error, :timeout}`, `:fetch` fetches,
+      and stores nothing
     * `:timeout` - how long a call waits for a network or for a lock, in ms (5,000)
     * `:consistency` - when a write to a mirror returns; see `Vdr.Cache.Backend.Mirror`
     * `:telemetry`, `:stats` - with `false` the call is not told, or not counted
@@ -68,8 +68,8 @@ defmodule Vdr.Cache do
       `{:error, :full}`
     * `:fifo` - the oldest entry; a new value of an old key keeps its place
     * `:lru` - of 16 entries taken at random, the one that was read longest ago
-    * `:lfu` - S3-FIFO. It is better than `:lru` for most loads, and is not disturbed by keys that are
-      asked for once
+    * `:lfu` - S3-FIFO. It is better than `:lru` for most loads, and is not disturbed by keys that
+      are asked for once
 
   ## Stampedes
 
@@ -134,7 +134,12 @@ defmodule Vdr.Cache do
     tagged: [:tag],
     info: [],
     reset_stats: [],
-    sweep: []
+    sweep: [],
+    watch: [:key, :ref],
+    watch_tag: [:tag, :ref],
+    unwatch: [:key],
+    unwatch_tag: [:tag],
+    position: []
   ]
 
   defmacro __using__(opts) do
@@ -164,7 +169,9 @@ defmodule Vdr.Cache do
       @doc false
       def __vdr_cache__, do: unquote(opts)
 
-      @doc "A child specification with the name of the cache as its id. See `Vdr.Cache.start_link/2`."
+      @doc """
+      A child specification with the name of the cache as its id. See `Vdr.Cache.start_link/2`.
+      """
       def child_spec(opts \\ []), do: Vdr.Cache.child_spec(__MODULE__, opts)
 
       @doc "Starts the cache. See `Vdr.Cache.start_link/2`."
@@ -175,6 +182,9 @@ defmodule Vdr.Cache do
 
       @doc "See `Vdr.Cache.decr/4`."
       def decr(key, n \\ 1, opts \\ []), do: Vdr.Cache.decr(__MODULE__, key, n, opts)
+
+      @doc "See `Vdr.Cache.await/3`."
+      def await(position, timeout \\ 5_000), do: Vdr.Cache.await(__MODULE__, position, timeout)
 
       @doc "See `Vdr.Cache.keys/2`."
       def keys(prefix \\ nil), do: Vdr.Cache.keys(__MODULE__, prefix)
@@ -190,19 +200,27 @@ defmodule Vdr.Cache do
   @doc """
   Starts the cache of a module that has `use Vdr.Cache`, linked to the caller.
 
-  `{:error, {:already_started, pid}}` means that the name is taken. `{:error, {:disk, reason}}` is for
-  a file that cannot be used. A wrong option raises `ArgumentError`.
+  `{:error, {:already_started, pid}}` means that the name is taken. `{:error, {:disk, reason}}` is
+  for a file that cannot be used. A wrong option raises `ArgumentError`.
   """
   @spec start_link(module, [option]) :: Supervisor.on_start()
-  def start_link(module, opts \\ []),
+  def start_link(module, opts \\ [])
+
+  # From the child specification, which supervisors print.
+  def start_link(module, hidden) when is_function(hidden, 0), do: start_link(module, hidden.())
+
+  def start_link(module, opts),
     do: module |> Options.resolve!(module.__vdr_cache__(), opts) |> Vdr.Cache.Supervisor.start_link()
 
   @doc group: "Lifecycle"
-  @doc "A child specification with the name of the cache as its id, so that two caches fit one supervisor."
+  @doc """
+  A child specification with the name of the cache as its id, so that two caches fit one
+  supervisor.
+  """
   @spec child_spec(module, [option]) :: Supervisor.child_spec()
   def child_spec(module, opts \\ []) do
     options = Options.resolve!(module, module.__vdr_cache__(), opts)
-    %{id: options.name, start: {__MODULE__, :start_link, [module, opts]}, type: :supervisor}
+    %{id: options.name, start: {__MODULE__, :start_link, [module, Options.hide(opts)]}, type: :supervisor}
   end
 
   # ---- reading
@@ -246,7 +264,10 @@ defmodule Vdr.Cache do
   defp result({:error, _reason}), do: :error
 
   @doc group: "Reading"
-  @doc "The value of a key. Raises `KeyError` where there is none, and `Vdr.Cache.Error` for other reasons."
+  @doc """
+  The value of a key. Raises `KeyError` where there is none, and `Vdr.Cache.Error` for other
+  reasons.
+  """
   @spec get!(cache, key, keyword) :: term
   def get!(cache, key, opts \\ []) do
     case get(cache, key, opts) do
@@ -271,7 +292,9 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Reading"
-  @doc "The values of those keys that have one, as a map. Each key counts as a hit or a miss. O(keys)."
+  @doc """
+  The values of those keys that have one, as a map. Each key counts as a hit or a miss. O(keys).
+  """
   @spec get_many(cache, [key], keyword) :: {:ok, %{key => term}} | {:error, reason}
   def get_many(cache, keys, opts \\ []) when is_list(keys) do
     run(cache, opts, :read, fn h ->
@@ -368,8 +391,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Writing"
   @doc """
-  Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in a
-  bounded or a partitioned cache. O(entries).
+  Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in
+  a bounded or a partitioned cache. O(entries).
   """
   @spec put_many(cache, %{key => term} | [{key, term}], keyword) :: :ok | {:error, reason}
   def put_many(cache, entries, opts \\ []) do
@@ -467,8 +490,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Writing"
   @doc """
-  Replaces a value by what the function makes of it, and stores `initial` where there is none. Answers
-  the new value.
+  Replaces a value by what the function makes of it, and stores `initial` where there is none.
+  Answers the new value.
 
   The function may run several times, because others may change the entry meanwhile; after 16 times
   the answer is `{:error, :contended}`. Time to live and tags stay as they are, unless the options
@@ -645,9 +668,9 @@ defmodule Vdr.Cache do
 
   @doc group: "Fetching"
   @doc """
-  Calls the function while no other caller of this node is in a transaction with one of the keys, and
-  returns what it returns. `{:error, :timeout}` after `:timeout` ms. Puts and deletes outside of
-  transactions do not wait.
+  Calls the function while no other caller of this node is in a transaction with one of the keys,
+  and returns what it returns. `{:error, :timeout}` after `:timeout` ms. Puts and deletes outside
+  of transactions do not wait.
   """
   @spec transaction(cache, [key], (... -> result), keyword) :: result | {:error, :timeout | :not_started}
         when result: term
@@ -659,6 +682,47 @@ defmodule Vdr.Cache do
       h -> Flights.locked(h.flights, keys, Keyword.get(opts, :timeout, @timeout_ms), fun)
     end
   end
+
+  # ---- of mirrors
+
+  @doc group: "Mirrors"
+  @doc """
+  The calling process receives `{ref, event}` after each change of the entry, whoever makes it; see
+  `Veidrodelis.watch/4`, whose events and errors these are. For `Vdr.Cache.Backend.Mirror` only.
+  """
+  @spec watch(cache, key, term) :: :ok | {:error, reason}
+  def watch(cache, key, ref), do: run(cache, [], :read, &ask(&1, :watch, [key, ref], {:error, :not_supported}))
+
+  @doc group: "Mirrors"
+  @doc "As `watch/3`, of the invalidations of a tag. The first put with a tag is an event, too."
+  @spec watch_tag(cache, tag :: term, term) :: :ok | {:error, reason}
+  def watch_tag(cache, tag, ref), do: run(cache, [], :read, &ask(&1, :watch_tag, [tag, ref], {:error, :not_supported}))
+
+  @doc group: "Mirrors"
+  @doc "Ends `watch/3`."
+  @spec unwatch(cache, key) :: :ok | {:error, reason}
+  def unwatch(cache, key), do: run(cache, [], :read, &ask(&1, :unwatch, [key], {:error, :not_supported}))
+
+  @doc group: "Mirrors"
+  @doc "Ends `watch_tag/3`."
+  @spec unwatch_tag(cache, tag :: term) :: :ok | {:error, reason}
+  def unwatch_tag(cache, tag), do: run(cache, [], :read, &ask(&1, :unwatch_tag, [tag], {:error, :not_supported}))
+
+  @doc group: "Mirrors"
+  @doc """
+  The position of what can be read now; see `Veidrodelis.position/1`. Hand it to another node, and
+  `await/3` there waits until that node sees as much.
+  """
+  @spec position(cache) :: {:ok, term} | {:error, reason}
+  def position(cache), do: run(cache, [], :read, &ask(&1, :position, [], {:error, :not_supported}))
+
+  @doc group: "Mirrors"
+  @doc """
+  Waits until everything up to a position can be read here; see `Veidrodelis.await_position/3`.
+  """
+  @spec await(cache, term, timeout) :: :ok | {:error, reason}
+  def await(cache, position, timeout \\ @timeout_ms),
+    do: run(cache, [], :read, &ask(&1, :await, [position, timeout], {:error, :not_supported}))
 
   # ---- observation
 
@@ -673,8 +737,8 @@ defmodule Vdr.Cache do
   `errors`, `expirations` (entries removed past their time), `fetches` and `fetch_errors` (calls of
   functions of `get_or_fetch`), `waits` (for the fetch of another process), `stale_served`,
   `lease_waits`, `lease_lost` (values that were not stored, because the key was written meanwhile),
-  `degraded` (fetches without the cache), `near_hits`, `decode_errors`; `size`, `hit_rate`, `since` in
-  ms of Unix time, and `enabled`.
+  `degraded` (fetches without the cache), `near_hits`, `decode_errors`; `size`, `hit_rate`, `since`
+  in ms of Unix time, and `enabled`.
   """
   @spec stats(cache) :: map | {:error, reason}
   def stats(cache) do
@@ -693,7 +757,9 @@ defmodule Vdr.Cache do
   def reset_stats(cache), do: run(cache, [], :read, &Stats.reset(&1.stats))
 
   @doc group: "Observation"
-  @doc "What is known of a cache: name, module, backend, topology, members, size, and what these add."
+  @doc """
+  What is known of a cache: name, module, backend, topology, members, size, and what these add.
+  """
   @spec info(cache) :: map | {:error, reason}
   def info(cache) do
     run(cache, [], :read, fn h ->
@@ -734,6 +800,8 @@ defmodule Vdr.Cache do
           fun.(h)
         rescue
           error in ArgumentError -> gone(h, error, __STACKTRACE__)
+          # A stream that cannot begin.
+          error in Vdr.Cache.Error -> {:error, error.reason}
         end
     end
   end

@@ -77,7 +77,8 @@ defmodule Veidrodelis.Error do
   defp sentence(:not_visible), do: "the effect has not become visible in time"
 
   defp sentence(:no_offset),
-    do: "the server does not tell offsets to the user, who needs the permissions +role and +info; sync: false is possible"
+    do:
+      "the server does not tell offsets to the user, who needs the permissions +role and +info; sync: false is possible"
 
   defp sentence(:no_primary), do: "no server named a primary"
   defp sentence(:overloaded), do: "too many commands wait to be sent"

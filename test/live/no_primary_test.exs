@@ -77,7 +77,7 @@ defmodule Vdr.Live.NoPrimaryTest do
     assert_receive {:recorded, ^handler, :streaming_start}, 20_000
     info = Redix.command!(redis, ["INFO", "replication"])
     [_, replication_id] = Regex.run(~r/master_replid:(\w+)/, info)
-    assert {:ok, {^replication_id, offset, 0}} = Replica.get_position(handler)
+    assert {^replication_id, offset, 0} = Replica.get_position(handler)
     # What the full sync holds is at the offset that the file names.
     assert command.offset in 0..offset
   end

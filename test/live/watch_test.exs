@@ -27,18 +27,19 @@ defmodule Vdr.Live.WatchTest do
     sets(redis, "k", 1..5000)
     Mirror.settle(id, redis)
     assert {:message_queue_len, waiting} = Process.info(sleeper, :message_queue_len)
-    assert waiting == 100
+    # A look may count an event twice that was sent meanwhile, but never overlook one.
+    assert waiting in 50..100
     Watcher.go_on(sleeper)
     Mirror.eventually("all is accounted for", fn -> accounted(Watcher.heard(sleeper, :ref)) == 5000 end)
     {sent, [missed]} = Enum.split_while(Watcher.heard(sleeper, :ref), &is_struct(&1, Update))
     assert %Missed{from: from, to: to, count: count} = missed
-    assert length(sent) == 100 and count == 4900
+    assert length(sent) == waiting and count == 5000 - waiting
     # The other one heard of everything, so it knows the offsets.
     Mirror.eventually("the other watcher has read all", fn -> length(Watcher.heard(other, :ref)) == 5000 end)
     offsets = for %Update{offset: offset} <- Watcher.heard(other, :ref), do: offset
 
     assert {Enum.map(sent, & &1.offset), from, to} ==
-             {Enum.take(offsets, 100), Enum.at(offsets, 100), List.last(offsets)}
+             {Enum.take(offsets, waiting), Enum.at(offsets, waiting), List.last(offsets)}
 
     sets(redis, "k", [:more])
 

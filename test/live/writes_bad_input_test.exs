@@ -70,10 +70,11 @@ defmodule Vdr.Live.WritesBadInputTest do
   end
 
   test "a wrong password is told at once" do
-    port = FakeServer.primary!(fn
-      "AUTH" <> _ -> "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
-      _other -> "-NOAUTH Authentication required.\r\n"
-    end)
+    port =
+      FakeServer.primary!(fn
+        "AUTH" <> _ -> "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+        _other -> "-NOAUTH Authentication required.\r\n"
+      end)
 
     id = {:bad_input, System.unique_integer([:positive])}
     start_supervised!({Veidrodelis, id: id, host: "127.0.0.1", port: port, password: "hunter2"})
@@ -93,13 +94,15 @@ defmodule Vdr.Live.WritesBadInputTest do
 
   defp start_chain!(role) do
     test = self()
-    port = FakeServer.primary!(fn
-      "ROLE" -> role.(:persistent_term.get({__MODULE__, test}))
-      "INFO replication" -> "-NOPERM no\r\n"
-      "PSYNC" <> _ -> {:last, "-ERR not now\r\n"}
-      "INFO" <> _ -> "-NOPERM no\r\n"
-      _other -> "+OK\r\n"
-    end)
+
+    port =
+      FakeServer.primary!(fn
+        "ROLE" -> role.(:persistent_term.get({__MODULE__, test}))
+        "INFO replication" -> "-NOPERM no\r\n"
+        "PSYNC" <> _ -> {:last, "-ERR not now\r\n"}
+        "INFO" <> _ -> "-NOPERM no\r\n"
+        _other -> "+OK\r\n"
+      end)
 
     :persistent_term.put({__MODULE__, test}, port)
     on_exit(fn -> :persistent_term.erase({__MODULE__, test}) end)

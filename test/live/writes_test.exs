@@ -12,7 +12,10 @@ defmodule Vdr.Live.WritesTest do
 
     assert Veidrodelis.command(id, [:hset, "h", "f", 1.5, "g", "x"]) == {:ok, 2}
     assert Veidrodelis.hgetall(id, 0, "h") == {:ok, [{"f", "1.5"}, {"g", "x"}]}
-    assert Veidrodelis.command(id, ["EVAL", "redis.call('SET', KEYS[1], 'by script') return {1, {'a', false}}", 1, "s"]) == {:ok, [1, ["a", nil]]}
+
+    assert Veidrodelis.command(id, ["EVAL", "redis.call('SET', KEYS[1], 'by script') return {1, {'a', false}}", 1, "s"]) ==
+             {:ok, [1, ["a", nil]]}
+
     assert Veidrodelis.get(id, 0, "s") == {:ok, "by script"}
     # Nothing is written: there is nothing to wait for.
     assert Veidrodelis.command(id, ["SET", "s", "x", "NX"]) == {:ok, nil}
@@ -194,6 +197,7 @@ defmodule Vdr.Live.WritesTest do
 
   defp calls(redis) do
     stats = Redix.command!(redis, ["INFO", "commandstats"])
+
     for(name <- ~w(role info), do: Regex.run(~r/cmdstat_#{name}:calls=(\d+)/, stats))
     |> Enum.map(fn
       [_, calls] -> String.to_integer(calls)
@@ -314,7 +318,8 @@ defmodule Vdr.Live.WritesTest do
     assert Veidrodelis.info(id, :writes) == :no_offset
   end
 
-  live_test "what the server refuses is its error, and nothing is retried", %{server: server, redis: redis}, mirror: false do
+  live_test "what the server refuses is its error, and nothing is retried", %{server: server, redis: redis},
+    mirror: false do
     Redix.command!(redis, ~w(ACL SETUSER writer on >secret ~own:* &* +@all -flushall))
     id = Mirror.start!(server, username: "writer", password: "secret")
     assert {:error, %ServerError{code: "NOPERM"}} = Veidrodelis.command(id, ["FLUSHALL"])

@@ -2,8 +2,8 @@ defmodule Vdr.Test.CacheTraces do
   @moduledoc """
   Requests as real loads make them, and the hit ratios that exact policies have on them.
 
-  A trace is a list of integers. The simulations are of our own and as simple as their policies allow,
-  so that a cache can be held against them.
+  A trace is a list of integers. The simulations are of our own and as simple as their policies
+  allow, so that a cache can be held against them.
   """
 
   @doc "`n` requests of `keys` keys by Zipf's law with exponent `s`; the same for the same seed."
@@ -84,7 +84,8 @@ defmodule Vdr.Test.CacheTraces do
       next: 0
     }
 
-  # A window of 1 % and a main part of LRU, of which 80 % are protected; a sketch with exact counts that are halved.
+  # A window of 1 % and a main part of LRU, of which 80 % are protected; a sketch with exact counts
+  # that are halved.
   defp new(:w_tinylfu, capacity) do
     window = max(1, div(capacity, 100))
     main = capacity - window

@@ -35,6 +35,13 @@ defmodule Vdr.Test.CheatSheet do
   {:ok, snapshot} = Veidrodelis.snapshot(:mirror)
   ```
 
+  ### A write, visible when the call returns
+
+  ```elixir
+  {:ok, "OK"} = Veidrodelis.command(:mirror, ["SET", "key", "value"])
+  {:ok, [1, 1]} = Veidrodelis.transaction(:mirror, [["INCR", "n"], ["SADD", "s", "m"]])
+  ```
+
   ### Watches
 
   ```elixir

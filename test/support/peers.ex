@@ -19,10 +19,19 @@ defmodule Vdr.Test.Peers do
 
   defp boot(n, opts) do
     name = :"vdr#{System.pid()}_#{n}_#{System.unique_integer([:positive])}"
-    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
     overlapping = to_charlist(Keyword.get(opts, :prevent_overlapping_partitions, false))
-    args = ['-setcookie', 'vdr', '-kernel', 'prevent_overlapping_partitions', overlapping | paths]
-    options = %{name: name, host: '127.0.0.1', longnames: true, connection: :standard_io, args: args, wait_boot: 60_000}
+    args = [~c"-setcookie", ~c"vdr", ~c"-kernel", ~c"prevent_overlapping_partitions", overlapping | paths]
+
+    options = %{
+      name: name,
+      host: ~c"127.0.0.1",
+      longnames: true,
+      connection: :standard_io,
+      args: args,
+      wait_boot: 60_000
+    }
+
     {:ok, pid, node} = :peer.start(options)
     peer = %{pid: pid, node: node}
     {:ok, _started} = call(peer, :application, :ensure_all_started, [:veidrodelis])
@@ -79,7 +88,10 @@ defmodule Vdr.Test.Peers do
     end
   end
 
-  @doc "Cuts the network between two groups of nodes. The wrong cookies differ, so that they do not connect again."
+  @doc """
+  Cuts the network between two groups of nodes. The wrong cookies differ, so that they do not
+  connect again.
+  """
   def split(left, right) do
     for one <- left, other <- right do
       call(one, :erlang, :set_cookie, [other.node, :cut_left])
@@ -133,11 +145,16 @@ defmodule Vdr.Test.Peers do
 end
 
 defmodule Vdr.Test.PeerWork do
-  @moduledoc "What the tests do on other nodes. Functions do not travel by their code, so they have names here."
+  @moduledoc """
+  What the tests do on other nodes. Functions do not travel by their code, so they have names here.
+  """
 
   alias Vdr.Cache, as: C
 
-  @doc "Many processes of a node fetch the same keys. Answers the values that each key got, and how often it was fetched here."
+  @doc """
+  Many processes of a node fetch the same keys. Answers the values that each key got, and how often
+  it was fetched here.
+  """
   def fetch_all(cache, keys, processes, ms) do
     calls = :counters.new(1, [])
 
@@ -195,6 +212,16 @@ defmodule Vdr.Test.PeerWork do
 
   @doc "A clock that is wrong."
   def an_hour_ago, do: :os.system_time(:millisecond) - 3_600_000
+
+  @doc "Reads a number that grows until it is this one. It must not go back."
+  def read_until(cache, key, last, seen \\ 0, reads \\ 0) do
+    case C.get(cache, key) do
+      {:ok, ^last} -> {:ok, reads}
+      {:ok, value} when value >= seen and reads < 50_000_000 -> read_until(cache, key, last, value, reads + 1)
+      {:error, :not_found} when seen == 0 -> read_until(cache, key, last, seen, reads)
+      other -> {:error, {other, seen, reads}}
+    end
+  end
 
   @doc "All entries, in order."
   def dump(cache), do: cache |> C.stream() |> Enum.sort()

@@ -245,6 +245,8 @@ defmodule Vdr.Test.Server do
       {"save", ""},
       {"daemonize", "no"},
       {"repl-diskless-sync-delay", "0"},
+      # A server without persistence that restarts is empty, although a full sync went by its disk.
+      {"rdb-del-sync-files", "yes"},
       {"enable-debug-command", "yes"}
     ] ++ state.config
   end

@@ -129,7 +129,7 @@ defmodule Vdr.LifecycleTest do
     assert %{id: {Veidrodelis, :a}, type: :supervisor} = Veidrodelis.child_spec({url, id: :a})
     assert_raise ArgumentError, ~r/:url.* and :host .*exclude/, fn -> Veidrodelis.start_link(url, host: "a") end
 
-    for odd <- [:redis, nil, 'redis://a'],
+    for odd <- [:redis, nil, ~c"redis://a"],
         do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(odd, id: id) end)
 
     for odd <- [nil, %{}, [:a]], do: assert_raise(ArgumentError, fn -> Veidrodelis.start_link(url, odd) end)

@@ -8,9 +8,9 @@ defmodule Vdr.Cache.Backend do
   the handle and runs in the process of the caller. A handle should hold no process that all
   callers would wait for.
 
-  A backend must have `c:start/1`, `c:get/2`, `c:put/4`, `c:delete/2`, `c:flush/1` and `c:size/1`. What it lacks of
-  the other callbacks, the cache does in another way where there is one (`get_many` reads key by
-  key), and answers `{:error, :not_supported}` where there is none.
+  A backend must have `c:start/1`, `c:get/2`, `c:put/4`, `c:delete/2`, `c:flush/1` and `c:size/1`.
+  What it lacks of the other callbacks, the cache does in another way where there is one
+  (`get_many` reads key by key), and answers `{:error, :not_supported}` where there is none.
 
   The contract of all backends:
 
@@ -79,7 +79,9 @@ defmodule Vdr.Cache.Backend do
   @typedoc "What `c:acquire/3` answers and `c:commit/5` and `c:release/3` take."
   @type lease :: term
 
-  @doc "Raises `ArgumentError` where the options are wrong. Runs in the process that starts the cache."
+  @doc """
+  Raises `ArgumentError` where the options are wrong. Runs in the process that starts the cache.
+  """
   @callback check!(config) :: :ok
   @callback start(config) :: {:ok, [:supervisor.child_spec() | {module, term} | module], handle} | {:error, reason}
   @callback get(handle, key) :: {:ok, term} | {:error, :not_found} | {:error, reason}
@@ -97,7 +99,9 @@ defmodule Vdr.Cache.Backend do
   @callback put_many(handle, [{key, term}], Write.t()) :: :ok | {:error, reason}
   @callback delete_many(handle, [key]) :: {:ok, non_neg_integer} | {:error, reason}
   @callback take(handle, key) :: {:ok, term} | {:error, :not_found} | {:error, reason}
-  @doc "Adds to an integer, and keeps expiry and tags; without an entry, puts `default + n` by the write."
+  @doc """
+  Adds to an integer, and keeps expiry and tags; without an entry, puts `default + n` by the write.
+  """
   @callback incr(handle, key, n :: integer, default :: integer, Write.t()) ::
               {:ok, integer} | {:error, :not_an_integer} | {:error, reason}
   @callback ttl(handle, key) :: {:ok, timeout} | {:error, :not_found} | {:error, reason}
@@ -113,14 +117,19 @@ defmodule Vdr.Cache.Backend do
   @callback info(handle) :: map
 
   @doc """
-  The right to store what is fetched next for the key. Every put and delete of the key ends it. `{:hit, entry}` where
-  there is an entry already, unless it is to be refreshed; `{:wait, term}` where somebody else has the right.
+  The right to store what is fetched next for the key. Every put and delete of the key ends it.
+  `{:hit, entry}` where there is an entry already, unless it is to be refreshed; `{:wait, term}`
+  where somebody else has the right.
   """
   @callback acquire(handle, key, %{tags: [term], refresh: boolean}) ::
               {:ok, lease} | {:hit, Entry.t()} | {:wait, term} | {:error, reason}
-  @doc "Waits until a lease that somebody else holds ends. `{:done, answer}` is what the other fetched."
+  @doc """
+  Waits until a lease that somebody else holds ends. `{:done, answer}` is what the other fetched.
+  """
   @callback await_lease(handle, wait :: term, timeout) :: :again | :timeout | {:done, term}
-  @doc "Stores what was fetched, unless the lease has ended. `answer` goes to those who wait for it."
+  @doc """
+  Stores what was fetched, unless the lease has ended. `answer` goes to those who wait for it.
+  """
   @callback commit(handle, key, lease, {:ok, term} | {:error, term}, Write.t() | :nothing) ::
               {:ok, :stored | :lost} | {:error, reason}
   @doc "Gives a lease back; those who wait for it begin anew."

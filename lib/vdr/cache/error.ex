@@ -9,7 +9,9 @@ defmodule Vdr.Cache.Error do
   @enforce_keys [:reason]
   defexception [:reason, :cache, :key]
 
-  @typedoc "Reasons of a cache. Those of the connection to a server are `t:Veidrodelis.Error.reason/0`."
+  @typedoc """
+  Reasons of a cache. Those of the connection to a server are `t:Veidrodelis.Error.reason/0`.
+  """
   @type reason ::
           :not_found
           | :full

@@ -1,7 +1,8 @@
 defmodule Vdr.Cache.Fetch do
   @moduledoc false
-  # `get_or_fetch`: answers what is there, or has one process of the node fetch it while the others wait. The function
-  # runs in the process of the caller. What it brings is stored under a lease, which every put and delete of the key ends.
+  # `get_or_fetch`: answers what is there, or has one process of the node fetch it while the others
+  # wait. The function runs in the process of the caller. What it brings is stored under a lease,
+  # which every put and delete of the key ends.
 
   alias Vdr.Cache.{Entry, Flights, Handle, Options, Stats, Telemetry, Write}
 
@@ -14,10 +15,10 @@ defmodule Vdr.Cache.Fetch do
 
   def run(h, key, fun, write, opts) do
     started = Telemetry.started(h.telemetry, :fetch)
-    request = %{key: key, fun: fun, write: write, opts: opts, deadline: nil}
+    request = %{key: key, fun: fun, write: write, opts: opts, deadline: nil, ref: nil}
 
     {result, answer} =
-      case entry(h, key) do
+      case peek(h, key) do
         {:ok, %Entry{fresh: true} = entry} ->
           Stats.add(h.stats, :hits, 1)
           if entry.refresh, do: refresh(h, request)
@@ -43,6 +44,13 @@ defmodule Vdr.Cache.Fetch do
   # What is past its time, and is kept for the case that fetching fails.
   defp stale({:ok, %Entry{kind: :value, value: value}}), do: {:ok, value}
   defp stale(_absent), do: nil
+
+  # A near cache knows no versions, which are not needed here.
+  defp peek(%Handle{bypass: false} = h, key) do
+    if function_exported?(h.store, :peek, 2), do: h.store.peek(h.state, key), else: entry(h, key)
+  end
+
+  defp peek(h, key), do: entry(h, key)
 
   defp entry(%Handle{bypass: true}, _key), do: {:error, :not_found}
 
@@ -73,7 +81,7 @@ defmodule Vdr.Cache.Fetch do
   defp fetch(h, request, stale) do
     # Until when it waits for a fetch of another node.
     request = %{request | deadline: :erlang.monotonic_time(:millisecond) + h.options.stampede_timeout}
-    fly(h, request, fn _ref -> lead(h, request, stale) end)
+    fly(h, request, fn ref -> lead(h, %{request | ref: ref}, stale) end)
   end
 
   # One flight for a key at a time.
@@ -119,9 +127,22 @@ defmodule Vdr.Cache.Fetch do
   end
 
   defp take_off(h, key, ref, lead) do
-    {result, answer} = lead.(ref)
-    Flights.close(h.flights, key, ref, {:done, answer})
-    {result, answer}
+    case lead.(ref) do
+      # The key was written meanwhile. Who has asked since then must not get what was read before.
+      {:voided, answer} ->
+        Flights.close(h.flights, key, ref, :again)
+        {:fetched, answer}
+
+      # It was there already, and may have been written since the leader has looked. The others
+      # look for themselves.
+      {result, answer} when result in [:hit, :waited] ->
+        Flights.close(h.flights, key, ref, :again)
+        {result, answer}
+
+      {result, answer} ->
+        Flights.close(h.flights, key, ref, {:done, answer})
+        {result, answer}
+    end
   catch
     kind, reason ->
       Flights.close(h.flights, key, ref, :again)
@@ -193,8 +214,12 @@ defmodule Vdr.Cache.Fetch do
   end
 
   defp finish(h, request, lease, {:store, {:ok, _value} = answer, write}, _stale) do
-    commit(h, request.key, lease, answer, write)
-    {:fetched, answer}
+    if request.ref, do: Flights.closing(h.flights, request.key, request.ref)
+
+    case commit(h, request.key, lease, answer, write) do
+      {:ok, :lost} -> {:voided, answer}
+      _stored_or_failed -> {:fetched, answer}
+    end
   end
 
   defp finish(h, request, lease, {:keep_out, answer}, _stale) do
@@ -228,12 +253,18 @@ defmodule Vdr.Cache.Fetch do
   defp commit(h, key, lease, answer, write),
     do: count_commit(h, h.store.commit(h.state, key, lease, answer, write), write)
 
-  defp count_commit(_h, _result, :nothing), do: :ok
-  defp count_commit(h, {:ok, :stored}, _write), do: Stats.add(h.stats, :writes, 1)
-  defp count_commit(h, {:ok, :lost}, _write), do: Stats.add(h.stats, :lease_lost, 1)
+  defp count_commit(_h, result, :nothing), do: result
 
-  # The value is good, and could not be kept.
-  defp count_commit(h, {:error, _reason}, _write), do: Stats.add(h.stats, :errors, 1)
+  defp count_commit(h, result, _write) do
+    case result do
+      {:ok, :stored} -> Stats.add(h.stats, :writes, 1)
+      {:ok, :lost} -> Stats.add(h.stats, :lease_lost, 1)
+      # The value is good, and could not be kept.
+      {:error, _reason} -> Stats.add(h.stats, :errors, 1)
+    end
+
+    result
+  end
 
   # ---- the function
 
@@ -286,7 +317,8 @@ defmodule Vdr.Cache.Fetch do
 
   # ---- refreshing
 
-  # One refresh of a key at a time, in a process of its own. A failed one is not tried again for a while.
+  # One refresh of a key at a time, in a process of its own. A failed one is not tried again for a
+  # while.
   #
   #     {key, pid} or {key, not_before, delay}
   defp refresh(h, request) do
@@ -330,7 +362,7 @@ defmodule Vdr.Cache.Fetch do
   # Those who come when the entry is past its time, and not refreshed yet, wait for the refresh.
   defp lead_refresh(h, request, ref, delay) do
     with {:ok, lease} <- acquire(h, request, true),
-         {:fetched, answer} <- under_lease(h, request, lease, :refresh) do
+         {:fetched, answer} <- under_lease(h, %{request | ref: ref}, lease, :refresh) do
       :ets.delete(h.refreshes, request.key)
       Flights.close(h.flights, request.key, ref, {:done, answer})
     else

@@ -1,11 +1,16 @@
 defmodule Vdr.Cache.Flights do
   @moduledoc false
-  # Single flight in a node: one process works for a key, the others wait for its answer. Rows of two tables and messages,
-  # no process in the middle.
+  # Single flight in a node: one process works for a key, the others wait for its answer. Rows of
+  # two tables and messages, no process in the middle.
   #
-  #     flights: {key, leader, ref}      waiters: {{ref, alias}}
+  #     flights: {key, leader, ref, :open | :closing}      waiters: {{ref, alias}}
   #
-  # A waiter gets its answer by an alias, which ends with the wait: nothing that comes later reaches its mailbox.
+  # A leader that begins to store what it has closes its flight: who comes from then on waits for
+  # the end, and then looks again. What the leader has may be older than a write that has returned
+  # meanwhile, and those who ask after a write must not get it.
+  #
+  # A waiter gets its answer by an alias, which ends with the wait: nothing that comes later
+  # reaches its mailbox.
 
   alias Vdr.Cache.Topology.Remote
 
@@ -24,35 +29,41 @@ defmodule Vdr.Cache.Flights do
   def open(t, key, pid \\ self()) do
     ref = make_ref()
 
-    if :ets.insert_new(t.flights, {key, pid, ref}) do
+    if :ets.insert_new(t.flights, {key, pid, ref, :open}) do
       {:lead, ref}
     else
       case :ets.lookup(t.flights, key) do
-        [{_key, leader, ref}] -> {:follow, leader, ref}
+        [{_key, leader, ref, _state}] -> {:follow, leader, ref}
         [] -> open(t, key, pid)
       end
     end
   end
 
   @doc """
-  Waits for the answer of the leader. `:again` means that there is none, and who asks may become the leader.
+  Waits for the answer of the leader. `:again` means that there is none, and who asks may become
+  the leader.
 
-  The tables may be those of another node: then they are named by a node and a cache.
+  The tables may be those of another node: then they are named by a node, a cache, and the module
+  to call there.
   """
   @spec follow(t | map, term, pid, reference, timeout) :: {:done, term} | :again | :timeout
   def follow(t, key, leader, ref, timeout) do
     alias = :erlang.monitor(:process, leader, alias: :explicit_unalias)
     # The leader may have told everybody before it knew of this process.
-    answer = if join(t, key, leader, ref, alias), do: await(t, key, leader, ref, alias, timeout), else: :again
+    joined = join(t, key, leader, ref, alias)
+    answer = if joined == :gone, do: :again, else: await(t, key, leader, ref, alias, timeout)
     :erlang.unalias(alias)
     Process.demonitor(alias, [:flush])
     leave(t, ref, alias)
     # It may have been sent just before the alias ended.
-    receive do
-      {^alias, late} -> late
-    after
-      0 -> answer
-    end
+    answer =
+      receive do
+        {^alias, late} -> late
+      after
+        0 -> answer
+      end
+
+    if joined == :closing and answer != :timeout, do: :again, else: answer
   end
 
   defp await(t, key, leader, ref, alias, timeout) do
@@ -68,13 +79,33 @@ defmodule Vdr.Cache.Flights do
     end
   end
 
-  @doc "Enters who waits, and answers whether the flight is still there."
-  @spec join(t | map, term, pid, reference, reference) :: boolean
-  def join(%{node: _node} = t, key, leader, ref, alias), do: there(t, :join_flight, [key, leader, ref, alias]) == true
+  @doc "Enters who waits, and answers how the flight is then."
+  @spec join(t | map, term, pid, reference, reference) :: :open | :closing | :gone
+  def join(%{node: _node} = t, key, leader, ref, alias) do
+    case there(t, :join_flight, [key, leader, ref, alias]) do
+      state when state in [:open, :closing] -> state
+      _gone_or_error -> :gone
+    end
+  end
 
   def join(t, key, leader, ref, alias) do
     :ets.insert(t.waiters, {{ref, alias}})
-    :ets.lookup(t.flights, key) == [{key, leader, ref}]
+
+    case :ets.lookup(t.flights, key) do
+      [{_key, ^leader, ^ref, state}] -> state
+      _gone -> :gone
+    end
+  end
+
+  @doc """
+  From now on nobody gets the answer who comes new. For the leader, before it stores what it has.
+  """
+  @spec closing(t, term, reference, pid) :: :ok
+  def closing(t, key, ref, pid \\ self()) do
+    with [{_key, ^pid, ^ref, :open}] <- :ets.lookup(t.flights, key),
+         do: :ets.update_element(t.flights, key, {4, :closing})
+
+    :ok
   end
 
   @spec leave(t | map, reference, reference) :: term
@@ -84,15 +115,19 @@ defmodule Vdr.Cache.Flights do
   @doc "Ends a flight whose leader is dead."
   @spec abandon(t | map, term, pid, reference) :: term
   def abandon(%{node: _node} = t, key, leader, ref), do: there(t, :abandon_flight, [key, leader, ref])
-  def abandon(t, key, leader, ref), do: :ets.delete_object(t.flights, {key, leader, ref})
+
+  def abandon(t, key, leader, ref) do
+    :ets.delete_object(t.flights, {key, leader, ref, :open})
+    :ets.delete_object(t.flights, {key, leader, ref, :closing})
+  end
 
   defp there(t, function, arguments),
-    do: Remote.call(t.node, Vdr.Cache.Topology.Partitioned, function, [t.name | arguments], t.timeout)
+    do: Remote.call(t.node, t.module, function, [t.name | arguments], t.timeout)
 
   @doc "Ends a flight, and tells everybody who waits."
   @spec close(t, term, reference, {:done, term} | :again, pid) :: :ok
   def close(t, key, ref, answer, pid \\ self()) do
-    :ets.delete_object(t.flights, {key, pid, ref})
+    abandon(t, key, pid, ref)
     tell(t, :ets.select(t.waiters, [{{{ref, :"$1"}}, [], [:"$1"]}], @portion), ref, answer)
   end
 
@@ -109,7 +144,10 @@ defmodule Vdr.Cache.Flights do
     tell(t, if(continuation == :"$end_of_table", do: continuation, else: :ets.select(continuation)), ref, answer)
   end
 
-  @doc "Calls the function while no other caller has one of the keys. They are taken in one order, so nobody waits crosswise."
+  @doc """
+  Calls the function while no other caller has one of the keys. They are taken in one order, so
+  nobody waits crosswise.
+  """
   @spec locked(t, [term], timeout, (... -> result)) :: result | {:error, :timeout} when result: term
   def locked(t, keys, timeout, fun) do
     # `1` and `1.0` are two keys.

@@ -1,7 +1,8 @@
 defmodule Vdr.Cache.Handle do
   @moduledoc false
-  # What every call of a cache needs, in one term that is read without a process and without a copy. It is published when
-  # all processes of the cache run, and withdrawn before the first of them ends.
+  # What every call of a cache needs, in one term that is read without a process and without a
+  # copy. It is published when all processes of the cache run, and withdrawn before the first of
+  # them ends.
 
   @enforce_keys [:name, :module, :store, :state, :options]
   defstruct [

@@ -1,6 +1,7 @@
 defmodule Vdr.Cache.Options do
   @moduledoc false
-  # The options of a cache and of its calls: where they come from, what they take, what they mean together.
+  # The options of a cache and of its calls: where they come from, what they take, what they mean
+  # together.
 
   alias Vdr.Cache.Write
   alias Vdr.Schema
@@ -25,7 +26,12 @@ defmodule Vdr.Cache.Options do
       ],
       otp_app: [type: :name, doc: "the application under which `config otp_app, MyApp.Cache, ...` has further options"],
       backend: [type: :name, default: Vdr.Cache.Backend.ETS, doc: "the module that keeps the entries"],
-      backend_opts: [type: keywords(), default: [], doc: "options of the backend; its module documents them"],
+      backend_opts: [
+        type: keywords(),
+        secret: true,
+        default: [],
+        doc: "options of the backend; its module documents them"
+      ],
       topology: [type: :name, default: Vdr.Cache.Topology.Local, doc: "the module that spreads them over nodes"],
       topology_opts: [type: keywords(), default: [], doc: "options of the topology; its module documents them"],
       default_ttl: [type: ttl(), default: :infinity, doc: "the time to live of an entry without `ttl:`, in ms"],
@@ -86,8 +92,8 @@ defmodule Vdr.Cache.Options do
   def docs, do: Schema.docs(schema())
 
   @doc """
-  The options of one cache. Weakest first: the defaults, `config :veidrodelis, Vdr.Cache`, those of `use`,
-  `config otp_app, module`, those of the start.
+  The options of one cache. Weakest first: the defaults, `config :veidrodelis, Vdr.Cache`, those of
+  `use`, `config otp_app, module`, those of the start.
   """
   @spec resolve!(module, keyword, keyword) :: map
   def resolve!(module, used, started) do
@@ -102,7 +108,15 @@ defmodule Vdr.Cache.Options do
     |> Keyword.update!(:name, &(&1 || module))
     |> Map.new()
     |> Map.put(:module, module)
+    |> Map.update!(:backend_opts, &hide/1)
   end
+
+  @doc """
+  Options that may hold a password, in a function: no inspection and no crash report shows what it
+  returns.
+  """
+  @spec hide(keyword) :: (() -> keyword)
+  def hide(opts), do: fn -> opts end
 
   defp keywords!(given) do
     unless Keyword.keyword?(given),

@@ -1,6 +1,7 @@
 defmodule Vdr.Cache.Stats do
   @moduledoc false
-  # Counters of a cache. Each write goes to a counter of the scheduler that makes it, so nobody waits for anybody.
+  # Counters of a cache. Each write goes to a counter of the scheduler that makes it, so nobody
+  # waits for anybody.
 
   @names ~w(hits misses writes deletes evictions errors expirations fetches fetch_errors waits stale_served
             lease_waits lease_lost degraded near_hits decode_errors)a

@@ -2,7 +2,10 @@ defmodule Vdr.Cache.Storable do
   @moduledoc false
   # What does not outlive its process or its node cannot be stored outside of it.
 
-  @doc "`{:error, {:not_storable, term}}` with the first pid, reference, port or function in a term. O(size of the term)."
+  @doc """
+  `{:error, {:not_storable, term}}` with the first pid, reference, port or function in a term.
+  O(size of the term).
+  """
   @spec check(term) :: :ok | {:error, {:not_storable, term}}
   def check(term) do
     walk(term)

@@ -4,10 +4,11 @@ defmodule Vdr.Cache.Supervisor do
 
   use Supervisor
 
-  alias Vdr.Cache.{Flights, Handle, Publisher, Stats, Sweeper, Telemetry}
+  alias Vdr.Cache.{Flights, Handle, Near, Publisher, Stats, Sweeper, Telemetry}
 
   @spec start_link(map) :: Supervisor.on_start()
   def start_link(options) do
+    options = near(options)
     # What is wrong with the options is the caller's mistake, and raises there.
     check!(options)
 
@@ -17,6 +18,12 @@ defmodule Vdr.Cache.Supervisor do
       other -> other
     end
   end
+
+  # In front of a server, the near cache that is told of changes is the mirror.
+  defp near(%{near_cache: true, backend: Vdr.Cache.Backend.Redis} = options),
+    do: %{options | backend: Vdr.Cache.Backend.Mirror}
+
+  defp near(options), do: options
 
   defp check!(%{backend: backend, topology: topology} = options) do
     module!(backend, :backend, :get, 2)
@@ -39,11 +46,15 @@ defmodule Vdr.Cache.Supervisor do
   end
 
   # Where the values are in this node already, a near cache is nothing more.
+  @local [Vdr.Cache.Backend.ETS, Vdr.Cache.Backend.DETS, Vdr.Cache.Backend.Mirror]
+  @topologies [Vdr.Cache.Topology.Local, Vdr.Cache.Topology.Replicated, Vdr.Cache.Topology.Partitioned]
+
   defp near!(backend, topology) do
-    if backend in [Vdr.Cache.Backend.ETS, Vdr.Cache.Backend.DETS] and topology == Vdr.Cache.Topology.Local,
-      do: :ok,
-      else:
-        raise(ArgumentError, "near_cache: true is not supported with #{inspect(backend)} and #{inspect(topology)} yet")
+    unless backend in @local and topology in @topologies do
+      raise ArgumentError,
+            "near_cache: true needs a backend and a topology that tell of changes, and #{inspect(backend)} with " <>
+              "#{inspect(topology)} does not"
+    end
   end
 
   @impl Supervisor
@@ -52,9 +63,15 @@ defmodule Vdr.Cache.Supervisor do
     telemetry = Telemetry.new(options)
     config = config(options, stats, telemetry)
 
+    near? = options.near_cache and options.topology == Vdr.Cache.Topology.Partitioned
+    config = if near?, do: told_of_changes(config), else: config
+
     with {:ok, backend_children, state} <- options.backend.start(config),
-         {:ok, topology_children, {store, state}} <-
-           options.topology.start(%{config | opts: options.topology_opts}, {options.backend, state}) do
+         {:ok, topology_children, store} <-
+           options.topology.start(%{config | opts: options.topology_opts}, {options.backend, state}),
+         {:ok, near_children, {store, state}} <-
+           if(near?, do: Near.start(config, options, store), else: {:ok, [], store}) do
+      topology_children = topology_children ++ near_children
       handle = handle(options, {store, state}, stats, telemetry)
 
       own = [
@@ -69,11 +86,18 @@ defmodule Vdr.Cache.Supervisor do
     end
   end
 
+  # The owner's part of near caches: which node has fetched which key.
+  defp told_of_changes(config) do
+    fetched = :ets.new(Near, [:bag, :public, read_concurrency: true, write_concurrency: true])
+    name = config.name
+    Map.merge(config, %{fetched: fetched, changed: Near.changed(name, fetched), forget: fn -> Near.clear(name) end})
+  end
+
   defp config(options, stats, telemetry) do
     %{
       name: options.name,
       module: options.module,
-      opts: options.backend_opts,
+      opts: options.backend_opts.(),
       max_size: options.max_size,
       max_bytes: options.max_bytes,
       size_of: options.size_of,

@@ -1,6 +1,7 @@
 defmodule Vdr.Cache.Telemetry do
   @moduledoc false
-  # Events of a cache for `:telemetry`, where the host has it. That is found out once, at the start of the cache.
+  # Events of a cache for `:telemetry`, where the host has it. That is found out once, at the start
+  # of the cache.
 
   # Every event, after the prefix, with its measurements and what its metadata has beside the cache.
   @page [
@@ -25,7 +26,10 @@ defmodule Vdr.Cache.Telemetry do
 
   @type t :: %__MODULE__{} | nil
 
-  @doc "The events with their measurements and metadata, for the test that compares them with what is executed."
+  @doc """
+  The events with their measurements and metadata, for the test that compares them with what is
+  executed.
+  """
   @spec page() :: [{[atom], [atom] | :counters, [atom], String.t()}]
   def page, do: @page
 

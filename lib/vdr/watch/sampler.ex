@@ -58,7 +58,16 @@ defmodule Vdr.Watch.Sampler do
     end
   end
 
-  defp sampled(number, sent, waiting) do
-    with :dirty <- Native.watch_sampled(number, sent, waiting), do: Native.watch_sampled_dirty(number, sent, waiting)
+  # The lock is mostly free a moment later, and a dirty scheduler may take long to wake up.
+  @tries 20
+
+  defp sampled(number, sent, waiting, tries \\ @tries)
+  defp sampled(number, sent, waiting, 0), do: Native.watch_sampled_dirty(number, sent, waiting)
+
+  defp sampled(number, sent, waiting, tries) do
+    with :dirty <- Native.watch_sampled(number, sent, waiting) do
+      :erlang.yield()
+      sampled(number, sent, waiting, tries - 1)
+    end
   end
 end

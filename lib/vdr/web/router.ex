@@ -34,7 +34,7 @@ defmodule Vdr.Web.Router do
   ]
 
   @doc "`server` answers the process that takes the overviews."
-  @spec respond(request, config, (() -> pid)) :: response
+  @spec respond(request, config, (... -> pid)) :: response
   def respond(%{method: method}, _config, _server) when method not in ["GET", "HEAD"],
     do: error(405, "only GET is allowed")
 

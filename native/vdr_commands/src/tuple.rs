@@ -240,7 +240,7 @@ pub fn is_option(arg: &[u8]) -> bool {
 
 fn word(arg: &[u8]) -> Field {
     let known = known_word(arg);
-    known.map_or_else(|| bytes(arg), |word| Field::Word(word))
+    known.map_or_else(|| bytes(arg), Field::Word)
 }
 
 fn pair_list(args: &[&[u8]]) -> Option<Field> {

@@ -25,9 +25,7 @@ pub struct LinkObserver {
 impl LinkObserver {
     /// The observer of a new link, which is the current one from now on.
     pub fn new(slot: Arc<LinkSlot>, recipient: Recipient, watches: Option<Arc<Watches>>) -> Self {
-        let link = slot.next_link();
-        slot.status.set_state(Some(LinkState::Init));
-        slot.status.set_role(None);
+        let link = slot.begin();
         LinkObserver { slot, link, recipient: Arc::new(recipient), watches }
     }
 

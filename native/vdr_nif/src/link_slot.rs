@@ -30,8 +30,11 @@ impl LinkSlot {
         self.status.set_state_if(state, || self.is_current(link));
     }
 
-    /// The number of a new link. Input from earlier links is ignored from now on.
-    pub fn next_link(&self) -> u64 {
+    /// A new link begins. Answers its number. Input from earlier links is ignored from now on.
+    pub fn begin(&self) -> u64 {
+        let _not_while_one_ends = self.handle.lock();
+        self.status.set_state(Some(LinkState::Init));
+        self.status.set_role(None);
         self.link.fetch_add(1, Ordering::SeqCst) + 1
     }
 
@@ -44,18 +47,25 @@ impl LinkSlot {
 
     /// Stops the link. Answers the monitor of its process.
     pub fn unlink(&self) -> Option<Monitor> {
-        self.link.fetch_add(1, Ordering::SeqCst);
-        self.status.set_state(None);
-        let (_stops_when_dropped, monitor) = self.handle.lock().take()?;
-        Some(monitor)
+        self.end(&mut self.handle.lock())
     }
 
     /// A monitored process is gone. If it kept the link, stops the link and answers `true`.
     pub fn down(&self, monitor: &Monitor) -> bool {
-        let keeper = self.handle.lock().as_ref().is_some_and(|(_, of_keeper)| of_keeper == monitor);
+        let mut handle = self.handle.lock();
+        let keeper = handle.as_ref().is_some_and(|(_, of_keeper)| of_keeper == monitor);
         if keeper {
-            self.unlink();
+            self.end(&mut handle);
         }
         keeper
+    }
+
+    /// All under one lock: otherwise the end of a link could hit its successor, which another
+    /// thread begins meanwhile.
+    fn end(&self, handle: &mut Option<(LinkHandle, Monitor)>) -> Option<Monitor> {
+        self.link.fetch_add(1, Ordering::SeqCst);
+        self.status.set_state(None);
+        let (_stops_when_dropped, monitor) = handle.take()?;
+        Some(monitor)
     }
 }

@@ -38,6 +38,6 @@ impl Recipient {
 pub fn send(pid: &LocalPid, message: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
     MESSAGES.with_borrow_mut(|messages| {
         // An error means that the process is gone, which its monitor reports.
-        let _gone = messages.send_and_clear(pid, |env| message(env));
+        let _gone = messages.send_and_clear(pid, message);
     });
 }

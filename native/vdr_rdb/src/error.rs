@@ -1,6 +1,7 @@
 //! What can be wrong with a snapshot file, and where.
 
 use std::fmt;
+use vdr_data::limits::STRING_BYTES_LIMIT_MAX;
 
 /// The most bytes of a key that an error text shows.
 const SHOWN_KEY_BYTES: usize = 64;
@@ -48,7 +49,7 @@ impl RdbError {
             Fault::Corrupt(_) => "rdb_corrupt",
             Fault::Checksum { .. } => "rdb_checksum",
             Fault::Truncated => "rdb_truncated",
-            Fault::TooLarge { what: STRING, .. } => "string_too_long",
+            Fault::TooLarge { what: STRING, length, .. } if length <= STRING_BYTES_LIMIT_MAX => "string_too_long",
             Fault::TooLarge { .. } => "rdb_too_large",
         }
     }
@@ -114,9 +115,11 @@ mod tests {
 
     #[test]
     fn a_string_above_its_limit_has_a_code_of_its_own() {
-        let code =
-            |what| RdbError { fault: Fault::TooLarge { what, length: 2, limit: 1 }, offset_bytes: 0, key: None }.code();
-        assert_eq!((code(STRING), code("contents")), ("string_too_long", "rdb_too_large"));
+        let code = |what, length| {
+            RdbError { fault: Fault::TooLarge { what, length, limit: 1 }, offset_bytes: 0, key: None }.code()
+        };
+        assert_eq!((code(STRING, 2), code("contents", 2)), ("string_too_long", "rdb_too_large"));
+        assert_eq!(code(STRING, STRING_BYTES_LIMIT_MAX + 1), "rdb_too_large", "no limit helps");
     }
 
     #[test]

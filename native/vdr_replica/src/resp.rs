@@ -12,7 +12,7 @@ pub mod reply;
 
 use std::fmt;
 use std::ops::Range;
-use vdr_data::limits::STRING_BYTES_MAX;
+use vdr_data::limits::{STRING_BYTES_LIMIT_MAX, STRING_BYTES_MAX};
 
 /// Most arguments of one command: the server's own limit.
 pub const MAX_ARGS: usize = i32::MAX as usize;
@@ -144,7 +144,8 @@ impl Decoder {
         };
         let frame_bytes = (self.at - self.skipped).saturating_add(len);
         if len as u64 > self.string_bytes_max || frame_bytes > frame_bytes_max(self.string_bytes_max) {
-            return Err(unexpected(input, self.at, WITHIN_LIMIT));
+            let is_damage = len as u64 > STRING_BYTES_LIMIT_MAX;
+            return Err(unexpected(input, self.at, if is_damage { "a length of an argument" } else { WITHIN_LIMIT }));
         }
         let end = start + len;
         match input.get(end..end + 2) {

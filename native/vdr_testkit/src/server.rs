@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 const LOG: &str = "server.log";
 
-const FIXED: [&str; 3] = ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no"];
+/// A server without persistence that restarts is empty, although a full sync went by its disk.
+const FIXED: [&str; 4] =
+    ["--enable-debug-command yes", "--repl-diskless-sync-delay 0", "--appendonly no", "--rdb-del-sync-files yes"];
 
 /// A server program.
 #[derive(Clone, Debug)]

@@ -132,15 +132,17 @@ impl Fuzzed {
             streaming * 100.0,
             ends.len(),
         );
-        let bad_ends: Vec<&String> = ends.iter().filter(|end| is_fault(end)).collect();
-        bad_ends.iter().for_each(|end| text += &format!("\n    {end}"));
+        let has_faults = ends.iter().any(|end| is_fault(end));
+        if streaming < STREAMING_MIN || has_faults {
+            ends.iter().for_each(|end| text += &format!("\n    {end}"));
+        }
         if let Some(unknown) = self.attached.unknown_with_row() {
             return Ok(Err(format!("{text}\n{unknown}")));
         }
         if !look.wrong.is_empty() {
             return Ok(Err(format!("{text}\n{}", report(&look.wrong, &self.attached.history.lock()))));
         }
-        Ok(if streaming < STREAMING_MIN || !bad_ends.is_empty() { Err(text) } else { Ok(text) })
+        Ok(if streaming < STREAMING_MIN || has_faults { Err(text) } else { Ok(text) })
     }
 
     fn full_syncs(&self) -> u64 {

@@ -135,7 +135,7 @@ defmodule Vdr.Cache.EvictionTest do
     assert_received {:telemetry, [:veidrodelis, :cache, :eviction, :stop], %{count: 1}, %{cache: ^c, policy: :fifo}}
   end
 
-  test "a sweep of a hundred thousand entries holds no scheduler, and leaves no index behind" do
+  test "a sweep of a hundred thousand entries leaves no index behind" do
     c = start([])
     for n <- 1..100_000, do: C.put(c, n, n, ttl: 1, tags: [rem(n, 10)])
     Process.sleep(2)
@@ -173,7 +173,7 @@ defmodule Vdr.Cache.EvictionTest do
         C.invalidate_tag(c, :t)
       end)
 
-    assert_receive :now
+    assert_receive :now, 5_000
     Vdr.Test.Mirror.eventually("it has begun", fn -> :ets.lookup(h.generations, :t) != [] end)
     for n <- Enum.take_random(1..100_000, 1_000), do: assert(C.get(c, n) == {:error, :not_found})
     assert Task.await(task, 60_000) == {:ok, 100_000}

@@ -63,11 +63,11 @@ defmodule Vdr.Cache.FetchTest do
       end
 
       {leader, ref} = spawn_monitor(fn -> C.get_or_fetch(c, :k, fetch) end)
-      assert_receive {:leading, ^leader}
+      assert_receive {:leading, ^leader}, 5_000
       waiters = for _ <- 1..100, do: Task.async(fn -> {C.get_or_fetch(c, :k, fetch), messages()} end)
       Mirror.eventually("they wait", fn -> C.stats(c).waits == 100 end)
       send(leader, :go)
-      assert_receive {:DOWN, ^ref, _, _, reason}
+      assert_receive {:DOWN, ^ref, _, _, reason}, 5_000
       assert reason != :normal
       assert Enum.uniq(Task.await_many(waiters, 10_000)) == [{{:ok, :second}, []}]
       assert :counters.get(calls, 1) == 2
@@ -112,7 +112,7 @@ defmodule Vdr.Cache.FetchTest do
     test = self()
     slow = fn -> send(test, :leading) && Process.sleep(300) && {:ok, :slow} end
     leader = Task.async(fn -> C.get_or_fetch(c, :k, slow) end)
-    assert_receive :leading
+    assert_receive :leading, 5_000
     assert C.get_or_fetch(c, :k, slow) == {:error, :timeout}
     assert C.get_or_fetch(c, :k, fn -> {:ok, :own} end, on_timeout: :fetch) == {:ok, :own}
     assert Task.await(leader) == {:ok, :slow}
@@ -212,7 +212,7 @@ defmodule Vdr.Cache.FetchTest do
         end)
       end)
 
-    assert_receive :held
+    assert_receive :held, 5_000
     assert C.transaction(c, [:a], fn -> :never end, timeout: 20) == {:error, :timeout}
     assert C.transaction(c, [:b], fn -> :other end) == :other
     waiting = Task.async(fn -> C.transaction(c, [:b, :a], fn -> :got end) end)

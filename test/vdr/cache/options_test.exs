@@ -36,8 +36,16 @@ defmodule Vdr.Cache.OptionsTest do
     options = Vdr.Cache.Options.resolve!(Configured, used, max_size: 7, backend_opts: [data_dir: "d"])
     assert options.default_ttl == 2_000
     assert options.max_size == 7
-    assert [clock: clock, data_dir: "d"] = Enum.sort(options.backend_opts)
+    assert [clock: clock, data_dir: "d"] = Enum.sort(options.backend_opts.())
     assert clock.() == 0
+  end
+
+  test "no child specification shows what a password may be in" do
+    spec = Cache.child_spec(name: :options_secret, backend: Vdr.Cache.Backend.DETS, backend_opts: [data_dir: "hidden"])
+    refute inspect(spec) =~ "hidden"
+    refute "~p" |> :io_lib.format([spec]) |> to_string() =~ "hidden"
+    message = message(fn -> Cache.start_link(backend_opts: "hidden") end)
+    refute message =~ "hidden"
   end
 
   test "a wrong option of a call raises" do

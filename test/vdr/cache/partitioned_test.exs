@@ -50,7 +50,8 @@ defmodule Vdr.Cache.PartitionedTest do
     assert cache(a, :size, []) == 300 - moved
     for key <- keys, owner(a, key) != d.node, do: assert(cache(d, :get, [key]) == {:ok, key})
 
-    # A node that leaves takes its part with it, and no more. What comes back to the others comes without its old value.
+    # A node that leaves takes its part with it, and no more. What comes back to the others comes
+    # without its old value.
     :ok = cache(a, :put, [:of_d, 1])
     Peers.stop_cache(d, @cache)
     Peers.await_members([a, b, c], @cache)
@@ -158,6 +159,56 @@ defmodule Vdr.Cache.PartitionedTest do
     assert Task.await(load, 60_000) == []
     assert Task.await(load_b, 60_000) == []
     Peers.await_members(peers, @cache)
+  end
+
+  test "a near cache answers without the owner, and is told of every change" do
+    peers = [a, b, c] = start!(3, near_cache: true)
+    keys = Enum.to_list(1..60)
+    :ok = cache(a, :put_many, [Map.new(keys, &{&1, 0}), [tags: [:t]]])
+    for peer <- peers, key <- keys, do: assert(cache(peer, :get, [key]) == {:ok, 0})
+    assert cache(b, :info, []).near_size in 25..55
+    before = cache(b, :stats, []).near_hits
+    for key <- keys, do: assert(cache(b, :get, [key]) == {:ok, 0})
+    assert cache(b, :stats, []).near_hits - before == cache(b, :info, []).near_size
+
+    # Its own write is seen at once, that of another node soon.
+    for {peer, n} <- Enum.with_index(peers, 1), key <- Enum.take(keys, 20) do
+      assert cache(peer, :put, [key, n, [tags: [:t]]]) == :ok
+      assert cache(peer, :get, [key]) == {:ok, n}
+      for other <- peers, do: Mirror.eventually("told", fn -> cache(other, :get, [key]) == {:ok, n} end)
+    end
+
+    assert cache(c, :incr, [1, 10]) == {:ok, 13}
+    for other <- peers, do: Mirror.eventually("told", fn -> cache(other, :get, [1]) == {:ok, 13} end)
+    assert cache(a, :invalidate_tag, [:t]) == {:ok, 60}
+    assert cache(a, :get, [2]) == {:error, :not_found}
+
+    for peer <- peers,
+        key <- keys,
+        do: Mirror.eventually("told", fn -> cache(peer, :get, [key]) == {:error, :not_found} end)
+
+    :ok = cache(a, :put, [:f, 1])
+    for peer <- peers, do: assert(cache(peer, :get, [:f]) == {:ok, 1})
+    :ok = cache(b, :flush, [])
+    for peer <- peers, do: Mirror.eventually("told", fn -> cache(peer, :get, [:f]) == {:error, :not_found} end)
+
+    # The owner goes, and with it what the others have kept of it.
+    :ok = cache(a, :put_many, [Map.new(keys, &{&1, :kept})])
+    for key <- keys, do: cache(a, :get, [key])
+    of_c = Enum.filter(keys, &(owner(a, &1) == c.node))
+    Peers.kill(c)
+    Peers.await_members([a, b], @cache)
+    for key <- of_c, do: assert(cache(a, :get, [key]) == {:error, :not_found})
+  end
+
+  test "a near cache keeps no value that changed while it was on its way" do
+    [a, b] = start!(2, near_cache: true)
+    key = Enum.find(1..100, &(owner(a, &1) == a.node))
+    reader = Peers.async(b, PeerWork, :read_until, [@cache, key, 3_000])
+    for n <- 1..3_000, do: :ok = cache(a, :put, [key, n])
+    # A value that was kept wrongly would stay for a minute.
+    assert {:ok, reads} = Task.await(reader, 60_000)
+    assert reads > 1_000
   end
 
   test "a node that does not answer an invalidation is named, and gets it later" do

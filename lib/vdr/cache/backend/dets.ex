@@ -1,13 +1,14 @@
 defmodule Vdr.Cache.Backend.DETS do
   @moduledoc """
   Keeps entries in memory and in a file: they survive a restart. Reads are those of
-  `Vdr.Cache.Backend.ETS`, so all entries must fit into memory; a write returns when the file has it.
+  `Vdr.Cache.Backend.ETS`, so all entries must fit into memory; a write returns when the file has
+  it.
 
   ## Options
 
     * `:data_dir` - the directory of the file (`"vdr_data"`); it is made where it is missing
-    * `:auto_save` - after how many ms without a write the file is saved (60,000). A VM that is killed
-      loses at most that
+    * `:auto_save` - after how many ms without a write the file is saved (60,000). A VM that is
+      killed loses at most that
     * `:sync` - whether every write waits for the disk (`false`)
     * `:clock` - as that of `Vdr.Cache.Backend.ETS`
 
@@ -16,9 +17,9 @@ defmodule Vdr.Cache.Backend.DETS do
   full disk or beyond the 2 GB of a file, answers `{:error, {:disk, reason}}`; the entry is absent
   then, and the cache goes on.
 
-  Values and keys with pids, references, ports or functions answer
-  `{:error, {:not_storable, term}}`. The file has times of the wall clock: a change of the clock while
-  the cache is stopped changes how long entries live.
+  Values and keys with pids, references, ports or functions answer `{:error, {:not_storable,
+  term}}`. The file has times of the wall clock: a change of the clock while the cache is stopped
+  changes how long entries live.
 
   One process writes the file, so writes of all processes take turns.
   """
@@ -53,9 +54,11 @@ defmodule Vdr.Cache.Backend.DETS do
       :ok ->
         name = Module.concat(config.name, "Vdr.Cache.File")
         # What leaves the table by itself, by its time or by the policy, leaves the file, too.
-        changed = fn
-          key, :removed -> GenServer.cast(name, {:changed, key})
-          _key, :written -> :ok
+        also = config[:changed] || fn _key, _what -> :ok end
+
+        changed = fn key, what ->
+          if what == :removed, do: GenServer.cast(name, {:changed, key})
+          also.(key, what)
         end
 
         ets = ETS.new(%{config | opts: Keyword.take(opts, [:clock])}, changed)

@@ -40,12 +40,14 @@ defmodule Vdr.Cache.Backend.ETS do
   end
 
   @impl true
-  def start(config), do: {:ok, [], new(config, fn _key, _what -> :ok end)}
+  def start(config), do: {:ok, [], new(config, config[:changed] || fn _key, _what -> :ok end)}
 
   @doc false
-  # `changed` is for a backend on top of this one. It is called with every key that changed, after the change.
+  # `changed` is for a backend on top of this one. It is called with every key that changed, after
+  # the change: with `:written` or `:removed`, and with `nil` and `:flushed` for all of them.
   def new(config, changed) do
-    # Sizes are asked for at every eviction, and decentralized counters take a round through all schedulers to answer.
+    # Sizes are asked for at every eviction, and decentralized counters take a round through all
+    # schedulers to answer.
     concurrent = [:public, read_concurrency: true, write_concurrency: true, decentralized_counters: false]
     table = fn kind -> :ets.new(__MODULE__, [kind | concurrent]) end
     bounded = config.max_size != :infinity or config.max_bytes != :infinity
@@ -59,7 +61,8 @@ defmodule Vdr.Cache.Backend.ETS do
       ghosts: table.(:set),
       ghost_order: table.(:ordered_set),
       leases: table.(:set),
-      # 1: the last number given, 2: entries, 3: bytes, 4 and 5: entries of the small and of the main queue
+      # 1: the last number given, 2: entries, 3: bytes, 4 and 5: entries of the small and of the
+      # main queue
       counts: :atomics.new(5, []),
       clock: options!(config)[:clock],
       bounded: bounded,
@@ -100,7 +103,8 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # Hot keys do not write: three uses are as good as many, and a recent use is as good as the last one.
+  # Hot keys do not write: three uses are as good as many, and a recent use is as good as the last
+  # one.
   defp mark(%{marks: :lfu} = h, key, mark),
     do: if(mark < 3, do: :ets.update_element(h.data, key, {5, mark + 1}))
 
@@ -214,7 +218,8 @@ defmodule Vdr.Cache.Backend.ETS do
   # `1` and `1.0` have one place in an ordered table, and are two tags.
   defp has_tag?(row, tag), do: Enum.any?(elem(row, 6), &(&1 === tag))
 
-  # The index entries of a tag up to a number, one after the other, whatever happens to the table meanwhile.
+  # The index entries of a tag up to a number, one after the other, whatever happens to the table
+  # meanwhile.
   defp tag_index(h, tag, last) do
     Stream.unfold({tag, 0}, fn place ->
       case :ets.next(h.tags, place) do
@@ -241,18 +246,23 @@ defmodule Vdr.Cache.Backend.ETS do
   def put(h, key, value, %Write{} = write) do
     key = Key.wrap(key)
     Leases.void(h.leases, key)
-    put_wrapped(h, key, value, write)
+    answer = put_wrapped(h, key, value, write, Rows.next_seq(h))
+    # Who began to fetch in between has seen the old entry, and must not replace the new one.
+    Leases.void(h.leases, key)
+    answer
   end
 
-  defp put_wrapped(h, key, _value, %Write{ttl: 0, keep: 0, mode: :always}) do
+  # `id` is the number that the tags' generations are compared with: that of a fetched value was
+  # taken before the fetch.
+  defp put_wrapped(h, key, _value, %Write{ttl: 0, keep: 0, mode: :always}, _id) do
     delete_wrapped(h, key)
     {:ok, true}
   end
 
-  defp put_wrapped(h, key, value, write) do
+  defp put_wrapped(h, key, value, write, id) do
     seq = Rows.next_seq(h)
     now = Rows.now(h)
-    make = maker(h, key, value, write, seq, now)
+    make = maker(h, key, value, write, {id, seq}, now)
     answer = if h.bounded, do: put_bounded(h, key, make, write, now), else: put_unbounded(h, key, make, write, now)
 
     with {:ok, true} <- answer do
@@ -281,7 +291,7 @@ defmodule Vdr.Cache.Backend.ETS do
   end
 
   # The row that a write makes of the row that is there.
-  defp maker(h, key, value, write, seq, now) do
+  defp maker(h, key, value, write, {new_id, seq}, now) do
     bytes = if h.size_of, do: h.size_of.(Key.unwrap(key), value), else: 0
     fresh = if write.kind == :negative, do: Rows.never(), else: add(now, write.ttl)
     keep = if write.keep == 0, do: fresh, else: later(max(fresh, now), write.keep)
@@ -296,7 +306,7 @@ defmodule Vdr.Cache.Backend.ETS do
         mark = used(h, if(old, do: elem(old, 4), else: -1), seq)
         plain? = keep == fresh and soft == nil and write.kind == :value and not h.bounded
         meta = if plain?, do: nil, else: {keep, soft, write.kind, bytes, place}
-        {key, value, fresh, seq, mark, seq, write.tags, meta}
+        {key, value, fresh, seq, mark, new_id, write.tags, meta}
       end
     end
   end
@@ -417,7 +427,8 @@ defmodule Vdr.Cache.Backend.ETS do
 
     rows =
       for {key, value} <- entries do
-        row = maker(h, key, value, write, Rows.next_seq(h), now).(nil)
+        seq = Rows.next_seq(h)
+        row = maker(h, key, value, write, {seq, seq}, now).(nil)
         Rows.index(h, row)
         row
       end
@@ -426,6 +437,7 @@ defmodule Vdr.Cache.Backend.ETS do
     Enum.each(old, &Rows.unindex(h, &1))
 
     Enum.each(rows, fn row ->
+      Leases.void(h.leases, elem(row, 0))
       settle_tags(h, elem(row, 0), elem(row, 3))
       h.changed.(elem(row, 0), :written)
     end)
@@ -546,8 +558,8 @@ defmodule Vdr.Cache.Backend.ETS do
   @impl true
   def invalidate_tag(h, tag) do
     generation = Rows.next_seq(h)
-    # From here on no entry that was put before is valid. Of two numbers, the later one stays: one more, one less, and
-    # not below this one.
+    # From here on no entry that was put before is valid. Of two numbers, the later one stays: one
+    # more, one less, and not below this one.
     :ets.update_counter(h.generations, tag, [{2, 1}, {2, -1, generation, generation}], {tag, 0, nil})
     :ets.update_element(h.generations, tag, {3, self()})
     count = drain(h, tag, generation)
@@ -560,7 +572,8 @@ defmodule Vdr.Cache.Backend.ETS do
     h |> tag_index(tag, generation) |> Enum.count(&drain_one(h, tag, &1, now))
   end
 
-  # Whether a living entry was removed. An entry whose other tags were invalidated before is not alive.
+  # Whether a living entry was removed. An entry whose other tags were invalidated before is not
+  # alive.
   defp drain_one(h, tag, {{_tag, id} = index, key}, now) do
     case :ets.lookup(h.data, key) do
       [row] when elem(row, 5) == id ->
@@ -578,7 +591,8 @@ defmodule Vdr.Cache.Backend.ETS do
   # ---- for other nodes
 
   @doc false
-  # An entry and the write that puts it elsewhere, `nil` where there is none. Times are what remains of them.
+  # An entry and the write that puts it elsewhere, `nil` where there is none. Times are what
+  # remains of them.
   def dump(h, key) do
     now = Rows.now(h)
 
@@ -603,7 +617,7 @@ defmodule Vdr.Cache.Backend.ETS do
     last = Rows.next_seq(h)
     Leases.void_all(h.leases)
     if h.bounded or h.size_of, do: flush_rows(h, last), else: flush_tables(h, last)
-    h.changed.(:all, :removed)
+    h.changed.(nil, :flushed)
   end
 
   defp flush_rows(h, last) do
@@ -631,7 +645,9 @@ defmodule Vdr.Cache.Backend.ETS do
   @impl true
   def sweep(h) do
     count = sweep_due(h, Rows.now(h), 0)
-    sweep_generations(h, Leases.sweep(h.leases))
+    # A fetch that begins from now on is newer.
+    last = Rows.next_seq(h)
+    sweep_generations(h, min(Leases.sweep(h.leases), last))
     {:ok, count}
   end
 
@@ -645,8 +661,8 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # A generation is needed while entries of before are there, which its own call removes, and while a fetch runs that
-  # began before.
+  # A generation is needed while entries of before are there, which its own call removes, and while
+  # a fetch runs that began before.
   defp sweep_generations(h, oldest_lease) do
     for {tag, generation, drainer} = row <- :ets.tab2list(h.generations),
         generation < oldest_lease and not (is_pid(drainer) and Process.alive?(drainer)) do
@@ -664,7 +680,7 @@ defmodule Vdr.Cache.Backend.ETS do
   # For a process of another node, too.
   def acquire_for(h, key, how, pid) do
     wrapped = Key.wrap(key)
-    lease = Leases.acquire(h.leases, wrapped, Rows.next_seq(h), pid)
+    lease = Leases.acquire(h.leases, wrapped, fn -> Rows.next_seq(h) end, pid)
 
     # It may have come between the caller's look and the lease.
     case entry(h, key) do
@@ -693,7 +709,7 @@ defmodule Vdr.Cache.Backend.ETS do
       if Rows.invalidated?(h, write.tags, seq) do
         {:ok, :lost}
       else
-        with {:ok, true} <- put_wrapped(h, wrapped, value, write), do: {:ok, :stored}
+        with {:ok, true} <- put_wrapped(h, wrapped, value, write, seq), do: {:ok, :stored}
       end
     end)
   end

@@ -9,25 +9,26 @@ defmodule Vdr.Cache.Topology.Partitioned do
   ## How it works
 
   The *owner* of a key is the node for which a hash of key and node is largest (rendezvous hashing)
-  among the nodes that run this cache. Nodes that are connected and do not run it own nothing. When a
-  node leaves, only its keys change their owner; a node that joins takes an equal part of every
+  among the nodes that run this cache. Nodes that are connected and do not run it own nothing. When
+  a node leaves, only its keys change their owner; a node that joins takes an equal part of every
   other's. A call for a key of another node is a call to that node, some 50 us away.
 
   ## What it promises
 
     * Nothing is kept twice: a node that ends takes its part of the cache with it, and those keys
       miss. There is no `replication_factor`.
-    * A read of a key whose owner does not answer is a miss (`on_node_down: :error` says so instead).
-      Writes answer `{:error, {:node_down, node}}`, `{:error, :timeout}` or
-      `{:error, {:remote, reason}}`. A write that timed out may have happened.
+    * A read of a key whose owner does not answer is a miss (`on_node_down: :error` says so
+      instead). Writes answer `{:error, {:node_down, node}}`, `{:error, :timeout}` or `{:error,
+      {:remote, reason}}`. A write that timed out may have happened.
     * A node serves a key only while it owns it. What it does not own any more, it removes, so a key
       that comes back to it comes back without its old value.
-    * While the network is split, each side goes on by itself. When it heals, every node empties its
-      part (`on_heal: :clear`), because either side may have changed or invalidated what the other has.
+    * While the network is split, each side goes on by itself. When it heals, every node empties
+      its part (`on_heal: :clear`), because either side may have changed or invalidated what the
+      other has.
     * `invalidate_tag` and `flush` reach all nodes. Where some do not answer, the answer is
       `{:error, {:partial, count, nodes}}`, and they get it later, as long as they stay members.
-    * `get_or_fetch` fetches a key once at a time in the whole cluster. The function runs on the node
-      that asks. The values of those who wait come from the owner.
+    * `get_or_fetch` fetches a key once at a time in the whole cluster. The function runs on the
+      node that asks. The values of those who wait come from the owner.
 
   For a moment after a node has joined or left, two nodes may see different owners.
 
@@ -38,6 +39,11 @@ defmodule Vdr.Cache.Topology.Partitioned do
     * `:on_heal` - `:clear`, or `:keep` for entries whose time to live says how old they may be
     * `:hash` - a function of a key and the list of nodes that returns the owner, for an application
       with a ring of its own. It must be the same on all nodes
+
+  With `near_cache: true` a node keeps values of other nodes for `:near_cache_l1_ttl`, at most
+  `:near_cache_max_size` of them. Their owner tells the nodes that have fetched a value when it
+  changes. A node that is told late reads the old value so long, as it would if its own call had
+  been faster; the node that writes sees its write at once.
 
   `keys`, `stream` and `tagged` fetch the part of one node after the other.
   """
@@ -94,6 +100,9 @@ defmodule Vdr.Cache.Topology.Partitioned do
       on_node_down: opts[:on_node_down],
       on_heal: opts[:on_heal],
       hash: opts[:hash],
+      # Who has fetched what, for near caches, and what makes this node's own one forget everything.
+      fetched: config[:fetched],
+      forget: config[:forget] || fn -> :ok end,
       member: Module.concat(config.name, "Vdr.Cache.Member"),
       telemetry: config.telemetry
     }
@@ -114,9 +123,15 @@ defmodule Vdr.Cache.Topology.Partitioned do
   @doc "The node that owns a key, as the node of the caller sees it."
   @spec owner(Vdr.Cache.cache(), key :: term) :: {:ok, node} | {:error, :not_started | :not_supported}
   def owner(cache, key) do
-    case Handle.fetch(cache) do
+    with {:ok, h} <- running(cache), do: {:ok, owner_of(h, key)}
+  end
+
+  # A near cache may stand in front.
+  defp running(name) do
+    case Handle.fetch(name) do
       nil -> {:error, :not_started}
-      %Handle{store: __MODULE__, state: h} -> {:ok, owner_of(h, key)}
+      %Handle{store: __MODULE__, state: h} -> {:ok, h}
+      %Handle{state: %{far: h}} -> {:ok, h}
       _other_topology -> {:error, :not_supported}
     end
   end
@@ -153,8 +168,8 @@ defmodule Vdr.Cache.Topology.Partitioned do
   @doc false
   # What another node calls.
   def run(name, key, function, arguments) do
-    case Handle.fetch(name) do
-      %Handle{store: __MODULE__, state: h} -> run_here(h, key, function, arguments)
+    case running(name) do
+      {:ok, h} -> run_here(h, key, function, arguments)
       _not_here -> {:error, {:node_down, node()}}
     end
   end
@@ -242,7 +257,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @doc false
   def run_many(name, function, arguments, keys) do
-    with %Handle{store: __MODULE__, state: h} <- Handle.fetch(name),
+    with {:ok, h} <- running(name),
          true <- Enum.all?(keys, &(owner_of(h, &1) == node())) do
       answer = run_local(h, function, arguments)
       moved = Enum.reject(keys, &(owner_of(h, &1) == node()))
@@ -320,8 +335,8 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @doc false
   def run_here_for_all(name, function, arguments) do
-    case Handle.fetch(name) do
-      %Handle{store: __MODULE__, state: h} -> run_local(h, function, arguments)
+    case running(name) do
+      {:ok, h} -> run_local(h, function, arguments)
       _not_here -> {:error, {:node_down, node()}}
     end
   rescue
@@ -366,7 +381,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @doc false
   def await_lease(h, {at, key, leader, ref}, timeout) do
-    place = if at == node(), do: h.flights, else: %{node: at, name: h.name, timeout: h.timeout}
+    place = if at == node(), do: h.flights, else: %{node: at, name: h.name, module: __MODULE__, timeout: h.timeout}
     Flights.follow(place, key, leader, ref, timeout)
   end
 
@@ -381,8 +396,10 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @doc false
   def commit_here(name, key, {_at, ref, lease, pid}, answer, write) do
-    case Handle.fetch(name) do
-      %Handle{store: __MODULE__, state: %{local: {backend, state}} = h} ->
+    case running(name) do
+      {:ok, %{local: {backend, state}} = h} ->
+        Flights.closing(h.flights, key, ref, pid)
+
         stored =
           case run_here(h, key, :commit, [key, lease, answer, write]) do
             {:moved, _owner} ->
@@ -393,7 +410,9 @@ defmodule Vdr.Cache.Topology.Partitioned do
               stored
           end
 
-        Flights.close(h.flights, key, ref, {:done, answer}, pid)
+        # What was read before a write is not for those who have asked since then.
+        told = if stored == {:ok, :lost} and write != :nothing, do: :again, else: {:done, answer}
+        Flights.close(h.flights, key, ref, told, pid)
         stored
 
       _not_here ->
@@ -414,7 +433,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @doc false
   def release_here(name, key, {_at, ref, lease, pid}) do
-    with %Handle{store: __MODULE__, state: %{local: {backend, state}} = h} <- Handle.fetch(name) do
+    with {:ok, %{local: {backend, state}} = h} <- running(name) do
       backend.release(state, key, lease)
       Flights.close(h.flights, key, ref, :again, pid)
     end
@@ -425,18 +444,17 @@ defmodule Vdr.Cache.Topology.Partitioned do
   @doc false
   # Who waits on another node is entered here.
   def join_flight(name, key, leader, ref, alias) do
-    case Handle.fetch(name) do
-      %Handle{store: __MODULE__, state: h} -> Flights.join(h.flights, key, leader, ref, alias)
-      _not_here -> false
+    case running(name) do
+      {:ok, h} -> Flights.join(h.flights, key, leader, ref, alias)
+      _not_here -> :gone
     end
   end
 
   @doc false
   def leave_flight(name, ref, alias),
-    do: with(%Handle{store: __MODULE__, state: h} <- Handle.fetch(name), do: Flights.leave(h.flights, ref, alias))
+    do: with({:ok, h} <- running(name), do: Flights.leave(h.flights, ref, alias))
 
   @doc false
   def abandon_flight(name, key, leader, ref),
-    do:
-      with(%Handle{store: __MODULE__, state: h} <- Handle.fetch(name), do: Flights.abandon(h.flights, key, leader, ref))
+    do: with({:ok, h} <- running(name), do: Flights.abandon(h.flights, key, leader, ref))
 end

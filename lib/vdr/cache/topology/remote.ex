@@ -2,7 +2,10 @@ defmodule Vdr.Cache.Topology.Remote do
   @moduledoc false
   # Calls on other nodes. Every way in which such a call can end is an answer.
 
-  @doc "What the function returns there, or `{:error, {:node_down, node} | :timeout | {:remote, reason}}`."
+  @doc """
+  What the function returns there, or `{:error, {:node_down, node} | :timeout | {:remote,
+  reason}}`.
+  """
   @spec call(node, module, atom, [term], timeout) :: term
   def call(node, module, function, arguments, timeout),
     do: node |> :erpc.send_request(module, function, arguments) |> receive_answer(node, deadline(timeout))

@@ -2,29 +2,29 @@ defmodule Vdr.Cache.Topology.Replicated do
   @moduledoc """
   Every node holds every entry. Reads are local; writes go to all nodes.
 
-  With a Redis or Valkey server at hand, use `Vdr.Cache.Backend.Mirror` instead: there is one order of
-  all writes, no conflict, exact resumption, and every language can take part.
+  With a Redis or Valkey server at hand, use `Vdr.Cache.Backend.Mirror` instead: there is one order
+  of all writes, no conflict, exact resumption, and every language can take part.
 
-  For thousands of entries that change seldom, such as flags and configuration: each write is a message
-  to each node.
+  For thousands of entries that change seldom, such as flags and configuration: each write is a
+  message to each node.
 
   ## What it promises
 
   When nodes are connected and nobody writes, all of them have the same entries within two
   `:heartbeat`s, whatever was lost on the way:
 
-    * Each entry has a version of a hybrid logical clock and the node that wrote it. The larger version
-      wins on all nodes. A wrong wall clock decides who wins among writers at the same moment, and
-      never whether nodes agree. Deletes and invalidations have versions, too.
+    * Each entry has a version of a hybrid logical clock and the node that wrote it. The larger
+      version wins on all nodes. A wrong wall clock decides who wins among writers at the same
+      moment, and never whether nodes agree. Deletes and invalidations have versions, too.
     * Messages to a node are numbered. A node that misses one fetches all entries, in portions of a
-      thousand, and keeps the newer version of each. So does a node that joins. Nobody waits for a node
-      that is slow: what it does not take is dropped, and it fetches it later.
-    * After a split that lasted longer than `:tombstone_ttl`, all nodes that were split empty the cache,
-      because nobody knows any more what was deleted meanwhile.
+      thousand, and keeps the newer version of each. So does a node that joins. Nobody waits for a
+      node that is slow: what it does not take is dropped, and it fetches it later.
+    * After a split that lasted longer than `:tombstone_ttl`, all nodes that were split empty the
+      cache, because nobody knows any more what was deleted meanwhile.
 
-  A write returns when this node has it. The writes of a node take turns in one process; reads do not
-  pass it. Times to live travel as what remains. Bounds evict on each node for itself, and then a local
-  miss is a miss. `get_or_fetch` fetches once on each node.
+  A write returns when this node has it. The writes of a node take turns in one process; reads do
+  not pass it. Times to live travel as what remains. Bounds evict on each node for itself, and then
+  a local miss is a miss. `get_or_fetch` fetches once on each node.
 
   Until a node that starts has the entries of another one, reads answer `{:error, :not_ready}`.
 

@@ -275,7 +275,7 @@ impl RangeOptions {
             return Ok(match rules.negative_offset {
                 NegativeOffset::Unknown => None,
                 NegativeOffset::Nothing => Some(0..0),
-                NegativeOffset::FromTheEnd => Some(self.from_the_end(ranks, offset, count)),
+                NegativeOffset::FromTheEnd => Some(self.last_ones(ranks, offset, count)),
             });
         }
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX).min(ranks.len());
@@ -289,7 +289,7 @@ impl RangeOptions {
 
     /// The last `-offset` of the selected members, in the order of the command, and of these the
     /// first `count`. Nothing if fewer are selected.
-    fn from_the_end(&self, ranks: Range<usize>, offset: i64, count: i64) -> Range<usize> {
+    fn last_ones(&self, ranks: Range<usize>, offset: i64, count: i64) -> Range<usize> {
         let back = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
         if back > ranks.len() {
             return 0..0;

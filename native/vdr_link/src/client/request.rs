@@ -2,6 +2,7 @@
 
 use super::call::{Answer, Call, Stage};
 use super::forbidden::{forbidden, is_slow};
+use crate::runtime::run_soon;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vdr_replica::resp::encode;
@@ -167,8 +168,10 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if self.answers {
-            self.fail(self.call.stage(), "stopped");
+        if self.answers && self.call.is_awaited() {
+            // Callers are answered on threads of the library, and this may be another one.
+            let call = self.call.clone();
+            let _no_thread = run_soon(move || call.finish(Answer::Failed { stage: call.stage(), code: "stopped" }));
         }
     }
 }

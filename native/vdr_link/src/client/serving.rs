@@ -167,14 +167,14 @@ impl Serving {
                 },
                 taken = inbox.recv_many(&mut batch, BATCH), if queue.is_empty() => {
                     if taken == 0 {
-                        return Ended::PoolClosed;
+                        return self.close();
                     }
                     queue.extend(batch.drain(..));
                     Ok(())
                 }
                 changed = target.changed() => {
                     if changed.is_err() {
-                        return Ended::PoolClosed;
+                        return self.close();
                     }
                     self.leaving = true;
                     Ok(())
@@ -350,6 +350,14 @@ impl Serving {
             }
         }
         Ok(())
+    }
+
+    /// The pool is gone. Calls that still wait for replies answer when they are dropped.
+    fn close(&mut self) -> Ended {
+        for (call, _) in self.settling.drain(..) {
+            call.finish(Answer::Failed { stage: Stage::Written, code: "stopped" });
+        }
+        Ended::PoolClosed
     }
 
     /// The connection is lost: answers what may have run, and gives back the rest.

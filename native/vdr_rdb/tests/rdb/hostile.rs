@@ -210,7 +210,7 @@ fn announced_lengths_are_not_believed() {
     let string = [b"REDIS0013\x00\x01k".to_vec(), length(500 << 20), vec![0; 10]].concat();
     assert_eq!(Loader::new().feed(&string, &mut KeyspaceBuilder::new()), Ok(Progress::More));
     let too_long = [b"REDIS0013\x00\x01k".to_vec(), length(1 << 40)].concat();
-    assert_eq!(code(Loader::new().feed(&too_long, &mut KeyspaceBuilder::new())), "string_too_long");
+    assert_eq!(code(Loader::new().feed(&too_long, &mut KeyspaceBuilder::new())), "rdb_too_large");
     let long = [b"REDIS0013\x00\x01k".to_vec(), length(700 << 20), vec![0; 10]].concat();
     assert_eq!(code(Loader::new().feed(&long, &mut KeyspaceBuilder::new())), "string_too_long");
     let mut raised = Loader::new().with_string_bytes_max(1 << 30);

@@ -19,6 +19,7 @@ impl Step {
     /// The command whose reply is awaited, with its option.
     pub fn words(self) -> &'static str {
         match self {
+            Step::StringLimit => "CONFIG GET",
             Step::ListeningPort => "REPLCONF listening-port",
             Step::CapaEof => "REPLCONF capa eof",
             Step::CapaPsync2 => "REPLCONF capa psync2",

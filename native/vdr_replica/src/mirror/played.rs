@@ -53,7 +53,7 @@ mod tests {
     fn data(keys: &[&str]) -> Keyspace {
         let mut keyspace = Keyspace::default();
         for key in keys {
-            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", Default::default());
+            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", vdr_data::expiry::Expiry::NEVER);
         }
         keyspace
     }

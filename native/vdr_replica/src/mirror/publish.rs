@@ -168,12 +168,12 @@ impl Publisher {
 fn notify_hits(hits: &[Hit], old: Option<&Snapshot>, new: &Snapshot) {
     // The keys that watches have heard of, by the watch's address: such a watch hears of each key
     // once.
-    let mut heard: HashSet<(usize, Option<&Blob>), foldhash::fast::RandomState> = HashSet::default();
+    let mut heard: HashSet<(usize, Option<&[u8]>), foldhash::fast::RandomState> = HashSet::default();
     for Hit { watch, key, command, offset: end } in hits {
         let (db, key) = (watch.target.db, key.as_ref());
         if let Some(command) = command {
             watch.deliver(&Event::Update { command, db, key, offset: *end });
-        } else if heard.insert((watch.address(), key)) {
+        } else if heard.insert((watch.address(), key.map(Blob::as_bytes))) {
             let (offset, old) = (new.offset, || entry_of(old?, db, key));
             watch.deliver(&match watch.manner.notify {
                 Notify::Value => Event::Value { db, key, old: old(), new: entry_of(new, db, key), offset },

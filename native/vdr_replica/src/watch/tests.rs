@@ -290,7 +290,7 @@ fn a_watch_that_comes_between_writes_is_seen_or_new() {
             }
             adder.join().unwrap();
             let new = watches.table.take_new();
-            assert_eq!(hits.is_empty() && new.is_empty(), false, "{watched:?}");
+            assert!(!(hits.is_empty() && new.is_empty()), "{watched:?}");
             watches.end();
         });
     }

@@ -275,16 +275,22 @@ impl Watcher {
     /// The host looked at the mailbox, after it had read [`Watcher::sent`]: so many messages waited
     /// there, whoever sent them. Answers whether to look again soon, because watches lag.
     pub fn sampled(self: &Arc<Self>, sent: i64, waiting: u32) -> bool {
-        self.note_sample(&mut self.flow.lock(), sent, waiting)
+        self.note_handled(sent, waiting);
+        self.note_sample(&mut self.flow.lock())
     }
 
-    /// As [`Watcher::sampled`]; `None` if events are being sent at this moment.
+    /// As [`Watcher::sampled`]; `None` if events are being sent at this moment. Then there is room
+    /// for more already, and the call is to be repeated.
     pub fn try_sampled(self: &Arc<Self>, sent: i64, waiting: u32) -> Option<bool> {
-        Some(self.note_sample(&mut *self.flow.try_lock()?, sent, waiting))
+        self.note_handled(sent, waiting);
+        Some(self.note_sample(&mut *self.flow.try_lock()?))
     }
 
-    fn note_sample(self: &Arc<Self>, flow: &mut Flow, sent: i64, waiting: u32) -> bool {
+    fn note_handled(&self, sent: i64, waiting: u32) {
         self.handled.store(sent.min(self.sent()) - i64::from(waiting), Ordering::SeqCst);
+    }
+
+    fn note_sample(self: &Arc<Self>, flow: &mut Flow) -> bool {
         flow.sampling = !flow.owed.is_empty() && !self.acknowledges.load(Ordering::SeqCst);
         flow.sample_at = self.sent() + flow.sample_every;
         if flow.may_be_served(self.pending()) {

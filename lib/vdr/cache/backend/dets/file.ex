@@ -1,9 +1,11 @@
 defmodule Vdr.Cache.Backend.DETS.File do
   @moduledoc false
-  # The file of a cache and the process that writes it. It writes what the table has at that moment, so the last write of a
-  # key is also the last one in the file, whatever the order in which processes ask.
+  # The file of a cache and the process that writes it. It writes what the table has at that
+  # moment, so the last write of a key is also the last one in the file, whatever the order in
+  # which processes ask.
   #
-  # A row of the file is `{key, value, fresh_until, keep_until, soft_at, kind, tags}` with times of the wall clock.
+  # A row of the file is `{key, value, fresh_until, keep_until, soft_at, kind, tags}` with times of
+  # the wall clock.
 
   use GenServer
 
@@ -87,8 +89,6 @@ defmodule Vdr.Cache.Backend.DETS.File do
   end
 
   @impl GenServer
-  def handle_cast({:changed, :all}, state), do: {:noreply, state}
-
   def handle_cast({:changed, key}, state) do
     save(state, key)
     {:noreply, state}

@@ -1,14 +1,15 @@
 defmodule Vdr.Cache.Backend.ETS.Eviction do
   @moduledoc false
-  # Bounds and what goes to keep them, in the process of the caller. Room is reserved before a row is written, so the
-  # table never holds more than its bound and one row for each writer at work.
+  # Bounds and what goes to keep them, in the process of the caller. Room is reserved before a row
+  # is written, so the table never holds more than its bound and one row for each writer at work.
   #
   #   * `:ttl_only` evicts nothing; only what is past its time makes room
   #   * `:fifo` - the oldest put goes
-  #   * `:lru` - of 16 entries taken at random, the one that was read longest ago. The order is by random numbers, so 16
-  #     neighbours are a random choice
-  #   * `:lfu` - S3-FIFO: new entries wait in a small queue, a tenth of the cache. Those used twice there move to the main
-  #     queue, the others go and leave a ghost, the hash of their key. A key with a ghost goes straight to the main queue
+  #   * `:lru` - of 16 entries taken at random, the one that was read longest ago. The order is by
+  #     random numbers, so 16 neighbours are a random choice
+  #   * `:lfu` - S3-FIFO: new entries wait in a small queue, a tenth of the cache. Those used twice
+  #     there move to the main queue, the others go and leave a ghost, the hash of their key. A key
+  #     with a ghost goes straight to the main queue
 
   alias Vdr.Cache.Backend.ETS.Rows
 
@@ -16,7 +17,10 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   @small 0
   @main 1
 
-  @doc "Reserves room for `rows` more rows and `bytes` more bytes, and evicts for it. The entry takes `whole` bytes."
+  @doc """
+  Reserves room for `rows` more rows and `bytes` more bytes, and evicts for it. The entry takes
+  `whole` bytes.
+  """
   @spec reserve(map, 0 | 1, integer, non_neg_integer) :: :ok | {:error, :full}
   def reserve(h, rows, bytes, whole) do
     # Numbers are smaller than `:infinity`.
@@ -108,7 +112,8 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     if small * 10 >= small + main, do: evict_small(h), else: evict_main(h)
   end
 
-  # Removes what stands at a place. Somebody may overwrite it meanwhile, then it goes in its new version.
+  # Removes what stands at a place. Somebody may overwrite it meanwhile, then it goes in its new
+  # version.
   defp evict_at(h, place) do
     case row_at(h, place) do
       nil -> 0
@@ -135,7 +140,8 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp sample(h, :"$end_of_table", left, oldest) do
     case :ets.first(h.order) do
       :"$end_of_table" -> oldest
-      # A table of fewer entries than the sample is walked through more than once, and ends with the sample.
+      # A table of fewer entries than the sample is walked through more than once, and ends with
+      # the sample.
       place -> sample(h, place, left, oldest)
     end
   end
@@ -165,10 +171,16 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp leave_small(_h, _place, nil), do: 0
 
   defp leave_small(h, place, row) do
-    if elem(row, 4) > 1 do
-      promote(h, place, row, 0)
-    else
-      if Rows.remove(h, row), do: leave_ghost(h, elem(row, 0)) && 1, else: 0
+    cond do
+      elem(row, 4) > 1 ->
+        promote(h, place, row, 0)
+
+      Rows.remove(h, row) ->
+        leave_ghost(h, elem(row, 0))
+        1
+
+      true ->
+        0
     end
   end
 

@@ -1,7 +1,8 @@
 defmodule Vdr.Cache.Backend.ETS.Key do
   @moduledoc false
-  # Keys as the table has them. The table compares and swaps by match specifications, in which the atoms `:_` and `:"$1"`
-  # are no atoms but patterns, and which take no maps. A key with one of these is stored as its external term format.
+  # Keys as the table has them. The table compares and swaps by match specifications, in which the
+  # atoms `:_` and `:"$1"` are no atoms but patterns, and which take no maps. A key with one of
+  # these is stored as its external term format.
 
   @doc "The key in the table."
   @spec wrap(term) :: term

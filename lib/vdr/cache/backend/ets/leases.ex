@@ -1,18 +1,26 @@
 defmodule Vdr.Cache.Backend.ETS.Leases do
   @moduledoc false
-  # The right to store what a fetch brings. Every put and delete of the key takes it away, so a slow fetch never puts back
-  # what was deleted or replaced meanwhile.
+  # The right to store what a fetch brings. Every put and delete of the key takes it away, so a
+  # slow fetch never puts back what was deleted or replaced meanwhile.
   #
-  # A row is `{key, :open | :committing, ref, seq, pid}`. While a lease commits, a put or delete of its key waits for the
-  # end of that, which is some microseconds away, or for the death of the process.
+  # A row is `{key, :open | :committing, ref, seq, pid}`. While a lease commits, a put or delete of
+  # its key waits for the end of that, which is some microseconds away, or for the death of the
+  # process.
 
   @type lease :: {reference, seq :: pos_integer}
 
-  @spec acquire(:ets.table(), key :: term, seq :: pos_integer, pid) :: lease
-  def acquire(table, key, seq, pid) do
+  @doc """
+  The number is taken by the function while the lease is there already, so that `sweep/1` overlooks
+  none.
+  """
+  @spec acquire(:ets.table(), key :: term, (() -> pos_integer), pid) :: lease
+  def acquire(table, key, next_seq, pid) do
     void(table, key)
     ref = make_ref()
-    :ets.insert(table, {key, :open, ref, seq, pid})
+    :ets.insert(table, {key, :open, ref, 0, pid})
+    seq = next_seq.()
+    # Not of another one that has come meanwhile.
+    :ets.select_replace(table, [{{key, :open, ref, 0, pid}, [], [{:const, {key, :open, ref, seq, pid}}]}])
     {ref, seq}
   end
 
@@ -73,7 +81,8 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
     end)
   end
 
-  # Of a process of another node this is not known while the node is connected. The next acquire of the key ends its lease.
+  # Of a process of another node this is not known while the node is connected. The next acquire of
+  # the key ends its lease.
   defp alive?(pid) when node(pid) == node(), do: Process.alive?(pid)
   defp alive?(pid), do: node(pid) in Node.list()
 end

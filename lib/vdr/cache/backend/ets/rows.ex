@@ -11,7 +11,8 @@ defmodule Vdr.Cache.Backend.ETS.Rows do
   #   * `id` - the number of the put that the entry goes back to; tags are compared with it
   #   * `place` - where the entry stands in the table `order`
   #
-  # The row is the truth. Entries of the indexes that fit no row are ignored, and removed when they are met.
+  # The row is the truth. Entries of the indexes that fit no row are ignored, and removed when they
+  # are met.
 
   @type row :: tuple
   @never -0x7FFF_FFFF_FFFF

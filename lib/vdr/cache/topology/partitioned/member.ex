@@ -1,8 +1,8 @@
 defmodule Vdr.Cache.Topology.Partitioned.Member do
   @moduledoc false
-  # One node's part of a partitioned cache: follows the members, publishes the view, removes what the node does not own
-  # any more, and clears the part when a split has healed. It handles one change after the other, so a key that leaves the
-  # node and comes back is removed in between.
+  # One node's part of a partitioned cache: follows the members, publishes the view, removes what
+  # the node does not own any more, and clears the part when a split has healed. It handles one
+  # change after the other, so a key that leaves the node and comes back is removed in between.
 
   use GenServer
 
@@ -10,7 +10,8 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
   alias Vdr.Cache.Topology.{Members, Partitioned, Remote}
 
   @retry_ms 1_000
-  # A pid that left longer ago than this, in a cluster that restarts its nodes all the time, is forgotten.
+  # A pid that left longer ago than this, in a cluster that restarts its nodes all the time, is
+  # forgotten.
   @gone_max 10_000
 
   def start_link(h), do: GenServer.start_link(__MODULE__, h, name: h.member)
@@ -112,6 +113,8 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
     :ets.insert(h.views, {:view, number, nodes})
     metadata = %{joined: nodes -- before, left: before -- nodes}
     Telemetry.execute(h.telemetry, [:cluster, :change], %{members: length(nodes)}, metadata)
+    # Nobody tells this node of changes of what another node owned before.
+    h.forget.()
     rebalance(h)
   end
 
@@ -133,6 +136,7 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
 
   defp heal(%{local: {backend, state}} = h) do
     backend.flush(state)
+    h.forget.()
     Telemetry.execute(h.telemetry, [:heal, :clear], %{count: 1}, %{})
   end
 end

@@ -2,12 +2,14 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
   @moduledoc false
   # The process that writes one node's copy of a replicated cache, and keeps it equal to the others.
   #
-  # A *change* is `{key, version, {:put, value, write} | :delete}`, or `{:floor, what, version}`: what is older than a floor is
-  # gone, be it all entries or those with a tag. A change is applied where its version is larger than that of the key. So
-  # changes may come in any order and more than once, and all nodes agree in the end.
+  # A *change* is `{key, version, {:put, value, write} | :delete}`, or `{:floor, what, version}`:
+  # what is older than a floor is gone, be it all entries or those with a tag. A change is applied
+  # where its version is larger than that of the key. So changes may come in any order and more
+  # than once, and all nodes agree in the end.
   #
-  # Versions are kept here for every key, also for some time after its delete, in an ordered table. Keys are in it as their
-  # external term format: the table holds `1` and `1.0` for equal. `{key, version, :live | removed_at}`.
+  # Versions are kept here for every key, also for some time after its delete, in an ordered table.
+  # Keys are in it as their external term format: the table holds `1` and `1.0` for equal. `{key,
+  # version, :live | removed_at}`.
 
   use GenServer
 
@@ -44,7 +46,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
     {:ok, state}
   end
 
-  # Entries that are there already: of a file, or of before a crash of this process. Any other version is newer.
+  # Entries that are there already: of a file, or of before a crash of this process. Any other
+  # version is newer.
   defp adopt(%{h: %{local: {backend, store}}} = state) do
     for key <- backend.stream(store, :keys), do: :ets.insert(state.versions, {pack(key), {0, 0, node()}, :live})
   end
@@ -66,8 +69,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
     answer = apply(backend, function, [store | arguments])
     if changed?(answer), do: {:reply, answer, publish(state, keys)}, else: {:reply, answer, state}
   rescue
-    # A mistake of the caller must not end the process of all.
-    error in ArgumentError -> {:reply, {:error, {:remote, Exception.message(error)}}, state}
+    # A mistake of the caller, or in a function of the options, must not end the process of all.
+    error -> {:reply, {:error, {:remote, Exception.message(error)}}, state}
   end
 
   def handle_call({:floor, what}, _from, state) do
@@ -178,7 +181,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  # Nobody waits for a node whose connection is busy: the number of the next message tells it what it has missed.
+  # Nobody waits for a node whose connection is busy: the number of the next message tells it what
+  # it has missed.
   defp send_to(pid, message), do: :erlang.send(pid, message, [:nosuspend, :noconnect])
 
   defp broadcast(state, changes) do
@@ -206,7 +210,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
     state
   end
 
-  # A message that is not the next one, or a heartbeat after one that did not come: something is missing.
+  # A message that is not the next one, or a heartbeat after one that did not come: something is
+  # missing.
   defp heard(state, from, expected, number \\ nil)
 
   defp heard(%{peers: peers} = state, from, next, number) when is_map_key(peers, from) do
@@ -363,8 +368,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
 
   # ---- forgetting
 
-  # Deletes and floors that every node has heard of by now, and versions of entries that have gone by their time or by the
-  # policy.
+  # Deletes and floors that every node has heard of by now, and versions of entries that have gone
+  # by their time or by the policy.
   defp forget(%{h: %{local: {backend, store}, tombstone_ttl: ttl}} = state) do
     limit = now() - ttl
     :ets.select_delete(state.versions, [{{:_, :_, :"$1"}, [{:is_integer, :"$1"}, {:<, :"$1", limit}], [true]}])

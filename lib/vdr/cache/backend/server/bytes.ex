@@ -1,0 +1,191 @@
+defmodule Vdr.Cache.Backend.Server.Bytes do
+  @moduledoc false
+  # Keys and values as they are on the server. The first byte of a value says what it is:
+  #
+  #   * `-` or a digit: an integer of 64 bits as text, so that INCRBY works and every language can
+  #     read it
+  #   * 131: a term in the external term format, never compressed by it
+  #   * `V`: an envelope, `V1;flag;soft;fresh;tags;`, the stamps, and a value as above. The flag is
+  #     `v`, `n` for an error that is remembered, `z` for a value that is compressed. `soft` and
+  #     `fresh` are times in ms of Unix time, or nothing. A stamp is the length of a tag, `:`, the
+  #     tag, and the 16 characters of its generation
+  #
+  # What does not begin so was written by somebody else.
+
+  alias Vdr.Cache.Storable
+
+  @enforce_keys [:payload]
+  defstruct [:payload, :soft, :fresh, flag: :value, stamps: [], header: ""]
+
+  @type t :: %__MODULE__{}
+
+  @smallest -0x8000_0000_0000_0000
+  @largest 0x7FFF_FFFF_FFFF_FFFF
+  @nonce_bytes 16
+
+  @doc "A key, without the prefix. A binary is itself, every other term its external term format."
+  @spec key(term) :: binary
+  def key(<<131, _rest::binary>> = key), do: etf(key)
+  def key(key) when is_binary(key), do: key
+  def key(key), do: etf(key)
+
+  @doc "The key that the bytes stand for."
+  @spec unkey(binary) :: {:ok, term} | :error
+  def unkey(<<131, _rest::binary>> = bytes), do: term(bytes)
+  def unkey(bytes), do: {:ok, bytes}
+
+  defp etf(term), do: :erlang.term_to_binary(term, [:deterministic, minor_version: 2])
+
+  @doc "A value without an envelope, and whether it is compressed."
+  @spec encode(term, map) :: {:ok, binary, :value | :compressed} | {:error, term}
+  def encode(value, _codec) when is_integer(value) and value >= @smallest and value <= @largest,
+    do: {:ok, Integer.to_string(value), :value}
+
+  def encode(value, %{serializer: nil} = codec) do
+    with :ok <- Storable.check(value), do: value |> :erlang.term_to_binary(minor_version: 2) |> compress(codec)
+  end
+
+  def encode(value, %{serializer: serializer} = codec) do
+    case serializer.encode(value, []) do
+      {:ok, bytes} when is_binary(bytes) -> compress(bytes, codec)
+      {:error, reason} -> {:error, {:encode, reason}}
+      other -> {:error, {:encode, other}}
+    end
+  end
+
+  defp compress(bytes, %{compress: limit}) when is_integer(limit) and byte_size(bytes) > limit,
+    do: {:ok, :zlib.compress(bytes), :compressed}
+
+  defp compress(bytes, _codec), do: {:ok, bytes, :value}
+
+  @doc "The beginning of an envelope; the stamps and the value follow."
+  @spec header(atom, integer | nil, integer | nil, non_neg_integer) :: binary
+  def header(flag, soft, fresh, tags), do: "V1;#{flag(flag)};#{soft};#{fresh};#{tags};"
+
+  defp flag(:value), do: "v"
+  defp flag(:negative), do: "n"
+  defp flag(:compressed), do: "z"
+
+  @doc "Takes an envelope apart."
+  @spec open(binary) :: {:ok, t} | :error
+  def open("V1;" <> rest = bytes) do
+    with [flag, soft, fresh, tags, rest] <- String.split(rest, ";", parts: 5),
+         {:ok, flag} <- flag_of(flag),
+         {:ok, soft} <- time(soft),
+         {:ok, fresh} <- time(fresh),
+         {count, ""} when count in 0..100_000 <- Integer.parse(tags),
+         {:ok, stamps, payload} <- stamps(rest, count, []) do
+      header = binary_part(bytes, 0, byte_size(bytes) - byte_size(payload))
+      {:ok, %__MODULE__{payload: payload, soft: soft, fresh: fresh, flag: flag, stamps: stamps, header: header}}
+    else
+      _damaged -> :error
+    end
+  end
+
+  def open(payload), do: {:ok, %__MODULE__{payload: payload}}
+
+  defp flag_of("v"), do: {:ok, :value}
+  defp flag_of("n"), do: {:ok, :negative}
+  defp flag_of("z"), do: {:ok, :compressed}
+  defp flag_of(_other), do: :error
+
+  defp time(""), do: {:ok, nil}
+
+  defp time(text) do
+    case Integer.parse(text) do
+      {ms, ""} -> {:ok, ms}
+      _other -> :error
+    end
+  end
+
+  defp stamps(rest, 0, stamps), do: {:ok, Enum.reverse(stamps), rest}
+
+  defp stamps(bytes, count, stamps) do
+    with {length, ":" <> rest} when length >= 0 <- Integer.parse(bytes),
+         <<tag::binary-size(length), nonce::binary-size(@nonce_bytes), rest::binary>> <- rest,
+         do: stamps(rest, count - 1, [{tag, nonce} | stamps]),
+         else: (_damaged -> :error)
+  end
+
+  @doc "The value that the bytes of an opened envelope stand for."
+  @spec decode(t, map) :: {:ok, term} | :error
+  def decode(%__MODULE__{flag: :compressed, payload: payload} = opened, codec) do
+    with {:ok, bytes} <- inflate(payload, codec.max_value),
+         do: decode(%{opened | flag: :value, payload: bytes}, codec)
+  end
+
+  def decode(%__MODULE__{payload: <<first, _rest::binary>> = payload}, codec) when first in ?0..?9 or first == ?- do
+    case Integer.parse(payload) do
+      {integer, ""} -> {:ok, integer}
+      _text -> foreign(payload, codec)
+    end
+  end
+
+  def decode(%__MODULE__{payload: payload}, %{serializer: nil}), do: term(payload)
+  def decode(%__MODULE__{payload: payload}, codec), do: foreign(payload, codec)
+
+  defp foreign(_payload, %{serializer: nil}), do: :error
+
+  defp foreign(payload, %{serializer: serializer}) do
+    case serializer.decode(payload, []) do
+      {:ok, value} -> {:ok, value}
+      _error -> :error
+    end
+  end
+
+  # 131 and 80 would be a term that declares its own size, whatever that is.
+  defp term(<<131, second, _rest::binary>> = bytes) when second != 80 do
+    {:ok, :erlang.binary_to_term(bytes, [:safe])}
+  rescue
+    ArgumentError -> :error
+  end
+
+  defp term(_bytes), do: :error
+
+  # In portions, and no further than the limit.
+  defp inflate(bytes, limit) do
+    z = :zlib.open()
+
+    try do
+      :ok = :zlib.inflateInit(z)
+      inflate(z, :zlib.safeInflate(z, bytes), [], 0, limit)
+    rescue
+      _damaged -> :error
+    after
+      :zlib.close(z)
+    end
+  end
+
+  defp inflate(z, {state, output}, done, size, limit) do
+    size = size + IO.iodata_length(output)
+
+    cond do
+      size > limit -> :error
+      state == :finished -> {:ok, IO.iodata_to_binary([done | output])}
+      true -> inflate(z, :zlib.safeInflate(z, []), [done | output], size, limit)
+    end
+  end
+end
+
+defmodule Vdr.Cache.Serializer do
+  @moduledoc """
+  The behaviour of `serializer:` in the `:backend_opts` of `Vdr.Cache.Backend.Redis` and
+  `Vdr.Cache.Backend.Mirror`: how values become bytes, for an application that shares them with
+  programs in other languages. Integers of 64 bits are decimal text, whatever the serializer does.
+
+      defmodule MyApp.Json do
+        @behaviour Vdr.Cache.Serializer
+
+        @impl true
+        def encode(value, _opts), do: Jason.encode(value)
+
+        @impl true
+        def decode(bytes, _opts), do: Jason.decode(bytes)
+      end
+
+  Its bytes must not begin with `V1;`, nor be a decimal integer that is another value.
+  """
+
+  @callback encode(value :: term, opts :: keyword) :: {:ok, binary} | {:error, term}
+  @callback decode(binary, opts :: keyword) :: {:ok, term} | {:error, term}
+end

@@ -1,0 +1,199 @@
+defmodule Vdr.Cache.Backend.Server.Lease do
+  @moduledoc false
+  # The right to store what a fetch brings, for all nodes: a key on the server with a token. A put
+  # or a delete of the entry deletes it. What is stored must find the token, the entry as it was,
+  # and the generations of the tags as they were.
+  #
+  # A lease ends by itself if its node does not renew it. A process at the side does that, and
+  # gives the lease back when the fetching process dies.
+
+  alias Vdr.Cache.Backend.Server
+  alias Vdr.Cache.Backend.Server.{Bytes, Read}
+  alias Vdr.Cache.{Entry, Write}
+
+  @poll_ms 20
+  @poll_max_ms 250
+
+  def acquire(h, key, %{tags: tags, refresh: refresh?}) do
+    {entry, lease} = {Server.entry_key(h, key), Server.lease_key(h, key)}
+    token = Server.nonce()
+    tags = Enum.map(tags, &Bytes.key/1)
+
+    arguments =
+      [h.prefix, entry, lease, token, Integer.to_string(h.lease), if(refresh?, do: "refresh", else: "")] ++
+        Enum.flat_map(tags, &[&1, Server.nonce()])
+
+    # A lease is needed on the server only. Who waits for it is told by the mirror.
+    case Server.script(h, :acquire, [entry, lease], arguments, %Write{consistency: :server}) do
+      {:ok, ["granted", seen, count | generations]} ->
+        renewer = renew(h, lease, token)
+        generations = tags |> Enum.zip(generations) |> Map.new()
+        {:ok, %{token: token, seen: seen || "", count: count, generations: generations, renewer: renewer}}
+
+      {:ok, ["hit", bytes]} ->
+        hit(h, key, bytes)
+
+      {:ok, ["held", ms]} ->
+        {:wait, {key, max(ms, 0), @poll_ms}}
+
+      error ->
+        error
+    end
+  end
+
+  defp hit(h, key, bytes) do
+    with {:ok, opened} <- Bytes.open(bytes), {:ok, value} <- Read.value(h, key, opened) do
+      kind = if opened.flag == :negative, do: :negative, else: :value
+      {:hit, %Entry{value: value, version: bytes, kind: kind, fresh: kind == :value}}
+    else
+      :error -> {:error, {:undecodable, key}}
+      error -> error
+    end
+  end
+
+  # ---- waiting
+
+  # A mirror tells when the entry comes or the lease ends. Without one, the server is asked again
+  # and again.
+  def await_lease(%{mirror: true} = h, {key, held, _poll}, timeout) do
+    {entry, lease} = {Server.entry_key(h, key), Server.lease_key(h, key)}
+    ref = make_ref()
+
+    with :ok <- Veidrodelis.watch(h.id, h.db, entry, ref), :ok <- Veidrodelis.watch(h.id, h.db, lease, ref) do
+      # It may have come before the watch.
+      answer =
+        if match?({:ok, %Entry{fresh: true}}, Read.entry(h, key)), do: :again, else: await_event(ref, held, timeout)
+
+      unwatch(h, [entry, lease], ref)
+      answer
+    else
+      # The process watches the key for itself, or the mirror is not there.
+      _other ->
+        Veidrodelis.unwatch(h.id, h.db, entry)
+        poll(held, @poll_ms, timeout)
+    end
+  end
+
+  def await_lease(_h, {_key, held, poll}, timeout), do: poll(held, poll, timeout)
+
+  # A lease that ends by its time makes no event everywhere.
+  defp await_event(ref, held, timeout) do
+    receive do
+      {^ref, _event} -> :again
+    after
+      min(held + 1, timeout) -> if held < timeout, do: :again, else: :timeout
+    end
+  end
+
+  defp unwatch(h, keys, ref) do
+    Enum.each(keys, &Veidrodelis.unwatch(h.id, h.db, &1))
+    flush(ref)
+  end
+
+  defp flush(ref) do
+    receive do
+      {^ref, _event} -> flush(ref)
+    after
+      0 -> :ok
+    end
+  end
+
+  defp poll(held, poll, timeout) do
+    wait = Enum.min([held + 1, poll + :rand.uniform(poll), @poll_max_ms])
+    Process.sleep(min(wait, timeout))
+    if wait < timeout, do: :again, else: :timeout
+  end
+
+  # ---- storing
+
+  def commit(h, key, lease, _answer, :nothing) do
+    release(h, key, lease)
+    {:ok, :lost}
+  end
+
+  def commit(h, key, lease, {_kind, value}, %Write{} = write) do
+    stop(lease)
+
+    with {:ok, payload, flag} <- encode(h, value, write) do
+      {entry, lock} = {Server.entry_key(h, key), Server.lease_key(h, key)}
+      times = [ms(write.ttl), Integer.to_string(write.keep), ms(write.soft)]
+
+      tags =
+        Enum.flat_map(write.tags, fn tag ->
+          tag = Bytes.key(tag)
+          [tag, Map.get(lease.generations, tag, ""), Server.nonce()]
+        end)
+
+      arguments = [h.prefix, entry, lock, lease.token, lease.seen, lease.count, payload, flag] ++ times ++ tags
+
+      case Server.script(h, :commit, [entry, lock], arguments, write) do
+        {:ok, 1} ->
+          {:ok, :stored}
+
+        {:ok, 0} ->
+          {:ok, :lost}
+
+        # Nothing was done, or nobody knows; the next one need not wait for the lease to end.
+        error ->
+          give_back(h, lock, lease.token)
+          error
+      end
+    else
+      error ->
+        give_back(h, Server.lease_key(h, key), lease.token)
+        error
+    end
+  end
+
+  defp encode(_h, reason, %Write{kind: :negative}) do
+    with :ok <- Vdr.Cache.Storable.check(reason), do: {:ok, :erlang.term_to_binary(reason, minor_version: 2), "n"}
+  end
+
+  defp encode(h, value, _write) do
+    case Bytes.encode(value, h.codec) do
+      {:ok, payload, :value} -> {:ok, payload, "v"}
+      {:ok, payload, :compressed} -> {:ok, payload, "z"}
+      error -> error
+    end
+  end
+
+  defp ms(none) when none in [nil, :infinity], do: ""
+  defp ms(ms), do: Integer.to_string(ms)
+
+  def release(h, key, lease) do
+    stop(lease)
+    give_back(h, Server.lease_key(h, key), lease.token)
+  end
+
+  defp give_back(h, lock, token) do
+    Server.script(h, :renew, [lock], [h.prefix, lock, token, ""], %Write{consistency: :server})
+    :ok
+  end
+
+  # ---- renewing
+
+  defp renew(h, lock, token) do
+    leader = self()
+
+    spawn(fn ->
+      ref = Process.monitor(leader)
+      renew(h, lock, token, ref)
+    end)
+  end
+
+  defp renew(h, lock, token, ref) do
+    receive do
+      :stop -> :ok
+      {:DOWN, ^ref, :process, _pid, _reason} -> give_back(h, lock, token)
+    after
+      div(h.lease, 3) ->
+        Server.script(h, :renew, [lock], [h.prefix, lock, token, Integer.to_string(h.lease)], %Write{
+          consistency: :server
+        })
+
+        renew(h, lock, token, ref)
+    end
+  end
+
+  defp stop(%{renewer: pid}), do: send(pid, :stop)
+end

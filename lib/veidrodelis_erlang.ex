@@ -243,6 +243,78 @@ defmodule :veidrodelis do
   @spec load_rdb(text) :: {:ok, Snapshot.t()} | {:error, Veidrodelis.Error.reason()}
   def load_rdb(path), do: Veidrodelis.load_rdb(ErlangOptions.text(path))
 
+  # ---- writes and positions
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.command/3`. A word may be a string."
+  @spec command(instance, [text | number | atom]) :: {:ok, term} | {:error, term}
+  @spec command(instance, [text | number | atom], options) :: {:ok, term} | {:error, term}
+  def command(instance, words, options \\ []),
+    do: Veidrodelis.command(instance, command(words), ErlangOptions.keywords(options, []))
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.pipeline/3`. A word may be a string."
+  @spec pipeline(instance, [[text | number | atom]]) :: {:ok, [term]} | {:error, term}
+  @spec pipeline(instance, [[text | number | atom]], options) :: {:ok, [term]} | {:error, term}
+  def pipeline(instance, commands, options \\ []),
+    do: Veidrodelis.pipeline(instance, words(commands), ErlangOptions.keywords(options, []))
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.transaction/3`. A word may be a string."
+  @spec transaction(instance, [[text | number | atom]]) :: {:ok, [term]} | {:error, term}
+  @spec transaction(instance, [[text | number | atom]], options) :: {:ok, [term]} | {:error, term}
+  def transaction(instance, commands, options \\ []),
+    do: Veidrodelis.transaction(instance, words(commands), ErlangOptions.keywords(options, []))
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.sync/2`."
+  @spec sync() :: :ok | {:error, term}
+  @spec sync(instance) :: :ok | {:error, term}
+  def sync(instance \\ __MODULE__), do: Veidrodelis.sync(instance)
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.sync/2`."
+  @spec sync(instance, timeout) :: :ok | {:error, term}
+  defdelegate sync(instance, timeout), to: Veidrodelis
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.position/1`."
+  @spec position() :: {:ok, Veidrodelis.position()} | {:error, term}
+  @spec position(instance) :: {:ok, Veidrodelis.position()} | {:error, term}
+  def position(instance \\ __MODULE__), do: Veidrodelis.position(instance)
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.await_position/3`."
+  @spec await_position(instance, Veidrodelis.position()) :: :ok | {:error, term}
+  defdelegate await_position(instance, position), to: Veidrodelis
+
+  @doc group: "Writes and positions"
+  @doc "As `Veidrodelis.await_position/3`."
+  @spec await_position(instance, Veidrodelis.position(), timeout) :: :ok | {:error, term}
+  defdelegate await_position(instance, position, timeout), to: Veidrodelis
+
+  # ---- watches of other processes
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.unwatch/4`."
+  @spec unwatch(instance, db, key, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate unwatch(instance, db, key, options), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.unwatch_prefix/4`."
+  @spec unwatch_prefix(instance, db, prefix :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate unwatch_prefix(instance, db, prefix, options), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.unwatch_pattern/4`."
+  @spec unwatch_pattern(instance, db, pattern :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate unwatch_pattern(instance, db, pattern, options), to: Veidrodelis
+
+  @doc group: "Watches"
+  @doc "As `Veidrodelis.ack/2` of one event."
+  @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate ack(instance), to: Veidrodelis
+
   # ---- watches
 
   @typedoc "As `Veidrodelis.watch/5` takes it."

@@ -46,7 +46,7 @@ defmodule Vdr.Watch do
                     "the process on this instance"
               ],
               since: [
-                type: {:check, "a position", quote(do: {String.t(), non_neg_integer()}), &__MODULE__.position?/1},
+                type: {:check, "a position", quote(do: Veidrodelis.position()), &__MODULE__.position?/1},
                 doc:
                   "a position of `Veidrodelis.position/1`, before the process read what it knows: then the answer is `{:ok, " <>
                     ":unchanged}`, or `{:ok, :missed}` if a write since then may have touched what is watched"

@@ -231,9 +231,12 @@ defmodule Vdr.Live.WatchTest do
   end
 
   live_test "a watch since a position answers whether a write was missed", %{redis: redis, id: id} do
-    position = fn -> {Veidrodelis.info(id).replication_id, Veidrodelis.info(id).offset} end
-    # From the first question on it is known what was written.
-    {:ok, _answer} = Veidrodelis.watch(id, 0, "first", :ref, since: position.())
+    position = fn ->
+      {:ok, position} = Veidrodelis.position(id)
+      position
+    end
+
+    # From the first position on it is known what was written.
     first = position.()
     Redix.pipeline!(redis, [["SET", "a:1", "1"], ["SELECT", "1"], ["SET", "other", "1"], ["SELECT", "0"]])
     Mirror.settle(id, redis)

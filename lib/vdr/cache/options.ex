@@ -10,7 +10,7 @@ defmodule Vdr.Cache.Options do
   @ms_max 0x1F_FFFF_FFFF_FFFF
   @merged [:backend_opts, :topology_opts]
 
-  @events ~w(get put delete fetch invalidate_tag ttl_sweep eviction stats cluster rebalance heal near lease decode)a
+  @events ~w(get put delete fetch invalidate_tag ttl_sweep eviction stats cluster rebalance heal decode)a
 
   @doc "The names of the events, for `telemetry: [...]`."
   @spec events() :: [atom]

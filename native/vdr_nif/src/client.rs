@@ -186,6 +186,8 @@ fn client_cancel<'a>(env: Env<'a>, source: SourceRef, ticket: ResourceArc<Ticket
 /// The position of what can be read now: `{:ok, {replication_id, offset}}`.
 #[rustler::nif]
 fn position(env: Env<'_>, source: SourceRef) -> Term<'_> {
+    // A watch may be set since this position.
+    source.store().iter().for_each(|store| store.inner().shared.recent.want());
     let position = source.read(|snapshot| {
         let id = terms::binary(env, snapshot.replication_id.as_bytes());
         (atom::ok(), (id, snapshot.offset)).encode(env)

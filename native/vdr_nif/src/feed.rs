@@ -62,12 +62,13 @@ impl FedLink {
     fn stream(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.observer.received(bytes.len());
         self.input.extend_from_slice(bytes);
-        self.sink.stream(&mut self.input).map(|_step| ())
+        while self.sink.stream(&mut self.input)?.left {}
+        Ok(())
     }
 
     fn file(&mut self, replication_id: &str, offset: u64, file: &[u8]) -> Result<(), SinkError> {
         self.enter(LinkState::RdbTransfer);
-        self.sink.sync_started(replication_id, offset);
+        self.sink.sync_started(Some(&Position { replication_id: replication_id.to_owned(), offset }));
         match self.sink.rdb(file)? {
             RdbStep::Done { .. } => self.sink.sync_finished()?,
             RdbStep::More | RdbStep::Part { .. } => return Err(SinkError::soon("rdb_truncated", "")),

@@ -6,7 +6,6 @@ use crate::freshness::StaleReads;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
 use crate::questions::LinkProcess;
-use crate::recipient::Recipient;
 use crate::status::StoreStatus;
 use crate::watching::{Processes, Wish};
 use parking_lot::Mutex;
@@ -17,7 +16,7 @@ use vdr_link::{Answer, Call, Caller, ClientPool, Endpoint, Kind, LinkState, Pool
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Garbage, Mirror, Shared};
-use vdr_replica::position::{Desk, WAITERS_PER_WAKE};
+use vdr_replica::position::{Desk, Located, Position, WAITERS_PER_WAKE};
 use vdr_replica::watch::{Target, WatchError, Watched, Watcher};
 
 /// The content of an instance's resource.
@@ -193,17 +192,14 @@ impl Store {
         self.inner.processes.lock().watcher(pid)
     }
 
-    /// Whether a write to the target may have become visible since `offset` of the history with
-    /// this replication id. `true` also where that is not known.
-    pub fn may_have_missed(&self, replication_id: &str, offset: u64, target: &Target) -> bool {
-        let loaded = self.live().load();
+    /// Whether a write to the target may have become visible since a position. `true` also where
+    /// that is not known.
+    pub fn may_have_missed(&self, since: &Position, target: &Target) -> bool {
+        let shared = &self.inner.shared;
+        let Located::At(offset) = shared.visible.locate(since).0 else { return true };
         // Without data, a full sync will say Init.
-        let Some((now, history)) = loaded.get().map(|all| (all.offset, all.replication_id.clone())) else {
-            return true;
-        };
-        drop(loaded);
-        let missed = self.inner.shared.recent.may_have_written(offset, now, target);
-        *history != *replication_id || missed != Some(false)
+        let Some(now) = self.live().load().get().map(|all| all.offset) else { return true };
+        shared.recent.may_have_written(offset, now, target) != Some(false)
     }
 
     pub fn unwatch(&self, place: (u32, Watched<&[u8]>), pid: Term<'_>) -> Result<Option<Monitor>, WatchError> {

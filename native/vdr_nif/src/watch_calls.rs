@@ -7,6 +7,8 @@ use crate::terms;
 use crate::watching::Wish;
 use rustler::types::atom;
 use rustler::{Encoder, Env, LocalPid, NifResult, Term};
+use std::sync::Arc;
+use vdr_replica::position::Position;
 use vdr_replica::watch::{Target, WatchError};
 
 mod atoms {
@@ -67,7 +69,8 @@ fn watch_may_have_missed<'a>(
 ) -> NifResult<bool> {
     let store = store(&source)?;
     let (db, watched) = terms::watched(db, watched).map_err(|_| rustler::Error::BadArg)?;
-    Ok(store.may_have_missed(replication_id, offset, &Target::new(db, watched)))
+    let since = Position { replication_id: Arc::from(replication_id), offset };
+    Ok(store.may_have_missed(&since, &Target::new(db, watched)))
 }
 
 /// The process has handled so many more of its events.

@@ -15,7 +15,7 @@ use crate::cursor::{Cursor, Raw};
 use crate::entry_reader::EntryReader;
 use crate::error::{Fault, Halt};
 use crate::packed::Pieces;
-use crate::types::Values;
+use crate::types::TemplateValues;
 use crate::visit::Visit;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -32,9 +32,9 @@ pub(super) enum At {
     /// The id of the template that a hash of the file has.
     Id,
     /// How the names are written that a hash brings along.
-    Form(Values),
+    Form(TemplateValues),
     /// The names left, and what follows them: values, or nothing more.
-    Names { left: u64, then: Option<Values> },
+    Names { left: u64, then: Option<TemplateValues> },
     /// A listpack of values; `known` if its first element says which names they belong to.
     Packed { known: bool },
     /// The value of the name at this place.
@@ -43,11 +43,11 @@ pub(super) enum At {
 
 impl At {
     /// Where a hash of this type begins.
-    pub fn hash(values: Values, brings_names: bool) -> Self {
+    pub fn hash(values: TemplateValues, brings_names: bool) -> Self {
         match values {
             _ if brings_names => At::Form(values),
-            Values::Listpack => At::Packed { known: true },
-            Values::OneByOne => At::Id,
+            TemplateValues::Listpack => At::Packed { known: true },
+            TemplateValues::OneByOne => At::Id,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Templates {
         Ok(ControlFlow::Continue(next))
     }
 
-    fn form(&mut self, then: Values, cursor: &mut Cursor<'_>, entry: &mut EntryReader) -> Result<At, Halt> {
+    fn form(&mut self, then: TemplateValues, cursor: &mut Cursor<'_>, entry: &mut EntryReader) -> Result<At, Halt> {
         match cursor.len()? {
             0 => {
                 let listpack = cursor.raw()?.to_vec()?;
@@ -141,7 +141,7 @@ impl Templates {
     }
 
     /// All names are read.
-    fn named(&mut self, then: Option<Values>) -> ControlFlow<(), At> {
+    fn named(&mut self, then: Option<TemplateValues>) -> ControlFlow<(), At> {
         let names = Names::from(std::mem::take(&mut self.reading));
         let Some(values) = then else {
             self.known.insert(self.id, names);
@@ -149,8 +149,8 @@ impl Templates {
         };
         self.names = names;
         ControlFlow::Continue(match values {
-            Values::Listpack => At::Packed { known: false },
-            Values::OneByOne => At::Value(0),
+            TemplateValues::Listpack => At::Packed { known: false },
+            TemplateValues::OneByOne => At::Value(0),
         })
     }
 

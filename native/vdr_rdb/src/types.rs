@@ -47,13 +47,6 @@ impl Dialect {
     }
 }
 
-/// How the values of a hash with a template are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Values {
-    Listpack,
-    OneByOne,
-}
-
 /// How a value is laid out.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Layout {
@@ -65,7 +58,7 @@ pub(super) enum Layout {
     /// A hash by a template; `brings_names` as in a DUMP payload, otherwise its template stands in
     /// the file.
     Template {
-        values: Values,
+        values: TemplateValues,
         brings_names: bool,
     },
     /// Redis 8.8's sparse array.
@@ -93,6 +86,13 @@ pub(super) enum Shape {
     },
     Ziplists,
     Nodes,
+}
+
+/// How the values of a hash with a template are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TemplateValues {
+    Listpack,
+    OneByOne,
 }
 
 /// A small aggregate in one string.
@@ -176,10 +176,10 @@ pub(super) fn of_type(byte: u8, dialect: Dialect) -> Result<(Kind, Layout), Faul
         26 if redis => (Kind::Stream, Layout::Stream(Version::V4)),
         27 if redis => (Kind::Stream, Layout::Stream(Version::V5)),
         28 if redis => (Kind::Other, Layout::Array),
-        29 if redis => (Kind::Hash, Layout::Template { values: Values::Listpack, brings_names: true }),
-        30 if redis => (Kind::Hash, Layout::Template { values: Values::Listpack, brings_names: false }),
-        31 if redis => (Kind::Hash, Layout::Template { values: Values::OneByOne, brings_names: true }),
-        32 if redis => (Kind::Hash, Layout::Template { values: Values::OneByOne, brings_names: false }),
+        29 if redis => (Kind::Hash, Layout::Template { values: TemplateValues::Listpack, brings_names: true }),
+        30 if redis => (Kind::Hash, Layout::Template { values: TemplateValues::Listpack, brings_names: false }),
+        31 if redis => (Kind::Hash, Layout::Template { values: TemplateValues::OneByOne, brings_names: true }),
+        32 if redis => (Kind::Hash, Layout::Template { values: TemplateValues::OneByOne, brings_names: false }),
         33 if redis => (Kind::Other, Layout::Number),
         _ => return Err(Fault::UnknownType(byte)),
     })

@@ -23,8 +23,10 @@ use vdr_testkit::{Binary, Client, Reply, Server};
 /// The servers that are fuzzed unless others are named.
 pub const SERVERS: [&str; 2] = ["valkey-9.1", "redis-8.6"];
 
-/// The part of a round's time for which the link must stream.
+/// The part of a round's time for which the link must stream, and how long it may be away for each
+/// time that the fuzzer kills it: on a busy machine the server takes its time for a handshake.
 const STREAMING_MIN: f64 = 0.95;
+const AWAY_MAX: Duration = Duration::from_millis(200);
 
 /// How often the link is looked at during a round. A link that has ended is replaced then.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -116,13 +118,14 @@ impl Fuzzed {
     fn round(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<Result<String, String>> {
         let ends_before = self.attached.history.lock().ends.len();
         let full_syncs_before = self.full_syncs();
-        let streaming = self.load(fuzzer, commands)?;
+        let (streamed, lasted) = self.load(fuzzer, commands)?;
         // The fuzzer kills connections and changes users' rights, ours among them.
         self.checker = self.primary.client()?;
         self.replica_checker = self.replica.client()?;
         let look = self.look()?;
         let ends = self.attached.history.lock().ends.get(ends_before..).unwrap_or_default().to_vec();
         let full_syncs = self.full_syncs() - full_syncs_before;
+        let streaming = streamed.as_secs_f64() / lasted.as_secs_f64().max(f64::MIN_POSITIVE);
         let mut text = format!(
             "{commands} commands, {} keys differ where the replica does not, {} where it does, {} are not mirrored; \
              streaming for {:.1} %, {} links ended, {full_syncs} full syncs",
@@ -132,8 +135,9 @@ impl Fuzzed {
             streaming * 100.0,
             ends.len(),
         );
-        let has_faults = ends.iter().any(|end| is_fault(end));
-        if streaming < STREAMING_MIN || has_faults {
+        let away_max = lasted.mul_f64(1.0 - STREAMING_MIN).max(AWAY_MAX * ends.len() as u32);
+        let is_bad = lasted.saturating_sub(streamed) > away_max || ends.iter().any(|end| is_fault(end));
+        if is_bad {
             ends.iter().for_each(|end| text += &format!("\n    {end}"));
         }
         if let Some(unknown) = self.attached.unknown_with_row() {
@@ -142,15 +146,15 @@ impl Fuzzed {
         if !look.wrong.is_empty() {
             return Ok(Err(format!("{text}\n{}", report(&look.wrong, &self.attached.history.lock()))));
         }
-        Ok(if streaming < STREAMING_MIN || has_faults { Err(text) } else { Ok(text) })
+        Ok(if is_bad { Err(text) } else { Ok(text) })
     }
 
     fn full_syncs(&self) -> u64 {
         self.attached.shared.status.full_syncs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Runs the fuzzer, and measures for which part of its time the link streams.
-    fn load(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<f64> {
+    /// Runs the fuzzer. Returns how long the link has streamed meanwhile, and how long it took.
+    fn load(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<(Duration, Duration)> {
         let mut load = Load::start(fuzzer, self.primary.port, commands)?;
         let started = Instant::now();
         let (mut last, mut streamed) = (started, Duration::ZERO);
@@ -164,7 +168,7 @@ impl Fuzzed {
             streamed += if self.attached.is_streaming() { now - last } else { Duration::ZERO };
             last = now;
         }
-        Ok(streamed.as_secs_f64() / (last - started).as_secs_f64().max(f64::MIN_POSITIVE))
+        Ok((streamed, last - started))
     }
 
     fn replica_is_linked(&mut self) -> io::Result<bool> {
@@ -234,8 +238,12 @@ impl Fuzzed {
 }
 
 /// Ends of links that no fuzzer may cause: it kills connections, and that is all.
+///
+/// But for one fault of the primaries' own: BITFIELD with OVERFLOW FAIL makes a missing key and
+/// does not send it, so the next command on that key contradicts the data.
 fn is_fault(end: &str) -> bool {
-    ["diverged", "panicked", "protocol", "rdb_"].iter().any(|code| end.contains(code))
+    let unsent = end.contains("diverged (Missing") && end.contains(" bitmap:");
+    !unsent && ["diverged", "panicked", "protocol", "rdb_"].iter().any(|code| end.contains(code))
 }
 
 /// The running fuzzer. Dropping this value ends it.

@@ -48,12 +48,13 @@ mod tests {
     use bytes::BytesMut;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use vdr_data::expiry::Expiry;
     use vdr_data::keyspace::Keyspace;
 
     fn data(keys: &[&str]) -> Keyspace {
         let mut keyspace = Keyspace::default();
         for key in keys {
-            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", vdr_data::expiry::Expiry::NEVER);
+            keyspace.db_mut(0).insert_string(key.as_bytes(), b"1", Expiry::NEVER);
         }
         keyspace
     }

@@ -115,7 +115,7 @@ impl Visible {
     }
 
     /// What a position means, and the published offset.
-    pub(super) fn locate(&self, position: &Position) -> (Located, u64) {
+    pub fn locate(&self, position: &Position) -> (Located, u64) {
         let history = self.history.lock();
         let located = history.locate(&position.replication_id, position.offset);
         (located, self.offset.load(Ordering::SeqCst))

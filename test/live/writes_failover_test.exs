@@ -25,8 +25,8 @@ defmodule Vdr.Live.WritesFailoverTest do
       Sentinels.failover!(cluster)
       Mirror.eventually("the primary changes", fn -> Sentinels.primary_port(cluster) != before end)
 
-      # The old primary takes writes until Sentinel demotes it, and these are lost. So what counts is
-      # the mirror's own switch.
+      # The old primary takes writes until Sentinel demotes it, and these are lost. So what counts
+      # is the mirror's own switch.
       new = Sentinels.primary_port(cluster)
 
       Mirror.eventually("the mirror follows the new primary", fn ->

@@ -22,7 +22,9 @@ defmodule Vdr.LinkTest do
       connect_timeout_ms: 5_000,
       read_timeout_ms: 60_000,
       ack_interval_ms: 1_000,
-      stop_on_unknown_command: false
+      stop_on_unknown_command: false,
+      max_string_bytes: nil,
+      keep_below: 0.0
     }
   end
 

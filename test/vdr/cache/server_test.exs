@@ -20,7 +20,7 @@ defmodule Vdr.Cache.ServerTest do
     def decode(_bytes, _opts), do: {:error, :no_text}
   end
 
-  defp start(backend, port, opts \\ []) do
+  defp start(backend, port, opts) do
     {backend_opts, opts} = Keyword.pop(opts, :backend_opts, [])
     name = Keyword.get(opts, :name, :"server_cache_#{System.unique_integer([:positive])}")
     opts = [name: name, backend: backend, backend_opts: backend_opts ++ [url: "redis://127.0.0.1:#{port}"]] ++ opts
@@ -29,7 +29,7 @@ defmodule Vdr.Cache.ServerTest do
   end
 
   defp mirror(port, opts \\ []), do: start(Vdr.Cache.Backend.Mirror, port, opts)
-  defp server_only(port, opts \\ []), do: start(Vdr.Cache.Backend.Redis, port, opts)
+  defp server_only(port, opts), do: start(Vdr.Cache.Backend.Redis, port, opts)
 
   test "digests of scripts are those of SHA-1" do
     for n <- [0, 1, 55, 56, 63, 64, 65, 1_000] do

@@ -123,7 +123,7 @@ defmodule Vdr.Live.StaleTest do
     assert refused?(id)
     assert Veidrodelis.get(held, 0, "k") == {:ok, "v"}
     assert %{ready: true, stale: true} = Veidrodelis.info(id)
-    Server.restart(server)
+    Server.restart_empty(server)
     assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full}}, 10_000
     Mirror.eventually("it is read again", fn -> read?(id) end)
     :ok = Veidrodelis.unsubscribe(id)

@@ -41,7 +41,7 @@ defmodule Vdr.Live.WatchPrefixTest do
     # The server came back empty.
     Redix.command!(redis, ["CONFIG", "SET", "appendonly", "no"])
     Server.kill(server)
-    Server.restart(server)
+    Server.restart_empty(server)
     assert_receive {:ref, %Init{}}, 10_000
 
     assert_raise ArgumentError, ~r/Veidrodelis.watch_prefix takes \(instance, db, prefix, ref\).* got db -1/, fn ->

@@ -195,7 +195,7 @@ defmodule Vdr.Live.WatchTest do
     assert_receive {:ref, %Link{state: :down}}, 5000
     :ok = Veidrodelis.watch(id, 0, "late", :late, events: [:link])
     assert_receive {:late, %Link{state: :down}}, 2000
-    Server.restart(server)
+    Server.restart_empty(server)
     # The server came back empty, so the data is new as well.
     assert_receive {:ref, %Link{state: :up}}, 10_000
     assert_receive {:ref, %Init{}}, 5000

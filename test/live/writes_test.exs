@@ -310,7 +310,7 @@ defmodule Vdr.Live.WritesTest do
             mirror: false do
     Redix.command!(redis, ~w(ACL SETUSER norole on >secret ~* &* +@all -role))
     id = Mirror.start!(server, username: "norole", password: "secret")
-    assert Veidrodelis.info(id, :writes) == :no_offset
+    Mirror.eventually("the instance has asked", fn -> Veidrodelis.info(id, :writes) == :no_offset end)
     assert Veidrodelis.command(id, ["SET", "k", 1]) == {:error, :no_offset}
     assert Veidrodelis.sync(id) == {:error, :no_offset}
     assert Veidrodelis.command(id, ["SET", "k", 2], sync: false) == {:ok, "OK"}

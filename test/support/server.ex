@@ -102,6 +102,15 @@ defmodule Vdr.Test.Server do
   @doc "Starts a stopped server again: same port, same directory."
   def restart(server), do: GenServer.call(server, :restart, @ready_ms * 2)
 
+  @doc """
+  As `restart/1`, without data: a full sync by the disk leaves a file, which the server itself
+  removes only after a second.
+  """
+  def restart_empty(server) do
+    _none = File.rm(Path.join(info(server).dir, "dump.rdb"))
+    restart(server)
+  end
+
   @doc "A connection to the server."
   def connect!(server, opts \\ []) do
     {:ok, redis} = Redix.start_link([host: "127.0.0.1", port: port(server)] ++ opts)

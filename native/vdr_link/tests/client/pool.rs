@@ -1,7 +1,7 @@
 use crate::fake_server::{FakeServer, ID, info, role};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
@@ -165,10 +165,16 @@ fn the_fate_of_a_write_whose_connection_is_lost_is_unknown_and_it_is_not_sent_ag
 
 #[test]
 fn a_silent_server_is_left_after_a_while() {
-    let server = FakeServer::start(|command| match command {
-        "INFO replication" => Some(info(100)),
-        "ROLE" => Some(role(100)),
-        _ => Some(String::new()),
+    // From the write on it says nothing, not even to the ROLE behind the write.
+    let silent = AtomicBool::new(false);
+    let server = FakeServer::start(move |command| {
+        silent.fetch_or(command == "SET a 1", Ordering::SeqCst);
+        match command {
+            _ if silent.load(Ordering::SeqCst) => Some(String::new()),
+            "INFO replication" => Some(info(100)),
+            "ROLE" => Some(role(100)),
+            _ => Some(String::new()),
+        }
     });
     let fixture = Fixture::new(server.endpoint(), Duration::from_millis(100));
     let (_, silent) = fixture.command("SET a 1");

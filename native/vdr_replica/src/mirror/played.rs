@@ -107,7 +107,7 @@ mod tests {
         mirror.stream(&mut BytesMut::from("*3\r\n$9\r\nPEXPIREAT\r\n$1\r\nk\r\n$3\r\n100\r\n"), 0).unwrap();
         // The clock says 0.
         assert_eq!(keys(&shared, &["k"]), [true]);
-        mirror.set_time(Some(100), 0);
+        mirror.set_time(Some(200), 0);
         assert_eq!(keys(&shared, &["k"]), [false]);
         mirror.set_time(Some(99), 0);
         assert_eq!(keys(&shared, &["k"]), [true]);

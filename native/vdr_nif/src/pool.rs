@@ -27,6 +27,7 @@ struct Work {
 /// For long scripts. Scripts do not run on schedulers of the BEAM, not even on dirty ones. A few
 /// scripts of seconds each would delay every large read of every process, and much else that the VM
 /// does there.
+#[cfg(feature = "lua")]
 pub static SCRIPTS: LazyLock<Pool> = LazyLock::new(|| Pool::new("vdr_script"));
 
 /// For links without a network: only threads that are not the VM's can send messages.

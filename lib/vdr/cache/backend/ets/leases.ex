@@ -13,7 +13,7 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
   The number is taken by the function while the lease is there already, so that `sweep/1` overlooks
   none.
   """
-  @spec acquire(:ets.table(), key :: term, (() -> pos_integer), pid) :: lease
+  @spec acquire(:ets.table(), key :: term, (... -> pos_integer), pid) :: lease
   def acquire(table, key, next_seq, pid) do
     void(table, key)
     ref = make_ref()

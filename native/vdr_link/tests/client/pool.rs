@@ -179,6 +179,11 @@ fn a_silent_server_is_left_after_a_while() {
     let fixture = Fixture::new(server.endpoint(), Duration::from_millis(100));
     let (_, silent) = fixture.command("SET a 1");
     assert_eq!(take(&silent), Answer::Failed { stage: Stage::Sent, code: "read_timeout" });
+    // The call hears of it first.
+    let until = Instant::now() + PATIENCE;
+    while fixture.pool.last_error().is_none() && Instant::now() < until {
+        sleep(Duration::from_millis(1));
+    }
     assert_eq!(fixture.pool.last_error(), Some("read_timeout"));
 }
 

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use vdr_commands::{Affected, ApplyError};
+use vdr_commands::{Affected, ApplyError, Rules};
 use vdr_data::digest::{Dialect, digest_value};
 use vdr_data::keyspace::{EntryRef, Keyspace};
 use vdr_data::value::Kind;
@@ -111,7 +111,9 @@ impl Filtered {
             // Within a MULTI the published state is the one from before it.
             None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
-                self.applier = Some(Applier::new(part, offset, self.db, None).with_filter(Some(self.only.clone())));
+                let rules = whole.server.as_ref().map(|server| Rules::of(server.name, &server.version));
+                let applier = Applier::new(part, offset, self.db, None).rules(rules.unwrap_or_default());
+                self.applier = Some(applier.with_filter(Some(self.only.clone())));
                 (self.affected, self.last) = (Some(BTreeSet::new()), VecDeque::new());
             }
             _ => {}

@@ -760,6 +760,9 @@ defmodule Veidrodelis do
 
   @typedoc "See `watch/5`."
   @type watch_option :: unquote(Vdr.Watch.type())
+  @typedoc "With the option `:since`, `:ok` says whether a write was missed since then."
+  @type watch_answer ::
+          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
 
   @doc group: "Watches"
   @doc """
@@ -779,9 +782,8 @@ defmodule Veidrodelis do
 
   #{Vdr.Watch.docs()}
   """
-  @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  @spec watch(instance, db, key, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch(instance, db, key, ref :: term) :: watch_answer
+  @spec watch(instance, db, key, ref :: term, [watch_option]) :: watch_answer
   def watch(instance, db, key, ref, opts \\ []), do: Vdr.Watch.add(instance, db, {:key, key}, ref, opts)
 
   @doc group: "Watches"
@@ -793,9 +795,8 @@ defmodule Veidrodelis do
   `key` of the update is `nil`. A process watches one prefix once. It may watch a key of the
   prefix, too, and then gets two messages. The options are those of `watch/5`. O(1).
   """
-  @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
-  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: watch_answer
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) :: watch_answer
   def watch_prefix(instance, db, prefix, ref, opts \\ []),
     do: Vdr.Watch.add(instance, db, {:prefix, prefix}, ref, opts)
 
@@ -808,10 +809,8 @@ defmodule Veidrodelis do
   A write is compared with the patterns that share their longest run of literal bytes with its key.
   A pattern without any, such as `"???"`, is compared with each write of the database.
   """
-  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
-          :ok | {:error, :no_instance | :already_registered}
-  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) :: watch_answer
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) :: watch_answer
   def watch_pattern(instance, db, pattern, ref, opts \\ []),
     do: Vdr.Watch.add(instance, db, {:pattern, pattern}, ref, opts)
 

@@ -322,36 +322,32 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch/4`. The messages are `{Ref, Event}`, see `event_type/1`."
-  @spec watch(instance, db, key, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
+  @spec watch(instance, db, key, ref :: term) :: Veidrodelis.watch_answer()
   defdelegate watch(instance, db, key, ref), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch/5`."
-  @spec watch(instance, db, key, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch(instance, db, key, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
   defdelegate watch(instance, db, key, ref, opts), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_prefix/4`."
-  @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: :ok | {:error, :no_instance | :already_registered}
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: Veidrodelis.watch_answer()
   defdelegate watch_prefix(instance, db, prefix, ref), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_prefix/5`."
-  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
   defdelegate watch_prefix(instance, db, prefix, ref, opts), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_pattern/4`."
-  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) ::
-          :ok | {:error, :no_instance | :already_registered}
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term) :: Veidrodelis.watch_answer()
   defdelegate watch_pattern(instance, db, pattern, ref), to: Veidrodelis
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_pattern/5`."
-  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) ::
-          :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
   defdelegate watch_pattern(instance, db, pattern, ref, opts), to: Veidrodelis
 
   @doc group: "Watches"

@@ -58,7 +58,7 @@ defmodule Veidrodelis.Testing do
   and `data:` (commands that have made the data), `db:` (their database, 0) and `time:` (see
   `set_time/2`). Without `id:`, the id is a unique one. A link that ends attaches again at once.
   """
-  @spec start_link(keyword) :: {:ok, pid} | {:error, term}
+  @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options \\ []) do
     {played, options} = options!(options)
     time_ms = time_ms(played[:time])

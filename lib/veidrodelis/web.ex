@@ -57,7 +57,7 @@ defmodule Veidrodelis.Web do
 
   #{Schema.docs(@page ++ @listener)}
   """
-  @spec start_link([option]) :: {:ok, pid} | {:error, :no_inets | {:listen, term}}
+  @spec start_link([option]) :: {:ok, pid} | :ignore | {:error, :no_inets | {:listen, term}}
   def start_link(options \\ []) do
     options = Schema.validate!(options, @page ++ @listener, "Veidrodelis.Web")
     Httpd.start_link(Map.new(options))

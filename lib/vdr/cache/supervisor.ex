@@ -68,9 +68,8 @@ defmodule Vdr.Cache.Supervisor do
 
     with {:ok, backend_children, state} <- options.backend.start(config),
          {:ok, topology_children, store} <-
-           options.topology.start(%{config | opts: options.topology_opts}, {options.backend, state}),
-         {:ok, near_children, {store, state}} <-
-           if(near?, do: Near.start(config, options, store), else: {:ok, [], store}) do
+           options.topology.start(%{config | opts: options.topology_opts}, {options.backend, state}) do
+      {:ok, near_children, {store, state}} = if near?, do: Near.start(config, options, store), else: {:ok, [], store}
       topology_children = topology_children ++ near_children
       handle = handle(options, {store, state}, stats, telemetry)
 

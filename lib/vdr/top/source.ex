@@ -57,7 +57,11 @@ defmodule Vdr.Top.Source do
   end
 
   defp set_cookie(_node, nil), do: :ok
-  defp set_cookie(node, cookie), do: if(Node.set_cookie(node, String.to_atom(cookie)), do: :ok)
+
+  defp set_cookie(node, cookie) do
+    Node.set_cookie(node, String.to_atom(cookie))
+    :ok
+  end
 
   # A hidden node, so that the cluster takes no notice.
   defp distribute(name) do

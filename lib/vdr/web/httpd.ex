@@ -11,7 +11,7 @@ defmodule Vdr.Web.Httpd do
   @header_bytes_max 8192
   @uri_bytes_max 4096
 
-  @spec start_link(map) :: {:ok, pid} | {:error, term}
+  @spec start_link(map) :: GenServer.on_start()
   def start_link(config), do: GenServer.start_link(__MODULE__, config)
 
   @spec port(pid) :: :inet.port_number()

@@ -17,14 +17,16 @@ defmodule Vdr.Web.Keys do
 
   @db_max 0xFFFFFFFF
 
+  # Nobody types a longer prefix.
+  @prefix_bytes_max 1000
+
   @doc "Keys that begin with `prefix`, in the order of hashes, and the cursor for more."
   @spec list(term, non_neg_integer, binary, non_neg_integer) :: {:ok, Json.value()} | {:error, term}
-  def list(_id, db, _prefix, _cursor) when db > @db_max, do: {:error, :bad_parameter}
+  def list(_id, db, prefix, _cursor) when db > @db_max or byte_size(prefix) > @prefix_bytes_max,
+    do: {:error, :bad_parameter}
 
   def list(id, db, prefix, cursor) do
-    # More than a megabyte is no prefix of a key that somebody types.
-    with true <- byte_size(prefix) <= 1000 || {:error, :bad_parameter},
-         {:ok, keys, next} <- walk(id, db, glob(prefix), cursor, [], @looked_at),
+    with {:ok, keys, next} <- walk(id, db, glob(prefix), cursor, [], @looked_at),
          {:ok, facts} <- facts(id, db, keys) do
       {:ok, {:object, keys: facts, next: if(next != 0, do: to_string(next))}}
     end

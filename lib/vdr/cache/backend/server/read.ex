@@ -264,7 +264,10 @@ defmodule Vdr.Cache.Backend.Server.Read do
   @doc "All keys of the server that begin so, as a list."
   @spec scan(map, binary) :: {:ok, [binary]} | {:error, term}
   def scan(h, prefix) do
-    with {:ok, source} <- source(h), do: {:ok, h |> keys(source, prefix) |> Enum.to_list()}
+    case source(h) do
+      {:ok, source} -> {:ok, h |> keys(source, prefix) |> Enum.to_list()}
+      {:error, _reason} = error -> error
+    end
   rescue
     error in [Vdr.Cache.Error, Veidrodelis.Error] -> {:error, error.reason}
   end

@@ -56,7 +56,7 @@ defmodule Vdr.LinkTest do
       end)
 
       assert Native.link_start(store, config(port), keeper, make_ref()) in [:ok, {:error, :process_gone}]
-      assert_receive {:DOWN, ^monitor, :process, ^keeper, :killed}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^keeper, _killed_or_gone}, 5_000
       # Not by the next link, which ends each that is before it. A link that lives on is connected
       # within a millisecond.
       status = fn -> Native.status(store) end

@@ -62,7 +62,7 @@ defmodule Vdr.Cache do
   ## Bounds
 
   `:max_size` and `:max_bytes` hold after every put: there is one entry more for each process that
-  puts at this moment. What goes says `:eviction_policy`:
+  puts at this moment. The option `:eviction_policy` says which entry makes room:
 
     * `:ttl_only` - only what is past its time. If that makes no room, the put answers
       `{:error, :full}`

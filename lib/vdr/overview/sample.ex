@@ -54,13 +54,15 @@ defmodule Vdr.Overview.Sample do
     end
   end
 
-  defp size(:string, key), do: {:strlen, key}
-  defp size(:list, key), do: {:llen, key}
-  defp size(:set, key), do: {:scard, key}
-  defp size(:hash, key), do: {:hlen, key}
-  defp size(:zset, key), do: {:zcard, key}
-  defp size(:stream, key), do: {:xlen, key}
-  defp size(:other, key), do: {:exists, key}
+  @doc "The read of `read_tx/3` that says how large a key of this type is."
+  @spec size(atom | nil, binary) :: tuple
+  def size(:string, key), do: {:strlen, key}
+  def size(:list, key), do: {:llen, key}
+  def size(:set, key), do: {:scard, key}
+  def size(:hash, key), do: {:hlen, key}
+  def size(:zset, key), do: {:zcard, key}
+  def size(:stream, key), do: {:xlen, key}
+  def size(_other, key), do: {:exists, key}
 
   defp bytes(:string, size), do: size
   defp bytes(:other, _exists), do: 0

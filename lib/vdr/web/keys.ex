@@ -4,6 +4,7 @@ defmodule Vdr.Web.Keys do
   # it has, in keys that were looked at for it, and in bytes. It asks for no index of keys.
 
   alias Vdr.{Json, Overview}
+  alias Vdr.Overview.Sample
 
   # Keys in an answer, keys that are looked at for it, and at once.
   @keys 100
@@ -50,7 +51,7 @@ defmodule Vdr.Web.Keys do
     with {:ok, types} <- Veidrodelis.read_tx(id, db, Enum.map(keys, &{:type, &1})),
          {:ok, ttls} <- Veidrodelis.read_tx(id, db, Enum.map(keys, &{:pttl, &1})),
          typed = Enum.zip(keys, for({:ok, type} <- types, do: type)),
-         {:ok, sizes} <- Veidrodelis.read_tx(id, db, Enum.map(typed, fn {key, type} -> size(type, key) end)) do
+         {:ok, sizes} <- Veidrodelis.read_tx(id, db, Enum.map(typed, fn {key, type} -> Sample.size(type, key) end)) do
       {:ok,
        for {{{key, type}, ttl}, size} <- typed |> Enum.zip(ttls) |> Enum.zip(sizes) do
          {:object, key: Overview.text(key), link: link(key), type: type, ttl_ms: ttl(ttl), size: count(size)}
@@ -68,14 +69,6 @@ defmodule Vdr.Web.Keys do
   defp count({:ok, size}) when is_integer(size), do: size
   defp count(_none), do: 0
 
-  defp size(:string, key), do: {:strlen, key}
-  defp size(:list, key), do: {:llen, key}
-  defp size(:set, key), do: {:scard, key}
-  defp size(:hash, key), do: {:hlen, key}
-  defp size(:zset, key), do: {:zcard, key}
-  defp size(:stream, key), do: {:xlen, key}
-  defp size(_other, key), do: {:exists, key}
-
   @doc "The type, the expiry and the size of a key, and the beginning of its value if that may be seen."
   @spec value(term, non_neg_integer, binary, boolean) :: {:ok, Json.value()} | {:error, term}
   def value(_id, db, _key, _values?) when db > @db_max, do: {:error, :bad_parameter}
@@ -83,7 +76,7 @@ defmodule Vdr.Web.Keys do
   def value(id, db, key, values?) do
     with {:ok, snapshot} <- Veidrodelis.snapshot(id),
          {:ok, type} <- Veidrodelis.type(snapshot, db, key),
-         {:ok, [ttl, size]} <- Veidrodelis.read_tx(snapshot, db, [{:pttl, key}, size(type, key)]) do
+         {:ok, [ttl, size]} <- Veidrodelis.read_tx(snapshot, db, [{:pttl, key}, Sample.size(type, key)]) do
       {preview, cut} = if values?, do: preview(type, snapshot, db, key, count(size)), else: {nil, false}
       {:ok, {:object, type: type, ttl_ms: ttl(ttl), size: count(size), preview: preview, cut: cut}}
     end

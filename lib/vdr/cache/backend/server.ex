@@ -240,7 +240,7 @@ defmodule Vdr.Cache.Backend.Server do
 
   # What cannot be stored is told; of what happens later, nobody hears.
   def put(h, key, value, %Write{consistency: :async} = write) do
-    with {:ok, _payload, _flag} <- encode(h, value, write) do
+    with {:ok, _payload, _flag} <- Bytes.encode_write(value, write, h.codec) do
       spawn(fn -> put(h, key, value, %{write | consistency: :server}) end)
       {:ok, true}
     end
@@ -271,7 +271,7 @@ defmodule Vdr.Cache.Backend.Server do
   end
 
   def put(h, key, value, %Write{} = write) do
-    with {:ok, payload, flag} <- encode(h, value, write) do
+    with {:ok, payload, flag} <- Bytes.encode_write(value, write, h.codec) do
       {mode, expected} =
         case write.mode do
           {:version, nil} -> {"new", ""}
@@ -285,7 +285,7 @@ defmodule Vdr.Cache.Backend.Server do
 
   defp run_put(h, key, payload, flag, write, mode, expected, inherit, tags) do
     {entry, lease} = {entry_key(h, key), lease_key(h, key)}
-    arguments = [h.prefix, entry, lease, payload, flag] ++ times(write) ++ [mode, expected, inherit] ++ tags
+    arguments = [h.prefix, entry, lease, payload, flag] ++ Bytes.times(write) ++ [mode, expected, inherit] ++ tags
 
     case script(h, :put, [entry, lease], arguments, write) do
       {:ok, 1} -> {:ok, true}
@@ -293,22 +293,6 @@ defmodule Vdr.Cache.Backend.Server do
       error -> error
     end
   end
-
-  defp encode(_h, reason, %Write{kind: :negative}) do
-    with :ok <- Vdr.Cache.Storable.check(reason), do: {:ok, :erlang.term_to_binary(reason, minor_version: 2), "n"}
-  end
-
-  defp encode(h, value, _write) do
-    case Bytes.encode(value, h.codec) do
-      {:ok, payload, :value} -> {:ok, payload, "v"}
-      {:ok, payload, :compressed} -> {:ok, payload, "z"}
-      error -> error
-    end
-  end
-
-  defp times(write), do: [ms(write.ttl), Integer.to_string(write.keep), ms(write.soft)]
-  defp ms(none) when none in [nil, :infinity], do: ""
-  defp ms(ms), do: Integer.to_string(ms)
 
   defp tag_arguments(tags), do: Enum.flat_map(tags, &[Bytes.key(&1), nonce()])
   defp stamps(opened), do: Enum.map_join(opened.stamps, fn {tag, nonce} -> "#{byte_size(tag)}:" <> tag <> nonce end)
@@ -321,7 +305,7 @@ defmodule Vdr.Cache.Backend.Server do
   def put_many(_h, [], _write), do: :ok
 
   def put_many(h, entries, write) do
-    encoded = for {key, value} <- entries, do: {key, encode(h, value, write)}
+    encoded = for {key, value} <- entries, do: {key, Bytes.encode_write(value, write, h.codec)}
 
     case Enum.find(encoded, &match?({_key, {:error, _reason}}, &1)) do
       {_key, error} -> error
@@ -333,7 +317,7 @@ defmodule Vdr.Cache.Backend.Server do
     commands = fn by ->
       for {key, {:ok, payload, flag}} <- encoded do
         {entry, lease} = {entry_key(h, key), lease_key(h, key)}
-        arguments = [h.prefix, entry, lease, payload, flag] ++ times(write) ++ ["always", "", ""]
+        arguments = [h.prefix, entry, lease, payload, flag] ++ Bytes.times(write) ++ ["always", "", ""]
         apply(Scripts, by, [:put, [entry, lease], arguments ++ tag_arguments(write.tags)])
       end
     end
@@ -390,7 +374,7 @@ defmodule Vdr.Cache.Backend.Server do
   def expire(h, key, ttl) do
     entry = entry_key(h, key)
 
-    case script(h, :expire, [entry], [h.prefix, entry, ms(ttl)], %Write{}) do
+    case script(h, :expire, [entry], [h.prefix, entry, Bytes.ms(ttl)], %Write{}) do
       {:ok, n} -> {:ok, n == 1}
       error -> error
     end
@@ -465,20 +449,18 @@ defmodule Vdr.Cache.Backend.Server do
   def command(h, command, write), do: sent(h, write, &h.connection.command(h.id, command, &1))
 
   def transaction(h, commands, write) do
-    with {:ok, replies} <- sent(h, write, &h.connection.transaction(h.id, commands, &1)) do
-      case Enum.find(replies, &is_exception/1) do
-        nil -> {:ok, replies}
-        error -> refused(error)
-      end
-    end
+    with {:ok, replies} <- sent(h, write, &h.connection.transaction(h.id, commands, &1)), do: all_accepted(replies)
   end
 
   def pipeline(h, commands) do
-    with {:ok, replies} <- sent(h, %Write{consistency: :server}, &h.connection.pipeline(h.id, commands, &1)) do
-      case Enum.find(replies, &is_exception/1) do
-        nil -> {:ok, replies}
-        error -> refused(error)
-      end
+    with {:ok, replies} <- sent(h, %Write{consistency: :server}, &h.connection.pipeline(h.id, commands, &1)),
+         do: all_accepted(replies)
+  end
+
+  defp all_accepted(replies) do
+    case Enum.find(replies, &is_exception/1) do
+      nil -> {:ok, replies}
+      error -> refused(error)
     end
   end
 

@@ -12,7 +12,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
   #
   # What does not begin so was written by somebody else.
 
-  alias Vdr.Cache.Storable
+  alias Vdr.Cache.{Storable, Write}
 
   @enforce_keys [:payload]
   defstruct [:payload, :soft, :fresh, flag: :value, stamps: [], header: ""]
@@ -52,6 +52,26 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
       other -> {:error, {:encode, other}}
     end
   end
+
+  @doc "The bytes and the flag of what a write stores: a value, or an error that is remembered."
+  @spec encode_write(term, Write.t(), map) :: {:ok, binary, String.t()} | {:error, term}
+  def encode_write(reason, %Write{kind: :negative}, _codec) do
+    with :ok <- Storable.check(reason),
+         do: {:ok, :erlang.term_to_binary(reason, minor_version: 2), flag(:negative)}
+  end
+
+  def encode_write(value, _write, codec) do
+    with {:ok, payload, kind} <- encode(value, codec), do: {:ok, payload, flag(kind)}
+  end
+
+  @doc "The times of a write as the scripts take them."
+  @spec times(Write.t()) :: [String.t()]
+  def times(write), do: [ms(write.ttl), Integer.to_string(write.keep), ms(write.soft)]
+
+  @doc "A time in ms as the scripts take it; empty without an end."
+  @spec ms(non_neg_integer | nil | :infinity) :: String.t()
+  def ms(none) when none in [nil, :infinity], do: ""
+  def ms(ms), do: Integer.to_string(ms)
 
   defp compress(bytes, %{compress: limit}) when is_integer(limit) and byte_size(bytes) > limit,
     do: {:ok, :zlib.compress(bytes), :compressed}

@@ -114,9 +114,9 @@ defmodule Vdr.Cache.Backend.Server.Lease do
   def commit(h, key, lease, {_kind, value}, %Write{} = write) do
     stop(lease)
 
-    with {:ok, payload, flag} <- encode(h, value, write) do
+    with {:ok, payload, flag} <- Bytes.encode_write(value, write, h.codec) do
       {entry, lock} = {Server.entry_key(h, key), Server.lease_key(h, key)}
-      times = [ms(write.ttl), Integer.to_string(write.keep), ms(write.soft)]
+      times = Bytes.times(write)
 
       tags =
         Enum.flat_map(write.tags, fn tag ->
@@ -144,21 +144,6 @@ defmodule Vdr.Cache.Backend.Server.Lease do
         error
     end
   end
-
-  defp encode(_h, reason, %Write{kind: :negative}) do
-    with :ok <- Vdr.Cache.Storable.check(reason), do: {:ok, :erlang.term_to_binary(reason, minor_version: 2), "n"}
-  end
-
-  defp encode(h, value, _write) do
-    case Bytes.encode(value, h.codec) do
-      {:ok, payload, :value} -> {:ok, payload, "v"}
-      {:ok, payload, :compressed} -> {:ok, payload, "z"}
-      error -> error
-    end
-  end
-
-  defp ms(none) when none in [nil, :infinity], do: ""
-  defp ms(ms), do: Integer.to_string(ms)
 
   def release(h, key, lease) do
     stop(lease)

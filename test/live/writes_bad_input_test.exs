@@ -17,9 +17,9 @@ defmodule Vdr.Live.WritesBadInputTest do
     port =
       FakeServer.primary!(fn
         "PSYNC" <> _ -> {:last, "-ERR not now\r\n"}
-        "INFO replication" -> bulk(@info)
+        "INFO replication" -> FakeServer.bulk(@info)
         "ROLE" -> @role
-        "INFO" <> _ -> bulk("redis_version:7.0.0\r\n")
+        "INFO" <> _ -> FakeServer.bulk("redis_version:7.0.0\r\n")
         "PING" -> "+PONG\r\n"
         "REPLCONF" <> _ -> "+OK\r\n"
         command -> reply.(command)
@@ -29,8 +29,6 @@ defmodule Vdr.Live.WritesBadInputTest do
     start_supervised!({Veidrodelis, [id: id, host: "127.0.0.1", port: port, reconnect_delay_ms: 50] ++ opts})
     id
   end
-
-  defp bulk(text), do: "$#{byte_size(text)}\r\n#{text}\r\n"
 
   test "a reply that is none ends the connection with an error that names it" do
     nested = String.duplicate("*1\r\n", 1000) <> ":1\r\n"

@@ -23,6 +23,23 @@ defmodule Vdr.Test.FakeServer do
     start!(fn socket -> serve(socket, reply) end)
   end
 
+  @doc """
+  A Sentinel of the group `g` that names the server on the port that `named` answers, as a string.
+  Each PING of a subscription gets the message of a switch to that server.
+  """
+  def switching_sentinel!(named) do
+    primary!(fn
+      "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n" <> bulk("127.0.0.1") <> bulk(named.())
+      "SUBSCRIBE +switch-master" -> "*3\r\n" <> bulk("subscribe") <> bulk("+switch-master") <> ":1\r\n"
+      "PING" -> "*3\r\n" <> bulk("message") <> bulk("+switch-master") <> bulk("g 127.0.0.1 1 127.0.0.1 #{named.()}")
+      "SENTINEL SENTINELS g" -> "*0\r\n"
+      _other -> "-ERR no\r\n"
+    end)
+  end
+
+  @doc "A bulk string as a server sends it."
+  def bulk(text), do: "$#{byte_size(text)}\r\n#{text}\r\n"
+
   def start_link({fun, owner}), do: GenServer.start_link(__MODULE__, {fun, owner})
 
   @impl GenServer

@@ -65,7 +65,9 @@ defmodule Vdr.ContradictionTest do
 
   # A primary that sends a file, and then these commands at once.
   defp primary(commands) do
-    stream = Enum.map_join(commands, fn words -> "*#{length(words)}\r\n" <> Enum.map_join(words, &bulk/1) end)
+    stream =
+      Enum.map_join(commands, fn words -> "*#{length(words)}\r\n" <> Enum.map_join(words, &FakeServer.bulk/1) end)
+
     file = "$#{byte_size(@file_bytes)}\r\n" <> @file_bytes
 
     FakeServer.primary!(fn
@@ -76,8 +78,6 @@ defmodule Vdr.ContradictionTest do
       _other -> "-ERR unknown command\r\n"
     end)
   end
-
-  defp bulk(word), do: "$#{byte_size(word)}\r\n#{word}\r\n"
 
   defp start(port, opts \\ []) do
     id = {:test, System.unique_integer([:positive])}

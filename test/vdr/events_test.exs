@@ -137,16 +137,7 @@ defmodule Vdr.EventsTest do
 
     named = start_supervised!({Agent, fn -> Integer.to_string(old) end})
 
-    # Each PING of the subscription gets the message of a switch to the server that is named at the
-    # time.
-    sentinel =
-      FakeServer.primary!(fn
-        "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n" <> bulk("127.0.0.1") <> bulk(Agent.get(named, & &1))
-        "SUBSCRIBE +switch-master" -> "*3\r\n" <> bulk("subscribe") <> bulk("+switch-master") <> ":1\r\n"
-        "PING" -> "*3\r\n" <> bulk("message") <> bulk("+switch-master") <> bulk(switch_to(Agent.get(named, & &1)))
-        "SENTINEL SENTINELS g" -> "*0\r\n"
-        _other -> "-ERR no\r\n"
-      end)
+    sentinel = FakeServer.switching_sentinel!(fn -> Agent.get(named, & &1) end)
 
     sentinel = [sentinels: [[host: "127.0.0.1", port: sentinel]], group: "g"]
     start_supervised!({Veidrodelis, id: id, sentinel: sentinel, reconnect_delay_ms: 5}, id: id)
@@ -158,9 +149,6 @@ defmodule Vdr.EventsTest do
     assert %{reason: :switched, primary: {"127.0.0.1", ^old}} = events[:disconnected]
     assert %{primary: {"127.0.0.1", ^new}, from: {"127.0.0.1", ^old}} = events[:switched]
   end
-
-  defp bulk(text), do: "$#{byte_size(text)}\r\n#{text}\r\n"
-  defp switch_to(port), do: "g 127.0.0.1 1 127.0.0.1 #{port}"
 
   test "a killed handler ends for its listeners" do
     name = :"events_of_killed_#{System.unique_integer([:positive])}"

@@ -3,6 +3,7 @@ defmodule Vdr.OverviewTest do
   # safe for a terminal.
   use ExUnit.Case, async: true
 
+  alias Vdr.Test.Mirror
   alias Vdr.Overview
   alias Vdr.Overview.Sample
   alias Vdr.Top.Screen
@@ -99,6 +100,9 @@ defmodule Vdr.OverviewTest do
     {id, overview, memo} = taken([["SET", "k", "v"]])
     :ok = Testing.stream(id, ["NO.SUCH", "k"])
     :ok = Testing.disconnect(id, refuse: :wrong_password)
+    # The link ends first, and the next attempt is refused.
+    last_error = fn -> Veidrodelis.info(id, :last_error) end
+    Mirror.eventually("the attempt was refused", last_error, fn -> match?({:wrong_password, _}, last_error.()) end)
     {:ok, later, _memo} = Overview.take(id, memo)
     text = Enum.join(Screen.lines(view([later, overview], 24, 80)), "\n")
     assert text =~ "! stale for"

@@ -142,14 +142,7 @@ defmodule Vdr.TelemetryTest do
     {old, new} = {primary!([:full]), primary!([:full])}
     named = start_supervised!({Agent, fn -> Integer.to_string(old) end})
 
-    sentinel =
-      FakeServer.primary!(fn
-        "SENTINEL GET-MASTER-ADDR-BY-NAME g" -> "*2\r\n" <> bulk("127.0.0.1") <> bulk(Agent.get(named, & &1))
-        "SUBSCRIBE +switch-master" -> "*3\r\n" <> bulk("subscribe") <> bulk("+switch-master") <> ":1\r\n"
-        "PING" -> "*3\r\n" <> bulk("message") <> bulk("+switch-master") <> bulk(switch_to(Agent.get(named, & &1)))
-        "SENTINEL SENTINELS g" -> "*0\r\n"
-        _other -> "-ERR no\r\n"
-      end)
+    sentinel = FakeServer.switching_sentinel!(fn -> Agent.get(named, & &1) end)
 
     start!(id, host: nil, sentinel: [sentinels: [[host: "127.0.0.1", port: sentinel]], group: "g"])
     next!(id, [:link, :connecting])
@@ -157,9 +150,6 @@ defmodule Vdr.TelemetryTest do
     assert {_time, %{primary: {_, ^new}, from: {_, ^old}}} = next!(id, [:link, :switched])
     next!(id, [:connection])
   end
-
-  defp bulk(text), do: "$#{byte_size(text)}\r\n#{text}\r\n"
-  defp switch_to(port), do: "g 127.0.0.1 1 127.0.0.1 #{port}"
 
   test "the batches of a handler are spans, and so is the batch by which it ends" do
     Process.flag(:trap_exit, true)

@@ -2,6 +2,7 @@
 //! The mirror follows the primary.
 
 use vdr_data::limits::STRING_BYTES_MAX;
+use vdr_rdb::Server;
 
 /// The rules of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,11 @@ impl Rules {
             negative_offset: NegativeOffset::of(redis, version),
             ..Rules::default()
         }
+    }
+
+    /// The rules of the server that wrote a file or sends a stream, as far as it is known.
+    pub fn of_server(server: Option<&Server>) -> Self {
+        server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default()
     }
 
     /// The same rules, with another limit for strings.

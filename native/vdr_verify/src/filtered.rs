@@ -111,8 +111,8 @@ impl Filtered {
             // Within a MULTI the published state is the one from before it.
             None if self.before_multi.is_none() => {
                 let part = part(&whole.keyspace, &self.only);
-                let rules = whole.server.as_ref().map(|server| Rules::of(server.name, &server.version));
-                let applier = Applier::new(part, offset, self.db, None).rules(rules.unwrap_or_default());
+                let rules = Rules::of_server(whole.server.as_deref());
+                let applier = Applier::new(part, offset, self.db, None).rules(rules);
                 self.applier = Some(applier.with_filter(Some(self.only.clone())));
                 (self.affected, self.last) = (Some(BTreeSet::new()), VecDeque::new());
             }

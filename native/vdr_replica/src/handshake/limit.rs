@@ -5,10 +5,12 @@
 //! *0                                        a server that does not know the name
 //! ```
 
+use crate::resp::reply::{Reply, ReplyLimits, parse_front};
+
 pub const NAME: &[u8] = b"proto-max-bulk-len";
 
-/// The longest reply that is accepted.
-const REPLY_BYTES_MAX: usize = 1024;
+/// The longest reply that is accepted: a name and a number.
+const LIMITS: ReplyLimits = ReplyLimits { bytes_max: 1024, depth_max: 1, elements_max: 2 };
 
 /// A whole reply: its length, and what it says, if it says it.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,39 +22,20 @@ pub struct LimitReply {
 /// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
 /// reply.
 pub fn parse(input: &[u8]) -> Result<Option<LimitReply>, ()> {
-    let missing = || if input.len() >= REPLY_BYTES_MAX { Err(()) } else { Ok(None) };
-    let Some((line, mut at)) = line(input, 0) else { return missing() };
-    let count = match line.split_first() {
+    let Some((len, reply)) = parse_front(input, LIMITS).map_err(|_| ())? else { return Ok(None) };
+    let string_bytes_max = match reply {
         // The user may not ask, or the server does not know the question.
-        Some((b'+' | b'-', _)) => 0,
-        Some((b'*', digits)) => number(digits).filter(|count| *count <= 2).ok_or(())?,
+        Reply::Simple(_) | Reply::Error(_) => None,
+        Reply::Array(words) => {
+            let bulk = |word: &Reply| matches!(word, Reply::Bulk(_));
+            if !words.iter().all(bulk) {
+                return Err(());
+            }
+            words.last().and_then(Reply::text).and_then(|text| text.parse().ok())
+        }
         _ => return Err(()),
     };
-    let mut value = None;
-    for _ in 0..count {
-        let Some((line, start)) = self::line(input, at) else { return missing() };
-        let Some((b'$', digits)) = line.split_first() else { return Err(()) };
-        let len = number(digits).and_then(|len| usize::try_from(len).ok()).filter(|len| *len < REPLY_BYTES_MAX);
-        let end = start.saturating_add(len.ok_or(())?);
-        match (input.get(start..end), input.get(end..end.saturating_add(2))) {
-            (Some(text), Some(b"\r\n")) => value = number(text),
-            (_, Some(_)) => return Err(()),
-            _ => return missing(),
-        }
-        at = end.saturating_add(2);
-    }
-    Ok(Some(LimitReply { len: at, string_bytes_max: value }))
-}
-
-/// The line that begins at `at`, and where the next one begins.
-fn line(input: &[u8], at: usize) -> Option<(&[u8], usize)> {
-    let rest = input.get(at..)?;
-    let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
-    Some((rest.get(..end)?, at.saturating_add(end).saturating_add(2)))
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    Ok(Some(LimitReply { len, string_bytes_max }))
 }
 
 #[cfg(test)]
@@ -77,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_no_such_reply_is_refused() {
-        for bad in [&b"$2\r\nhi\r\n"[..], b"*3\r\n", b"*1\r\n:1\r\n", b"*1\r\n$1\r\nabc", &[b'+'; REPLY_BYTES_MAX]] {
+        for bad in [&b"$2\r\nhi\r\n"[..], b"*3\r\n", b"*1\r\n:1\r\n", b"*1\r\n$1\r\nabc", &[b'+'; LIMITS.bytes_max]] {
             assert_eq!(parse(bad), Err(()), "{:?}", bad.escape_ascii().to_string());
         }
     }

@@ -5,8 +5,7 @@
 //! *5 $5 slave $9 127.0.0.1 :9000 $9 connected :3167038
 //! ```
 
-use crate::resp::reply::{Reply, ReplyLimits, ReplyReader};
-use bytes::BytesMut;
+use crate::resp::reply::{Reply, ReplyLimits, parse_front};
 
 /// The longest reply that is accepted. Each replica of the server adds about 60 bytes to it.
 const MAX_ROLE_BYTES: usize = 64 * 1024;
@@ -61,10 +60,8 @@ pub struct RoleReply {
 /// Parses the reply at the front of `input`. `Ok(None)`: it is not whole yet. An error: it is no
 /// reply.
 pub fn parse(input: &[u8]) -> Result<Option<RoleReply>, ()> {
-    let mut rest = BytesMut::from(input);
-    let reply = ReplyReader::new(LIMITS).read(&mut rest).map_err(|_| ())?;
-    Ok(reply.map(|reply| RoleReply {
-        len: input.len().saturating_sub(rest.len()),
+    Ok(parse_front(input, LIMITS).map_err(|_| ())?.map(|(len, reply)| RoleReply {
+        len,
         role: Role::of_reply(&reply),
         is_sentinel: word(&reply) == Some(b"sentinel"),
     }))

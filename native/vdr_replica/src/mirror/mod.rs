@@ -428,8 +428,7 @@ impl Mirror {
 }
 
 fn rules_of(server: Option<&Server>, string_limit: StringLimit) -> Rules {
-    let rules = server.map(|server| Rules::of(server.name, &server.version)).unwrap_or_default();
-    rules.with_string_bytes_max(string_limit.bytes())
+    Rules::of_server(server).with_string_bytes_max(string_limit.bytes())
 }
 
 #[cfg(test)]

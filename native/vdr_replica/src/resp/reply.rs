@@ -66,6 +66,17 @@ enum Token {
     Array(usize),
 }
 
+/// The whole reply at the front of `input`, and its length. `Ok(None)`: it is not whole yet. An
+/// error: it is no reply, or beyond the limits.
+pub fn parse_front(input: &[u8], limits: ReplyLimits) -> Result<Option<(usize, Reply)>, ReplyError> {
+    let mut rest = BytesMut::from(input);
+    match ReplyReader::new(limits).read(&mut rest)? {
+        Some(reply) => Ok(Some((input.len().saturating_sub(rest.len()), reply))),
+        None if input.len() < limits.bytes_max => Ok(None),
+        None => Err(ReplyError::TooLong { bytes_max: limits.bytes_max }),
+    }
+}
+
 impl ReplyReader {
     pub fn new(limits: ReplyLimits) -> Self {
         ReplyReader { limits, open: Vec::new(), bulk: None, scanned: 0, bytes: 0, elements: 0 }

@@ -185,14 +185,16 @@ defmodule Vdr.Live.WritesTest do
   live_test "a thousand callers of sync share the questions to the primary", %{id: id, redis: redis} do
     :ok = Veidrodelis.sync(id)
     before = calls(redis)
+    # The server answers nobody for half a second: all callers are there before the first answer.
+    Redix.command!(redis, ["CLIENT", "PAUSE", 500])
 
     1..1000
     |> Enum.map(fn _ -> Task.async(fn -> Veidrodelis.sync(id, 20_000) end) end)
     |> Task.await_many(30_000)
     |> Enum.each(&assert &1 == :ok)
 
-    # One on its way and one that waits, at any time: far fewer than callers.
-    assert calls(redis) - before < 300
+    # One on its way and one that waits, at any time, on each of a few connections.
+    assert calls(redis) - before < 20
   end
 
   defp calls(redis) do

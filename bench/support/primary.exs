@@ -28,7 +28,7 @@ defmodule Vdr.Bench.Primary do
   end
 
   defp reply("PING"), do: "+PONG\r\n"
-  defp reply("ROLE"), do: "-ERR unknown command\r\n"
+  defp reply(question) when question in ["ROLE", "INFO"], do: "-ERR unknown command\r\n"
   defp reply("REPLCONF"), do: "+OK\r\n"
   defp reply("PSYNC"), do: ["+FULLRESYNC #{String.duplicate("a", 40)} 0\r\n$#{byte_size(@rdb)}\r\n", @rdb]
   defp reply(_argument), do: ""

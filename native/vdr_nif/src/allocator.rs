@@ -15,15 +15,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// - `background_thread` and the decay times: a thread of jemalloc returns freed memory also while
 ///   nobody writes.
 /// - `slab_sizes`, `tcache_nslots_small_max`, `lg_tcache_nslots_mul`: large slabs, and thread
-///   caches that hold as many pieces as a slab, because each write allocates and frees a few small
-///   pieces. Not more: a cache of four slabs takes 2 MB of huge pages for each scheduler that
-///   reads.
+///   caches that hold as many pieces as two slabs, because each write allocates and frees a few
+///   small pieces. Not more: a cache of sixteen slabs takes 2 MB of huge pages for each scheduler
+///   that reads.
 /// - `narenas`: few arenas, because each of them takes huge pages of its own.
 /// - `oversize_threshold`: no arena for large allocations, around which huge pages were left half
 ///   empty.
 const SETTINGS: &[u8] = concat!(
     "thp:always,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,",
-    "slab_sizes:1-512:16,tcache_nslots_small_max:1000,lg_tcache_nslots_mul:0,",
+    "slab_sizes:1-512:16,tcache_nslots_small_max:2000,lg_tcache_nslots_mul:1,",
     "narenas:4,oversize_threshold:0\0"
 )
 .as_bytes();

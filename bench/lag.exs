@@ -44,38 +44,68 @@ defmodule Vdr.Bench.Lag do
   # More than alone.
   @beside_aim_us 1_000
 
-  @doc "The lag of an idle mirror alone, and beside four that load: as much as their primary can send."
+  @doc """
+  The lag of an idle mirror alone, and beside four that load: as much as their primary can send.
+  The same of an idle replica beside four replicas says what the machine's processors allow.
+  """
   def beside_busy do
     Paint.title("Lag of an idle mirror beside #{@busy} that load")
     {server, _redis} = Measure.empty_server()
     {busy_server, _redis} = Measure.empty_server()
-    Measure.mirror(server, :bench)
-    {alone, beside} = Measure.medians(for _ <- 1..@turns, do: {idle_p99(server), beside_p99(server, busy_server)})
-    Veidrodelis.stop(:bench)
-    GenServer.stop(busy_server)
-    GenServer.stop(server)
+    {:ok, replica} = Server.start_link(config: [{"notify-keyspace-events", "K$"}])
+
+    turns =
+      for _ <- 1..@turns do
+        {alone, beside} = mirror_beside(server, busy_server)
+        {alone, beside, replica_beside(server, replica, busy_server)}
+      end
+
+    {alone, beside} = Measure.medians(for {alone, beside, _replicas} <- turns, do: {alone, beside})
+    replicas = Measure.median(for {_alone, _beside, replicas} <- turns, do: replicas)
+    for each <- [replica, busy_server, server], do: GenServer.stop(each)
     Paint.note("load of the machine: #{load_average()}")
-    text = "#{us(beside)}, alone #{us(alone)}"
-    ratio = max(beside - alone, 0) / @beside_aim_us
-    [Measure.figure("lag of an idle mirror beside #{@busy} that load, p99", beside, alone, "µs", ratio, 1.0, text)]
+    name = "lag of an idle mirror beside #{@busy} that load, p99"
+    more = max(beside - alone, 0) / @beside_aim_us
+    against = "#{us(beside)}, an idle replica beside #{@busy} replicas that load #{us(replicas)}"
+
+    [
+      Measure.figure(name, beside, alone, "µs", more, 1.0, "#{us(beside)}, alone #{us(alone)}"),
+      Measure.figure(name <> ", against a replica's", beside, replicas, "µs", beside / replicas, 1.0, against)
+    ]
   end
 
-  defp idle_p99(server) do
-    lags = Task.await(Task.async(fn -> probes(server, @beside_s, mirror_probe()) end), :infinity)
-    lags |> Enum.sort() |> List.to_tuple() |> Measure.percentile(99)
-  end
-
-  defp beside_p99(server, busy_server) do
+  defp mirror_beside(server, busy_server) do
+    Measure.mirror(server, :bench)
+    alone = idle_p99(server, &mirror_probe/0)
     ids = for n <- 1..@busy, do: {:busy, n}
     for id <- ids, do: Measure.mirror(busy_server, id)
+    beside = while_loaded(busy_server, fn -> idle_p99(server, &mirror_probe/0) end)
+    for id <- [:bench | ids], do: Veidrodelis.stop(id)
+    {alone, beside}
+  end
+
+  defp replica_beside(server, replica, busy_server) do
+    redis = follow(replica, server)
+    busy = for _ <- 1..@busy, do: elem(Measure.replica_of(busy_server), 0)
+    beside = while_loaded(busy_server, fn -> idle_p99(server, fn -> replica_probe(replica) end) end)
+    for each <- busy, do: GenServer.stop(each)
+    unfollow(redis)
+    beside
+  end
+
+  defp while_loaded(busy_server, measure) do
     key = fn -> "bench:#{:rand.uniform(@keys)}" end
     load = Task.async(fn -> Load.run(Server.port(busy_server), 1_000_000, key) end)
     Process.sleep(500)
-    p99 = idle_p99(server)
+    measured = measure.()
     send(load.pid, :enough)
     Task.await(load, :infinity)
-    for id <- ids, do: Veidrodelis.stop(id)
-    p99
+    measured
+  end
+
+  defp idle_p99(server, probe) do
+    lags = Task.await(Task.async(fn -> probes(server, @beside_s, probe.()) end), :infinity)
+    lags |> Enum.sort() |> List.to_tuple() |> Measure.percentile(99)
   end
 
   # The turn with the median p99 counts.
@@ -94,13 +124,22 @@ defmodule Vdr.Bench.Lag do
   end
 
   defp replica(load, server, replica) do
+    redis = follow(replica, server)
+    lags = under(load, server, fn -> replica_probe(replica) end)
+    unfollow(redis)
+    lags
+  end
+
+  defp follow(replica, server) do
     redis = Server.connect!(replica)
     Redix.command!(redis, ["REPLICAOF", "127.0.0.1", Server.port(server)])
     Measure.until(fn -> Redix.command!(redis, ["INFO", "replication"]) =~ "master_link_status:up" end)
-    lags = under(load, server, fn -> replica_probe(replica) end)
+    redis
+  end
+
+  defp unfollow(redis) do
     Redix.command!(redis, ["REPLICAOF", "NO", "ONE"])
     Redix.stop(redis)
-    lags
   end
 
   defp load_average do

@@ -47,7 +47,7 @@ defmodule Veidrodelis.MixProject do
 
     guides =
       Enum.map(
-        ~w(consistency transactions lua watches writes handlers cache operations deployment testing erlang),
+        ~w(consistency transactions lua watches writes handlers cache operations deployment testing erlang gleam),
         &"docs/#{&1}.md"
       )
 

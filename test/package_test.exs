@@ -14,12 +14,13 @@ defmodule Vdr.PackageTest do
     for wanted <-
           ~w(mix.exs mix/compile_vdr.ex mix/vdr/prebuilt.ex .formatter.exs .cargo/config.toml Cargo.lock) ++
             ~w(native/vdr_nif/build.rs native/vdr_nif/src/lib.rs native/vdr_lua/src/prelude.luau) ++
-            ~w(LICENSE README.md CHANGELOG.md docs/operations.md) do
+            ~w(LICENSE README.md CHANGELOG.md docs/operations.md lib/veidrodelis_gleam.ex) do
       assert wanted in files
     end
 
     for file <- files do
-      refute file =~ ~r{^(test|priv|_build|deps)/|^native/[^/]+/tests/|/(target|corpus|artifacts|fuzz)/}
+      # The Gleam sources are a package of their own.
+      refute file =~ ~r{^(test|priv|_build|deps|gleam)/|^native/[^/]+/tests/|/(target|corpus|artifacts|fuzz)/}
       refute file =~ ~r{\.(so|dylib|rdb|digest)$}
     end
   end

@@ -1,7 +1,7 @@
 defmodule Vdr.Application do
   @moduledoc false
   # Starts what all instances share. The instances themselves live in the supervision trees of their
-  # users.
+  # users, or under `Vdr.Unlinked`.
 
   use Application
 
@@ -20,7 +20,7 @@ defmodule Vdr.Application do
     # None of them holds anything that its successor could not find again, so one crash after
     # another is no reason to give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
-    children = [Vdr.Cleaner, Vdr.Mirror.Stores, Vdr.Watch.Sampler]
+    children = [Vdr.Cleaner, Vdr.Mirror.Stores, Vdr.Watch.Sampler, Vdr.Unlinked]
     Supervisor.start_link(children, [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)
   end
 

@@ -1,0 +1,327 @@
+defmodule :veidrodelis_gleam do
+  @moduledoc false
+  # The border to Gleam: what the package in `gleam/` calls. Terms of Gleam come in and go out
+  # (`{:some, value}`, `:none`, `{:ok, nil}`), strings that go out are UTF-8, and a reason is a
+  # `Failure` of gleam/src/veidrodelis/mirror.gleam. What has the right type never raises, because
+  # an exception of Elixir says nothing to a program in Gleam.
+  #
+  # Gleam checks the types of its own side only. So each function here and its declaration there
+  # must say the same; the tests run both.
+
+  import Bitwise
+
+  alias Vdr.{Handle, Unlinked}
+
+  @typedoc """
+  Opaque for Gleam. It holds no process, so it may be kept, copied and sent. On another node it
+  stands for nothing.
+  """
+  @type handle :: {:veidrodelis_gleam, id :: term, Veidrodelis.db(), timeout_ms :: pos_integer}
+  @type option(value) :: {:some, value} | :none
+  @type failure ::
+          :not_ready
+          | :stale
+          | :not_running
+          | :wrong_type
+          | :not_text
+          | :timed_out
+          | :not_visible
+          | {:connection_lost | :server_failed | :refused | :start_failed, String.t()}
+  @type setting ::
+          {:name | :host | :url | :username | :password, String.t()}
+          | {:port | :timeout | :start_timeout | :database, integer}
+          | {:tls, boolean}
+          | {:prefixes, [String.t()]}
+          | {:stale_reads, :allow | {:max_ms, integer} | :deny}
+
+  # No server has this many, so reads find nothing there, and the server refuses writes.
+  @db_max 0xFFFFFFFF
+  @timeout_ms 5000
+  @longest_ms 2_147_483_647
+  @least_integer -0x8000_0000_0000_0000
+  @greatest_integer 0x7FFF_FFFF_FFFF_FFFF
+
+  # ---- lifecycle
+
+  @doc "Starts a mirror, and answers when it can be read. Nothing is left running if it fails."
+  @spec start([setting]) :: {:ok, handle} | {:error, failure}
+  def start(settings) do
+    with {:ok, _started} <- Application.ensure_all_started(:veidrodelis),
+         {handle, options, start_timeout} = options(settings),
+         :ok <- Unlinked.start(options, start_timeout) do
+      {:ok, handle}
+    else
+      {:error, :timeout} -> {:error, :timed_out}
+      {:error, reason} -> {:error, {:start_failed, text(reason)}}
+    end
+  rescue
+    # About an option. The message shows no password.
+    error in ArgumentError -> {:error, {:start_failed, Exception.message(error)}}
+  end
+
+  @own [:name, :database, :prefixes, :start_timeout]
+
+  defp options(settings) do
+    {own, options} = Keyword.split(settings, @own)
+    # Nothing that is wrong gets into the handle: `Veidrodelis.child_spec/1` refuses it.
+    timeout = Keyword.get(options, :timeout, @timeout_ms)
+    start_timeout = Keyword.get(own, :start_timeout, timeout)
+    db = Keyword.get_lazy(own, :database, fn -> url_db(options[:url]) end)
+    id = Keyword.get_lazy(own, :name, fn -> {:gleam, make_ref()} end)
+    only = [dbs: [db], prefixes: Keyword.get(own, :prefixes)]
+
+    unless start_timeout in 1..@longest_ms do
+      raise ArgumentError, "the start timeout is a time from 1 to #{@longest_ms} ms, got: #{start_timeout}"
+    end
+
+    {{:veidrodelis_gleam, id, db, timeout}, [id: id, only: only] ++ Enum.map(options, &option/1), start_timeout}
+  end
+
+  defp option({:tls, tls}), do: {:ssl, tls}
+  defp option(option), do: option
+
+  # An instance ignores the number in its URL, because most hold all databases.
+  defp url_db(url) do
+    with true <- is_binary(url),
+         %URI{path: "/" <> number} <- URI.parse(url),
+         {db, ""} when db in 0..@db_max <- Integer.parse(number) do
+      db
+    else
+      _none -> 0
+    end
+  end
+
+  @doc "Stops a mirror that `start/1` has begun."
+  @spec stop(handle) :: {:ok, nil} | {:error, :not_running}
+  def stop({:veidrodelis_gleam, id, _db, _timeout}) do
+    case Unlinked.stop(id) do
+      :ok -> {:ok, nil}
+      {:error, :not_found} -> {:error, :not_running}
+    end
+  end
+
+  @doc "The handle of an instance that the application supervises, found by its id or registered name."
+  @spec named(String.t()) :: handle
+  def named(name), do: {:veidrodelis_gleam, id(name), 0, @timeout_ms}
+
+  # An id of Elixir is mostly an atom. No atom is made of what a program asks for.
+  defp id(name) do
+    atom = String.to_existing_atom(name)
+    if Handle.store(name) == nil and Handle.store(atom) != nil, do: atom, else: name
+  rescue
+    # There is no such atom, or it would be longer than atoms are.
+    _error in [ArgumentError, SystemLimitError] -> name
+  end
+
+  @spec in_database(handle, integer) :: handle
+  def in_database({:veidrodelis_gleam, id, _db, timeout}, db),
+    do: {:veidrodelis_gleam, id, if(db in 0..@db_max, do: db, else: @db_max), timeout}
+
+  @spec with_timeout(handle, integer) :: handle
+  def with_timeout({:veidrodelis_gleam, id, db, _timeout}, timeout),
+    do: {:veidrodelis_gleam, id, db, timeout |> max(1) |> min(@longest_ms)}
+
+  @spec await_ready(handle, integer) :: {:ok, nil} | {:error, failure}
+  def await_ready({:veidrodelis_gleam, id, _db, _timeout}, timeout) do
+    case Veidrodelis.await_ready(id, timeout |> max(0) |> min(@longest_ms)) do
+      :ok -> {:ok, nil}
+      {:error, reason} when reason in [:timeout, :no_instance] -> {:error, failure(reason)}
+      {:error, reason} -> {:error, {:start_failed, text(reason)}}
+    end
+  end
+
+  @spec is_ready(handle) :: boolean
+  def is_ready({:veidrodelis_gleam, id, _db, _timeout}), do: Veidrodelis.ready?(id)
+
+  @doc "Whether there is such an instance, ready or not."
+  @spec is_running(handle) :: boolean
+  def is_running({:veidrodelis_gleam, id, _db, _timeout}), do: Handle.store(id) != nil
+
+  # ---- reads
+
+  @spec get(handle, String.t()) :: {:ok, option(String.t())} | {:error, failure}
+  def get({:veidrodelis_gleam, id, db, _timeout}, key) do
+    case Veidrodelis.get(id, db, key) do
+      {:ok, nil} -> {:ok, :none}
+      {:ok, value} -> if text?(value), do: {:ok, {:some, value}}, else: {:error, :not_text}
+      {:error, reason} -> {:error, failure(reason)}
+    end
+  end
+
+  # A read's name, the number of its arguments, and what it answers.
+  for {name, arity, shape} <- [
+        {:mget, 1, {:list, {:option, :text}}},
+        {:strlen, 1, :same},
+        {:exists, 1, :same},
+        {:ttl, 1, :expiry},
+        {:dbsize, 0, :same},
+        {:keys, 1, {:list, :text}},
+        {:hget, 2, {:option, :text}},
+        {:hmget, 2, {:list, {:option, :text}}},
+        {:hgetall, 1, {:list, {:pair, :text, :text}}},
+        {:hkeys, 1, {:list, :text}},
+        {:hvals, 1, {:list, :text}},
+        {:hlen, 1, :same},
+        {:hexists, 2, :same},
+        {:llen, 1, :same},
+        {:lrange, 3, {:list, :text}},
+        {:lindex, 2, {:option, :text}},
+        {:smembers, 1, {:list, :text}},
+        {:sismember, 2, :same},
+        {:scard, 1, :same},
+        {:zscore, 2, {:option, :score}},
+        {:zrank, 2, {:option, :same}},
+        {:zcard, 1, :same},
+        {:zrange, 3, {:list, {:pair, :text, :score}}},
+        {:zrangebyscore, 3, {:list, {:pair, :text, :score}}}
+      ] do
+    args = Macro.generate_arguments(arity, __MODULE__)
+
+    @spec unquote(name)(unquote_splicing([quote(do: handle) | List.duplicate(quote(do: term), arity)])) ::
+            {:ok, term} | {:error, failure}
+    def unquote(name)(handle, unquote_splicing(args)),
+      do: read(handle, unquote(name), unquote(args), unquote(Macro.escape(shape)))
+  end
+
+  defp read({:veidrodelis_gleam, id, db, _timeout}, name, args, shape) do
+    case Vdr.Read.call(id, db, name, Enum.map(args, &argument/1)) do
+      {:ok, value} -> {:ok, shape(shape, value)}
+      {:error, reason} -> {:error, failure(reason)}
+    end
+  catch
+    :not_text -> {:error, :not_text}
+  end
+
+  # Integers of Gleam have no end. An index beyond those of the server means the first or the last.
+  defp argument(integer) when is_integer(integer), do: integer |> max(@least_integer) |> min(@greatest_integer)
+  defp argument({:finite, score}), do: score
+  defp argument(:infinite), do: :pos_inf
+  defp argument(:negative_infinite), do: :neg_inf
+  defp argument(text_or_list), do: text_or_list
+
+  defp shape(:same, value), do: value
+  defp shape(:text, value), do: if(text?(value), do: value, else: throw(:not_text))
+  defp shape({:option, _shape}, nil), do: :none
+  defp shape({:option, shape}, value), do: {:some, shape(shape, value)}
+  defp shape({:list, shape}, values), do: Enum.map(values, &shape(shape, &1))
+  defp shape({:pair, one, other}, {a, b}), do: {shape(one, a), shape(other, b)}
+  defp shape(:score, :pos_inf), do: :infinite
+  defp shape(:score, :neg_inf), do: :negative_infinite
+  defp shape(:score, score), do: {:finite, score}
+  defp shape(:expiry, nil), do: :no_such_key
+  defp shape(:expiry, :infinity), do: :never
+  defp shape(:expiry, seconds), do: {:expires_in, seconds}
+
+  # ---- writes
+
+  @doc "A value that can be read here afterwards. A time to live of 0 or less deletes, as EXPIRE does."
+  @spec set(handle, key :: String.t(), value :: String.t(), option(integer)) :: {:ok, nil} | {:error, failure}
+  def set(handle, key, value, :none), do: write(handle, ["SET", key, value])
+
+  def set(handle, key, value, {:some, seconds}) when seconds > 0,
+    do: write(handle, ["SET", key, value, "EX", Integer.to_string(seconds)])
+
+  def set(handle, key, _value, {:some, _over}), do: delete(handle, key)
+
+  @spec delete(handle, key :: String.t()) :: {:ok, nil} | {:error, failure}
+  def delete(handle, key), do: write(handle, ["UNLINK", key])
+
+  defp write(handle, words), do: with({:ok, _reply} <- call(handle, words), do: {:ok, nil})
+
+  @doc "Any command that `Veidrodelis.command/3` takes, and its reply."
+  @spec command(handle, [String.t()]) :: {:ok, term} | {:error, failure}
+  def command(_handle, []), do: {:error, {:refused, "a command begins with its name"}}
+
+  def command(handle, words) do
+    with {:ok, reply} <- call(handle, words), do: {:ok, reply(reply)}
+  catch
+    :not_text -> {:error, :not_text}
+  end
+
+  defp call({:veidrodelis_gleam, id, db, timeout}, words) do
+    with {:error, reason} <- Veidrodelis.command(id, words, db: db, timeout: timeout), do: {:error, failure(reason)}
+  end
+
+  defp reply(nil), do: :nothing
+  defp reply(number) when is_integer(number), do: {:number, number}
+  defp reply(text) when is_binary(text), do: {:text, shape(:text, text)}
+  defp reply(replies) when is_list(replies), do: {:many, Enum.map(replies, &reply/1)}
+  defp reply(%Veidrodelis.ServerError{} = error), do: {:failed, Exception.message(error)}
+
+  @spec sync(handle) :: {:ok, nil} | {:error, failure}
+  def sync({:veidrodelis_gleam, id, _db, timeout}) do
+    case Veidrodelis.sync(id, timeout) do
+      :ok -> {:ok, nil}
+      {:error, reason} -> {:error, failure(reason)}
+    end
+  end
+
+  # ---- watches
+
+  @spec watch(handle, key :: String.t(), tag :: term) :: {:ok, nil} | {:error, failure}
+  def watch({:veidrodelis_gleam, id, db, _timeout}, key, tag),
+    do: watched(Veidrodelis.watch(id, db, key, tag, notify: :key))
+
+  @spec watch_prefix(handle, prefix :: String.t(), tag :: term) :: {:ok, nil} | {:error, failure}
+  def watch_prefix({:veidrodelis_gleam, id, db, _timeout}, prefix, tag),
+    do: watched(Veidrodelis.watch_prefix(id, db, prefix, tag, notify: :key))
+
+  @spec unwatch(handle, key :: String.t()) :: {:ok, nil} | {:error, failure}
+  def unwatch({:veidrodelis_gleam, id, db, _timeout}, key), do: watched(Veidrodelis.unwatch(id, db, key))
+
+  @spec unwatch_prefix(handle, prefix :: String.t()) :: {:ok, nil} | {:error, failure}
+  def unwatch_prefix({:veidrodelis_gleam, id, db, _timeout}, prefix),
+    do: watched(Veidrodelis.unwatch_prefix(id, db, prefix))
+
+  defp watched(:ok), do: {:ok, nil}
+  defp watched({:error, reason}), do: {:error, failure(reason)}
+
+  @doc "What a message of a watch says; it is `{tag, event}`."
+  @spec event(term) :: {:changed, option(String.t())} | :replaced | :missed | :unknown
+  def event({_tag, event}), do: event(event)
+
+  def event(%Vdr.WatchEvent.Key{key: key}),
+    do: {:changed, if(is_binary(key) and text?(key), do: {:some, key}, else: :none)}
+
+  def event(%Vdr.WatchEvent.Init{}), do: :replaced
+  def event(%Vdr.WatchEvent.Missed{}), do: :missed
+  def event(_other), do: :unknown
+
+  # ---- failures
+
+  defp failure(:not_ready), do: :not_ready
+  defp failure(:stale), do: :stale
+  defp failure(:no_instance), do: :not_running
+  defp failure(:wrong_type), do: :wrong_type
+  defp failure(:timeout), do: :timed_out
+  # Whether a write that was sent has run is not known in these two.
+  defp failure({:sent, :timeout}), do: :timed_out
+  defp failure({:sent, reason}), do: {:connection_lost, text(reason)}
+  # It has run, and this node cannot say that it sees it.
+  defp failure({:written, _reason}), do: :not_visible
+  defp failure(%Veidrodelis.ServerError{} = error), do: {:server_failed, Exception.message(error)}
+
+  defp failure(reason)
+       when reason in [:unknown_value, :no_offset, :overloaded, :request_too_large, :already_registered, :not_found],
+       do: {:refused, text(reason)}
+
+  defp failure({:not_allowed, _name} = reason), do: {:refused, text(reason)}
+  # What remains are the reasons of connecting.
+  defp failure(reason), do: {:connection_lost, text(reason)}
+
+  defp text({:already_started, _pid}), do: "there is a mirror of this name"
+
+  defp text(reason) do
+    sentence = Exception.message(Veidrodelis.Error.exception(reason: reason))
+    if String.valid?(sentence), do: sentence, else: inspect(sentence)
+  end
+
+  # ---- text
+
+  @ascii 0x80808080808080
+
+  # `String.valid?/1` looks at one character after the other. Most values are ASCII, and for these
+  # seven bytes at once are a number that the VM keeps in a word.
+  defp text?(<<bytes::56, rest::binary>>) when (bytes &&& @ascii) == 0, do: text?(rest)
+  defp text?(rest), do: String.valid?(rest)
+end

@@ -17,8 +17,8 @@ defmodule Vdr.Application do
     Vdr.Recent.new_table()
     Vdr.Watch.Relay.new_table()
 
-    # None of them holds anything that its successor could not find again, so one crash after
-    # another is no reason to give up all instances.
+    # None of them holds anything that its successor could not find again, except for the last one,
+    # which is a supervisor. So one crash after another is no reason to give up all instances.
     restarts = [max_restarts: 100, max_seconds: 10]
     children = [Vdr.Cleaner, Vdr.Mirror.Stores, Vdr.Watch.Sampler, Vdr.Unlinked]
     Supervisor.start_link(children, [strategy: :one_for_one, name: Vdr.Supervisor] ++ restarts)

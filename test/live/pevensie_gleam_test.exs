@@ -7,6 +7,7 @@ if Vdr.Test.Gleam.ready?() do
 
     alias Vdr.Test.Gleam
 
+    @moduletag :tmp_dir
     @tests :veidrodelis_pevensie_test
     @documents ~w(docs/gleam.md gleam/README.md gleam/src/veidrodelis/mirror.gleam gleam/src/veidrodelis/pevensie.gleam)
 
@@ -22,7 +23,6 @@ if Vdr.Test.Gleam.ready?() do
     # The sources name the server's usual port.
     defp at(sources, port), do: for({path, text} <- sources, do: {path, String.replace(text, "6379", "#{port}")})
 
-    @tag :tmp_dir
     live_test "the package's own tests pass", %{port: port, redis: redis, tmp_dir: directory}, mirror: false do
       {path, text} = List.keyfind(Gleam.sources(), "#{@tests}.gleam", 0)
       name = "#{@tests}_#{port}"
@@ -36,7 +36,6 @@ if Vdr.Test.Gleam.ready?() do
       assert Redix.command!(redis, ["DBSIZE"]) == 0
     end
 
-    @tag :tmp_dir
     test "the programs of the guides do what they say", %{tmp_dir: directory} do
       server = Server.start!()
       port = Server.port(server)
@@ -59,9 +58,15 @@ if Vdr.Test.Gleam.ready?() do
         said = for [_, line] <- Regex.scan(~r{// prints (.*)}, program), do: line <> "\n"
         assert printed == Enum.join(said)
       end
+
+      # So does one in a VM that has not started the application.
+      paths = [ebin | for(app <- [:veidrodelis, :elixir, :logger], do: :code.lib_dir(app, :ebin))]
+      arguments = Enum.flat_map(paths, &["-pa", to_string(&1)]) ++ ["-eval", "program_0:main(), halt(0)."]
+      environment = [{"ERL_LIBS", nil}]
+      assert {out, 0} = System.cmd("erl", ["-noshell" | arguments], env: environment, stderr_to_stdout: true)
+      assert out =~ "42 EUR"
     end
 
-    @tag :tmp_dir
     test "what breaks the contract is refused by the compiler", %{tmp_dir: directory} do
       path = "veidrodelis/pevensie.gleam"
       {^path, text} = List.keyfind(Gleam.sources(), path, 0)

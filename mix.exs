@@ -29,8 +29,8 @@ defmodule Veidrodelis.MixProject do
     ]
   end
 
-  # The tests make certificates.
-  defp extra_applications(:test), do: [:public_key]
+  # The tests make certificates, and compile templates.
+  defp extra_applications(:test), do: [:public_key, :eex]
   defp extra_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
@@ -47,7 +47,7 @@ defmodule Veidrodelis.MixProject do
 
     guides =
       Enum.map(
-        ~w(consistency transactions lua watches writes handlers cache operations deployment testing erlang gleam),
+        ~w(consistency transactions lua watches writes handlers recipes cache operations deployment testing erlang gleam),
         &"docs/#{&1}.md"
       )
 
@@ -72,7 +72,13 @@ defmodule Veidrodelis.MixProject do
         Watches: ~r/^Vdr\.WatchEvent/,
         Handlers: ~r/^Vdr\.RedisStream\./,
         Caches: ~r/^Vdr\.Cache/,
-        "Tests and operation": [Veidrodelis.Testing, Veidrodelis.Telemetry, Veidrodelis.Web, Vdr.NativeLibrary],
+        "Tests and operation": [
+          Veidrodelis.Testing,
+          Veidrodelis.Telemetry,
+          Veidrodelis.Web,
+          Veidrodelis.LiveDashboard,
+          Vdr.NativeLibrary
+        ],
         Erlang: [:veidrodelis]
       ],
       # In the order in which a reader needs them; the functions say which group is theirs.

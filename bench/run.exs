@@ -7,7 +7,7 @@ for file <- ~w(paint measure cpu_time primary load plot report), do: Code.requir
 
 for file <-
       ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers watches lag
-         command failover cache pevensie install),
+         command failover cache pevensie seen install),
     do: Code.require_file("#{file}.exs", __DIR__)
 
 Logger.configure(level: :error)
@@ -42,6 +42,7 @@ benches = [
   cache_on_server: &Vdr.Bench.Cache.on_server/0,
   cache_hits: &Vdr.Bench.Cache.hit_ratios/0,
   pevensie: &Vdr.Bench.Pevensie.run/0,
+  seen: &Vdr.Bench.Seen.run/0,
   install: &Vdr.Bench.Install.run/0,
   plots: fn -> [] end
 ]

@@ -52,6 +52,8 @@ defmodule Vdr.Link do
     :monitor_tag,
     # The tag of the questions of the connections for commands.
     :client_tag,
+    # The tag of the messages that say that `Native.notices_take/1` has something.
+    :notices_tag,
     # The primary that the monitor has named since the last attempt.
     :named,
     # When the link began to stream.
@@ -128,13 +130,25 @@ defmodule Vdr.Link do
       ready: Native.ready(native)
     }
 
-    link = start_client(link)
+    link = link |> start_client() |> start_notices()
     report(link, %{log: options.log})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
   end
 
-  # How the user's commands reach the primary. No connection is opened before the first command.
+  defp start_notices(%{key: {:handler, _pid}} = link), do: link
+
+  # A predecessor that crashed may have left something.
+  defp start_notices(%{key: {:mirror, _id}, native: store} = link) do
+    tag = make_ref()
+    Native.notices_to(store, self(), tag)
+    send(self(), {tag, :notices})
+    %{link | notices_tag: tag}
+  end
+
+  # How the user's commands reach the primary. No connection is opened before the first command. A
+  # primary that a test plays is asked by `Vdr.Testing.Writes`.
   defp start_client(%{key: {:handler, _pid}} = link), do: link
+  defp start_client(%{options: %{played: played}} = link) when played != nil, do: link
 
   defp start_client(%{key: {:mirror, _id}, native: store, options: options} = link) do
     tag = make_ref()
@@ -262,6 +276,11 @@ defmodule Vdr.Link do
   defp common(:info, {tag, {:unknown_command, name}}, %{tag: tag} = link) do
     unless name in link.unknown, do: note(link, :unknown_command, %{name: name})
     {:keep_state, %{link | unknown: Enum.uniq([name | link.unknown])}}
+  end
+
+  defp common(:info, {tag, :notices}, %{notices_tag: tag, key: {:mirror, id}} = link) when tag != nil do
+    link.native |> Native.notices_take() |> Events.count(id, link.options)
+    :keep_state_and_data
   end
 
   # The next attempt did not wait for the answer. The one after it will follow it.

@@ -37,6 +37,8 @@ defmodule Vdr.Native do
   def snapshot(_store), do: missing()
   def link_start(_store, _config, _pid, _tag), do: missing()
   def link_stop(_store), do: missing()
+  def notices_to(_store, _pid, _tag), do: missing()
+  def notices_take(_store), do: missing()
 
   # Commands of the user, and positions
   def client_start(_store, _config, _pid, _tag), do: missing()

@@ -4,7 +4,7 @@ defmodule Vdr.Writes do
   # keeps the connections; the calling process waits for a message, and its ticket tells the native
   # library when it no longer does.
 
-  alias Vdr.{Handle, Native, Schema}
+  alias Vdr.{Handle, Native, Schema, Telemetry, Testing}
 
   @timeout_ms 5000
 
@@ -48,12 +48,26 @@ defmodule Vdr.Writes do
     awaits = Keyword.get(opts, :sync, true)
     commands = encode(commands, function)
 
-    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, function) do
-      if commands == [], do: {:ok, []}, else: send_call(store, kind, db, commands, awaits, timeout)
+    with {:ok, {id, store, _pid}} <- Handle.fetch(instance, function) do
+      if commands == [],
+        do: {:ok, []},
+        else: observe(id, kind, db, commands, fn -> send_call({id, store}, kind, db, commands, awaits, timeout) end)
     end
   end
 
-  defp send_call(store, kind, db, commands, awaits, timeout) do
+  defp observe(id, kind, db, commands, call) do
+    Telemetry.span([:command], %{commands: length(commands)}, %{id: id, call: kind, db: db}, fn ->
+      answer = call.()
+      {answer, outcome(answer)}
+    end)
+  end
+
+  # The message of a server's error may quote a value.
+  defp outcome({:ok, _reply}), do: %{result: :ok, reason: nil}
+  defp outcome({:error, %Veidrodelis.ServerError{code: code}}), do: %{result: :error, reason: code}
+  defp outcome({:error, reason}), do: %{result: :error, reason: reason}
+
+  defp send_call({id, store}, kind, db, commands, awaits, timeout) do
     ref = make_ref()
     caller = {self(), ref}
 
@@ -63,8 +77,45 @@ defmodule Vdr.Writes do
         answer -> answer
       end
 
-    with {:ok, ticket} <- answer, do: await(store, ref, ticket, timeout, &late/1)
+    case answer do
+      {:ok, ticket} -> await(store, ref, ticket, timeout, &late/1)
+      {:error, :not_connected} -> call_played(id, kind, db, commands, awaits, timeout)
+      error -> error
+    end
   end
+
+  # An instance without connections: a test plays its primary.
+  defp call_played(id, kind, db, commands, awaits, timeout) do
+    deadline = deadline(timeout)
+
+    case Testing.Writes.call(id, db, commands, kind == :transaction, deadline) do
+      {:ok, replies, position} ->
+        shown = if awaits, do: await_position(id, position, left(deadline)), else: :ok
+
+        with :ok <- shown,
+             do: played(kind, replies),
+             else: ({:error, reason} -> {:error, {:written, invisible(reason)}})
+
+      :none ->
+        {:error, :not_connected}
+
+      error ->
+        error
+    end
+  end
+
+  defp played(:command, [%Veidrodelis.ServerError{} = error]), do: {:error, error}
+  defp played(:command, [reply]), do: {:ok, reply}
+  defp played(_several, replies), do: {:ok, replies}
+
+  defp invisible(:timeout), do: :not_visible
+  defp invisible(reason), do: reason
+
+  defp deadline(:infinity), do: :infinity
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  defp left(:infinity), do: :infinity
+  defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
   # How far a call has come when its time is over.
   defp late({:queued, nil}), do: {:error, :timeout}
@@ -83,13 +134,30 @@ defmodule Vdr.Writes do
   def sync(instance, timeout) do
     check_timeout!(timeout, :sync)
 
-    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :sync),
-         ref = make_ref(),
-         {:ok, ticket} <- Native.client_sync(store, self(), ref) do
-      await(store, ref, ticket, timeout, fn
-        {_stage, nil} -> {:error, :timeout}
-        {_stage, reason} -> {:error, reason}
-      end)
+    with {:ok, {id, store, _pid}} <- Handle.fetch(instance, :sync) do
+      ref = make_ref()
+
+      case Native.client_sync(store, self(), ref) do
+        {:ok, ticket} ->
+          await(store, ref, ticket, timeout, fn
+            {_stage, nil} -> {:error, :timeout}
+            {_stage, reason} -> {:error, reason}
+          end)
+
+        {:error, :not_connected} ->
+          sync_played(id, deadline(timeout))
+
+        error ->
+          error
+      end
+    end
+  end
+
+  defp sync_played(id, deadline) do
+    case Testing.Writes.position(id, deadline) do
+      {:ok, nil, position} -> await_position(id, position, left(deadline))
+      :none -> {:error, :not_connected}
+      error -> error
     end
   end
 

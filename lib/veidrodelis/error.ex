@@ -33,6 +33,7 @@ defmodule Veidrodelis.Error do
           | :overloaded
           | :request_too_large
           | {:not_allowed, name :: String.t()}
+          | {:no_reply, name :: String.t()}
           | {:sent, code}
           | {:written, :not_visible | code}
           | code
@@ -89,6 +90,11 @@ defmodule Veidrodelis.Error do
 
   defp sentence({:not_allowed, name}) when is_binary(name),
     do: "#{name} must not be sent over a connection that other calls share"
+
+  defp sentence({:no_reply, name}) when is_binary(name) do
+    "the server that the test plays knows no reply to #{inspect(name, printable_limit: 100)} with these arguments, " <>
+      "and has done nothing; give one by the option :reply of Veidrodelis.Testing"
+  end
 
   defp sentence({:sent, reason}), do: "whether the commands ran is not known: #{sentence(reason)}"
   defp sentence({:written, reason}), do: "the commands ran: #{sentence(reason)}"

@@ -8,9 +8,9 @@ defmodule Veidrodelis.Telemetry do
       :telemetry.attach("lost", [:veidrodelis, :disconnection], &MyApp.lost/4, nil)
 
   A handler runs in the process that executes the event, which belongs to one instance, to one
-  handler, or to the caller of a script. A handler that is slow delays that process, and nothing
-  else: no read, no other instance. `Veidrodelis.subscribe/1` delivers what happens to links as
-  messages instead.
+  handler, or to the caller of a script or of commands. A handler that is slow delays that process,
+  and nothing else: no read, no other instance. `Veidrodelis.subscribe/1` delivers what happens to
+  links as messages instead.
 
   ## Numbers of instances
 
@@ -30,7 +30,8 @@ defmodule Veidrodelis.Telemetry do
 
   The library logs what happens to links without `:telemetry`; the option `log:` of
   `Veidrodelis.start_link/1` sets the least level, or turns it off. `attach_default_logger/1` adds
-  lines about full and partial syncs, limits of scripts, and batches of handlers.
+  lines about full and partial syncs, limits of scripts, watches that missed events, and batches of
+  handlers.
 
   ## Events
 
@@ -112,9 +113,9 @@ defmodule Veidrodelis.Telemetry do
   end
 
   @doc """
-  Attaches a handler that logs full syncs, partial syncs, limits of scripts, and batches of
-  handlers, at `level`: failures at `:warning`, and batches at `:debug`. Each line names the
-  library and the instance.
+  Attaches a handler that logs full syncs, partial syncs, limits of scripts, watches that missed
+  events, and batches of handlers, at `level`: failures at `:warning`, and batches at `:debug`. Each
+  line names the library and the instance.
 
   `{:error, :already_exists}` means that it is attached, `{:error, :no_telemetry}` that `:telemetry`
   is not there.

@@ -30,6 +30,27 @@ defmodule Veidrodelis.Testing do
   refuse: `:unknown_command`, `:bad_argument`, `:wrong_type`, `:not_a_number`, `:out_of_range` or
   `:not_found`. Nothing of the call is applied then. Blocking commands, scripts and functions are
   unknown.
+
+  ## Writes of the code under test
+
+  `Veidrodelis.command/3`, `pipeline/3`, `transaction/3` and `sync/2` reach the test's server. The
+  reply of a command follows from the data before and after it, and comes when the write is visible:
+
+      {:ok, 1} = Veidrodelis.command(mirror, ["INCR", "visits"])
+      {:ok, "1"} = Veidrodelis.get(mirror, 0, "visits")
+
+  A command whose reply does not follow from the data, or depends on the server's version, is
+  refused with `{:error, {:no_reply, name}}`, and nothing of the call is applied. The option
+  `reply:` gives what is not known: a function of the command's words, which are binaries. It runs
+  in the calling process and answers
+
+    * `:default` - the reply that follows from the data
+    * `{:reply, reply}` - this reply; nothing is written. `%Veidrodelis.ServerError{}` is an error
+      of the server
+    * `{:reply, reply, commands}` - this reply; the commands are written
+
+  While the server is away (`disconnect/2`), calls wait for it as long as they have time. Then they
+  return `{:error, :connection_refused}`, or the code of `refuse:`.
   """
 
   alias Vdr.{Handle, Mirror, Options, Reports, Schema, Snapshot}
@@ -42,6 +63,10 @@ defmodule Veidrodelis.Testing do
   @played [
     data: [type: {:list, :any}, default: [], doc: "commands"],
     db: [type: {:integer, 0..0xFFFFFFFF}, default: 0, doc: "their database"],
+    reply: [
+      type: {:check, "a function of a command", quote(do: (list -> term)), &__MODULE__.reply?/1},
+      doc: "replies to commands"
+    ],
     time: [type: :any, default: :real, doc: "the time"]
   ]
 
@@ -55,8 +80,9 @@ defmodule Veidrodelis.Testing do
 
   @doc """
   The options of `start_link/1`: those of `Veidrodelis.start_link/1` that are not about a server,
-  and `data:` (commands that have made the data), `db:` (their database, 0) and `time:` (see
-  `set_time/2`). Without `id:`, the id is a unique one. A link that ends attaches again at once.
+  and `data:` (commands that have made the data), `db:` (their database, 0), `time:` (see
+  `set_time/2`) and `reply:` (see above). Without `id:`, the id is a unique one. A link that ends
+  attaches again at once.
   """
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options \\ []) do
@@ -64,7 +90,7 @@ defmodule Veidrodelis.Testing do
     time_ms = time_ms(played[:time])
 
     with {:ok, data} <- Snapshot.from_commands([]),
-         {:ok, primary} <- Primary.start(options.id, data, time_ms) do
+         {:ok, primary} <- Primary.start(options.id, data, time_ms, played[:reply]) do
       write!(primary, played[:data], played[:db])
       start(%{options | played: primary}, primary)
     end
@@ -292,6 +318,10 @@ defmodule Veidrodelis.Testing do
   end
 
   # ---- underneath
+
+  @doc false
+  @spec reply?(term) :: boolean
+  def reply?(reply), do: is_function(reply, 1)
 
   defp db_option, do: @played[:db]
 

@@ -31,12 +31,9 @@ defmodule Veidrodelis.Web do
   """
 
   alias Vdr.Schema
-  alias Vdr.Web.{Httpd, Router, Server}
+  alias Vdr.Web.{Httpd, Page, Router, Server}
 
-  @page [
-    values: [type: :boolean, default: true, doc: "whether values of keys may be seen"],
-    ids: [type: {:list, :any}, doc: "the instances to show, all of the node without it"]
-  ]
+  @page Page.options()
   @listener [
     port: [type: {:integer, 0..65_535}, default: 4380, doc: "the port; 0 is any that is free, see `port/1`"],
     ip: [type: :host, default: "127.0.0.1", doc: "the address to listen on"],

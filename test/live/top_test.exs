@@ -53,6 +53,40 @@ defmodule Vdr.Live.TopTest do
     assert text =~ ~r/[^-]echo\b/
   end
 
+  # As a person sees it: the test reads the terminal while the view runs.
+  test "a server that vanishes is said on the screen, and the view goes on", %{tmp_dir: dir} do
+    server = Server.start!(binary: Server.any())
+    redis = Server.connect!(server)
+    Redix.command!(redis, ["SET", "k", "v"])
+
+    run =
+      "stty rows 24 cols 80; mix vdr.top --url redis://127.0.0.1:#{Server.port(server)} --interval 200; echo left $?"
+
+    terminal =
+      Port.open({:spawn_executable, System.find_executable("script")}, [
+        :binary,
+        :exit_status,
+        args: ["-qefc", run, "#{dir}/typescript"],
+        env: [{~c"MIX_ENV", ~c"test"}, {~c"TERM", ~c"xterm"}]
+      ])
+
+    shown? = fn words ->
+      match?({:ok, _}, File.read("#{dir}/typescript")) and File.read!("#{dir}/typescript") =~ words
+    end
+
+    shows = fn words -> Vdr.Test.Mirror.eventually("it shows #{words}", fn -> shown?.(words) end) end
+    shows.("keys 1 ")
+    Server.kill(server)
+    shows.("! stale for")
+    shows.("connection_refused")
+    # Reads go on, and so do the keys.
+    Port.command(terminal, "p")
+    shows.("PAUSED")
+    Port.command(terminal, "q")
+    assert_receive {^terminal, {:exit_status, 0}}, 20_000
+    assert File.read!("#{dir}/typescript") =~ "left 0"
+  end
+
   test "a server that is none, that refuses or is not there is a sentence and not a crash", %{port: port, tmp_dir: _dir} do
     silent = Vdr.Test.FakeServer.start!(fn socket -> :gen_tcp.send(socket, "HTTP/1.1 400 Bad Request\r\n\r\n") end)
 

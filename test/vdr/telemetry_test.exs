@@ -138,6 +138,89 @@ defmodule Vdr.TelemetryTest do
     refute [:unknown_command] in names(id)
   end
 
+  test "a guard window that held writes back is measured once it is closed", %{id: id} do
+    Veidrodelis.Testing.start_supervised!(id: id)
+    :ok = Veidrodelis.Testing.put(id, [["SET", "__vdr_tx", "1"], ["SET", "k", "v"]])
+    Process.sleep(20)
+    :ok = Veidrodelis.Testing.put(id, ["DEL", "__vdr_tx"])
+    assert {measurements, %{guard_key: "__vdr_tx"}} = next!(id, [:guard_window, :closed])
+    assert %{count: 1, duration: longest, total_duration: longest} = measurements
+    assert System.convert_time_unit(longest, :native, :millisecond) in 20..20_000
+
+    # A window of one packet holds nothing back.
+    :ok = Veidrodelis.Testing.put(id, [["SET", "__vdr_tx", "1"], ["SET", "k", "w"], ["DEL", "__vdr_tx"]])
+    :ok = Veidrodelis.Testing.disconnect(id)
+    refute [:guard_window, :closed] in names(id)
+  end
+
+  test "events of watches that a process missed are counted, and the handler that sleeps gets a sum", %{id: id} do
+    Veidrodelis.Testing.start_supervised!(id: id)
+    test = self()
+
+    Vdr.Test.Telemetry.attach(fn
+      [:veidrodelis, :watch, :missed], %{id: ^id} -> Process.sleep(200)
+      _event, _metadata -> :ok
+    end)
+
+    sleeper =
+      spawn_link(fn ->
+        for key <- ~w(a b c d), do: :ok = Veidrodelis.watch(id, 0, key, key, max_pending: 1)
+        send(test, :watching)
+        drain(test)
+      end)
+
+    assert_receive :watching
+    for n <- 1..100, key <- ~w(a b c d), do: :ok = Veidrodelis.Testing.put(id, ["SET", key, n])
+    send(sleeper, :drain)
+    missed = for _key <- 1..4, do: assert_receive({:missed, _count}, 10_000)
+    sum = missed |> Enum.map(&elem(&1, 1)) |> Enum.sum()
+    {sent, watches, events} = count_missed(id, sum)
+    assert sent == sum and sum > 300
+    # The handler slept while the others came.
+    assert watches >= 4 and events <= watches
+  end
+
+  defp drain(test) do
+    receive do
+      :drain -> forward(test)
+    end
+  end
+
+  defp forward(test) do
+    receive do
+      {_key, %Vdr.WatchEvent.Missed{count: count}} -> send(test, {:missed, count})
+      _update -> :ok
+    end
+
+    forward(test)
+  end
+
+  defp count_missed(id, expected, {sent, watches, events} \\ {0, 0, 0}) do
+    {%{count: count, watches: more}, _metadata} = next!(id, [:watch, :missed])
+    counts = {sent + count, watches + more, events + 1}
+    if sent + count < expected, do: count_missed(id, expected, counts), else: counts
+  end
+
+  test "a call of commands is a span in the caller's process, and shows no value", %{id: id} do
+    Veidrodelis.Testing.start_supervised!(
+      id: id,
+      reply: fn words -> if hd(words) == "RAISE", do: raise("x"), else: :default end
+    )
+
+    {:ok, "OK"} = Veidrodelis.command(id, ["SET", "k", "secret"], db: 2)
+    assert {%{commands: 1, system_time: _}, %{call: :command, db: 2}} = next!(id, [:command, :start])
+    assert {%{commands: 1, duration: _}, %{result: :ok, reason: nil}} = next!(id, [:command, :stop])
+    {:error, _wrong_type} = Veidrodelis.command(id, ["LPUSH", "k", "secret"], db: 2)
+    assert {_measurements, %{result: :error, reason: "WRONGTYPE"}} = next!(id, [:command, :stop])
+    {:error, reason} = Veidrodelis.transaction(id, [["GET", "k"], ["EVAL", "secret"]])
+    assert {%{commands: 2}, %{call: :transaction, reason: ^reason} = metadata} = next!(id, [:command, :stop])
+    refute inspect(metadata) =~ "secret"
+    assert_raise RuntimeError, fn -> Veidrodelis.pipeline(id, [["RAISE"]]) end
+    assert {%{commands: 1}, %{call: :pipeline, kind: :error}} = next!(id, [:command, :exception])
+    {:error, :no_instance} = Veidrodelis.command(:nobody, ["GET", "k"])
+    refute_received {:telemetry, [:veidrodelis, :command | _], _measurements, %{id: :nobody}}
+  end
+
   test "a failover is a switch", %{id: id} do
     {old, new} = {primary!([:full]), primary!([:full])}
     named = start_supervised!({Agent, fn -> Integer.to_string(old) end})

@@ -26,6 +26,27 @@ defmodule Vdr.Link.Events do
     Log.write(id, level, event, details)
   end
 
+  @doc "Executes what the native library has counted for an instance since it was last asked."
+  @spec count(counts, term, Vdr.Options.t()) :: :ok
+        when counts:
+               {{events :: non_neg_integer, watches :: non_neg_integer},
+                {windows :: non_neg_integer, total_ns :: non_neg_integer, longest_ns :: non_neg_integer}}
+  def count({{events, watches}, {windows, total_ns, longest_ns}}, id, options) do
+    if events > 0, do: Telemetry.execute([:watch, :missed], %{count: events, watches: watches}, %{id: id})
+
+    if windows > 0 do
+      Telemetry.execute(
+        [:guard_window, :closed],
+        %{count: windows, duration: native(longest_ns), total_duration: native(total_ns)},
+        %{id: id, guard_key: options.guard_key}
+      )
+    end
+
+    :ok
+  end
+
+  defp native(ns), do: System.convert_time_unit(ns, :nanosecond, :native)
+
   defp path(:guard_given_up), do: [:guard_window, :given_up]
   defp path(:unknown_command), do: [:unknown_command]
 

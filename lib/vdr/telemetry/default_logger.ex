@@ -11,6 +11,7 @@ defmodule Vdr.Telemetry.DefaultLogger do
     [:full_sync, :exception],
     [:partial_sync],
     [:script, :limit],
+    [:watch, :missed],
     [:handler_batch, :stop],
     [:handler_batch, :exception]
   ]
@@ -39,7 +40,7 @@ defmodule Vdr.Telemetry.DefaultLogger do
   # Batches come by the thousand.
   defp level([:handler_batch, :stop], _level), do: :debug
   defp level([_what, :exception], _level), do: :warning
-  defp level([:script, :limit], _level), do: :warning
+  defp level([_what, event], _level) when event in [:limit, :missed], do: :warning
   defp level(_event, level), do: level
 
   defp text([:full_sync, :stop], %{bytes: bytes, keys: keys} = measurements, _metadata),
@@ -51,6 +52,9 @@ defmodule Vdr.Telemetry.DefaultLogger do
   defp text([:partial_sync], measurements, _metadata), do: "partial sync in #{ms(measurements)} ms"
   defp text([:script, :limit], %{limit: limit}, %{kind: :timeout}), do: "a script ran for longer than #{limit} ms"
   defp text([:script, :limit], %{limit: limit}, %{kind: :memory}), do: "a script wanted more than #{limit} bytes"
+
+  defp text([:watch, :missed], %{count: count, watches: watches}, _metadata),
+    do: "#{count} events of #{watches} watches were not sent, because processes did not drain their mailboxes"
 
   defp text([:handler_batch, :stop], %{commands: commands} = measurements, _metadata),
     do: "#{commands} commands handled in #{ms(measurements)} ms"

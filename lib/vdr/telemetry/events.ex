@@ -34,7 +34,7 @@ defmodule Vdr.Telemetry.Events do
 
   @doc "All events, in the order of the page. Those of links are `Veidrodelis.subscribe/1`'s and come last."
   @spec all() :: [t]
-  def all, do: connections() ++ syncs() ++ stream() ++ scripts() ++ handlers() ++ instances() ++ links()
+  def all, do: connections() ++ syncs() ++ stream() ++ scripts() ++ commands() ++ handlers() ++ instances() ++ links()
 
   defp connections do
     [
@@ -82,6 +82,24 @@ defmodule Vdr.Telemetry.Events do
         measurements: [count: "1"],
         metadata: @id ++ [guard_key: "the key"]
       ),
+      event(
+        [:guard_window, :closed],
+        "Guard windows that held writes back are closed, and the writes are visible. Windows that close while " <>
+          "the instance is busy with the event before are counted together.",
+        measurements: [
+          count: "how many windows",
+          duration: "how long the longest of them was open, in native units",
+          total_duration: "how long all of them were, in native units"
+        ],
+        metadata: @id ++ [guard_key: "the key"]
+      ),
+      event(
+        [:watch, :missed],
+        "Processes that do not drain their mailbox were told so, by `Vdr.WatchEvent.Missed`. What comes while the " <>
+          "instance is busy with the event before is counted together.",
+        measurements: [count: "the events that were not sent", watches: "how many `Missed` were sent"],
+        metadata: @id
+      ),
       event([:unknown_command], "The stream has a command that the library does not know. Once for each name and link.",
         measurements: [count: "1"],
         metadata: @id ++ [name: "the command's name"]
@@ -94,6 +112,34 @@ defmodule Vdr.Telemetry.Events do
       event([:script, :limit], "A script reached a limit. Executed in the process that called `read_tx/4`.",
         measurements: [count: "1", limit: "the limit, in ms or bytes"],
         metadata: [kind: "`:timeout` or `:memory`", source: "the instance as the caller named it, or `:snapshot`"]
+      )
+    ]
+  end
+
+  defp commands do
+    metadata = @id ++ [call: "`:command`, `:pipeline` or `:transaction`", db: "the number of the database"]
+
+    commands = [commands: "how many commands the call has"]
+
+    [
+      event(
+        [:command, :start],
+        "A call of `command/3`, `pipeline/3` or `transaction/3`. These events are executed in the process that calls.",
+        measurements: @time ++ commands,
+        metadata: metadata
+      ),
+      event([:command, :stop], "The call returns.",
+        measurements: @duration ++ commands,
+        metadata:
+          metadata ++
+            [
+              result: "`:ok` or `:error`; errors that stand among replies are `:ok`",
+              reason: "the reason, the code of the server's error as a string, or `nil`"
+            ]
+      ),
+      event([:command, :exception], "The call raised.",
+        measurements: @duration ++ commands,
+        metadata: metadata ++ [kind: "`:error`, `:exit` or `:throw`"]
       )
     ]
   end

@@ -33,8 +33,13 @@ defmodule Vdr.Telemetry.Metrics do
       {:counter, "full_sync.exception.duration", :unit, [:id, :reason], "full syncs that failed"},
       {:counter, "partial_sync.duration", :unit, [:id], "partial syncs"},
       {:counter, "guard_window.given_up.count", :unit, [:id], "guard windows that lasted too long"},
+      {:sum, "guard_window.closed.count", :unit, [:id], "guard windows that held writes back"},
+      {:summary, "guard_window.closed.duration", @ms, [:id], "how long the longest of them was open"},
+      {:sum, "watch.missed.count", :unit, [:id], "events of watches that were not sent"},
       {:counter, "unknown_command.count", :unit, [:id, :name], "links that met an unknown command"},
       {:counter, "script.limit.count", :unit, [:kind], "scripts that reached a limit"},
+      {:summary, "command.stop.duration", @ms, [:id, :call], "how long calls of commands took"},
+      {:counter, "command.stop.duration", :unit, [:id, :call, :result], "calls of commands"},
       {:summary, "handler_batch.stop.duration", @ms, [:id], "how long handlers took for a batch"},
       {:sum, "handler_batch.stop.commands", :unit, [:id], "commands that handlers handled"},
       {:counter, "handler_batch.exception.duration", :unit, [:id, :kind], "batches by which a handler ended"}

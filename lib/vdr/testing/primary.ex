@@ -13,7 +13,8 @@ defmodule Vdr.Testing.Primary do
   use GenServer
 
   alias Vdr.{Native, Reports, Snapshot}
-  alias Vdr.Testing.{History, Propagation, RdbWriter}
+  alias Vdr.Testing.{History, Propagation, RdbWriter, Replies}
+  alias Veidrodelis.ServerError
 
   @typedoc "A link that wants to attach: its store or handler, its configuration, its process and its tags."
   @type link :: %{native: reference, config: map, pid: pid, tag: reference, monitor_tag: reference}
@@ -32,6 +33,10 @@ defmodule Vdr.Testing.Primary do
     :waiting,
     :refusal,
     :time_ms,
+    # The test's function for replies.
+    :reply,
+    # The replication id under which the link came to stream.
+    :fed_id,
     online: true,
     volatile: false,
     servers: 1,
@@ -39,8 +44,8 @@ defmodule Vdr.Testing.Primary do
   ]
 
   @doc "Starts a primary, linked to nobody, with commands that have made its data."
-  @spec start(id :: term, Snapshot.t(), time_ms :: nil | integer) :: GenServer.on_start()
-  def start(id, data, time_ms), do: GenServer.start(__MODULE__, {id, data, time_ms})
+  @spec start(id :: term, Snapshot.t(), time_ms :: nil | integer, reply :: nil | fun) :: GenServer.on_start()
+  def start(id, data, time_ms, reply \\ nil), do: GenServer.start(__MODULE__, {id, data, time_ms, reply})
 
   @doc "The primary ends with this process, and is found by its id from now on."
   @spec own(pid, pid) :: :ok
@@ -71,8 +76,8 @@ defmodule Vdr.Testing.Primary do
   def call(primary, request), do: GenServer.call(primary, request, :infinity)
 
   @impl GenServer
-  def init({id, data, time_ms}) do
-    {:ok, %__MODULE__{id: id, data: data, history: History.new(), time_ms: time_ms}}
+  def init({id, data, time_ms, reply}) do
+    {:ok, %__MODULE__{id: id, data: data, history: History.new(), time_ms: time_ms, reply: reply}}
   end
 
   @impl GenServer
@@ -97,6 +102,34 @@ defmodule Vdr.Testing.Primary do
         {:reply, error, state}
     end
   end
+
+  # A client's commands, with replies. Whoever is away answers nobody.
+  def handle_call(request, _from, %{refusal: code} = state) when code != nil and elem(request, 0) in [:ask, :position],
+    do: {:reply, {:away, code}, state}
+
+  def handle_call(request, _from, %{online: false} = state) when elem(request, 0) in [:ask, :position],
+    do: {:reply, {:away, :connection_refused}, state}
+
+  def handle_call({:position}, _from, state) do
+    state = expire(state)
+    {:reply, {:ok, nil, position(state)}, state}
+  end
+
+  def handle_call({:ask, db, calls, multi?}, _from, state) do
+    state = expire(state)
+
+    case answer_calls(calls, db, state) do
+      {:ok, data, sent, replies} ->
+        {history, bytes} = History.append(state.history, db, sent, multi?)
+        state = %{state | data: data, history: history, volatile: state.volatile or volatile?(sent)}
+        {:reply, {:ok, replies, position(state)}, deliver(state, bytes)}
+
+      {:error, _reason} = error ->
+        {:reply, error, state}
+    end
+  end
+
+  def handle_call(:reply, _from, state), do: {:reply, state.reply, state}
 
   def handle_call({:stream, bytes}, _from, state) do
     {history, bytes} = History.append_raw(state.history, bytes)
@@ -182,14 +215,14 @@ defmodule Vdr.Testing.Primary do
 
   defp sync(%{feed: feed, history: history} = state, {:ok, missing}) do
     case step(&Native.feed_continue(feed, history.id, &1)) do
-      {:ok, nil} -> feed(state, missing)
+      {:ok, nil} -> feed(%{state | fed_id: history.id}, missing)
       _ended -> %{state | feed: nil}
     end
   end
 
   defp sync(%{feed: feed, history: history} = state, :full_sync) do
     case step(&Native.feed_data(feed, {history.id, history.offset}, state.data.native, &1)) do
-      {:ok, nil} -> %{state | history: %{history | selected: nil}}
+      {:ok, nil} -> %{state | fed_id: history.id, history: %{history | selected: nil}}
       _ended -> %{state | feed: nil}
     end
   end
@@ -240,6 +273,51 @@ defmodule Vdr.Testing.Primary do
       end
     end
   end
+
+  # ---- replies
+
+  # The link may still stream from the server before a failover, whose offsets continue.
+  defp position(%{feed: nil, history: history}), do: {history.id, history.offset}
+  defp position(%{fed_id: id, history: history}), do: {id, history.offset}
+
+  # All of the calls, or none: a call whose reply is not known is refused before anything is done.
+  defp answer_calls(calls, db, state) do
+    result =
+      Enum.reduce_while(calls, {state.data, [], []}, fn call, {data, sent, replies} ->
+        case answer_call(call, db, %{state | data: data}) do
+          {:ok, data, more, reply} -> {:cont, {data, [more | sent], [reply | replies]}}
+          {:error, _reason} = error -> {:halt, error}
+        end
+      end)
+
+    with {%Snapshot{} = data, sent, replies} <- result,
+         do: {:ok, data, sent |> Enum.reverse() |> Enum.concat(), Enum.reverse(replies)}
+  end
+
+  # The test has given the reply, and what the command writes.
+  defp answer_call({:given, reply, commands}, db, state) do
+    with {:ok, data, sent} <- run(commands, db, state), do: {:ok, data, sent, reply}
+  end
+
+  defp answer_call({:known, [name | _args] = words}, db, %{data: data} = state) do
+    context = %{data: data, db: db, now_ms: now_ms(state)}
+
+    with {:ok, {kind, find}} <- Replies.plan(words),
+         {:ok, after_call, sent} <- if(kind == :read, do: {:ok, data, []}, else: run([words], db, state)) do
+      step = %{before: context, after: %{context | data: after_call}, sent: sent}
+      answer(find.(step), data, after_call, sent, name)
+    else
+      {:error, {:bad_command, 0, code}} -> answer_refused(Replies.error(words, code, context), data, name)
+      :unknown -> {:error, {:no_reply, name}}
+    end
+  end
+
+  defp answer(:unknown, _before, _after, _sent, name), do: {:error, {:no_reply, name}}
+  defp answer(%ServerError{} = error, before, _after, _sent, _name), do: {:ok, before, [], error}
+  defp answer(reply, _before, after_call, sent, _name), do: {:ok, after_call, sent, reply}
+
+  defp answer_refused({:ok, reply}, data, _name), do: {:ok, data, [], reply}
+  defp answer_refused(:unknown, _data, name), do: {:error, {:no_reply, name}}
 
   # ---- data and time
 

@@ -5,6 +5,7 @@ defmodule Vdr.Testing.Propagation do
   # write command of the stream is refused by who applies it.
 
   alias Vdr.Snapshot
+  alias Vdr.Testing.Decimal
 
   @typedoc "The data before the command, the number of the database, and the time in Unix ms."
   @type context :: %{data: Snapshot.t(), db: non_neg_integer, now_ms: integer}
@@ -25,6 +26,11 @@ defmodule Vdr.Testing.Propagation do
   defp translate("SETEX", [key, s, value], _words, context), do: set(key, value, ["EX", s], context)
   defp translate("PSETEX", [key, ms, value], _words, context), do: set(key, value, ["PX", ms], context)
   defp translate("SETNX", [key, value], _words, context), do: set(key, value, ["NX"], context)
+
+  defp translate("MSETNX", pairs, _words, context) do
+    if pairs |> Enum.take_every(2) |> Enum.any?(&exists?(&1, context)), do: [], else: [["MSET" | pairs]]
+  end
+
   defp translate("GETSET", [key, value], _words, context), do: set(key, value, [], context)
   defp translate("GETDEL", [key], _words, context), do: if(exists?(key, context), do: [["DEL", key]], else: [])
   defp translate("GETEX", [_key], _words, _context), do: []
@@ -41,7 +47,11 @@ defmodule Vdr.Testing.Propagation do
     [["SET", key, sum, "KEEPTTL"]]
   end
 
-  # ---- expiry
+  # ---- keys
+
+  # What would replace a key has no effect.
+  defp translate("RENAMENX", [_from, to], words, context), do: if(exists?(to, context), do: [], else: [words])
+  defp translate("COPY", [_from, to], words, context), do: if(exists?(to, context), do: [], else: [words])
 
   defp translate("EXPIRE", [key, s | conditions], _words, context),
     do: expire(key, at("EX", s, context), conditions, context)
@@ -61,6 +71,13 @@ defmodule Vdr.Testing.Propagation do
 
   # ---- hashes, sets, streams
 
+  defp translate("HSETNX", [key, field, value], _words, context) do
+    if read!(:hexists, [key, field], context), do: [], else: [["HSET", key, field, value]]
+  end
+
+  defp translate(name, [key | _values], words, context) when name in ["LPUSHX", "RPUSHX"],
+    do: if(read!(:llen, [key], context) == 0, do: [], else: [words])
+
   defp translate("HINCRBYFLOAT", [key, field, by], _words, context) do
     [["HSET", key, field, add_float(read!(:hget, [key, field], context) || "0", by)]]
   end
@@ -72,7 +89,13 @@ defmodule Vdr.Testing.Propagation do
 
   defp translate("SPOP", [key], _words, context), do: pop(key, 1, context)
   defp translate("SPOP", [key, count], _words, context), do: pop(key, integer!(count), context)
-  defp translate("XADD", [key | args], _words, context), do: [["XADD", key | entry_id(args, key, context)]]
+
+  defp translate("XADD", [key | args], _words, context) do
+    if not exists?(key, context) and "NOMKSTREAM" in Enum.map(Enum.take(args, 1), &String.upcase/1),
+      do: [],
+      else: [["XADD", key | entry_id(args, key, context)]]
+  end
+
   defp translate(_name, _args, words, _context), do: [words]
 
   defp set(key, value, options, context) do
@@ -183,16 +206,10 @@ defmodule Vdr.Testing.Propagation do
     end
   end
 
-  # As the server writes a float: no more digits than needed, and no fraction where there is none.
   defp add_float(stored, by) do
-    sum = float!(stored) + float!(by)
-    if sum == trunc(sum) and abs(sum) < 1.0e17, do: Integer.to_string(trunc(sum)), else: Float.to_string(sum)
-  end
-
-  defp float!(text) do
-    case Float.parse(text) do
-      {float, ""} -> float
-      _other -> refuse(:not_a_number)
+    case Decimal.add(stored, by) do
+      {_how, sum} -> sum
+      :error -> refuse(:not_a_number)
     end
   end
 

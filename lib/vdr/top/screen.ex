@@ -3,7 +3,10 @@ defmodule Vdr.Top.Screen do
   # The screen of `mix vdr.top` as lines of text: a function of the overviews that were taken, and
   # of the size of the terminal. Nothing of a key reaches the terminal but printable characters.
 
+  import Vdr.Overview.Text, only: [clock: 1, ms: 1, number: 1, size: 1, size_of: 2]
+
   alias Vdr.Overview
+  alias Vdr.Overview.Text
 
   @bars ~w(▁ ▂ ▃ ▄ ▅ ▆ ▇ █)
   @ascii_bars ~w(. : - = + * # @)
@@ -63,17 +66,7 @@ defmodule Vdr.Top.Screen do
       "diverged #{info.divergences}"
   end
 
-  defp warnings(info) do
-    [
-      if(not info.ready,
-        do: "! not ready: #{info.loading_keys} keys, #{size(info.loading_bytes)} of the full sync loaded"
-      ),
-      if(info.ready and info.stale, do: "! stale for #{ms(info.stale_ms)}: no link streams"),
-      if(info.guard_window_ms, do: "! the guard key has been holding writes back for #{ms(info.guard_window_ms)}"),
-      if(info.unknown_values > 0, do: "! #{info.unknown_values} keys are unknown because of unknown commands")
-    ]
-    |> Enum.reject(&is_nil/1)
-  end
+  defp warnings(info), do: Enum.map(Text.warnings(info), &"! #{&1}")
 
   # ---- plots
 
@@ -92,12 +85,7 @@ defmodule Vdr.Top.Screen do
 
   @doc "Commands a second between the two newest overviews."
   @spec rate([Overview.t()]) :: non_neg_integer
-  def rate([now, before | _]) do
-    # A full sync may start the count anew.
-    commands = max(now.info.commands_applied - before.info.commands_applied, 0)
-    round(commands * 1000 / max(now.at_ms - before.at_ms, 1))
-  end
-
+  def rate([now, before | _]), do: Text.rate(now, before)
   def rate(_one), do: 0
 
   defp bars(values, highest, plain) do
@@ -148,7 +136,7 @@ defmodule Vdr.Top.Screen do
 
   defp large(keys) do
     for {db, key, kind, size} <- keys do
-      String.pad_leading(if(kind == :string, do: size(size), else: number(size)), 10) <>
+      String.pad_leading(size_of(kind, size), 10) <>
         "  #{pad(to_string(kind), 6)} #{if db > 0, do: "#{db}/"}#{Overview.text(key)}"
     end
   end
@@ -160,8 +148,6 @@ defmodule Vdr.Top.Screen do
   defp events(events) do
     for %{time_ms: at, about: {event, details}} <- events, do: "#{clock(at)} #{Overview.event_text(event, details)}"
   end
-
-  defp clock(ms), do: ms |> DateTime.from_unix!(:millisecond) |> Calendar.strftime("%H:%M:%S")
 
   # ---- text
 
@@ -179,19 +165,4 @@ defmodule Vdr.Top.Screen do
   end
 
   defp pad(text, columns), do: text |> cut(columns) |> String.pad_trailing(columns)
-
-  @doc "Bytes as people read them."
-  @spec size(non_neg_integer) :: String.t()
-  def size(bytes) when bytes < 1024, do: "#{bytes} B"
-  def size(bytes) when bytes < 1_048_576, do: "#{Float.round(bytes / 1024, 1)} KB"
-  def size(bytes) when bytes < 1_073_741_824, do: "#{Float.round(bytes / 1_048_576, 1)} MB"
-  def size(bytes), do: "#{Float.round(bytes / 1_073_741_824, 1)} GB"
-
-  defp number(n) when n < 1_000_000, do: to_string(n)
-  defp number(n) when n < 1_000_000_000, do: "#{Float.round(n / 1_000_000, 1)} M"
-  defp number(n), do: "#{Float.round(n / 1_000_000_000, 1)} G"
-
-  defp ms(nil), do: "never"
-  defp ms(ms) when ms < 10_000, do: "#{ms} ms"
-  defp ms(ms), do: "#{div(ms, 1000)} s"
 end

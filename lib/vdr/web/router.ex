@@ -4,7 +4,7 @@ defmodule Vdr.Web.Router do
   # instances, whoever serves it. Every answer is bounded, and every name and value in it is text.
 
   alias Vdr.{Json, Overview}
-  alias Vdr.Web.{Assets, Keys, Server}
+  alias Vdr.Web.{Assets, Page}
 
   @typedoc "`host` and `site` are headers, `nil` where somebody else judges them. `base` is where the page is mounted."
   @type request :: %{
@@ -15,6 +15,7 @@ defmodule Vdr.Web.Router do
           site: nil | String.t(),
           base: String.t()
         }
+  @typedoc "The options of the page, and the hosts for which it answers."
   @type config :: %{
           required(:values) => boolean,
           required(:ids) => nil | [term],
@@ -59,75 +60,34 @@ defmodule Vdr.Web.Router do
   defp route(["app.css"], _request, _config, _server), do: ok("text/css; charset=utf-8", Assets.style())
 
   defp route(["api", "instances"], _request, config, _server) do
-    json(
-      {:object,
-       values: config.values, instances: for(id <- ids(config), do: {:object, id: number(id), name: Overview.name(id)})}
-    )
+    instances = for {number, name} <- Page.instances(config), do: {:object, id: number, name: name}
+    json({:object, values: config.values, instances: instances})
   end
 
   defp route(["api", "overview"], request, config, server) do
-    with_instance(request, config, fn id ->
-      with {:ok, overview} <- Server.overview(server.(), id) do
-        {:object, fields} = Overview.json(overview)
+    with {:ok, overview} <- Page.overview(config, request.query["id"], server) do
+      {:object, fields} = Overview.json(overview)
 
-        databases =
-          for {db, keys} <- Enum.sort(overview.info.keys) |> Enum.take(1000), do: {:object, db: db, keys: keys}
+      databases = for {db, keys} <- Enum.sort(overview.info.keys) |> Enum.take(1000), do: {:object, db: db, keys: keys}
 
-        {:ok, {:object, fields ++ [databases: databases]}}
-      end
-    end)
+      {:ok, {:object, fields ++ [databases: databases]}}
+    end
+    |> answer()
   end
 
-  defp route(["api", "keys"], request, config, _server) do
-    with_instance(request, config, fn id ->
-      with {:ok, db} <- integer(request.query, "db"),
-           {:ok, cursor} <- integer(request.query, "cursor"),
-           do: Keys.list(id, db, Map.get(request.query, "prefix", ""), cursor)
-    end)
-  end
+  defp route(["api", "keys"], %{query: query}, config, _server), do: config |> Page.keys(query["id"], query) |> answer()
 
-  defp route(["api", "value"], request, config, _server) do
-    with_instance(request, config, fn id ->
-      with {:ok, db} <- integer(request.query, "db"),
-           {:ok, key} <- key(request.query),
-           do: Keys.value(id, db, key, config.values)
-    end)
-  end
+  defp route(["api", "value"], %{query: query}, config, _server),
+    do: config |> Page.value(query["id"], query) |> answer()
 
   defp route(_other, _request, _config, _server), do: error(404, "there is no such page")
 
-  # ---- parameters
-
-  defp ids(config), do: Enum.filter(Veidrodelis.list(), &(config.ids == nil or &1 in config.ids)) |> Enum.sort()
-
-  # An id may be any term; its number stands for it in a URL.
-  defp number(id), do: id |> :erlang.phash2(4_294_967_296) |> Integer.to_string(36)
-
-  defp with_instance(%{query: query}, config, answer) do
-    case Enum.find(ids(config), &(number(&1) == query["id"])) do
-      nil -> error(404, "there is no such instance")
-      id -> id |> answer.() |> answer()
-    end
-  end
+  # ---- answers
 
   defp answer({:ok, value}), do: json(value)
-  defp answer({:error, :bad_parameter}), do: error(400, "a parameter is not valid")
-  defp answer({:error, reason}), do: error(409, Exception.message(Veidrodelis.Error.exception(reason)))
-
-  defp integer(query, name) do
-    case Integer.parse(Map.get(query, name, "0")) do
-      {number, ""} when number in 0..0xFFFFFFFFFFFFFFFF -> {:ok, number}
-      _other -> {:error, :bad_parameter}
-    end
-  end
-
-  defp key(query) do
-    with {:ok, key} <- query |> Map.get("key", "") |> Base.url_decode64(padding: false),
-         do: {:ok, key},
-         else: (:error -> {:error, :bad_parameter})
-  end
-
-  # ---- answers
+  defp answer({:error, :no_page}), do: error(404, Page.sentence(:no_page))
+  defp answer({:error, :bad_parameter}), do: error(400, Page.sentence(:bad_parameter))
+  defp answer({:error, reason}), do: error(409, Page.sentence(reason))
 
   defp ok(type, body), do: {200, [{"content-type", type} | @safe], body}
   defp json(value), do: ok("application/json; charset=utf-8", Json.encode(value))

@@ -9,14 +9,16 @@ use crate::link_observer::{LinkObserver, MirrorEvents};
 use crate::pool;
 use crate::recipient::Recipient;
 use crate::source::{Source, SourceRef};
-use crate::store::Store;
+use crate::store::{Inner, Store};
 use crate::terms;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
-use vdr_link::{Cause, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Position, RdbStep, Sink, SinkError, now_ms};
+use vdr_link::{
+    Cause, Endpoint, LinkEnd, LinkState, MirrorSink, Observer, Position, RdbStep, Role, Sink, SinkError, now_ms,
+};
 use vdr_replica::live::Snapshot;
 
 mod atoms {
@@ -38,6 +40,7 @@ impl Drop for Feed {
 }
 
 struct FedLink {
+    inner: Arc<Inner>,
     sink: MirrorSink<MirrorEvents>,
     observer: LinkObserver,
     endpoint: Endpoint,
@@ -50,10 +53,20 @@ impl FedLink {
     fn enter(&mut self, state: LinkState) {
         self.state = state;
         self.observer.state(state);
+        if state == LinkState::Psync {
+            self.observer.role(Role::Primary);
+        }
+    }
+
+    /// The link streams: the primary's id is that of the data.
+    fn identify(&self, replication_id: &str) {
+        *self.inner.played_id.lock() = Some(replication_id.to_owned());
+        self.inner.identify();
     }
 
     fn end(self, cause: Cause) {
-        let FedLink { mut sink, observer, endpoint, state, .. } = self;
+        let FedLink { inner, mut sink, observer, endpoint, state, .. } = self;
+        *inner.played_id.lock() = None;
         sink.ended();
         drop(sink);
         observer.ended(&LinkEnd { endpoint, state, cause });
@@ -74,6 +87,7 @@ impl FedLink {
             RdbStep::More | RdbStep::Part { .. } => return Err(SinkError::soon("rdb_truncated", "")),
         }
         self.enter(LinkState::Streaming);
+        self.identify(replication_id);
         Ok(())
     }
 
@@ -81,6 +95,7 @@ impl FedLink {
         self.enter(LinkState::RdbTransfer);
         self.sink.sync_data(replication_id, offset, data)?;
         self.enter(LinkState::Streaming);
+        self.identify(replication_id);
         Ok(())
     }
 }
@@ -99,9 +114,9 @@ fn feed_start<'a>(
     let Source::Live(store) = &*source else { return Err(rustler::Error::BadArg) };
     let inner = store.inner().clone();
     let observer = LinkObserver::new(inner.slot.clone(), Recipient::new(pid, tag), Some(inner.shared.watches.clone()));
-    let sink = observer.feed(inner, endpoint.clone(), feed_config);
+    let sink = observer.feed(inner.clone(), endpoint.clone(), feed_config);
     let input = BytesMut::new();
-    let link = FedLink { sink, observer, endpoint, state: LinkState::Init, input };
+    let link = FedLink { inner, sink, observer, endpoint, state: LinkState::Init, input };
     if store.is_closed() {
         store.inner().slot.unlink();
     }
@@ -123,6 +138,7 @@ fn feed_continue<'a>(env: Env<'a>, feed: ResourceArc<Feed>, id: String, caller: 
     submit(env, &feed, caller, move |link| {
         link.sink.continued(&id);
         link.enter(LinkState::Streaming);
+        link.identify(&id);
         Ok(None)
     })
 }

@@ -134,6 +134,26 @@ fn link_start<'a>(
     }
 }
 
+/// The link's process `pid` receives `{tag, :notices}` when there is something to take by
+/// [`notices_take`].
+#[rustler::nif]
+fn notices_to<'a>(source: SourceRef, pid: LocalPid, tag: Term<'a>) -> NifResult<rustler::Atom> {
+    store(&source)?.inner().notices.tell(Recipient::new(pid, tag));
+    Ok(atom::ok())
+}
+
+/// What has happened since the last call: `{{missed_events, watches}, {guard_windows, total_ns,
+/// longest_ns}}`.
+#[rustler::nif]
+fn notices_take(env: Env<'_>, source: SourceRef) -> NifResult<Term<'_>> {
+    let inner = store(&source)?.inner();
+    let missed = inner.notices.take_missed();
+    let windows = inner.shared.status.guard_windows_closed.take();
+    let [total_ns, longest_ns] =
+        [windows.total, windows.longest].map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    Ok(((missed.events, missed.watches), (windows.count, total_ns, longest_ns)).encode(env))
+}
+
 #[rustler::nif]
 fn link_stop(env: Env<'_>, source: SourceRef) -> NifResult<rustler::Atom> {
     let monitor = source.slot()?.unlink();

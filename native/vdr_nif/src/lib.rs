@@ -16,6 +16,7 @@ mod status;
 mod terms;
 
 mod recipient;
+mod notices;
 mod questions;
 
 mod caller;

@@ -146,6 +146,9 @@ impl MirrorHooks for MirrorEvents {
     fn after_feed(&mut self) {
         self.send_unknown();
         self.send_given_up();
+        if !self.inner.shared.status.guard_windows_closed.is_empty() {
+            self.inner.notices.note();
+        }
         self.send_ready();
     }
 }

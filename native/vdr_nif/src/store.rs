@@ -5,6 +5,7 @@ use crate::dropper;
 use crate::freshness::StaleReads;
 use crate::holdings::{HeldSnapshot, Holdings};
 use crate::link_slot::LinkSlot;
+use crate::notices::Notices;
 use crate::questions::LinkProcess;
 use crate::status::StoreStatus;
 use crate::watching::{Processes, Wish};
@@ -35,6 +36,10 @@ pub struct Inner {
     pub desk: Arc<Desk>,
     /// The connections for commands, once the link's process has said how to connect.
     pub client: Mutex<Option<Arc<ClientPool<LinkProcess>>>>,
+    /// The replication id of a primary that a test plays, while its link streams.
+    pub played_id: Mutex<Option<String>>,
+    /// What the link's process reports of the instance.
+    pub notices: Arc<Notices>,
     processes: Mutex<Processes>,
     snapshots: Arc<Holdings>,
     closed: AtomicBool,
@@ -62,6 +67,8 @@ impl Store {
             slot: Arc::new(LinkSlot::new(stale_reads)),
             desk,
             client: Mutex::default(),
+            played_id: Mutex::default(),
+            notices: Arc::default(),
             processes: Mutex::default(),
             snapshots: Arc::default(),
             closed: AtomicBool::new(false),
@@ -185,7 +192,8 @@ impl Store {
         if self.is_closed() {
             return Err(WatchError::NotFound);
         }
-        self.inner.processes.lock().watch(&self.inner.shared.watches, wish, pid, local, monitor)
+        let notified = (&*self.inner.shared.watches, &self.inner.notices);
+        self.inner.processes.lock().watch(notified, wish, pid, local, monitor)
     }
 
     pub fn watcher(&self, pid: Term<'_>) -> Option<Arc<Watcher>> {
@@ -251,9 +259,12 @@ impl Inner {
     /// Asks the primary for its replication ids, which tells what becomes of positions of other
     /// ids.
     pub fn identify(&self) {
+        let played_id = self.played_id.lock().clone();
         if let Some(client) = self.client() {
             let question = Call::new(Nobody, self.desk.clone());
             let _not_asked = client.submit(Request::sync(Kind::Identify, question));
+        } else if let Some(id) = played_id {
+            self.desk.refuse_unknown(&id);
         }
     }
 }

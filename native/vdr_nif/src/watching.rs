@@ -1,5 +1,6 @@
 //! Watching processes.
 
+use crate::notices::Notices;
 use crate::recipient;
 use crate::sampling;
 use crate::serving;
@@ -16,6 +17,7 @@ use vdr_replica::watch::{Event, Mailbox, Manner, Owner, Tag, WatchError, Watched
 struct ProcessMailbox {
     pid: LocalPid,
     tags: Arc<Tags>,
+    notices: Arc<Notices>,
 }
 
 impl Mailbox for ProcessMailbox {
@@ -25,6 +27,9 @@ impl Mailbox for ProcessMailbox {
             let tag = self.tags.load(tag, env).unwrap_or_else(|| atom::nil().to_term(env));
             (tag, terms::event(env, event)).encode(env)
         });
+        if let Event::Missed { count, .. } = event {
+            self.notices.note_missed(*count);
+        }
     }
 
     fn sample(&self, watcher: &Arc<Watcher>) {
@@ -70,7 +75,7 @@ impl Processes {
     /// the process is gone.
     pub fn watch(
         &mut self,
-        watches: &Watches,
+        (watches, notices): (&Watches, &Arc<Notices>),
         wish: &Wish<'_>,
         pid: Term<'_>,
         local: LocalPid,
@@ -91,7 +96,7 @@ impl Processes {
         let monitor = monitor().ok_or(WatchError::NotFound)?;
         self.last += 1;
         let tags = Arc::new(Tags::default());
-        let mailbox = ProcessMailbox { pid: local, tags: tags.clone() };
+        let mailbox = ProcessMailbox { pid: local, tags: tags.clone(), notices: notices.clone() };
         let watcher = watches.watcher(self.last, Box::new(mailbox));
         add(&watcher, &tags)?;
         self.by_pid.insert(pid.as_c_arg(), Process { watcher, tags, watches: 1, monitor });

@@ -5,7 +5,7 @@ use rustler::{Atom, Encoder, Env, Term};
 use vdr_link::{LinkEnd, LinkState, Retry};
 
 mod atoms {
-    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, unknown_command }
+    rustler::atoms! { state, ready, ended, soon, slowly, never, guard_given_up, unknown_command, notices }
 }
 
 /// `{:unknown_command, name}`, once for each name.
@@ -26,6 +26,11 @@ pub fn ready(env: Env<'_>) -> Term<'_> {
 /// `:guard_given_up`.
 pub fn guard_given_up(env: Env<'_>) -> Term<'_> {
     atoms::guard_given_up().to_term(env)
+}
+
+/// `:notices`: see [`crate::notices`].
+pub fn notices(env: Env<'_>) -> Term<'_> {
+    atoms::notices().to_term(env)
 }
 
 /// `{:ended, code, detail, :soon | :slowly | :never}`.

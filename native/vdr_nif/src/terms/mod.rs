@@ -27,7 +27,7 @@ pub use encode::{answer, change, portion};
 pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};
 pub use link_config::{FeedConfig, feed_config, link_config};
-pub use link_message::{guard_given_up, link_end, link_state, ready, unknown_command};
+pub use link_message::{guard_given_up, link_end, link_state, notices, ready, unknown_command};
 pub use primitive::{binary, word};
 pub use rdb::{rdb_error, survey};
 #[cfg(feature = "lua")]

@@ -37,6 +37,8 @@ impl GuardTimer {
     pub(super) fn check(&mut self, applier: &mut Applier, status: &Status, now: Duration, now_ms: i64) {
         let offset = applier.guard_window();
         if self.open.map(|window| window.offset) != offset {
+            let closed = self.open.map(|window| now.saturating_sub(window.since));
+            closed.into_iter().for_each(|open| status.guard_windows_closed.note(open));
             self.open = offset.map(|offset| OpenWindow { since: now, offset });
             status.guard_window_since_ms.store(self.open.map_or(0, |_| now_ms), Ordering::Relaxed);
         }

@@ -22,7 +22,7 @@ pub use guard_timer::{GUARD_WINDOW_MAX, GUARD_WINDOW_MAX_BYTES};
 pub use pending::{PENDING_BYTES_MAX, PENDING_EVENTS_MAX};
 pub use publish::{DeferDrop, Garbage};
 pub use recent::{RECENT_BYTES_MAX, Recent};
-pub use status::{Status, UNKNOWN_NAMES_MAX};
+pub use status::{ClosedWindows, Status, UNKNOWN_NAMES_MAX, WindowTimes};
 
 use crate::filter::Filter;
 use crate::live::{Live, Snapshot};

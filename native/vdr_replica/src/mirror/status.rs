@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Most names of unknown commands that are counted one by one; further names are counted together.
 pub const UNKNOWN_NAMES_MAX: usize = 128;
@@ -29,6 +30,8 @@ pub struct Status {
     pub divergences: AtomicU64,
     /// Guard windows that reached a limit and were shown anyway.
     pub guard_windows_given_up: AtomicU64,
+    /// Guard windows that held a publication back, and that the primary closed.
+    pub guard_windows_closed: ClosedWindows,
     pub replication_id: Mutex<Arc<str>>,
     /// Streams of the last full sync that record another number of entries than they have.
     pub miscounted_streams: AtomicU64,
@@ -36,6 +39,43 @@ pub struct Status {
     pub incomplete: AtomicBool,
     /// Commands that no row knows, by name, over all links and full syncs.
     pub unknown_commands: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Counts closed guard windows until somebody takes the count.
+#[derive(Default)]
+pub struct ClosedWindows {
+    count: AtomicU64,
+    total_ns: AtomicU64,
+    longest_ns: AtomicU64,
+}
+
+/// How many windows have closed, how long they were open in all, and the longest of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowTimes {
+    pub count: u64,
+    pub total: Duration,
+    pub longest: Duration,
+}
+
+impl ClosedWindows {
+    pub(super) fn note(&self, open: Duration) {
+        let ns = u64::try_from(open.as_nanos()).unwrap_or(u64::MAX);
+        self.total_ns.fetch_add(ns, Ordering::Relaxed);
+        self.longest_ns.fetch_max(ns, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// What was counted since the last call.
+    pub fn take(&self) -> WindowTimes {
+        let count = self.count.swap(0, Ordering::Relaxed);
+        let [total, longest] =
+            [&self.total_ns, &self.longest_ns].map(|ns| Duration::from_nanos(ns.swap(0, Ordering::Relaxed)));
+        WindowTimes { count, total, longest }
+    }
 }
 
 impl Status {

@@ -778,6 +778,7 @@ fn a_guard_window_holds_writes_back_up_to_its_limit_whatever_the_wall_clock_says
     pass(GUARD_WINDOW_MAX + Duration::from_millis(1));
     mirror.tick(-1);
     assert_eq!(get(&shared, "a").as_deref(), Some("5"));
+    assert!(shared.status.guard_windows_closed.is_empty());
     assert_eq!(shared.status.guard_window_since_ms.load(Ordering::Relaxed), 0);
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 1);
 }
@@ -798,6 +799,10 @@ fn windows_one_after_the_other_do_not_add_up() {
     }
     assert_eq!(get(&shared, "a").as_deref(), Some("8"));
     assert_eq!(shared.status.guard_windows_given_up.load(Ordering::Relaxed), 0);
+    let closed = shared.status.guard_windows_closed.take();
+    assert_eq!((closed.count, closed.total / 9), (9, closed.longest));
+    assert!(closed.longest >= GUARD_WINDOW_MAX / 2);
+    assert!(shared.status.guard_windows_closed.is_empty());
 }
 
 #[test]

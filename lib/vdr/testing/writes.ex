@@ -1,0 +1,87 @@
+defmodule Vdr.Testing.Writes do
+  @moduledoc false
+  # Commands of the user to a primary that a test plays, for `Vdr.Writes`. The test's function for
+  # replies runs in the calling process.
+
+  alias Vdr.Testing.Primary
+
+  # How often a caller looks whether the primary is back.
+  @pause_ms 2
+
+  @typedoc "When the caller's time is over, in monotonic ms."
+  @type deadline :: integer | :infinity
+
+  @doc """
+  The replies to commands, and the position behind them. `:none`: no test plays a primary for this
+  instance.
+  """
+  @spec call(id :: term, db :: non_neg_integer, [[binary]], multi? :: boolean, deadline) ::
+          {:ok, [term], Veidrodelis.position()} | {:error, term} | :none
+  def call(id, db, commands, multi?, deadline) do
+    with {:ok, primary} <- find(id) do
+      reply = ask(primary, :reply)
+      calls = Enum.map(commands, &given(reply, &1))
+      wait(primary, {:ask, db, calls, multi?}, deadline)
+    end
+  end
+
+  @doc "The position of all that the primary has done."
+  @spec position(id :: term, deadline) :: {:ok, nil, Veidrodelis.position()} | {:error, term} | :none
+  def position(id, deadline), do: with({:ok, primary} <- find(id), do: wait(primary, {:position}, deadline))
+
+  defp find(id), do: with({:error, :no_instance} <- Primary.find(id), do: :none)
+
+  defp ask(primary, request) do
+    Primary.call(primary, request)
+  catch
+    :exit, _ended -> {:error, :no_instance}
+  end
+
+  # As a call waits for a connection.
+  defp wait(primary, request, deadline) do
+    case ask(primary, request) do
+      {:away, code} ->
+        if past?(deadline) do
+          {:error, code}
+        else
+          Process.sleep(@pause_ms)
+          wait(primary, request, deadline)
+        end
+
+      answer ->
+        answer
+    end
+  end
+
+  defp past?(:infinity), do: false
+  defp past?(deadline), do: System.monotonic_time(:millisecond) >= deadline
+
+  defp given(reply, words) when is_function(reply, 1) do
+    case reply.(words) do
+      :default -> {:known, words}
+      {:reply, reply} -> {:given, check!(reply), []}
+      {:reply, reply, commands} when is_list(commands) -> {:given, check!(reply), Enum.map(commands, &words!/1)}
+      other -> refuse!(other)
+    end
+  end
+
+  # There is none, or the primary has ended.
+  defp given(_none, words), do: {:known, words}
+
+  defp check!(%Veidrodelis.ServerError{} = error), do: error
+  defp check!(reply), do: if(reply?(reply), do: reply, else: refuse!({:reply, reply}))
+
+  defp reply?(list) when is_list(list), do: not List.improper?(list) and Enum.all?(list, &reply?/1)
+  defp reply?(reply), do: is_binary(reply) or is_integer(reply) or is_nil(reply)
+
+  defp words!([_name | _args] = words), do: Enum.map(words, &to_string/1)
+  defp words!(other), do: refuse!(other)
+
+  @spec refuse!(term) :: no_return
+  defp refuse!(got) do
+    raise ArgumentError,
+          "option :reply of Veidrodelis.Testing takes a function that answers :default, {:reply, reply} or " <>
+            "{:reply, reply, commands}, a reply as Veidrodelis.command/3 returns it, got: " <>
+            inspect(got, limit: 10, printable_limit: 100)
+  end
+end

@@ -139,6 +139,16 @@ defmodule :veidrodelis_gleam do
 
   # ---- reads
 
+  @doc """
+  A key on the server. Gleam's `<>` would make three binaries, each with room for more. So would one
+  construction that begins with a whole binary, and this one begins with a part of given size.
+  """
+  @spec join(prefix :: String.t(), resource_type :: String.t(), key :: String.t()) :: String.t()
+  def join(prefix, resource_type, key) do
+    size = byte_size(prefix)
+    <<prefix::binary-size(size), resource_type::binary, ?:, key::binary>>
+  end
+
   @spec get(handle, String.t()) :: {:ok, option(String.t())} | {:error, failure}
   def get({:veidrodelis_gleam, id, db, _timeout}, key) do
     case Veidrodelis.get(id, db, key) do
@@ -318,10 +328,15 @@ defmodule :veidrodelis_gleam do
 
   # ---- text
 
-  @ascii 0x80808080808080
+  # `String.valid?/1` looks at one character after the other. Most values are ASCII: of them, eight
+  # bytes at once are two numbers that the VM keeps in words.
+  @ascii 0x80808080
 
-  # `String.valid?/1` looks at one character after the other. Most values are ASCII, and for these
-  # seven bytes at once are a number that the VM keeps in a word.
-  defp text?(<<bytes::56, rest::binary>>) when (bytes &&& @ascii) == 0, do: text?(rest)
-  defp text?(rest), do: String.valid?(rest)
+  defp text?(<<one::32, other::32, rest::binary>>) when ((one ||| other) &&& @ascii) == 0, do: text?(rest)
+  defp text?(<<four::32, rest::binary>>) when (four &&& @ascii) == 0, do: text?(rest)
+  defp text?(rest), do: text_by_bytes?(rest)
+
+  defp text_by_bytes?(<<byte, rest::binary>>) when byte < 0x80, do: text_by_bytes?(rest)
+  defp text_by_bytes?(<<>>), do: true
+  defp text_by_bytes?(rest), do: String.valid?(rest)
 end

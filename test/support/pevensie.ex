@@ -113,5 +113,5 @@ defmodule Vdr.Test.Pevensie do
   defp on({_options, :none}, _call), do: {:error, :not_running}
   defp on({_options, {:some, handle}}, call), do: call.(handle)
 
-  defp key({options, _running}, resource_type, key), do: "#{options.()[:prefix]}#{resource_type}:#{key}"
+  defp key({options, _running}, resource_type, key), do: @border.join(options.()[:prefix] || "", resource_type, key)
 end

@@ -75,8 +75,5 @@ defmodule Vdr.Live.LentTest do
     end
   end
 
-  defp pattern(number, size) do
-    <<text::binary-size(size), _rest::binary>> = String.duplicate("#{number} of #{size} ", div(size, 8) + 1)
-    text
-  end
+  defp pattern(number, size), do: "#{number} of #{size} " |> String.duplicate(div(size, 8) + 1) |> binary_part(0, size)
 end

@@ -191,7 +191,8 @@ defmodule Vdr.Testing.Primary do
   def terminate(_reason, state),
     do: if(Reports.about({:played, state.id}) == self(), do: Reports.delete({:played, state.id}))
 
-  # A crash report shows no values.
+  # A crash report shows no values. Elixir came to know this callback of OTP 25 late.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
   @doc false
   def format_status(status), do: Map.replace(status, :state, :hidden)
 

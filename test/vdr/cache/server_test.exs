@@ -90,7 +90,7 @@ defmodule Vdr.Cache.ServerTest do
     refute inspect(C.info(c)) =~ "geheim"
   end
 
-  live_test "what one node writes, the others read; other writers are seen", %{port: port, redis: redis}, mirror: false do
+  live_test "one node writes, the others read; other writers are seen", %{port: port, redis: redis}, mirror: false do
     prefix = [backend_opts: [key_prefix: "shared:"]]
     {a, b} = {mirror(port, prefix), mirror(port, prefix)}
     d = server_only(port, prefix)
@@ -163,7 +163,7 @@ defmodule Vdr.Cache.ServerTest do
     Mirror.eventually("it goes on", fn -> C.get(s, :k) in [{:ok, 3}, {:error, :not_found}] end)
   end
 
-  live_test "a full server, and one that is a replica, are errors as data", %{port: port, redis: redis}, mirror: false do
+  live_test "a full server and a replica are errors as data", %{port: port, redis: redis}, mirror: false do
     c = mirror(port)
     C.put(c, :k, 1)
     Redix.command!(redis, ["CONFIG", "SET", "maxmemory", "1"])

@@ -121,8 +121,8 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
   defp stamps(rest, 0, stamps), do: {:ok, Enum.reverse(stamps), rest}
 
   defp stamps(bytes, count, stamps) do
-    with {length, ":" <> rest} when length >= 0 <- Integer.parse(bytes),
-         <<tag::binary-size(length), nonce::binary-size(@nonce_bytes), rest::binary>> <- rest,
+    with {length, ":" <> rest} when length >= 0 and length <= byte_size(rest) <- Integer.parse(bytes),
+         {tag, <<nonce::binary-size(@nonce_bytes), rest::binary>>} <- :erlang.split_binary(rest, length),
          do: stamps(rest, count - 1, [{tag, nonce} | stamps]),
          else: (_damaged -> :error)
   end

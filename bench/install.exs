@@ -5,7 +5,7 @@ defmodule Vdr.Bench.Install do
   alias Vdr.Bench.Measure
   alias Vdr.Mix.Prebuilt
   alias Vdr.Paint
-  alias Vdr.Test.{Package, Resources, Server, Vm}
+  alias Vdr.Test.{FileServer, Package, Resources, Server, Vm}
 
   @aim_s 120
   @settle_ms 5_000
@@ -92,25 +92,12 @@ defmodule Vdr.Bench.Install do
     sum = Base.encode16(:crypto.hash(:sha256, packed), case: :lower)
     File.write!(Path.join(package, "checksum-vdr_nif.exs"), inspect(%{name => sum}))
     File.rm_rf!(Path.join(package, "priv"))
-    serve(directory, served, &compile(package, [{"VDR_BUILD", nil}, {"VDR_PREBUILT_URL", &1}]))
-  end
-
-  defp serve(directory, served, fun) do
-    {:ok, _started} = Application.ensure_all_started(:inets)
-
-    {:ok, server} =
-      :inets.start(:httpd,
-        port: 0,
-        bind_address: {127, 0, 0, 1},
-        server_name: ~c"localhost",
-        server_root: String.to_charlist(directory),
-        document_root: String.to_charlist(served)
-      )
+    {url, stop} = FileServer.start!(served)
 
     try do
-      fun.("http://127.0.0.1:#{:httpd.info(server)[:port]}")
+      compile(package, [{"VDR_BUILD", nil}, {"VDR_PREBUILT_URL", url}])
     after
-      :inets.stop(:httpd, server)
+      stop.()
     end
   end
 
@@ -170,6 +157,7 @@ defmodule Vdr.Bench.Install do
     {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
     vm = %Vm{peer: peer}
     {:ok, _started} = Vm.call(vm, :application, :ensure_all_started, [:logger])
+    :ok = Vm.call(vm, Logger, :configure, [[level: :error]])
     vm = %{vm | pid: Vm.call(vm, :os, :getpid, [])}
     bare = settled(vm)
     {:ok, _started} = Vm.call(vm, :application, :ensure_all_started, [:veidrodelis])

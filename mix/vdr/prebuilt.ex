@@ -26,6 +26,7 @@ defmodule Vdr.Mix.Prebuilt do
          {:ok, checksums} <- checksums(Path.join(root, @checksums)),
          {:ok, target} <- target(),
          true <- loads?(:erlang.system_info(:nif_version)),
+         true <- pages?(target, page_bytes()),
          name = name(version(root), target),
          %{^name => checksum} <- checksums do
       %{url: String.trim_trailing(url, "/") <> "/" <> name, checksum: checksum}
@@ -47,6 +48,13 @@ defmodule Vdr.Mix.Prebuilt do
       named -> {:ok, named}
     end
   end
+
+  @doc """
+  Whether a prebuilt library for this target works with memory pages of this size. Its allocator is
+  built for 4 KB. On a system with larger pages it would end the VM.
+  """
+  def pages?("aarch64-unknown-linux" <> _, bytes), do: bytes == 4096
+  def pages?(_target, _bytes), do: true
 
   @doc "Downloads the library; raises with what went wrong and with what to do."
   def download(%{url: url, checksum: checksum}) do
@@ -88,6 +96,16 @@ defmodule Vdr.Mix.Prebuilt do
     {major, minor} = @nif
     [vm_major, vm_minor] = version |> to_string() |> String.split(".") |> Enum.map(&String.to_integer/1)
     vm_major == major and vm_minor >= minor
+  end
+
+  defp page_bytes do
+    with path when is_binary(path) <- System.find_executable("getconf"),
+         {text, 0} <- System.cmd(path, ["PAGESIZE"], stderr_to_stdout: true),
+         {bytes, _} <- Integer.parse(text) do
+      bytes
+    else
+      _ -> 4096
+    end
   end
 
   defp triple([machine | rest]) do

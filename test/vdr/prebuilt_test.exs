@@ -3,6 +3,7 @@ defmodule Vdr.PrebuiltTest do
   use ExUnit.Case, async: false
 
   alias Vdr.Mix.Prebuilt
+  alias Vdr.Test.FileServer
 
   @moduletag :tmp_dir
 
@@ -14,20 +15,9 @@ defmodule Vdr.PrebuiltTest do
     root = Path.join(directory, "package")
     File.mkdir_p!(root)
     File.write!(Path.join(root, "mix.exs"), ~s(  @version "1.2.3"\n))
-    {:ok, _started} = Application.ensure_all_started(:inets)
-
-    {:ok, server} =
-      :inets.start(:httpd,
-        port: 0,
-        bind_address: {127, 0, 0, 1},
-        server_name: ~c"localhost",
-        server_root: String.to_charlist(directory),
-        document_root: String.to_charlist(served)
-      )
-
-    url = "http://127.0.0.1:#{:httpd.info(server)[:port]}"
+    {url, stop} = FileServer.start!(served)
     variables(%{"VDR_PREBUILT_URL" => url, "CARGO_BUILD_TARGET" => nil, "NO_PROXY" => nil, "HTTP_PROXY" => nil})
-    on_exit(fn -> :inets.stop(:httpd, server) end)
+    on_exit(stop)
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Quiet)
     on_exit(fn -> Mix.shell(shell) end)
@@ -116,6 +106,17 @@ defmodule Vdr.PrebuiltTest do
     assert refused(prebuilt) =~ "econnrefused"
     put({"NO_PROXY", "127.0.0.1"})
     assert Prebuilt.download(prebuilt) == @library
+  end
+
+  test "on ARM a library is for memory pages of 4 KB" do
+    for target <- ~w(aarch64-unknown-linux-gnu aarch64-unknown-linux-musl) do
+      assert Prebuilt.pages?(target, 4096)
+      refute Prebuilt.pages?(target, 65_536)
+    end
+
+    # Apple's systems are built on themselves.
+    assert Prebuilt.pages?("aarch64-apple-darwin", 16_384)
+    assert Prebuilt.pages?("x86_64-unknown-linux-gnu", 4096)
   end
 
   test "systems are named as Rust names them" do

@@ -845,10 +845,12 @@ defmodule Veidrodelis do
   @doc group: "Watches"
   @doc """
   Says that the calling process has handled `count` more messages of its watches, set with `ack:
-  true`. `{:error, :not_found}` means that it has no watch. O(1), without a lock that the writer
+  true`. With the option `to: pid` it says so for another process, which may live on another node.
+  `{:error, :not_found}` means that the process has no watch. O(1), without a lock that the writer
   takes.
   """
   @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
   @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
-  def ack(instance, count \\ 1), do: Vdr.Watch.ack(instance, count)
+  @spec ack(instance, count :: non_neg_integer, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count \\ 1, opts \\ []), do: Vdr.Watch.ack(instance, count, opts)
 end

@@ -371,6 +371,11 @@ defmodule :veidrodelis do
   defdelegate ack(instance, count), to: Veidrodelis
 
   @doc group: "Watches"
+  @doc "As `Veidrodelis.ack/3`."
+  @spec ack(instance, count :: non_neg_integer, to: pid) :: :ok | {:error, :no_instance | :not_found}
+  defdelegate ack(instance, count, options), to: Veidrodelis
+
+  @doc group: "Watches"
   @doc """
   What a watch reports: `update`, `value` or `key`, a write; `init`, a full sync that has become
   visible; `missed`, events that were not sent; `link`, the link has come up or has ended.

@@ -41,7 +41,7 @@ defmodule Vdr.Watch do
                 type: :boolean,
                 default: false,
                 doc:
-                  "whether the process says by `Veidrodelis.ack/2` what it has handled. Then messages that it has not " <>
+                  "whether the process says by `Veidrodelis.ack/3` what it has handled. Then messages that it has not " <>
                     "acknowledged count for `:max_pending`, instead of those in its mailbox. It holds for all watches of " <>
                     "the process on this instance"
               ],
@@ -101,9 +101,6 @@ defmodule Vdr.Watch do
   defp watch(pid, _id, store, db, watched, ref, manner) when node(pid) == node(),
     do: Native.watch(store, db, watched, ref, pid, manner)
 
-  defp watch(_pid, _id, _store, _db, _watched, _ref, {_notify, _max_pending, _link?, true}),
-    do: raise(ArgumentError, "a process of another node cannot acknowledge: leave out the option :ack")
-
   defp watch(pid, id, store, db, watched, ref, manner), do: Relay.watch(pid, id, store, db, watched, ref, manner)
 
   @spec remove(Veidrodelis.instance(), term, watched, keyword) :: :ok | {:error, :no_instance | :not_found}
@@ -118,14 +115,22 @@ defmodule Vdr.Watch do
   defp unwatch(pid, store, db, watched) when node(pid) == node(), do: Native.unwatch(store, db, watched, pid)
   defp unwatch(pid, store, db, watched), do: Relay.unwatch(pid, store, db, watched)
 
-  @spec ack(Veidrodelis.instance(), non_neg_integer) :: :ok | {:error, :no_instance | :not_found}
-  def ack(instance, count) when is_integer(count) and count in 0..0xFFFFFFFF do
-    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :ack), do: Native.watch_acknowledge(store, self(), count)
+  @spec ack(Veidrodelis.instance(), non_neg_integer, keyword) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count, options) when is_integer(count) and count in 0..0xFFFFFFFF do
+    options = if options == [], do: [], else: Schema.validate!(options, @shared, "Veidrodelis.ack")
+
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :ack),
+         {:ok, watcher} <- watcher(options[:to] || self(), store),
+         do: Native.watch_acknowledge(store, watcher, count)
   end
 
-  def ack(_instance, count) do
+  def ack(_instance, count, _options) do
     raise ArgumentError, "Veidrodelis.ack takes (instance, count), count an integer from 0; got #{inspect(count)}"
   end
+
+  # The process of this node that the store knows as the watching one.
+  defp watcher(pid, _store) when node(pid) == node(), do: {:ok, pid}
+  defp watcher(pid, store), do: Relay.find(pid, store)
 
   # Most watches have none.
   @defaults Schema.fill([], @schema)

@@ -36,10 +36,6 @@ defmodule Vdr.Live.WatchNodeTest do
     assert Veidrodelis.watch(id, 0, "k", :ref, to: there, max_pending: 50) == :ok
     assert Veidrodelis.watch(id, 0, "k", :ref, to: there) == {:error, :already_registered}
 
-    assert_raise ArgumentError, ~r/cannot acknowledge/, fn ->
-      Veidrodelis.watch(id, 0, "k", :ref, to: there, ack: true)
-    end
-
     Redix.command!(redis, ["SET", "k", "first"])
     Mirror.eventually("it hears", fn -> match?([{:ref, %Update{command: {:set, "k", "first"}}}], messages(there)) end)
     Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "k", "#{n}"]))
@@ -49,9 +45,7 @@ defmodule Vdr.Live.WatchNodeTest do
     assert waiting(there) == 50
 
     # Nothing is lost but what is counted: a reader there gets all of the rest.
-    reader = self()
-    :erpc.call(node, :code, :load_binary, load_reader())
-    there_reading = :erpc.call(node, :erlang, :spawn, [Vdr.Test.RemoteReader, :loop, [reader]])
+    there_reading = reader(node)
     assert Veidrodelis.watch_prefix(id, 0, "k", :all, to: there_reading, max_pending: 50) == :ok
     Redix.pipeline!(redis, for(n <- 1..3000, do: ["SET", "k", "#{n}"]))
     Mirror.settle(id, redis)
@@ -61,6 +55,40 @@ defmodule Vdr.Live.WatchNodeTest do
     assert Veidrodelis.unwatch(id, 0, "k", to: there) == {:error, :not_found}
     assert Veidrodelis.unwatch_prefix(id, 0, "k", to: there_reading) == :ok
     assert Veidrodelis.info(id).watches == 0
+  end
+
+  live_test "a process of another node acknowledges, and is bounded by that", %{redis: redis, id: id, node: node} do
+    there = reader(node)
+    # On the other node: it asks the node of the instance.
+    ack = fn count, pid ->
+      :erpc.call(node, :erpc, :call, [node(), Veidrodelis, :ack, [id, count, [to: pid]]])
+    end
+
+    assert ack.(1, there) == {:error, :not_found}
+    assert Veidrodelis.watch(id, 0, "k", :all, to: there, ack: true, max_pending: 10) == :ok
+    Redix.pipeline!(redis, for(n <- 1..30, do: ["SET", "k", "#{n}"]))
+    Mirror.settle(id, redis)
+    for n <- 1..10, do: passed_on!("#{n}")
+    # Half of them have to be acknowledged first.
+    assert ack.(4, there) == :ok
+    refute_receive {:passed_on, _event}, 100
+    assert ack.(1, there) == :ok
+    assert_receive {:passed_on, {:all, %Missed{count: 20}}}, 5000
+    Redix.command!(redis, ["SET", "k", "more"])
+    passed_on!("more")
+
+    # Whoever acknowledges in time misses nothing, however much it is.
+    assert ack.(7, there) == :ok
+
+    for n <- 1..50 do
+      Redix.pipeline!(redis, for(m <- 1..10, do: ["SET", "k", "#{n}:#{m}"]))
+      for m <- 1..10, do: passed_on!("#{n}:#{m}")
+      assert ack.(10, there) == :ok
+    end
+
+    assert ack.(1, sleeper(node)) == {:error, :not_found}
+    assert Veidrodelis.unwatch(id, 0, "k", to: there) == :ok
+    assert ack.(1, there) == {:error, :not_found}
   end
 
   live_test "its watches end with it and with its node", %{redis: redis, id: id, node: node, peer: peer} do
@@ -75,9 +103,21 @@ defmodule Vdr.Live.WatchNodeTest do
     Mirror.settle(id, redis)
   end
 
+  # A process there that passes on what it gets.
+  defp reader(node) do
+    :erpc.call(node, :code, :load_binary, load_reader())
+    :erpc.call(node, :erlang, :spawn, [Vdr.Test.RemoteReader, :loop, [self()]])
+  end
+
   defp load_reader do
     {module, binary, file} = :code.get_object_code(Vdr.Test.RemoteReader)
     [module, file, binary]
+  end
+
+  # The next event is that of this write.
+  defp passed_on!(value) do
+    assert_receive {:passed_on, {:all, event}}, 5000
+    assert %Update{command: {:set, "k", ^value}} = event
   end
 
   defp collect(count) when count >= 3000, do: count

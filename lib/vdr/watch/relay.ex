@@ -8,6 +8,10 @@ defmodule Vdr.Watch.Relay do
   # of the relay, which is bounded as that of every watching process. So twice `:max_pending` may
   # wait for a process of another node.
   #
+  # For a process that acknowledges it passes on everything at once. The acknowledgements count for
+  # the relay, so `:max_pending` bounds what is on the way as a whole, and nobody looks at a
+  # mailbox.
+  #
   # A relay ends with the process, with the connection to its node, with its last watch, and with
   # the instance. It has no supervisor: only the relay knows what the process watches, so none could
   # start it anew.
@@ -42,6 +46,15 @@ defmodule Vdr.Watch.Relay do
       answer
     else
       _no_relay -> {:error, :not_found}
+    end
+  end
+
+  @doc "The relay of a process that watches."
+  @spec find(pid, reference) :: {:ok, pid} | {:error, :not_found}
+  def find(pid, store) do
+    case :ets.lookup(@table, {store, pid}) do
+      [{_key, relay}] -> {:ok, relay}
+      [] -> {:error, :not_found}
     end
   end
 
@@ -106,12 +119,16 @@ defmodule Vdr.Watch.Relay do
       {{__MODULE__, ref}, event} ->
         # Without a connection the end of the process is on its way here.
         :erlang.send(state.pid, {ref, event}, [:noconnect])
-        loop(%{state | room: state.room - 1})
+        loop(%{state | room: less(state.room)})
 
       message ->
         control(message, state)
     end
   end
+
+  # It acknowledges.
+  defp less(:infinity), do: :infinity
+  defp less(room), do: room - 1
 
   defp loop_without_room(state, pause_ms) do
     receive do
@@ -162,11 +179,16 @@ defmodule Vdr.Watch.Relay do
   defp control(_other, state), do: loop(state)
 
   defp answer({:watch, db, watched, ref, manner}, state) do
-    {_notify, max_pending, _link?, _ack?} = manner
+    {_notify, max_pending, _link?, ack?} = manner
 
     case Native.watch(state.store, db, watched, {__MODULE__, ref}, self(), manner) do
-      :ok -> {:ok, %{state | watches: state.watches + 1, bound: min(max_pending, state.bound || max_pending)}}
-      error -> {error, state}
+      :ok ->
+        bound = min(max_pending, state.bound || max_pending)
+        room = if ack?, do: :infinity, else: state.room
+        {:ok, %{state | watches: state.watches + 1, bound: bound, room: room}}
+
+      error ->
+        {error, state}
     end
   end
 

@@ -9,6 +9,8 @@ struct Inbox {
     waiting: AtomicI64,
     samples: AtomicUsize,
     serves: AtomicUsize,
+    /// The next event panics.
+    panics: AtomicBool,
     released: Mutex<Vec<Tag>>,
 }
 
@@ -16,6 +18,7 @@ struct To(Arc<Inbox>);
 
 impl Mailbox for To {
     fn send(&self, tag: Tag, event: &Event<'_>) {
+        assert!(!self.0.panics.swap(false, Ordering::SeqCst), "as the test wants it");
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
         self.0.heard.lock().push(match event {
             Event::Update { offset, .. } => format!("{tag}:{offset}"),
@@ -199,6 +202,27 @@ fn an_init_stands_for_everything_before_it() {
     assert_eq!(inbox.read_all(), ["1:1", "1:2"]);
     inbox.look(&one);
     assert_eq!(inbox.read_all(), ["1:init 6", "1:missed 7-9 3"]);
+}
+
+#[test]
+fn a_panic_while_a_lagging_process_is_served_is_followed_by_an_init() {
+    let watches = Watches::new();
+    let (inbox, one) = watcher(&watches, 1);
+    watches.add(0, Watched::Key(b"a"), manner(2), &one, 1).unwrap();
+    watches.add(0, Watched::Key(b"b"), manner(2), &one, 2).unwrap();
+    (1..=5).for_each(|offset| write(&watches, b"a", offset));
+    write(&watches, b"b", 6);
+    assert_eq!(inbox.read_all(), ["1:1", "1:2"]);
+    inbox.panics.store(true, Ordering::SeqCst);
+    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inbox.look(&one)));
+    assert!(served.is_err());
+    assert_eq!((inbox.read_all().len(), one.lagging()), (0, 2));
+    // The next look finds it still lagging: what it was owed is lost, and Init says so.
+    inbox.look(&one);
+    assert_eq!(inbox.read_all(), ["1:init 5", "2:missed 6-6 1"]);
+    inbox.look(&one);
+    write(&watches, b"a", 7);
+    assert_eq!((inbox.read_all(), one.lagging()), (vec!["1:7".to_owned()], 0));
 }
 
 #[test]

@@ -343,7 +343,7 @@ impl Watcher {
         let Some(entry) = flow.owed.get_mut(&watch.address()) else { return };
         // A panic on the way loses what was owed: then Init stands for it.
         let last = entry.missed.map(|missed| missed.to).or(entry.init).unwrap_or(0);
-        let owed = std::mem::replace(entry, Owed { init: Some(last), missed: None, link: true });
+        let owed = std::mem::replace(entry, Owed { init: Some(last), missed: None, link: watch.manner.link });
         if let Some(offset) = owed.init {
             self.send(watch, &Event::Init { offset });
         }

@@ -10,6 +10,9 @@
 //! `watches`: how many writes per second does a mirror apply beside none, a thousand and a million
 //! watches of other keys, and beside a hundred thousand prefixes and a thousand patterns?
 //!
+//! `waiters`: how many writes per second does a mirror apply, each published alone, while nobody
+//! and while a hundred thousand wait for a position that is far away?
+//!
 //! Prints one line per result, in rounds: `name number`. `make bench` runs it.
 
 use bytes::BytesMut;
@@ -23,6 +26,7 @@ use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
 use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
+use vdr_replica::position::{Desk, Outcome, Position, Registered, WAITERS_PER_WAKE, Waiter};
 use vdr_replica::resp;
 use vdr_replica::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
 
@@ -36,6 +40,7 @@ const ROUNDS: usize = 5;
 const KEYS: u64 = 1_000_000;
 const WRITES: u64 = 500_000;
 const BATCH: usize = 1_000;
+const REPLICATION_ID: &str = "bench";
 /// Takes a snapshot every so many writes, and holds as many.
 const SNAPSHOT_EVERY: u64 = 10_000;
 const SNAPSHOTS_HELD: usize = 10;
@@ -50,7 +55,8 @@ fn main() -> Result<(), String> {
         Some("publishing") => publishing(),
         Some("two-threads") => two_threads(),
         Some("watches") => watches(),
-        _ => Err("one of: publishing, two-threads, watches".into()),
+        Some("waiters") => waiters(),
+        _ => Err("one of: publishing, two-threads, watches, waiters".into()),
     }
 }
 
@@ -108,6 +114,49 @@ fn watches() -> Result<(), String> {
                 println!("{name} {rate}");
             }
             shared.watches.remove_watcher(&watcher);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a position that is not reached.
+struct Patient;
+
+impl Waiter for Patient {
+    fn done(self: Box<Self>, _outcome: Outcome) {}
+}
+
+const WAITERS: u64 = 100_000;
+
+fn waiters() -> Result<(), String> {
+    let (mut mirror, shared) = mirror();
+    let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
+    let desk = Arc::new(Desk::new(shared.visible.clone()));
+    let served = desk.clone();
+    shared.visible.wake_by(move || {
+        let _more = served.try_serve(WAITERS_PER_WAKE);
+    });
+    let replication_id: Arc<str> = Arc::from(REPLICATION_ID);
+    for round in 0..=ROUNDS {
+        for (name, count) in [("none", 0), ("100k", WAITERS)] {
+            let tickets: Vec<Registered> = (0..count)
+                .map(|n| {
+                    let offset = u64::MAX / 2 + n;
+                    desk.register(Position { replication_id: replication_id.clone(), offset }, Box::new(Patient))
+                })
+                .collect();
+            let rate = rate(&mut mirror, &shared, &commands, false)?;
+            if desk.len() as u64 != count {
+                return Err(format!("{} of {count} wait", desk.len()));
+            }
+            // The first one finds the data cold.
+            if round > 0 {
+                println!("{name} {rate}");
+            }
+            for registered in tickets {
+                let Registered::Waiting { ticket, .. } = registered else { return Err("nobody waits".into()) };
+                desk.cancel(&ticket);
+            }
         }
     }
     Ok(())
@@ -220,7 +269,14 @@ fn loaded() -> Loaded {
     for n in 0..KEYS {
         keyspace.db_mut(0).insert(key(n).as_bytes(), Entry::new(Blob::new(&[b'v'; 32])));
     }
-    Loaded { keyspace, replication_id: Arc::from("bench"), offset: 0, db: 0, server: None, miscounted_streams: 0 }
+    Loaded {
+        keyspace,
+        replication_id: Arc::from(REPLICATION_ID),
+        offset: 0,
+        db: 0,
+        server: None,
+        miscounted_streams: 0,
+    }
 }
 
 /// A SET of a key that the order of keys does not predict.

@@ -400,6 +400,41 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_who_wait_cost_a_publication_no_call_and_no_lock_until_their_turn() {
+        const WAITERS: u64 = 100_000;
+        let (visible, log) = (Arc::new(Visible::default()), Log::default());
+        visible.replace(&Arc::from("A"));
+        let desk = Desk::new(visible.clone());
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = wakes.clone();
+        visible.wake_by(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        for n in 1..=WAITERS {
+            let position = Position { replication_id: Arc::from("A"), offset: WAITERS + n };
+            desk.register(position, Box::new(Named("x", log.clone())));
+        }
+        // As if somebody came to wait at this moment.
+        let held = desk.waiting.lock();
+        (1..=WAITERS).for_each(|offset| visible.publish(offset));
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        // Their turn: the publisher leaves them to the thread that serves.
+        visible.publish(WAITERS + 3);
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+        assert!(desk.try_serve(WAITERS_PER_WAKE));
+        assert_eq!(log.lock().unwrap().len(), 0);
+        drop(held);
+        assert!(!desk.try_serve(WAITERS_PER_WAKE));
+        assert_eq!((log.lock().unwrap().len(), desk.len()), (3, WAITERS as usize - 3));
+        // Of many whose turn it is, the publisher calls the first few.
+        visible.publish(3 * WAITERS);
+        assert!(desk.try_serve(WAITERS_PER_WAKE));
+        assert_eq!(log.lock().unwrap().len(), 3 + WAITERS_PER_WAKE);
+        while desk.serve(WAITERS_PER_WAKE) {}
+        assert_eq!((log.lock().unwrap().len(), desk.len()), (WAITERS as usize, 0));
+    }
+
+    #[test]
     fn no_waiter_is_missed_by_publications_on_another_thread() {
         let fixture = Fixture::new();
         let (visible, stop) = (fixture.desk.visible().clone(), Arc::new(AtomicBool::new(false)));

@@ -3,7 +3,8 @@
 # ONLY replaces only those figures. The plots are drawn from the result files; ONLY=plots does
 # nothing else.
 
-for file <- ~w(paint measure cpu_time primary load plot report), do: Code.require_file("support/#{file}.exs", __DIR__)
+for file <- ~w(paint measure cpu_time primary plain_client load plot report),
+    do: Code.require_file("support/#{file}.exs", __DIR__)
 
 for file <-
       ~w(reads percentiles aggregates memory cpu writes publishing bursts scan sync growth lua handlers watches lag

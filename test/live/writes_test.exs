@@ -83,16 +83,21 @@ defmodule Vdr.Live.WritesTest do
   end
 
   live_test "commands that would take the shared connection are refused by name", %{id: id} do
-    for {command, name} <- [
-          {["subscribe", "c"], "SUBSCRIBE"},
-          {["BLPOP", "l", 0], "BLPOP"},
-          {["MULTI"], "MULTI"},
-          {["SELECT", 1], "SELECT"},
-          {["CLIENT", "REPLY", "OFF"], "CLIENT REPLY"},
-          {["XREAD", "BLOCK", 0, "STREAMS", "s", "$"], "XREAD BLOCK"}
-        ] do
+    subscriptions = ~w(SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR)
+    blocking = ~w(BLPOP BRPOP BLMOVE BLMPOP BRPOPLPUSH BZPOPMIN BZPOPMAX BZMPOP)
+    connection = ~w(SELECT MULTI EXEC DISCARD WATCH UNWATCH HELLO AUTH RESET QUIT SYNC PSYNC REPLCONF)
+
+    for {command, name} <-
+          for(name <- subscriptions ++ blocking ++ connection, do: {[String.downcase(name), "a", "b"], name}) ++
+            [
+              {["CLIENT", "REPLY", "OFF"], "CLIENT REPLY"},
+              {["client", "tracking", "on"], "CLIENT TRACKING"},
+              {["XREAD", "BLOCK", 0, "STREAMS", "s", "$"], "XREAD BLOCK"},
+              {["XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">"], "XREADGROUP BLOCK"}
+            ] do
       assert Veidrodelis.command(id, command) == {:error, {:not_allowed, name}}
       assert Veidrodelis.pipeline(id, [["SET", "k", 1], command]) == {:error, {:not_allowed, name}}
+      assert Veidrodelis.transaction(id, [["SET", "k", 1], command]) == {:error, {:not_allowed, name}}
     end
 
     assert Veidrodelis.command(id, ["EXISTS", "k"]) == {:ok, 0}

@@ -149,6 +149,32 @@ fn callers_of_sync_share_one_question_on_its_way_and_one_behind_it() {
 }
 
 #[test]
+fn writes_that_leave_together_share_one_question() {
+    let held = Arc::new(AtomicBool::new(true));
+    let holds = held.clone();
+    let server = FakeServer::start(move |command| {
+        // The connection opens when all writes wait for it.
+        while holds.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(1));
+        }
+        Some(match command {
+            "INFO replication" => info(100),
+            "ROLE" => role(100),
+            _ => "+OK\r\n".to_owned(),
+        })
+    });
+    let fixture = Fixture::of(&server);
+    let waiting: Vec<_> = (0..500).map(|_| fixture.command("SET a 1").1).collect();
+    held.store(false, Ordering::SeqCst);
+    for receiver in &waiting {
+        assert_eq!(take(receiver), ok());
+    }
+    // The others came with the connection.
+    let asked = (server.count("SET a 1"), server.count("ROLE"), server.count("INFO replication"));
+    assert_eq!(asked, (500, 2, 1));
+}
+
+#[test]
 fn the_fate_of_a_write_whose_connection_is_lost_is_unknown_and_it_is_not_sent_again() {
     let server = FakeServer::start(|command| match command {
         "INFO replication" => Some(info(100)),

@@ -6,12 +6,14 @@ defmodule Vdr.Test.Proxy do
 
     * `:calm`
     * `:stall` - nothing passes; the bytes are kept and pass later
+    * `:stall_replication` - the same for what the server sends to replicas; commands and their
+      replies pass
     * `{:throttle, bytes, ms}` - this many bytes at a time, with a pause after each portion
     * `{:split, bytes}` - the same without a pause
     * `{:delay, ms}` - everything arrives later
 
-  `next/2` schedules an event of the next connection, after so many bytes from the server:
-  `{:reset, bytes}`, `{:corrupt, bytes}`.
+  `next/2` schedules an event of the next full sync, after so many bytes from the server: `{:reset,
+  bytes}`, `{:corrupt, bytes}`.
   """
   use GenServer
 
@@ -87,9 +89,7 @@ defmodule Vdr.Test.Proxy do
 
     case :gen_tcp.connect({127, 0, 0, 1}, get(table, :target), options(), 1000) do
       {:ok, server} ->
-        due = get(table, :next)
-        :ets.insert(table, {:next, nil})
-        pid = spawn(fn -> pump(client, server, table, due) end)
+        pid = spawn(fn -> pump(client, server, table) end)
         send(proxy, {:pair, pid, [client, server]})
 
       {:error, _refused} ->
@@ -100,11 +100,12 @@ defmodule Vdr.Test.Proxy do
   end
 
   # One process for each direction. If one ends, both do.
-  defp pump(client, server, table, due) do
+  defp pump(client, server, table) do
     Process.flag(:trap_exit, true)
-    weather = %{table: table, due: nil, corrupted: get(table, :corrupt), passed: 0, others: [client, server]}
-    up = spawn_link(fn -> pass(client, server, Map.put(weather, :corrupted, :never)) end)
-    down = spawn_link(fn -> pass(server, client, %{weather | due: due}) end)
+    weather = %{table: table, due: nil, passed: 0, others: [client, server], replica: false}
+    corrupted = get(table, :corrupt)
+    down = spawn_link(fn -> pass(server, client, Map.merge(weather, %{corrupted: corrupted, down: self()})) end)
+    up = spawn_link(fn -> pass(client, server, Map.merge(weather, %{corrupted: :never, down: down})) end)
 
     receive do
       {:EXIT, pid, _reason} when pid in [up, down] -> close([client, server], :close)
@@ -114,21 +115,53 @@ defmodule Vdr.Test.Proxy do
   end
 
   defp pass(from, to, weather) do
-    await_wind(weather.table)
+    await_wind(weather)
 
     with {:ok, data} <- :gen_tcp.recv(from, 0),
-         {data, weather} = damaged(data, weather),
-         :ok <- sent(to, data, weather.table) do
+         {data, weather} = damaged(data, recognized(data, weather)),
+         :ok <- sent(to, data, weather) do
       pass(from, to, %{weather | passed: weather.passed + byte_size(data)})
     end
   end
 
-  defp await_wind(table) do
-    if get(table, :weather) == :stall do
-      Process.sleep(@stall_ms)
-      await_wind(table)
+  # Whether the client is a replica, and begins a full sync. The commands of a handshake are so short
+  # that each comes in one piece.
+  defp recognized(data, %{down: down} = weather) when self() != down do
+    # It is there before the answer of the server.
+    if data =~ "PSYNC", do: send(down, :replica)
+    weather
+  end
+
+  defp recognized(data, weather) do
+    weather = if weather.replica, do: weather, else: %{weather | replica: replica?()}
+
+    if weather.replica and data =~ "+FULLRESYNC" do
+      due = get(weather.table, :next)
+      :ets.insert(weather.table, {:next, nil})
+      %{weather | due: due}
+    else
+      weather
     end
   end
+
+  defp replica? do
+    receive do
+      :replica -> true
+    after
+      0 -> false
+    end
+  end
+
+  defp await_wind(weather) do
+    if stalled?(get(weather.table, :weather), weather) do
+      Process.sleep(@stall_ms)
+      await_wind(weather)
+    end
+  end
+
+  defp stalled?(:stall, _weather), do: true
+  defp stalled?(:stall_replication, %{replica: replica?}), do: replica?
+  defp stalled?(_other, _weather), do: false
 
   defp damaged(data, weather) do
     at = weather.due && elem(weather.due, 1) - weather.passed
@@ -155,11 +188,11 @@ defmodule Vdr.Test.Proxy do
     <<before::binary, Bitwise.bxor(byte, 1), rest::binary>>
   end
 
-  defp sent(_to, "", _table), do: :ok
+  defp sent(_to, "", _weather), do: :ok
 
-  defp sent(to, data, table) do
+  defp sent(to, data, weather) do
     {size, pause_ms} =
-      case get(table, :weather) do
+      case get(weather.table, :weather) do
         {:throttle, bytes, ms} -> {bytes, ms}
         {:split, bytes} -> {bytes, 0}
         {:delay, ms} -> {@piece, ms}
@@ -169,8 +202,8 @@ defmodule Vdr.Test.Proxy do
     size = min(size, byte_size(data))
     {piece, rest} = :erlang.split_binary(data, size)
     if pause_ms > 0, do: Process.sleep(pause_ms)
-    await_wind(table)
-    with :ok <- :gen_tcp.send(to, piece), do: sent(to, rest, table)
+    await_wind(weather)
+    with :ok <- :gen_tcp.send(to, piece), do: sent(to, rest, weather)
   end
 
   defp close(sockets, how) do

@@ -5,7 +5,7 @@ defmodule Vdr.Live.ChaosTest do
 
   import ExUnit.CaptureIO
 
-  alias Vdr.Test.Chaos.{Load, Quiet}
+  alias Vdr.Test.Chaos.{Load, OwnWrites, Quiet}
 
   setup do
     Process.flag(:trap_exit, true)
@@ -61,6 +61,31 @@ defmodule Vdr.Live.ChaosTest do
 
     assert told =~ "half a MULTI was seen"
     assert Load.get(chaos.table, :lost) == 0
+  end
+
+  live_test "own writes and their positions are judged: one that is gone without a failover is reported", %{
+    id: id,
+    server: server,
+    redis: redis
+  } do
+    chaos = chaos(id, server)
+
+    told =
+      capture_io(fn ->
+        helpers = Load.start(chaos)
+        Mirror.eventually("positions are judged", fn -> Load.get(chaos.table, :positions) > 50 end)
+        assert Load.get(chaos.table, :divergences) == 0
+        assert Load.get(chaos.table, :own) > 0
+
+        Mirror.eventually("it is found", fn ->
+          Redix.pipeline!(redis, OwnWrites.lose_marks())
+          Load.get(chaos.table, :divergences) > 0
+        end)
+
+        Load.stop(helpers, chaos.table)
+      end)
+
+    assert told =~ "the position of the write" or told =~ "was answered with :ok and is not read"
   end
 
   live_test "a silent watch is found", %{id: id, server: server, redis: redis} do

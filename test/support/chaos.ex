@@ -168,7 +168,13 @@ defmodule Vdr.Test.Chaos do
     tally = chaos.tally |> Enum.sort() |> Enum.map_join(", ", fn {name, times} -> "#{name} #{times}" end)
     IO.puts("chaos: #{tally}")
     counts = Map.new(:ets.tab2list(chaos.table))
-    IO.puts("chaos: #{counts.writes} commands written, #{counts.reads} reads judged, #{counts.own} own writes")
+    IO.puts("chaos: #{counts.writes} commands written, #{counts.reads} reads judged")
+
+    IO.puts(
+      "chaos: #{counts.own} own writes visible and #{counts.own_late} late, " <>
+        "#{counts.positions} positions there and #{counts.positions_lost} lost"
+    )
+
     Map.merge(Map.take(counts, [:full, :partial, :divergences, :lost]), %{faults: chaos.faults, leaked: leaked})
   end
 end

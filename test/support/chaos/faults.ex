@@ -3,7 +3,8 @@ defmodule Vdr.Test.Chaos.Faults do
   alias Vdr.Test.Chaos.{Cluster, Load}
   alias Vdr.Test.{Proxy, Server}
 
-  @network ~w(cut reset stall long_stall throttle split split_by_byte delay corrupt_file corrupt_stream reset_in_file)a
+  @network ~w(cut reset cut_before_delivery stall long_stall throttle split split_by_byte delay corrupt_file
+              corrupt_stream reset_in_file)a
   @sentinels ~w(sentinels_cut sentinels_reset sentinels_stall sentinels_throttle sentinels_split sentinels_delay
                 sentinels_corrupt kill_sentinel pause_sentinel kill_sentinels)a
   @servers ~w(kill restart restart_saved pause debug_sleep kill_replica_link overrun small_backlog large_backlog new_id)a
@@ -20,6 +21,15 @@ defmodule Vdr.Test.Chaos.Faults do
 
   def inflict(:cut, chaos), do: servers(chaos, &Proxy.cut(&1, :close))
   def inflict(:reset, chaos), do: servers(chaos, &Proxy.cut(&1, :reset))
+
+  # What is written through the instance meanwhile is done, and what the server sent of it is lost.
+  def inflict(:cut_before_delivery, chaos) do
+    Enum.each(chaos.cluster.server_proxies, &Proxy.weather(&1, :stall_replication))
+    Process.sleep(:rand.uniform(1500))
+    servers(chaos, &Proxy.cut(&1, :reset))
+    servers(chaos, &Proxy.weather(&1, :calm))
+  end
+
   def inflict(:stall, chaos), do: weather(chaos, chaos.cluster.server_proxies, :stall, 500)
   # Longer than the read timeout.
   def inflict(:long_stall, chaos), do: weather(chaos, chaos.cluster.server_proxies, :stall, 4000)

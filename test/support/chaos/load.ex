@@ -2,12 +2,12 @@ defmodule Vdr.Test.Chaos.Load do
   @moduledoc """
   The processes that work while faults happen. Writers write random commands and, by MULTI, values
   that must be visible together. A reader checks that they are. A listener reads what its watch
-  reports. Another process writes through the instance, and reads each of its writes. A bookkeeper
-  counts syncs.
+  reports. Another process writes through the instance (`OwnWrites`). A bookkeeper counts syncs.
 
   Their findings are in the table: `divergences`, `last_watched` (the value that was read at the
   last message of the watch), `full`, `partial`.
   """
+  alias Vdr.Test.Chaos.OwnWrites
   alias Vdr.Test.{Server, Writes}
 
   @watched "chaos:watched"
@@ -15,9 +15,6 @@ defmodule Vdr.Test.Chaos.Load do
   @answer_ms 1000
   @flush_every 5000
   @marks_db 3
-  # No other write touches this database, but FLUSHALL.
-  @own_db 9
-  @own_key "chaos:own"
 
   def watched, do: @watched
 
@@ -35,7 +32,10 @@ defmodule Vdr.Test.Chaos.Load do
       last_watched: nil,
       reads: 0,
       writes: 0,
-      own: 0
+      own: 0,
+      own_late: 0,
+      positions: 0,
+      positions_lost: 0
     )
 
     table
@@ -59,7 +59,7 @@ defmodule Vdr.Test.Chaos.Load do
       &writer(&1, ports, :random),
       &writer(&1, ports, :marks),
       &reader/1,
-      &own_writer(&1, 1),
+      &OwnWrites.run/1,
       &bookkeeper/1,
       &listener/1
     ]
@@ -180,7 +180,10 @@ defmodule Vdr.Test.Chaos.Load do
 
   # For the same reason databases are flushed only rarely.
   defp flush?([name | _words]), do: name in ["FLUSHALL", "FLUSHDB"]
-  defp flush, do: if(:rand.uniform(@flush_every) == 1, do: [Enum.random([["FLUSHALL"], ["FLUSHDB"]])], else: [])
+
+  defp flush do
+    if :rand.uniform(@flush_every) == 1, do: Enum.random([OwnWrites.flush_all(), [["FLUSHDB"]]]), else: []
+  end
 
   defp counted do
     if :rand.uniform(@log_max) == 1,
@@ -234,39 +237,6 @@ defmodule Vdr.Test.Chaos.Load do
       {number, ""} -> number
       _damaged -> 0.5
     end
-  end
-
-  # ---- the writer of its own
-
-  # Every write that is answered with :ok is read at once. A failover that lost it may come between
-  # the two, and a full sync then shows; so a stale read counts only where the data still has the
-  # history of before.
-  defp own_writer(%{id: id, table: table} = chaos, n) do
-    unless told?() do
-      {judged, before} = {get(table, :judged), history(id)}
-      answer = Veidrodelis.command(id, ["SET", @own_key, n], db: @own_db, timeout: 1000)
-      read = Veidrodelis.get(id, @own_db, @own_key)
-
-      if match?({:ok, "OK"}, answer) do
-        :ets.update_counter(table, :own, 1)
-
-        if stale?(read, n) and judged == 1 and get(table, :judged) == 1 and before != nil and before == history(id),
-          do: found(table, :divergences, "the write #{n} was answered with :ok and read as #{inspect(read)}")
-      end
-
-      Process.sleep(5)
-      own_writer(chaos, n + 1)
-    end
-  end
-
-  # FLUSHALL may have come between.
-  defp stale?({:ok, nil}, _n), do: false
-  defp stale?({:ok, value}, n), do: number(value) < n
-  defp stale?({:error, _reason}, _n), do: false
-
-  defp history(id) do
-    with %{replication_id: replication_id, full_syncs: full_syncs} <- Veidrodelis.info(id),
-         do: {replication_id, full_syncs}
   end
 
   # ---- the bookkeeper and the listener

@@ -1,0 +1,156 @@
+defmodule Vdr.Test.Chaos.OwnWrites do
+  @moduledoc """
+  A writer through the mirror itself. It judges each answer:
+
+    * after `:ok` the write is read at once;
+    * after `{:written, :not_visible}` the primary has it;
+    * a position of an earlier write is `:ok` only where that write can be read. A failover may have
+      lost it: then it is `:lost_history`, or not known yet.
+
+  Each write leaves a mark of its own in a set, so that no later write hides a lost one. FLUSHALL
+  removes the set. It comes in one unit with a new epoch, so that data of one epoch was not flushed.
+
+  A failover or a full sync may come between an answer and the look at the data. So a verdict counts
+  only where the data still has the history of before.
+  """
+  alias Vdr.Test.Chaos.Load
+  alias Vdr.Test.Server
+
+  # No other write touches this database, but FLUSHALL.
+  @db 9
+  @marks "chaos:own:marks"
+  @epoch "chaos:own:epoch"
+  # The marks of so many writes are kept, and so many positions.
+  @kept 300
+  @positions 200
+  @pause_ms 5
+  @timeout_ms 1000
+  @answer_ms 300
+
+  @doc "FLUSHALL, with a new epoch."
+  def flush_all do
+    epoch = Integer.to_string(System.unique_integer())
+    [["MULTI"], ["FLUSHALL"], ["SELECT", @db], ["SET", @epoch, epoch], ["EXEC"]]
+  end
+
+  @doc "The commands that lose the mark of every write without a trace."
+  def lose_marks, do: [["SELECT", @db], ["DEL", @marks], ["SELECT", 0]]
+
+  @doc "Works until the process is told `:enough`."
+  def run(chaos) do
+    Process.flag(:trap_exit, true)
+    work(chaos, %{n: 1, positions: []})
+  end
+
+  defp work(chaos, state) do
+    receive do
+      :enough -> :ok
+    after
+      @pause_ms -> work(chaos, chaos |> write(state) |> then(&look_back(chaos, &1)))
+    end
+  end
+
+  # ---- a write
+
+  defp write(%{id: id, table: table} = chaos, %{n: n} = state) do
+    {judged, before, seen_before} = {Load.get(table, :judged), history(id), read(id, n)}
+
+    commands = [["GET", @epoch], ["SADD", @marks, n], ["SREM", @marks, n - @kept]]
+    answer = Veidrodelis.transaction(id, commands, db: @db, timeout: @timeout_ms)
+    seen = read(id, n)
+    position = Veidrodelis.position(id)
+    counts? = judged == 1 and Load.get(table, :judged) == 1 and before != nil and before == history(id)
+
+    positions =
+      case {answer, seen, position, seen_before} do
+        {{:ok, [epoch | _counts]}, {epoch, seen?}, {:ok, position}, _before} ->
+          :ets.update_counter(table, :own, 1)
+
+          if counts? and not seen?,
+            do: Load.found(table, :divergences, "the write #{n} was answered with :ok and is not read")
+
+          if counts? and seen?, do: [{position, n, epoch}], else: []
+
+        {{:error, {:written, :not_visible}}, _seen, _position, {epoch, _seen?}} ->
+          :ets.update_counter(table, :own_late, 1)
+
+          if counts? and not done?(chaos, n, before, epoch),
+            do: Load.found(table, :divergences, "the write #{n} was answered as written, and the primary has it not")
+
+          []
+
+        _unknown ->
+          []
+      end
+
+    %{state | n: n + 1, positions: Enum.take(positions ++ state.positions, @positions)}
+  end
+
+  # Whether the primary of this history has a write. `true` where nobody can say.
+  defp done?(chaos, n, {replication_id, _full_syncs}, epoch) do
+    Enum.all?(chaos.cluster.servers, fn server ->
+      case ask(Server.port(server), n) do
+        {:ok, [info, ^epoch, 0]} -> not (info =~ "role:master" and info =~ "master_replid:#{replication_id}")
+        _another_history_or_silent -> true
+      end
+    end)
+  end
+
+  defp ask(port, n) do
+    with {:ok, redis} <- Redix.start_link(host: "127.0.0.1", port: port, timeout: @answer_ms, database: @db) do
+      answer = Redix.pipeline(redis, [["INFO", "replication"], ["GET", @epoch], ["SISMEMBER", @marks, n]])
+      if Process.alive?(redis), do: Redix.stop(redis)
+      answer
+    end
+  catch
+    :exit, reason -> {:error, reason}
+  end
+
+  # ---- a position of before
+
+  defp look_back(_chaos, %{positions: []} = state), do: state
+
+  defp look_back(%{id: id, table: table}, state) do
+    {position, n, epoch} = Enum.random(state.positions)
+    {judged, before} = {Load.get(table, :judged), history(id)}
+    answer = Veidrodelis.await_position(id, position, 0)
+    seen = read(id, n)
+
+    case answer do
+      :ok ->
+        :ets.update_counter(table, :positions, 1)
+
+        if seen == {epoch, false} and state.n - n < @kept and judged == 1 and Load.get(table, :judged) == 1 and
+             before != nil and before == history(id),
+           do: Load.found(table, :divergences, "the position of the write #{n} is there, and the write is not")
+
+      {:error, :lost_history} ->
+        :ets.update_counter(table, :positions_lost, 1)
+
+      {:error, _not_yet} ->
+        :ok
+    end
+
+    state
+  end
+
+  # ---- reads
+
+  # The epoch, and whether a write's mark is there. `nil` where nothing can be read.
+  defp read(id, n) do
+    case Veidrodelis.read_tx(id, @db, [{:get, @epoch}, {:sismember, @marks, Integer.to_string(n)}]) do
+      {:ok, [{:ok, epoch}, {:ok, seen?}]} -> {epoch, seen? in [true, 1]}
+      _unreadable -> nil
+    end
+  end
+
+  defp history(id) do
+    case Veidrodelis.info(id) do
+      %{replication_id: replication_id, full_syncs: full_syncs} when is_binary(replication_id) ->
+        {replication_id, full_syncs}
+
+      _none ->
+        nil
+    end
+  end
+end

@@ -162,6 +162,39 @@ defmodule Vdr.Live.SchedulersTest do
            end)
   end
 
+  test "a watch that is set while the publisher compares what other new ones watch", %{id: id, redis: redis} do
+    # A unit is applied for milliseconds. Watches that come meanwhile are new, and what each watches
+    # is compared at the end: ten thousand keys for a prefix.
+    unit = [["MULTI"] | for(n <- 0..9_999, do: ["SET", key(n), "changed"])] ++ [["EXEC"]]
+    writer = Task.async(fn -> until_told(fn -> Redix.pipeline!(redis, unit) end) end)
+
+    others =
+      Task.async(fn ->
+        until_told(fn ->
+          for n <- 1..500, do: :ok = Veidrodelis.watch_prefix(id, 0, "none:#{n}", :new)
+          for n <- 1..500, do: :ok = Veidrodelis.unwatch_prefix(id, 0, "none:#{n}")
+        end)
+      end)
+
+    refute long?(fn ->
+             :ok = Veidrodelis.watch_prefix(id, 0, "k", :k)
+             :ok = Veidrodelis.unwatch_prefix(id, 0, "k")
+           end)
+
+    for task <- [writer, others], do: send(task.pid, :enough)
+    assert Task.await_many([writer, others], 60_000) == [:ok, :ok]
+  end
+
+  defp until_told(work) do
+    work.()
+
+    receive do
+      :enough -> :ok
+    after
+      0 -> until_told(work)
+    end
+  end
+
   # ---- the reads, each with the given number of elements
 
   defp reads(n) do

@@ -54,19 +54,44 @@ defmodule Vdr.Live.WatchTest do
     redis: redis,
     id: id
   } do
-    # It keeps nothing, so that collecting garbage never holds it up.
     test = self()
 
     watcher =
       spawn_link(fn ->
-        send(test, {:watching, Veidrodelis.watch(id, 0, "k", :ref)})
-        send(test, {:read, count_updates(40_000)})
+        send(test, {:watching, Veidrodelis.watch(id, 0, "k", :ref, max_pending: 400)})
+        for _ <- 1..100, do: send(test, {:read, count_updates(50)})
       end)
 
-    assert_receive {:watching, :ok}, 2000
-    for n <- 1..400, do: sets(redis, "k", (n * 100)..(n * 100 + 99))
-    assert_receive {:read, :all}, 20_000
+    assert_receive {:watching, :ok}, 20_000
+
+    # A step is an eighth of what may wait, and a look is due when a quarter was sent. Before the
+    # next step the look that was due has been taken: nothing depends on how soon that is.
+    for _ <- 1..100 do
+      sets(redis, "k", 1..50)
+      assert_receive {:read, :all}, 20_000
+      # When a later write is visible, the publisher has asked for every look of this step.
+      Mirror.settle(id, redis)
+      await_looks()
+    end
+
     Mirror.eventually("it has ended", fn -> not Process.alive?(watcher) end)
+  end
+
+  # Every look at a mailbox that was asked for is over, or pauses because its process lags.
+  defp await_looks do
+    sampler = Process.whereis(Vdr.Watch.Sampler)
+    # It has begun them.
+    :sys.get_state(sampler)
+    [links: links, dictionary: dictionary] = Process.info(sampler, [:links, :dictionary])
+    supervisors = for name <- dictionary[:"$ancestors"], do: if(is_pid(name), do: name, else: Process.whereis(name))
+    Enum.each(links -- supervisors, &await_look/1)
+  end
+
+  defp await_look(pid) do
+    unless Process.info(pid, :current_function) in [nil, {:current_function, {Process, :sleep, 1}}] do
+      Process.sleep(1)
+      await_look(pid)
+    end
   end
 
   defp count_updates(0), do: :all

@@ -34,7 +34,7 @@ defmodule Vdr.Log do
   defp level(:disconnected, %{retry_in_ms: nil}), do: :error
   defp level(:disconnected, %{refused: true}), do: :error
   defp level(:disconnected, _details), do: :warning
-  defp level(event, _details) when event in [:guard_given_up, :unknown_command, :emptied], do: :warning
+  defp level(event, _details) when event in [:guard_given_up, :unknown_command, :emptied, :no_offset], do: :warning
   defp level(event, _details) when event in [:connecting, :stopped], do: :debug
   defp level(_event, _details), do: :info
 

@@ -57,7 +57,7 @@ verify: setup ## compare digests after random programs: SEED=n OPS=n SERVER=name
 chaos: setup ## run a mirror under every known fault: SEED=n DURATION=seconds (default 600)
 	@SEED=$(SEED) DURATION=$(DURATION) $(MIX_TEST) run test/chaos/run.exs
 
-fuzz: setup ## fuzz the decoders: SECONDS_MAX=n for each (default 3600), TARGET=resp, rdb, apply or script
+fuzz: setup ## fuzz the decoders: SECONDS_MAX=n for each (default 3600), TARGET=resp, reply, rdb, apply or script
 	@bin/fuzz $(or $(SECONDS_MAX),3600) $(TARGET)
 
 sanitize: setup ## run the Rust tests under loom; with a nightly compiler, under sanitizers and Miri, too

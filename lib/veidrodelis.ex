@@ -84,7 +84,7 @@ defmodule Veidrodelis do
 
   use Vdr.Reads
 
-  alias Vdr.{Handle, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions, Writes}
+  alias Vdr.{Handle, Log, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions, Writes}
 
   @typedoc "Any term."
   @type id :: term
@@ -142,6 +142,8 @@ defmodule Veidrodelis do
           | :waiting
           | :stopped
 
+  @typedoc "The least level of log lines, or `false` for none, see `log_level/2`."
+  @type log_level :: :trace | Logger.level() | false
   @typedoc "See `start_link/1`."
   @type option :: unquote(Options.type(:mirror))
 
@@ -432,7 +434,7 @@ defmodule Veidrodelis do
   the application. A pid or a registered name stands for the id of the instance that runs at the
   moment.
 
-  The same events go to the log, see the option `log:`, and to `:telemetry` where it is installed,
+  The same events go to the log, see `log_level/2`, and to `:telemetry` where it is installed,
   see `Veidrodelis.Telemetry`. Log backends and telemetry handlers run in the process of the link: a
   slow one delays that link, and no other.
   """
@@ -445,6 +447,39 @@ defmodule Veidrodelis do
   @spec unsubscribe() :: :ok
   @spec unsubscribe(instance) :: :ok
   def unsubscribe(instance \\ __MODULE__), do: instance |> Handle.id(:unsubscribe) |> Subscriptions.unsubscribe()
+
+  @doc group: "Observation"
+  @doc "The least level of log lines about an instance, see `log_level/2`."
+  @spec log_level() :: log_level | {:error, :no_instance}
+  @spec log_level(instance) :: log_level | {:error, :no_instance}
+  def log_level(instance \\ __MODULE__) do
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :log_level), do: Log.level(store)
+  end
+
+  @doc group: "Observation"
+  @doc """
+  Sets the least level of log lines about one instance, until it is started anew with its option
+  `log:`. `false` is for none.
+
+      :ok = Veidrodelis.log_level(:mirror, :debug)
+
+  `:debug` has each step of the instance's connections, and how long a handshake and a sync took.
+  `:trace` has each batch of commands, too. The Logger has no such level: it gets these lines with
+  the level `:debug`. What the instance does not want costs nothing.
+
+  The Logger decides after that. Where its level is `:info`, `Logger.put_module_level(Vdr.Log,
+  :debug)` lets the lines of this library through, and no others.
+
+  Each line has the metadata `vdr: id`. No line has a password or a value. The lines of the
+  connections come from the native library, in the order and with the time of what they report.
+  They wait for the Logger in a queue of 1,000 lines. When it is full, further lines are dropped
+  until it is half empty, and then one line says how many.
+  """
+  @spec log_level(instance, log_level) :: :ok | {:error, :no_instance}
+  def log_level(instance, level) do
+    Log.check_level!(level, "Veidrodelis.log_level")
+    with {:ok, {_id, store, _pid}} <- Handle.fetch(instance, :log_level), do: Log.set_level(store, level)
+  end
 
   @doc group: "Snapshots and transactions"
   @doc """

@@ -134,6 +134,17 @@ defmodule :veidrodelis do
   def unsubscribe(instance \\ __MODULE__), do: Veidrodelis.unsubscribe(instance)
 
   @doc group: "Observation"
+  @doc "As `Veidrodelis.log_level/1`."
+  @spec log_level() :: Veidrodelis.log_level() | {:error, :no_instance}
+  @spec log_level(instance) :: Veidrodelis.log_level() | {:error, :no_instance}
+  def log_level(instance \\ __MODULE__), do: Veidrodelis.log_level(instance)
+
+  @doc group: "Observation"
+  @doc "As `Veidrodelis.log_level/2`."
+  @spec log_level(instance, Veidrodelis.log_level()) :: :ok | {:error, :no_instance}
+  defdelegate log_level(instance, level), to: Veidrodelis
+
+  @doc group: "Observation"
   @doc """
   The sentence for a reason of `{error, Reason}`, as a binary.
 

@@ -131,7 +131,7 @@ defmodule Vdr.Link do
     }
 
     link = link |> start_client() |> start_notices()
-    report(link, %{log: options.log})
+    report(link, %{})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
   end
 
@@ -154,7 +154,6 @@ defmodule Vdr.Link do
     tag = make_ref()
 
     config = %{
-      label: Options.label(options),
       access: Options.Sentinel.access(options),
       host_map: Options.Sentinel.table(options.sentinel),
       silence_ms: options.read_timeout
@@ -207,9 +206,9 @@ defmodule Vdr.Link do
   def connecting(type, event, link), do: common(type, event, link)
 
   # Once is enough.
-  defp warn_of_no_offset(%{key: {:mirror, id}, native: store, options: options, offsetless: false} = link) do
+  defp warn_of_no_offset(%{key: {:mirror, id}, native: store, offsetless: false} = link) do
     offsetless = Native.client_state(store) == :no_offset
-    if offsetless, do: Log.write(id, options.log, :no_offset, %{})
+    if offsetless, do: Log.write(id, Log.level(store), :no_offset, %{})
     %{link | offsetless: offsetless}
   end
 
@@ -442,7 +441,6 @@ defmodule Vdr.Link do
 
   defp config(%{options: options, primary: {host, port}, emptied: emptied} = link, {password, psync_command}) do
     %{
-      label: Options.label(options),
       host: host,
       port: port,
       socket: options.socket,
@@ -599,8 +597,8 @@ defmodule Vdr.Link do
 
   defp report_anew(%{key: {:mirror, _id}}, _changes), do: :gone
 
-  defp emit(%{key: key, options: options} = link, event, details) do
-    Events.emit(key, options.id, options.log, event, details)
+  defp emit(%{key: key, native: native, options: options} = link, event, details) do
+    Events.emit(key, options.id, Log.level(native), event, details)
     spans = Spans.follow(link.spans, Events.id(key, options.id), event, details, fn -> loaded(link) end)
     if spans != link.spans, do: Reports.update(key, %{spans: spans})
     %{link | spans: spans}
@@ -614,6 +612,6 @@ defmodule Vdr.Link do
     %{bytes: bytes, keys: keys}
   end
 
-  defp note(%{key: key, options: options}, event, details),
-    do: Events.note(Events.id(key, options.id), options.log, event, details)
+  defp note(%{key: key, native: native, options: options}, event, details),
+    do: Events.note(Events.id(key, options.id), Log.level(native), event, details)
 end

@@ -1,34 +1,64 @@
 defmodule Vdr.Log do
   @moduledoc false
-  # Log lines about links. Each line names the library and the id of the instance or handler. Log
-  # backends may be user code, so the calling process must belong to one instance or one handler.
+  # Log lines about an instance or a handler: events of its link, and what the native library says.
+  # Each line names the library and the id, and has the id as the metadata `vdr`. Log backends may
+  # be user code, so the calling process must belong to one instance or one handler.
+  #
+  # The least level belongs to the native store or handler, so that it is one for both kinds of
+  # lines, and can be changed without a call of any process.
+
+  alias Vdr.Native
 
   require Logger
 
-  @levels [:debug, :info, :notice, :warning, :error, :critical, :alert, :emergency]
+  # The place of a level is the number by which the native library knows it.
+  @levels [false, :emergency, :alert, :critical, :error, :warning, :notice, :info, :debug, :trace]
+  @numbers @levels |> Enum.with_index() |> Map.new()
 
   @typedoc "The least level of log lines, or `false` for none."
-  @type least :: Logger.level() | false
+  @type least :: :trace | Logger.level() | false
 
-  @doc "The levels, the least important first."
-  @spec levels() :: [Logger.level()]
-  def levels, do: @levels
+  @doc "The levels, the least important first, and `false`."
+  @spec levels() :: [least]
+  def levels, do: Enum.reverse(@levels)
+
+  @doc "Sets the least level of lines about the instance or the handler of a native resource."
+  @spec set_level(reference, least) :: :ok
+  def set_level(native, least) when is_map_key(@numbers, least),
+    do: Native.log_set_level(native, Map.fetch!(@numbers, least))
+
+  @doc "The least level of lines about the instance or the handler of a native resource."
+  @spec level(reference) :: least
+  def level(native), do: Enum.at(@levels, Native.log_level(native))
+
+  @doc "Refuses what is no level, for `function` of the facade."
+  @spec check_level!(term, String.t()) :: :ok
+  def check_level!(least, _function) when is_map_key(@numbers, least), do: :ok
+
+  def check_level!(least, function) do
+    raise ArgumentError,
+          "#{function} takes a level, #{Enum.map_join(levels(), ", ", &inspect/1)}; got: #{inspect(least)}"
+  end
 
   @doc """
-  Logs an event of a link, with the id as the metadata `vdr`. See `Veidrodelis.subscribe/1` for
-  events and their details.
+  Logs an event of a link. See `Veidrodelis.subscribe/1` for events and their details.
   """
   @spec write(id :: term, least, event :: atom, details :: map) :: :ok
-  def write(_id, false, _event, _details), do: :ok
-
   def write(id, least, event, details) do
     level = level(event, details)
-
-    if Logger.compare_levels(level, least) != :lt,
-      do: Logger.log(level, fn -> "Veidrodelis #{name(id)}: #{text(event, details)}" end, vdr: id)
-
+    if @numbers[level] <= @numbers[least], do: log(level, id, fn -> text(event, details) end, [])
     :ok
   end
+
+  @doc "Logs what the native library said, as `Vdr.Native.log_take/1` answers it."
+  @spec pass_on(id :: term, {Logger.level(), time_us :: non_neg_integer, String.t()} | {:dropped, pos_integer}) :: :ok
+  def pass_on(id, {:dropped, count}),
+    do: log(:warning, id, fn -> "#{count} log lines were dropped, since the Logger is slower than they came" end, [])
+
+  def pass_on(id, {level, time_us, text}), do: log(level, id, fn -> text end, time: time_us)
+
+  defp log(level, id, text, metadata),
+    do: Logger.log(level, fn -> "Veidrodelis #{name(id)}: #{text.()}" end, [vdr: id] ++ metadata)
 
   defp level(:disconnected, %{reason: reason}) when reason in [:stopped, :switched], do: :debug
   defp level(:disconnected, %{retry_in_ms: nil}), do: :error

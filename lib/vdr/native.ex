@@ -2,8 +2,9 @@ defmodule Vdr.Native do
   @moduledoc false
   # The functions of the native library, and nothing else. Their results are documented where they
   # are defined, in `native/vdr_nif`. Nobody but `Vdr.Read`, `Vdr.Script`, `Vdr.Keys`,
-  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Watch`, `Vdr.Mirror.Stores`, `Vdr.Link`, the
-  # handler's process, `Vdr.Testing.Primary`, `Vdr.Overview` and the facade calls them.
+  # `Vdr.Snapshot`, `Vdr.RdbFile`, `Vdr.Writes`, `Vdr.Watch`, `Vdr.Mirror.Stores`, `Vdr.Link`,
+  # `Vdr.Log`, `Vdr.NativeLog`, the handler's process, `Vdr.Testing.Primary`, `Vdr.Overview` and the
+  # facade calls them.
 
   # Loading calls it, also while the project is compiled.
   Code.ensure_compiled!(Vdr.NativeLibrary)
@@ -39,6 +40,12 @@ defmodule Vdr.Native do
   def link_stop(_store), do: missing()
   def notices_to(_store, _pid, _tag), do: missing()
   def notices_take(_store), do: missing()
+
+  # The log of an instance or a handler
+  def log_listen(_source, _pid, _tag), do: missing()
+  def log_take(_source), do: missing()
+  def log_level(_source), do: missing()
+  def log_set_level(_source, _level), do: missing()
 
   # Commands of the user, and positions
   def client_start(_store, _config, _pid, _tag), do: missing()

@@ -136,10 +136,6 @@ defmodule Vdr.Options do
     |> Keyword.put(:callback_opts, fn -> callback_opts end)
   end
 
-  @doc "The id for log lines of the native library, which may be any term of any size."
-  @spec label(t) :: String.t()
-  def label(%__MODULE__{id: id}), do: inspect(id, limit: 5, printable_limit: 100)
-
   @doc "Identifies the data of an instance: two instances of one id and equal identities would hold the same data."
   @spec identity(t) :: map
   def identity(%__MODULE__{sentinel: sentinel} = options) do

@@ -13,8 +13,8 @@ defmodule Vdr.Reports do
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream.
   `announced` is `{primary}` from the event `:connecting` to the event `:disconnected`. `pid` is the
-  process of the link. `link` is `:ended` once `:stopped` was announced. `log` and `spans` are for
-  who ends what the link has begun.
+  process of the link. `link` is `:ended` once `:stopped` was announced. `spans` are for who ends
+  what the link has begun.
   """
   @type t :: %{
           required(:link) => :connecting | :linked | :waiting | :stopped | :ended,
@@ -23,7 +23,6 @@ defmodule Vdr.Reports do
           required(:last_error) => nil | {atom, String.t()},
           required(:announced) => nil | {primary :: term},
           required(:pid) => nil | pid,
-          required(:log) => Vdr.Log.least(),
           required(:spans) => Vdr.Link.Spans.t(),
           optional(:primary) => nil | {String.t(), :inet.port_number()}
         }
@@ -35,7 +34,6 @@ defmodule Vdr.Reports do
     last_error: nil,
     announced: nil,
     pid: nil,
-    log: :debug,
     spans: %{}
   }
 

@@ -29,9 +29,9 @@ defmodule Veidrodelis.Telemetry do
   ## Log lines
 
   The library logs what happens to links without `:telemetry`; the option `log:` of
-  `Veidrodelis.start_link/1` sets the least level, or turns it off. `attach_default_logger/1` adds
-  lines about full and partial syncs, limits of scripts, watches that missed events, and batches of
-  handlers.
+  `Veidrodelis.start_link/1` sets the least level, or turns it off, and `Veidrodelis.log_level/2`
+  changes it for one instance that runs. `attach_default_logger/1` adds lines about full and partial
+  syncs, limits of scripts, watches that missed events, and batches of handlers.
 
   ## Events
 

@@ -24,11 +24,12 @@ defmodule Vdr.Live.SupervisionTest do
   defp kill_one(id) do
     {_store, supervisor} = Vdr.Mirror.Stores.find(id)
 
-    case :rand.uniform(4) do
+    case :rand.uniform(5) do
       1 -> kill(child(supervisor, Vdr.Link))
       2 -> kill(supervisor)
       3 -> kill(Process.whereis(Vdr.Mirror.Stores))
       4 -> kill(Process.whereis(Vdr.Cleaner))
+      5 -> kill(child(supervisor, Vdr.NativeLog))
     end
   end
 

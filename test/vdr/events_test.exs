@@ -196,7 +196,7 @@ defmodule Vdr.EventsTest do
   test "a log line names the library and the instance, and says what the code means", %{id: id} do
     log =
       capture_log(fn ->
-        start!(id, port: free_port())
+        start!(id, port: free_port(), log: :debug)
         events_until(id, :disconnected)
         :ok = stop_supervised(id)
       end)

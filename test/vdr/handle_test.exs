@@ -22,6 +22,8 @@ defmodule Vdr.HandleTest do
     {:connected_to, [], {:error, :not_connected}},
     {:info, [], nil},
     {:info, [:ready], false},
+    {:log_level, [], :info},
+    {:log_level, [:info], :ok},
     {:snapshot, [], {:error, :not_ready}},
     {:watch, [0, "a", :ref], :ok},
     {:unwatch, [0, "a"], :ok},

@@ -42,7 +42,7 @@ defmodule Vdr.LifecycleTest do
   end
 
   defp link(pid) do
-    [{Vdr.Link, link, :worker, _}] = Supervisor.which_children(pid)
+    {Vdr.Link, link, :worker, _} = pid |> Supervisor.which_children() |> List.keyfind(Vdr.Link, 0)
     link
   end
 

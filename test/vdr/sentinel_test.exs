@@ -75,7 +75,8 @@ defmodule Vdr.SentinelTest do
     id = mirror!(subscribed!(), [])
     assert_receive {:subscribed, first}, 10_000
     refute_receive {:subscribed, _another}, 500
-    [{_id, link, :worker, _modules}] = Supervisor.which_children(elem(Vdr.Mirror.Stores.find(id), 1))
+    {_store, supervisor} = Vdr.Mirror.Stores.find(id)
+    {Vdr.Link, link, :worker, _} = supervisor |> Supervisor.which_children() |> List.keyfind(Vdr.Link, 0)
     monitor = Process.monitor(first)
     Process.exit(link, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^first, _reason}, 10_000

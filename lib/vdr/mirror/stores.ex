@@ -12,7 +12,7 @@ defmodule Vdr.Mirror.Stores do
 
   use GenServer
 
-  alias Vdr.{Native, Reports}
+  alias Vdr.{Log, Native, Reports}
   alias Vdr.Link.Events
 
   # How long a store waits for a supervisor to take it over. Restarting one takes milliseconds.
@@ -57,7 +57,7 @@ defmodule Vdr.Mirror.Stores do
 
   @doc "How the link of an instance stands."
   @spec report(term) :: map
-  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :log, :spans])
+  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :spans])
 
   @doc "Waits, after the supervisor of an instance has ended, until its store is closed and its id free."
   @spec await_release(term, pid) :: :ok
@@ -185,7 +185,9 @@ defmodule Vdr.Mirror.Stores do
     Reports.delete({:supervisor, pid})
     # A link that was killed announced nothing. The event runs user code, so a process of its own
     # emits it.
-    if report.link != :ended, do: spawn(fn -> Events.emit({:mirror, id}, id, report.log, :stopped, %{}) end)
+    if report.link != :ended,
+      do: spawn(fn -> Events.emit({:mirror, id}, id, Log.level(store), :stopped, %{}) end)
+
     :ok
   end
 end

@@ -5,7 +5,7 @@ defmodule Vdr.Mirror.Supervisor do
 
   use Supervisor
 
-  alias Vdr.{Mirror, Options}
+  alias Vdr.{Log, Mirror, NativeLog, Options}
 
   # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to
   # connect.
@@ -34,7 +34,9 @@ defmodule Vdr.Mirror.Supervisor do
 
     case Mirror.Stores.claim(options.id, Options.identity(options)) do
       {:ok, store} ->
-        Supervisor.init([{Vdr.Link, {store, options, key}}],
+        Log.set_level(store, options.log)
+
+        Supervisor.init([{NativeLog, {store, options.id}}, {Vdr.Link, {store, options, key}}],
           strategy: :one_for_one,
           max_restarts: @max_restarts,
           max_seconds: @max_seconds

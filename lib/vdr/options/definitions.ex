@@ -114,9 +114,11 @@ defmodule Vdr.Options.Definitions do
             "logs its name once, `:stop` ends the link for good with `{:unknown_command, name}`"
       ],
       log: [
-        type: {:one_of, Vdr.Log.levels() ++ [false]},
-        default: :debug,
-        doc: "the least level of log lines about it, or `false` for none"
+        type: {:one_of, Vdr.Log.levels()},
+        default: :info,
+        doc:
+          "the least level of log lines about it, or `false` for none. `:debug` has each step of its connections, and " <>
+            "`:trace` also each batch of commands, at the Logger's level `:debug`"
       ],
       max_string_bytes: [
         type: {:integer, @string_bytes},

@@ -110,7 +110,6 @@ defmodule Vdr.Options.Sentinel do
   @spec config(t, Options.t()) :: map
   def config(%__MODULE__{connect: connect, override: {host, port}} = sentinel, options) do
     %{
-      label: Options.label(options),
       sentinels: sentinel.sentinels,
       group: sentinel.group,
       role: sentinel.role,

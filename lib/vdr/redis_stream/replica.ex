@@ -52,17 +52,17 @@ defmodule Vdr.RedisStream.Replica do
 
   require Logger
 
-  alias Vdr.{Cleaner, Link, Native, Options, Reports, Telemetry}
+  alias Vdr.{Cleaner, Link, Log, Native, NativeLog, Options, Reports, Telemetry}
   alias Vdr.RedisStream.CommandFilter
 
   # How long the link may take to end before it is killed.
   @shutdown_ms 1000
 
-  # How soon the process of the link is started again when it crashed.
+  # How soon the process of the link, or of the log, is started again when it crashed.
   @restart_ms 100
 
   @enforce_keys [:options, :module, :callback, :tag, :native]
-  defstruct [:options, :module, :callback, :tag, :native, :link, attached: false]
+  defstruct [:options, :module, :callback, :tag, :native, :link, :log, attached: false]
 
   @type replica_state :: Veidrodelis.replication_state()
 
@@ -136,6 +136,17 @@ defmodule Vdr.RedisStream.Replica do
   @spec get_replication_state(GenServer.server()) :: replica_state
   def get_replication_state(server), do: ask(server, :state)
 
+  @doc "As `Veidrodelis.log_level/1`, for a replica."
+  @spec log_level(GenServer.server()) :: Veidrodelis.log_level()
+  def log_level(server), do: ask(server, :log_level)
+
+  @doc "As `Veidrodelis.log_level/2`, for a replica."
+  @spec log_level(GenServer.server(), Veidrodelis.log_level()) :: :ok
+  def log_level(server, level) do
+    Log.check_level!(level, "Vdr.RedisStream.Replica.log_level")
+    ask(server, {:log_level, level})
+  end
+
   @doc false
   @spec position?(term) :: boolean
   def position?({id, offset}), do: position?({id, offset, 0})
@@ -157,6 +168,9 @@ defmodule Vdr.RedisStream.Replica do
       _gone_or_far_away -> GenServer.call(server, {__MODULE__, :ask, what})
     end
   end
+
+  defp answer(:log_level, native, _pid), do: Log.level(native)
+  defp answer({:log_level, level}, native, _pid), do: Log.set_level(native, level)
 
   defp answer(what, native, pid) do
     {state, replication_id, position} = Native.handler_status(native)
@@ -192,13 +206,21 @@ defmodule Vdr.RedisStream.Replica do
   defp attach(options, callback, initial) do
     tag = make_ref()
     native = Native.handler_new(self(), tag, options.only, with_db(initial))
+    Log.set_level(native, options.log)
     Reports.create({:handler, self()}, native)
     Cleaner.watch(self())
     # Nothing but `init/1` needs what may hold secrets.
     options = %{options | callback_opts: nil}
     state = %__MODULE__{options: options, module: options.callback_module, callback: callback, tag: tag, native: native}
-    {:ok, start_link_process(state)}
+    {:ok, state |> start_log() |> start_link_process()}
   end
+
+  defp start_log(%{native: native, options: options} = state) do
+    {:ok, log} = NativeLog.start_link({native, event_id(options)})
+    %{state | log: log}
+  end
+
+  defp event_id(options), do: Link.Events.id({:handler, self()}, options.id)
 
   defp start_link_process(%{native: native, options: options} = state) do
     {:ok, link} = Link.start_link({native, options, {:handler, self()}})
@@ -252,6 +274,7 @@ defmodule Vdr.RedisStream.Replica do
 
   def handle_info({tag, :link_lost}, %{tag: tag} = state), do: {:noreply, %{state | attached: false}}
   def handle_info({tag, :restart_link}, %{tag: tag} = state), do: {:noreply, start_link_process(state)}
+  def handle_info({tag, :restart_log}, %{tag: tag} = state), do: {:noreply, start_log(state)}
 
   def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
     do: {:stop, ended, %{state | link: nil, attached: false}}
@@ -261,6 +284,11 @@ defmodule Vdr.RedisStream.Replica do
   def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
     Process.send_after(self(), {state.tag, :restart_link}, @restart_ms)
     {:noreply, %{state | link: nil, attached: false}}
+  end
+
+  def handle_info({:EXIT, log, _crash}, %{log: log} = state) do
+    Process.send_after(self(), {state.tag, :restart_log}, @restart_ms)
+    {:noreply, %{state | log: nil}}
   end
 
   def handle_info(message, state) do
@@ -290,7 +318,7 @@ defmodule Vdr.RedisStream.Replica do
   end
 
   defp handle_batch(%{options: options} = state, commands) do
-    metadata = %{id: Link.Events.id({:handler, self()}, options.id), pid: self()}
+    metadata = %{id: event_id(options), pid: self()}
 
     Telemetry.span([:handler_batch], %{commands: length(commands)}, metadata, fn ->
       continued = continue(run(state, :handle_commands, [state.callback, commands]), state, :handle_commands)
@@ -324,9 +352,10 @@ defmodule Vdr.RedisStream.Replica do
     Native.link_stop(state.native)
 
     if state.link, do: shut_down(state.link)
+    if state.log, do: shut_down(state.log)
     if implements?(state, :handle_destroy, 1), do: destroy(state)
     drop_commands(state.tag)
-    Link.Events.emit({:handler, self()}, state.options.id, state.options.log, :stopped, %{})
+    Link.Events.emit({:handler, self()}, state.options.id, Log.level(state.native), :stopped, %{})
   end
 
   # The link announces its own end first. It may be in a function of the user's.

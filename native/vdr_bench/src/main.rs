@@ -12,6 +12,9 @@
 //!
 //! `waiters`: how many writes per second does a mirror apply, each published alone, while nobody
 //! and while a hundred thousand wait for a position that is far away?
+//! `spans`: how many nanoseconds does the span of a batch take where no instance wants it, where
+//! another instance wants it, and where it becomes a line? And the apply rate of small batches with
+//! such a span around each, and without one?
 //!
 //! Prints one line per result, in rounds: `name number`. `make bench` runs it.
 
@@ -22,6 +25,7 @@ use std::hint::black_box;
 use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
 use std::time::Instant;
+use tracing::field::Empty;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
@@ -29,6 +33,7 @@ use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
 use vdr_replica::position::{Desk, Outcome, Position, Registered, WAITERS_PER_WAKE, Waiter};
 use vdr_replica::resp;
 use vdr_replica::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
+use vdr_trace::LevelFilter;
 
 // The library's own allocator, and its dropper thread for replaced states.
 #[path = "../../vdr_nif/src/allocator.rs"]
@@ -47,6 +52,8 @@ const SNAPSHOTS_HELD: usize = 10;
 /// Some tenths of a second each.
 const PINS: u32 = 5_000_000;
 const LOOPS: u32 = 50_000_000;
+const SPANS: u32 = 1_000_000;
+const SMALL_BATCH: usize = 10;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -56,7 +63,8 @@ fn main() -> Result<(), String> {
         Some("two-threads") => two_threads(),
         Some("watches") => watches(),
         Some("waiters") => waiters(),
-        _ => Err("one of: publishing, two-threads, watches, waiters".into()),
+        Some("spans") => spans(),
+        _ => Err("one of: publishing, two-threads, watches, waiters, spans".into()),
     }
 }
 
@@ -217,6 +225,49 @@ fn two_threads() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn spans() -> Result<(), String> {
+    vdr_trace::install();
+    let [here, other] = [(); 2].map(|()| vdr_trace::instances().open());
+    let settings = [
+        ("off", LevelFilter::INFO, LevelFilter::INFO),
+        ("other", LevelFilter::INFO, LevelFilter::TRACE),
+        ("on", LevelFilter::TRACE, LevelFilter::INFO),
+    ];
+    let (mut mirror, shared) = mirror();
+    let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
+    let batches: Vec<Vec<u8>> = commands.chunks(SMALL_BATCH).map(<[_]>::concat).collect();
+    for _ in 0..ROUNDS {
+        println!("batches-without {}", rate(&mut mirror, &shared, &batches, false)?);
+        for (name, level, level_of_other) in settings {
+            here.set_level(level);
+            other.set_level(level_of_other);
+            let number = here.number();
+            println!("span-{name} {:.3}", per_turn(1, SPANS, &|| (0..SPANS).for_each(|turn| span(number, turn))));
+            let started = Instant::now();
+            for batch in &batches {
+                let _span = batch_span(number, batch.len());
+                let mut input = BytesMut::from(&batch[..]);
+                while mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?.left {}
+            }
+            println!("batches-{name} {}", (WRITES as f64 / started.elapsed().as_secs_f64()) as u64);
+        }
+    }
+    Ok(())
+}
+
+fn batch_span(instance: u64, bytes: usize) -> tracing::Span {
+    let span = tracing::trace_span!("batch", vdr = instance, bytes = Empty, applied = Empty);
+    if !span.is_disabled() {
+        span.record("bytes", bytes);
+        span.record("applied", bytes);
+    }
+    span
+}
+
+fn span(instance: u64, turn: u32) {
+    drop(batch_span(black_box(instance), turn as usize));
 }
 
 /// Nanoseconds per turn while this many threads each do all of these turns.

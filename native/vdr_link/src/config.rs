@@ -52,8 +52,8 @@ pub enum AckPolicy {
 
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
-    /// The instance's name in log events.
-    pub label: String,
+    /// The number by which events of `tracing` name the instance.
+    pub instance: u64,
     pub endpoint: Endpoint,
     /// None: the connection is not encrypted.
     pub tls: Option<TlsConfig>,
@@ -77,7 +77,7 @@ pub struct LinkConfig {
 impl LinkConfig {
     pub fn new(endpoint: Endpoint) -> Self {
         LinkConfig {
-            label: endpoint.to_string(),
+            instance: 0,
             endpoint,
             tls: None,
             credentials: None,

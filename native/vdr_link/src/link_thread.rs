@@ -72,6 +72,13 @@ async fn live<S: Sink, O: Observer>(config: LinkConfig, mut sink: S, observer: O
         drop(sink);
     }));
     let end = LinkEnd { endpoint: config.endpoint, state, cause };
-    tracing::info!(vdr = config.label, code = end.code(), "link ended: {end}");
+    // Without the details, which may quote what the server sent. The observer has them.
+    tracing::debug!(
+        vdr = config.instance,
+        code = end.code(),
+        state = end.state.as_str(),
+        "link to {} ended",
+        end.endpoint
+    );
     let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(&end)));
 }

@@ -7,6 +7,7 @@
 mod timer;
 mod inbox;
 mod outbox;
+mod phase_span;
 
 use crate::config::{ACK_INTERVAL_MIN, AckPolicy, LinkConfig};
 use crate::deadline::after;
@@ -14,11 +15,12 @@ use crate::end::Cause;
 use crate::observer::Observer;
 use crate::sink::{RdbStep, Sink};
 use crate::state::LinkState;
-use crate::transfer::Transfer;
+use crate::transfer::{Transfer, consumed};
 use crate::transport;
 
 use inbox::Inbox;
 use outbox::{Outbox, SIGN_INTERVAL};
+use phase_span::PhaseSpan;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -27,6 +29,8 @@ use std::time::Duration;
 use timer::Timer;
 use tokio::task::yield_now;
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::trace_span;
 use vdr_replica::handshake::{Action, Handshake, Opening, Position, Refusal, RefusalKind, Step, command};
 use vdr_replica::resp::frame_bytes_max;
 
@@ -58,6 +62,8 @@ pub struct Session<'a, S, O> {
     observer: &'a O,
     state: &'a mut LinkState,
     phase: Phase,
+    /// Of the handshake and of the sync; none while the link streams.
+    span: Option<PhaseSpan>,
     inbox: Inbox,
     outbox: Outbox,
     timer: Timer,
@@ -74,14 +80,14 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     /// Runs until there is a cause to end. Dropping the future closes the connection.
     pub async fn run(config: &'a LinkConfig, sink: &'a mut S, observer: &'a O, state: &'a mut LinkState) -> Cause {
         observer.state(*state);
-        tracing::debug!(vdr = config.label, "connecting to {}", config.endpoint);
+        tracing::debug!(vdr = config.instance, "connecting to {}", config.endpoint);
         let limits = config.timeouts.connect_limits();
         let (wire, peer) = match transport::connect(&config.endpoint, config.tls.as_ref(), &limits).await {
             Ok(connected) => connected,
             Err(error) => return error.into(),
         };
         observer.connected(peer);
-        tracing::info!(vdr = config.label, peer = ?peer, "connected to {}", config.endpoint);
+        tracing::debug!(vdr = config.instance, peer = ?peer, "connected to {}", config.endpoint);
         let (reader, writer) = tokio::io::split(wire);
         let position = sink.position();
         let ask_string_limit = sink.asks_string_limit();
@@ -103,6 +109,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
             observer,
             state,
             phase: Phase::Opening(Handshake::new(opening)),
+            span: Some(PhaseSpan::handshake(config.instance, &config.endpoint)),
             inbox: Inbox::new(reader),
             outbox: Outbox::new(writer),
             timer: Timer::new(),
@@ -202,12 +209,15 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                 Phase::Transfer(transfer) => {
                     let whole = transfer.advance(&mut self.inbox.input, |bytes| {
                         let step = self.sink.rdb(bytes);
+                        let taken = step.as_ref().map_or(0, |step| consumed(*step, bytes.len()));
+                        self.span.iter_mut().for_each(|span| span.loaded(taken));
                         self.left = matches!(step, Ok(RdbStep::Part { .. }));
                         step
                     })?;
                     if whole {
                         self.sink.sync_finished().map_err(Cause::Sink)?;
                         self.start_streaming();
+                        self.follow(None, "loaded");
                     }
                     whole
                 }
@@ -246,21 +256,30 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
                 self.enter(LinkState::from(step));
             }
             Action::FullSync { replication_id, offset } => {
-                tracing::info!(vdr = self.config.label, replication_id, offset, by_disk, "full sync");
+                let span = PhaseSpan::full_sync(self.config.instance, by_disk, Some((replication_id.as_str(), offset)));
+                self.follow(Some(span), "full sync");
                 self.start_transfer(Some(&Position { replication_id, offset }));
             }
             Action::BareSync => {
-                tracing::info!(vdr = self.config.label, by_disk, "full sync, the command works like SYNC");
+                let span = PhaseSpan::full_sync(self.config.instance, by_disk, None);
+                self.follow(Some(span), "full sync without a position");
                 self.start_transfer(None);
             }
             Action::Continue { replication_id } => {
-                tracing::info!(vdr = self.config.label, replication_id, "partial sync");
+                let span = PhaseSpan::partial_sync(self.config.instance, &replication_id, self.sink.applied());
+                self.follow(Some(span), "partial sync");
                 server.into_iter().for_each(|server| self.sink.linked_to(server));
                 self.sink.continued(&replication_id);
                 self.start_streaming();
+                self.follow(None, "streaming");
             }
         }
         Ok(true)
+    }
+
+    /// A phase is done, and the span of the next one begins.
+    fn follow(&mut self, next: Option<PhaseSpan>, outcome: &'static str) {
+        std::mem::replace(&mut self.span, next).into_iter().for_each(|span| span.done(outcome));
     }
 
     fn start_transfer(&mut self, start: Option<&Position>) {
@@ -280,7 +299,15 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     }
 
     fn stream(&mut self) -> Result<(), Cause> {
-        let step = self.sink.stream(&mut self.inbox.input).map_err(Cause::Sink)?;
+        let batch = trace_span!("batch", vdr = self.config.instance, bytes = Empty, applied = Empty);
+        let input_bytes = self.inbox.input.len();
+        let step = self.sink.stream(&mut self.inbox.input);
+        if !batch.is_disabled() {
+            batch.record("bytes", input_bytes.saturating_sub(self.inbox.input.len()));
+            batch.record("applied", self.sink.applied());
+        }
+        drop(batch);
+        let step = step.map_err(Cause::Sink)?;
         self.left = step.left;
         if !step.left && self.inbox.input.len() > self.command_bytes_max {
             return Err(Cause::CommandTooLong { bytes_max: self.command_bytes_max });
@@ -306,7 +333,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     fn enter(&mut self, state: LinkState) {
         if *self.state != state {
             *self.state = state;
-            tracing::debug!(vdr = self.config.label, state = state.as_str(), "link state");
+            tracing::debug!(vdr = self.config.instance, state = state.as_str(), "link state");
             self.observer.state(state);
         }
     }

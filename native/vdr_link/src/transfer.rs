@@ -202,7 +202,7 @@ impl Transfer {
 }
 
 /// How many of the offered bytes a step consumed. A sink cannot consume more than it was offered.
-fn consumed(step: RdbStep, offered: usize) -> usize {
+pub fn consumed(step: RdbStep, offered: usize) -> usize {
     match step {
         RdbStep::More => offered,
         RdbStep::Part { consumed } | RdbStep::Done { consumed } => consumed.min(offered),

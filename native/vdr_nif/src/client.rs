@@ -57,7 +57,7 @@ impl Caller for Recipient {
 fn client_start<'a>(source: SourceRef, config: Term<'a>, pid: LocalPid, tag: Term<'a>) -> NifResult<Atom> {
     let inner = store(&source)?.inner();
     let owner = Arc::new(LinkProcess::new(Recipient::new(pid, tag)));
-    let pool = ClientPool::new(terms::pool_config(config)?, owner, inner.desk.clone());
+    let pool = ClientPool::new(terms::pool_config(config, inner.slot.log.number())?, owner, inner.desk.clone());
     let _before = inner.client.lock().replace(Arc::new(pool));
     if store(&source)?.is_closed() {
         let _after_the_end = inner.client.lock().take();

@@ -110,7 +110,8 @@ fn feed_start<'a>(
     pid: LocalPid,
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let (feed_config, endpoint) = (terms::feed_config(config)?, terms::link_config(config)?.endpoint);
+    let (feed_config, endpoint) =
+        (terms::feed_config(config)?, terms::link_config(config, source.slot()?.log.number())?.endpoint);
     let Source::Live(store) = &*source else { return Err(rustler::Error::BadArg) };
     let inner = store.inner().clone();
     let observer = LinkObserver::new(inner.slot.clone(), Recipient::new(pid, tag), Some(inner.shared.watches.clone()));

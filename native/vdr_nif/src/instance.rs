@@ -99,7 +99,7 @@ fn link_start<'a>(
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let feed_config = terms::feed_config(config)?;
-    let (slot, config) = (source.slot()?, terms::link_config(config)?);
+    let (slot, config) = (source.slot()?, terms::link_config(config, source.slot()?.log.number())?);
     let Some(monitor) = source.monitor(Some(env), &pid) else { return Ok(env.error_tuple(atoms::process_gone())) };
     let watches = source.store().map(|store| store.inner().shared.watches.clone());
     let observer = LinkObserver::new(slot.clone(), Recipient::new(pid, tag), watches);

@@ -21,6 +21,8 @@ mod questions;
 
 mod caller;
 
+mod log;
+
 mod freshness;
 mod holdings;
 mod link_status;
@@ -48,6 +50,7 @@ mod instance;
 mod key_diff;
 mod key_walk;
 mod large_keys;
+mod log_calls;
 #[cfg(feature = "lua")]
 mod lua;
 #[cfg(not(feature = "lua"))]
@@ -63,5 +66,6 @@ fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
         allocator::give_back();
         resource_bytes::release_free();
     });
+    vdr_trace::install();
     resource_bytes::open(env) && read::index_rows(env)
 }

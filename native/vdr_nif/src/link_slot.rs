@@ -3,6 +3,7 @@
 
 use crate::freshness::StaleReads;
 use crate::link_status::LinkStatus;
+use crate::log::Log;
 use parking_lot::Mutex;
 use rustler::Monitor;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,8 @@ use vdr_link::{LinkHandle, LinkState};
 #[derive(Default)]
 pub struct LinkSlot {
     pub status: LinkStatus,
+    /// What the links, and what else works for the instance, have to say.
+    pub log: Log,
     /// The number of the latest link.
     link: AtomicU64,
     handle: Mutex<Option<(LinkHandle, Monitor)>>,

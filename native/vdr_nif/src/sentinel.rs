@@ -61,8 +61,9 @@ fn sentinel_start<'a>(
     tag: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let slot = source.slot()?.clone();
+    let config = terms::sentinel_config(config, slot.log.number())?;
     let owner = Arc::new(SentinelOwner { slot, process: LinkProcess::new(Recipient::new(pid, tag)) });
-    Ok(match vdr_link::spawn_sentinel(terms::sentinel_config(config)?, owner.clone()) {
+    Ok(match vdr_link::spawn_sentinel(config, owner.clone()) {
         Ok(handle) => (atom::ok(), ResourceArc::new(Sentinel { handle, owner })).encode(env),
         Err(_) => env.error_tuple(atoms::no_thread()),
     })

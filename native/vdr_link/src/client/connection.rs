@@ -81,9 +81,11 @@ impl Connection {
         let Credentials { username, password } = credentials;
         let username = username.as_deref().map(str::as_bytes);
         let words: Vec<&[u8]> = Some(&b"AUTH"[..]).into_iter().chain(username).chain([password.expose()]).collect();
-        match self.command(&words).await? {
-            Reply::Error(_) => Err(ClientError::BadCredentials),
-            _ => Ok(()),
+        match self.command(&words).await {
+            Ok(Reply::Error(_)) => Err(ClientError::BadCredentials),
+            // What is no server may send back what it was sent.
+            Err(ClientError::Reply(error)) => Err(ClientError::Reply(error.without_words())),
+            other => other.map(drop),
         }
     }
 

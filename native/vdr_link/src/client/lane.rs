@@ -63,8 +63,8 @@ impl<O: Answers> Lane<O> {
                         Ended::PoolClosed => return,
                         Ended::Left => {}
                         Ended::Lost(code, detail) => {
-                            let label = &self.shared.config.label;
-                            tracing::warn!(vdr = label, code, "a connection for commands ended: {detail}");
+                            let vdr = self.shared.config.instance;
+                            tracing::warn!(vdr, code, "a connection for commands ended: {detail}");
                             self.shared.set_state(PoolState::Down, Some(code));
                         }
                     }
@@ -92,8 +92,8 @@ impl<O: Answers> Lane<O> {
                 Some(Ok(opened)) => return Ok(Some(Ok((opened, doubts)))),
                 Some(Err(error)) if error.is_final => return Ok(Some(Err(error))),
                 Some(Err(error)) => {
-                    let label = &self.shared.config.label;
-                    tracing::debug!(vdr = label, code = error.code, "no connection for commands: {}", error.detail);
+                    let vdr = self.shared.config.instance;
+                    tracing::debug!(vdr, code = error.code, "no connection for commands: {}", error.detail);
                     self.shared.set_state(PoolState::Down, Some(error.code));
                     self.wait(delay).await?;
                     delay = delay.saturating_mul(2).min(DELAY_MAX);
@@ -134,7 +134,7 @@ impl<O: Answers> Lane<O> {
     /// Answers all calls with the refusal, for a while, so that a server that refuses is not asked
     /// by every call.
     async fn refuse(mut self, refusal: NotOpened) {
-        tracing::warn!(vdr = self.shared.config.label, code = refusal.code, "no connection for commands");
+        tracing::warn!(vdr = self.shared.config.instance, code = refusal.code, "no connection for commands");
         if refusal.error.is_none() {
             self.shared.set_state(PoolState::Down, Some(refusal.code));
         }

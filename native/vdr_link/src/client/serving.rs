@@ -270,7 +270,7 @@ impl Serving {
         self.heard = Instant::now();
         loop {
             let read = self.replies.read(&mut self.input);
-            let Some(reply) = read.map_err(|error| Lost(error.code(), error.to_string()))? else { return Ok(()) };
+            let Some(reply) = read.map_err(|error| Lost(error.code(), error.without_words().to_string()))? else { return Ok(()) };
             self.take_reply(reply)?;
         }
     }

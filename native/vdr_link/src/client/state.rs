@@ -11,8 +11,8 @@ use vdr_replica::position::Desk;
 
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// The instance's name in log events.
-    pub label: String,
+    /// The number by which events of `tracing` name the instance.
+    pub instance: u64,
     pub access: Access,
     pub host_map: HostMap,
     /// How long the server may be silent while replies are due.

@@ -10,8 +10,8 @@ pub(super) const REPLY_LIMITS: ReplyLimits = ReplyLimits { bytes_max: 1 << 20, d
 
 #[derive(Clone, Debug)]
 pub struct SentinelConfig {
-    /// The instance's name in log events.
-    pub label: String,
+    /// The number by which events of `tracing` name the instance.
+    pub instance: u64,
     /// The Sentinels that the user named, at least one.
     pub sentinels: Vec<Address>,
     /// The name of the group, which Sentinel calls a master name.

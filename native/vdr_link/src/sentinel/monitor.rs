@@ -272,7 +272,7 @@ impl<O: Owner> Monitor<O> {
             self.accepted = Some(vote);
             self.start_look_up();
         } else if self.leaves(&vote.primary) {
-            tracing::info!(vdr = self.config.label, "Sentinel names {} the primary", vote.primary);
+            tracing::debug!(vdr = self.config.instance, "Sentinel names {} the primary", vote.primary);
             self.owner.switched(&vote.primary);
             self.followed = match self.config.role {
                 Role::Primary => Some(vote.primary.clone()),

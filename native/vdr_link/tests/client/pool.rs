@@ -48,7 +48,7 @@ impl Fixture {
         visible.wake_by(move || while served.upgrade().is_some_and(|desk| desk.serve(WAITERS_PER_WAKE)) {});
         let access = Access { tls: None, timeout: PATIENCE, username: None, password: false };
         let host_map = HostMap::Table(HashMap::new());
-        let config = PoolConfig { label: "test".into(), access, host_map, silence };
+        let config = PoolConfig { instance: 0, access, host_map, silence };
         let pool = ClientPool::new(config, Arc::new(NoPassword), desk.clone());
         pool.follow(endpoint);
         Fixture { pool, visible, desk }

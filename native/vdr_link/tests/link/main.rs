@@ -14,4 +14,5 @@ mod stopping;
 mod stream;
 mod tape;
 mod tls;
+mod traced;
 mod unix_sockets;

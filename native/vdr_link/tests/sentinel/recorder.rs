@@ -58,7 +58,7 @@ pub struct Watched {
 pub fn config(sentinels: &[&Fake]) -> SentinelConfig {
     let access = Access { tls: None, timeout: Duration::from_millis(300), username: None, password: false };
     SentinelConfig {
-        label: "test".to_owned(),
+        instance: 0,
         sentinels: sentinels.iter().map(|sentinel| sentinel.address.clone()).collect(),
         group: "g".to_owned(),
         role: Role::Primary,

@@ -19,7 +19,6 @@ const SERVER_ERROR: &str = "Elixir.Veidrodelis.ServerError";
 #[derive(NifMap)]
 #[rustler(decode)]
 struct Config<'a> {
-    label: String,
     access: AccessTerm<'a>,
     /// nil: the link's process is asked.
     host_map: Option<HashMap<String, String>>,
@@ -34,10 +33,11 @@ enum KindTerm {
     Transaction,
 }
 
-pub fn pool_config(term: Term<'_>) -> NifResult<PoolConfig> {
+/// `instance` names the connections' instance in events.
+pub fn pool_config(term: Term<'_>, instance: u64) -> NifResult<PoolConfig> {
     let config: Config<'_> = term.decode()?;
     Ok(PoolConfig {
-        label: config.label,
+        instance,
         access: access(config.access),
         host_map: config.host_map.map_or(HostMap::Ask, HostMap::Table),
         silence: Duration::from_millis(config.silence_ms),

@@ -13,7 +13,6 @@ use vdr_replica::resp::frame_bytes_max;
 #[derive(NifMap)]
 #[rustler(decode)]
 struct Config<'a> {
-    label: String,
     host: String,
     port: u16,
     /// Instead of host and port.
@@ -103,13 +102,14 @@ pub fn feed_config(term: Term<'_>) -> NifResult<FeedConfig> {
     Ok(FeedConfig { on_unknown, string_bytes_max: config.max_string_bytes, keep_below: config.keep_below })
 }
 
-pub fn link_config(term: Term<'_>) -> NifResult<LinkConfig> {
+/// `instance` names the link's instance in events.
+pub fn link_config(term: Term<'_>, instance: u64) -> NifResult<LinkConfig> {
     let config: Config<'_> = term.decode()?;
     let mut link = LinkConfig::new(match config.socket {
         Some(path) => Endpoint::Unix { path: path.into() },
         None => Endpoint::Tcp { host: config.host, port: config.port },
     });
-    link.label = config.label;
+    link.instance = instance;
     link.tls = config.tls.map(tls);
     link.credentials = config
         .password

@@ -12,6 +12,7 @@ mod errors;
 mod batch;
 mod encode;
 mod link_message;
+mod log_entry;
 mod rdb;
 #[cfg(feature = "lua")]
 mod script;
@@ -28,6 +29,7 @@ pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};
 pub use link_config::{FeedConfig, feed_config, link_config};
 pub use link_message::{guard_given_up, link_end, link_state, notices, ready, unknown_command};
+pub use log_entry::log_entries;
 pub use primitive::{binary, word};
 pub use rdb::{rdb_error, survey};
 #[cfg(feature = "lua")]

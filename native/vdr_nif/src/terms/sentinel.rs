@@ -16,7 +16,6 @@ mod words {
 #[derive(NifMap)]
 #[rustler(decode)]
 struct Config<'a> {
-    label: String,
     sentinels: Vec<(String, u16)>,
     group: String,
     role: RoleTerm,
@@ -45,10 +44,11 @@ enum RoleTerm {
     Replica,
 }
 
-pub fn sentinel_config(term: Term<'_>) -> NifResult<SentinelConfig> {
+/// `instance` names the monitor's instance in events.
+pub fn sentinel_config(term: Term<'_>, instance: u64) -> NifResult<SentinelConfig> {
     let config: Config<'_> = term.decode()?;
     Ok(SentinelConfig {
-        label: config.label,
+        instance,
         sentinels: config.sentinels.into_iter().map(|(host, port)| Address::new(host, port)).collect(),
         group: config.group,
         role: match config.role {

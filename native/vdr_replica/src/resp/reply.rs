@@ -268,6 +268,15 @@ impl ReplyError {
             ReplyError::TooManyElements { .. } => "reply_too_many_elements",
         }
     }
+
+    /// The same error without what was received: that may be a value, or what was sent.
+    #[must_use]
+    pub fn without_words(self) -> Self {
+        match self {
+            ReplyError::NotResp { .. } => ReplyError::NotResp { got: String::new() },
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for ReplyError {

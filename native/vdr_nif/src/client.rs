@@ -40,7 +40,7 @@ fn abandon(call: &Arc<Call>) -> Stage {
     let stage = call.cancel();
     if !matches!(stage, Stage::Done | Stage::Cancelled) && call.has_ticket() {
         let call = call.clone();
-        let _no_thread = vdr_link::run_soon(move || call.leave_desk());
+        let _no_thread = vdr_link::run_soon(move || call.stop_waiting());
     }
     stage
 }
@@ -57,7 +57,7 @@ impl Caller for Recipient {
 fn client_start<'a>(source: SourceRef, config: Term<'a>, pid: LocalPid, tag: Term<'a>) -> NifResult<Atom> {
     let inner = store(&source)?.inner();
     let owner = Arc::new(LinkProcess::new(Recipient::new(pid, tag)));
-    let pool = ClientPool::new(terms::pool_config(config, inner.slot.log.number())?, owner, inner.desk.clone());
+    let pool = ClientPool::new(terms::pool_config(config, inner.slot.log.number())?, owner, inner.waiters.clone());
     let _before = inner.client.lock().replace(Arc::new(pool));
     if store(&source)?.is_closed() {
         let _after_the_end = inner.client.lock().take();
@@ -137,7 +137,7 @@ fn call<'a>(
     if bytes_max.is_some_and(|max| bytes() > max) {
         return Ok(atoms::dirty().to_term(env));
     }
-    let call = Call::new(Recipient::new(pid, tag), inner.desk.clone());
+    let call = Call::new(Recipient::new(pid, tag), inner.waiters.clone());
     Ok(match Request::new(kind, db, &commands, awaits, call.clone()) {
         Ok(request) => submit(env, source, request, call),
         Err(Refused::NotAllowed(name)) => env.error_tuple((atoms::not_allowed(), name)),
@@ -149,7 +149,7 @@ fn call<'a>(
 /// reason}`.
 #[rustler::nif]
 fn client_sync<'a>(env: Env<'a>, source: SourceRef, pid: LocalPid, tag: Term<'a>) -> NifResult<Term<'a>> {
-    let call = Call::new(Recipient::new(pid, tag), store(&source)?.inner().desk.clone());
+    let call = Call::new(Recipient::new(pid, tag), store(&source)?.inner().waiters.clone());
     Ok(submit(env, &source, Request::sync(Kind::Sync, call.clone()), call))
 }
 
@@ -213,7 +213,7 @@ fn position_await<'a>(
     if store.is_closed() {
         return Ok(env.error_tuple(atoms::no_instance()));
     }
-    let call = Call::new(Recipient::new(pid, tag), store.inner().desk.clone());
+    let call = Call::new(Recipient::new(pid, tag), store.inner().waiters.clone());
     let position = Position { replication_id: Arc::from(replication_id), offset };
     let (inner, waiting) = (store.inner().clone(), call.clone());
     // The list of those who wait is for threads of the library only, so that the publisher never
@@ -226,7 +226,7 @@ fn position_await<'a>(
 }
 
 fn await_position(inner: &Inner, position: Position, call: Arc<Call>) {
-    let is_unknown = vdr_link::answer_at(&inner.desk, position, call, Answer::Visible);
+    let is_unknown = vdr_link::answer_at(&inner.waiters, position, call, Answer::Visible);
     // Does the id belong to another primary, or to the next one of this? The primary says what its
     // ids are.
     if is_unknown {

@@ -17,7 +17,7 @@ use vdr_link::{Answer, Call, Caller, ClientPool, Endpoint, Kind, LinkState, Pool
 use vdr_replica::filter::Filter;
 use vdr_replica::live::Live;
 use vdr_replica::mirror::{Garbage, Mirror, Shared};
-use vdr_replica::position::{Desk, Located, Position, WAITERS_PER_WAKE};
+use vdr_replica::position::{Located, Position, WAITERS_PER_WAKE, Waiters};
 use vdr_replica::watch::{Target, WatchError, Watched, Watcher};
 
 /// The content of an instance's resource.
@@ -33,7 +33,7 @@ pub struct Inner {
     pub followed: Mutex<Option<Endpoint>>,
     pub slot: Arc<LinkSlot>,
     /// Who waits for a position to become visible.
-    pub desk: Arc<Desk>,
+    pub waiters: Arc<Waiters>,
     /// The connections for commands, once the link's process has said how to connect.
     pub client: Mutex<Option<Arc<ClientPool<LinkProcess>>>>,
     /// The replication id of a primary that a test plays, while its link streams.
@@ -54,7 +54,7 @@ impl Store {
     /// filter, if not everything is mirrored.
     pub fn new(stale_reads: StaleReads, guard_key: Option<Vec<u8>>, only: Option<Filter>) -> Self {
         let shared = Shared::default();
-        let desk = Arc::new(Desk::new(shared.visible.clone()));
+        let waiters = Arc::new(Waiters::new(shared.visible.clone()));
         let mut mirror = Mirror::new(shared.clone(), guard_key, Box::new(defer_drop)).with_clock(steady);
         mirror = mirror.with_background(Box::new(run_aside));
         if let Some(only) = only {
@@ -65,7 +65,7 @@ impl Store {
             mirror: Arc::new(Mutex::new(mirror)),
             followed: Mutex::default(),
             slot: Arc::new(LinkSlot::new(stale_reads)),
-            desk,
+            waiters,
             client: Mutex::default(),
             played_id: Mutex::default(),
             notices: Arc::default(),
@@ -152,7 +152,7 @@ impl Store {
             snapshots_written_since_bytes: oldest.map(|held| offset.saturating_sub(held.offset)),
             snapshots_before_full_sync: oldest.is_some_and(|held| held.full_syncs < full_syncs),
             writes: self.writes(),
-            waiting: inner.desk.len(),
+            waiting: inner.waiters.len(),
         }
     }
 
@@ -174,11 +174,11 @@ impl Store {
         // for it.
         dropper::run_when(move || inner.mirror.try_lock().map(|mut mirror| mirror.close()).is_some());
         dropper::defer_drop(self.live().clear());
-        let (client, desk) = (self.inner.client.lock().take(), self.inner.desk.clone());
+        let (client, waiters) = (self.inner.client.lock().take(), self.inner.waiters.clone());
         // It answers callers, which no thread of the VM may do.
         dropper::run(move || {
             drop(client);
-            desk.close();
+            waiters.close();
         });
     }
 
@@ -232,7 +232,7 @@ impl Store {
 /// publisher; the others on another thread, a few at a time.
 fn wake(inner: &Weak<Inner>) {
     let Some(inner) = inner.upgrade() else { return };
-    if inner.desk.try_serve(WAITERS_PER_WAKE) {
+    if inner.waiters.try_serve(WAITERS_PER_WAKE) {
         serve_soon(inner);
     }
 }
@@ -240,8 +240,8 @@ fn wake(inner: &Weak<Inner>) {
 fn serve_soon(inner: Arc<Inner>) {
     // Without threads there is no link either that could publish again.
     let _no_thread = vdr_link::run_soon(move || {
-        let is_more = inner.desk.serve(WAITERS_PER_WAKE);
-        if inner.desk.take_doubt() {
+        let is_more = inner.waiters.serve(WAITERS_PER_WAKE);
+        if inner.waiters.take_doubt() {
             inner.identify();
         }
         if is_more {
@@ -261,7 +261,7 @@ impl Inner {
     pub fn identify(&self) {
         let played_id = self.played_id.lock().clone();
         if let Some(client) = self.client() {
-            let question = Call::new(Nobody, self.desk.clone());
+            let question = Call::new(Nobody, self.waiters.clone());
             let _not_asked = client.submit(Request::sync(Kind::Identify, question));
         } else if let Some(id) = played_id {
             self.desk.refuse_unknown(&id);

@@ -4,7 +4,7 @@
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use vdr_replica::position::{Desk, Ticket};
+use vdr_replica::position::{Ticket, Waiters};
 use vdr_replica::resp::reply::Reply;
 
 /// How far a call has come.
@@ -47,15 +47,15 @@ pub trait Caller: Send + Sync + 'static {
 pub struct Call {
     stage: AtomicU8,
     caller: Box<dyn Caller>,
-    desk: Arc<Desk>,
+    waiters: Arc<Waiters>,
     /// Its place among those that wait for a position.
     ticket: Mutex<Option<Ticket>>,
 }
 
 impl Call {
-    pub fn new(caller: impl Caller, desk: Arc<Desk>) -> Arc<Self> {
+    pub fn new(caller: impl Caller, waiters: Arc<Waiters>) -> Arc<Self> {
         let stage = AtomicU8::new(Stage::Queued as u8);
-        Arc::new(Call { stage, caller: Box::new(caller), desk, ticket: Mutex::default() })
+        Arc::new(Call { stage, caller: Box::new(caller), waiters, ticket: Mutex::default() })
     }
 
     pub fn stage(&self) -> Stage {
@@ -110,9 +110,9 @@ impl Call {
 
     /// Leaves the list of those that wait for a position. Takes a lock for which tasks of clients
     /// wait: not for threads of the host.
-    pub fn leave_desk(&self) {
+    pub fn stop_waiting(&self) {
         if let Some(ticket) = self.ticket.lock().take() {
-            self.desk.cancel(&ticket);
+            self.waiters.cancel(&ticket);
         }
     }
 
@@ -121,7 +121,7 @@ impl Call {
         *self.ticket.lock() = Some(ticket);
         // The caller may have given up before there was a ticket.
         if !self.is_awaited() {
-            self.leave_desk();
+            self.stop_waiting();
         }
     }
 }

@@ -52,13 +52,13 @@ impl<O: Answers> Lane<O> {
                 Ok(Some(Err(refusal))) => return self.refuse(refusal).await,
                 Ok(Some(Ok((opened, doubts)))) => {
                     let silence = self.shared.config.silence;
-                    let desk = self.shared.desk.clone();
+                    let waiters = self.shared.waiters.clone();
                     if let Some((id, (former, shared))) = opened.id.as_ref().zip(opened.former.as_ref()) {
-                        desk.visible().learn(id, former, *shared);
+                        waiters.visible().learn(id, former, *shared);
                     }
                     let state = if opened.id.is_some() { PoolState::Ready } else { PoolState::NoOffset };
                     self.shared.set_state(state, None);
-                    let serving = Serving::new(opened, doubts, desk, silence);
+                    let serving = Serving::new(opened, doubts, waiters, silence);
                     match serving.run(&mut self.inbox, &mut self.target, &mut self.queue).await {
                         Ended::PoolClosed => return,
                         Ended::Left => {}
@@ -85,7 +85,7 @@ impl<O: Answers> Lane<O> {
                 self.wait(Duration::MAX).await?;
                 continue;
             };
-            let doubts = self.shared.desk.visible().doubts();
+            let doubts = self.shared.waiters.visible().doubts();
             match self.attempt(server).await? {
                 // The link follows another server meanwhile.
                 None => {}

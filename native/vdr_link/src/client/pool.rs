@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
-use vdr_replica::position::Desk;
+use vdr_replica::position::Waiters;
 
 /// Most bytes of calls that wait to be sent. A single call may have more.
 pub const QUEUED_BYTES_MAX: usize = 256 << 20;
@@ -39,9 +39,9 @@ pub struct ClientPool<O> {
 
 impl<O: Answers> ClientPool<O> {
     /// Starts no task and no connection.
-    pub fn new(config: PoolConfig, owner: Arc<O>, desk: Arc<Desk>) -> Self {
+    pub fn new(config: PoolConfig, owner: Arc<O>, waiters: Arc<Waiters>) -> Self {
         ClientPool {
-            shared: Arc::new(PoolShared::new(config, owner, desk)),
+            shared: Arc::new(PoolShared::new(config, owner, waiters)),
             queued: Arc::default(),
             lanes: Mutex::default(),
         }
@@ -56,8 +56,8 @@ impl<O: Answers> ClientPool<O> {
         &self.shared.owner
     }
 
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.shared.desk
+    pub fn waiters(&self) -> &Arc<Waiters> {
+        &self.shared.waiters
     }
 
     pub fn state(&self) -> PoolState {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use vdr_replica::position::{Desk, Position};
+use vdr_replica::position::{Position, Waiters};
 use vdr_replica::resp::encode;
 use vdr_replica::resp::reply::{Reply, ReplyReader};
 
@@ -79,7 +79,7 @@ pub struct Serving {
     id: Option<Arc<str>>,
     id_asked: Instant,
     doubts: u64,
-    desk: Arc<Desk>,
+    waiters: Arc<Waiters>,
     silence: Duration,
     heard: Instant,
     spoke: Instant,
@@ -107,7 +107,7 @@ struct Lost(&'static str, String);
 impl Serving {
     /// `doubts` is [`Visible::doubts`](vdr_replica::position::Visible::doubts) of before the
     /// connection was opened.
-    pub fn new(opened: Opened, doubts: u64, desk: Arc<Desk>, silence: Duration) -> Self {
+    pub fn new(opened: Opened, doubts: u64, waiters: Arc<Waiters>, silence: Duration) -> Self {
         let parts = opened.connection.into_parts();
         let (reader, writer) = split(parts.wire);
         let now = Instant::now();
@@ -127,7 +127,7 @@ impl Serving {
             id: opened.id,
             id_asked: now,
             doubts,
-            desk,
+            waiters,
             silence,
             heard: now,
             spoke: now,
@@ -194,7 +194,7 @@ impl Serving {
         if queue.is_empty() && self.syncs.is_empty() {
             return;
         }
-        if self.doubts != self.desk.visible().doubts() {
+        if self.doubts != self.waiters.visible().doubts() {
             // The mirror's link was cut, or its primary has another id: where the primary is, and
             // which id it has, is asked anew.
             self.leaving = true;
@@ -270,7 +270,9 @@ impl Serving {
         self.heard = Instant::now();
         loop {
             let read = self.replies.read(&mut self.input);
-            let Some(reply) = read.map_err(|error| Lost(error.code(), error.without_words().to_string()))? else { return Ok(()) };
+            let Some(reply) = read.map_err(|error| Lost(error.code(), error.without_words().to_string()))? else {
+                return Ok(());
+            };
             self.take_reply(reply)?;
         }
     }
@@ -314,7 +316,7 @@ impl Serving {
             Ok(Standing::Primary { id, offset, former }) => {
                 if let Some(id) = id {
                     if let Some((former, shared)) = former {
-                        self.desk.visible().learn(&id, &former, shared);
+                        self.waiters.visible().learn(&id, &former, shared);
                     }
                     (self.id, self.id_asked) = (Some(id), Instant::now());
                 }
@@ -338,14 +340,14 @@ impl Serving {
             return Ok(());
         };
         for (call, answer) in self.settling.drain(..) {
-            answer_at(&self.desk, position.clone(), call, answer);
+            answer_at(&self.waiters, position.clone(), call, answer);
         }
         for mut sync in syncs {
             sync.hand_over();
             if sync.kind == Kind::Sync {
-                answer_at(&self.desk, position.clone(), sync.call.clone(), Answer::Visible);
+                answer_at(&self.waiters, position.clone(), sync.call.clone(), Answer::Visible);
             } else {
-                self.desk.refuse_unknown(&position.replication_id);
+                self.waiters.refuse_unknown(&position.replication_id);
                 sync.call.finish(Answer::Visible);
             }
         }

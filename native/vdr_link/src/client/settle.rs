@@ -2,7 +2,7 @@
 
 use super::call::{Answer, Call, Stage};
 use std::sync::Arc;
-use vdr_replica::position::{Desk, Outcome, Position, Registered, Waiter};
+use vdr_replica::position::{Outcome, Position, Registered, Waiter, Waiters};
 
 /// A call that waits for a position.
 struct Waiting {
@@ -25,10 +25,10 @@ impl Waiter for Waiting {
 
 /// Gives the answer once the position is visible. Answers whether the position's id was never
 /// heard of.
-pub fn answer_at(desk: &Desk, position: Position, call: Arc<Call>, answer: Answer) -> bool {
+pub fn answer_at(waiters: &Waiters, position: Position, call: Arc<Call>, answer: Answer) -> bool {
     let stage = call.stage();
     let waiting = Box::new(Waiting { call: call.clone(), answer, stage });
-    match desk.register(position, waiting) {
+    match waiters.register(position, waiting) {
         Registered::Done => false,
         Registered::Waiting { ticket, unknown } => {
             call.keep_ticket(ticket);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use vdr_replica::position::Desk;
+use vdr_replica::position::Waiters;
 
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
@@ -48,16 +48,16 @@ impl PoolState {
 pub struct PoolShared<O> {
     pub config: PoolConfig,
     pub owner: Arc<O>,
-    pub desk: Arc<Desk>,
+    pub waiters: Arc<Waiters>,
     /// The server that the link follows.
     target: watch::Sender<Option<Endpoint>>,
     state: Mutex<(PoolState, Option<&'static str>)>,
 }
 
 impl<O> PoolShared<O> {
-    pub fn new(config: PoolConfig, owner: Arc<O>, desk: Arc<Desk>) -> Self {
+    pub fn new(config: PoolConfig, owner: Arc<O>, waiters: Arc<Waiters>) -> Self {
         let (target, state) = (watch::Sender::new(None), Mutex::default());
-        PoolShared { config, owner, desk, target, state }
+        PoolShared { config, owner, waiters, target, state }
     }
 
     /// The link follows this server now.

@@ -10,7 +10,7 @@ use vdr_link::{
     Access, Answer, Answers, Call, Caller, ClientPool, Endpoint, HostMap, Kind, PoolConfig, PoolState, Question,
     Request, Stage,
 };
-use vdr_replica::position::{Desk, Visible, WAITERS_PER_WAKE};
+use vdr_replica::position::{Visible, WAITERS_PER_WAKE, Waiters};
 use vdr_replica::resp::reply::Reply;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ impl Caller for Forward {
 struct Fixture {
     pool: ClientPool<NoPassword>,
     visible: Arc<Visible>,
-    desk: Arc<Desk>,
+    waiters: Arc<Waiters>,
 }
 
 impl Fixture {
@@ -43,15 +43,15 @@ impl Fixture {
         let visible = Arc::new(Visible::default());
         visible.replace(&Arc::from(ID));
         visible.publish(100);
-        let desk = Arc::new(Desk::new(visible.clone()));
-        let served: Weak<Desk> = Arc::downgrade(&desk);
-        visible.wake_by(move || while served.upgrade().is_some_and(|desk| desk.serve(WAITERS_PER_WAKE)) {});
+        let waiters = Arc::new(Waiters::new(visible.clone()));
+        let served: Weak<Waiters> = Arc::downgrade(&waiters);
+        visible.wake_by(move || while served.upgrade().is_some_and(|waiters| waiters.serve(WAITERS_PER_WAKE)) {});
         let access = Access { tls: None, timeout: PATIENCE, username: None, password: false };
         let host_map = HostMap::Table(HashMap::new());
         let config = PoolConfig { instance: 0, access, host_map, silence };
-        let pool = ClientPool::new(config, Arc::new(NoPassword), desk.clone());
+        let pool = ClientPool::new(config, Arc::new(NoPassword), waiters.clone());
         pool.follow(endpoint);
-        Fixture { pool, visible, desk }
+        Fixture { pool, visible, waiters }
     }
 
     fn of(server: &FakeServer) -> Self {
@@ -60,7 +60,7 @@ impl Fixture {
 
     fn send(&self, commands: &[&str], kind: Kind, awaits: bool) -> (Arc<Call>, Receiver<Answer>) {
         let (sender, receiver) = channel();
-        let call = Call::new(Forward(Mutex::new(sender)), self.desk.clone());
+        let call = Call::new(Forward(Mutex::new(sender)), self.waiters.clone());
         let words: Vec<Vec<&[u8]>> =
             commands.iter().map(|command| command.split(' ').map(str::as_bytes).collect()).collect();
         let request = match kind {
@@ -274,11 +274,11 @@ fn a_write_that_the_present_history_lacks_is_lost() {
     let server = FakeServer::start(healthy(offset));
     let fixture = Fixture::of(&server);
     let (call, lost) = fixture.command("SET a 1");
-    eventually("the write is done", || call.stage() == Stage::Written && fixture.desk.len() == 1);
+    eventually("the write is done", || call.stage() == Stage::Written && fixture.waiters.len() == 1);
     // A full sync from another primary, which does not go back to the id of before.
     let other: Arc<str> = Arc::from("b".repeat(40));
     fixture.visible.replace(&other);
     fixture.visible.publish(1000);
-    fixture.desk.refuse_unknown(&other);
+    fixture.waiters.refuse_unknown(&other);
     assert_eq!(take(&lost), Answer::Failed { stage: Stage::Written, code: "lost_history" });
 }

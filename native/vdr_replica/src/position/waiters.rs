@@ -1,8 +1,8 @@
 //! Who waits until a position is visible, in the order of the offsets.
 //!
 //! A publication that somebody waits for wakes the first few waiters itself and leaves the rest to
-//! the caller of [`Desk::serve`]. The publisher never waits for the lock here: [`Desk::try_serve`]
-//! gives up when another thread holds it.
+//! the caller of [`Waiters::serve`]. The publisher never waits for the lock here:
+//! [`Waiters::try_serve`] gives up when another thread holds it.
 
 use super::history::{Located, Position};
 use super::visible::Visible;
@@ -25,7 +25,7 @@ pub enum Outcome {
     Closed,
 }
 
-/// Is called once, without a lock, on the thread that publishes or that serves the desk.
+/// Is called once, without a lock, on the thread that publishes or that serves the waiters.
 pub trait Waiter: Send {
     fn done(self: Box<Self>, outcome: Outcome);
 }
@@ -44,13 +44,13 @@ pub enum Registered {
     Done,
     Waiting {
         ticket: Ticket,
-        /// Only the primary can say what the position means: see [`Desk::refuse_unknown`].
+        /// Only the primary can say what the position means: see [`Waiters::refuse_unknown`].
         unknown: bool,
     },
 }
 
 /// See the module.
-pub struct Desk {
+pub struct Waiters {
     visible: Arc<Visible>,
     waiting: Mutex<Waiting>,
     /// How many wait.
@@ -77,9 +77,9 @@ struct Entry {
 
 type Done = Vec<(Box<dyn Waiter>, Outcome)>;
 
-impl Desk {
+impl Waiters {
     pub fn new(visible: Arc<Visible>) -> Self {
-        Desk { visible, waiting: Mutex::default(), count: AtomicUsize::new(0), in_doubt: AtomicBool::new(false) }
+        Waiters { visible, waiting: Mutex::default(), count: AtomicUsize::new(0), in_doubt: AtomicBool::new(false) }
     }
 
     pub fn visible(&self) -> &Arc<Visible> {
@@ -135,7 +135,7 @@ impl Desk {
         self.is_due()
     }
 
-    /// For the publisher: as [`Desk::serve`], but waits for no lock, and leaves it to others to
+    /// For the publisher: as [`Waiters::serve`], but waits for no lock, and leaves it to others to
     /// find out what a change of the id means for all waiters.
     pub fn try_serve(&self, max: usize) -> bool {
         let mut done = Done::new();
@@ -149,7 +149,7 @@ impl Desk {
     }
 
     /// Whether the primary is to be asked for its ids, since the id has changed: once for each
-    /// change. The answer goes to [`Visible::learn`] and [`Desk::refuse_unknown`].
+    /// change. The answer goes to [`Visible::learn`] and [`Waiters::refuse_unknown`].
     pub fn take_doubt(&self) -> bool {
         self.in_doubt.swap(false, Ordering::SeqCst)
     }
@@ -274,35 +274,35 @@ mod tests {
     }
 
     struct Fixture {
-        desk: Arc<Desk>,
+        waiters: Arc<Waiters>,
         log: Log,
     }
 
     impl Fixture {
-        /// A desk whose publisher serves it, as a mirror with the id A at offset 100.
+        /// Waiters that their publisher serves, as a mirror with the id A at offset 100 does.
         fn new() -> Self {
             let visible = Arc::new(Visible::default());
             visible.replace(&Arc::from("A"));
             visible.publish(100);
-            let desk = Arc::new(Desk::new(visible.clone()));
-            let served = Arc::downgrade(&desk);
+            let waiters = Arc::new(Waiters::new(visible.clone()));
+            let served = Arc::downgrade(&waiters);
             visible.wake_by(move || {
-                if let Some(desk) = served.upgrade() {
-                    while desk.try_serve(WAITERS_PER_WAKE) {
-                        desk.serve(WAITERS_PER_WAKE);
+                if let Some(waiters) = served.upgrade() {
+                    while waiters.try_serve(WAITERS_PER_WAKE) {
+                        waiters.serve(WAITERS_PER_WAKE);
                     }
                 }
             });
-            Fixture { desk, log: Log::default() }
+            Fixture { waiters, log: Log::default() }
         }
 
         fn wait(&self, name: &'static str, id: &str, offset: u64) -> Registered {
             let position = Position { replication_id: Arc::from(id), offset };
-            self.desk.register(position, Box::new(Named(name, self.log.clone())))
+            self.waiters.register(position, Box::new(Named(name, self.log.clone())))
         }
 
         fn visible(&self) -> &Visible {
-            self.desk.visible()
+            self.waiters.visible()
         }
 
         fn take(&self) -> Vec<(&'static str, Outcome)> {
@@ -321,8 +321,8 @@ mod tests {
         assert_eq!(fixture.take(), []);
         fixture.visible().publish(125);
         assert_eq!(fixture.take(), [("a", Outcome::Visible), ("b", Outcome::Visible)]);
-        assert_eq!(fixture.desk.len(), 1);
-        fixture.desk.close();
+        assert_eq!(fixture.waiters.len(), 1);
+        fixture.waiters.close();
         assert_eq!(fixture.take(), [("c", Outcome::Closed)]);
         fixture.wait("late", "A", 1);
         assert_eq!(fixture.take(), [("late", Outcome::Closed)]);
@@ -334,9 +334,9 @@ mod tests {
         let tickets = [fixture.wait("known", "A", 110), fixture.wait("unknown", "X", 110)];
         for registered in tickets {
             let Registered::Waiting { ticket, .. } = registered else { panic!("waits") };
-            fixture.desk.cancel(&ticket);
+            fixture.waiters.cancel(&ticket);
         }
-        assert!(fixture.desk.is_empty());
+        assert!(fixture.waiters.is_empty());
         fixture.visible().publish(200);
         assert_eq!(fixture.take(), []);
     }
@@ -352,10 +352,10 @@ mod tests {
         fixture.visible().continue_as(&Arc::from("B"), 100, 100);
         // Only the new primary knows how much of the old id it has.
         assert_eq!(fixture.take(), []);
-        assert!(fixture.desk.take_doubt());
-        assert!(!fixture.desk.take_doubt());
+        assert!(fixture.waiters.take_doubt());
+        assert!(!fixture.waiters.take_doubt());
         fixture.visible().learn(&Arc::from("B"), &Arc::from("A"), 130);
-        fixture.desk.refuse_unknown("B");
+        fixture.waiters.refuse_unknown("B");
         assert_eq!(fixture.take(), [("beyond", Outcome::Lost)]);
         fixture.visible().publish(149);
         assert_eq!(fixture.take(), [("shared", Outcome::Visible)]);
@@ -377,7 +377,7 @@ mod tests {
         fixture.visible().publish(300);
         assert_eq!(fixture.take(), [("future", Outcome::Visible)]);
         fixture.visible().learn(&Arc::from("B"), &Arc::from("A"), 89);
-        fixture.desk.refuse_unknown("B");
+        fixture.waiters.refuse_unknown("B");
         assert_eq!(fixture.take(), [("lost", Outcome::Lost), ("stranger", Outcome::Lost)]);
         fixture.wait("late", "A", 90);
         fixture.wait("in time", "A", 89);
@@ -390,10 +390,10 @@ mod tests {
         fixture.wait("stranger", "X", 1);
         fixture.wait("behind", "W", 90);
         fixture.wait("ahead", "W", 99);
-        fixture.desk.refuse_unknown("B");
+        fixture.waiters.refuse_unknown("B");
         assert_eq!(fixture.take(), []);
         fixture.visible().learn(&Arc::from("A"), &Arc::from("W"), 95);
-        fixture.desk.refuse_unknown("A");
+        fixture.waiters.refuse_unknown("A");
         let mut all = fixture.take();
         all.sort_by_key(|(name, _)| *name);
         assert_eq!(all, [("ahead", Outcome::Lost), ("behind", Outcome::Visible), ("stranger", Outcome::Lost)]);
@@ -437,7 +437,7 @@ mod tests {
     #[test]
     fn no_waiter_is_missed_by_publications_on_another_thread() {
         let fixture = Fixture::new();
-        let (visible, stop) = (fixture.desk.visible().clone(), Arc::new(AtomicBool::new(false)));
+        let (visible, stop) = (fixture.waiters.visible().clone(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let publisher = thread::spawn(move || {
             let mut offset = 100;
@@ -453,6 +453,6 @@ mod tests {
         stop.store(true, Ordering::Relaxed);
         publisher.join().unwrap();
         assert_eq!(fixture.take().len(), 50_000);
-        assert!(fixture.desk.is_empty());
+        assert!(fixture.waiters.is_empty());
     }
 }

@@ -326,7 +326,7 @@ impl Mirror {
     /// way and at the end. With a clock it leaves some after a while; call it again then.
     pub fn stream(&mut self, input: &mut BytesMut, now_ms: i64) -> Result<Turn, Fault> {
         let (mut at, mut turn) = (0, Turn::default());
-        let now_ms = self.time_ms.unwrap_or(now_ms);
+        let now_ms = self.time_or(now_ms);
         if let Some(applier) = &self.applier {
             let received = applier.offset().saturating_add(input.len() as u64);
             self.shared.status.received.store(received, Ordering::Relaxed);
@@ -373,7 +373,7 @@ impl Mirror {
     /// Publishes what a guard window held back for too long, and notifies whom a panic kept from
     /// being notified. To be called now and then while nothing comes.
     pub fn tick(&mut self, now_ms: i64) {
-        self.publish(self.time_ms.unwrap_or(now_ms));
+        self.publish(self.time_or(now_ms));
         self.publisher.defer_replaced();
     }
 

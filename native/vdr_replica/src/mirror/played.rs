@@ -13,6 +13,11 @@ impl Mirror {
         self.tick(now_ms);
     }
 
+    /// The time for commands and for what is published: the one that was set, or the clock's.
+    pub(super) fn time_or(&self, clock_ms: i64) -> i64 {
+        self.time_ms.unwrap_or(clock_ms)
+    }
+
     /// A full sync of this data: what the filter keeps of it becomes visible as a whole.
     pub fn sync_data(&mut self, replication_id: &str, offset: u64, data: &Keyspace, now_ms: i64) {
         self.drop_full_sync();

@@ -124,8 +124,8 @@ defmodule Vdr.Test.Proxy do
     end
   end
 
-  # Whether the client is a replica, and begins a full sync. The commands of a handshake are so short
-  # that each comes in one piece.
+  # Whether the client is a replica, and begins a full sync. The commands of a handshake are so
+  # short that each comes in one piece.
   defp recognized(data, %{down: down} = weather) when self() != down do
     # It is there before the answer of the server.
     if data =~ "PSYNC", do: send(down, :replica)

@@ -12,6 +12,7 @@
 //!
 //! `waiters`: how many writes per second does a mirror apply, each published alone, while nobody
 //! and while a hundred thousand wait for a position that is far away?
+//!
 //! `spans`: how many nanoseconds does the span of a batch take where no instance wants it, where
 //! another instance wants it, and where it becomes a line? And the apply rate of small batches with
 //! such a span around each, and without one?
@@ -30,7 +31,7 @@ use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, Keyspace};
 use vdr_replica::live::{Live, Snapshot};
 use vdr_replica::mirror::{Fault, Garbage, Loaded, Mirror, Shared};
-use vdr_replica::position::{Desk, Outcome, Position, Registered, WAITERS_PER_WAKE, Waiter};
+use vdr_replica::position::{Outcome, Position, Registered, WAITERS_PER_WAKE, Waiter, Waiters};
 use vdr_replica::resp;
 use vdr_replica::watch::{Event, Mailbox, Manner, Notify, Tag, Watched, Watcher};
 use vdr_trace::LevelFilter;
@@ -139,8 +140,8 @@ const WAITERS: u64 = 100_000;
 fn waiters() -> Result<(), String> {
     let (mut mirror, shared) = mirror();
     let commands: Vec<Vec<u8>> = (0..WRITES).map(command).collect();
-    let desk = Arc::new(Desk::new(shared.visible.clone()));
-    let served = desk.clone();
+    let waiters = Arc::new(Waiters::new(shared.visible.clone()));
+    let served = waiters.clone();
     shared.visible.wake_by(move || {
         let _more = served.try_serve(WAITERS_PER_WAKE);
     });
@@ -150,12 +151,12 @@ fn waiters() -> Result<(), String> {
             let tickets: Vec<Registered> = (0..count)
                 .map(|n| {
                     let offset = u64::MAX / 2 + n;
-                    desk.register(Position { replication_id: replication_id.clone(), offset }, Box::new(Patient))
+                    waiters.register(Position { replication_id: replication_id.clone(), offset }, Box::new(Patient))
                 })
                 .collect();
             let rate = rate(&mut mirror, &shared, &commands, false)?;
-            if desk.len() as u64 != count {
-                return Err(format!("{} of {count} wait", desk.len()));
+            if waiters.len() as u64 != count {
+                return Err(format!("{} of {count} wait", waiters.len()));
             }
             // The first one finds the data cold.
             if round > 0 {
@@ -163,7 +164,7 @@ fn waiters() -> Result<(), String> {
             }
             for registered in tickets {
                 let Registered::Waiting { ticket, .. } = registered else { return Err("nobody waits".into()) };
-                desk.cancel(&ticket);
+                waiters.cancel(&ticket);
             }
         }
     }

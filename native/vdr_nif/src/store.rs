@@ -264,7 +264,7 @@ impl Inner {
             let question = Call::new(Nobody, self.waiters.clone());
             let _not_asked = client.submit(Request::sync(Kind::Identify, question));
         } else if let Some(id) = played_id {
-            self.desk.refuse_unknown(&id);
+            self.waiters.refuse_unknown(&id);
         }
     }
 }

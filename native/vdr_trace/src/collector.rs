@@ -83,6 +83,9 @@ impl Subscriber for Collector {
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
+        if span.into_u64() == UNWANTED {
+            return;
+        }
         if let Some(span) = self.spans.lock().get_mut(&span.into_u64()) {
             values.record(&mut span.fields);
         }
@@ -96,6 +99,9 @@ impl Subscriber for Collector {
     }
 
     fn try_close(&self, id: Id) -> bool {
+        if id.into_u64() == UNWANTED {
+            return true;
+        }
         let mut spans = self.spans.lock();
         let Some(span) = spans.get_mut(&id.into_u64()) else { return true };
         span.handles = span.handles.saturating_sub(1);

@@ -64,12 +64,9 @@ impl Levels {
     pub fn change(&self, from: LevelFilter, to: LevelFilter) {
         let mut counts = self.counts.lock();
         // Nobody needs the count of `OFF`.
-        let changes: [(LevelFilter, fn(usize, usize) -> usize); 2] =
-            [(from, usize::saturating_sub), (to, usize::saturating_add)];
-        for (filter, change) in changes {
-            let count = counts.get_mut(usize::from(rank(filter.into_level())));
-            count.into_iter().for_each(|count| *count = change(*count, 1));
-        }
+        let of = |filter: LevelFilter| usize::from(rank(filter.into_level()));
+        counts.get_mut(of(from)).into_iter().for_each(|count| *count = count.saturating_sub(1));
+        counts.get_mut(of(to)).into_iter().for_each(|count| *count = count.saturating_add(1));
         let highest = counts.iter().rposition(|count| *count > 0).and_then(|rank| FILTERS.get(rank).copied());
         let highest = highest.unwrap_or(LevelFilter::OFF);
         let is_new = self.highest.set(highest) != highest;

@@ -404,7 +404,7 @@ mod tests {
         const WAITERS: u64 = 100_000;
         let (visible, log) = (Arc::new(Visible::default()), Log::default());
         visible.replace(&Arc::from("A"));
-        let desk = Desk::new(visible.clone());
+        let waiters = Waiters::new(visible.clone());
         let wakes = Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
         visible.wake_by(move || {
@@ -412,26 +412,26 @@ mod tests {
         });
         for n in 1..=WAITERS {
             let position = Position { replication_id: Arc::from("A"), offset: WAITERS + n };
-            desk.register(position, Box::new(Named("x", log.clone())));
+            waiters.register(position, Box::new(Named("x", log.clone())));
         }
         // As if somebody came to wait at this moment.
-        let held = desk.waiting.lock();
+        let held = waiters.waiting.lock();
         (1..=WAITERS).for_each(|offset| visible.publish(offset));
         assert_eq!(wakes.load(Ordering::Relaxed), 0);
         // Their turn: the publisher leaves them to the thread that serves.
         visible.publish(WAITERS + 3);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
-        assert!(desk.try_serve(WAITERS_PER_WAKE));
+        assert!(waiters.try_serve(WAITERS_PER_WAKE));
         assert_eq!(log.lock().unwrap().len(), 0);
         drop(held);
-        assert!(!desk.try_serve(WAITERS_PER_WAKE));
-        assert_eq!((log.lock().unwrap().len(), desk.len()), (3, WAITERS as usize - 3));
+        assert!(!waiters.try_serve(WAITERS_PER_WAKE));
+        assert_eq!((log.lock().unwrap().len(), waiters.len()), (3, WAITERS as usize - 3));
         // Of many whose turn it is, the publisher calls the first few.
         visible.publish(3 * WAITERS);
-        assert!(desk.try_serve(WAITERS_PER_WAKE));
+        assert!(waiters.try_serve(WAITERS_PER_WAKE));
         assert_eq!(log.lock().unwrap().len(), 3 + WAITERS_PER_WAKE);
-        while desk.serve(WAITERS_PER_WAKE) {}
-        assert_eq!((log.lock().unwrap().len(), desk.len()), (WAITERS as usize, 0));
+        while waiters.serve(WAITERS_PER_WAKE) {}
+        assert_eq!((log.lock().unwrap().len(), waiters.len()), (WAITERS as usize, 0));
     }
 
     #[test]

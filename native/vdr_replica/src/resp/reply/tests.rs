@@ -90,6 +90,9 @@ fn what_is_not_resp_is_refused() {
     ] {
         assert!(matches!(read(bad), Err(ReplyError::NotResp { .. })), "{}", bad.escape_ascii());
     }
+    let error = read(b"AUTH secret\r\n").unwrap_err();
+    assert_eq!(error.to_string(), r#"the answer is not RESP: "AUTH secret\r\n""#);
+    assert_eq!(error.without_words().to_string(), r#"the answer is not RESP: """#);
 }
 
 proptest! {

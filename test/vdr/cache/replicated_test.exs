@@ -102,6 +102,52 @@ defmodule Vdr.Cache.ReplicatedTest do
     Mirror.eventually("it wins", fn -> Enum.all?(peers, &(cache(&1, :get, [:last]) == {:ok, :d})) end)
   end
 
+  test "what a call answers does not hide from the others that it has changed something" do
+    [a, b] = peers = Peers.start!(2)
+    for {peer, opts} <- [{a, max_size: 2, eviction_policy: :fifo}, {b, []}], do: start_on(peer, opts)
+    Peers.await_members(peers, @cache)
+    await = fn what, answer, key -> Mirror.eventually(what, fn -> cache(b, :get, [key]) == answer end) end
+    :ok = cache(a, :put, [:n, 1])
+    assert cache(a, :decr, [:n]) == {:ok, 0}
+    await.("a sum of 0", {:ok, 0}, :n)
+    :ok = cache(a, :put, [:f, false])
+    await.("false", {:ok, false}, :f)
+    assert cache(a, :take, [:f]) == {:ok, false}
+    await.("it was taken", {:error, :not_found}, :f)
+    # Evicted on one node, and deleted there.
+    for n <- 1..3, do: :ok = cache(a, :put, [n, n])
+    await.("the last one", {:ok, 3}, 3)
+    assert cache(a, :get, [1]) == {:error, :not_found}
+    assert cache(b, :get, [1]) == {:ok, 1}
+    assert cache(a, :delete, [1]) == :ok
+    await.("it was deleted", {:error, :not_found}, 1)
+  end
+
+  test "a node that cannot store a new value does not keep the old one" do
+    [a, b] = peers = Peers.start!(2)
+    for {peer, opts} <- [{a, []}, {b, max_bytes: 10_000}], do: start_on(peer, opts)
+    Peers.await_members(peers, @cache)
+    :ok = cache(a, :put, [:k, "small"])
+    Mirror.eventually("it is there", fn -> cache(b, :get, [:k]) == {:ok, "small"} end)
+    :ok = cache(a, :put, [:k, String.duplicate("x", 20_000)])
+    Mirror.eventually("the old one is gone", fn -> cache(b, :get, [:k]) == {:error, :not_found} end)
+    :ok = cache(a, :put, [:k, "small again"])
+    Mirror.eventually("the next one fits", fn -> cache(b, :get, [:k]) == {:ok, "small again"} end)
+  end
+
+  test "what a node has written that was killed reaches all" do
+    peers = [a, b, c] = start!(3)
+    :ok = cache(a, :put, [:k, 0])
+    await_equal(peers)
+    # What it sends to one of them is lost.
+    Peers.split([a], [c])
+    :ok = cache(a, :put, [:k, 1])
+    Mirror.eventually("one has it", fn -> cache(b, :get, [:k]) == {:ok, 1} end)
+    Peers.kill(a)
+    Peers.await_members([b, c], @cache)
+    assert await_equal([b, c]) == [k: 1]
+  end
+
   test "a split that lasts longer than deletes are remembered empties the cache" do
     peers = [a, b] = start!(2, topology_opts: [tombstone_ttl: 300])
     :ok = cache(a, :put, [:k, 1])

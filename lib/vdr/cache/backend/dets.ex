@@ -15,7 +15,8 @@ defmodule Vdr.Cache.Backend.DETS do
   A file that cannot be used stops the start with `{:error, {:disk, reason}}`. A file that was not
   closed is repaired at the start, which can take minutes for a large one. A write that fails, on a
   full disk or beyond the 2 GB of a file, answers `{:error, {:disk, reason}}`; the entry is absent
-  then, and the cache goes on.
+  then, and the cache goes on. Reads are those of before. Such a file is begun anew once a second,
+  with the entries that are in memory; until that succeeds, every write is refused.
 
   Values and keys with pids, references, ports or functions answer `{:error, {:not_storable,
   term}}`. The file has times of the wall clock: a change of the clock while the cache is stopped
@@ -131,11 +132,20 @@ defmodule Vdr.Cache.Backend.DETS do
 
   # What the table has dropped for a call was told to the file before this one.
   @impl true
-  def invalidate_tag(h, tag), do: settle(h, ETS.invalidate_tag(h.ets, tag))
+  def invalidate_tag(h, tag), do: invalidate_tag(h, tag, mark(h))
+
+  @doc false
+  def mark(h), do: ETS.mark(h.ets)
+
+  @doc false
+  def invalidate_tag(h, tag, mark), do: settle(h, ETS.invalidate_tag(h.ets, tag, mark))
 
   @impl true
-  def flush(h) do
-    ETS.flush(h.ets)
+  def flush(h), do: flush(h, mark(h))
+
+  @doc false
+  def flush(h, mark) do
+    ETS.flush(h.ets, mark)
     call(h, :rewrite, :ok)
   end
 

@@ -246,27 +246,32 @@ defmodule Vdr.Cache.Backend.ETS do
   def put(h, key, value, %Write{} = write) do
     key = Key.wrap(key)
     Leases.void(h.leases, key)
-    answer = put_wrapped(h, key, value, write, Rows.next_seq(h))
+    seq = Rows.next_seq(h)
+    answer = put_wrapped(h, key, value, write, {seq, seq})
     # Who began to fetch in between has seen the old entry, and must not replace the new one.
     Leases.void(h.leases, key)
     answer
   end
 
   # `id` is the number that the tags' generations are compared with: that of a fetched value was
-  # taken before the fetch.
-  defp put_wrapped(h, key, _value, %Write{ttl: 0, keep: 0, mode: :always}, _id) do
+  # taken before the fetch. `seq` is the new version.
+  defp put_wrapped(h, key, _value, %Write{ttl: 0, keep: 0, mode: :always}, _numbers) do
     delete_wrapped(h, key)
     {:ok, true}
   end
 
-  defp put_wrapped(h, key, value, write, id) do
-    seq = Rows.next_seq(h)
+  defp put_wrapped(h, key, value, write, {_id, seq} = numbers) do
     now = Rows.now(h)
-    make = maker(h, key, value, write, {id, seq}, now)
+    make = maker(h, key, value, write, numbers, now)
     answer = if h.bounded, do: put_bounded(h, key, make, write, now), else: put_unbounded(h, key, make, write, now)
 
     with {:ok, true} <- answer do
-      if write.ttl == 0 and write.keep == 0, do: remove_version(h, key, seq), else: settle_tags(h, key, seq)
+      cond do
+        write.ttl == 0 and write.keep == 0 -> remove_version(h, key, seq)
+        write.tags != [] or write.inherit -> settle_tags(h, key, seq)
+        true -> :ok
+      end
+
       h.changed.(key, :written)
       if h.bounded, do: Eviction.trim(h)
       answer
@@ -556,8 +561,14 @@ defmodule Vdr.Cache.Backend.ETS do
   # ---- tags
 
   @impl true
-  def invalidate_tag(h, tag) do
-    generation = Rows.next_seq(h)
+  def invalidate_tag(h, tag), do: invalidate_tag(h, tag, mark(h))
+
+  @doc false
+  # What is put from here on is not touched by an invalidation or a flush with this mark.
+  def mark(h), do: Rows.next_seq(h)
+
+  @doc false
+  def invalidate_tag(h, tag, generation) do
     # From here on no entry that was put before is valid. Of two numbers, the later one stays: one
     # more, one less, and not below this one.
     :ets.update_counter(h.generations, tag, [{2, 1}, {2, -1, generation, generation}], {tag, 0, nil})
@@ -613,8 +624,10 @@ defmodule Vdr.Cache.Backend.ETS do
   # ---- all of it
 
   @impl true
-  def flush(h) do
-    last = Rows.next_seq(h)
+  def flush(h), do: flush(h, mark(h))
+
+  @doc false
+  def flush(h, last) do
     Leases.void_all(h.leases)
     if h.bounded or h.size_of, do: flush_rows(h, last), else: flush_tables(h, last)
     h.changed.(nil, :flushed)
@@ -709,7 +722,7 @@ defmodule Vdr.Cache.Backend.ETS do
       if Rows.invalidated?(h, write.tags, seq) do
         {:ok, :lost}
       else
-        with {:ok, true} <- put_wrapped(h, wrapped, value, write, seq), do: {:ok, :stored}
+        with {:ok, true} <- put_wrapped(h, wrapped, value, write, {seq, Rows.next_seq(h)}), do: {:ok, :stored}
       end
     end)
   end

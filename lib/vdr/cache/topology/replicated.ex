@@ -16,15 +16,19 @@ defmodule Vdr.Cache.Topology.Replicated do
     * Each entry has a version of a hybrid logical clock and the node that wrote it. The larger
       version wins on all nodes. A wrong wall clock decides who wins among writers at the same
       moment, and never whether nodes agree. Deletes and invalidations have versions, too.
-    * Messages to a node are numbered. A node that misses one fetches all entries, in portions of a
-      thousand, and keeps the newer version of each. So does a node that joins. Nobody waits for a
-      node that is slow: what it does not take is dropped, and it fetches it later.
-    * After a split that lasted longer than `:tombstone_ttl`, all nodes that were split empty the
-      cache, because nobody knows any more what was deleted meanwhile.
+    * Messages say which one was before them, and heartbeats say what a node has of every other. A
+      node that has missed something fetches all entries, in portions of a thousand or of a
+      megabyte, and keeps the newer version of each. So does a node that joins. Nobody waits for a
+      node that is slow: what it does not take is dropped, and it fetches it later. What a node has
+      written that has died since, those who have heard it pass on.
+    * Deletes are forgotten after `:tombstone_ttl`. After a split in which some were forgotten that
+      the other side has not heard of, all nodes empty the cache, because nobody knows any more
+      what was deleted meanwhile.
 
   A write returns when this node has it. The writes of a node take turns in one process; reads do
   not pass it. Times to live travel as what remains. Bounds evict on each node for itself, and then
-  a local miss is a miss. `get_or_fetch` fetches once on each node.
+  a local miss is a miss; a delete is for all nodes, whatever it finds on this one. `get_or_fetch`
+  fetches once on each node.
 
   Until a node that starts has the entries of another one, reads answer `{:error, :not_ready}`.
 

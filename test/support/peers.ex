@@ -187,6 +187,9 @@ defmodule Vdr.Test.PeerWork do
     )
   end
 
+  @doc "A function for `get_or_fetch`."
+  def large, do: {:ok, :binary.copy("x", 50_000)}
+
   @doc "Whether `fetch/5` of the key has begun here."
   def fetching?(key), do: :persistent_term.get({__MODULE__, key}, false)
 

@@ -7,13 +7,22 @@ defmodule Vdr.Test.Vm do
   defstruct [:peer, :pid]
 
   # Ends together with the process that starts it.
-  def start! do
+  # `file_blocks` is how large its files may become, in the shell's blocks of 512 or 1,024 bytes.
+  def start!(opts \\ []) do
     paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: paths, wait_boot: 60_000})
+    {:ok, peer, _node} = :peer.start_link(Map.merge(exec(opts[:file_blocks]), %{args: paths, wait_boot: 60_000}))
     vm = %__MODULE__{peer: peer}
     {:ok, _started} = call(vm, :application, :ensure_all_started, [:veidrodelis])
     :ok = call(vm, Logger, :configure, [[level: :error]])
     %{vm | pid: call(vm, :os, :getpid, [])}
+  end
+
+  defp exec(nil), do: %{connection: :standard_io}
+
+  # A write beyond the limit fails, as on a full disk, instead of ending the VM.
+  defp exec(blocks) do
+    script = "trap '' XFSZ; ulimit -f #{blocks}; exec erl \"$@\""
+    %{connection: :standard_io, exec: {~c"/bin/sh", [~c"-c", String.to_charlist(script), ~c"erl"]}}
   end
 
   def stop(vm), do: :peer.stop(vm.peer)

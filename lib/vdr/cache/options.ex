@@ -83,6 +83,13 @@ defmodule Vdr.Cache.Options do
         default: 1_000,
         doc: "how long a failed refresh is not tried again, in ms; each further failure doubles it"
       ],
+      warm: [
+        type: {:check, "a function of no arguments", quote(do: (... -> Enumerable.t())), &is_function(&1, 0)},
+        doc:
+          "returns what the cache begins with, as pairs of key and value, or triples with the options of `put`; what " <>
+            "is there already stays. It runs in a task: when it fails, the cache begins without"
+      ],
+      warm_timeout: [type: {:integer, 0..@ms_max}, default: 30_000, doc: "how long the start waits for it, in ms"],
       bypass: [type: :boolean, default: false, doc: "for tests: every read misses, and writes do nothing"]
     ]
   end

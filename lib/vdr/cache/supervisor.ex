@@ -4,7 +4,7 @@ defmodule Vdr.Cache.Supervisor do
 
   use Supervisor
 
-  alias Vdr.Cache.{Flights, Handle, Near, Publisher, Stats, Sweeper, Telemetry}
+  alias Vdr.Cache.{Flights, Handle, Near, Publisher, Stats, Sweeper, Telemetry, Warmer}
 
   @spec start_link(map) :: Supervisor.on_start()
   def start_link(options) do
@@ -76,7 +76,8 @@ defmodule Vdr.Cache.Supervisor do
       own = [
         {Task.Supervisor, name: handle.tasks},
         {Sweeper, handle},
-        {Publisher, handle}
+        {Publisher, handle},
+        {Warmer, handle}
       ]
 
       Supervisor.init(backend_children ++ topology_children ++ own, strategy: :rest_for_one)

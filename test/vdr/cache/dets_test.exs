@@ -113,6 +113,41 @@ defmodule Vdr.Cache.DetsTest do
     assert ms in 1..60_000
   end
 
+  test "a full disk is an answer, and the cache goes on", %{dir: dir} do
+    vm = Vdr.Test.Vm.start!(file_blocks: 2_048)
+    call = fn function, arguments -> Vdr.Test.Vm.call(vm, C, function, [@name | arguments]) end
+    opts = [name: @name, backend: DETS, backend_opts: [data_dir: dir]]
+    {:ok, _pid} = Vdr.Test.Vm.call(vm, Supervisor, :start_child, [Vdr.Supervisor, Cache.child_spec(opts)])
+    value = :binary.copy("x", 50_000)
+    answers = for n <- 1..100, do: {n, call.(:put, [n, value])}
+    {good, bad} = Enum.split_with(answers, &(elem(&1, 1) == :ok))
+    assert length(good) > 5
+    assert length(bad) > 40
+    for {_n, answer} <- bad, do: assert({:error, {:disk, _reason}} = answer)
+    # What was refused is absent, what was stored is there, and the next calls answer.
+    for {n, _answer} <- bad, do: assert(call.(:get, [n]) == {:error, :not_found})
+    for {n, _answer} <- good, do: assert(call.(:get, [n]) == {:ok, value})
+    assert call.(:get_or_fetch, ["f", &Vdr.Test.PeerWork.large/0]) == {:ok, value}
+    # There is room again.
+    for {n, _answer} <- good, do: call.(:delete, [n])
+    Vdr.Test.Mirror.eventually("writes succeed again", fn -> call.(:put, ["small", 1]) == :ok end)
+    assert call.(:get, ["small"]) == {:ok, 1}
+    :ok = Vdr.Test.Vm.call(vm, Supervisor, :terminate_child, [Vdr.Supervisor, @name])
+    Vdr.Test.Vm.stop(vm)
+    {:ok, _pid} = start(dir)
+    assert C.get(@name, "small") == {:ok, 1}
+    for {n, _answer} <- bad, do: assert(C.get(@name, n) == {:error, :not_found})
+  end
+
+  test "values of 100 MB", %{dir: dir} do
+    {:ok, _pid} = start(dir, backend_opts: [])
+    large = :binary.copy("0123456789", 10_000_000)
+    assert C.put(@name, :large, large) == :ok
+    assert C.get(@name, :large) == {:ok, large}
+    restart(dir)
+    assert C.get(@name, :large) == {:ok, large}
+  end
+
   test "info names the file", %{dir: dir} do
     {:ok, _pid} = start(dir)
     assert %{file: file, file_bytes: bytes} = C.info(@name)

@@ -211,6 +211,24 @@ defmodule Vdr.Cache.PartitionedTest do
     assert reads > 1_000
   end
 
+  test "a node that is frozen while it fetches holds nobody for longer than the time, and stores nothing later" do
+    [a, b, c] = start!(3, topology_opts: [timeout: 500], stampede_timeout: 500)
+    key = Enum.find(1..1_000, &(owner(a, &1) == a.node))
+    frozen = Peers.async(c, PeerWork, :fetch, [@cache, key, :of_the_frozen, 500])
+    Mirror.eventually("it fetches", fn -> Peers.call(c, PeerWork, :fetching?, [key]) end)
+    pid = Peers.freeze(c)
+    assert Peers.call(b, PeerWork, :fetch, [@cache, key, :of_b, 10]) == {:error, :timeout}
+    assert Peers.call(b, PeerWork, :fetch, [@cache, key, :of_b, 10, [on_timeout: :fetch]]) == {:ok, :of_b}
+    assert cache(b, :put, [key, :put]) == :ok
+    # An owner that does not answer costs the time, and the value is fetched without it.
+    of_c = Enum.find(1..1_000, &(owner(a, &1) == c.node))
+    assert cache(a, :get, [of_c]) == {:error, :timeout}
+    assert Peers.call(a, PeerWork, :fetch, [@cache, of_c, :alone, 10]) == {:ok, :alone}
+    Peers.signal(pid, "CONT")
+    assert Task.await(frozen, 20_000) == {:ok, :of_the_frozen}
+    for peer <- [a, b, c], do: assert(cache(peer, :get, [key]) == {:ok, :put})
+  end
+
   test "a node that does not answer an invalidation is named, and gets it later" do
     [a, b] = start!(2, topology_opts: [timeout: 500])
     :ok = cache(a, :put_many, [Map.new(1..50, &{&1, &1}), [tags: [:t]]])

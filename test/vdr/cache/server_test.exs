@@ -252,6 +252,53 @@ defmodule Vdr.Cache.ServerTest do
     assert C.put(c, :k, self(), consistency: :async) == {:error, {:not_storable, self()}}
   end
 
+  live_test "a server that pauses costs the time of the call, and reads go on", %{port: port, redis: redis},
+    mirror: false do
+    c = mirror(port, backend_opts: [timeout: 400])
+    assert C.put(c, :k, 1, tags: [:t]) == :ok
+    Redix.command!(redis, ["CLIENT", "PAUSE", "1500", "ALL"])
+    started = System.monotonic_time(:millisecond)
+    assert {:error, _reason} = C.put(c, :k, 2)
+    assert {:error, _reason} = C.put(c, :k, 3, tags: [:t])
+    assert C.get(c, :k) == {:ok, 1}
+    assert C.get_or_fetch(c, :missing, fn -> {:ok, :alone} end) == {:ok, :alone}
+    # Four waits at most: the last call asks for a lease, and gives it back.
+    assert System.monotonic_time(:millisecond) - started < 4 * 400 + 1_000
+    Mirror.eventually("writes succeed again", fn -> C.put(c, :k, 4) == :ok end)
+    assert C.get(c, :k) == {:ok, 4}
+  end
+
+  live_test "a user who may not do everything gets the server's own words", %{port: port, redis: redis}, mirror: false do
+    Redix.command!(redis, ~w(ACL SETUSER app on >pw ~* &* +@all -eval -evalsha))
+    Redix.command!(redis, ~w(ACL SETUSER few on >pw ~* &* +@all -role -info))
+
+    for backend <- [Vdr.Cache.Backend.Mirror, Vdr.Cache.Backend.Redis] do
+      c = start(backend, port, backend_opts: [username: "app", password: "pw"])
+      assert C.put(c, :k, 1) == :ok
+      assert C.get(c, :k) == {:ok, 1}
+      assert {:error, {:refused, "NOPERM" <> _text}} = C.put(c, :k, 2, tags: [:t])
+      assert {:error, {:refused, "NOPERM" <> _text}} = C.invalidate_tag(c, :t)
+      assert C.get_or_fetch(c, :f, fn -> {:ok, :alone} end) == {:ok, :alone}
+      assert C.get(c, :k) == {:ok, 1}
+      assert C.stats(c).degraded == 1
+
+      c = start(backend, port, backend_opts: [username: "few", password: "pw", timeout: 1_000])
+      assert {C.put(c, :k, 1), C.get(c, :k)} |> then(&(match?({:ok, {:ok, 1}}, &1) or match?({{:error, _}, _}, &1)))
+    end
+  end
+
+  live_test "values of 100 MB, written and read by both", %{port: port}, mirror: false do
+    large = :binary.copy("0123456789", 10_000_000)
+    prefix = [backend_opts: [key_prefix: "shared:", timeout: 60_000]]
+    {a, b} = {mirror(port, prefix), server_only(port, prefix)}
+    assert C.put(a, :large, large, timeout: 60_000) == :ok
+    for c <- [a, b], do: assert(C.get(c, :large) == {:ok, large})
+    assert C.put(b, :large, [large, :b], timeout: 60_000, tags: [:t]) == :ok
+    Mirror.eventually("it arrives", fn -> C.get(a, :large) == {:ok, [large, :b]} end)
+    assert C.take(b, :large) == {:ok, [large, :b]}
+    Mirror.eventually("it is gone", fn -> C.get(a, :large) == {:error, :not_found} end)
+  end
+
   live_test "values of 10 MB, integers at the ends of 64 bits, keys that are empty", %{port: port}, mirror: false do
     c = mirror(port)
     large = :binary.copy("0123456789", 1_000_000)
@@ -270,30 +317,50 @@ defmodule Vdr.Cache.ServerTest do
   test "nodes: one fetch of each key on all of them; a node that is killed or frozen hands over, and stores nothing later" do
     server = Server.start!()
     peers = [a, b, c] = Peers.start!(3)
-    opts = [url: "redis://127.0.0.1:#{Server.port(server)}", key_prefix: "nodes:", lease: 600]
-    for peer <- peers, do: Peers.start_cache(peer, name: :nodes, backend: Vdr.Cache.Backend.Mirror, backend_opts: opts)
-    keys = Enum.to_list(1..20)
-    tasks = for peer <- peers, do: Peers.async(peer, PeerWork, :fetch_all, [:nodes, keys, 30, 10])
-    answers = Task.await_many(tasks, 120_000)
-    assert answers |> Enum.map(&elem(&1, 1)) |> Enum.sum() == 20
-    assert answers |> Enum.flat_map(&elem(&1, 0)) |> Enum.uniq() |> length() == 20
+    opts = [url: "redis://127.0.0.1:#{Server.port(server)}", lease: 600]
 
-    # Frozen for longer than its lease.
-    frozen = Peers.async(a, PeerWork, :fetch, [:nodes, :k, "of the frozen", 700])
-    Mirror.eventually("it fetches", fn -> Peers.call(a, PeerWork, :fetching?, [:k]) end)
-    pid = Peers.freeze(a)
-    assert Peers.call(b, PeerWork, :fetch, [:nodes, :k, "of the other", 10]) == {:ok, "of the other"}
-    Peers.signal(pid, "CONT")
-    assert Task.await(frozen, 20_000) == {:ok, "of the frozen"}
-    Process.sleep(200)
-    for peer <- peers, do: assert(Peers.call(peer, C, :get, [:nodes, :k]) == {:ok, "of the other"})
+    caches =
+      for {name, backend} <- [nodes_mirror: Vdr.Cache.Backend.Mirror, nodes_server: Vdr.Cache.Backend.Redis] do
+        backend_opts = [key_prefix: "#{name}:"] ++ opts
+        for peer <- peers, do: Peers.start_cache(peer, name: name, backend: backend, backend_opts: backend_opts)
+        name
+      end
 
-    # Killed: the lease ends by its time.
-    spawn(fn -> Peers.call(c, PeerWork, :fetch, [:nodes, :dead, "of the dead", 60_000]) end)
-    Mirror.eventually("it fetches", fn -> Peers.call(c, PeerWork, :fetching?, [:dead]) end)
+    for name <- caches do
+      keys = Enum.to_list(1..20)
+      tasks = for peer <- peers, do: Peers.async(peer, PeerWork, :fetch_all, [name, keys, 30, 10])
+      answers = Task.await_many(tasks, 120_000)
+      assert answers |> Enum.map(&elem(&1, 1)) |> Enum.sum() == 20
+      assert answers |> Enum.flat_map(&elem(&1, 0)) |> Enum.uniq() |> length() == 20
+
+      # Frozen for longer than its lease. All who wait on the other nodes get one fetch.
+      key = {:frozen, name}
+      frozen = Peers.async(a, PeerWork, :fetch, [name, key, "of the frozen", 700])
+      Mirror.eventually("it fetches", fn -> Peers.call(a, PeerWork, :fetching?, [key]) end)
+      pid = Peers.freeze(a)
+      tasks = for peer <- [b, c], do: Peers.async(peer, PeerWork, :fetch_all, [name, [key], 20, 50])
+      answers = Task.await_many(tasks, 120_000)
+      assert [{^key, {:ok, value}}] = answers |> Enum.flat_map(&elem(&1, 0)) |> Enum.uniq()
+      assert answers |> Enum.map(&elem(&1, 1)) |> Enum.sum() == 1
+      Peers.signal(pid, "CONT")
+      assert Task.await(frozen, 20_000) == {:ok, "of the frozen"}
+      Process.sleep(200)
+      for peer <- peers, do: assert(Peers.call(peer, C, :get, [name, key]) == {:ok, value})
+    end
+
+    # Killed: the leases end by their time.
+    for name <- caches do
+      spawn(fn -> Peers.call(c, PeerWork, :fetch, [name, {:dead, name}, "of the dead", 60_000]) end)
+      Mirror.eventually("it fetches", fn -> Peers.call(c, PeerWork, :fetching?, [{:dead, name}]) end)
+    end
+
     Peers.kill(c)
-    started = System.monotonic_time(:millisecond)
-    assert Peers.call(b, PeerWork, :fetch, [:nodes, :dead, "of the living", 10]) == {:ok, "of the living"}
-    assert System.monotonic_time(:millisecond) - started < 3_000
+
+    for name <- caches do
+      started = System.monotonic_time(:millisecond)
+      fetched = Peers.call(b, PeerWork, :fetch, [name, {:dead, name}, "of the living", 10])
+      assert fetched == {:ok, "of the living"}
+      assert System.monotonic_time(:millisecond) - started < 3_000
+    end
   end
 end

@@ -6,8 +6,8 @@ defmodule Vdr.Cache.Backend.Mirror do
 
   ## What it promises
 
-    * Reads use no network and call no process. `get_many`, and an entry with its tags, are read
-      from one snapshot
+    * Reads use no network and call no process. `get_many` reads from one snapshot, and an entry is
+      as its tags were at one moment
     * After a write has returned, every read on this node sees it, or something newer
     * Other writers, on other nodes and in other languages, are seen as fast as replication brings
       their writes. No invalidation gets lost: it is the write itself, in the order of the primary,

@@ -4,6 +4,9 @@ defmodule Vdr.Cache.Backend.DETS.File do
   # moment, so the last write of a key is also the last one in the file, whatever the order in
   # which processes ask.
   #
+  # A file in which a write has failed takes no other one. Once a second it is begun anew, with what
+  # the table has. Until then every write answers why.
+  #
   # A row of the file is `{key, value, fresh_until, keep_until, soft_at, kind, tags}` with times of
   # the wall clock.
 
@@ -14,6 +17,7 @@ defmodule Vdr.Cache.Backend.DETS.File do
   alias Vdr.Cache.Write
 
   @close_ms 30_000
+  @mend_ms 1_000
 
   def child_spec(arg), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [arg]}, shutdown: @close_ms}
 
@@ -24,14 +28,12 @@ defmodule Vdr.Cache.Backend.DETS.File do
   def init({name, path, ets, opts}) do
     Process.flag(:trap_exit, true)
     args = [file: String.to_charlist(path), type: :set, auto_save: opts[:auto_save], repair: true]
+    state = %{table: {__MODULE__, name}, args: args, ets: ets, sync: opts[:sync], path: path, broken: nil}
 
-    case :dets.open_file({__MODULE__, name}, args) do
-      {:ok, table} ->
-        state = %{table: table, ets: ets, sync: opts[:sync], path: path}
-        with :ok <- load(state), do: {:ok, state}, else: ({:error, reason} -> {:stop, {:disk, reason}})
-
-      {:error, reason} ->
-        {:stop, {:disk, reason}}
+    with {:ok, _table} <- :dets.open_file(state.table, args), :ok <- load(state) do
+      {:ok, state}
+    else
+      {:error, reason} -> {:stop, {:disk, reason}}
     end
   end
 
@@ -73,16 +75,16 @@ defmodule Vdr.Cache.Backend.DETS.File do
 
   @impl GenServer
   def handle_call({:save, keys}, _from, state),
-    do: {:reply, with(:ok <- first_error(keys, &save(state, &1)), do: sync(state)), state}
+    do: write(state, fn -> with(:ok <- first_error(keys, &save(state, &1)), do: sync(state)) end)
 
-  def handle_call(:rewrite, _from, state), do: {:reply, disk(rewrite(state)), state}
+  def handle_call(:rewrite, _from, state), do: write(state, fn -> rewrite(state) end)
   # Everything that was cast before is done.
   def handle_call(:settle, _from, state), do: {:reply, :ok, state}
 
   def handle_call(:info, _from, state) do
     info = %{
       file: state.path,
-      file_bytes: with(bytes when is_integer(bytes) <- :dets.info(state.table, :file_size), do: bytes)
+      file_bytes: with(bytes when not is_integer(bytes) <- :dets.info(state.table, :file_size), do: 0)
     }
 
     {:reply, info, state}
@@ -90,15 +92,45 @@ defmodule Vdr.Cache.Backend.DETS.File do
 
   @impl GenServer
   def handle_cast({:changed, key}, state) do
-    save(state, key)
+    {:reply, _answer, state} = write(state, fn -> save(state, key) end)
     {:noreply, state}
   end
 
   @impl GenServer
+  def handle_info(:mend, state), do: {:noreply, mend(state)}
   def handle_info(_message, state), do: {:noreply, state}
 
   @impl GenServer
-  def terminate(_reason, state), do: :dets.close(state.table)
+  def terminate(_reason, %{broken: nil} = state), do: :dets.close(state.table)
+  def terminate(_reason, state), do: state |> mend() |> Map.fetch!(:table) |> :dets.close()
+
+  defp write(%{broken: nil} = state, fun) do
+    case disk(fun.()) do
+      :ok -> {:reply, :ok, state}
+      error -> {:reply, error, broken(state, error)}
+    end
+  end
+
+  defp write(state, _fun), do: {:reply, state.broken, state}
+
+  defp broken(state, error) do
+    Process.send_after(self(), :mend, @mend_ms)
+    %{state | broken: error}
+  end
+
+  # An old file of which nobody knows what it has is worth less than the room that it takes.
+  defp mend(state) do
+    guarded(fn -> :dets.close(state.table) end)
+    File.rm(state.path)
+
+    with {:ok, _table} <- :dets.open_file(state.table, state.args),
+         :ok <- rewrite(state),
+         :ok <- guarded(fn -> :dets.sync(state.table) end) do
+      %{state | broken: nil}
+    else
+      {:error, _reason} = error -> broken(state, disk(error))
+    end
+  end
 
   defp save(state, key) do
     guarded(fn ->

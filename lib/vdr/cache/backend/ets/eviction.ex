@@ -102,7 +102,7 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp evict(h, :lru) do
     case sample(h, :ets.next(h.order, {:rand.uniform(0x3FFFFFF), 0}), @sample, nil) do
       nil -> :empty
-      {_mark, row} -> if Rows.remove(h, row), do: 1, else: 0
+      {_mark, place} -> evict_at(h, place)
     end
   end
 
@@ -112,13 +112,37 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     if small * 10 >= small + main, do: evict_small(h), else: evict_main(h)
   end
 
-  # Removes what stands at a place. Somebody may overwrite it meanwhile, then it goes in its new
-  # version.
+  # Removes what stands at a place, in whatever version: who takes it out of the order removes it.
   defp evict_at(h, place) do
-    case row_at(h, place) do
-      nil -> 0
-      row -> if Rows.remove(h, row), do: 1, else: evict_at(h, place)
+    with {:ok, key} <- Rows.leave(h, place), [row] <- :ets.take(h.data, key) do
+      if Rows.place(row) == place do
+        Rows.forget_evicted(h, row)
+        1
+      else
+        put_back(h, row)
+      end
+    else
+      _gone -> 0
     end
+  end
+
+  # The key was deleted and put again in between, and has another place now.
+  defp put_back(h, row) do
+    unless :ets.insert_new(h.data, row), do: Rows.forget(h, row)
+    0
+  end
+
+  # The key at a place, and how it was used.
+  defp mark_at(h, place) do
+    case :ets.lookup(h.order, place) do
+      [{_place, key}] -> {key, :ets.lookup_element(h.data, key, 5)}
+      [] -> nil
+    end
+  rescue
+    # There is no such entry any more.
+    ArgumentError ->
+      Rows.leave(h, place)
+      nil
   end
 
   defp row_at(h, place) do
@@ -149,66 +173,68 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp sample(h, place, left, oldest) do
     next = :ets.next(h.order, place)
 
-    case row_at(h, place) do
+    case mark_at(h, place) do
       nil -> sample(h, next, left - 1, oldest)
-      row -> sample(h, next, left - 1, older(oldest, {elem(row, 4), row}))
+      {_key, mark} -> sample(h, next, left - 1, older(oldest, {mark, place}))
     end
   end
 
   defp older(nil, other), do: other
-  defp older({mark, _row} = one, {other, _other_row}) when mark <= other, do: one
+  defp older({mark, _place} = one, {other, _other_place}) when mark <= other, do: one
   defp older(_one, other), do: other
 
   # ---- :lfu
 
   defp evict_small(h) do
     case :ets.next(h.order, {@small, 0}) do
-      {@small, _seq} = place -> leave_small(h, place, row_at(h, place))
+      {@small, _seq} = place -> leave_small(h, place)
       _main_or_end -> evict_main(h)
     end
   end
 
-  defp leave_small(_h, _place, nil), do: 0
-
-  defp leave_small(h, place, row) do
-    cond do
-      elem(row, 4) > 1 ->
-        promote(h, place, row, 0)
-
-      Rows.remove(h, row) ->
-        leave_ghost(h, elem(row, 0))
-        1
-
-      true ->
+  defp leave_small(h, place) do
+    case mark_at(h, place) do
+      nil ->
         0
+
+      {_key, mark} when mark > 1 ->
+        promote(h, place, 0)
+
+      {key, _mark} ->
+        evicted = evict_at(h, place)
+        if evicted == 1, do: leave_ghost(h, key)
+        evicted
     end
   end
 
   defp evict_main(h) do
     case :ets.next(h.order, {@main, 0}) do
       {@main, _seq} = place ->
-        case row_at(h, place) do
+        case mark_at(h, place) do
           nil -> 0
-          row -> if elem(row, 4) > 0, do: promote(h, place, row, elem(row, 4) - 1), else: evict_at(h, place)
+          {_key, mark} when mark > 0 -> promote(h, place, mark - 1)
+          {_key, _mark} -> evict_at(h, place)
         end
 
       :"$end_of_table" ->
         case :ets.first(h.order) do
           :"$end_of_table" -> :empty
-          place -> leave_small(h, place, row_at(h, place))
+          place -> leave_small(h, place)
         end
     end
   end
 
   # To the end of the main queue.
-  defp promote(h, place, row, mark) do
-    to = {@main, Rows.next_seq(h)}
-    {keep, soft, kind, bytes, _place} = elem(row, 7)
-    moved = row |> put_elem(3, Rows.next_seq(h)) |> put_elem(4, mark) |> put_elem(7, {keep, soft, kind, bytes, to})
+  defp promote(h, place, mark) do
+    with row when row != nil <- row_at(h, place) do
+      to = {@main, Rows.next_seq(h)}
+      {keep, soft, kind, bytes, _place} = elem(row, 7)
+      moved = row |> put_elem(3, Rows.next_seq(h)) |> put_elem(4, mark) |> put_elem(7, {keep, soft, kind, bytes, to})
 
-    if Rows.replace(h, row, moved) do
-      Rows.enter(h, to, elem(row, 0))
-      Rows.leave(h, place)
+      if Rows.replace(h, row, moved) do
+        Rows.enter(h, to, elem(row, 0))
+        Rows.leave(h, place)
+      end
     end
 
     0

@@ -90,22 +90,37 @@ defmodule Vdr.Cache.Backend.ETS.Rows do
     h.changed.(elem(row, 0), :removed)
   end
 
+  @doc "As `forget/2`, of a row that is out of the order already."
+  @spec forget_evicted(map, row) :: :ok
+  def forget_evicted(h, row) do
+    unindex(h, row)
+    give_back(h, row)
+    h.changed.(elem(row, 0), :removed)
+  end
+
   @doc "Gives back the room of a row that is gone."
   def release(h, row) do
-    :atomics.sub(h.counts, 2, 1)
-    :atomics.sub(h.counts, 3, bytes(row))
+    give_back(h, row)
     with place when place != nil <- place(row), do: leave(h, place)
     :ok
   end
 
+  defp give_back(h, row) do
+    :atomics.sub(h.counts, 2, 1)
+    :atomics.sub(h.counts, 3, bytes(row))
+  end
+
   @doc "Takes an entry out of the order."
+  @spec leave(map, term) :: {:ok, key :: term} | :gone
   def leave(h, place) do
     case :ets.take(h.order, place) do
-      [] -> :ok
-      [_entry] -> if h.policy == :lfu, do: :atomics.sub(h.counts, queue_index(place), 1)
-    end
+      [] ->
+        :gone
 
-    :ok
+      [{_place, key}] ->
+        if h.policy == :lfu, do: :atomics.sub(h.counts, queue_index(place), 1)
+        {:ok, key}
+    end
   end
 
   @doc "Puts an entry into the order."

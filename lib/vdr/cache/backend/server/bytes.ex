@@ -88,12 +88,11 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
 
   @doc "Takes an envelope apart."
   @spec open(binary) :: {:ok, t} | :error
-  def open("V1;" <> rest = bytes) do
-    with [flag, soft, fresh, tags, rest] <- String.split(rest, ";", parts: 5),
-         {:ok, flag} <- flag_of(flag),
-         {:ok, soft} <- time(soft),
-         {:ok, fresh} <- time(fresh),
-         {count, ""} when count in 0..100_000 <- Integer.parse(tags),
+  def open(<<"V1;", flag, ";", rest::binary>> = bytes) do
+    with {:ok, flag} <- flag_of(flag),
+         {:ok, soft, rest} <- number(rest, ?;, nil),
+         {:ok, fresh, rest} <- number(rest, ?;, nil),
+         {:ok, count, rest} when count in 0..100_000 <- number(rest, ?;, nil),
          {:ok, stamps, payload} <- stamps(rest, count, []) do
       header = binary_part(bytes, 0, byte_size(bytes) - byte_size(payload))
       {:ok, %__MODULE__{payload: payload, soft: soft, fresh: fresh, flag: flag, stamps: stamps, header: header}}
@@ -102,26 +101,25 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
     end
   end
 
+  def open("V1;" <> _damaged), do: :error
   def open(payload), do: {:ok, %__MODULE__{payload: payload}}
 
-  defp flag_of("v"), do: {:ok, :value}
-  defp flag_of("n"), do: {:ok, :negative}
-  defp flag_of("z"), do: {:ok, :compressed}
+  defp flag_of(?v), do: {:ok, :value}
+  defp flag_of(?n), do: {:ok, :negative}
+  defp flag_of(?z), do: {:ok, :compressed}
   defp flag_of(_other), do: :error
 
-  defp time(""), do: {:ok, nil}
+  # A number from 0 up to the byte that ends it, `nil` where there is no digit.
+  defp number(<<digit, rest::binary>>, last, number) when digit in ?0..?9 and (number == nil or number < @largest),
+    do: number(rest, last, (number || 0) * 10 + digit - ?0)
 
-  defp time(text) do
-    case Integer.parse(text) do
-      {ms, ""} -> {:ok, ms}
-      _other -> :error
-    end
-  end
+  defp number(<<last, rest::binary>>, last, number), do: {:ok, number, rest}
+  defp number(_damaged, _last, _number), do: :error
 
   defp stamps(rest, 0, stamps), do: {:ok, Enum.reverse(stamps), rest}
 
   defp stamps(bytes, count, stamps) do
-    with {length, ":" <> rest} when length >= 0 and length <= byte_size(rest) <- Integer.parse(bytes),
+    with {:ok, length, rest} when length != nil and length <= byte_size(rest) <- number(bytes, ?:, nil),
          {tag, <<nonce::binary-size(@nonce_bytes), rest::binary>>} <- :erlang.split_binary(rest, length),
          do: stamps(rest, count - 1, [{tag, nonce} | stamps]),
          else: (_damaged -> :error)

@@ -3,9 +3,9 @@ defmodule Vdr.Cache.Backend.Server.Read do
   # Reads of a cache on a server: from the mirror, or from the server where there is no mirror or
   # it cannot answer.
   #
-  # An entry with stamps needs the generations of its tags beside it. On a mirror both come from
-  # one snapshot. From a server the generations are read later than the entry: an entry that was
-  # invalidated in between misses.
+  # An entry with stamps needs the generations of its tags beside it. From a server these are read
+  # later than the entry: an entry that was invalidated in between misses. On a mirror it is the
+  # same, but where they do not fit, both are read once more, from one snapshot.
 
   alias Vdr.Cache.Backend.Server
   alias Vdr.Cache.Backend.Server.Bytes
@@ -13,48 +13,67 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   @portion 1_000
 
+  # The commonest read is one of the mirror, of a value without an envelope.
   def get(h, key) do
-    case entry(h, key) do
-      {:ok, %Entry{fresh: true, value: value}} -> {:ok, value}
-      {:ok, _kept} -> {:error, :not_found}
-      error -> error
+    case read(h, Server.entry_key(h, key)) do
+      {:ok, nil} -> {:error, :not_found}
+      {:ok, "V1;" <> _rest = bytes} -> h |> enveloped(key, bytes) |> fresh()
+      {:ok, bytes} -> value(h, key, %Bytes{payload: bytes})
+      error -> no_bytes(h, key, error)
     end
   end
+
+  defp fresh({:ok, %Entry{fresh: true, value: value}}), do: {:ok, value}
+  defp fresh({:ok, _kept}), do: {:error, :not_found}
+  defp fresh(error), do: error
 
   def entry(h, key) do
-    with {:ok, bytes, source} when bytes != nil <- fetch(h, Server.entry_key(h, key)) do
-      make(h, key, bytes, source)
-    else
-      {:ok, nil, _source} -> {:error, :not_found}
-      {:error, :wrong_type} -> undecodable(h, key)
-      error -> error
+    case read(h, Server.entry_key(h, key)) do
+      {:ok, nil} -> {:error, :not_found}
+      {:ok, "V1;" <> _rest = bytes} -> enveloped(h, key, bytes)
+      {:ok, bytes} -> to_entry(h, key, bytes, %Bytes{payload: bytes})
+      error -> no_bytes(h, key, error)
     end
   end
 
-  # The bytes of a key, and where they come from: a snapshot, or `nil` for the server.
-  defp fetch(%{mirror: false} = h, entry), do: fetch_from_server(h, entry)
+  defp no_bytes(h, key, {:error, :wrong_type}), do: undecodable(h, key)
+  defp no_bytes(_h, _key, error), do: error
 
-  defp fetch(h, entry) do
-    case Veidrodelis.get(h.id, h.db, entry) do
-      {:ok, "V1;" <> _stamped} -> fetch_from_snapshot(h, entry)
-      {:ok, bytes} -> {:ok, bytes, nil}
-      {:error, reason} -> without_mirror(h, reason, fn -> fetch_from_server(h, entry) end)
+  defp read(%{mirror: false} = h, entry), do: fetch_from_server(h, entry)
+
+  defp read(h, entry) do
+    with {:error, reason} <- Veidrodelis.get(h.id, h.db, entry),
+         do: without_mirror(h, reason, fn -> fetch_from_server(h, entry) end)
+  end
+
+  defp enveloped(%{mirror: false} = h, key, bytes), do: make(h, key, bytes, nil)
+
+  # A generation never comes twice, so one that is read later and fits says that the entry was valid
+  # when it was read. If it does not fit, the entry may have been put again in between.
+  defp enveloped(h, key, bytes) do
+    with {:ok, opened} <- open(h, key, bytes) do
+      case valid?(h, opened.stamps, h.id) do
+        {:ok, true} -> to_entry(h, key, bytes, opened)
+        _changed_or_error -> from_snapshot(h, key)
+      end
     end
   end
 
-  defp fetch_from_snapshot(h, entry) do
-    with {:ok, snapshot} <- Veidrodelis.snapshot(h.id), {:ok, bytes} <- Veidrodelis.get(snapshot, h.db, entry) do
-      {:ok, bytes, snapshot}
+  defp from_snapshot(h, key) do
+    with {:ok, snapshot} <- Veidrodelis.snapshot(h.id),
+         {:ok, bytes} <- Veidrodelis.get(snapshot, h.db, Server.entry_key(h, key)) do
+      if bytes, do: make(h, key, bytes, snapshot), else: {:error, :not_found}
     else
-      {:error, reason} -> without_mirror(h, reason, fn -> fetch_from_server(h, entry) end)
+      {:error, reason} ->
+        answer = without_mirror(h, reason, fn -> entry(%{h | mirror: false}, key) end)
+        no_bytes(h, key, answer)
     end
   end
 
   defp fetch_from_server(h, entry) do
     case Server.command(h, ["GET", entry], %Write{consistency: :server}) do
-      {:ok, bytes} -> {:ok, bytes, nil}
       {:error, {:refused, "WRONGTYPE" <> _text}} -> {:error, :wrong_type}
-      error -> error
+      answer -> answer
     end
   end
 
@@ -105,8 +124,11 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   defp generations(h, tags, source), do: mget(h, Enum.map(tags, &(h.prefix <> "g:" <> &1)), source)
 
+  defp mget(h, [key], source) when source != nil,
+    do: with({:ok, value} <- Veidrodelis.get(source, h.db, key), do: {:ok, [value]})
+
   defp mget(h, keys, nil), do: Server.command(h, ["MGET" | keys], %Write{consistency: :server})
-  defp mget(h, keys, snapshot), do: Veidrodelis.mget(snapshot, h.db, keys)
+  defp mget(h, keys, source), do: Veidrodelis.mget(source, h.db, keys)
 
   # ---- many
 

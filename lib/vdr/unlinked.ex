@@ -29,7 +29,7 @@ defmodule Vdr.Unlinked do
     answer =
       receive do
         {^ref, {:ok, _pid}} -> await_ready(options[:id], timeout_ms)
-        {^ref, {:error, reason}} -> {:error, reason}
+        {^ref, {:error, reason}} -> {:error, start_error(reason)}
         {:DOWN, ^monitor, :process, _pid, _reason} -> {:error, :no_instance}
       end
 
@@ -37,6 +37,12 @@ defmodule Vdr.Unlinked do
     Process.demonitor(monitor, [:flush])
     answer
   end
+
+  # A supervisor puts what it was told to start around the reason.
+  defp start_error({{:shutdown, {:failed_to_start_child, _child, reason}}, _spec}), do: reason
+  defp start_error({:already_started, pid}), do: {:already_started, pid}
+  defp start_error({reason, _spec}), do: reason
+  defp start_error(reason), do: reason
 
   # Starts the instance for the caller, and stops it if the caller dies before it has its answer:
   # then nobody could stop it any more.

@@ -183,6 +183,11 @@ defmodule Vdr.Live.GleamTest do
     name = :"gleam_#{System.unique_integer([:positive])}"
     start_supervised!({Veidrodelis, id: name, host: "127.0.0.1", port: 1})
     handle = @border.named(Atom.to_string(name))
+    # Its name is taken for those that start one, too.
+    start_supervised!({Veidrodelis, id: "#{name}", host: "127.0.0.1", port: 1})
+    assert @border.start(name: "#{name}", port: 1) == {:error, {:start_failed, "there is a mirror of this name"}}
+    :ok = stop_supervised!({Veidrodelis, "#{name}"})
+    Mirror.eventually("it has ended", fn -> Veidrodelis.info("#{name}") == {:error, :no_instance} end)
     assert @border.is_running(handle)
     refute @border.is_ready(handle)
     assert @border.get(handle, "k") == {:error, :not_ready}

@@ -22,7 +22,7 @@ setup: ## install missing prerequisites on Debian or Ubuntu (as root); elsewhere
 servers: ## unpack more Redis and Valkey versions into .servers/ for the tests
 	@bin/servers
 
-matrix: setup ## format, warnings and the tests without servers on Debian's Elixirs, in bare roots: SUITE=sid
+matrix: setup ## format, warnings and the tests in test/vdr on Debian's Elixirs, in bare roots: SUITE=sid
 	@bin/matrix $(SUITE)
 
 demo: setup ## mirror a throw-away server, or your own: URL=redis://host:port

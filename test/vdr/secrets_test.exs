@@ -110,8 +110,10 @@ defmodule Vdr.SecretsTest do
           refute printed(reason) =~ @value
           refute printed(reason) =~ @secret
 
+          # Up to Elixir 1.14 a process of its own writes the log.
           Mirror.eventually("the crash is logged", fn ->
-            Process.info(Process.whereis(Logger), :message_queue_len) == {:message_queue_len, 0}
+            logger = Process.whereis(Logger)
+            logger == nil or Process.info(logger, :message_queue_len) == {:message_queue_len, 0}
           end)
         end)
 

@@ -8,7 +8,7 @@ defmodule Vdr.Mix.Cargo do
   profile of `Cargo.toml`, for work on the project.
   """
 
-  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
+  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .cargo/luau-levels.h) ++
              ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
   # What `VDR_WITHOUT` may name: the features of vdr_nif.
   @features ~w(lua tls)

@@ -79,7 +79,7 @@ defmodule Vdr.ReplicaTest do
     {:ok, port} = :inet.port(socket)
     :ok = :gen_tcp.close(socket)
     replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]}, reconnect: false)
-    assert_receive {:asked, link}
+    assert_receive {:asked, link}, 5000
     assert Replica.get_replication_state(replica) == :init
     assert Replica.connected_to(replica) == {:error, :not_connected}
     monitor = Process.monitor(replica)

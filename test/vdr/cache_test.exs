@@ -107,7 +107,13 @@ defmodule Vdr.CacheTest do
   test "stampede protection" do
     start_supervised!({MyApp.Cache, stampede_protection: true, stampede_timeout: 5_000})
     test = self()
-    fetch = fn _key -> send(test, :fetching) && Process.sleep(100) && {:ok, 1} end
+
+    fetch = fn _key ->
+      send(test, :fetching)
+      Process.sleep(100)
+      {:ok, 1}
+    end
+
     tasks = for _ <- 1..50, do: Task.async(fn -> MyApp.Cache.get_or_fetch(:expensive_key, fetch) end)
     assert tasks |> Task.await_many() |> Enum.uniq() == [{:ok, 1}]
     assert_received :fetching

@@ -87,11 +87,17 @@ defmodule Vdr.NativeLibraryTest do
   test "huge pages are off when the environment says so", %{tmp_dir: directory} do
     directory = application(directory, &File.ln_s!(@library, &1))
 
+    # Newer VMs ask for huge pages for themselves, too.
     code = """
+    count = fn ->
+      "/proc/self/smaps" |> File.read!() |> String.split("\\n") |> Enum.count(&(&1 =~ ~r/^VmFlags:.* hg/))
+    end
+
+    own = count.()
     :ok = Vdr.NativeLibrary.check()
     # More than a huge page, so that the allocator has something to ask for.
     {:ok, snapshot} = Vdr.Snapshot.from_commands(for n <- 1..50_000, do: ["SET", "key:\#{n}", "value"])
-    "/proc/self/smaps" |> File.read!() |> String.split("\\n") |> Enum.count(&(&1 =~ ~r/^VmFlags:.* hg/)) |> IO.inspect()
+    IO.inspect(count.() - own)
     {:ok, "value"} = Veidrodelis.get(snapshot, 0, "key:1")
     """
 

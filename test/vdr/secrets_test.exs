@@ -37,6 +37,21 @@ defmodule Vdr.SecretsTest do
     end
   end
 
+  # The report of the crash may come after the process has ended.
+  defp logged_to_the_crash(reports \\ "") do
+    if crash?(reports) do
+      reports <> logged()
+    else
+      receive do
+        {:logged, report} -> logged_to_the_crash(reports <> report)
+      after
+        5_000 -> reports
+      end
+    end
+  end
+
+  defp crash?(reports), do: reports =~ "crash_report" or reports =~ "proc_lib"
+
   defp options(fail \\ fn _commands -> :ok end, more \\ []) do
     [host: "127.0.0.1", port: 1, callback_module: Forwarder, callback_opts: [password: @secret, fail: fail]] ++ more
   end
@@ -118,8 +133,8 @@ defmodule Vdr.SecretsTest do
         end)
 
       assert log =~ "terminating"
-      reports = logged()
-      assert reports =~ "crash_report" or reports =~ "proc_lib"
+      reports = logged_to_the_crash()
+      assert crash?(reports)
       refute log <> reports =~ @value
       refute log <> reports =~ @secret
     end

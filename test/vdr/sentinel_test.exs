@@ -28,13 +28,13 @@ defmodule Vdr.SentinelTest do
 
   test "functions for a password and for hosts are called, in processes of their own" do
     test = self()
-    tell = fn what -> send(test, {what, self()}) end
 
-    id =
-      mirror!(sentinel!(),
-        connect_opts: [password: {__MODULE__, :password, [test]}],
-        host_map: fn host -> tell.(host) && "localhost" end
-      )
+    host_map = fn host ->
+      send(test, {host, self()})
+      "localhost"
+    end
+
+    id = mirror!(sentinel!(), connect_opts: [password: {__MODULE__, :password, [test]}], host_map: host_map)
 
     assert_receive {:password, pid}
     assert_receive {"127.0.0.1", other}

@@ -37,6 +37,11 @@ defmodule Vdr.Cache.FetchTest do
     :ets.tab2list(flights.flights) == [] and :ets.tab2list(flights.waiters) == []
   end
 
+  defp fail(:raises), do: raise("broken")
+  defp fail(:exits), do: exit(:broken)
+  defp fail(:throws), do: throw(:broken)
+  defp fail(:killed), do: Process.exit(self(), :kill)
+
   for {how, message} <- [raises: "an exception", exits: "an exit", throws: "a throw", killed: "a kill"] do
     test "a leader that ends by #{message} hands over to exactly one", %{c: c} do
       how = unquote(how)
@@ -49,13 +54,7 @@ defmodule Vdr.Cache.FetchTest do
         if :counters.get(calls, 1) == 1 do
           send(test, {:leading, self()})
           receive do: (:go -> :ok)
-
-          case how do
-            :raises -> raise "broken"
-            :exits -> exit(:broken)
-            :throws -> throw(:broken)
-            :killed -> Process.exit(self(), :kill)
-          end
+          fail(how)
         else
           Process.sleep(20)
           {:ok, :second}
@@ -110,7 +109,13 @@ defmodule Vdr.Cache.FetchTest do
   @tag options: [stampede_timeout: 50]
   test "who waits too long gets an error, or fetches for itself; nothing comes late", %{c: c} do
     test = self()
-    slow = fn -> send(test, :leading) && Process.sleep(300) && {:ok, :slow} end
+
+    slow = fn ->
+      send(test, :leading)
+      Process.sleep(300)
+      {:ok, :slow}
+    end
+
     leader = Task.async(fn -> C.get_or_fetch(c, :k, slow) end)
     assert_receive :leading, 5_000
     assert C.get_or_fetch(c, :k, slow) == {:error, :timeout}

@@ -201,7 +201,10 @@ defmodule Vdr.Cache.ServerTest do
 
       {pid, ref} =
         spawn_monitor(fn ->
-          C.get_or_fetch(a, {:dead, a}, fn -> send(test, :fetching) && Process.sleep(:infinity) end)
+          C.get_or_fetch(a, {:dead, a}, fn ->
+            send(test, :fetching)
+            Process.sleep(:infinity)
+          end)
         end)
 
       assert_receive :fetching, 5_000

@@ -15,7 +15,7 @@ defmodule Vdr.Testing.Replies do
   @type context :: %{data: Vdr.Snapshot.t(), db: non_neg_integer, now_ms: integer}
   @typedoc "`sent` is what replicas get for the command: nothing if it changes nothing."
   @type step :: %{before: context, after: context, sent: [[binary]]}
-  @type plan :: {:read | :write, (step -> reply | ServerError.t())}
+  @type plan :: {:read | :write, (step -> reply | ServerError.t() | :unknown)}
 
   @wrong_type "WRONGTYPE Operation against a key holding the wrong kind of value"
   @no_key "ERR no such key"

@@ -32,7 +32,7 @@ defmodule Vdr.Web.Dashboard do
   @spec points_max() :: pos_integer
   def points_max, do: @points_max
 
-  @spec html(view) :: iodata
+  @spec html(view) :: iolist
   def html(view) do
     ["<div id=\"vdr\">", instances(view), state(view), if(view.overview, do: sections(view), else: []), "</div>"]
   end

@@ -35,15 +35,9 @@ defmodule Vdr.Bench.Command do
   defp bare, do: {:ok, "OK"} = Veidrodelis.command(:bench, ["SET", "bench:key", "value"], sync: false)
 
   defp turn do
-    pairs = for _ <- 1..@calls, do: {us(&synced/0), us(&bare/0)}
+    pairs = for _ <- 1..@calls, do: {Measure.us(&synced/0), Measure.us(&bare/0)}
     {synced, bare} = Enum.unzip(pairs)
     for times <- [synced, bare], do: times |> Enum.sort() |> List.to_tuple()
-  end
-
-  defp us(call) do
-    started = System.monotonic_time(:nanosecond)
-    call.()
-    (System.monotonic_time(:nanosecond) - started) / 1000
   end
 
   defp latency(turns) do

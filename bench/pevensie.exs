@@ -71,7 +71,7 @@ defmodule Vdr.Bench.Pevensie do
     # Each call has its turn, so that all sides meet the same moments of the machine.
     turns =
       for _ <- 1..@turns do
-        times = for _ <- 1..@calls, do: {us(ours), us(bare), us(seed)}
+        times = for _ <- 1..@calls, do: {Measure.us(ours), Measure.us(bare), Measure.us(seed)}
         for side <- 0..2, do: times |> Enum.map(&elem(&1, side)) |> Measure.median()
       end
 
@@ -81,12 +81,6 @@ defmodule Vdr.Bench.Pevensie do
       figure("pevensie: set, against a bare round trip", ours, bare, @set_aim, "the bare round trip"),
       figure("pevensie: set, against two round trips", ours, seed, @seed_aim, "two round trips")
     ]
-  end
-
-  defp us(call) do
-    started = System.monotonic_time(:nanosecond)
-    call.()
-    (System.monotonic_time(:nanosecond) - started) / 1000
   end
 
   defp figure(name, ours, theirs, aim, what) do

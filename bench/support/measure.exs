@@ -124,6 +124,13 @@ defmodule Vdr.Bench.Measure do
     |> Enum.each(fn numbers -> Redix.command!(redis, [command, key | Enum.flat_map(numbers, words)]) end)
   end
 
+  @doc "The microseconds that one call takes."
+  def us(call) do
+    started = System.monotonic_time(:nanosecond)
+    call.()
+    (System.monotonic_time(:nanosecond) - started) / 1000
+  end
+
   @doc "A server that buffers everything a replica cannot take yet."
   def empty_server(config \\ []) do
     {:ok, server} = Server.start_link(config: [{"client-output-buffer-limit", "replica 0 0 0"} | config])

@@ -37,55 +37,48 @@ defmodule Vdr.Live.ChaosTest do
     assert {:equal, ^server} = verdict(id, server)
   end
 
-  live_test "writers and readers report nothing without a fault; half a MULTI is reported", %{
-    id: id,
-    server: server,
-    redis: redis
-  } do
-    chaos = chaos(id, server)
-
-    told =
-      capture_io(fn ->
-        helpers = Load.start(chaos)
-        Mirror.eventually("the reader has read", fn -> Load.get(chaos.table, :reads) > 50 end)
-        assert Load.get(chaos.table, :divergences) == 0
+  live_test "writers and readers report nothing without a fault; half a MULTI is reported", context do
+    {chaos, told} =
+      found(context, :reads, fn chaos ->
         assert Load.get(chaos.table, :writes) > 0
-
-        Mirror.eventually("half of it is seen", fn ->
-          Redix.command!(redis, ["INCR", "chaos:count"])
-          Load.get(chaos.table, :divergences) > 0
-        end)
-
-        Load.stop(helpers, chaos.table)
+        fn -> Redix.command!(context.redis, ["INCR", "chaos:count"]) end
       end)
 
     assert told =~ "half a MULTI was seen"
     assert Load.get(chaos.table, :lost) == 0
   end
 
-  live_test "own writes and their positions are judged: one that is gone without a failover is reported", %{
-    id: id,
-    server: server,
-    redis: redis
-  } do
+  live_test "own writes and their positions are judged: one that is gone without a failover is reported", context do
+    {_chaos, told} =
+      found(context, :positions, fn chaos ->
+        assert Load.get(chaos.table, :own) > 0
+        fn -> Redix.pipeline!(context.redis, OwnWrites.lose_marks()) end
+      end)
+
+    assert told =~ "the position of the write" or told =~ "was answered with :ok and is not read"
+  end
+
+  # Runs the load until it has judged some of what `counter` counts, without a divergence. Then does
+  # what `plant` answers until a divergence is found. What was printed meanwhile.
+  defp found(%{id: id, server: server}, counter, plant) do
     chaos = chaos(id, server)
 
     told =
       capture_io(fn ->
         helpers = Load.start(chaos)
-        Mirror.eventually("positions are judged", fn -> Load.get(chaos.table, :positions) > 50 end)
+        Mirror.eventually("#{counter} are judged", fn -> Load.get(chaos.table, counter) > 50 end)
         assert Load.get(chaos.table, :divergences) == 0
-        assert Load.get(chaos.table, :own) > 0
+        fault = plant.(chaos)
 
         Mirror.eventually("it is found", fn ->
-          Redix.pipeline!(redis, OwnWrites.lose_marks())
+          fault.()
           Load.get(chaos.table, :divergences) > 0
         end)
 
         Load.stop(helpers, chaos.table)
       end)
 
-    assert told =~ "the position of the write" or told =~ "was answered with :ok and is not read"
+    {chaos, told}
   end
 
   live_test "a silent watch is found", %{id: id, server: server, redis: redis} do

@@ -7,6 +7,9 @@ defmodule Vdr.Test.Pevensie do
   the same border.
   """
 
+  # Loaded by the tests that have a compiler of Gleam.
+  @compile {:no_warn_undefined, :veidrodelis@pevensie}
+
   # ---- Pevensie's part
 
   def connect({:cache_driver, driver, connect, _disconnect, _set, _get, _delete} = cache),

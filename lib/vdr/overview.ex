@@ -8,6 +8,8 @@ defmodule Vdr.Overview do
   alias Vdr.Overview.Sample
 
   @large_keys 20
+  # How many events and slow scripts are shown.
+  @recent 100
   # How long an estimate of memory is used.
   @memory_ms 10_000
 
@@ -49,8 +51,8 @@ defmodule Vdr.Overview do
         types: types,
         prefixes: prefixes,
         large_keys: Native.large_keys(store, @large_keys),
-        events: for(%{id: ^id} = event <- Recent.list(:event), do: event),
-        scripts: for(%{id: ^store} = script <- Recent.list(:script), do: %{script | id: id})
+        events: for(%{id: ^id} = event <- Recent.list(:event), do: event) |> Enum.take(@recent),
+        scripts: for(%{id: ^store} = script <- Recent.list(:script), do: %{script | id: id}) |> Enum.take(@recent)
       }
 
       {:ok, overview, %{sample: sample, memory: memory}}

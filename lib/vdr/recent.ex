@@ -3,7 +3,8 @@ defmodule Vdr.Recent do
   # The last events of links and the last slow scripts of this node, for those who look at it: a
   # public ETS table of bounded size that the application owns. Calls no process.
 
-  @kept 100
+  # Of all instances: one that reconnects again and again must not hide what happened to another.
+  @kept 1_000
 
   @type kind :: :event | :script
   @type entry :: %{time_ms: integer, id: term, about: term}

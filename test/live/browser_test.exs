@@ -168,6 +168,7 @@ defmodule Vdr.Live.BrowserTest do
       browser = open!(port, dir)
       Browser.eventually!(browser, "document.querySelector('#large button.key') !== null")
       Browser.eventually!(browser, "document.querySelector('#types tbody') !== null")
+      Browser.eventually!(browser, "document.querySelector('#events tbody') !== null")
       nodes = Browser.accessible!(browser)
       named = fn role -> for(%{role: ^role, name: name} <- nodes, do: name) end
 

@@ -342,7 +342,7 @@ defmodule Vdr.Live.ParityTest do
 
   # Equal scores, as the command requires. Over different scores no server promises anything.
   defp by_lex(command) do
-    {k, a, b} = {pick(["lex", "lex", "s:1", "none"]), lex_bound(), lex_bound()}
+    {k, a, b} = {pick(["lex", "lex", "stream", "none"]), lex_bound(), lex_bound()}
     {[k, a, b], [command, k, lex_text(a), lex_text(b)], &same/1}
   end
 

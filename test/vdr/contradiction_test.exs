@@ -88,7 +88,7 @@ defmodule Vdr.ContradictionTest do
 
   defp link(id) do
     {_store, supervisor} = Vdr.Mirror.Stores.find(id)
-    [{_id, pid, _type, _modules}] = Supervisor.which_children(supervisor)
+    {Vdr.Link, pid, _type, _modules} = List.keyfind(Supervisor.which_children(supervisor), Vdr.Link, 0)
     pid
   end
 

@@ -83,17 +83,17 @@ defmodule Vdr.OverviewTest do
     {:ok, overview, _memo} = Overview.take(id, Overview.memo())
     assert [%{about: {ms, ^script}}] = overview.scripts
     assert ms >= 10
-    # The node remembers its last hundred events, and other tests have events, too.
+    # The node remembers its last thousand events, and other tests have events, too.
     assert [:connecting, :disconnected | _] = for(%{about: {event, _details}} <- overview.events, do: event)
     {:ok, %{scripts: []}, _memo} = Overview.take(other, Overview.memo())
   end
 
   test "what is remembered of a node is bounded" do
     id = make_ref()
-    for n <- 1..500, do: Vdr.Recent.note(:script, id, {n, nil})
+    for n <- 1..5000, do: Vdr.Recent.note(:script, id, {n, nil})
     scripts = Vdr.Recent.list(:script)
-    assert length(scripts) <= 101
-    assert %{about: {500, nil}} = Enum.find(scripts, &(&1.id == id))
+    assert length(scripts) <= 1001
+    assert %{about: {5000, nil}} = Enum.find(scripts, &(&1.id == id))
   end
 
   test "the screen says what is wrong, and fits into any terminal" do

@@ -8,7 +8,7 @@ defmodule Vdr.Cache.WarmTest do
 
   @moduletag capture_log: true
 
-  defp start(context, warm, opts \\ []) do
+  defp start(context, warm, opts) do
     name = Keyword.get(opts, :name, :"warm_#{:erlang.phash2(context.test)}")
     start_supervised!({Cache, [name: name, warm: warm] ++ Keyword.delete(opts, :name)}, id: name)
     name

@@ -65,6 +65,33 @@ fn watcher(watches: &Watches, owner: Owner) -> (Arc<Inbox>, Arc<Watcher>) {
     (inbox.clone(), watches.watcher(owner, Box::new(To(inbox))))
 }
 
+/// A process that acknowledges each event before whoever sent it goes on.
+#[derive(Default)]
+struct Eager(std::sync::OnceLock<std::sync::Weak<Watcher>>, AtomicUsize);
+
+impl Mailbox for Arc<Eager> {
+    fn send(&self, _tag: Tag, event: &Event<'_>) {
+        assert!(matches!(event, Event::Update { .. }));
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.get().and_then(std::sync::Weak::upgrade).unwrap().acknowledge(1);
+    }
+    fn sample(&self, _watcher: &Arc<Watcher>) {}
+    fn serve_soon(&self, _watcher: &Arc<Watcher>) {}
+    fn release(&self, _tag: Tag) {}
+}
+
+#[test]
+fn an_acknowledgement_counts_that_comes_before_the_event_is_counted() {
+    let watches = Watches::new();
+    let eager = Arc::new(Eager::default());
+    let watcher = watches.watcher(1, Box::new(eager.clone()));
+    eager.0.set(Arc::downgrade(&watcher)).unwrap();
+    watcher.set_acknowledges();
+    watches.add(0, Watched::Key(b"k"), manner(10), &watcher, 7).unwrap();
+    (1..=100).for_each(|offset| write(&watches, b"k", offset));
+    assert_eq!((eager.1.load(Ordering::SeqCst), watcher.lagging()), (100, 0));
+}
+
 /// What a write to this key does, visible at `offset`.
 fn write(watches: &Watches, key: &[u8], offset: u64) {
     let mut hits = Vec::new();

@@ -67,7 +67,10 @@ pub struct Watcher {
     link_up: Arc<AtomicBool>,
     /// The process says how many events it has handled.
     acknowledges: AtomicBool,
-    /// Changed under the lock of `flow`.
+    /// How many events were handed to the mailbox, the one that is just being sent among them: an
+    /// acknowledgement may come before `sent` counts its event. Changed under the lock of `flow`.
+    begun: AtomicI64,
+    /// How many events are in the mailbox, or were. Changed under the lock of `flow`.
     sent: AtomicI64,
     handled: AtomicI64,
     /// How many watches lag.
@@ -183,6 +186,7 @@ impl Watcher {
             mailbox,
             link_up,
             acknowledges: AtomicBool::new(false),
+            begun: AtomicI64::new(0),
             sent: AtomicI64::new(0),
             handled: AtomicI64::new(0),
             lagging: AtomicUsize::new(0),
@@ -246,6 +250,8 @@ impl Watcher {
     }
 
     fn send(&self, watch: &Watch, event: &Event<'_>) {
+        // A panic on the way is not counted.
+        self.begun.store(self.sent() + 1, Ordering::SeqCst);
         self.mailbox.send(watch.tag, event);
         self.sent.fetch_add(1, Ordering::SeqCst);
         if let Event::Link { up } = event {
@@ -301,8 +307,8 @@ impl Watcher {
 
     /// The process has handled so many more events. Takes no lock.
     pub fn acknowledge(self: &Arc<Self>, count: u32) {
-        let sent = self.sent();
-        let more = |handled: i64| Some((handled + i64::from(count)).min(sent));
+        let begun = self.begun.load(Ordering::SeqCst);
+        let more = |handled: i64| Some((handled + i64::from(count)).min(begun));
         // The closure always answers something.
         let _before = self.handled.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         if self.lagging() > 0 {

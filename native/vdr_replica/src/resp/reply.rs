@@ -88,10 +88,13 @@ impl ReplyReader {
         while let Some(token) = self.token(input)? {
             let mut value = match token {
                 Token::Value(value) => value,
-                Token::Array(0) => Reply::Array(Vec::new()),
                 Token::Array(count) => {
-                    self.open_array(count)?;
-                    continue;
+                    self.may_open(count)?;
+                    if count > 0 {
+                        self.open.push(OpenArray { missing: count, elements: Vec::new() });
+                        continue;
+                    }
+                    Reply::Array(Vec::new())
                 }
             };
             // A complete element may complete the arrays around it.
@@ -111,7 +114,8 @@ impl ReplyReader {
         Ok(None)
     }
 
-    fn open_array(&mut self, count: usize) -> Result<(), ReplyError> {
+    /// Whether an array of so many elements is within the limits. An empty one nests, too.
+    fn may_open(&mut self, count: usize) -> Result<(), ReplyError> {
         let ReplyLimits { depth_max, elements_max, .. } = self.limits;
         if self.open.len() >= depth_max {
             return Err(ReplyError::TooDeep { depth_max });
@@ -120,7 +124,6 @@ impl ReplyReader {
         if self.elements > elements_max {
             return Err(ReplyError::TooManyElements { elements_max });
         }
-        self.open.push(OpenArray { missing: count, elements: Vec::new() });
         Ok(())
     }
 

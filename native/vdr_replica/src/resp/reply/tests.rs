@@ -59,6 +59,7 @@ fn a_byte_is_looked_at_once_however_slowly_the_reply_comes() {
 #[test]
 fn limits_hold() {
     assert_eq!(read("*1\r\n".repeat(100).as_bytes()), Err(ReplyError::TooDeep { depth_max: 4 }));
+    assert_eq!(read(b"*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n"), Err(ReplyError::TooDeep { depth_max: 4 }));
     assert_eq!(read(b"*51\r\n"), Err(ReplyError::TooManyElements { elements_max: 50 }));
     // Forty and then forty more inside.
     assert_eq!(read(b"*40\r\n*40\r\n"), Err(ReplyError::TooManyElements { elements_max: 50 }));

@@ -4,7 +4,7 @@ defmodule Vdr.Writes do
   # keeps the connections; the calling process waits for a message, and its ticket tells the native
   # library when it no longer does.
 
-  alias Vdr.{Handle, Native, Schema, Telemetry, Testing}
+  alias Vdr.{Deadline, Handle, Native, Schema, Telemetry, Testing}
 
   @timeout_ms 5000
 
@@ -86,11 +86,11 @@ defmodule Vdr.Writes do
 
   # An instance without connections: a test plays its primary.
   defp call_played(id, kind, db, commands, awaits, timeout) do
-    deadline = deadline(timeout)
+    deadline = Deadline.after_timeout(timeout)
 
     case Testing.Writes.call(id, db, commands, kind == :transaction, deadline) do
       {:ok, replies, position} ->
-        shown = if awaits, do: await_position(id, position, left(deadline)), else: :ok
+        shown = if awaits, do: await_position(id, position, Deadline.left(deadline)), else: :ok
 
         with :ok <- shown,
              do: played(kind, replies),
@@ -110,12 +110,6 @@ defmodule Vdr.Writes do
 
   defp invisible(:timeout), do: :not_visible
   defp invisible(reason), do: reason
-
-  defp deadline(:infinity), do: :infinity
-  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
-
-  defp left(:infinity), do: :infinity
-  defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
   # How far a call has come when its time is over.
   defp late({:queued, nil}), do: {:error, :timeout}
@@ -145,7 +139,7 @@ defmodule Vdr.Writes do
           end)
 
         {:error, :not_connected} ->
-          sync_played(id, deadline(timeout))
+          sync_played(id, Deadline.after_timeout(timeout))
 
         error ->
           error
@@ -155,7 +149,7 @@ defmodule Vdr.Writes do
 
   defp sync_played(id, deadline) do
     case Testing.Writes.position(id, deadline) do
-      {:ok, nil, position} -> await_position(id, position, left(deadline))
+      {:ok, nil, position} -> await_position(id, position, Deadline.left(deadline))
       :none -> {:error, :not_connected}
       error -> error
     end

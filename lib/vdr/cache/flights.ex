@@ -13,6 +13,7 @@ defmodule Vdr.Cache.Flights do
   # reaches its mailbox.
 
   alias Vdr.Cache.Topology.Remote
+  alias Vdr.Deadline
 
   @portion 500
 
@@ -152,8 +153,7 @@ defmodule Vdr.Cache.Flights do
   def locked(t, keys, timeout, fun) do
     # `1` and `1.0` are two keys.
     keys = keys |> Enum.uniq() |> Enum.sort_by(&:erlang.term_to_binary(&1, [:deterministic]))
-    deadline = if timeout == :infinity, do: :infinity, else: :erlang.monotonic_time(:millisecond) + timeout
-    lock(t, keys, deadline, fun, [])
+    lock(t, keys, Deadline.after_timeout(timeout), fun, [])
   end
 
   defp lock(t, [], _deadline, fun, held) do
@@ -174,7 +174,7 @@ defmodule Vdr.Cache.Flights do
         raise ArgumentError, "this process is in a transaction of the key #{inspect(key, limit: 5)} already"
 
       {:follow, leader, ref} ->
-        case follow(t, name, leader, ref, left(deadline)) do
+        case follow(t, name, leader, ref, Deadline.left(deadline)) do
           :timeout ->
             unlock(t, held)
             {:error, :timeout}
@@ -186,7 +186,4 @@ defmodule Vdr.Cache.Flights do
   end
 
   defp unlock(t, held), do: Enum.each(held, fn {name, ref} -> close(t, name, ref, :again) end)
-
-  defp left(:infinity), do: :infinity
-  defp left(deadline), do: max(deadline - :erlang.monotonic_time(:millisecond), 0)
 end

@@ -4,7 +4,7 @@ defmodule Vdr.Mirror.Readiness do
   # and no other, so no instance delays the callers of another one. The time counts once, however
   # often that process is restarted.
 
-  alias Vdr.{Link, Mirror, Native, Reports}
+  alias Vdr.{Deadline, Link, Mirror, Native, Reports}
 
   # How soon a process that is being restarted is asked again.
   @again_ms 10
@@ -25,8 +25,7 @@ defmodule Vdr.Mirror.Readiness do
   end
 
   @spec await(id :: term, timeout) :: :ok | {:error, term}
-  def await(id, :infinity), do: await_until(id, :infinity)
-  def await(id, timeout), do: await_until(id, now() + timeout)
+  def await(id, timeout), do: await_until(id, Deadline.after_timeout(timeout))
 
   defp await_until(id, deadline) do
     case Mirror.Stores.find(id) do
@@ -37,7 +36,7 @@ defmodule Vdr.Mirror.Readiness do
 
   defp ask(id, deadline) do
     case Reports.read({:mirror, id}) do
-      %{pid: pid} when is_pid(pid) -> Link.await_ready(pid, left(deadline))
+      %{pid: pid} when is_pid(pid) -> Link.await_ready(pid, Deadline.left(deadline))
       _not_started_yet -> again(id, deadline)
     end
   catch
@@ -47,19 +46,14 @@ defmodule Vdr.Mirror.Readiness do
   end
 
   defp again(id, deadline) do
-    case left(deadline) do
+    case Deadline.left(deadline) do
       0 ->
         {:error, :timeout}
 
       left ->
+        # An integer is less than an atom.
         Process.sleep(min(left, @again_ms))
         await_until(id, deadline)
     end
   end
-
-  # An integer is less than an atom.
-  defp left(:infinity), do: :infinity
-  defp left(deadline), do: max(deadline - now(), 0)
-
-  defp now, do: System.monotonic_time(:millisecond)
 end

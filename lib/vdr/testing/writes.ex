@@ -3,19 +3,17 @@ defmodule Vdr.Testing.Writes do
   # Commands of the user to a primary that a test plays, for `Vdr.Writes`. The test's function for
   # replies runs in the calling process.
 
+  alias Vdr.Deadline
   alias Vdr.Testing.Primary
 
   # How often a caller looks whether the primary is back.
   @pause_ms 2
 
-  @typedoc "When the caller's time is over, in monotonic ms."
-  @type deadline :: integer | :infinity
-
   @doc """
   The replies to commands, and the position behind them. `:none`: no test plays a primary for this
   instance.
   """
-  @spec call(id :: term, db :: non_neg_integer, [[binary]], multi? :: boolean, deadline) ::
+  @spec call(id :: term, db :: non_neg_integer, [[binary]], multi? :: boolean, Deadline.t()) ::
           {:ok, [term], Veidrodelis.position()} | {:error, term} | :none
   def call(id, db, commands, multi?, deadline) do
     with {:ok, primary} <- find(id) do
@@ -26,7 +24,7 @@ defmodule Vdr.Testing.Writes do
   end
 
   @doc "The position of all that the primary has done."
-  @spec position(id :: term, deadline) :: {:ok, nil, Veidrodelis.position()} | {:error, term} | :none
+  @spec position(id :: term, Deadline.t()) :: {:ok, nil, Veidrodelis.position()} | {:error, term} | :none
   def position(id, deadline), do: with({:ok, primary} <- find(id), do: wait(primary, {:position}, deadline))
 
   defp find(id), do: with({:error, :no_instance} <- Primary.find(id), do: :none)
@@ -41,7 +39,7 @@ defmodule Vdr.Testing.Writes do
   defp wait(primary, request, deadline) do
     case ask(primary, request) do
       {:away, code} ->
-        if past?(deadline) do
+        if Deadline.left(deadline) == 0 do
           {:error, code}
         else
           Process.sleep(@pause_ms)
@@ -52,9 +50,6 @@ defmodule Vdr.Testing.Writes do
         answer
     end
   end
-
-  defp past?(:infinity), do: false
-  defp past?(deadline), do: System.monotonic_time(:millisecond) >= deadline
 
   defp given(reply, words) when is_function(reply, 1) do
     case reply.(words) do

@@ -2,24 +2,26 @@ defmodule Vdr.Cache.Topology.Remote do
   @moduledoc false
   # Calls on other nodes. Every way in which such a call can end is an answer.
 
+  alias Vdr.Deadline
+
   @doc """
   What the function returns there, or `{:error, {:node_down, node} | :timeout | {:remote,
   reason}}`.
   """
   @spec call(node, module, atom, [term], timeout) :: term
   def call(node, module, function, arguments, timeout),
-    do: node |> :erpc.send_request(module, function, arguments) |> receive_answer(node, deadline(timeout))
+    do: node |> :erpc.send_request(module, function, arguments) |> receive_answer(node, Deadline.after_timeout(timeout))
 
   @doc "The same on many nodes at once, as pairs of node and answer."
   @spec call_all([{node, [term]}], module, atom, timeout) :: [{node, term}]
   def call_all(calls, module, function, timeout) do
-    deadline = deadline(timeout)
+    deadline = Deadline.after_timeout(timeout)
     requests = for {node, arguments} <- calls, do: {node, :erpc.send_request(node, module, function, arguments)}
     for {node, request} <- requests, do: {node, receive_answer(request, node, deadline)}
   end
 
   defp receive_answer(request, node, deadline) do
-    :erpc.receive_response(request, left(deadline))
+    :erpc.receive_response(request, Deadline.left(deadline))
   catch
     :error, {:erpc, :noconnection} -> {:error, {:node_down, node}}
     :error, {:erpc, :timeout} -> {:error, :timeout}
@@ -29,10 +31,4 @@ defmodule Vdr.Cache.Topology.Remote do
     :exit, {:signal, reason} -> {:error, {:remote, reason}}
     :throw, reason -> {:error, {:remote, reason}}
   end
-
-  defp deadline(:infinity), do: :infinity
-  defp deadline(ms), do: :erlang.monotonic_time(:millisecond) + ms
-
-  defp left(:infinity), do: :infinity
-  defp left(deadline), do: max(0, deadline - :erlang.monotonic_time(:millisecond))
 end

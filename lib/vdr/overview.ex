@@ -51,8 +51,8 @@ defmodule Vdr.Overview do
         types: types,
         prefixes: prefixes,
         large_keys: Native.large_keys(store, @large_keys),
-        events: for(%{id: ^id} = event <- Recent.list(:event), do: event) |> Enum.take(@recent),
-        scripts: for(%{id: ^store} = script <- Recent.list(:script), do: %{script | id: id}) |> Enum.take(@recent)
+        events: :event |> Recent.list(id) |> Enum.take(@recent),
+        scripts: for(script <- :script |> Recent.list(store) |> Enum.take(@recent), do: %{script | id: id})
       }
 
       {:ok, overview, %{sample: sample, memory: memory}}

@@ -3,7 +3,8 @@ defmodule Vdr.Recent do
   # The last events of links and the last slow scripts of this node, for those who look at it: a
   # public ETS table of bounded size that the application owns. Calls no process.
 
-  # Of all instances: one that reconnects again and again must not hide what happened to another.
+  # All instances of the node share these places. An instance that reconnects in a loop must not
+  # push out the events of the others.
   @kept 1_000
 
   @type kind :: :event | :script
@@ -23,10 +24,16 @@ defmodule Vdr.Recent do
     ArgumentError -> :ok
   end
 
-  @doc "The last of a kind, the newest first."
+  @doc "The last of a kind that an instance or a store had, the newest first."
+  @spec list(kind, id :: term) :: [entry]
+  def list(kind, id), do: select(kind, [{:"=:=", :"$2", {:const, id}}])
+
+  @doc "The last of a kind of the whole node, the newest first."
   @spec list(kind) :: [entry]
-  def list(kind) do
-    rows = :ets.select(__MODULE__, [{{{kind, :_}, :"$1", :"$2", :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
+  def list(kind), do: select(kind, [])
+
+  defp select(kind, guards) do
+    rows = :ets.select(__MODULE__, [{{{kind, :_}, :"$1", :"$2", :"$3"}, guards, [{{:"$1", :"$2", :"$3"}}]}])
     for {time_ms, id, about} <- Enum.reverse(rows), do: %{time_ms: time_ms, id: id, about: about}
   rescue
     ArgumentError -> []

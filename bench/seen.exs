@@ -4,6 +4,7 @@ defmodule Vdr.Bench.Seen do
   # telemetry, and a mirror of a test from its start to its first read.
   alias Vdr.Bench.{CpuTime, Measure}
   alias Vdr.{Paint, Top}
+  alias Vdr.Test.Http
   alias Veidrodelis.{Testing, Web}
 
   @keys 10_000_000
@@ -112,19 +113,8 @@ defmodule Vdr.Bench.Seen do
   end
 
   defp get(port, path) do
-    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
-    :ok = :gen_tcp.send(socket, "GET #{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    answer = all(socket, "")
-    "HTTP/1.1 200" <> _ = answer
-    :gen_tcp.close(socket)
-    answer
-  end
-
-  defp all(socket, got) do
-    case :gen_tcp.recv(socket, 0, 60_000) do
-      {:ok, bytes} -> all(socket, got <> bytes)
-      {:error, :closed} -> got
-    end
+    request = "GET #{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    "HTTP/1.1 200" <> _ = Http.raw(port, request)
   end
 
   # ---- telemetry

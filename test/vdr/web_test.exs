@@ -3,6 +3,7 @@ defmodule Vdr.WebTest do
   # browser.
   use ExUnit.Case, async: true
 
+  alias Vdr.Test.Http
   alias Veidrodelis.{Testing, Web}
 
   @moduletag capture_log: true
@@ -28,24 +29,10 @@ defmodule Vdr.WebTest do
     %{id: id, port: Web.port(pid), pid: pid, garbage: garbage}
   end
 
-  # A request as it stands on the wire, so that what a browser would correct is sent as it is.
-  defp raw(port, bytes) do
-    {:ok, socket} = :gen_tcp.connect(~c"127.0.0.1", port, [:binary, active: false])
-    :ok = :gen_tcp.send(socket, bytes)
-    answer = receive_all(socket, "")
-    :gen_tcp.close(socket)
-    answer
-  end
-
-  defp receive_all(socket, got) do
-    case :gen_tcp.recv(socket, 0, 30_000) do
-      {:ok, bytes} -> receive_all(socket, got <> bytes)
-      {:error, _closed} -> got
-    end
-  end
-
   defp get(port, path, headers \\ ["Host: localhost:1"]) do
-    answer = raw(port, "GET #{path} HTTP/1.1\r\n#{Enum.map_join(headers, &(&1 <> "\r\n"))}Connection: close\r\n\r\n")
+    answer =
+      Http.raw(port, "GET #{path} HTTP/1.1\r\n#{Enum.map_join(headers, &(&1 <> "\r\n"))}Connection: close\r\n\r\n")
+
     [head, body] = String.split(answer, "\r\n\r\n", parts: 2)
     [_, status] = Regex.run(~r/^HTTP\/1\.1 (\d+)/, head)
     {String.to_integer(status), String.downcase(head), body}
@@ -159,7 +146,9 @@ defmodule Vdr.WebTest do
     end
 
     for method <- ~w(POST PUT DELETE OPTIONS) do
-      answer = raw(port, "#{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+      answer =
+        Http.raw(port, "#{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
       assert answer =~ ~r/^HTTP\/1\.1 (405|501)/
     end
   end
@@ -193,10 +182,10 @@ defmodule Vdr.WebTest do
     end
 
     # Beyond the limits of the web server.
-    assert raw(port, "GET /#{String.duplicate("x", 10_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n") =~
+    assert Http.raw(port, "GET /#{String.duplicate("x", 10_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n") =~
              ~r/^HTTP\/1\.1 (413|414)/
 
-    assert raw(port, "no request at all\r\n\r\n") =~ ~r/^HTTP\/1\.[01] (400|501)|^$/
+    assert Http.raw(port, "no request at all\r\n\r\n") =~ ~r/^HTTP\/1\.[01] (400|501)|^$/
     assert {200, _head, _body} = get(port, "/")
   end
 

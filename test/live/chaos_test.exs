@@ -58,8 +58,8 @@ defmodule Vdr.Live.ChaosTest do
     assert told =~ "the position of the write" or told =~ "was answered with :ok and is not read"
   end
 
-  # Runs the load until it has judged some of what `counter` counts, without a divergence. Then does
-  # what `plant` answers until a divergence is found. What was printed meanwhile.
+  # Runs the load without a fault until `counter` exceeds 50. Then calls the function that `plant`
+  # returns until the load reports a divergence. Returns what the load printed.
   defp found(%{id: id, server: server}, counter, plant) do
     chaos = chaos(id, server)
 

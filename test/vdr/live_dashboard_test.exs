@@ -118,7 +118,7 @@ defmodule Vdr.LiveDashboardTest do
     both = mount(ids: [id, other]) |> event("vdr_instance", %{"number" => number})
     assert both.assigns.vdr.overview.id == other
     :ok = stop_supervised({Testing, id})
-    # Its row goes with its process, after whoever stops it was answered.
+    # `Veidrodelis.list/0` drops an instance a moment after its supervisor has ended.
     Vdr.Test.Mirror.eventually("it is gone", fn -> id not in Veidrodelis.list() end)
     {:noreply, socket} = LiveDashboard.handle_refresh(socket)
     assert html(socket) =~ "There is no instance on this node."

@@ -19,8 +19,8 @@ defmodule Vdr.Cache.Topology.Replicated do
     * Messages say which one was before them, and heartbeats say what a node has of every other. A
       node that has missed something fetches all entries, in portions of a thousand or of a
       megabyte, and keeps the newer version of each. So does a node that joins. Nobody waits for a
-      node that is slow: what it does not take is dropped, and it fetches it later. What a node has
-      written that has died since, those who have heard it pass on.
+      node that is slow: what it does not take is dropped, and it fetches it later. The nodes that
+      have received the writes of a dead node pass them on.
     * Deletes are forgotten after `:tombstone_ttl`. After a split in which some were forgotten that
       the other side has not heard of, all nodes empty the cache, because nobody knows any more
       what was deleted meanwhile.

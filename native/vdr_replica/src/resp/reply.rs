@@ -89,7 +89,7 @@ impl ReplyReader {
             let mut value = match token {
                 Token::Value(value) => value,
                 Token::Array(count) => {
-                    self.may_open(count)?;
+                    self.admit_array(count)?;
                     if count > 0 {
                         self.open.push(OpenArray { missing: count, elements: Vec::new() });
                         continue;
@@ -114,8 +114,9 @@ impl ReplyReader {
         Ok(None)
     }
 
-    /// Whether an array of so many elements is within the limits. An empty one nests, too.
-    fn may_open(&mut self, count: usize) -> Result<(), ReplyError> {
+    /// Counts an array of `count` elements, and refuses it beyond the limits. An empty array is a
+    /// level of nesting, too.
+    fn admit_array(&mut self, count: usize) -> Result<(), ReplyError> {
         let ReplyLimits { depth_max, elements_max, .. } = self.limits;
         if self.open.len() >= depth_max {
             return Err(ReplyError::TooDeep { depth_max });

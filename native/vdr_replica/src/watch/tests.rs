@@ -65,7 +65,7 @@ fn watcher(watches: &Watches, owner: Owner) -> (Arc<Inbox>, Arc<Watcher>) {
     (inbox.clone(), watches.watcher(owner, Box::new(To(inbox))))
 }
 
-/// A process that acknowledges each event before whoever sent it goes on.
+/// A process that acknowledges each event while the event is still being sent.
 #[derive(Default)]
 struct Eager(std::sync::OnceLock<std::sync::Weak<Watcher>>, AtomicUsize);
 
@@ -81,7 +81,7 @@ impl Mailbox for Arc<Eager> {
 }
 
 #[test]
-fn an_acknowledgement_counts_that_comes_before_the_event_is_counted() {
+fn an_acknowledgement_that_comes_before_its_event_is_counted_is_not_lost() {
     let watches = Watches::new();
     let eager = Arc::new(Eager::default());
     let watcher = watches.watcher(1, Box::new(eager.clone()));

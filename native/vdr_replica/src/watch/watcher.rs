@@ -67,10 +67,10 @@ pub struct Watcher {
     link_up: Arc<AtomicBool>,
     /// The process says how many events it has handled.
     acknowledges: AtomicBool,
-    /// How many events were handed to the mailbox, the one that is just being sent among them: an
-    /// acknowledgement may come before `sent` counts its event. Changed under the lock of `flow`.
+    /// As `sent`, and the event that is being sent at this moment: the process may acknowledge it
+    /// before `sent` counts it. Changed under the lock of `flow`.
     begun: AtomicI64,
-    /// How many events are in the mailbox, or were. Changed under the lock of `flow`.
+    /// How many events the mailbox has received. Changed under the lock of `flow`.
     sent: AtomicI64,
     handled: AtomicI64,
     /// How many watches lag.

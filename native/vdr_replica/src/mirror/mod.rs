@@ -408,13 +408,14 @@ impl Mirror {
         if let Some((keyspace, offset)) = applier.visible()
             && self.publisher.wants(offset)
         {
-            self.publisher.publish(Snapshot {
+            let snapshot = Snapshot {
                 keyspace: keyspace.clone(),
                 offset,
                 replication_id: self.replication_id.clone(),
                 server: self.server.clone(),
                 time_ms: self.time_ms,
-            });
+            };
+            self.publisher.publish(snapshot, applier.offset());
             if !self.index_due.is_empty() {
                 let (live, dbs) = (self.shared.live.clone(), std::mem::take(&mut self.index_due));
                 (self.background)(Box::new(move || live.build_key_index(&Vec::from_iter(dbs))));

@@ -6,7 +6,7 @@ use super::pending::{Due, Pending};
 use crate::live::{Live, Snapshot};
 use crate::position::Visible;
 use crate::stream::Applier;
-use crate::watch::{Event, Hit, Notify, Watch, Watches};
+use crate::watch::{Event, Hit, Notify, Shown, Watch, Watches};
 use std::collections::HashSet;
 use std::sync::Arc;
 use vdr_data::blob::Blob;
@@ -102,15 +102,15 @@ impl Publisher {
         !self.wants(offset)
     }
 
-    /// Publishes a snapshot and notifies the watchers of what it shows. The caller calls
-    /// [`Publisher::defer_replaced`] in the end.
-    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+    /// Publishes a snapshot and notifies the watchers of what it shows. Everything up to `applied`
+    /// is applied. The caller calls [`Publisher::defer_replaced`] in the end.
+    pub(super) fn publish(&mut self, snapshot: Snapshot, applied: u64) {
         let (offset, unlinked) = (snapshot.offset, snapshot.keyspace.unlinked());
         self.published_offset = Some(offset);
         let before = self.published_unlinked.replace(unlinked);
         let is_cheap = before.is_some_and(|before| unlinked.wrapping_sub(before) <= UNLINKED_MAX);
         let old = self.live.publish(snapshot);
-        self.notify(old.as_deref(), offset);
+        self.notify(old.as_deref(), offset, offset == applied);
         match old {
             Some(old) if !is_cheap => self.defer_drop(Garbage::Snapshot(old)),
             old => self.replaced.extend(old),
@@ -137,11 +137,11 @@ impl Publisher {
         if self.init_due
             && let Some(offset) = self.published_offset
         {
-            self.notify(None, offset);
+            self.notify(None, offset, false);
         }
     }
 
-    fn notify(&mut self, old: Option<&Snapshot>, offset: u64) {
+    fn notify(&mut self, old: Option<&Snapshot>, offset: u64, complete: bool) {
         // Set until all are notified: a panic on the way loses the rest of these events, and Init
         // stands for them.
         let init_due = std::mem::replace(&mut self.init_due, true);
@@ -153,9 +153,9 @@ impl Publisher {
         }
         let init = |watches: &[Arc<Watch>]| watches.iter().for_each(|watch| watch.deliver(&Event::Init { offset }));
         if init_due {
-            init(&self.watches.all());
+            init(&self.watches.all(complete));
         } else if let Some(new) = self.live.snapshot() {
-            let stale = self.watches.stale_new(old, &new, &hits, &inits);
+            let stale = self.watches.stale_new(&Shown { old, new: &new, hits: &hits, complete }, &inits);
             init(&inits);
             notify_hits(&hits, old, &new);
             init(&stale);

@@ -1,9 +1,9 @@
 use super::apply::COMMANDS_PER_SNAPSHOT;
 use super::*;
 use crate::resp;
-use crate::watch::{Event, Mailbox, Manner, Notify, Owner, Tag, WatchError, Watched, Watcher};
+use crate::watch::{Event, Mailbox, Manner, Notify, Owner, Shown, Tag, WatchError, Watched, Watcher};
 use parking_lot::Mutex;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicU64;
 use vdr_data::blob::Blob;
 use vdr_data::keyspace::{Entry, EntryRef, Keyspace};
@@ -258,6 +258,48 @@ fn a_watch_that_comes_between_a_write_and_its_publication_hears_init() {
     assert_eq!((on_a.take().len(), on_b.take().len()), (0, 0));
 }
 
+/// The state is as it was, and the commands that were missed add up with those that were heard.
+#[test]
+fn a_new_watch_of_commands_that_hears_of_some_hears_init_for_those_before() {
+    let (mut mirror, shared) = mirror();
+    let logs = [Notify::Command, Notify::Value, Notify::Key].map(|notify| (notify, Arc::new(Log::default())));
+    feed(&mut mirror, &["SET a 5", "MULTI", "INCR a"]).unwrap();
+    for (owner, (notify, log)) in logs.iter().enumerate() {
+        watch_as(&shared, 0, Watched::Key(b"a"), *notify, owner as Owner, log.clone()).unwrap();
+    }
+    feed(&mut mirror, &["DECR a", "EXEC"]).unwrap();
+    let heard = logs.each_ref().map(|(_, log)| log.take().join(", "));
+    assert_eq!(heard, ["decr 0 a, init", "0 a 5 5", "0 a"]);
+}
+
+/// A publication shows a part of what was applied before the watch came, and the next one the rest.
+#[test]
+fn a_watch_that_comes_before_a_partial_publication_is_new_until_all_is_shown() {
+    type Call = Box<dyn FnOnce()>;
+    thread_local! { static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) } }
+    let (mirror, shared) = mirror();
+    let mut mirror = mirror.with_clock(|| {
+        let call = CALLS.with_borrow_mut(Vec::pop);
+        call.map(|call| call());
+        Duration::ZERO
+    });
+    let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    let between = {
+        let (shared, on_a, on_b) = (shared.clone(), on_a.clone(), on_b.clone());
+        move || {
+            watch(&shared, 0, Watched::Key(b"a"), 1, on_a).unwrap();
+            watch(&shared, 0, Watched::Key(b"b"), 2, on_b).unwrap();
+        }
+    };
+    // The clock is asked twice before the commands are applied, and then before what they did is
+    // published.
+    CALLS.set(vec![Box::new(between), Box::new(|| ()), Box::new(|| ())]);
+    feed(&mut mirror, &["SET a 2", "MULTI", "SET b 2"]).unwrap();
+    assert_eq!((on_a.take(), on_b.take()), (vec!["init".to_owned()], vec![]));
+    feed(&mut mirror, &["EXEC"]).unwrap();
+    assert_eq!((on_a.take(), on_b.take()), (vec![], vec!["init".to_owned()]));
+}
+
 /// Where each new watch looked at all registered ones, this would take minutes.
 #[test]
 fn many_new_watches_that_all_hear_of_a_write_are_settled_without_a_look_at_each_other() {
@@ -388,7 +430,8 @@ fn a_watch_that_comes_when_everything_is_published_is_not_compared() {
     let log = Arc::new(Log::default());
     watch(&shared, 0, Watched::Key(b"a"), 1, log.clone()).unwrap();
     let old = shared.live.snapshot().unwrap();
-    assert!(shared.watches.stale_new(Some(&old), &old, &[], &[]).is_empty());
+    let shown = Shown { old: Some(&old), new: &old, hits: &[], complete: true };
+    assert!(shared.watches.stale_new(&shown, &[]).is_empty());
     feed(&mut mirror, &["SET a 2"]).unwrap();
     assert_eq!(log.take(), ["set 0 a"]);
 }

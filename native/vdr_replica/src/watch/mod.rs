@@ -6,8 +6,8 @@
 //! bytes that its matches have.
 //!
 //! A watch may be added while writes are applied but not yet published. It must not miss them: it
-//! counts as *new*, and at the next publication what it watches is compared in the old and the new
-//! snapshot (see [`Watches::stale_new`]).
+//! counts as *new*, and at the publications that show them what it watches is compared in the old
+//! and the new snapshot (see [`Watches::stale_new`]).
 //!
 //! The modules stand in reading order: each uses those above it.
 
@@ -235,32 +235,26 @@ impl Watches {
         matching.iter().for_each(|pattern| look_up(Kind::Pattern, pattern));
     }
 
-    /// Every watch: a full sync became visible, or events were lost.
-    pub fn all(&self) -> Vec<Arc<Watch>> {
-        drop(self.table.take_new());
+    /// Every watch: a full sync became visible, or events were lost. `complete`: everything that
+    /// was applied is visible.
+    pub fn all(&self, complete: bool) -> Vec<Arc<Watch>> {
+        drop(self.table.new_watches(complete));
         let mut all = Vec::with_capacity(self.len());
         self.table.for_each_in(|_| true, |watch| all.push(watch.clone()));
         all
     }
 
-    /// The new watches whose keys changed in this publication other than by `hits`, except those in
-    /// `inits`. To be called after each publication while there are watches. A watch that is added
-    /// later has seen what was published, and stays new for the next publication.
-    pub fn stale_new(
-        &self,
-        old: Option<&Snapshot>,
-        new: &Snapshot,
-        hits: &[Hit],
-        inits: &[Arc<Watch>],
-    ) -> Vec<Arc<Watch>> {
-        let mut watches = self.table.take_new();
-        let Some(old) = old.filter(|_| !watches.is_empty()) else { return Vec::new() };
+    /// The new watches that may have missed a write of this publication, except those in `inits`.
+    /// To be called after each publication while there are watches. A watch that is added later has
+    /// seen what was published, and stays new for the next publication. So does each new one unless
+    /// the publication is `complete`: some of what was applied before it came is still to be shown.
+    pub fn stale_new(&self, shown: &Shown<'_>, inits: &[Arc<Watch>]) -> Vec<Arc<Watch>> {
+        let mut watches = self.table.new_watches(shown.complete);
+        let Some(old) = shown.old.filter(|_| !watches.is_empty()) else { return Vec::new() };
         // Without any lock: to compare takes time.
-        let named = NamedKeys::of(hits);
+        let heard = HeardKeys::of(shown.hits);
         let inits: Set<usize> = inits.iter().map(Arc::as_ptr).map(<*const Watch>::addr).collect();
-        watches.retain(|watch| {
-            !inits.contains(&watch.address()) && changed(old, new, &watch.target, named.of_watch(watch))
-        });
+        watches.retain(|watch| !inits.contains(&watch.address()) && heard.may_miss(watch, old, shown.new));
         watches
     }
 
@@ -319,26 +313,39 @@ impl<C: Fn() -> Tuple> AffectedWatches<'_, C> {
     }
 }
 
-/// The keys that events name, by the watch's address. A look at all events for each new watch would
+/// One publication.
+pub struct Shown<'s> {
+    pub old: Option<&'s Snapshot>,
+    pub new: &'s Snapshot,
+    /// The events of the writes that it shows.
+    pub hits: &'s [Hit],
+    /// It shows everything that was applied: no transaction or guard window holds a part back.
+    pub complete: bool,
+}
+
+/// Who hears of which keys, by the watch's address. A look at all events for each new watch would
 /// take a minute with some hundred thousand of both.
-struct NamedKeys<'h> {
+struct HeardKeys<'h> {
     by_watch: Map<usize, Set<&'h [u8]>>,
     none: Set<&'h [u8]>,
 }
 
-impl<'h> NamedKeys<'h> {
+impl<'h> HeardKeys<'h> {
     fn of(hits: &'h [Hit]) -> Self {
         let mut by_watch: Map<usize, Set<&[u8]>> = Map::default();
         for hit in hits {
-            if let Some(key) = &hit.key {
-                by_watch.entry(hit.watch.address()).or_default().insert(key.as_bytes());
-            }
+            by_watch.entry(hit.watch.address()).or_default().extend(hit.key.as_ref().map(Blob::as_bytes));
         }
-        NamedKeys { by_watch, none: Set::default() }
+        HeardKeys { by_watch, none: Set::default() }
     }
 
-    fn of_watch(&self, watch: &Arc<Watch>) -> &Set<&'h [u8]> {
-        self.by_watch.get(&watch.address()).unwrap_or(&self.none)
+    /// Whether a new watch may have missed a write. An event of a key tells its value, but not
+    /// which commands led to it: who hears of some may have missed those before.
+    fn may_miss(&self, watch: &Arc<Watch>, old: &Snapshot, new: &Snapshot) -> bool {
+        match self.by_watch.get(&watch.address()) {
+            Some(_) if watch.manner.notify == Notify::Command => true,
+            keys => changed(old, new, &watch.target, keys.unwrap_or(&self.none)),
+        }
     }
 }
 

@@ -175,16 +175,21 @@ impl Table {
         }
     }
 
-    /// Takes the new watches.
-    pub(super) fn take_new(&self) -> Vec<Arc<Watch>> {
-        let mut taken = Vec::new();
+    /// The new watches. `settled`: from now on they are not new any more.
+    pub(super) fn new_watches(&self, settled: bool) -> Vec<Arc<Watch>> {
+        let mut found = Vec::new();
         if self.new.load(Ordering::SeqCst) > 0 {
             for shard in &self.shards {
-                let new = std::mem::take(&mut shard.lock().new);
-                self.new.fetch_sub(new.len(), Ordering::SeqCst);
-                taken.extend(new.into_values());
+                let mut shard = shard.lock();
+                if settled {
+                    let new = std::mem::take(&mut shard.new);
+                    self.new.fetch_sub(new.len(), Ordering::SeqCst);
+                    found.extend(new.into_values());
+                } else {
+                    found.extend(shard.new.values().cloned());
+                }
             }
         }
-        taken
+        found
     }
 }

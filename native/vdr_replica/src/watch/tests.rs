@@ -340,7 +340,7 @@ fn a_watch_that_comes_between_writes_is_seen_or_new() {
                 watches.affected(|report| report(Affected::Key { db: 0, key: b"a" }), tuple, 1, &mut hits);
             }
             adder.join().unwrap();
-            let new = watches.table.take_new();
+            let new = watches.table.new_watches(true);
             assert!(!(hits.is_empty() && new.is_empty()), "{watched:?}");
             watches.end();
         });

@@ -25,4 +25,7 @@ defmodule Vdr.Bench.PlainClient do
     GenServer.reply(from, line)
     {:noreply, %{state | callers: callers}}
   end
+
+  # The bench stops its server.
+  def handle_info({:tcp_closed, _socket}, state), do: {:stop, :normal, state}
 end

@@ -12,7 +12,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// Nothing on these threads computes for long.
+/// Nothing on these threads computes for long. Half of the cores at most: a worker that begins to
+/// work wakes another one to look for more, which on two cores costs a round trip a fifth.
 const WORKERS_MAX: usize = 2;
 
 /// Threads for name resolution and for reading certificates. Each serves one link at a time.
@@ -27,7 +28,7 @@ pub fn runtime() -> io::Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let workers = available_parallelism().map_or(1, usize::from).clamp(1, WORKERS_MAX);
+    let workers = (available_parallelism().map_or(1, usize::from) / 2).clamp(1, WORKERS_MAX);
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(RESOLVERS_MAX)

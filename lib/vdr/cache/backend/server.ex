@@ -386,7 +386,7 @@ defmodule Vdr.Cache.Backend.Server do
     {tag, set} = {Bytes.key(tag), nonce()}
 
     # From here on no entry of before is valid anywhere.
-    case script(h, :invalidate, [h.prefix <> "g:" <> tag], [h.prefix, tag, set], %Write{}) do
+    case script(h, :invalidate, [key_of_generation(h, tag)], [h.prefix, tag, set], %Write{}) do
       {:ok, dead} when is_binary(dead) -> drain(h, tag, dead, set, 0)
       {:ok, nil} -> drain(h, tag, "", set, 0)
       error -> error
@@ -430,9 +430,15 @@ defmodule Vdr.Cache.Backend.Server do
 
   # ---- common
 
-  def entry_key(h, key), do: h.prefix <> "e:" <> Bytes.key(key)
-  def lease_key(h, key), do: h.prefix <> "l:" <> Bytes.key(key)
-  def generation_key(h, tag), do: h.prefix <> "g:" <> Bytes.key(tag)
+  def entry_key(h, key), do: join(h.prefix, "e:", Bytes.key(key))
+  def lease_key(h, key), do: join(h.prefix, "l:", Bytes.key(key))
+  def generation_key(h, tag), do: key_of_generation(h, Bytes.key(tag))
+  @doc "As `generation_key/2`, of a tag that is encoded."
+  def key_of_generation(h, tag), do: join(h.prefix, "g:", tag)
+
+  # `<>` makes a binary with room to grow, which takes as long as half a read.
+  defp join(prefix, kind, key), do: :erlang.list_to_binary([prefix, kind | key])
+
   def nonce, do: @nonce_bytes |> random() |> Base.encode64()
 
   # Unguessable is not asked for, only that it never comes twice.

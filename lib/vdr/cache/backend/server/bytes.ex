@@ -125,22 +125,24 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
          else: (_damaged -> :error)
   end
 
-  @doc "The value that the bytes of an opened envelope stand for."
+  @doc "The value of an opened envelope."
   @spec decode(t, map) :: {:ok, term} | :error
-  def decode(%__MODULE__{flag: :compressed, payload: payload} = opened, codec) do
-    with {:ok, bytes} <- inflate(payload, codec.max_value),
-         do: decode(%{opened | flag: :value, payload: bytes}, codec)
-  end
+  def decode(%__MODULE__{flag: :compressed, payload: payload}, codec),
+    do: with({:ok, bytes} <- inflate(payload, codec.max_value), do: decode_payload(bytes, codec))
 
-  def decode(%__MODULE__{payload: <<first, _rest::binary>> = payload}, codec) when first in ?0..?9 or first == ?- do
+  def decode(%__MODULE__{payload: payload}, codec), do: decode_payload(payload, codec)
+
+  @doc "The value that bytes without an envelope stand for."
+  @spec decode_payload(binary, map) :: {:ok, term} | :error
+  def decode_payload(<<first, _rest::binary>> = payload, codec) when first in ?0..?9 or first == ?- do
     case Integer.parse(payload) do
       {integer, ""} -> {:ok, integer}
       _text -> foreign(payload, codec)
     end
   end
 
-  def decode(%__MODULE__{payload: payload}, %{serializer: nil}), do: term(payload)
-  def decode(%__MODULE__{payload: payload}, codec), do: foreign(payload, codec)
+  def decode_payload(payload, %{serializer: nil}), do: term(payload)
+  def decode_payload(payload, codec), do: foreign(payload, codec)
 
   defp foreign(_payload, %{serializer: nil}), do: :error
 

@@ -18,7 +18,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     case read(h, Server.entry_key(h, key)) do
       {:ok, nil} -> {:error, :not_found}
       {:ok, "V1;" <> _rest = bytes} -> h |> enveloped(key, bytes) |> fresh()
-      {:ok, bytes} -> value(h, key, %Bytes{payload: bytes})
+      {:ok, bytes} -> with(:error <- Bytes.decode_payload(bytes, h.codec), do: undecodable(h, key))
       error -> no_bytes(h, key, error)
     end
   end
@@ -122,7 +122,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
          do: {:ok, Enum.map(stamps, &elem(&1, 1)) == generations}
   end
 
-  defp generations(h, tags, source), do: mget(h, Enum.map(tags, &(h.prefix <> "g:" <> &1)), source)
+  defp generations(h, tags, source), do: mget(h, Enum.map(tags, &Server.key_of_generation(h, &1)), source)
 
   defp mget(h, [key], source) when source != nil,
     do: with({:ok, value} <- Veidrodelis.get(source, h.db, key), do: {:ok, [value]})

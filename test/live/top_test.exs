@@ -36,21 +36,21 @@ defmodule Vdr.Live.TopTest do
     assert out |> String.split("\n") |> Enum.all?(&(String.length(&1) <= 80))
   end
 
-  # `script` gives it a terminal. The keys come while it runs.
-  test "in a terminal it draws, pauses, sorts and quits, and leaves the terminal as it was", %{port: port, tmp_dir: dir} do
-    keys = "(sleep 8; printf p; sleep 1; printf s; sleep 1; printf x; printf q; sleep 10)"
-    run = "stty rows 24 cols 80; mix vdr.top --url redis://127.0.0.1:#{port} --interval 300; echo left $?; stty -a"
-    command = "#{keys} | script -qec '#{run}' #{dir}/typescript >/dev/null 2>&1; true"
-    {_out, 0} = System.cmd("sh", ["-c", command], env: [{"MIX_ENV", "test"}, {"TERM", "xterm"}])
+  test "in a terminal it draws, hears single keys, and leaves the terminal as it was", %{port: port, tmp_dir: dir} do
+    {terminal, shows} = in_terminal!(dir, port, "stty -a")
+    shows.("user:")
+    # No line is ended, and the input goes on: a key is heard at once.
+    for {key, words} <- [{"p", "PAUSED"}, {"s", "s sort (bytes)"}, {"x", "s sort (bytes)"}, {"q", "left 0"}] do
+      Port.command(terminal, key)
+      shows.(words)
+    end
+
+    assert_receive {^terminal, {:exit_status, 0}}, 10_000
     text = File.read!("#{dir}/typescript")
-    assert text =~ "\e[?1049h"
-    assert text =~ "user:"
-    assert text =~ "PAUSED"
-    assert text =~ "s sort (bytes)"
-    assert text =~ "\e[?1049l"
-    assert text =~ "left 0"
-    assert text =~ ~r/[^-]icanon/
-    assert text =~ ~r/[^-]echo\b/
+    [_before, drawn, left] = String.split(text, ["\e[?1049h", "\e[?1049l"])
+    assert drawn =~ "PAUSED"
+    assert left =~ ~r/[^-]icanon/
+    assert left =~ ~r/[^-]echo\b/
   end
 
   # As a person sees it: the test reads the terminal while the view runs.
@@ -58,26 +58,29 @@ defmodule Vdr.Live.TopTest do
     server = Server.start!(binary: Server.any())
     redis = Server.connect!(server)
     Redix.command!(redis, ["SET", "k", "v"])
-
-    run =
-      "stty rows 24 cols 80; mix vdr.top --url redis://127.0.0.1:#{Server.port(server)} --interval 200; echo left $?"
-
-    terminal =
-      Port.open({:spawn_executable, System.find_executable("script")}, [
-        :binary,
-        :exit_status,
-        args: ["-qefc", run, "#{dir}/typescript"],
-        env: [{~c"MIX_ENV", ~c"test"}, {~c"TERM", ~c"xterm"}]
-      ])
-
-    {:os_pid, os_pid} = Port.info(terminal, :os_pid)
-    on_exit(fn -> System.cmd("kill", ["-9", to_string(os_pid)], stderr_to_stdout: true) end)
-    shows = fn words -> shown!("#{dir}/typescript", words, System.monotonic_time(:millisecond) + 90_000) end
+    {terminal, shows} = in_terminal!(dir, Server.port(server), "true")
     shows.("keys 1 ")
     Server.kill(server)
     shows.("! stale for")
     shows.("connection_refused")
     refute_received {^terminal, {:exit_status, _status}}
+  end
+
+  # `script` gives it a terminal. Answers its port, and a function that waits until it shows words.
+  defp in_terminal!(dir, port, at_the_end) do
+    top = "mix vdr.top --url redis://127.0.0.1:#{port} --interval 200"
+
+    terminal =
+      Port.open({:spawn_executable, System.find_executable("script")}, [
+        :binary,
+        :exit_status,
+        args: ["-qefc", "stty rows 24 cols 80; #{top}; echo left $?; #{at_the_end}", "#{dir}/typescript"],
+        env: [{~c"MIX_ENV", ~c"test"}, {~c"TERM", ~c"xterm"}]
+      ])
+
+    {:os_pid, os_pid} = Port.info(terminal, :os_pid)
+    on_exit(fn -> System.cmd("kill", ["-9", to_string(os_pid)], stderr_to_stdout: true) end)
+    {terminal, &shown!("#{dir}/typescript", &1, System.monotonic_time(:millisecond) + 90_000)}
   end
 
   # Mix takes its time to start on a busy machine.

@@ -35,10 +35,27 @@ defmodule Vdr.Top.Terminal do
     stty("sane")
   end
 
-  # Without a terminal there is nothing to set.
+  # The VM starts programs in a session of their own, where /dev/tty is no terminal. So it is opened
+  # by its name. Without a terminal there is nothing to set.
   defp stty(settings) do
-    _output = System.cmd("sh", ["-c", "stty #{settings} </dev/tty"], stderr_to_stdout: true)
+    with "/dev/" <> _name = terminal <- name() do
+      _output = System.cmd("sh", ["-c", "stty #{settings} <\"$0\"", terminal], stderr_to_stdout: true)
+    end
+
     :ok
+  end
+
+  # Linux tells it in /proc, other systems by ps.
+  defp name do
+    case File.read_link("/proc/self/fd/0") do
+      {:ok, name} -> name
+      {:error, _reason} -> if System.find_executable("ps"), do: name_by_ps()
+    end
+  end
+
+  defp name_by_ps do
+    {name, _status} = System.cmd("ps", ["-o", "tty=", "-p", System.pid()], stderr_to_stdout: true)
+    "/dev/" <> String.trim(name)
   end
 
   defp read(owner) do

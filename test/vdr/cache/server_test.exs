@@ -320,7 +320,7 @@ defmodule Vdr.Cache.ServerTest do
   test "nodes: one fetch of each key on all of them; a node that is killed or frozen hands over, and stores nothing later" do
     server = Server.start!()
     peers = [a, b, c] = Peers.start!(3)
-    opts = [url: "redis://127.0.0.1:#{Server.port(server)}", lease: 600]
+    opts = [url: "redis://127.0.0.1:#{Server.port(server)}", lease: 1_500]
 
     caches =
       for {name, backend} <- [nodes_mirror: Vdr.Cache.Backend.Mirror, nodes_server: Vdr.Cache.Backend.Redis] do
@@ -338,7 +338,7 @@ defmodule Vdr.Cache.ServerTest do
 
       # Frozen for longer than its lease. All who wait on the other nodes get one fetch.
       key = {:frozen, name}
-      frozen = Peers.async(a, PeerWork, :fetch, [name, key, "of the frozen", 700])
+      frozen = Peers.async(a, PeerWork, :fetch, [name, key, "of the frozen", 1_800])
       Mirror.eventually("it fetches", fn -> Peers.call(a, PeerWork, :fetching?, [key]) end)
       pid = Peers.freeze(a)
       tasks = for peer <- [b, c], do: Peers.async(peer, PeerWork, :fetch_all, [name, [key], 20, 50])

@@ -37,7 +37,7 @@ defmodule Vdr.Live.TopTest do
   end
 
   test "in a terminal it draws, hears single keys, and leaves the terminal as it was", %{port: port, tmp_dir: dir} do
-    {terminal, shows} = in_terminal!(dir, port, "stty -a")
+    {terminal, shows} = in_terminal!(dir, "--url redis://127.0.0.1:#{port}", "stty -a")
     shows.("user:")
     # No line is ended, and the input goes on: a key is heard at once.
     for {key, words} <- [{"p", "PAUSED"}, {"s", "s sort (bytes)"}, {"x", "s sort (bytes)"}, {"q", "left 0"}] do
@@ -58,7 +58,7 @@ defmodule Vdr.Live.TopTest do
     server = Server.start!(binary: Server.any())
     redis = Server.connect!(server)
     Redix.command!(redis, ["SET", "k", "v"])
-    {terminal, shows} = in_terminal!(dir, Server.port(server), "true")
+    {terminal, shows} = in_terminal!(dir, "--url redis://127.0.0.1:#{Server.port(server)}", "true")
     shows.("keys 1 ")
     Server.kill(server)
     shows.("! stale for")
@@ -67,8 +67,8 @@ defmodule Vdr.Live.TopTest do
   end
 
   # `script` gives it a terminal. Answers its port, and a function that waits until it shows words.
-  defp in_terminal!(dir, port, at_the_end) do
-    top = "mix vdr.top --url redis://127.0.0.1:#{port} --interval 200"
+  defp in_terminal!(dir, args, at_the_end) do
+    top = "mix vdr.top #{args} --interval 200"
 
     terminal =
       Port.open({:spawn_executable, System.find_executable("script")}, [
@@ -119,7 +119,7 @@ defmodule Vdr.Live.TopTest do
     end
   end
 
-  test "it shows the instances of a running node", %{port: port} do
+  test "it shows the instances of a running node, and says when the node is gone", %{port: port, tmp_dir: dir} do
     name = "vdr_top_test_#{port}"
     paths = Enum.flat_map(:code.get_path(), &["-pa", to_string(&1)])
 
@@ -143,5 +143,11 @@ defmodule Vdr.Live.TopTest do
     assert out =~ ~s("keys":51)
     assert {out, 1} = top(["--node", "#{name}@#{host}", "--cookie", "wrong", "--once"])
     assert out =~ "is the cookie right?"
+
+    {_terminal, shows} = in_terminal!(dir, "--node #{name}@#{host} --cookie c00kie", "true")
+    shows.("keys 51")
+    System.cmd("kill", ["-9", to_string(os_pid)])
+    shows.("the node #{name}@#{host} is gone")
+    shows.("left 1")
   end
 end

@@ -25,8 +25,8 @@ defmodule Veidrodelis do
   ## Reads
 
   A read is called as its command on the server, `name(source, db, ...)`. The source is an
-  instance or a `Vdr.Snapshot`, and `db` is the number of the database. The answer is `{:ok,
-  value}` or `{:error, reason}`:
+  instance or a `Vdr.Snapshot`, and `db` is the number of the database. A read returns
+  `{:ok, value}` or `{:error, reason}` with one of these reasons:
 
     * `:no_instance` - there is no such instance
     * `:not_ready` - its first full sync is not complete yet
@@ -62,8 +62,8 @@ defmodule Veidrodelis do
     * A full sync becomes visible as a whole. Until then, and while the link is down, reads return
       the last good snapshot.
     * No write is skipped in silence. A command that contradicts the data leads to a full sync. A
-      command that the library does not know is counted in `info/1` and logged, and the keys that
-      it may have changed answer `{:error, :unknown_value}`.
+      command that the library does not know is counted in `info/1` and logged, and reads of the keys
+      that it may have changed return `{:error, :unknown_value}`.
     * After a disconnect the instance resumes at its offset, if the primary still has the missing
       part of the stream.
     * A watch gets a message for each write to its keys, after the write is visible.
@@ -74,29 +74,27 @@ defmodule Veidrodelis do
 
   ## Keys in order
 
-  A database gets an index of its keys in byte order with the first call that needs it: `keys/3`,
-  `first/3`, `last/3`, `next/4`, `prev/4` or `stream_keys/3`, in scripts and on snapshots, too.
-  That call is O(n log n) and takes about 0.3 s for a million keys; other reads and the stream do
-  not wait for it. From then on, until the database is emptied, such calls are O(log n + keys
-  returned). A new key then costs two to three times as much as without the index, and each key
-  takes about 30 bytes more.
+  Some calls need an index of a database's keys in byte order: `keys/3`, `first/3`, `last/3`,
+  `next/4`, `prev/4` and `stream_keys/3`, also in scripts and on snapshots. The first such call
+  builds the index. It is O(n log n), and takes about 0.3 s for a million keys; other reads and the
+  stream do not wait for it. From then on, until the database is emptied, such calls are O(log n +
+  keys returned). With the index, a new key costs two to three times as much, and each key takes
+  about 30 bytes more.
   """
 
   use Vdr.Reads
 
   alias Vdr.{Handle, Log, Mirror, Native, Options, Read, Script, Snapshot, Subscriptions, Writes}
 
-  @typedoc "Any term."
+  @typedoc "The id of an instance. It may be any term."
   @type id :: term
-  @typedoc """
-  Stands for an instance: its id, its pid, or the name that the pid is registered under.
-  """
+  @typedoc "An instance: its id, its pid, or the registered name of the pid."
   @type instance :: id | pid | GenServer.name()
-  @typedoc "What a read reads from."
+  @typedoc "The data that a read uses: an instance, or a snapshot."
   @type source :: instance | Snapshot.t()
   @type db :: non_neg_integer
   @type key :: binary
-  @typedoc "The reasons of reads. `t:Veidrodelis.Error.reason/0` has all."
+  @typedoc "The reasons of reads. `t:Veidrodelis.Error.reason/0` has all reasons."
   @type reason :: :no_instance | :not_ready | :stale | :wrong_type | :unknown_value
   @type answer(value) :: {:ok, value} | {:error, reason}
   @typedoc "A score. Floats of the BEAM are finite, so infinite scores are atoms."
@@ -119,7 +117,7 @@ defmodule Veidrodelis do
   @typedoc "An entry's id, and its fields and values in their order; a field may occur twice."
   @type stream_entry :: {stream_id, [{binary, binary}]}
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
-  @typedoc "A reply of the server to `command/3`. Errors stand inside of `EXEC` and pipelines only."
+  @typedoc "A reply of the server to `command/3`. Only replies of `EXEC` and of pipelines contain errors."
   @type reply :: binary | integer | nil | [reply | Veidrodelis.ServerError.t()]
   @type write_error :: Veidrodelis.ServerError.t() | Veidrodelis.Error.reason()
   @typedoc "A replication id and an offset, see `position/1`."
@@ -142,7 +140,7 @@ defmodule Veidrodelis do
           | :waiting
           | :stopped
 
-  @typedoc "The least level of log lines, or `false` for none, see `log_level/2`."
+  @typedoc "The lowest level of log lines, or `false` for none; see `log_level/2`."
   @type log_level :: :trace | Logger.level() | false
   @typedoc "See `start_link/1`."
   @type option :: unquote(Options.type(:mirror))
@@ -190,7 +188,8 @@ defmodule Veidrodelis do
 
   @doc group: "Lifecycle"
   @doc """
-  Starts an instance, linked to the caller, and returns at once; it connects in the background.
+  Starts an instance that is linked to the caller. Returns at once; the instance connects in the
+  background.
 
   Takes options, a URL, or a URL and options. `{:error, {:already_started, pid}}` means that the
   id is taken. A wrong option raises `ArgumentError`.
@@ -207,23 +206,23 @@ defmodule Veidrodelis do
 
   @doc group: "Lifecycle"
   @doc """
-  Starts an instance that follows the server at a URL; the options are those of `start_link/1`.
+  Starts an instance that follows the server at a URL. The options are those of `start_link/1`.
   """
   @spec start_link(url :: String.t(), [option]) :: Supervisor.on_start()
   def start_link(url, options), do: options |> with_url(url) |> start_link()
 
   @doc group: "Lifecycle"
   @doc """
-  A child specification with the id `{Veidrodelis, id}`. Takes what `start_link/1` takes, and
-  `{url, options}`.
+  Returns a child specification with the id `{Veidrodelis, id}`. Takes the arguments of
+  `start_link/1`, or `{url, options}`.
 
       children = [
         {Veidrodelis, id: :sessions, host: "sessions.internal"},
         {Veidrodelis, {"redis://prices.internal", id: :prices}}
       ]
 
-  `Supervisor.child_spec/2` changes what the supervisor does with it, `:restart` (`:permanent`)
-  and `:shutdown` (`:infinity`) say:
+  `Supervisor.child_spec/2` changes the values of `:restart` (`:permanent`) and `:shutdown`
+  (`:infinity`):
 
       Supervisor.child_spec({Veidrodelis, id: :sessions}, restart: :transient, shutdown: 10_000)
   """
@@ -232,7 +231,7 @@ defmodule Veidrodelis do
   def child_spec({url, options}), do: options |> with_url(url) |> child_spec()
 
   def child_spec(options) do
-    # Validated here, so that the specification, which supervisors print, shows no password.
+    # Validation hides the password. Supervisors print specifications.
     options = Options.validate!(options)
     %{id: {__MODULE__, options.id}, start: {Mirror.Supervisor, :start_link, [options]}, type: :supervisor}
   end
@@ -245,17 +244,17 @@ defmodule Veidrodelis do
 
   @doc group: "Lifecycle"
   @doc """
-  Stops an instance, and returns `:ok` whether there is one or not. Its memory is freed in the
+  Stops an instance. Returns `:ok`, also if there is no such instance. The memory is freed in the
   background.
 
-  A supervisor restarts a `:permanent` child, which `child_spec/1` makes it: stop such an instance
-  with `Supervisor.terminate_child/2`.
+  The children of `child_spec/1` are `:permanent`, so a supervisor restarts them. To stop such an
+  instance, call `Supervisor.terminate_child/2`.
   """
   @spec stop(instance) :: :ok
   def stop(instance) do
     with {:ok, {id, _store, pid}} <- Handle.fetch(instance, :stop) do
       stop_supervisor(pid)
-      # A read after this must find nothing, and the id must be free.
+      # When this returns, reads must find no instance, and the id must be free.
       Mirror.Stores.await_release(id, pid)
     else
       {:error, :no_instance} -> :ok
@@ -265,17 +264,17 @@ defmodule Veidrodelis do
   defp stop_supervisor(pid) do
     Supervisor.stop(pid, :normal)
   catch
-    # It was on its way out already.
+    # The supervisor has ended, or is about to.
     :exit, _reason -> :ok
   end
 
-  # A server as installed waits 5 s before a full sync by the socket; loading large data takes
-  # longer.
+  # A server with default settings waits 5 s before a full sync by the socket. Loading large data
+  # takes longer.
   @await_ready_ms 60_000
 
   @doc group: "Lifecycle"
   @doc """
-  Waits until the instance can be read, which is when its first full sync is complete.
+  Waits until the instance can be read: until its first full sync is complete.
 
   Returns `:ok`, `{:error, :timeout}`, `{:error, :no_instance}`, or `{:error, reason}` when the
   server refuses for a reason that waiting does not cure, such as a wrong password. `timeout` is
@@ -291,8 +290,8 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc """
-  Whether the instance can be read now. For health checks: it is cheap, and `false` without an
-  instance.
+  Returns whether the instance can be read now; `false` if there is no such instance. The call is
+  cheap, and is meant for health checks.
   """
   @spec ready?() :: boolean
   @spec ready?(instance) :: boolean
@@ -304,12 +303,12 @@ defmodule Veidrodelis do
   end
 
   @doc group: "Observation"
-  @doc "The ids of all instances of this node."
+  @doc "Returns the ids of all instances of this node."
   @spec list() :: [id]
   defdelegate list, to: Mirror.Stores
 
   @doc group: "Observation"
-  @doc "The state of the link."
+  @doc "Returns the state of the link."
   @spec replication_state() :: replication_state | {:error, :no_instance}
   @spec replication_state(instance) :: replication_state | {:error, :no_instance}
   def replication_state(instance \\ __MODULE__) do
@@ -317,7 +316,7 @@ defmodule Veidrodelis do
   end
 
   @doc group: "Observation"
-  @doc "The host and port of the connected server."
+  @doc "Returns the host and port of the connected server."
   @spec connected_to() :: {:ok, address} | {:error, :not_connected | :no_instance}
   @spec connected_to(instance) :: {:ok, address} | {:error, :not_connected | :no_instance}
   def connected_to(instance \\ __MODULE__) do
@@ -342,7 +341,8 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc """
-  What is known of an instance, as one map. It calls no process.
+  Returns a map that describes an instance: its link, its data and its counters. It calls no
+  process.
 
     * `state` - as `replication_state/1`; `ready` - whether it can be read; `stale` - whether
       reads may be behind, because no link is streaming; `stale_ms` - for how long
@@ -350,30 +350,30 @@ defmodule Veidrodelis do
       Sentinel has named none; `role` - `:primary` or `:replica`, as that server calls itself, or
       `nil` when it does not say (the user lacks `+role`); `server` - `%{name, version}` or `nil`
     * `replication_id`; `offset` - the last byte of the stream that is applied; `primary_offset` -
-      the last byte that has arrived, which is all that is known of the primary's own offset;
+      the last byte that has arrived, so the primary's own offset may be larger;
       `lag_bytes` - the bytes between the two; `last_message_ms_ago` - the time since something
       arrived, or `nil`
     * `full_syncs`, `partial_syncs`, `reconnects`, `attempts`, `commands_applied` - counters;
       `unknown_commands` - `%{name => count}` of the commands of the stream that the library does
       not know, or not with all of their options, since the instance started; see
       docs/commands.md
-    * `complete` - whether every command since the last full sync was known; `unknown_values` - how
-      many keys answer `{:error, :unknown_value}`, because a command that is not known may have
+    * `complete` - whether every command since the last full sync was known; `unknown_values` - for
+      how many keys reads return `{:error, :unknown_value}`, because an unknown command may have
       changed them. A write that replaces such a key makes it known again
     * `miscounted_streams` - how many streams of the last full sync recorded another number of
-      entries than they have, as early versions of Redis 5 left them; `xlen/2` answers the
+      entries than they have, as early versions of Redis 5 left them; `xlen/2` returns the
       recorded number, as the server does
     * `divergences` - the number of commands that contradicted the data; each of them ended its
       link and caused a full sync
-    * `loading_bytes`, `loading_keys` - the progress of the full sync, or the end of the last one
+    * `loading_bytes`, `loading_keys` - the progress of the full sync, or the totals of the last one
     * `guard_window_ms` - for how long the guard key has been holding writes back, or `nil`;
       `guard_windows_given_up` - how often it was set for too long
     * `keys` - `%{db => count}`; `watches` - their number
-    * `snapshots_held` - how many snapshots of it processes hold. Of the oldest:
-      `snapshots_oldest_ms`, its age; `snapshots_written_since_bytes`, how much the stream has
-      written since; `snapshots_before_full_sync`, whether a full sync has replaced all data
-      since. Held snapshots pin at most what was overwritten or deleted since: some multiple of
-      those bytes, or all data of before
+    * `snapshots_held` - how many snapshots processes hold. About the oldest of them:
+      `snapshots_oldest_ms` is its age; `snapshots_written_since_bytes` is how much the stream has
+      written since; `snapshots_before_full_sync` is whether a full sync has replaced all data
+      since. Held snapshots keep at most the data in memory that was overwritten or deleted since:
+      some multiple of those bytes, or all data from before the full sync
     * `writes` - whether commands can be sent: `:unused` before the first one, `:ready`, `:down`
       when the last attempt to connect failed, `:no_offset` when the user may not ask for offsets
       (`+role`, `+info`), so that commands need `sync: false`; `waiting` - how many calls wait for
@@ -382,10 +382,10 @@ defmodule Veidrodelis do
       process that keeps the link does; `connected` - whether a server is connected. `last_error`
       and `link` follow `stale` and `connected` by a moment
 
-  `info/2` answers one of these besides:
+  `info/2` has one more key:
 
-    * `memory_bytes` - what the data takes, estimated within about 10 % of the memory that it
-      makes resident, gaps of the allocator included. The estimate looks at all aggregates of
+    * `memory_bytes` - the memory that the data makes resident, gaps of the allocator included,
+      estimated within about 10 %. The estimate looks at all aggregates of
       4,096 elements or more, at all strings of 64 KB or more, at 20,000 other keys of a database,
       and at some elements of each aggregate. It may miss keys of few, very long elements among
       more keys than that. It leaves out what held snapshots keep alive. It takes some
@@ -397,20 +397,20 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc """
-  Some of what is known of an instance: the value of one key, or a map of several.
+  Returns the value of one key of `info/1`, or a map of several keys.
 
       :streaming = Veidrodelis.info(:mirror, :state)
       %{lag_bytes: 0, memory_bytes: _} = Veidrodelis.info(:mirror, [:lag_bytes, :memory_bytes])
 
-  The keys are those of `info/1`, and `:memory_bytes`. Another key raises `ArgumentError`.
+  `:memory_bytes` is a key, too. Any other key raises `ArgumentError`.
   """
   @spec info(instance, atom | [atom]) :: term | {:error, :no_instance}
   def info(instance, key_or_keys), do: Mirror.Info.take(instance, key_or_keys)
 
   @doc group: "Observation"
   @doc """
-  Sends the calling process what happens to the links of an instance, as `{:veidrodelis, id,
-  event, details}`.
+  Subscribes the calling process to the link events of an instance. They arrive as messages
+  `{:veidrodelis, id, event, details}`.
 
     * `:connecting` - `%{primary: {host, port} or nil, attempt: n}`; the primary is `nil` when no
       Sentinel named one
@@ -418,24 +418,24 @@ defmodule Veidrodelis do
     * `:ready` - the instance can be read; once
     * `:streaming` - `%{primary: {host, port}, sync: :full | :partial}`
     * `:disconnected` - `%{reason: code, detail: text, refused: boolean, retry_in_ms: ms or nil,
-      primary: {host, port} or nil, contradictions: n}`; `refused` is true when only a person can
-      change it, and `retry_in_ms` is `nil` when there will be no other attempt. It follows each
-      `:connecting` once, with the same primary. The reason of a link that did not end by itself is
-      `:switched`, `:stopped` or `:link_crashed`. `contradictions` is how many have come in a row
+      primary: {host, port} or nil, contradictions: n}`; `refused` is true if only a person can fix
+      the reason, and `retry_in_ms` is `nil` if there will be no other attempt. Each `:connecting` is
+      followed by one `:disconnected` with the same primary. If the link did not end by itself, the
+      reason is `:switched`, `:stopped` or `:link_crashed`. `contradictions` is how many links in a
+      row have ended by a contradiction
     * `:emptied` - the primary came back with far fewer keys, and the option `:on_empty_primary` has
       decided: `%{primary: {host, port}, keys: n, before: n, decision: :keep | :accept}`
     * `:switched` - Sentinel names another primary: `%{primary: {host, port}, from: {host, port}
       or nil}`
     * `:stopped` - the instance has ended; the last event
 
-  The links of handlers have the id `{Vdr.RedisStream.Replica, name}`, see
-  `Vdr.RedisStream.Replica`. A subscription is to an id: it may begin before the instance, it
-  lasts over restarts of the instance, and it ends with `unsubscribe/1`, with the process, or with
-  the application. A pid or a registered name stands for the id of the instance that runs at the
-  moment.
+  The links of handlers have the id `{Vdr.RedisStream.Replica, name}`; see
+  `Vdr.RedisStream.Replica`. A subscription belongs to an id. It may begin before the instance, and
+  it outlives restarts of the instance. It ends with `unsubscribe/1`, with the process, or with the
+  application. A pid or a registered name stands for the id of the instance that runs at the moment.
 
-  The same events go to the log, see `log_level/2`, and to `:telemetry` where it is installed,
-  see `Veidrodelis.Telemetry`. Log backends and telemetry handlers run in the process of the link: a
+  The same events go to the log (see `log_level/2`), and to `:telemetry` if it is installed (see
+  `Veidrodelis.Telemetry`). Log backends and telemetry handlers run in the process of the link, so a
   slow one delays that link, and no other.
   """
   @spec subscribe() :: :ok
@@ -449,7 +449,7 @@ defmodule Veidrodelis do
   def unsubscribe(instance \\ __MODULE__), do: instance |> Handle.id(:unsubscribe) |> Subscriptions.unsubscribe()
 
   @doc group: "Observation"
-  @doc "The least level of log lines about an instance, see `log_level/2`."
+  @doc "Returns the lowest level of log lines about an instance; see `log_level/2`."
   @spec log_level() :: log_level | {:error, :no_instance}
   @spec log_level(instance) :: log_level | {:error, :no_instance}
   def log_level(instance \\ __MODULE__) do
@@ -458,22 +458,22 @@ defmodule Veidrodelis do
 
   @doc group: "Observation"
   @doc """
-  Sets the least level of log lines about one instance, until it is started anew with its option
-  `log:`. `false` is for none.
+  Sets the lowest level of log lines about one instance. `false` turns the lines off. When the
+  instance is started again, its option `log:` sets the level.
 
       :ok = Veidrodelis.log_level(:mirror, :debug)
 
-  `:debug` has each step of the instance's connections, and how long a handshake and a sync took.
-  `:trace` has each batch of commands, too. The Logger has no such level: it gets these lines with
-  the level `:debug`. What the instance does not want costs nothing.
+  `:debug` logs each step of the instance's connections, and how long a handshake and a sync took.
+  `:trace` also logs each batch of commands. The Logger has no level `:trace`, so it gets these
+  lines with the level `:debug`. Lines below the level of the instance cost nothing.
 
-  The Logger decides after that. Where its level is `:info`, `Logger.put_module_level(Vdr.Log,
-  :debug)` lets the lines of this library through, and no others.
+  The Logger filters the lines after that. If its own level is `:info`, call
+  `Logger.put_module_level(Vdr.Log, :debug)` to let `:debug` lines of this library through.
 
-  Each line has the metadata `vdr: id`. No line has a password or a value. The lines of the
-  connections come from the native library, in the order and with the time of what they report.
-  They wait for the Logger in a queue of 1,000 lines. When it is full, further lines are dropped
-  until it is half empty, and then one line says how many.
+  Each line has the metadata `vdr: id`. No line shows a password or a value. The native library
+  writes the lines about connections, in the order and with the time of the reported events. A queue
+  of 1,000 lines holds them for the Logger. When the queue is full, further lines are dropped until
+  it is half empty. Then one line says how many were dropped.
   """
   @spec log_level(instance, log_level) :: :ok | {:error, :no_instance}
   def log_level(instance, level) do
@@ -485,9 +485,9 @@ defmodule Veidrodelis do
   @doc """
   Reads on one snapshot: a list of operations, or a Lua script.
 
-  An operation is `{name, args...}`, a read of this module without source and database. Each gets
-  its own answer. A tuple that is no read answers `{:error, {:bad_command, operation}}` in its
-  place. O(sum of the operations). A script is run as by `read_tx/4`.
+  An operation is `{name, args...}`: a read of this module without source and database. The result
+  has one answer for each operation. For a tuple that is not a read, the answer is
+  `{:error, {:bad_command, operation}}`. O(sum of the operations). A script runs as in `read_tx/4`.
 
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["RPUSH", "l", "a", "b"]])
       iex> Veidrodelis.read_tx(snapshot, 0, [{:llen, "l"}, {:lrange, "l", 0, -1}, {:get, "l"}])
@@ -504,8 +504,8 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  Runs a Lua script on one snapshot. The script is a source, or what `lua_load/2` returned. Its
-  reads are in the global table `ts`.
+  Runs a Lua script on one snapshot. The script is a source, or the result of `lua_load/2`. It calls
+  the reads through the global table `ts`.
 
       iex> commands = [["SET", "item:owner", "7"], ["HSET", "user:7", "name", "Ona"]]
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands(commands)
@@ -525,31 +525,32 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  As `read_tx/3`, but returns the value itself, and raises `Veidrodelis.Error` where there is
-  none.
+  Does the same as `read_tx/3`, but returns the value itself, and raises `Veidrodelis.Error` instead
+  of returning an error.
   """
   @spec read_tx!(source, db, [tuple] | binary | Script.t()) :: term
   def read_tx!(source, db, operations), do: source |> read_tx(db, operations) |> Read.value!()
 
   @doc group: "Snapshots and transactions"
   @doc """
-  As `read_tx/4`, but returns the value itself, and raises `Veidrodelis.Error` where there is
-  none.
+  Does the same as `read_tx/4`, but returns the value itself, and raises `Veidrodelis.Error` instead
+  of returning an error.
   """
   @spec read_tx!(source, db, binary | Script.t(), [Script.option()]) :: term
   def read_tx!(source, db, script, opts), do: source |> read_tx(db, script, opts) |> Read.value!()
 
   @doc group: "Snapshots and transactions"
   @doc """
-  Compiles a Lua source for `read_tx/4`: `{:ok, script}`, or `{:error, {:lua, :syntax, message}}`.
-  The library remembers recent sources of up to 16 KB anyway; a loaded script saves the look-up.
+  Compiles a Lua source for `read_tx/4`. Returns `{:ok, script}`, or
+  `{:error, {:lua, :syntax, message}}`. The library caches recent sources of up to 16 KB anyway; a
+  loaded script saves the look-up.
   """
   @spec lua_load(source, source :: binary) :: {:ok, Script.t()} | {:error, :no_instance | Script.error()}
   def lua_load(id, source), do: Script.load(id, source)
 
   @doc group: "Snapshots and transactions"
   @doc """
-  An immutable view of the whole keyspace, which reads take in the place of the instance. O(1).
+  Returns a snapshot: an immutable view of all data. Reads take it in place of the instance. O(1).
   """
   @spec snapshot() :: {:ok, Snapshot.t()} | {:error, :no_instance | :not_ready | :stale}
   @spec snapshot(instance) :: {:ok, Snapshot.t()} | {:error, :no_instance | :not_ready | :stale}
@@ -557,8 +558,8 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  As `snapshot/1`, but returns the snapshot itself, and raises `Veidrodelis.Error` where there is
-  none.
+  Does the same as `snapshot/1`, but returns the snapshot itself, and raises `Veidrodelis.Error`
+  instead of returning an error.
   """
   @spec snapshot!() :: Snapshot.t()
   @spec snapshot!(instance) :: Snapshot.t()
@@ -566,13 +567,12 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  A lazy stream of the keys of a database in byte order, all from one state: the state of the
-  instance when the stream begins.
+  Returns a lazy stream of the keys of a database in byte order. All keys are of one state: the
+  state of the instance when the stream begins.
 
   Options: `:prefix`, `:match` (a glob), `:type` (as `type/3` returns it), `:chunk` (how many keys
-  are fetched at once, 1000). Enumerating raises `Veidrodelis.Error` when there is nothing to
-  read. O(log n + keys with the prefix). The first such call [takes
-  longer](#module-keys-in-order).
+  are fetched at once, 1000). Enumerating raises `Veidrodelis.Error` if the instance cannot be read.
+  O(log n + keys with the prefix). The first such call [takes longer](#module-keys-in-order).
 
       :mirror |> Veidrodelis.stream_keys(0, prefix: "user:", type: :hash) |> Enum.count()
   """
@@ -582,13 +582,14 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  A lazy stream of the differences between two states of a database, in byte order of the keys:
-  `{:added, key}`, `{:changed, key}` (another value or expiry) or `{:removed, key}`. Of an
-  instance it takes the state when the stream begins.
+  Returns a lazy stream of the differences between two states of a database, in byte order of the
+  keys: `{:added, key}`, `{:changed, key}` (another value or expiry) or `{:removed, key}`. For an
+  instance, it uses the state when the stream begins.
 
-  Expired keys count until the primary has deleted them. The stream finds the keys that differ
-  when it begins: in O(d log n) for d written keys, because it skips what both states share; in
-  O(n) across a full sync. Enumerating raises `Veidrodelis.Error` when there is nothing to read.
+  Expired keys count until the primary has deleted them. The stream finds the keys that differ when
+  it begins. That is O(d log n) for d written keys, because it skips the parts that both states
+  share, and O(n) across a full sync. Enumerating raises `Veidrodelis.Error` if the data cannot be
+  read.
 
       {:ok, before} = Veidrodelis.snapshot(:mirror)
       # ...
@@ -599,15 +600,15 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  The 40 hex digits that `DEBUG DIGEST` of the primary returns on equal data: the proof that a
-  mirror is right.
+  Returns the digest of all data: 40 hex digits. `DEBUG DIGEST` of the primary returns the same
+  digits for equal data, so this proves that a mirror is correct.
 
-  Equal data means the same offset. `MULTI`, `INFO replication`, `DEBUG DIGEST`, `EXEC` on the
-  primary returns an offset and its digest; `Vdr.Snapshot.offset/1` is the offset of a snapshot.
-  Servers differ in how they write scores and expiring fields; the mirror writes them as the
-  server of its full sync does. Values of modules cannot be compared: `{:error, {:not_comparable,
-  keys}}` has their number. O(all data), about seven SHA-1 blocks for each key, on a dirty
-  scheduler; nothing waits for it.
+  Compare the digests at the same offset. `MULTI`, `INFO replication`, `DEBUG DIGEST`, `EXEC` on the
+  primary returns an offset and its digest; `Vdr.Snapshot.offset/1` returns the offset of a
+  snapshot. Servers differ in how they write scores and expiring fields; the mirror writes them as
+  the server of its full sync does. Values of modules cannot be compared: the error
+  `{:not_comparable, keys}` has the number of their keys. O(all data), about seven SHA-1 blocks for
+  each key, on a dirty scheduler; no other call waits for it.
 
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["SET", "foo", "bar"]])
       iex> Veidrodelis.digest(snapshot)
@@ -619,8 +620,8 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  The digest of the value at one key, as `DEBUG DIGEST-VALUE` of the primary; all zeros without
-  such a key. O(size of the value).
+  Returns the digest of the value at one key, as `DEBUG DIGEST-VALUE` of the primary does; all zeros
+  if there is no such key. O(size of the value).
 
       iex> {:ok, snapshot} = Vdr.Snapshot.from_commands([["RPUSH", "l", "a", "b"]])
       iex> Veidrodelis.digest_value(snapshot, 0, "l")
@@ -632,8 +633,8 @@ defmodule Veidrodelis do
 
   @doc group: "Snapshots and transactions"
   @doc """
-  A snapshot of what is in an RDB file, without a server: for tests and tools. It reads the files
-  of all versions of Redis and Valkey.
+  Loads an RDB file, and returns a snapshot of its data. It needs no server, and is meant for tests
+  and tools. It reads the files of all versions of Redis and Valkey.
 
   `{:error, reason}` is `:enoent`, `:eacces`, `:eisdir`, `:not_a_file` or `:io_error`, or `{code,
   about}` for a bad file, where `about` is `%{offset: byte, key: key_or_nil, detail: text}`. The
@@ -650,8 +651,8 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  Sends a command to the primary, and returns its reply once what it wrote is visible in the
-  instance: a read of this process that follows sees the write.
+  Sends a command to the primary. Returns the reply once the write is visible in the instance, so a
+  later read of this process sees it.
 
       {:ok, "OK"} = Veidrodelis.command(:mirror, ["SET", "user:7:name", "Ona"])
       {:ok, "Ona"} = Veidrodelis.get(:mirror, 0, "user:7:name")
@@ -663,20 +664,21 @@ defmodule Veidrodelis do
 
   `{:error, reason}` is one of these:
 
-    * `%Veidrodelis.ServerError{}` - the server's error. Nothing was retried
+    * `%Veidrodelis.ServerError{}` - the server's error. The library retried nothing
     * `{:not_allowed, name}` - the command would change or hold a connection that other calls share;
       it was not sent
-    * `{:sent, reason}` - whether the command ran is not known: the connection was lost, or the time
-      was over, before the reply came
-    * `{:written, :not_visible}` - the command ran, and its effect has not become visible in time
+    * `{:sent, reason}` - it is unknown whether the command ran: the connection was lost, or the
+      timeout ended, before the reply came
+    * `{:written, :not_visible}` - the command ran, but its effect did not become visible in time
     * `{:written, :lost_history}` - the command ran on a primary that the instance no longer
       follows: a failover may have lost the write. `{:written, reason}` with another reason means
-      that the connection was lost before the server told the offset of the write
-    * `:no_offset` - the server does not tell offsets to the user (ACL); `sync: false` is possible
-    * `:no_instance`, `:timeout`, `:overloaded`, `:request_too_large`, or why there is no
+      that the connection was lost before the server sent the offset of the write
+    * `:no_offset` - the user may not ask the server for offsets (ACL); use `sync: false`
+    * `:no_instance`, `:timeout`, `:overloaded`, `:request_too_large`, or the reason why there is no
       connection, such as `:connection_refused` or `:wrong_password`: the command was not sent
 
-  A call waits for a connection as long as it has time, so that a failover takes no error.
+  The guide on writes has a table of the errors after which a command may be sent again. While there
+  is no connection, the call waits for one until its timeout. So a short failover causes no error.
 
   ## Options
 
@@ -688,8 +690,8 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  Sends commands in one go, and returns their replies in order; an error of the server stands among
-  them as `%Veidrodelis.ServerError{}`. Options and errors are those of `command/3`.
+  Sends several commands at once, and returns their replies in order. If the server refuses a
+  command, its reply is a `%Veidrodelis.ServerError{}`. Options and errors are those of `command/3`.
 
       {:ok, ["OK", 1]} = Veidrodelis.pipeline(:mirror, [["SET", "a", "1"], ["SADD", "s", "x"]])
   """
@@ -700,10 +702,10 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  Runs commands as one transaction (`MULTI` and `EXEC`), which becomes visible as a whole, and
-  returns their replies in order; an error of the server stands among them. If the server refuses to
-  queue one of them, none runs, and the error has the code `"EXECABORT"`. Options and errors are
-  those of `command/3`.
+  Runs several commands as one transaction (`MULTI` and `EXEC`), which becomes visible as a whole.
+  Returns their replies in order; the reply of a command that fails is a
+  `%Veidrodelis.ServerError{}`. If the server refuses to queue a command, none of them runs, and the
+  call returns an error with the code `"EXECABORT"`. Options and errors are those of `command/3`.
 
       {:ok, [1, 1]} = Veidrodelis.transaction(:mirror, [["INCR", "seen"], ["LPUSH", "log", "x"]])
   """
@@ -716,8 +718,8 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  As `command/3`, but returns the reply itself, and raises `Veidrodelis.ServerError` or
-  `Veidrodelis.Error` where there is none.
+  Does the same as `command/3`, but returns the reply itself, and raises `Veidrodelis.ServerError`
+  or `Veidrodelis.Error` instead of returning an error.
   """
   @spec command!(instance, Writes.command()) :: reply
   @spec command!(instance, Writes.command(), [Writes.option()]) :: reply
@@ -726,8 +728,8 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  As `pipeline/3`, but returns the replies themselves, and raises `Veidrodelis.Error` where there
-  are none.
+  Does the same as `pipeline/3`, but returns the replies themselves, and raises `Veidrodelis.Error`
+  instead of returning an error.
   """
   @spec pipeline!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
   @spec pipeline!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
@@ -736,24 +738,25 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  As `transaction/3`, but returns the replies themselves, and raises `Veidrodelis.ServerError` or
-  `Veidrodelis.Error` where there are none.
+  Does the same as `transaction/3`, but returns the replies themselves, and raises
+  `Veidrodelis.ServerError` or `Veidrodelis.Error` instead of returning an error.
   """
   @spec transaction!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
   @spec transaction!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
   def transaction!(instance, commands, opts \\ []),
     do: instance |> Writes.call(:transaction, commands, opts, :transaction!) |> Writes.value!()
 
-  # As for other clients of the server.
+  # The default timeout of most clients.
   @sync_ms 5000
 
   @doc group: "Writes and positions"
   @doc """
-  Waits until everything that the primary had acknowledged before the call, to whomever, is visible
-  in the instance. One round trip to the primary, which calls at the same time share.
+  Waits until every write that the primary had acknowledged before the call, to any client, is
+  visible in the instance. It takes one round trip to the primary; concurrent calls share it.
 
-  Returns `:ok`, `{:error, :timeout}`, `{:error, :lost_history}` when a failover came between, or
-  why the primary cannot be asked, as `command/3` does. `timeout` is in ms, or `:infinity`.
+  Returns `:ok`, `{:error, :timeout}`, `{:error, :lost_history}` if a failover came in between, or
+  the reason why the primary cannot be asked, as `command/3` does. `timeout` is in ms, or
+  `:infinity`.
 
       {:ok, _pushed} = Redix.command(redis, ["LPUSH", "events", "myevent"])
       :ok = Veidrodelis.sync(:mirror)
@@ -766,12 +769,12 @@ defmodule Veidrodelis do
 
   @doc group: "Writes and positions"
   @doc """
-  The position of what can be read now: a read that comes after `await_position/3` of it, on this
-  node or another, sees this state or a newer one.
+  Returns the position of the data that can be read now. After `await_position/3` of it, on this
+  node or another one, a read sees this state or a newer one.
 
-  A position is a term to pass on: `{replication_id, offset}`, a string and a number. Compare
-  positions by `await_position/3` only, because offsets of two replication ids say nothing about
-  each other. O(1), without a network.
+  A position is a term that you can send elsewhere: `{replication_id, offset}`, a string and a
+  number. Compare positions by `await_position/3` only, because offsets of two replication ids
+  cannot be compared. O(1), and uses no network.
   """
   @spec position() :: {:ok, position} | {:error, :no_instance | :not_ready | :stale}
   @spec position(instance) :: {:ok, position} | {:error, :no_instance | :not_ready | :stale}
@@ -795,23 +798,23 @@ defmodule Veidrodelis do
 
   @typedoc "See `watch/5`."
   @type watch_option :: unquote(Vdr.Watch.type())
-  @typedoc "With the option `:since`, `:ok` says whether a write was missed since then."
+  @typedoc "With the option `:since`, the answer says whether a write was missed since then."
   @type watch_answer ::
           :ok | {:ok, :unchanged | :missed} | {:error, :no_instance | :already_registered | :not_found}
 
   @doc group: "Watches"
   @doc """
-  Watches a key: the calling process receives `{ref, %Vdr.WatchEvent.Update{}}` after each write
-  to it has become visible, and `{ref, %Vdr.WatchEvent.Init{}}` after a full sync has.
+  Watches a key. The calling process receives `{ref, %Vdr.WatchEvent.Update{}}` after each write to
+  the key has become visible, and `{ref, %Vdr.WatchEvent.Init{}}` after a full sync has.
 
-  A watch may fire for a write that changed nothing; it never misses one. It lasts over
-  reconnects, until `unwatch/3` or the end of the process or of the instance. A process watches
-  one key once: the second time it gets `{:error, :already_registered}`. `{:error, :not_found}`
-  means that there is no such process as the option `:to` names. O(1).
+  A watch never misses a write. It may also send a message for a write that changed nothing. It
+  outlives reconnects, and ends with `unwatch/3`, with the process, or with the instance. A process
+  can watch a key once; the second call returns `{:error, :already_registered}`.
+  `{:error, :not_found}` means that the process in the option `:to` does not exist. O(1).
 
-  A process that does not drain its mailbox is sent no more than `:max_pending` messages, and one
-  `{ref, %Vdr.WatchEvent.Missed{}}` for the rest, once it has caught up. The guide on watches
-  (docs/watches.md) has more.
+  A process that does not drain its mailbox gets at most `:max_pending` messages. Once it has caught
+  up, it gets one `{ref, %Vdr.WatchEvent.Missed{}}` with the number of the others. The guide on
+  watches (docs/watches.md) has more.
 
   ## Options
 
@@ -823,12 +826,12 @@ defmodule Veidrodelis do
 
   @doc group: "Watches"
   @doc """
-  Watches every key of the database that begins with `prefix`, as `watch/5` does; `""` is all of
-  them.
+  Watches every key of the database that begins with `prefix`, as `watch/5` watches one key. The
+  prefix `""` stands for all keys.
 
-  A write causes one message, however many of these keys it touches: where it touched several, the
-  `key` of the update is `nil`. A process watches one prefix once. It may watch a key of the
-  prefix, too, and then gets two messages. The options are those of `watch/5`. O(1).
+  A write sends one message, however many of these keys it touches. If it touched several, the `key`
+  of the update is `nil`. A process can watch a prefix once. If it also watches a key with the
+  prefix, it gets two messages. The options are those of `watch/5`. O(1).
   """
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term) :: watch_answer
   @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) :: watch_answer
@@ -837,12 +840,12 @@ defmodule Veidrodelis do
 
   @doc group: "Watches"
   @doc """
-  Watches every key of the database that matches a glob pattern by the server's rules, as
-  `watch_prefix/5` does: `"user:*:name"`, `"*:[0-9]"`. A pattern has at most 1,024 bytes. O(length
-  of the pattern).
+  Watches every key of the database that matches a glob pattern by the server's rules, such as
+  `"user:*:name"` or `"*:[0-9]"`. It works as `watch_prefix/5`. A pattern has at most 1,024 bytes.
+  O(length of the pattern).
 
-  A write is compared with the patterns that share their longest run of literal bytes with its key.
-  A pattern without any, such as `"???"`, is compared with each write of the database.
+  A write is compared with the patterns whose longest run of literal bytes occurs in its key. A
+  pattern without literal bytes, such as `"???"`, is compared with each write of the database.
   """
   @spec watch_pattern(instance, db, pattern :: binary, ref :: term) :: watch_answer
   @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) :: watch_answer
@@ -879,10 +882,15 @@ defmodule Veidrodelis do
 
   @doc group: "Watches"
   @doc """
-  Says that the calling process has handled `count` more messages of its watches, set with `ack:
-  true`. With the option `to: pid` it says so for another process, which may live on another node.
-  `{:error, :not_found}` means that the process has no watch. O(1), without a lock that the writer
-  takes.
+  Acknowledges messages of watches that were set with `ack: true`: the calling process has handled
+  `count` more of them. With the option `to: pid`, it acknowledges for another process, which may be
+  on another node.
+
+  `{:error, :not_found}` means that the process has no watch. O(1), and takes no lock that the
+  writer of the data takes.
+
+  This function has nothing to do with the option `:ack` of `start_link/1`. That option is about the
+  replication offset that the mirror acknowledges to the primary.
   """
   @spec ack(instance) :: :ok | {:error, :no_instance | :not_found}
   @spec ack(instance, count :: non_neg_integer) :: :ok | {:error, :no_instance | :not_found}

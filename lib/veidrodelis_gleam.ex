@@ -1,20 +1,21 @@
 defmodule :veidrodelis_gleam do
   @moduledoc false
-  # The border to Gleam: what the package in `gleam/` calls. Terms of Gleam come in and go out
-  # (`{:some, value}`, `:none`, `{:ok, nil}`), strings that go out are UTF-8, and a reason is a
-  # `Failure` of gleam/src/veidrodelis/mirror.gleam. What has the right type never raises, because
-  # an exception of Elixir says nothing to a program in Gleam.
+  # The functions that the Gleam package in `gleam/` calls. Arguments and results are Gleam's terms
+  # (`{:some, value}`, `:none`, `{:ok, nil}`). Returned strings are UTF-8. A reason is a `Failure`
+  # of gleam/src/veidrodelis/mirror.gleam. No function raises for an argument of the right type,
+  # because a Gleam program has no use for an exception of Elixir.
   #
-  # Gleam checks the types of its own side only. So each function here and its declaration there
-  # must say the same; the tests run both.
+  # Gleam does not check the types of these functions. So each function here must fit its
+  # declaration in Gleam; the tests run both.
 
   import Bitwise
 
   alias Vdr.{Handle, Unlinked}
+  alias Vdr.Options.Url
 
   @typedoc """
-  Opaque for Gleam. It holds no process, so it may be kept, copied and sent. On another node it
-  stands for nothing.
+  A mirror, opaque for Gleam. It holds no process, so it may be kept, copied and sent to other
+  processes. It means nothing on another node.
   """
   @type handle :: {:veidrodelis_gleam, id :: term, Veidrodelis.db(), timeout_ms :: pos_integer}
   @type option(value) :: {:some, value} | :none
@@ -34,7 +35,7 @@ defmodule :veidrodelis_gleam do
           | {:prefixes, [String.t()]}
           | {:stale_reads, :allow | {:max_ms, integer} | :deny}
 
-  # No server has this many, so reads find nothing there, and the server refuses writes.
+  # No server has a database of this number, so reads find nothing, and the server refuses writes.
   @db_max 0xFFFFFFFF
   @timeout_ms 5000
   @longest_ms 2_147_483_647
@@ -43,7 +44,7 @@ defmodule :veidrodelis_gleam do
 
   # ---- lifecycle
 
-  @doc "Starts a mirror, and answers when it can be read. Nothing is left running if it fails."
+  @doc "Starts a mirror, and returns when it can be read. If that fails, nothing is left running."
   @spec start([setting]) :: {:ok, handle} | {:error, failure}
   def start(settings) do
     with {:ok, _started} <- Application.ensure_all_started(:veidrodelis),
@@ -55,7 +56,7 @@ defmodule :veidrodelis_gleam do
       {:error, reason} -> {:error, {:start_failed, text(reason)}}
     end
   rescue
-    # About an option. The message shows no password.
+    # An option is wrong. The message shows no password.
     error in ArgumentError -> {:error, {:start_failed, Exception.message(error)}}
   end
 
@@ -63,10 +64,10 @@ defmodule :veidrodelis_gleam do
 
   defp options(settings) do
     {own, options} = Keyword.split(settings, @own)
-    # Nothing that is wrong gets into the handle: `Veidrodelis.child_spec/1` refuses it.
+    # `Veidrodelis.child_spec/1` refuses wrong values, so none gets into the handle.
     timeout = Keyword.get(options, :timeout, @timeout_ms)
     start_timeout = Keyword.get(own, :start_timeout, timeout)
-    db = Keyword.get_lazy(own, :database, fn -> url_db(options[:url]) end)
+    db = Keyword.get_lazy(own, :database, fn -> url_database(options[:url]) end)
     id = Keyword.get_lazy(own, :name, fn -> {:gleam, make_ref()} end)
     only = [dbs: [db], prefixes: Keyword.get(own, :prefixes)]
 
@@ -80,15 +81,10 @@ defmodule :veidrodelis_gleam do
   defp option({:tls, tls}), do: {:ssl, tls}
   defp option(option), do: option
 
-  # An instance ignores the number in its URL, because most hold all databases.
-  defp url_db(url) do
-    with true <- is_binary(url),
-         %URI{path: "/" <> number} <- URI.parse(url),
-         {db, ""} when db in 0..@db_max <- Integer.parse(number) do
-      db
-    else
-      _none -> 0
-    end
+  # An instance ignores the number in its URL, because it holds all databases. A mirror of Gleam
+  # holds one database, so here the number counts.
+  defp url_database(url) do
+    with true <- is_binary(url), db when db in 0..@db_max <- Url.database(url), do: db, else: (_none -> 0)
   end
 
   @doc "Stops a mirror that `start/1` has begun."
@@ -100,16 +96,16 @@ defmodule :veidrodelis_gleam do
     end
   end
 
-  @doc "The handle of an instance that the application supervises, found by its id or registered name."
+  @doc "Returns the handle of a running instance, which has this id or registered name."
   @spec named(String.t()) :: handle
   def named(name), do: {:veidrodelis_gleam, id(name), 0, @timeout_ms}
 
-  # An id of Elixir is mostly an atom. No atom is made of what a program asks for.
+  # An id in Elixir is mostly an atom. No new atom is created from the name.
   defp id(name) do
     atom = String.to_existing_atom(name)
     if Handle.store(name) == nil and Handle.store(atom) != nil, do: atom, else: name
   rescue
-    # There is no such atom, or it would be longer than atoms are.
+    # There is no such atom, or the name is too long for an atom.
     _error in [ArgumentError, SystemLimitError] -> name
   end
 
@@ -133,7 +129,7 @@ defmodule :veidrodelis_gleam do
   @spec is_ready(handle) :: boolean
   def is_ready({:veidrodelis_gleam, id, _db, _timeout}), do: Veidrodelis.ready?(id)
 
-  @doc "Whether there is such an instance, ready or not."
+  @doc "Returns whether the instance runs, ready or not."
   @spec is_running(handle) :: boolean
   def is_running({:veidrodelis_gleam, id, _db, _timeout}), do: Handle.store(id) != nil
 
@@ -158,7 +154,7 @@ defmodule :veidrodelis_gleam do
     end
   end
 
-  # A read's name, the number of its arguments, and what it answers.
+  # The name of a read, the number of its arguments, and the form of its result.
   for {name, arity, shape} <- [
         {:mget, 1, {:list, {:option, :text}}},
         {:strlen, 1, :same},
@@ -202,7 +198,8 @@ defmodule :veidrodelis_gleam do
     :not_text -> {:error, :not_text}
   end
 
-  # Integers of Gleam have no end. An index beyond those of the server means the first or the last.
+  # Integers of Gleam have no bounds. An index beyond the server's bounds means the first or the
+  # last.
   defp argument(integer) when is_integer(integer), do: integer |> max(@least_integer) |> min(@greatest_integer)
   defp argument({:finite, score}), do: score
   defp argument(:infinite), do: :pos_inf
@@ -224,7 +221,7 @@ defmodule :veidrodelis_gleam do
 
   # ---- writes
 
-  @doc "A value that can be read here afterwards. A time to live of 0 or less deletes, as EXPIRE does."
+  @doc "Stores a value, which this node can read afterwards. A time to live of 0 or less deletes the key."
   @spec set(handle, key :: String.t(), value :: String.t(), option(integer)) :: {:ok, nil} | {:error, failure}
   def set(handle, key, value, :none), do: write(handle, ["SET", key, value])
 
@@ -238,7 +235,7 @@ defmodule :veidrodelis_gleam do
 
   defp write(handle, words), do: with({:ok, _reply} <- call(handle, words), do: {:ok, nil})
 
-  @doc "Any command that `Veidrodelis.command/3` takes, and its reply."
+  @doc "Sends any command that `Veidrodelis.command/3` takes, and returns its reply."
   @spec command(handle, [String.t()]) :: {:ok, term} | {:error, failure}
   def command(_handle, []), do: {:error, {:refused, "a command begins with its name"}}
 
@@ -286,7 +283,7 @@ defmodule :veidrodelis_gleam do
   defp watched(:ok), do: {:ok, nil}
   defp watched({:error, reason}), do: {:error, failure(reason)}
 
-  @doc "What a message of a watch says; it is `{tag, event}`."
+  @doc "Returns the content of a watch's message, which is `{tag, event}`."
   @spec event(term) :: {:changed, option(String.t())} | :replaced | :missed | :unknown
   def event({_tag, event}), do: event(event)
 
@@ -304,10 +301,10 @@ defmodule :veidrodelis_gleam do
   defp failure(:no_instance), do: :not_running
   defp failure(:wrong_type), do: :wrong_type
   defp failure(:timeout), do: :timed_out
-  # Whether a write that was sent has run is not known in these two.
+  # With these two reasons, it is unknown whether the write has run.
   defp failure({:sent, :timeout}), do: :timed_out
   defp failure({:sent, reason}), do: {:connection_lost, text(reason)}
-  # It has run, and this node cannot say that it sees it.
+  # The write has run, but this node does not know whether it can read it.
   defp failure({:written, _reason}), do: :not_visible
   defp failure(%Veidrodelis.ServerError{} = error), do: {:server_failed, Exception.message(error)}
 
@@ -316,7 +313,7 @@ defmodule :veidrodelis_gleam do
        do: {:refused, text(reason)}
 
   defp failure({:not_allowed, _name} = reason), do: {:refused, text(reason)}
-  # What remains are the reasons of connecting.
+  # The remaining reasons are those of connecting.
   defp failure(reason), do: {:connection_lost, text(reason)}
 
   defp text({:already_started, _pid}), do: "there is a mirror of this name"

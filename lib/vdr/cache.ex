@@ -22,70 +22,80 @@ defmodule Vdr.Cache do
       {:ok, _pid} = MyApp.Cache.start_link(name: :tenant_a)
       Vdr.Cache.get(:tenant_a, :user_1)
 
-  ## Answers
+  ## Return values
 
-  A function answers `{:ok, value}`, `:ok`, or `{:error, reason}`; `t:Vdr.Cache.Error.reason/0` has
-  the reasons. A cache that is not started answers `{:error, :not_started}`. An argument or an
-  option of the wrong kind raises `ArgumentError`.
+  A function returns `{:ok, value}`, `:ok`, or `{:error, reason}`. `t:Vdr.Cache.Error.reason/0`
+  lists the reasons. If the cache is not started, the reason is `:not_started`. An argument or an
+  option of the wrong type raises `ArgumentError`.
 
-  Keys are any terms, and are the same if `===` says so: `1` and `1.0` are two keys. `nil` is a
-  value like any other.
+  A key may be any term. Keys are compared with `===`, so `1` and `1.0` are two keys. `nil` is an
+  ordinary value.
 
   ## Options of a cache
 
-  For `use Vdr.Cache`, `start_link/1` and `child_spec/1`. What is given at the start wins over what
-  `use` says. Below that are `config :veidrodelis, Vdr.Cache, ...` for all caches, and
-  `config :my_app, MyApp.Cache, ...` where `otp_app: :my_app` is given. `:backend_opts` and
-  `:topology_opts` are merged key by key.
+  `use Vdr.Cache`, `start_link/1` and `child_spec/1` take the same options. If an option is given in
+  several places, the first of these wins:
+
+    1. the arguments of `start_link/1` or `child_spec/1`
+    2. `config :my_app, MyApp.Cache, ...`, if `otp_app: :my_app` is set
+    3. the options of `use Vdr.Cache`
+    4. `config :veidrodelis, Vdr.Cache, ...`, which holds for all caches
+
+  `:backend_opts` and `:topology_opts` are merged key by key.
 
   #{Vdr.Cache.Options.docs()}
 
   ## Options of calls
 
-    * `:ttl` - the time to live in ms, or `:infinity`; `:default_ttl` without it. 0 stores nothing,
-      and removes what was there
+    * `:ttl` - the time to live in ms, or `:infinity`. The default is the cache's `:default_ttl`.
+      With 0, the call stores nothing and removes the entry
     * `:tags` - a list of terms for `invalidate_tag/3`
-    * `:refresh_after` - after this many ms `get_or_fetch/4` answers what is there, and one process
-      fetches it anew in the background
-    * `:stale_if_error` - for this many ms past the time to live, `get_or_fetch/4` answers the old
-      value where fetching fails
-    * `:negative_ttl` - for this many ms `get_or_fetch/4` answers the error of a fetch again
-    * `:ttl_jitter` - from 0 to 1, the largest part of the time to live that is taken off at
-      random, so that what was put together does not end together
-    * `:on_timeout` - what `get_or_fetch/4` does when another process takes longer to fetch than
-      `:stampede_timeout`: `:error` (the default) answers `{:error, :timeout}`, `:fetch` fetches,
-      and stores nothing
-    * `:timeout` - how long a call waits for a network or for a lock, in ms (5,000)
+    * `:refresh_after` - after this many ms, `get_or_fetch/4` returns the stored value, and one
+      process fetches a new one in the background
+    * `:stale_if_error` - if fetching fails, `get_or_fetch/4` returns the old value until this many
+      ms past its time to live
+    * `:negative_ttl` - after a failed fetch, `get_or_fetch/4` returns the same error for this many
+      ms, without another fetch
+    * `:ttl_jitter` - a number from 0 to 1. A random part of the time to live, up to this fraction,
+      is taken off, so that entries that were put together do not expire together
+    * `:on_timeout` - what `get_or_fetch/4` does when the fetch of another process takes longer than
+      `:stampede_timeout`. `:error` (the default) returns `{:error, :timeout}`. `:fetch` calls the
+      function, and does not store its result
+    * `:timeout` - how long a call waits for the network or for a lock, in ms (5,000)
     * `:consistency` - when a write to a mirror returns; see `Vdr.Cache.Backend.Mirror`
-    * `:telemetry`, `:stats` - with `false` the call is not told, or not counted
+    * `:telemetry`, `:stats` - with `false`, the call sends no event, or is not counted
 
   ## Bounds
 
-  `:max_size` and `:max_bytes` hold after every put: there is one entry more for each process that
-  puts at this moment. The option `:eviction_policy` says which entry makes room:
+  `:max_size` bounds the number of entries, and `:max_bytes` their size. Both bounds hold after
+  every put. While several processes put at the same time, there may be one more entry for each of
+  them.
 
-    * `:ttl_only` - only what is past its time. If that makes no room, the put answers
+  `:max_size` alone evicts no live entry: with the default policy, `:ttl_only`, a put into a full
+  cache returns `{:error, :full}`. The option `:eviction_policy` chooses the entry that makes room:
+
+    * `:ttl_only` (the default) - an expired entry. If there is none, the put returns
       `{:error, :full}`
-    * `:fifo` - the oldest entry; a new value of an old key keeps its place
+    * `:fifo` - the oldest entry. A new value of an existing key keeps the age of the old value
     * `:lru` - of 16 entries taken at random, the one that was read longest ago
-    * `:lfu` - S3-FIFO. It is better than `:lru` for most loads, and is not disturbed by keys that
-      are asked for once
+    * `:lfu` - S3-FIFO. It is better than `:lru` for most loads, and keys that are read once do not
+      push out keys that are read often
 
   ## Stampedes
 
-  When many processes of a node ask for a value that is missing, `get_or_fetch/4` calls the function
-  in one of them. The others wait for its answer. A process that dies while it fetches hands over to
-  one of those who wait. An error goes to everybody, and is not stored.
+  When many processes of a node ask for a missing value, `get_or_fetch/4` calls the function in one
+  of them. The other processes wait for its result. If the fetching process dies, one of the waiting
+  processes calls its own function. An error goes to every waiting process, and is not stored.
 
-  A put or a delete of the key, and an invalidation of one of its tags, voids a fetch that runs: the
-  value goes to those who asked for it before, and is not stored. So what was deleted does not come
-  back.
+  A put or a delete of the key, or an invalidation of one of its tags, voids a running fetch. The
+  callers that asked before the change get the fetched value, but the cache does not store it. So a
+  deleted value never comes back.
 
   ## Telemetry
 
-  Where the application has `:telemetry`, a cache sends these events, after `:telemetry_prefix`.
-  Durations are in native units. The metadata names the `cache`, and the `key` unless
-  `telemetry_keys: false`.
+  If the application has `:telemetry`, a cache sends these events. Their names begin with
+  `:telemetry_prefix`. Durations are in native time units. The metadata has the `cache`, and the
+  `key` unless `telemetry_keys: false` is set.
 
   #{Vdr.Cache.Telemetry.docs()}
   """
@@ -99,7 +109,7 @@ defmodule Vdr.Cache do
   @typedoc "An option of a cache."
   @type option :: unquote(Vdr.Schema.type(Options.schema()))
 
-  # A change of an entry that others change at the same moment is tried this often.
+  # How often a change of an entry is tried while other processes change the entry, too.
   @attempts 16
   @timeout_ms 5_000
 
@@ -200,13 +210,13 @@ defmodule Vdr.Cache do
   @doc """
   Starts the cache of a module that has `use Vdr.Cache`, linked to the caller.
 
-  `{:error, {:already_started, pid}}` means that the name is taken. `{:error, {:disk, reason}}` is
-  for a file that cannot be used. A wrong option raises `ArgumentError`.
+  `{:error, {:already_started, pid}}` means that the name is taken. `{:error, {:disk, reason}}`
+  means that the file of the cache cannot be used. A wrong option raises `ArgumentError`.
   """
   @spec start_link(module, [option]) :: Supervisor.on_start()
   def start_link(module, opts \\ [])
 
-  # From the child specification, which supervisors print.
+  # The child specification holds a function, because supervisors print the specification.
   def start_link(module, hidden) when is_function(hidden, 0), do: start_link(module, hidden.())
 
   def start_link(module, opts),
@@ -214,8 +224,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Lifecycle"
   @doc """
-  A child specification with the name of the cache as its id, so that two caches fit one
-  supervisor.
+  A child specification with the name of the cache as its id, so that one supervisor can start
+  several caches.
   """
   @spec child_spec(module, [option]) :: Supervisor.child_spec()
   def child_spec(module, opts \\ []) do
@@ -227,7 +237,7 @@ defmodule Vdr.Cache do
 
   @doc group: "Reading"
   @doc """
-  The value of a key, or `{:error, :not_found}`. O(1).
+  Returns the value of a key, or `{:error, :not_found}`. O(1).
   """
   @spec get(cache, key, keyword) :: {:ok, term} | {:error, reason}
   def get(cache, key, opts \\ [])
@@ -265,8 +275,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Reading"
   @doc """
-  The value of a key. Raises `KeyError` where there is none, and `Vdr.Cache.Error` for other
-  reasons.
+  Returns the value of a key. Raises `KeyError` if the key has no entry, and `Vdr.Cache.Error` for
+  every other reason.
   """
   @spec get!(cache, key, keyword) :: term
   def get!(cache, key, opts \\ []) do
@@ -279,8 +289,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Reading"
   @doc """
-  Whether a key has an entry. Counts as no hit and no miss. Raises `Vdr.Cache.Error` where the cache
-  cannot know.
+  Returns whether a key has an entry. The call counts neither as a hit nor as a miss. Raises
+  `Vdr.Cache.Error` if the cache cannot know, for example when its server does not respond.
   """
   @spec exists?(cache, key, keyword) :: boolean
   def exists?(cache, key, opts \\ []) do
@@ -293,7 +303,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Reading"
   @doc """
-  The values of those keys that have one, as a map. Each key counts as a hit or a miss. O(keys).
+  Returns a map of the keys that have an entry, with their values. Each key counts as a hit or a
+  miss. O(keys).
   """
   @spec get_many(cache, [key], keyword) :: {:ok, %{key => term}} | {:error, reason}
   def get_many(cache, keys, opts \\ []) when is_list(keys) do
@@ -323,14 +334,15 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Reading"
-  @doc "How long the entry of a key lives from now on, in ms or `:infinity`. O(1)."
+  @doc "Returns the remaining time to live of an entry, in ms or `:infinity`. O(1)."
   @spec ttl(cache, key, keyword) :: {:ok, timeout} | {:error, reason}
   def ttl(cache, key, opts \\ []), do: run(cache, opts, :read, &ask(&1, :ttl, [key], {:error, :not_found}))
 
   @doc group: "Reading"
   @doc """
-  The keys of the living entries, as a stream; those that are binaries and begin with `prefix` where
-  one is given. Keys that come or go meanwhile may be among them or not. O(entries).
+  Returns a stream of the keys of all live entries. With a `prefix`, the stream has only the keys
+  that are binaries and begin with it. Keys that are added or removed while the stream runs may be
+  in it or not. O(entries).
   """
   @spec keys(cache, prefix :: nil | binary) :: Enumerable.t() | {:error, reason}
   def keys(cache, prefix \\ nil) when prefix == nil or is_binary(prefix) do
@@ -342,19 +354,22 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Reading"
-  @doc "The pairs of key and value of the living entries, as a stream like that of `keys/2`."
+  @doc "Returns a stream of all live entries as pairs of key and value. See `keys/2`."
   @spec stream(cache) :: Enumerable.t() | {:error, reason}
   def stream(cache), do: run(cache, [], :read, &ask(&1, :stream, [:entries], []))
 
   @doc group: "Tags"
-  @doc "The keys of the living entries with a tag, as a stream. O(entries of the tag)."
+  @doc "Returns a stream of the keys of all live entries with a tag. O(entries of the tag)."
   @spec tagged(cache, tag :: term) :: Enumerable.t() | {:error, reason}
   def tagged(cache, tag), do: run(cache, [], :read, &ask(&1, :tagged, [tag], []))
 
   # ---- writing
 
   @doc group: "Writing"
-  @doc "Stores a value, with its own time to live and its own tags. Replaces what was there. O(1)."
+  @doc """
+  Stores a value with a time to live and tags. Replaces an existing entry with its time and tags.
+  O(1).
+  """
   @spec put(cache, key, term, keyword) :: :ok | {:error, reason}
   def put(cache, key, value, opts \\ []) do
     run(cache, opts, :write, fn h ->
@@ -364,13 +379,13 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Stores a value unless the key has an entry. Answers whether it did."
+  @doc "Stores a value unless the key has an entry. Returns whether the value was stored."
   @spec put_new(cache, key, term, keyword) :: {:ok, boolean} | {:error, reason}
   def put_new(cache, key, value, opts \\ []),
     do: run(cache, opts, :write, &do_put(&1, key, value, %{write(&1, opts) | mode: :new}))
 
   @doc group: "Writing"
-  @doc "Stores a value if the key has an entry. Answers whether it did."
+  @doc "Stores a value if the key has an entry. Returns whether the value was stored."
   @spec replace(cache, key, term, keyword) :: {:ok, boolean} | {:error, reason}
   def replace(cache, key, value, opts \\ []),
     do: run(cache, opts, :write, &do_put(&1, key, value, %{write(&1, opts) | mode: :existing}))
@@ -392,7 +407,7 @@ defmodule Vdr.Cache do
   @doc group: "Writing"
   @doc """
   Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in
-  a bounded or a partitioned cache. O(entries).
+  a cache with a bound and in a partitioned cache. O(entries).
   """
   @spec put_many(cache, %{key => term} | [{key, term}], keyword) :: :ok | {:error, reason}
   def put_many(cache, entries, opts \\ []) do
@@ -420,7 +435,10 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Removes an entry, and voids a fetch of its key. `:ok` whether it was there or not. O(1)."
+  @doc """
+  Removes an entry, and voids a running fetch of its key. Returns `:ok` whether or not there was an
+  entry. O(1).
+  """
   @spec delete(cache, key, keyword) :: :ok | {:error, reason}
   def delete(cache, key, opts \\ []) do
     run(cache, opts, :read, fn h ->
@@ -443,7 +461,7 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Removes many entries, and answers how many there were. O(keys)."
+  @doc "Removes many entries. Returns how many of the keys had an entry. O(keys)."
   @spec delete_many(cache, [key], keyword) :: {:ok, non_neg_integer} | {:error, reason}
   def delete_many(cache, keys, opts \\ []) when is_list(keys) do
     run(cache, opts, :read, fn h ->
@@ -452,7 +470,10 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "The value of a key, which is gone afterwards. Of several callers, one gets it. O(1)."
+  @doc """
+  Removes an entry, and returns its value. If several processes take the same key, only one of them
+  gets the value. O(1).
+  """
   @spec take(cache, key, keyword) :: {:ok, term} | {:error, reason}
   def take(cache, key, opts \\ []) do
     run(cache, opts, :read, fn h ->
@@ -465,8 +486,8 @@ defmodule Vdr.Cache do
 
   @doc group: "Writing"
   @doc """
-  Adds `n` to an integer, and answers the sum. Time to live and tags stay as they are. A key without
-  an entry begins at the option `:default` (0). O(1).
+  Adds `n` to the integer of a key, and returns the sum. The entry keeps its time to live and its
+  tags. A key without an entry starts from the option `:default` (0). O(1).
   """
   @spec incr(cache, key, integer, keyword) :: {:ok, integer} | {:error, :not_an_integer | reason}
   def incr(cache, key, n \\ 1, opts \\ [])
@@ -482,7 +503,7 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Subtracts `n`; see `incr/4`."
+  @doc "Subtracts `n` from the integer of a key. See `incr/4`."
   @spec decr(cache, key, integer, keyword) :: {:ok, integer} | {:error, :not_an_integer | reason}
   def decr(cache, key, n \\ 1, opts \\ [])
   def decr(cache, key, opts, []) when is_list(opts), do: incr(cache, key, -1, opts)
@@ -490,12 +511,12 @@ defmodule Vdr.Cache do
 
   @doc group: "Writing"
   @doc """
-  Replaces a value by what the function makes of it, and stores `initial` where there is none.
-  Answers the new value.
+  Calls the function with the value of a key, and stores the function's result. If the key has no
+  entry, stores `initial`. Returns the new value.
 
-  The function may run several times, because others may change the entry meanwhile; after 16 times
-  the answer is `{:error, :contended}`. Time to live and tags stay as they are, unless the options
-  give others.
+  If another process changes the entry meanwhile, the function runs again. After 16 attempts the
+  call returns `{:error, :contended}`. The entry keeps its time to live and its tags, unless the
+  options give others.
   """
   @spec update(cache, key, term, (term -> term), keyword) :: {:ok, term} | {:error, reason}
   def update(cache, key, initial, fun, opts \\ []) when is_function(fun, 1) do
@@ -507,9 +528,10 @@ defmodule Vdr.Cache do
 
   @doc group: "Writing"
   @doc """
-  Calls the function with the value of a key, `nil` where there is none. It returns
-  `{answer, new_value}`, or `:pop` to delete the entry. Answers `{:ok, {answer, new_value}}`, after
-  `:pop` with the old value and `nil`. The function may run several times, as that of `update/5`.
+  Calls the function with the value of a key, or with `nil` if the key has no entry. The function
+  returns `{answer, new_value}`, or `:pop` to delete the entry. The call then returns
+  `{:ok, {answer, new_value}}`, and after `:pop` `{:ok, {old_value, nil}}`. Like the function of
+  `update/5`, this one may run several times.
   """
   @spec get_and_update(cache, key, (term -> {term, term} | :pop), keyword) ::
           {:ok, {term, term}} | {:error, reason}
@@ -585,7 +607,10 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Lets the entry of a key live for `ttl` ms from now on. Answers whether there is one. O(1)."
+  @doc """
+  Sets the time to live of an entry, counted from now, in ms or `:infinity`. Returns whether there
+  is such an entry. O(1).
+  """
   @spec expire(cache, key, timeout, keyword) :: {:ok, boolean} | {:error, reason}
   def expire(cache, key, ttl, opts \\ []) do
     Options.ttl!(ttl)
@@ -593,26 +618,29 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Writing"
-  @doc "Lets the time of an entry begin anew: `:ttl` of the call, or `:default_ttl` of the cache."
+  @doc """
+  Restarts the time to live of an entry: the option `:ttl` of the call, or else the cache's
+  `:default_ttl`. Returns whether there is such an entry.
+  """
   @spec touch(cache, key, keyword) :: {:ok, boolean} | {:error, reason}
   def touch(cache, key, opts \\ []),
     do: run(cache, opts, :write, &ask(&1, :expire, [key, Keyword.get(opts, :ttl, &1.default_ttl)], {:ok, false}))
 
   @doc group: "Writing"
-  @doc "Lets an entry live for ever. Answers whether there is one."
+  @doc "Removes the time limit of an entry. Returns whether there is such an entry."
   @spec persist(cache, key, keyword) :: {:ok, boolean} | {:error, reason}
   def persist(cache, key, opts \\ []), do: expire(cache, key, :infinity, opts)
 
   @doc group: "Writing"
-  @doc "Removes all entries of the cache that were put before the call began. O(entries)."
+  @doc "Removes all entries that were put before the call began. O(entries)."
   @spec flush(cache, keyword) :: :ok | {:error, reason}
   def flush(cache, opts \\ []), do: run(cache, opts, :read, &if(&1.bypass, do: :ok, else: &1.store.flush(&1.state)))
 
   @doc group: "Tags"
   @doc """
-  Makes every entry with the tag absent that was put before the call began, and answers how many of
-  them were alive. An entry with several tags goes with the first of them. They are absent at once;
-  removing them is O(entries of the tag).
+  Invalidates every entry with the tag that was put before the call began. Returns how many of these
+  entries were live. An entry with several tags becomes invalid with the first of its tags that is
+  invalidated. Reads miss these entries at once. Removing them is O(entries of the tag).
   """
   @spec invalidate_tag(cache, tag :: term, keyword) :: {:ok, non_neg_integer} | {:error, reason}
   def invalidate_tag(cache, tag, opts \\ []) do
@@ -632,20 +660,23 @@ defmodule Vdr.Cache do
 
   @doc group: "Fetching"
   @doc """
-  The value of a key; where there is none, what the function returns, which is stored.
+  Returns the value of a key. If the key has no entry, calls the function, stores its result, and
+  returns it.
 
-  The function runs in the process of the caller, and takes the key or nothing. It returns
+  The function takes the key, or no argument. It runs in the calling process, and returns one of
+  these:
 
-    * `{:ok, value}` - stored with the options of the call
-    * `{:ok, value, options}` - stored with its own `:ttl`, `:tags`, `:refresh_after` and
-      `:stale_if_error`; not stored with `store: false`
-    * `{:error, reason}` - the answer of everybody who waits; stored only with `:negative_ttl`
+    * `{:ok, value}` - the value is stored with the options of the call
+    * `{:ok, value, options}` - the value is stored with these options instead: `:ttl`, `:tags`,
+      `:refresh_after` and `:stale_if_error`. With `store: false` it is not stored
+    * `{:error, reason}` - every waiting process gets the error. It is stored only with
+      `:negative_ttl`
 
-  Anything else raises `ArgumentError`. What the function raises, the caller gets, and one of those
-  who wait calls the function again.
+  Any other result raises `ArgumentError`. An exception of the function reaches its caller, and one
+  of the waiting processes calls its own function.
 
-  To fetch the same key inside the function raises `ArgumentError`. Two processes that fetch each
-  other's keys inside their functions wait until the time is over.
+  The function must not fetch its own key from the cache: that raises `ArgumentError`. If the
+  functions of two processes fetch each other's keys, both wait until `:stampede_timeout`.
   """
   @spec get_or_fetch(
           cache,
@@ -668,9 +699,10 @@ defmodule Vdr.Cache do
 
   @doc group: "Fetching"
   @doc """
-  Calls the function while no other caller of this node is in a transaction with one of the keys,
-  and returns what it returns. `{:error, :timeout}` after `:timeout` ms. Puts and deletes outside
-  of transactions do not wait.
+  Locks the keys on this node, calls the function, and returns its result. At any moment, only one
+  process of the node is in a transaction with a given key. If the locks are not free within
+  `:timeout` ms, the call returns `{:error, :timeout}`. Puts and deletes outside of transactions do
+  not wait for the locks.
   """
   @spec transaction(cache, [key], (... -> result), keyword) :: result | {:error, :timeout | :not_started}
         when result: term
@@ -683,18 +715,22 @@ defmodule Vdr.Cache do
     end
   end
 
-  # ---- of mirrors
+  # ---- mirrors
 
   @doc group: "Mirrors"
   @doc """
-  The calling process receives `{ref, event}` after each change of the entry, whoever makes it; see
-  `Veidrodelis.watch/4`, whose events and errors these are. For `Vdr.Cache.Backend.Mirror` only.
+  Watches an entry: the calling process receives `{ref, event}` after each change of the entry, on
+  any node and by any client. Events and errors are those of `Veidrodelis.watch/4`. Only
+  `Vdr.Cache.Backend.Mirror` supports watches.
   """
   @spec watch(cache, key, term) :: :ok | {:error, reason}
   def watch(cache, key, ref), do: run(cache, [], :read, &ask(&1, :watch, [key, ref], {:error, :not_supported}))
 
   @doc group: "Mirrors"
-  @doc "As `watch/3`, of the invalidations of a tag. The first put with a tag is an event, too."
+  @doc """
+  Watches the invalidations of a tag, as `watch/3` watches an entry. The first put with a tag is an
+  event, too.
+  """
   @spec watch_tag(cache, tag :: term, term) :: :ok | {:error, reason}
   def watch_tag(cache, tag, ref), do: run(cache, [], :read, &ask(&1, :watch_tag, [tag, ref], {:error, :not_supported}))
 
@@ -710,15 +746,15 @@ defmodule Vdr.Cache do
 
   @doc group: "Mirrors"
   @doc """
-  The position of what can be read now; see `Veidrodelis.position/1`. Hand it to another node, and
-  `await/3` there waits until that node sees as much.
+  Returns the position of the data that can be read now; see `Veidrodelis.position/1`. Send the
+  position to another node: there, `await/3` waits until the node's data is at least as new.
   """
   @spec position(cache) :: {:ok, term} | {:error, reason}
   def position(cache), do: run(cache, [], :read, &ask(&1, :position, [], {:error, :not_supported}))
 
   @doc group: "Mirrors"
   @doc """
-  Waits until everything up to a position can be read here; see `Veidrodelis.await_position/3`.
+  Waits until this node can read everything up to a position; see `Veidrodelis.await_position/3`.
   """
   @spec await(cache, term, timeout) :: :ok | {:error, reason}
   def await(cache, position, timeout \\ @timeout_ms),
@@ -727,18 +763,26 @@ defmodule Vdr.Cache do
   # ---- observation
 
   @doc group: "Observation"
-  @doc "The number of entries. Those past their time count until they are removed. O(1)."
+  @doc "Returns the number of entries. Expired entries count until they are removed. O(1)."
   @spec size(cache) :: non_neg_integer | {:error, reason}
   def size(cache), do: run(cache, [], :read, & &1.store.size(&1.state))
 
   @doc group: "Observation"
   @doc """
-  The counters since the start, as a map: `hits`, `misses`, `writes`, `deletes`, `evictions`,
-  `errors`, `expirations` (entries removed past their time), `fetches` and `fetch_errors` (calls of
-  functions of `get_or_fetch`), `waits` (for the fetch of another process), `stale_served`,
-  `lease_waits`, `lease_lost` (values that were not stored, because the key was written meanwhile),
-  `degraded` (fetches without the cache), `near_hits`, `decode_errors`; `size`, `hit_rate`, `since`
-  in ms of Unix time, and `enabled`.
+  Returns a map of the counters since the start, or since `reset_stats/1`:
+
+    * `hits`, `misses`, `writes`, `deletes`, `evictions`, `errors`
+    * `expirations` - expired entries that were removed
+    * `fetches`, `fetch_errors` - calls of the functions of `get_or_fetch/4`, and how many of them
+      failed
+    * `waits`, `lease_waits` - waits for the fetch of another process, and of another node
+    * `stale_served` - old values that were returned because fetching failed
+    * `lease_lost` - fetched values that were not stored, because the key was written meanwhile
+    * `degraded` - fetches while the cache could not be used
+    * `near_hits` - hits in the near cache
+    * `decode_errors` - bytes on the server that are not a value of a cache
+
+  The map also has `size`, `hit_rate`, `since` (the start, in ms of Unix time) and `enabled`.
   """
   @spec stats(cache) :: map | {:error, reason}
   def stats(cache) do
@@ -752,13 +796,14 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Observation"
-  @doc "Sets the counters to 0."
+  @doc "Sets all counters to 0."
   @spec reset_stats(cache) :: :ok | {:error, reason}
   def reset_stats(cache), do: run(cache, [], :read, &Stats.reset(&1.stats))
 
   @doc group: "Observation"
   @doc """
-  What is known of a cache: name, module, backend, topology, members, size, and what these add.
+  Returns a map that describes a cache: its name, module, backend, topology, members and size. The
+  backend and the topology add keys of their own.
   """
   @spec info(cache) :: map | {:error, reason}
   def info(cache) do
@@ -777,7 +822,7 @@ defmodule Vdr.Cache do
   end
 
   @doc group: "Observation"
-  @doc "Removes now what is past its time, and answers how many entries that were."
+  @doc "Removes all expired entries now, and returns how many there were."
   @spec sweep(cache) :: {:ok, non_neg_integer} | {:error, reason}
   def sweep(cache), do: run(cache, [], :read, &Sweeper.sweep/1)
 
@@ -800,13 +845,13 @@ defmodule Vdr.Cache do
           fun.(h)
         rescue
           error in ArgumentError -> gone(h, error, __STACKTRACE__)
-          # A stream that cannot begin.
+          # Raised by a stream that cannot begin.
           error in Vdr.Cache.Error -> {:error, error.reason}
         end
     end
   end
 
-  # The tables of a cache that was stopped in the middle of a call are gone.
+  # When a cache is stopped in the middle of a call, its tables are gone, and `:ets` raises.
   defp gone(h, error, stacktrace) do
     case Handle.fetch(h.name) do
       %Handle{flights: flights} when flights == h.flights -> reraise error, stacktrace
@@ -814,7 +859,7 @@ defmodule Vdr.Cache do
     end
   end
 
-  # What a store cannot do, it says.
+  # A store lacks the functions that it does not support.
   defp ask(%Handle{bypass: true}, _function, _arguments, nothing), do: nothing
 
   defp ask(h, function, arguments, _nothing) do

@@ -1,9 +1,9 @@
 defmodule Vdr.Link do
   @moduledoc false
-  # The connection state machine of one instance or one handler: when to connect, to which server,
-  # and when to connect again. The native library runs each link to its end and reports how it went.
-  # With Sentinel, the native library also runs a monitor, which looks up the server and reports
-  # failovers. Credentials, backoff and events are decided here.
+  # The connection state machine of one instance or one handler. It decides when to connect, to
+  # which server, and when to connect again. The native library runs each link to its end, and
+  # reports the reason of the end. With Sentinel, the native library also runs a monitor, which
+  # looks up the server and reports failovers. This process handles credentials, backoff and events.
   #
   #     connecting --streaming--> linked
   #         ^    \                  |
@@ -11,32 +11,33 @@ defmodule Vdr.Link do
   #         |                    |        (or stopped, with `reconnect: false`)
   #         \------timeout-------/
   #
-  # A failover leads from each of them but `stopped` back to connecting, at once and to the new
+  # A failover leads from every state but `stopped` back to `connecting`, at once and to the new
   # primary.
   #
-  # The data is not this process's. When the process dies, the native library ends the link, and the
-  # next process starts another one on the same store. Its report in `Vdr.Reports` survives, too.
-  # Events, and with them telemetry handlers and log backends, run in this process, and so does the
-  # waiting of `await_ready/2`: whatever takes long there delays this instance only. A function of
-  # the user's for a password or a host runs in a process of its own.
+  # This process does not own the data. When it dies, the native library ends the link, and the next
+  # process starts another link on the same store. The report in `Vdr.Reports` survives, too.
   #
-  # Each `:connecting` is followed by one `:disconnected`, with `:streaming` in between if the link
-  # came that far.
+  # Events run in this process, and with them telemetry handlers and log backends. The callers of
+  # `await_ready/2` wait for this process. So a slow handler delays this instance only. A user
+  # function that returns a password or a host runs in a process of its own.
+  #
+  # Each event `:connecting` is followed by one `:disconnected`. If the link reached the stream,
+  # there is a `:streaming` in between.
 
   @behaviour :gen_statem
 
   alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
   alias Vdr.Link.{Emptied, Events, Faults, Spans, UserFunction, Waiters}
 
-  # A link that has streamed for this long was no lucky moment: the next failure starts the backoff
-  # anew.
+  # After a link has streamed for this long, the next failure starts with the first delay of the
+  # backoff again.
   @stable_ms 60_000
 
-  # A server that closes the connection so often at the same step of the handshake does so each
-  # time.
+  # If a server closes the connection this often at the same step of the handshake, it counts as a
+  # refusal.
   @closings_max 3
 
-  # How often a link looks for the application when that was stopped.
+  # While the application is stopped, the link checks this often whether it runs again.
   @suspended_ms 1_000
 
   @enforce_keys [:key, :native, :options, :backoff]
@@ -50,26 +51,27 @@ defmodule Vdr.Link do
     # The Sentinel monitor, and the tag of its messages.
     :monitor,
     :monitor_tag,
-    # The tag of the questions of the connections for commands.
+    # The tag of the requests from the connections for commands: they ask for passwords and hosts.
     :client_tag,
-    # The tag of the messages that say that `Native.notices_take/1` has something.
+    # The tag of the messages that announce new counts in `Native.notices_take/1`.
     :notices_tag,
-    # The primary that the monitor has named since the last attempt.
+    # The primary that the monitor has reported since the last attempt.
     :named,
     # When the link began to stream.
     :streaming_since,
     # `{primary}` from `:connecting` to `:disconnected`.
     :announced,
-    # Why `await_ready/2` need not wait.
+    # The reason why the server refuses the link. Then `await_ready/2` returns it at once.
     :refusal,
-    # The way of the next full sync, unless the options decide it.
+    # How the server sends the file of the next full sync, unless the option decides it.
     :sync_by,
-    # After which command of the handshake the server closed the last connections, and how often.
+    # The command of the handshake after which the server closed the last connections, and how
+    # often.
     closings: {nil, 0},
-    # The monitor looks up the server for this attempt.
+    # Whether the monitor looks up the server for this attempt.
     looking_up: false,
     waiters: Waiters.new(),
-    # What telemetry measures.
+    # The measurements of telemetry that have begun.
     spans: Spans.new(),
     faults: Faults.new(),
     # Whether a full sync may bring far fewer keys, see `Vdr.Link.Emptied`.
@@ -79,7 +81,7 @@ defmodule Vdr.Link do
     sync: :partial,
     ready: false,
     unknown: [],
-    # Whether the log says that the server tells no offsets.
+    # Whether the log has the warning that the server reports no offsets.
     offsetless: false
   ]
 
@@ -92,7 +94,7 @@ defmodule Vdr.Link do
   @spec start_link(argument) :: :gen_statem.start_ret()
   def start_link(argument), do: :gen_statem.start_link(__MODULE__, argument, [])
 
-  @doc "Tells the link of this report that its store was closed, because the application stops."
+  @doc "Suspends the link of a report: the application stops, and has closed the link's store."
   @spec suspend(Reports.key()) :: :ok
   def suspend(key) do
     case Reports.read(key) do
@@ -101,7 +103,7 @@ defmodule Vdr.Link do
     end
   end
 
-  @doc "Waits until the data can be read. Exits like `GenServer.call/3` when the process ends or the time is over."
+  @doc "Waits until the data can be read. Exits as `GenServer.call/3` does."
   @spec await_ready(pid, timeout) :: :ok | {:error, term}
   def await_ready(pid, timeout), do: :gen_statem.call(pid, {:await_ready, timeout}, timeout)
 
@@ -110,10 +112,10 @@ defmodule Vdr.Link do
 
   @impl :gen_statem
   def init({native, %Options{} = options, key}) do
-    # So that `terminate/3` announces the end.
+    # `terminate/3` must run, because it announces the end.
     Process.flag(:trap_exit, true)
     Logger.metadata(vdr: options.id)
-    # A predecessor that crashed left its counts behind.
+    # The report has the counts of a crashed predecessor.
     %{attempts: attempts, links: links, announced: announced, spans: spans} = Reports.read(key)
 
     link = %__MODULE__{
@@ -125,7 +127,7 @@ defmodule Vdr.Link do
       links: links,
       announced: announced,
       spans: spans,
-      # A primary that a test plays announces failovers, too.
+      # A primary that a test simulates announces failovers, too.
       monitor_tag: if(options.played, do: make_ref()),
       ready: Native.ready(native)
     }
@@ -137,7 +139,7 @@ defmodule Vdr.Link do
 
   defp start_notices(%{key: {:handler, _pid}} = link), do: link
 
-  # A predecessor that crashed may have left something.
+  # A crashed predecessor may have left counts behind, so they are read once.
   defp start_notices(%{key: {:mirror, _id}, native: store} = link) do
     tag = make_ref()
     Native.notices_to(store, self(), tag)
@@ -145,8 +147,8 @@ defmodule Vdr.Link do
     %{link | notices_tag: tag}
   end
 
-  # How the user's commands reach the primary. No connection is opened before the first command. A
-  # primary that a test plays is asked by `Vdr.Testing.Writes`.
+  # Starts the connections for the user's commands. The first command opens them. If a test
+  # simulates the primary, `Vdr.Testing.Writes` handles the commands instead.
   defp start_client(%{key: {:handler, _pid}} = link), do: link
   defp start_client(%{options: %{played: played}} = link) when played != nil, do: link
 
@@ -180,7 +182,7 @@ defmodule Vdr.Link do
   def connecting(:info, {tag, {:not_found, code, detail, retry}}, %{monitor_tag: tag, looking_up: true} = link),
     do: handle_end(%{link | looking_up: false}, code, detail, retry)
 
-  # The answer to the look-up follows, and takes this into account.
+  # The result of the look-up follows, and already takes the failover into account.
   def connecting(:info, {tag, {:switched, _primary}}, %{monitor_tag: tag, looking_up: true}), do: :keep_state_and_data
 
   def connecting(:info, {tag, {:secrets, result}}, %{tag: tag} = link) do
@@ -205,7 +207,7 @@ defmodule Vdr.Link do
 
   def connecting(type, event, link), do: common(type, event, link)
 
-  # Once is enough.
+  # The warning is logged once.
   defp warn_of_no_offset(%{key: {:mirror, id}, native: store, offsetless: false} = link) do
     offsetless = Native.client_state(store) == :no_offset
     if offsetless, do: Log.write(id, Log.level(store), :no_offset, %{})
@@ -250,11 +252,12 @@ defmodule Vdr.Link do
   defp orderly?({:shutdown, _reason}), do: true
   defp orderly?(_reason), do: false
 
-  # After a crash there is a next process. A handler announces its own end, unless it was killed.
+  # After a crash, a supervisor starts another link. A handler announces its own end, unless it was
+  # killed.
   defp over?({:mirror, _id}, orderly), do: orderly
   defp over?({:handler, pid}, _orderly), do: not Process.alive?(pid)
 
-  # A crash report shows how the link stands, and none of its options.
+  # A crash report shows the state of the link, and none of its options.
   @impl :gen_statem
   def format_status(status), do: Map.replace(status, :data, summary(status[:data]))
 
@@ -282,7 +285,7 @@ defmodule Vdr.Link do
     :keep_state_and_data
   end
 
-  # The next attempt did not wait for the answer. The one after it will follow it.
+  # The next attempt has begun before this answer. The attempt after it will use the answer.
   defp common(:info, {ref, {:emptied, answer}}, %{emptied: {ref, _counts}} = link),
     do: {:keep_state, note_answer(link, answer)}
 
@@ -313,7 +316,7 @@ defmodule Vdr.Link do
     :keep_state_and_data
   end
 
-  # From an earlier link, or from a stranger.
+  # A message of an earlier link, or of an unknown sender.
   defp common(:info, _message, _link), do: :keep_state_and_data
   defp common(:cast, _message, _link), do: :keep_state_and_data
 
@@ -337,8 +340,9 @@ defmodule Vdr.Link do
 
   # ---- connecting
 
-  # When the application stops, it closes the stores of all instances. Their processes belong to
-  # others and live on. A later start of the application knows nothing of them, so they end then.
+  # When the application stops, it closes the stores of all instances. The processes of an instance
+  # belong to the user's supervisor, and live on. When the application starts again, it does not
+  # know these instances, so they end.
   defp wait_for_application(link), do: {:next_state, :waiting, link, {:state_timeout, @suspended_ms, :connect}}
 
   defp whereabouts(%{key: {:handler, _pid}}), do: :current
@@ -358,8 +362,8 @@ defmodule Vdr.Link do
     find(link)
   end
 
-  # The server to attach to. Sentinel is asked anew at every attempt, unless it has just named a
-  # primary itself.
+  # Finds the server to connect to. The link asks Sentinel at every attempt, unless the monitor has
+  # just reported a primary.
   defp find(%{options: %{played: played}} = link) when played != nil,
     do: connect(%{link | primary: Testing.Primary.address(played)})
 
@@ -397,7 +401,7 @@ defmodule Vdr.Link do
          do: {:ok, {password, psync_command}}
   end
 
-  # The monitor asks what only a function of the user's knows.
+  # The monitor requests a value that a user function returns.
   defp answer(%{monitor: monitor, options: options}, number, question) do
     UserFunction.start(fn -> reveal(question, options) end, fn
       {:ok, {:ok, answer}} -> Native.sentinel_answer(monitor, number, answer)
@@ -420,7 +424,7 @@ defmodule Vdr.Link do
     {:next_state, :connecting, link, {:next_event, :internal, :connect}}
   end
 
-  # A function that took too long, or was killed.
+  # `:error`: a user function took too long, or was killed.
   defp start(%{options: %{password: nil}}, :error), do: {:error, :bad_psync_command}
   defp start(_link, :error), do: {:error, :bad_password_function}
   defp start(_link, {:ok, {:error, _code} = error}), do: error
@@ -435,7 +439,7 @@ defmodule Vdr.Link do
   defp start(%{native: native, tag: tag} = link, {:ok, {:ok, secrets}}) do
     Native.link_start(native, config(link, secrets), self(), tag)
   catch
-    # The arguments, password and all, must not become a stacktrace.
+    # A stacktrace would show the arguments, and among them the password.
     _kind, _reason -> {:error, :bad_link_config}
   end
 
@@ -464,7 +468,7 @@ defmodule Vdr.Link do
   # ---- the end of a link
 
   defp handle_end(link, code, detail, retry) do
-    # A look-up that failed named no server.
+    # After a failed look-up, there is no server to announce.
     link = if link.announced, do: link, else: announce(link, nil)
     {link, retry} = link |> leave_disk(code) |> count_closing(code, detail, retry)
     {retry, faults} = Faults.note(link.faults, code, retry, streamed_ms(link))
@@ -484,16 +488,16 @@ defmodule Vdr.Link do
     end
   end
 
-  # The server may have no room on its disk, or no right to write to it: the next file comes by the
-  # socket.
+  # The server's disk may be full, or the server may not be allowed to write to it. So the next file
+  # comes by the socket.
   defp leave_disk(%{options: %{sync_by: :auto}, streaming_since: nil, sync: sync} = link, code)
        when code == :bgsave_failed or sync == :full,
        do: %{link | sync_by: :socket}
 
   defp leave_disk(link, _code), do: link
 
-  # A server that restarts closes connections, too, so the first times count as passing. So does a
-  # server that answers not even PING: a proxy without a server behind it, say.
+  # A server that restarts closes connections, too, so the first times count as temporary. So does a
+  # connection that is closed after PING: it may be a proxy whose server is down.
   defp count_closing(%{closings: {detail, count}} = link, :closed_in_handshake, detail, retry) do
     retry = if count + 1 >= @closings_max and detail != "after PING", do: :slowly, else: retry
     {%{link | closings: {detail, count + 1}}, retry}
@@ -521,8 +525,7 @@ defmodule Vdr.Link do
 
   defp delay(link, _code, :slowly), do: Backoff.slow(link.backoff)
 
-  # The server is there, and the link came to stream: that is no failed attempt. A contradiction is
-  # one.
+  # A link that has streamed does not count as a failed attempt, unless it ended by a contradiction.
   defp delay(%{streaming_since: since} = link, code, :soon) when since != nil and code != :diverged,
     do: Backoff.resume(link.backoff, now_ms() - since)
 
@@ -533,7 +536,7 @@ defmodule Vdr.Link do
 
   defp now_ms, do: System.monotonic_time(:millisecond)
 
-  # There will be no other link.
+  # No other link follows.
   defp finish(link, reason) do
     {link, actions} = refuse(link, reason)
     report(link, %{link: :stopped})
@@ -551,7 +554,8 @@ defmodule Vdr.Link do
     end
   end
 
-  # The supervisor waits for this process when it stops, so another process stops the supervisor.
+  # The supervisor waits for this process while it stops, so another process must stop the
+  # supervisor.
   defp stop_instance(reason) do
     [supervisor | _ancestors] = Process.get(:"$ancestors")
     spawn(fn -> Supervisor.stop(supervisor, {:link_ended, reason}) end)
@@ -586,7 +590,8 @@ defmodule Vdr.Link do
     unless Reports.update(key, changes), do: report_anew(link, changes)
   end
 
-  # The application was restarted and its tables are new. An instance that has no row is gone.
+  # The application was restarted, and its tables are empty. A handler enters its row again. An
+  # instance without a row has ended.
   defp report_anew(%{key: {:handler, pid} = key, native: native}, changes) do
     if Reports.table?() do
       Reports.create(key, native)
@@ -604,7 +609,7 @@ defmodule Vdr.Link do
     %{link | spans: spans}
   end
 
-  # A handler has no store that counts.
+  # A handler has no store, so it has no such counts.
   defp loaded(%{key: {:handler, _pid}}), do: %{bytes: 0, keys: 0}
 
   defp loaded(%{native: store}) do

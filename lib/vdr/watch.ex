@@ -41,9 +41,9 @@ defmodule Vdr.Watch do
                 type: :boolean,
                 default: false,
                 doc:
-                  "whether the process says by `Veidrodelis.ack/3` what it has handled. Then messages that it has not " <>
-                    "acknowledged count for `:max_pending`, instead of those in its mailbox. It holds for all watches of " <>
-                    "the process on this instance"
+                  "whether the process acknowledges the messages that it has handled, by `Veidrodelis.ack/3`. Then messages " <>
+                    "that it has not acknowledged count for `:max_pending`, instead of those in its mailbox. It holds for " <>
+                    "all watches of the process on this instance. Not related to the option `:ack` of `start_link/1`"
               ],
               since: [
                 type: {:check, "a position", quote(do: Veidrodelis.position()), &__MODULE__.position?/1},

@@ -105,6 +105,20 @@ defmodule Vdr.OptionsTest do
     assert Options.validate!(url: "unix:///run/a:b?db=2").socket == "/run/a:b"
   end
 
+  test "the documentation says that the database of a URL has no effect, and where it is named instead" do
+    line = Options.docs() |> String.split("\n") |> Enum.find(&(&1 =~ "`:url`"))
+    assert line =~ "`redis://host:6379/2`) has no effect"
+    assert line =~ "`command/3` as the option `:db`"
+  end
+
+  test "the database that a URL names can be read from it" do
+    assert Options.Url.database("redis://h/2") == 2
+    assert Options.Url.database("rediss://u:p%2F3@h:7/15?timeout=5") == 15
+
+    for none <- ["redis://h", "redis://h/", "redis://h:7?db=2", "unix:///2"],
+        do: assert(Options.Url.database(none) == nil)
+  end
+
   test "a URL holds nothing that would be dropped in silence" do
     assert message(id: :a, url: "redis://h#b") =~ ":url of Veidrodelis takes no #"
     assert message(id: :a, url: "unix:///run/a#b") =~ ":url of Veidrodelis takes no #"

@@ -18,9 +18,9 @@
 //// }
 //// ```
 ////
-//// The reads have the names of the server's commands. A key that is not
-//// there is `None`, an empty list, or the number that the server would
-//// answer.
+//// The reads have the names of the server's commands. For a missing key, a
+//// read returns `None`, an empty list, or the number that the server would
+//// return.
 
 import gleam/option
 
@@ -39,13 +39,15 @@ pub type Setting {
   Port(Int)
   /// `redis://`, `rediss://`, `valkey://` or `valkeys://`, or `unix://` and
   /// the path of a socket, instead of host, port, user name, password and TLS.
+  /// A number at its end names the database: `redis://localhost:6379/2`.
   Url(String)
   Username(String)
   Password(String)
   /// Whether to use TLS. The server's certificate is verified by the
   /// authorities of the system.
   Tls(Bool)
-  /// The number of the database that is mirrored, 0 by default.
+  /// The number of the database that is mirrored. The default is the one that
+  /// the URL names, or 0.
   Database(Int)
   /// Keeps only keys that begin with one of these.
   Prefixes(List(String))
@@ -79,16 +81,16 @@ pub type Failure {
   NotRunning
   /// The key holds a value of another type.
   WrongType
-  /// The value is no UTF-8, and so no `String`.
+  /// The value is not UTF-8, so it cannot be a `String`.
   NotText
   /// There is no connection to the server. If it broke after a write was
-  /// sent, nobody knows whether the write has run.
+  /// sent, it is unknown whether the write has run.
   ConnectionLost(String)
-  /// The time was over. Nobody knows whether the write has run.
+  /// The timeout ended first. It is unknown whether the write has run.
   TimedOut
-  /// The server has run the write, and it has not become visible here.
+  /// The server has run the write, but this node cannot read it yet.
   NotVisible
-  /// The server's error. The write has not run.
+  /// The server refused the write with this error. The write has not run.
   ServerFailed(String)
   /// The library did not send the command, or cannot answer the read.
   Refused(String)
@@ -120,17 +122,17 @@ pub type Reply {
   Failed(String)
 }
 
-/// What a message of a watch says.
+/// The content of a watch's message.
 pub type Event {
   /// A write has touched the key. It is `None` if the whole database was
-  /// emptied or swapped, or if the key is no UTF-8.
+  /// emptied or swapped, or if the key is not UTF-8.
   Changed(key: option.Option(String))
   /// All data was loaded anew, so any key may have changed.
   Replaced
   /// The process did not read its messages, and some were not sent: any key
   /// may have changed.
   Missed
-  /// This message is not of a watch.
+  /// The message does not come from a watch.
   Unknown
 }
 
@@ -143,23 +145,23 @@ pub type Event {
 @external(erlang, "veidrodelis_gleam", "start")
 pub fn start(settings: List(Setting)) -> Result(Mirror, Failure)
 
-/// Stops a mirror that `start` has begun. Another one is `NotRunning`: whoever
-/// supervises it stops it.
+/// Stops a mirror that `start` has started. For any other mirror, it returns
+/// `NotRunning`: the supervisor of that mirror must stop it.
 @external(erlang, "veidrodelis_gleam", "stop")
 pub fn stop(mirror: Mirror) -> Result(Nil, Failure)
 
-/// A mirror that is running already: one that was started with a `Name`, or
-/// one that a supervisor of the application has started. The id of the latter
-/// may be a string or an atom. Reads use database 0.
+/// Returns a mirror that is running already: one that was started with a
+/// `Name`, or one that a supervisor of the application has started. The id of
+/// the latter may be a string or an atom. Reads use database 0.
 @external(erlang, "veidrodelis_gleam", "named")
 pub fn named(name: String) -> Mirror
 
-/// The same mirror, with reads and writes of another database. A mirror that
-/// `start` has begun holds one database only.
+/// Returns the same mirror, with reads and writes of another database. A
+/// mirror that `start` has started holds one database only.
 @external(erlang, "veidrodelis_gleam", "in_database")
 pub fn in_database(mirror: Mirror, number: Int) -> Mirror
 
-/// The same mirror, with another timeout for writes, in milliseconds.
+/// Returns the same mirror, with another timeout for writes, in milliseconds.
 @external(erlang, "veidrodelis_gleam", "with_timeout")
 pub fn with_timeout(mirror: Mirror, milliseconds: Int) -> Mirror
 
@@ -167,11 +169,11 @@ pub fn with_timeout(mirror: Mirror, milliseconds: Int) -> Mirror
 @external(erlang, "veidrodelis_gleam", "await_ready")
 pub fn await_ready(mirror: Mirror, milliseconds: Int) -> Result(Nil, Failure)
 
-/// Whether the mirror can be read now.
+/// Returns whether the mirror can be read now.
 @external(erlang, "veidrodelis_gleam", "is_ready")
 pub fn is_ready(mirror: Mirror) -> Bool
 
-/// Whether there is such a mirror, ready or not.
+/// Returns whether the mirror is running, ready or not.
 @external(erlang, "veidrodelis_gleam", "is_running")
 pub fn is_running(mirror: Mirror) -> Bool
 
@@ -183,8 +185,8 @@ pub fn get(
   key: String,
 ) -> Result(option.Option(String), Failure)
 
-/// The values at the keys, in their order, all of one moment. `None` stands
-/// for a key that is not there or holds another type.
+/// Returns the values at the keys, in their order, all read at one moment.
+/// `None` stands for a key that does not exist or holds another type.
 @external(erlang, "veidrodelis_gleam", "mget")
 pub fn mget(
   mirror: Mirror,
@@ -347,8 +349,8 @@ pub fn delete(mirror: Mirror, key: String) -> Result(Nil, Failure)
 @external(erlang, "veidrodelis_gleam", "command")
 pub fn command(mirror: Mirror, words: List(String)) -> Result(Reply, Failure)
 
-/// Waits until this node reads everything that the server had acknowledged
-/// before the call, whoever wrote it.
+/// Waits until this node can read every write that the server had
+/// acknowledged before the call, to any client.
 @external(erlang, "veidrodelis_gleam", "sync")
 pub fn sync(mirror: Mirror) -> Result(Nil, Failure)
 
@@ -360,7 +362,7 @@ pub fn sync(mirror: Mirror) -> Result(Nil, Failure)
 @external(erlang, "veidrodelis_gleam", "watch")
 pub fn watch(mirror: Mirror, key: String, tag: tag) -> Result(Nil, Failure)
 
-/// As `watch`, of all keys that begin with the prefix.
+/// Watches all keys that begin with the prefix, as `watch` watches one key.
 @external(erlang, "veidrodelis_gleam", "watch_prefix")
 pub fn watch_prefix(
   mirror: Mirror,
@@ -374,6 +376,6 @@ pub fn unwatch(mirror: Mirror, key: String) -> Result(Nil, Failure)
 @external(erlang, "veidrodelis_gleam", "unwatch_prefix")
 pub fn unwatch_prefix(mirror: Mirror, prefix: String) -> Result(Nil, Failure)
 
-/// What a message of a watch says.
+/// Returns the content of a watch's message.
 @external(erlang, "veidrodelis_gleam", "event")
 pub fn event(message: message) -> Event

@@ -26,8 +26,8 @@ import pevensie/cache
 import pevensie/drivers
 import veidrodelis/mirror
 
-/// The fields are those of the driver `pevensie_redis`. What else can be set,
-/// functions of this module set.
+/// The fields are those of the driver `pevensie_redis`. Functions of this
+/// module set everything else.
 ///
 /// `timeout` is how long a call may take as a whole, in milliseconds.
 /// `pool_size` has no effect: all calls share connections.
@@ -68,7 +68,7 @@ pub opaque type Driver {
   )
 }
 
-// Functions, because whoever prints a driver must not print its password.
+// Functions, because a printed driver must not show its password.
 type Origin {
   Address(fn() -> List(mirror.Setting))
   Url(fn() -> String)
@@ -91,8 +91,8 @@ pub fn new_cache_driver(
   new(Address(address), config.timeout)
 }
 
-/// A driver on a mirror that is running already: one that `mirror.start` began
-/// with a name, or one that a supervisor of the application has started.
+/// A driver on a mirror that is running already: one that `mirror.start`
+/// started with a name, or one that a supervisor of the application started.
 /// `connect` waits until it can be read, and `disconnect` leaves it running.
 pub fn with_mirror(name: String) -> cache.CacheDriver(Driver, mirror.Failure) {
   new(Named(name), default_config().timeout)
@@ -120,8 +120,8 @@ fn new(origin: Origin, timeout: Int) -> CacheDriver {
 
 // ----- Settings ----- //
 
-/// Uses the database of this number. Without it, it is the one that the URL
-/// names, or 0.
+/// Uses the database with this number. The default is the database that the
+/// URL names, or 0.
 pub fn with_database(
   driver: cache.CacheDriver(Driver, mirror.Failure),
   number: Int,
@@ -140,7 +140,8 @@ pub fn with_tls(
 }
 
 /// Finds the server by a URL such as `rediss://user:password@host:6379/2`,
-/// instead of the configuration's host, port, user name and password.
+/// instead of the configuration's host, port, user name and password. The
+/// number at the end names the database.
 pub fn with_url(
   driver: cache.CacheDriver(Driver, mirror.Failure),
   url: String,
@@ -149,8 +150,8 @@ pub fn with_url(
 }
 
 /// Puts these characters before every key, and mirrors only keys that begin
-/// with them. A driver on a mirror that is running already mirrors what that
-/// one does.
+/// with them. A driver on a mirror that is running already does not change
+/// which keys that mirror holds.
 pub fn with_prefix(
   driver: cache.CacheDriver(Driver, mirror.Failure),
   prefix: String,
@@ -158,8 +159,8 @@ pub fn with_prefix(
   changed(driver, Driver(..driver.driver, prefix: prefix))
 }
 
-/// What `get` does while the server is away. It goes on from the last data
-/// unless this says otherwise.
+/// Sets what `get` does while the server is away. By default, it reads the
+/// last data.
 pub fn with_stale_reads(
   driver: cache.CacheDriver(Driver, mirror.Failure),
   stale_reads: mirror.Staleness,
@@ -167,8 +168,8 @@ pub fn with_stale_reads(
   changed(driver, Driver(..driver.driver, stale_reads: stale_reads))
 }
 
-/// How long `connect` may take in milliseconds, if that is not the timeout of
-/// the configuration. It loads the whole database.
+/// Sets how long `connect` may take, in milliseconds. It loads the whole
+/// database. The default is the timeout of the configuration.
 pub fn with_start_timeout(
   driver: cache.CacheDriver(Driver, mirror.Failure),
   milliseconds: Int,
@@ -195,8 +196,8 @@ fn connect(
   }
 }
 
-// A mirror may have been stopped by another copy of the driver, or together
-// with the application.
+// Another copy of the driver, or the end of the application, may have stopped
+// the mirror.
 fn is_connected(driver: Driver) -> Bool {
   case driver.running {
     Some(running) -> mirror.is_running(running)
@@ -332,11 +333,12 @@ fn delete(
   }
 }
 
-// The key as `pevensie_redis` forms it, so that both read what either wrote.
+// Returns the key that `pevensie_redis` uses, too, so that each driver reads
+// what the other has written.
 fn on_server(driver: Driver, resource_type: String, key: String) -> String {
   join(driver.prefix, resource_type, key)
 }
 
-// As `prefix <> resource_type <> ":" <> key`, but it costs a fifth of that.
+// Returns `prefix <> resource_type <> ":" <> key`, at a fifth of its cost.
 @external(erlang, "veidrodelis_gleam", "join")
 fn join(prefix: String, resource_type: String, key: String) -> String

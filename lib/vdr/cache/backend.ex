@@ -1,23 +1,24 @@
 defmodule Vdr.Cache.Backend do
   @moduledoc """
-  The behaviour of what keeps a cache's entries.
+  The behaviour of a backend: a module that stores the entries of a cache.
 
-  `c:start/1` runs in the supervisor of the cache, once. ETS tables that it makes belong to that
-  supervisor, which does nothing else, so they live as long as the cache. It returns the child
-  specifications of the processes that the backend needs, and a handle. Every other callback gets
-  the handle and runs in the process of the caller. A handle should hold no process that all
+  `c:start/1` runs once, in the supervisor of the cache. It returns the child specifications of the
+  processes that the backend needs, and a handle. ETS tables that it creates belong to the
+  supervisor, which does nothing else, so they live as long as the cache. Every other callback gets
+  the handle, and runs in the calling process. A handle should not refer to a process that all
   callers would wait for.
 
-  A backend must have `c:start/1`, `c:get/2`, `c:put/4`, `c:delete/2`, `c:flush/1` and `c:size/1`.
-  What it lacks of the other callbacks, the cache does in another way where there is one
-  (`get_many` reads key by key), and answers `{:error, :not_supported}` where there is none.
+  A backend must implement `c:start/1`, `c:get/2`, `c:put/4`, `c:delete/2`, `c:flush/1` and
+  `c:size/1`. The other callbacks are optional. If one is missing, the cache does its work in
+  another way (`get_many` then reads key by key), or returns `{:error, :not_supported}`.
 
-  The contract of all backends:
+  Every backend must keep this contract:
 
-    * Keys are the same if `===` says so. `1` and `1.0` are two keys.
-    * A put replaces value, times and tags at once. No reader sees a part of it.
-    * An entry past its time is absent, whether it is removed or not.
-    * `{:error, :not_found}` is for a key that has no entry, never for a backend that cannot know.
+    * Keys are compared with `===`. `1` and `1.0` are two keys.
+    * A put replaces value, times and tags in one step. No reader sees a part of it.
+    * An expired entry is absent, whether or not it has been removed.
+    * `{:error, :not_found}` means that the key has no entry. A backend that cannot know returns
+      another error.
 
   The smallest backend:
 
@@ -60,8 +61,9 @@ defmodule Vdr.Cache.Backend do
   alias Vdr.Cache.{Entry, Write}
 
   @typedoc """
-  What `c:start/1` gets: the name of the cache, the `:backend_opts`, the bounds, and `report`, a
-  function of `:evictions` or `:expirations` and a number, for stats and telemetry.
+  The argument of `c:start/1`: the name of the cache, the `:backend_opts` as `opts`, the bounds, and
+  the function `report`. The backend calls `report` with `:evictions` or `:expirations` and a
+  number, for stats and telemetry.
   """
   @type config :: %{
           required(:name) => atom,
@@ -76,63 +78,67 @@ defmodule Vdr.Cache.Backend do
   @type handle :: term
   @type key :: term
   @type reason :: term
-  @typedoc "What `c:acquire/3` answers and `c:commit/5` and `c:release/3` take."
+  @typedoc "The right to store a fetched value. `c:acquire/3` grants it."
   @type lease :: term
 
   @doc """
-  Raises `ArgumentError` where the options are wrong. Runs in the process that starts the cache.
+  Raises `ArgumentError` if an option is wrong. Runs in the process that starts the cache.
   """
   @callback check!(config) :: :ok
   @callback start(config) :: {:ok, [:supervisor.child_spec() | {module, term} | module], handle} | {:error, reason}
   @callback get(handle, key) :: {:ok, term} | {:error, :not_found} | {:error, reason}
-  @doc "`{:ok, false}` where the mode of the write forbids it."
+  @doc """
+  Stores a value. Returns `{:ok, false}` if the mode of the write forbids it, for example `:new` for
+  a key that has an entry.
+  """
   @callback put(handle, key, value :: term, Write.t()) :: {:ok, boolean} | {:error, reason}
-  @doc "Whether there was an entry."
+  @doc "Removes an entry, and returns whether there was one."
   @callback delete(handle, key) :: {:ok, boolean} | {:error, reason}
-  @doc "What was put before the call began is gone when it returns."
+  @doc "Removes every entry that was put before the call began."
   @callback flush(handle) :: :ok | {:error, reason}
   @callback size(handle) :: non_neg_integer | {:error, reason}
 
   @callback entry(handle, key) :: {:ok, Entry.t()} | {:error, :not_found} | {:error, reason}
   @callback get_many(handle, [key]) :: {:ok, %{key => term}} | {:error, reason}
-  @doc "All or none of the entries are seen."
+  @doc "Stores all entries in one step: a reader sees all of them or none."
   @callback put_many(handle, [{key, term}], Write.t()) :: :ok | {:error, reason}
   @callback delete_many(handle, [key]) :: {:ok, non_neg_integer} | {:error, reason}
   @callback take(handle, key) :: {:ok, term} | {:error, :not_found} | {:error, reason}
   @doc """
-  Adds to an integer, and keeps expiry and tags; without an entry, puts `default + n` by the write.
+  Adds `n` to an integer, and keeps the entry's expiry and tags. If the key has no entry, stores
+  `default + n` as the write says.
   """
   @callback incr(handle, key, n :: integer, default :: integer, Write.t()) ::
               {:ok, integer} | {:error, :not_an_integer} | {:error, reason}
   @callback ttl(handle, key) :: {:ok, timeout} | {:error, :not_found} | {:error, reason}
   @callback expire(handle, key, ttl :: timeout) :: {:ok, boolean} | {:error, reason}
-  @doc "Makes every entry with the tag absent, and counts those that were alive."
+  @doc "Invalidates every entry with the tag, and returns how many of them were live."
   @callback invalidate_tag(handle, tag :: term) :: {:ok, non_neg_integer} | {:error, reason}
-  @doc "The keys of the living entries with the tag."
+  @doc "Returns the keys of the live entries with the tag."
   @callback tagged(handle, tag :: term) :: Enumerable.t()
-  @doc "The keys, or the pairs of key and value, of the living entries; weakly consistent."
+  @doc "Returns the keys of all live entries, or their pairs of key and value. Weakly consistent."
   @callback stream(handle, :keys | :entries) :: Enumerable.t()
-  @doc "Removes what is past its time, and counts it."
+  @doc "Removes all expired entries, and returns how many there were."
   @callback sweep(handle) :: {:ok, non_neg_integer} | {:error, reason}
   @callback info(handle) :: map
 
   @doc """
-  The right to store what is fetched next for the key. Every put and delete of the key ends it.
-  `{:hit, entry}` where there is an entry already, unless it is to be refreshed; `{:wait, term}`
-  where somebody else has the right.
+  Acquires a lease: the right to store the value that the caller fetches for the key. Every put and
+  delete of the key ends the lease. Returns `{:hit, entry}` if the key has an entry already, unless
+  the caller refreshes it, and `{:wait, term}` if another process holds the lease.
   """
   @callback acquire(handle, key, %{tags: [term], refresh: boolean}) ::
               {:ok, lease} | {:hit, Entry.t()} | {:wait, term} | {:error, reason}
   @doc """
-  Waits until a lease that somebody else holds ends. `{:done, answer}` is what the other fetched.
+  Waits until the lease of another process ends. `{:done, answer}` has the result of its fetch.
   """
   @callback await_lease(handle, wait :: term, timeout) :: :again | :timeout | {:done, term}
   @doc """
-  Stores what was fetched, unless the lease has ended. `answer` goes to those who wait for it.
+  Stores a fetched value, unless the lease has ended. The waiting processes get `answer`.
   """
   @callback commit(handle, key, lease, {:ok, term} | {:error, term}, Write.t() | :nothing) ::
               {:ok, :stored | :lost} | {:error, reason}
-  @doc "Gives a lease back; those who wait for it begin anew."
+  @doc "Gives a lease back. The processes that wait for it start again."
   @callback release(handle, key, lease) :: :ok
 
   @optional_callbacks check!: 1,

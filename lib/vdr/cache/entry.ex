@@ -1,12 +1,12 @@
 defmodule Vdr.Cache.Entry do
   @moduledoc """
-  What a backend answers about one entry to `c:Vdr.Cache.Backend.entry/2`.
+  One entry, as `c:Vdr.Cache.Backend.entry/2` returns it.
 
-    * `value` - the value; of a `:negative` entry, the reason that was remembered
+    * `value` - the value. For a `:negative` entry, the reason of the failed fetch
     * `kind` - `:value`, or `:negative` for a fetch that failed
-    * `fresh` - whether `get` answers it. An entry that is kept for `stale_if_error:` is not fresh
-      any more, and neither is a negative one
-    * `refresh` - whether its `refresh_after:` is over
+    * `fresh` - whether `get` returns the entry. An entry that is past its time to live, and is kept
+      for `stale_if_error:`, is not fresh. Neither is a negative entry
+    * `refresh` - whether the time of `refresh_after:` is over
     * `version` - a term that changes with every change of the entry
   """
 
@@ -18,17 +18,19 @@ end
 
 defmodule Vdr.Cache.Write do
   @moduledoc """
-  How a backend stores one entry, for `c:Vdr.Cache.Backend.put/4`.
+  How `c:Vdr.Cache.Backend.put/4` stores one entry.
 
-    * `ttl` - in ms, or `:infinity`. With 0 nothing is stored, and what was there goes
-    * `keep` - for how many ms more the entry can be had by `c:Vdr.Cache.Backend.entry/2`
-    * `soft` - after how many ms `refresh` is true, `nil` for never
+    * `ttl` - the time to live in ms, or `:infinity`. With 0, nothing is stored, and an existing
+      entry is removed
+    * `keep` - for how many ms past the time to live `c:Vdr.Cache.Backend.entry/2` returns the entry
+    * `soft` - after how many ms `refresh` of the entry is true, or `nil` for never
     * `tags` - the tags
-    * `kind` - `:value`, or `:negative`: an entry for `entry/2` only, for `keep` ms
-    * `mode` - `:always`; `:new`: unless the key has an entry; `:existing`: if it has one;
-      `{:version, v}`: if its version is `v`, where `nil` stands for no entry
-    * `inherit` - whether expiry and tags stay those of the entry that is there
-    * `consistency` and `timeout` - for backends that cross a network
+    * `kind` - `:value`, or `:negative` for a failed fetch. Only `entry/2` returns a negative entry,
+      for `keep` ms
+    * `mode` - when the value is stored: `:always`; `:new`, if the key has no entry; `:existing`, if
+      it has one; `{:version, v}`, if its version is `v`, where `nil` stands for no entry
+    * `inherit` - whether the new entry keeps the expiry and the tags of the existing one
+    * `consistency` and `timeout` - for backends that use a network
   """
 
   defstruct ttl: :infinity,

@@ -1,15 +1,15 @@
 defmodule Vdr.Cache.Fetch do
   @moduledoc false
-  # `get_or_fetch`: answers what is there, or has one process of the node fetch it while the others
-  # wait. The function runs in the process of the caller. What it brings is stored under a lease,
-  # which every put and delete of the key ends.
+  # `get_or_fetch`: returns the stored value, or lets one process of the node fetch it while the
+  # other processes wait. The user's function runs in the calling process. Its value is stored under
+  # a lease, which every put and delete of the key ends.
 
   alias Vdr.Cache.{Entry, Flights, Handle, Options, Stats, Telemetry, Write}
 
   @type request :: %{key: term, fun: (term -> term), write: Write.t(), opts: keyword, deadline: timeout}
 
   @spec run(Handle.t(), term, function, Write.t(), keyword) :: {:ok, term} | {:error, term}
-  # Without protection everybody fetches, and the last one to come wins.
+  # Without protection every caller fetches, and the value that is stored last remains.
   def run(%Handle{options: %{stampede_protection: false}, leases: true} = h, key, fun, write, opts),
     do: run(%{h | leases: false}, key, fun, write, opts)
 
@@ -41,11 +41,11 @@ defmodule Vdr.Cache.Fetch do
     answer
   end
 
-  # What is past its time, and is kept for the case that fetching fails.
+  # An expired value that is kept for the case that fetching fails.
   defp stale({:ok, %Entry{kind: :value, value: value}}), do: {:ok, value}
   defp stale(_absent), do: nil
 
-  # A near cache knows no versions, which are not needed here.
+  # A near cache has no versions, so it offers `peek`. Versions are not needed here.
   defp peek(%Handle{bypass: false} = h, key) do
     if function_exported?(h.store, :peek, 2), do: h.store.peek(h.state, key), else: entry(h, key)
   end
@@ -62,7 +62,7 @@ defmodule Vdr.Cache.Fetch do
     end
   end
 
-  # A cache that cannot answer must not stop those who ask.
+  # A cache that cannot be read must not stop its callers: they fetch without it.
   defp without_store(h, request) do
     Stats.add(h.stats, :degraded, 1)
     Stats.add(h.stats, :errors, 1)
@@ -79,12 +79,12 @@ defmodule Vdr.Cache.Fetch do
   defp fetch(%Handle{bypass: true} = h, request, _stale), do: {:fetched, call_alone(h, request)}
 
   defp fetch(h, request, stale) do
-    # Until when it waits for a fetch of another node.
+    # The call waits for the fetch of another node until this deadline.
     request = %{request | deadline: :erlang.monotonic_time(:millisecond) + h.options.stampede_timeout}
     fly(h, request, fn ref -> lead(h, %{request | ref: ref}, stale) end)
   end
 
-  # One flight for a key at a time.
+  # A key has one flight at a time.
   defp fly(%Handle{options: %{stampede_protection: false}}, _request, lead), do: lead.(nil)
 
   defp fly(h, request, lead) do
@@ -109,7 +109,7 @@ defmodule Vdr.Cache.Fetch do
     end
   end
 
-  # Somebody else's fetch has ended without an answer. The value may have come in another way.
+  # The fetch of another process has ended without a result. Another write may have stored a value.
   defp again(h, request, lead) do
     case entry(h, request.key) do
       {:ok, %Entry{fresh: true, value: value}} -> {:waited, {:ok, value}}
@@ -128,13 +128,14 @@ defmodule Vdr.Cache.Fetch do
 
   defp take_off(h, key, ref, lead) do
     case lead.(ref) do
-      # The key was written meanwhile. Who has asked since then must not get what was read before.
+      # The key was written meanwhile. A caller that asked after the write must not get the value
+      # that was fetched before it.
       {:voided, answer} ->
         Flights.close(h.flights, key, ref, :again)
         {:fetched, answer}
 
-      # It was there already, and may have been written since the leader has looked. The others
-      # look for themselves.
+      # The leader found a stored value. It may have been written since then, so the waiting
+      # processes read it themselves.
       {result, answer} when result in [:hit, :waited] ->
         Flights.close(h.flights, key, ref, :again)
         {result, answer}
@@ -185,7 +186,7 @@ defmodule Vdr.Cache.Fetch do
   defp acquire(h, request, refresh? \\ false)
 
   defp acquire(%Handle{leases: false} = h, request, false) do
-    # It may have come between the first look and the flight.
+    # The value may have been stored between the first read and the flight.
     case entry(h, request.key) do
       {:ok, %Entry{fresh: true} = entry} -> {:hit, entry}
       _absent -> {:ok, nil}
@@ -234,7 +235,7 @@ defmodule Vdr.Cache.Fetch do
     {:stale, answer}
   end
 
-  # What is there stays.
+  # A refresh that failed leaves the stored value as it is.
   defp finish(h, request, lease, {:store, {:error, _reason} = answer, _write}, :refresh) do
     release(h, request.key, lease)
     {:error, answer}
@@ -259,7 +260,7 @@ defmodule Vdr.Cache.Fetch do
     case result do
       {:ok, :stored} -> Stats.add(h.stats, :writes, 1)
       {:ok, :lost} -> Stats.add(h.stats, :lease_lost, 1)
-      # The value is good, and could not be kept.
+      # The value is valid, but the cache could not store it.
       {:error, _reason} -> Stats.add(h.stats, :errors, 1)
     end
 
@@ -268,7 +269,7 @@ defmodule Vdr.Cache.Fetch do
 
   # ---- the function
 
-  # `{:store, answer, write}` or `{:keep_out, answer}`, for an answer that nobody keeps.
+  # Returns `{:store, answer, write}`, or `{:keep_out, answer}` for an answer that is not stored.
   defp call(h, %{key: key, fun: fun, write: write, opts: opts}) do
     Stats.add(h.stats, :fetches, 1)
     started = Telemetry.started(h.telemetry, :fetch)
@@ -317,8 +318,8 @@ defmodule Vdr.Cache.Fetch do
 
   # ---- refreshing
 
-  # One refresh of a key at a time, in a process of its own. A failed one is not tried again for a
-  # while.
+  # A key has one refresh at a time, in a process of its own. After a failed refresh, the next one
+  # waits for a delay.
   #
   #     {key, pid} or {key, not_before, delay}
   defp refresh(h, request) do
@@ -359,7 +360,7 @@ defmodule Vdr.Cache.Fetch do
     end
   end
 
-  # Those who come when the entry is past its time, and not refreshed yet, wait for the refresh.
+  # A caller that comes when the entry has expired, and the refresh still runs, waits for it.
   defp lead_refresh(h, request, ref, delay) do
     with {:ok, lease} <- acquire(h, request, true),
          {:fetched, answer} <- under_lease(h, %{request | ref: ref}, lease, :refresh) do

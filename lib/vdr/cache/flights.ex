@@ -1,16 +1,18 @@
 defmodule Vdr.Cache.Flights do
   @moduledoc false
-  # Single flight in a node: one process works for a key, the others wait for its answer. Rows of
-  # two tables and messages, no process in the middle.
+  # Single flight on one node: one process, the leader, works for a key, and the other processes
+  # wait for its answer. There is no process in between: a flight is a row of one table, a waiter is
+  # a row of another one, and the answer is a message.
   #
   #     flights: {key, leader, ref, :open | :closing}      waiters: {{ref, alias}}
   #
-  # A leader that begins to store what it has closes its flight: who comes from then on waits for
-  # the end, and then looks again. What the leader has may be older than a write that has returned
-  # meanwhile, and those who ask after a write must not get it.
+  # A leader that begins to store its value marks its flight as closing. A process that joins after
+  # that waits for the end of the flight, and then reads again. The reason: the value of the leader
+  # may be older than a write that has returned meanwhile, and a caller that asks after that write
+  # must not get it.
   #
-  # A waiter gets its answer by an alias, which ends with the wait: nothing that comes later
-  # reaches its mailbox.
+  # A waiter gets its answer through an alias, which ends with the wait. So no late message reaches
+  # its mailbox.
 
   alias Vdr.Cache.Topology.Remote
   alias Vdr.Deadline
@@ -25,7 +27,7 @@ defmodule Vdr.Cache.Flights do
     %{flights: :ets.new(__MODULE__, [:set | concurrent]), waiters: :ets.new(__MODULE__, [:ordered_set | concurrent])}
   end
 
-  @doc "Becomes the leader for a key, or learns who is."
+  @doc "Becomes the leader for a key, or returns the current leader."
   @spec open(t, term, pid) :: {:lead, reference} | {:follow, pid, reference}
   def open(t, key, pid \\ self()) do
     ref = make_ref()
@@ -41,22 +43,22 @@ defmodule Vdr.Cache.Flights do
   end
 
   @doc """
-  Waits for the answer of the leader. `:again` means that there is none, and who asks may become
-  the leader.
+  Waits for the answer of the leader. `:again` means that the leader had none, and that the caller
+  may become the leader.
 
-  The tables may be those of another node: then they are named by a node, a cache, and the module
-  to call there.
+  The tables may be on another node. Then the first argument names the node, the cache, and the
+  module to call there.
   """
   @spec follow(t | map, term, pid, reference, timeout) :: {:done, term} | :again | :timeout
   def follow(t, key, leader, ref, timeout) do
     alias = :erlang.monitor(:process, leader, alias: :explicit_unalias)
-    # The leader may have told everybody before it knew of this process.
+    # The leader may have sent its answer before this process was in the table.
     joined = join(t, key, leader, ref, alias)
     answer = if joined == :gone, do: :again, else: await(t, key, leader, ref, alias, timeout)
     :erlang.unalias(alias)
     Process.demonitor(alias, [:flush])
     leave(t, ref, alias)
-    # It may have been sent just before the alias ended.
+    # The answer may have been sent just before the alias ended.
     answer =
       receive do
         {^alias, late} -> late
@@ -80,7 +82,7 @@ defmodule Vdr.Cache.Flights do
     end
   end
 
-  @doc "Enters who waits, and answers how the flight is then."
+  @doc "Adds a waiter, and returns the state of the flight."
   @spec join(t | map, term, pid, reference, reference) :: :open | :closing | :gone
   def join(%{node: _node} = t, key, leader, ref, alias) do
     case there(t, :join_flight, [key, leader, ref, alias]) do
@@ -99,7 +101,8 @@ defmodule Vdr.Cache.Flights do
   end
 
   @doc """
-  From now on nobody gets the answer who comes new. For the leader, before it stores what it has.
+  Marks a flight as closing: processes that join from now on do not get its answer. The leader calls
+  this before it stores its value.
   """
   @spec closing(t, term, reference, pid) :: :ok
   def closing(t, key, ref, pid \\ self()) do
@@ -125,7 +128,7 @@ defmodule Vdr.Cache.Flights do
   defp there(t, function, arguments),
     do: Remote.call(t.node, t.module, function, [t.name | arguments], t.timeout)
 
-  @doc "Ends a flight, and tells everybody who waits."
+  @doc "Ends a flight, and sends the answer to every waiter."
   @spec close(t, term, reference, {:done, term} | :again, pid) :: :ok
   def close(t, key, ref, answer, pid \\ self()) do
     abandon(t, key, pid, ref)
@@ -140,14 +143,14 @@ defmodule Vdr.Cache.Flights do
       :ets.delete(t.waiters, {ref, alias})
     end)
 
-    # The rest of the scheduler's work has its turn.
+    # Lets other processes of this scheduler run.
     :erlang.yield()
     tell(t, if(continuation == :"$end_of_table", do: continuation, else: :ets.select(continuation)), ref, answer)
   end
 
   @doc """
-  Calls the function while no other caller has one of the keys. They are taken in one order, so
-  nobody waits crosswise.
+  Locks the keys, calls the function, and unlocks them. All callers lock keys in the same order, so
+  there is no deadlock.
   """
   @spec locked(t, [term], timeout, (... -> result)) :: result | {:error, :timeout} when result: term
   def locked(t, keys, timeout, fun) do

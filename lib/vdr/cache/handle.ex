@@ -1,8 +1,8 @@
 defmodule Vdr.Cache.Handle do
   @moduledoc false
-  # What every call of a cache needs, in one term that is read without a process and without a
-  # copy. It is published when all processes of the cache run, and withdrawn before the first of
-  # them ends.
+  # The state that every call of a cache needs, as one persistent term: a caller reads it without a
+  # process and without a copy. It is published when all processes of the cache run, and withdrawn
+  # before the first of them ends.
 
   @enforce_keys [:name, :module, :store, :state, :options]
   defstruct [
@@ -25,7 +25,7 @@ defmodule Vdr.Cache.Handle do
 
   @type t :: %__MODULE__{}
 
-  @doc "The handle of a running cache, `nil` where none runs."
+  @doc "Returns the handle of a running cache, or `nil`."
   @spec fetch(term) :: t | nil
   def fetch(name), do: :persistent_term.get({Vdr.Cache, name}, nil)
 
@@ -35,7 +35,7 @@ defmodule Vdr.Cache.Handle do
   @spec withdraw(term) :: boolean
   def withdraw(name), do: :persistent_term.erase({Vdr.Cache, name})
 
-  @doc "The handle for one call with the options `telemetry: false` or `stats: false`."
+  @doc "Returns the handle for one call with the options `telemetry: false` or `stats: false`."
   @spec quiet(t, keyword) :: t
   def quiet(handle, opts) do
     handle = if opts[:telemetry] == false, do: %{handle | telemetry: nil, tell_get: false}, else: handle

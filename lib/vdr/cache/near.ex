@@ -1,16 +1,16 @@
 defmodule Vdr.Cache.Near do
   @moduledoc false
-  # A near cache: a part of what other nodes own, in this node, and told of changes. It is a store
-  # in front of `Vdr.Cache.Topology.Partitioned`.
+  # A near cache: copies of entries that other nodes own, which those nodes keep fresh. It is a
+  # store in front of `Vdr.Cache.Topology.Partitioned`.
   #
   # The owner of a key remembers which nodes have fetched its value, and sends them `{:changed,
-  # key}` after every change. A node that joins or leaves empties the near caches, because the
-  # owner of a key may be another one.
+  # key}` after every change. When a node joins or leaves, the near caches are emptied, because keys
+  # may have another owner then.
   #
-  # A value that is on its way here while the key changes must not be kept. So a reader takes the
-  # ticket of its key before it asks, keeps the value, and drops it again if the ticket has changed
-  # meanwhile. Every change that is heard of takes the ticket further. Keys share tickets by their
-  # hashes.
+  # A value that was sent to this node before the key changed must not be kept. So each key has a
+  # ticket, a counter that every reported change of the key increments. A reader reads the ticket,
+  # fetches and stores the value, and removes the value again if the ticket has changed meanwhile.
+  # Keys with the same hash share a ticket.
 
   use GenServer
 
@@ -20,7 +20,7 @@ defmodule Vdr.Cache.Near do
 
   @stripes 1_024
 
-  @doc "The near cache of a partitioned one. `fetched` is the table of who has fetched what."
+  @doc "Starts the near cache of a partitioned cache."
   @spec start(map, map, {module, map}) :: {:ok, list, {module, map}}
   def start(config, options, {Partitioned, far}) do
     bounds = %{max_size: options.near_cache_max_size, max_bytes: :infinity, size_of: nil, policy: :lru}
@@ -41,7 +41,10 @@ defmodule Vdr.Cache.Near do
 
   # ---- the owner's side
 
-  @doc "The function that an owner's backend calls with every key that has changed."
+  @doc """
+  Returns the function that an owner's backend calls with every changed key. The table `fetched` has
+  the nodes that have fetched each key.
+  """
   @spec changed(atom, :ets.table()) :: (term, atom -> :ok)
   def changed(name, fetched) do
     process = process(name)
@@ -54,7 +57,7 @@ defmodule Vdr.Cache.Near do
         :ok
 
       wrapped, _what ->
-        # Most keys were fetched by nobody.
+        # No other node has fetched most of the keys.
         for {_key, node} <- :ets.take(fetched, wrapped), do: send({process, node}, {:changed, ETS.Key.unwrap(wrapped)})
         :ok
     end
@@ -62,7 +65,7 @@ defmodule Vdr.Cache.Near do
 
   defp process(name), do: Module.concat(name, "Vdr.Cache.Near")
 
-  @doc "What another node calls: remembers it, and then reads."
+  @doc "Called by another node: remembers that the node fetches the key, and reads the key."
   @spec fetch_for(atom, term, node) :: {:ok, term, Write.t()} | {:error, term} | {:moved, node}
   def fetch_for(name, key, node) do
     with %Handle{store: __MODULE__, state: %{far: %{local: {backend, state}} = far}} <- Handle.fetch(name),
@@ -101,7 +104,7 @@ defmodule Vdr.Cache.Near do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  @doc "Forgets everything: the owners have changed."
+  @doc "Removes all copies, because the owners of keys have changed."
   @spec clear(atom) :: :ok
   def clear(name) do
     with %Handle{store: __MODULE__, state: state} <- Handle.fetch(name), do: clear_all(state)
@@ -159,7 +162,7 @@ defmodule Vdr.Cache.Near do
     if :atomics.get(h.tickets, stripe(key)) != ticket, do: ETS.delete(h.near, key)
   end
 
-  @doc "For `get_or_fetch`, which needs no version."
+  @doc "Reads a key for `get_or_fetch`, which needs no version."
   def peek(h, key) do
     case ETS.get(h.near, key) do
       {:ok, value} ->
@@ -184,7 +187,7 @@ defmodule Vdr.Cache.Near do
     Partitioned.sweep(h.far)
   end
 
-  # ---- writes: at the owner first, and then gone here
+  # ---- writes: to the owner first; then the copy on this node is removed
 
   def put(h, key, value, write), do: written(h, [key], fn -> Partitioned.put(h.far, key, value, write) end)
   def delete(h, key), do: written(h, [key], fn -> Partitioned.delete(h.far, key) end)
@@ -205,11 +208,12 @@ defmodule Vdr.Cache.Near do
   def await_lease(h, wait, timeout), do: Partitioned.await_lease(h.far, wait, timeout)
   def release(h, key, lease), do: Partitioned.release(h.far, key, lease)
 
-  # Which entries have the tag, the near cache does not know.
+  # The near cache does not know the tags of its copies, so all of them are removed.
   def invalidate_tag(h, tag), do: all_written(h, fn -> Partitioned.invalidate_tag(h.far, tag) end)
   def flush(h), do: all_written(h, fn -> Partitioned.flush(h.far) end)
 
-  # The ticket goes further before and after: a value that was read before the write is not kept.
+  # The ticket is incremented before and after the write, so a value that was read before the write
+  # is not kept.
   defp written(h, keys, fun) do
     Enum.each(keys, &:atomics.add(h.tickets, stripe(&1), 1))
     answer = fun.()

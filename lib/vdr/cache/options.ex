@@ -1,106 +1,133 @@
 defmodule Vdr.Cache.Options do
   @moduledoc false
-  # The options of a cache and of its calls: where they come from, what they take, what they mean
-  # together.
+  # The options of a cache and of its calls: their sources, their types, and how they combine.
 
   alias Vdr.Cache.Write
   alias Vdr.Schema
 
-  # Larger numbers lose precision in other languages, which read what a cache stores on a server.
+  # Larger numbers lose precision in other languages, which read the entries on a server.
   @ms_max 0x1F_FFFF_FFFF_FFFF
   @merged [:backend_opts, :topology_opts]
 
   @events ~w(get put delete fetch invalidate_tag ttl_sweep eviction stats cluster rebalance heal decode)a
 
-  @doc "The names of the events, for `telemetry: [...]`."
+  @doc "Returns the names of the events, for `telemetry: [...]`."
   @spec events() :: [atom]
   def events, do: @events
 
-  @doc "The schema of `use Vdr.Cache` and `start_link/1`."
+  @doc "Returns the schema of `use Vdr.Cache` and `start_link/1`."
   @spec schema() :: Schema.t()
   def schema do
     [
       name: [
         type: {:check, "an atom", quote(do: atom()), &(is_atom(&1) and not is_boolean(&1))},
-        doc: "names the cache in every call of `Vdr.Cache`; the module by default"
+        doc: "the name of the cache in calls of `Vdr.Cache`; the module by default"
       ],
-      otp_app: [type: :name, doc: "the application under which `config otp_app, MyApp.Cache, ...` has further options"],
-      backend: [type: :name, default: Vdr.Cache.Backend.ETS, doc: "the module that keeps the entries"],
+      otp_app: [
+        type: :name,
+        doc: "the application whose configuration has options of the cache, as `config otp_app, MyApp.Cache, ...`"
+      ],
+      backend: [type: :name, default: Vdr.Cache.Backend.ETS, doc: "the module that stores the entries"],
       backend_opts: [
         type: keywords(),
         secret: true,
         default: [],
         doc: "options of the backend; its module documents them"
       ],
-      topology: [type: :name, default: Vdr.Cache.Topology.Local, doc: "the module that spreads them over nodes"],
+      topology: [type: :name, default: Vdr.Cache.Topology.Local, doc: "the module that spreads the entries over nodes"],
       topology_opts: [type: keywords(), default: [], doc: "options of the topology; its module documents them"],
       default_ttl: [type: ttl(), default: :infinity, doc: "the time to live of an entry without `ttl:`, in ms"],
-      max_size: [type: positive(), default: :infinity, doc: "how many entries the cache holds at most"],
+      max_size: [
+        type: positive(),
+        default: :infinity,
+        doc:
+          "the largest number of entries. With the default `:eviction_policy`, `:ttl_only`, a put into a full cache " <>
+            "returns `{:error, :full}`; set `eviction_policy: :lfu` to evict instead"
+      ],
       max_bytes: [
         type: positive(),
         default: :infinity,
-        doc: "how many bytes keys and values take at most, in the external term format or as `:size_of` counts them"
+        doc:
+          "the largest size of all keys and values in bytes, in the external term format or as `:size_of` counts them. A " <>
+            "full cache behaves as with `:max_size`"
       ],
       size_of: [
         type:
           {:check, "a function of a key and a value", quote(do: (term, term -> non_neg_integer)), &is_function(&1, 2)},
-        doc: "returns the bytes of an entry for `:max_bytes`"
+        doc: "returns the size of an entry in bytes, for `:max_bytes`"
       ],
       eviction_policy: [
         type: {:one_of, [:ttl_only, :fifo, :lru, :lfu]},
         default: :ttl_only,
-        doc: "what goes when the cache is full"
+        doc: "which entry a full cache evicts; `:ttl_only` removes expired entries only"
       ],
       stampede_protection: [
         type: :boolean,
         default: true,
-        doc: "whether one process fetches a missing value and the others wait for it"
+        doc: "whether one process fetches a missing value while the other processes wait for it"
       ],
       stampede_timeout: [
         type: {:integer, 0..@ms_max},
         default: 5_000,
-        doc: "how long a process waits for another's fetch"
+        doc: "how long a process waits for the fetch of another process, in ms"
       ],
-      stats_enabled: [type: :boolean, default: true, doc: "whether `stats/0` counts"],
-      stats_interval: [type: positive(), default: 60_000, doc: "how often the event `[:stats, :summary]` comes, in ms"],
+      stats_enabled: [type: :boolean, default: true, doc: "whether the cache counts, for `stats/0`"],
+      stats_interval: [
+        type: positive(),
+        default: 60_000,
+        doc: "how often the event `[:stats, :summary]` is sent, in ms"
+      ],
       telemetry_prefix: [
         type: {:nonempty_list, {:check, "an atom", quote(do: atom()), &is_atom/1}},
         default: [:veidrodelis, :cache],
-        doc: "what every event begins with"
+        doc: "the beginning of every event name"
       ],
       telemetry: [
         type: {:either, [:boolean, {:list, {:one_of, @events}}]},
         default: true,
-        doc: "which events are sent: all, none, or a list of their first words"
+        doc: "which events are sent: all, none, or a list of the first words of their names"
       ],
-      telemetry_keys: [type: :boolean, default: true, doc: "whether events name the key; keys may be personal data"],
-      sweep_interval: [type: positive(), default: 30_000, doc: "how often entries past their time are removed, in ms"],
-      near_cache: [type: :boolean, default: false, doc: "whether values from elsewhere are kept in this node, too"],
-      near_cache_l1_ttl: [type: {:integer, 1..@ms_max}, default: 60_000, doc: "how long they are kept at most, in ms"],
-      near_cache_max_size: [type: positive(), default: 10_000, doc: "how many of them are kept at most"],
+      telemetry_keys: [type: :boolean, default: true, doc: "whether events have the key; keys may be personal data"],
+      sweep_interval: [type: positive(), default: 30_000, doc: "how often expired entries are removed, in ms"],
+      near_cache: [
+        type: :boolean,
+        default: false,
+        doc: "whether this node keeps copies of values that are stored on other nodes or on a server"
+      ],
+      near_cache_l1_ttl: [
+        type: {:integer, 1..@ms_max},
+        default: 60_000,
+        doc: "how long the near cache keeps a copy at most, in ms"
+      ],
+      near_cache_max_size: [type: positive(), default: 10_000, doc: "how many copies the near cache keeps at most"],
       refresh_backoff: [
         type: {:integer, 1..@ms_max},
         default: 1_000,
-        doc: "how long a failed refresh is not tried again, in ms; each further failure doubles it"
+        doc: "the delay after a failed refresh, in ms; each further failure doubles it"
       ],
       warm: [
         type: {:check, "a function of no arguments", quote(do: (... -> Enumerable.t())), &is_function(&1, 0)},
         doc:
-          "returns what the cache begins with, as pairs of key and value, or triples with the options of `put`; what " <>
-            "is there already stays. It runs in a task: when it fails, the cache begins without"
+          "returns the first entries, as pairs of key and value, or as triples with the options of `put`. Existing " <>
+            "entries stay. The function runs in a task: if it fails, the cache starts without the entries"
       ],
-      warm_timeout: [type: {:integer, 0..@ms_max}, default: 30_000, doc: "how long the start waits for it, in ms"],
-      bypass: [type: :boolean, default: false, doc: "for tests: every read misses, and writes do nothing"]
+      warm_timeout: [
+        type: {:integer, 0..@ms_max},
+        default: 30_000,
+        doc: "how long the start waits for the function `:warm`, in ms"
+      ],
+      bypass: [type: :boolean, default: false, doc: "for tests: every read misses, and no write has an effect"]
     ]
   end
 
-  @doc "The options for the documentation."
+  @doc "Returns the list of options for the documentation."
   @spec docs() :: String.t()
   def docs, do: Schema.docs(schema())
 
   @doc """
-  The options of one cache. Weakest first: the defaults, `config :veidrodelis, Vdr.Cache`, those of
-  `use`, `config otp_app, module`, those of the start.
+  Returns the options of one cache. Each of these sources overrides the ones before it: the
+  defaults, `config :veidrodelis, Vdr.Cache`, the options of `use`, `config otp_app, module`, and
+  the options of the start.
   """
   @spec resolve!(module, keyword, keyword) :: map
   def resolve!(module, used, started) do
@@ -119,8 +146,8 @@ defmodule Vdr.Cache.Options do
   end
 
   @doc """
-  Options that may hold a password, in a function: no inspection and no crash report shows what it
-  returns.
+  Hides options that may hold a password in a function. `inspect/1` and crash reports do not show
+  what a function returns.
   """
   @spec hide(keyword) :: (... -> keyword)
   def hide(opts), do: fn -> opts end
@@ -150,7 +177,7 @@ defmodule Vdr.Cache.Options do
     fetch: @everywhere ++ @writing ++ [:default, :negative_ttl, :on_timeout]
   }
 
-  @doc "Refuses an option that the call does not take."
+  @doc "Raises for an option that the call does not take."
   @spec check!(keyword, :read | :write | :incr | :fetch) :: :ok
   def check!([], _kind), do: :ok
 
@@ -191,7 +218,7 @@ defmodule Vdr.Cache.Options do
   defp takes(name) when name in [:telemetry, :stats], do: "true or false"
   defp takes(_ms), do: "milliseconds as an integer from 0"
 
-  @doc "The write that the options of a call ask for, on top of another one."
+  @doc "Returns the write that the options of a call describe, on top of another write."
   @spec write(timeout, keyword, Write.t() | nil) :: Write.t()
   def write(default_ttl, opts, base \\ nil)
   def write(default_ttl, [], nil), do: %Write{ttl: default_ttl}
@@ -199,7 +226,7 @@ defmodule Vdr.Cache.Options do
   def write(default_ttl, opts, base) do
     check!(opts, :fetch)
 
-    # The first of two counts.
+    # If an option is given twice, the first value counts.
     opts
     |> Enum.reverse()
     |> Enum.reduce(base || %Write{ttl: default_ttl}, &set/2)
@@ -219,7 +246,7 @@ defmodule Vdr.Cache.Options do
 
   defp jitter(write, _part), do: write
 
-  @doc "Refuses what is no time to live."
+  @doc "Raises unless the value is a time to live."
   @spec ttl!(term) :: timeout
   def ttl!(value) do
     if ttl?(value), do: value, else: raise(ArgumentError, "a time to live is #{ttl_text()}, got: #{inspect(value)}")

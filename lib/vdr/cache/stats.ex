@@ -1,7 +1,7 @@
 defmodule Vdr.Cache.Stats do
   @moduledoc false
-  # Counters of a cache. Each write goes to a counter of the scheduler that makes it, so nobody
-  # waits for anybody.
+  # The counters of a cache. Each scheduler counts in a counter of its own, so no process waits for
+  # another one.
 
   @names ~w(hits misses writes deletes evictions errors expirations fetches fetch_errors waits stale_served
             lease_waits lease_lost degraded near_hits decode_errors)a
@@ -13,14 +13,14 @@ defmodule Vdr.Cache.Stats do
   def new(true), do: :counters.new(length(@names), [:write_concurrency])
   def new(false), do: nil
 
-  @doc "Counts. Costs nothing where nothing is counted."
+  @doc "Adds to a counter. Does nothing if the stats are disabled."
   @spec add(t, atom, integer) :: :ok
   for {name, index} <- @index do
     def add(nil, unquote(name), _n), do: :ok
     def add(counters, unquote(name), n), do: :counters.add(counters, unquote(index), n)
   end
 
-  @doc "All counters, each exact by itself."
+  @doc "Returns all counters. Each is exact, but they are not of one moment."
   @spec read(t) :: %{atom => non_neg_integer}
   def read(nil), do: Map.new(@names, &{&1, 0})
   def read(counters), do: Map.new(@index, fn {name, index} -> {name, :counters.get(counters, index)} end)

@@ -1,10 +1,11 @@
 defmodule Vdr.Cache.Storable do
   @moduledoc false
-  # What does not outlive its process or its node cannot be stored outside of it.
+  # Pids, references, ports and functions mean nothing outside of their process or node, so a cache
+  # cannot store them outside of it.
 
   @doc """
-  `{:error, {:not_storable, term}}` with the first pid, reference, port or function in a term.
-  O(size of the term).
+  Returns `{:error, {:not_storable, term}}` with the first pid, reference, port or function in a
+  term. O(size of the term).
   """
   @spec check(term) :: :ok | {:error, {:not_storable, term}}
   def check(term) do

@@ -1,6 +1,6 @@
 defmodule Vdr.Cache.Supervisor do
   @moduledoc false
-  # The processes of one cache. This process owns the tables and does nothing else.
+  # The supervisor of one cache. It owns the tables, and does nothing else.
 
   use Supervisor
 
@@ -9,7 +9,7 @@ defmodule Vdr.Cache.Supervisor do
   @spec start_link(map) :: Supervisor.on_start()
   def start_link(options) do
     options = near(options)
-    # What is wrong with the options is the caller's mistake, and raises there.
+    # A wrong option is the caller's mistake, so it raises in the calling process.
     check!(options)
 
     case Supervisor.start_link(__MODULE__, options, name: options.name) do
@@ -19,7 +19,7 @@ defmodule Vdr.Cache.Supervisor do
     end
   end
 
-  # In front of a server, the near cache that is told of changes is the mirror.
+  # In front of a server, the mirror is the near cache: the server sends it every change.
   defp near(%{near_cache: true, backend: Vdr.Cache.Backend.Redis} = options),
     do: %{options | backend: Vdr.Cache.Backend.Mirror}
 
@@ -45,7 +45,7 @@ defmodule Vdr.Cache.Supervisor do
     end
   end
 
-  # Where the values are in this node already, a near cache is nothing more.
+  # These backends and topologies keep the values on this node, so they need no near cache.
   @local [Vdr.Cache.Backend.ETS, Vdr.Cache.Backend.DETS, Vdr.Cache.Backend.Mirror]
   @topologies [Vdr.Cache.Topology.Local, Vdr.Cache.Topology.Replicated, Vdr.Cache.Topology.Partitioned]
 
@@ -86,7 +86,7 @@ defmodule Vdr.Cache.Supervisor do
     end
   end
 
-  # The owner's part of near caches: which node has fetched which key.
+  # The owner's table for near caches: which node has fetched which key.
   defp told_of_changes(config) do
     fetched = :ets.new(Near, [:bag, :public, read_concurrency: true, write_concurrency: true])
     name = config.name
@@ -138,7 +138,8 @@ end
 
 defmodule Vdr.Cache.Publisher do
   @moduledoc false
-  # Publishes the handle when everything else of the cache runs, and withdraws it first.
+  # Publishes the handle after all other processes of the cache have started, and withdraws it
+  # before they stop.
 
   use GenServer
 
@@ -150,7 +151,7 @@ defmodule Vdr.Cache.Publisher do
   def init(handle) do
     Process.flag(:trap_exit, true)
     Handle.publish(handle)
-    # Other nodes may ask from now on.
+    # From now on other nodes may call this one.
     if function_exported?(handle.store, :ready, 1), do: handle.store.ready(handle.state)
     {:ok, handle}
   end
@@ -164,7 +165,7 @@ end
 
 defmodule Vdr.Cache.Sweeper do
   @moduledoc false
-  # Removes what is past its time at every interval, and sends the summary of the stats.
+  # Removes expired entries at every interval, and sends the summary of the stats.
 
   use GenServer
 
@@ -172,7 +173,7 @@ defmodule Vdr.Cache.Sweeper do
 
   def start_link(handle), do: GenServer.start_link(__MODULE__, handle)
 
-  @doc "Sweeps now, in the process of the caller."
+  @doc "Sweeps now, in the calling process."
   @spec sweep(Vdr.Cache.Handle.t()) :: {:ok, non_neg_integer} | {:error, term}
   def sweep(h) do
     forget_refreshes(h.refreshes)
@@ -187,7 +188,7 @@ defmodule Vdr.Cache.Sweeper do
     end
   end
 
-  # Refreshes that failed long ago, and those of dead processes.
+  # Forgets refreshes that failed long ago, and those of dead processes.
   defp forget_refreshes(table) do
     now = :erlang.monotonic_time(:millisecond)
 
@@ -217,7 +218,7 @@ defmodule Vdr.Cache.Sweeper do
     {:noreply, h}
   end
 
-  # The caches of all nodes must not do it at the same moment.
+  # A random part is taken off, so that the caches of all nodes do not sweep at the same moment.
   defp schedule(_what, :infinity), do: :ok
   defp schedule(what, ms), do: Process.send_after(self(), what, max(1, ms - :rand.uniform(div(ms, 10) + 1) + 1))
 end

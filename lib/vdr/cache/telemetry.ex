@@ -1,24 +1,25 @@
 defmodule Vdr.Cache.Telemetry do
   @moduledoc false
-  # Events of a cache for `:telemetry`, where the host has it. That is found out once, at the start
-  # of the cache.
+  # The events of a cache for `:telemetry`, if the application has it. The cache checks that once,
+  # at its start.
 
-  # Every event, after the prefix, with its measurements and what its metadata has beside the cache.
+  # Every event: its name after the prefix, its measurements, its metadata beside the cache, and a
+  # note for the documentation.
   @page [
     {[:get, :stop], [:duration], [:key, :result], "`result`: `:hit`, `:miss` or `:error`"},
     {[:put, :stop], [:duration], [:key, :ttl], ""},
     {[:delete, :stop], [:duration], [:key], ""},
-    {[:fetch, :start], [:system_time], [:key], "a fetch that is needed"},
+    {[:fetch, :start], [:system_time], [:key], "the key has no valid entry, so a fetch is needed"},
     {[:fetch, :stop], [:duration], [:key, :result], "`result`: `:hit`, `:fetched`, `:waited`, `:stale` or `:error`"},
-    {[:fetch, :exception], [:duration], [:key, :kind, :reason, :stacktrace], "the function failed"},
+    {[:fetch, :exception], [:duration], [:key, :kind, :reason, :stacktrace], "the function of `get_or_fetch` raised"},
     {[:invalidate_tag, :stop], [:count], [:tag], ""},
-    {[:ttl_sweep, :stop], [:evicted], [], "at every sweep"},
+    {[:ttl_sweep, :stop], [:evicted], [], "after every sweep"},
     {[:eviction, :stop], [:count], [:policy], "once for each put that evicts"},
     {[:stats, :summary], :counters, [], "all counters of `stats/1`, at every `:stats_interval`"},
-    {[:decode, :error], [:count], [:key], "bytes on the server that are no value of a cache"},
-    {[:cluster, :change], [:members], [:joined, :left], "nodes came or went"},
-    {[:rebalance, :stop], [:dropped, :duration], [], "a node has removed what it does not own any more"},
-    {[:heal, :clear], [:count], [], "a split has healed, and this node has emptied its part"}
+    {[:decode, :error], [:count], [:key], "bytes on the server are not a value of a cache"},
+    {[:cluster, :change], [:members], [:joined, :left], "nodes joined or left"},
+    {[:rebalance, :stop], [:dropped, :duration], [], "a node has removed the entries that it no longer owns"},
+    {[:heal, :clear], [:count], [], "a network split has healed, and this node has removed its entries"}
   ]
 
   @enforce_keys [:cache, :prefix, :events, :keys]
@@ -27,13 +28,13 @@ defmodule Vdr.Cache.Telemetry do
   @type t :: %__MODULE__{} | nil
 
   @doc """
-  The events with their measurements and metadata, for the test that compares them with what is
-  executed.
+  Returns the events with their measurements and metadata, for the test that compares them with the
+  executed events.
   """
   @spec page() :: [{[atom], [atom] | :counters, [atom], String.t()}]
   def page, do: @page
 
-  @doc "The events for the documentation."
+  @doc "Returns the table of events for the documentation."
   @spec docs() :: String.t()
   def docs do
     rows =
@@ -64,23 +65,23 @@ defmodule Vdr.Cache.Telemetry do
     end
   end
 
-  @doc "Whether somebody may listen to the event."
+  @doc "Returns whether the event is enabled."
   @spec tells?(t, atom) :: boolean
   def tells?(nil, _event), do: false
   def tells?(%{events: events}, event), do: is_map_key(events, event)
 
-  @doc "The time at the beginning of what is measured, `nil` where nobody listens."
+  @doc "Returns the time at the start of a measurement, or `nil` if the event is disabled."
   @spec started(t, atom) :: integer | nil
   def started(telemetry, event), do: if(tells?(telemetry, event), do: :erlang.monotonic_time())
 
-  @doc "Tells how long something took, unless nobody listens."
+  @doc "Sends the event that ends a measurement, unless the event is disabled."
   @spec stop(t, atom, integer | nil, map) :: :ok
   def stop(_telemetry, _event, nil, _metadata), do: :ok
 
   def stop(telemetry, event, started, metadata),
     do: execute(telemetry, [event, :stop], %{duration: :erlang.monotonic_time() - started}, metadata)
 
-  @doc "Sends an event with the cache among its metadata."
+  @doc "Sends an event, and adds the cache to its metadata."
   @spec execute(t, [atom, ...], map, map) :: :ok
   def execute(telemetry, [event | _] = name, measurements, metadata) do
     if tells?(telemetry, event) do

@@ -1,7 +1,7 @@
 defmodule Vdr.Cache.Warmer do
   @moduledoc false
-  # Stores what `warm:` returns when the cache begins. The function runs in a task of the cache: one
-  # that fails or takes long leaves a cache that begins with less.
+  # Stores the entries that the function `warm:` returns when the cache starts. The function runs in
+  # a task of the cache. If it fails or takes too long, the cache starts with fewer entries.
 
   alias Vdr.Cache, as: C
 
@@ -24,7 +24,7 @@ defmodule Vdr.Cache.Warmer do
     end
   end
 
-  # What is there already, of a file or of a request that has come meanwhile, is newer.
+  # An existing entry, from a file or from a put that came meanwhile, is newer, so it stays.
   defp store(cache, {key, value}), do: C.put_new(cache, key, value)
   defp store(cache, {key, value, opts}), do: C.put_new(cache, key, value, opts)
 

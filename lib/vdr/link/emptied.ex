@@ -1,20 +1,23 @@
 defmodule Vdr.Link.Emptied do
   @moduledoc false
-  # A primary that came back with far fewer keys than the mirror has, see the option
-  # `:on_empty_primary`. The native library refuses such a full sync and keeps the data; whether the
-  # next one may replace it is decided here.
+  # Handles a primary that came back with far fewer keys than the mirror has; see the option
+  # `:on_empty_primary`. The native library refuses such a full sync, and keeps the data. This
+  # module decides whether the next full sync may replace the data.
 
   alias Vdr.Link.UserFunction
   alias Vdr.{Native, Options}
 
-  # With a function, it is asked below this part of the keys.
+  # A user function is called if less than this fraction of the keys is left.
   @asked_below 0.5
 
-  @typedoc "Nothing is open, the user's function is asked, or the next full sync is accepted."
+  @typedoc """
+  `nil`, or a reference and the counts while the user's function runs, or `:accept` if the next full
+  sync is accepted.
+  """
   @type t :: nil | {reference, counts} | :accept
   @type counts :: %{primary: {String.t(), :inet.port_number()}, keys: non_neg_integer, before: non_neg_integer}
 
-  @doc "A full sync of less than this part of the keys is refused."
+  @doc "Returns a fraction: a full sync with less than this fraction of the keys is refused."
   @spec keep_below(option :: term, t) :: float
   def keep_below(_option, :accept), do: 0.0
   def keep_below({:keep, fun}, _emptied) when is_function(fun), do: @asked_below
@@ -22,8 +25,8 @@ defmodule Vdr.Link.Emptied do
   def keep_below(_accept, _emptied), do: 0.0
 
   @doc """
-  Decides about a full sync that was refused: at once, or by asking the user's function, whose
-  answer comes as a message `{reference, {:emptied, answer}}`.
+  Decides what follows a refused full sync: at once, or by the user's function. The function's
+  answer arrives as a message `{reference, {:emptied, answer}}`.
   """
   @spec refused(store :: reference, primary :: term, Options.t()) :: {:keep, counts} | {:asked, t}
   def refused(store, primary, options) do
@@ -36,8 +39,8 @@ defmodule Vdr.Link.Emptied do
   end
 
   @doc """
-  The decision of an answer. A function that crashed, took too long or answered anything else has
-  not accepted the loss.
+  Returns the decision for an answer of the user's function. Only `:accept` accepts the loss; a
+  crash, a timeout and every other result keep the data.
   """
   @spec answered(t, {:ok, term} | :error) :: {:keep | :accept, counts}
   def answered({_ref, counts}, {:ok, :accept}), do: {:accept, counts}

@@ -1,8 +1,8 @@
 defmodule Vdr.Link.Events do
   @moduledoc false
-  # Announces what happens to a link to subscribers, to `:telemetry` and to the log. The last two
-  # run user code in the calling process, so call it in a process of the instance or the handler,
-  # never in a shared one.
+  # Announces the events of a link to subscribers, to `:telemetry` and to the log. Telemetry
+  # handlers and log backends are user code, which runs in the calling process. So the caller must
+  # be a process of the instance or the handler, never a shared one.
 
   alias Vdr.{Log, Recent, Reports, Subscriptions, Telemetry}
 
@@ -19,14 +19,14 @@ defmodule Vdr.Link.Events do
     Log.write(id, level, event, details)
   end
 
-  @doc "Reports what the stream brought, to telemetry and to the log."
+  @doc "Announces an event of the stream, to telemetry and to the log."
   @spec note(term, Log.least(), event :: :guard_given_up | :unknown_command, details :: map) :: :ok
   def note(id, level, event, details) do
     Telemetry.execute(path(event), %{count: 1}, Map.put(details, :id, id))
     Log.write(id, level, event, details)
   end
 
-  @doc "Executes what the native library has counted for an instance since it was last asked."
+  @doc "Executes the telemetry events for the native library's counts since the last call."
   @spec count(counts, term, Vdr.Options.t()) :: :ok
         when counts:
                {{events :: non_neg_integer, watches :: non_neg_integer},
@@ -51,8 +51,8 @@ defmodule Vdr.Link.Events do
   defp path(:unknown_command), do: [:unknown_command]
 
   @doc """
-  The id of events. A handler's is no instance's: a subscriber of an instance gets the events of
-  that instance only.
+  Returns the id of events. The id of a handler differs from the id of every instance, so a
+  subscriber of an instance gets the events of that instance only.
   """
   @spec id(Reports.key(), name :: term) :: term
   def id({:mirror, id}, _name), do: id

@@ -1,11 +1,11 @@
 defmodule Vdr.Link.Faults do
   @moduledoc false
-  # Faults of the data that come again. Each attempt costs the primary a full sync:
+  # Faults of the data that repeat. Each attempt costs the primary a full sync, so:
   #
-  #   * a snapshot file that is refused twice in a row for the same reason is refused the third
-  #     time, too, so the second time counts as a refusal;
-  #   * a contradiction that comes again after a full sync may come for ever, so the pauses double
-  #     without an end, beyond the delays of the options.
+  #   * If a snapshot file is refused twice in a row for the same reason, the next file will be
+  #     refused, too. So the second time counts as a refusal.
+  #   * If a contradiction repeats after a full sync, it may repeat for ever. So the pauses double
+  #     without a limit, beyond the delays of the options.
 
   alias Vdr.Backoff
 
@@ -25,20 +25,20 @@ defmodule Vdr.Link.Faults do
   # The longest timeout of a process.
   @pause_ms_max 4_294_967_295
 
-  # A link that has streamed for this long, and for as long as the last pause, had no fault of the
-  # data: the next contradiction is the first one again.
+  # If a link has streamed for this long, and for as long as the last pause, the next contradiction
+  # counts as the first one again.
   @calm_ms 60_000
 
   @enforce_keys [:pauses]
   defstruct [:pauses, file: nil, pause_ms: 0]
 
-  @typedoc "The reason why the last file was refused, and the pauses behind contradictions."
+  @typedoc "The reason why the last file was refused, and the pauses after contradictions."
   @type t :: %__MODULE__{file: nil | atom, pauses: Backoff.t(), pause_ms: non_neg_integer}
 
   @spec new() :: t
   def new, do: %__MODULE__{pauses: Backoff.new(@first_pause_ms, @pause_ms_max)}
 
-  @doc "Notes the end of a link that has streamed for `streamed_ms`, or that did not come to stream."
+  @doc "Notes the end of a link. `streamed_ms` is how long it streamed, or `nil` if it never did."
   @spec note(t, code :: atom, retry, streamed_ms :: nil | non_neg_integer) :: {retry, t}
         when retry: :soon | :slowly | :never
   def note(faults, code, retry, streamed_ms) do
@@ -46,7 +46,7 @@ defmodule Vdr.Link.Faults do
     note_code(faults, code, retry, streamed_ms)
   end
 
-  @doc "How many contradictions have come in a row."
+  @doc "Returns the number of contradictions in a row."
   @spec contradictions(t) :: non_neg_integer
   def contradictions(faults), do: faults.pauses.failures
 

@@ -1,8 +1,8 @@
 defmodule Vdr.Link.Spans do
   @moduledoc false
-  # Turns the events of a link into telemetry that measures: connections, and syncs. A value in the
-  # state of `Vdr.Link`, and in its report, so that the successor of a process that crashed ends
-  # what was begun.
+  # Turns the events of a link into telemetry spans of connections and syncs. The begun spans are a
+  # value in the state of `Vdr.Link` and in its report. So if the process crashes, its successor
+  # ends them.
 
   alias Vdr.Telemetry
 
@@ -13,8 +13,8 @@ defmodule Vdr.Link.Spans do
   def new, do: %{}
 
   @doc """
-  Executes what an event of the link ends or begins. `loaded` answers the bytes and keys of a full
-  sync.
+  Executes the telemetry events of the spans that an event of the link begins or ends. `loaded`
+  returns the bytes and keys of a full sync.
   """
   @spec follow(t, id :: term, event :: atom, details :: map, loaded :: (... -> map)) :: t
   def follow(_spans, _id, :connecting, _details, _loaded), do: %{connecting: now()}

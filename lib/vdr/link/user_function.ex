@@ -1,12 +1,15 @@
 defmodule Vdr.Link.UserFunction do
   @moduledoc false
-  # Functions of the user that a link needs an answer of: for a password, or for a host. Each runs
-  # in a process of its own and has a time limit, so the link goes on meanwhile, and a function that
-  # hangs costs one attempt.
+  # User functions that a link calls: for a password, or for a host. Each runs in a process of its
+  # own, with a time limit. So the link continues meanwhile, and a function that hangs costs one
+  # attempt.
 
   @limit_ms 5000
 
-  @doc "Calls `deliver` with `{:ok, value}`, or with `:error` when the function crashes or takes too long. Returns at once."
+  @doc """
+  Runs the function, and returns at once. Later calls `deliver` with `{:ok, value}`, or with
+  `:error` if the function crashed or took too long.
+  """
   @spec start((... -> value), ({:ok, value} | :error -> term)) :: :ok when value: term
   def start(fun, deliver) do
     _pid = spawn(fn -> deliver.(run(fun)) end)

@@ -1,7 +1,7 @@
 defmodule Vdr.Link.Waiters do
   @moduledoc false
-  # The processes that wait in `await_ready/2` for one link, as a value in the state of `Vdr.Link`.
-  # The functions return the actions of `:gen_statem` that keep a timer for each of them.
+  # The processes that wait in `await_ready/2` for one link: a value in the state of `Vdr.Link`. The
+  # functions return actions of `:gen_statem`, which set and cancel a timer for each process.
 
   @type t :: %{reference => :gen_statem.from()}
 
@@ -14,7 +14,7 @@ defmodule Vdr.Link.Waiters do
     {Map.put(waiters, monitor, from), [{{:timeout, monitor}, timeout, :await_ready}]}
   end
 
-  @doc "A waiter's time is over, or the waiter has ended."
+  @doc "Removes a waiter whose time is over, or whose process has ended."
   @spec drop(t, reference) :: {t, [:gen_statem.action()]}
   def drop(waiters, monitor) do
     case Map.pop(waiters, monitor) do

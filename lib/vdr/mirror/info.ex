@@ -1,12 +1,13 @@
 defmodule Vdr.Mirror.Info do
   @moduledoc false
-  # What an operator can ask: the store's counters and the report of `Vdr.Link`, put together.
+  # The data of `Veidrodelis.info/1`: the store's counters, merged with the report of `Vdr.Link`.
   # Calls no process.
 
   alias Vdr.{Handle, Mirror, Native}
 
   @doc """
-  Everything but the estimate of memory; `function` is the facade's, see `Vdr.Handle.fetch/2`.
+  Returns everything but the estimate of memory. `function` is the function of the facade, for error
+  messages; see `Vdr.Handle.fetch/2`.
   """
   @spec of(term, atom) :: Veidrodelis.info() | {:error, :no_instance}
   def of(instance, function) do
@@ -14,7 +15,7 @@ defmodule Vdr.Mirror.Info do
          do: merge(Native.status(store), Mirror.Stores.report(id))
   end
 
-  @doc "The value of one key, or a map of the keys of a list."
+  @doc "Returns the value of one key, or a map of several keys."
   @spec take(term, atom | [atom]) :: term
   def take(instance, key) when is_atom(key) do
     with %{} = taken <- take(instance, [key]), do: Map.fetch!(taken, key)
@@ -30,7 +31,7 @@ defmodule Vdr.Mirror.Info do
   defp value!(:memory_bytes, _info, instance) do
     case Handle.fetch(instance, :info) do
       {:ok, {_id, store, _pid}} -> Native.memory_bytes(store)
-      # It has ended meanwhile.
+      # The instance has ended meanwhile.
       {:error, :no_instance} -> 0
     end
   end
@@ -51,8 +52,8 @@ defmodule Vdr.Mirror.Info do
     |> Map.put_new(:primary, nil)
   end
 
-  # The store knows how far a link is. That there is none, and why, is known to the process that
-  # keeps it.
+  # The store knows the state of a running link. Only the report of `Vdr.Link` knows whether there
+  # is no link at the moment, or none any more.
   defp state(_status, %{link: link}) when link in [:waiting, :stopped], do: link
   defp state(status, _report), do: status.state
 end

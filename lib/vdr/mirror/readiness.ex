@@ -1,12 +1,12 @@
 defmodule Vdr.Mirror.Readiness do
   @moduledoc false
-  # Waiting until an instance can be read. The caller asks the instance's own process, `Vdr.Link`,
-  # and no other, so no instance delays the callers of another one. The time counts once, however
-  # often that process is restarted.
+  # Waits until an instance can be read. The caller calls the instance's own process, `Vdr.Link`,
+  # and no shared one, so no instance delays the callers of another one. If that process is
+  # restarted, the caller calls it again, within one timeout.
 
   alias Vdr.{Deadline, Link, Mirror, Native, Reports}
 
-  # How soon a process that is being restarted is asked again.
+  # The pause before a process that is being restarted is called again.
   @again_ms 10
 
   # The longest timer of the VM.
@@ -41,7 +41,8 @@ defmodule Vdr.Mirror.Readiness do
     end
   catch
     :exit, {:timeout, _call} -> {:error, :timeout}
-    # The process of the link is gone. Either another one comes, or the instance has ended.
+    # The process of the link has ended. Either its supervisor restarts it, or the instance has
+    # ended.
     :exit, _gone -> again(id, deadline)
   end
 
@@ -51,7 +52,7 @@ defmodule Vdr.Mirror.Readiness do
         {:error, :timeout}
 
       left ->
-        # An integer is less than an atom.
+        # `left` may be `:infinity`. In the order of terms, numbers are smaller than atoms.
         Process.sleep(min(left, @again_ms))
         await_until(id, deadline)
     end

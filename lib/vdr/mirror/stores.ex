@@ -1,12 +1,12 @@
 defmodule Vdr.Mirror.Stores do
   @moduledoc false
-  # The stores of all instances, and which supervisor owns which id.
+  # The stores of all instances, and the supervisor that owns each id.
   #
-  # This process makes a store for the supervisor that claims an id, and closes it when that
-  # supervisor is gone, for whatever reason. So a store outlives `Vdr.Link`, and is never left
-  # behind. Readers find it in `:persistent_term` and call nobody. The store of a supervisor that
-  # was killed waits a while for the next one, which takes it over with data and watches. Another
-  # process can build everything that this one knows again, so a crash of it costs no instance.
+  # This process creates a store for the supervisor that claims an id, and closes the store when
+  # that supervisor has ended, for any reason. So a store outlives `Vdr.Link`, and is always closed.
+  # Readers find the store in `:persistent_term`, and call no process. After a supervisor was
+  # killed, its store waits for a while for the next supervisor, which takes it over with data and
+  # watches. If this process crashes, its successor rebuilds the state, so no instance is lost.
   #
   # No user code runs here, because all instances share this process.
 
@@ -15,10 +15,11 @@ defmodule Vdr.Mirror.Stores do
   alias Vdr.{Log, Native, Reports}
   alias Vdr.Link.Events
 
-  # How long a store waits for a supervisor to take it over. Restarting one takes milliseconds.
+  # How long a store waits until another supervisor takes it over. A restart takes milliseconds.
   @orphan_ms 5000
 
-  # How often, and how soon again, this process is called while it is being restarted.
+  # How often a call is tried while this process is being restarted, and the pause between two
+  # tries.
   @tries 50
   @try_ms 10
 
@@ -26,23 +27,23 @@ defmodule Vdr.Mirror.Stores do
   def start_link(_options), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  Makes the caller the owner of `id`. The store is that of a killed owner of the same identity, or a
-  new one.
+  Makes the caller the owner of `id`. Returns the store of a killed owner with the same identity, or
+  a new store.
   """
   @spec claim(term, map) :: {:ok, reference} | {:error, {:already_started, pid}}
   def claim(id, identity), do: call({:claim, id, identity, self()})
 
   @doc """
-  The store and the supervisor of an instance, or `nil`. A macro, because calls of other modules
-  would make a read by id 4 % slower.
+  Returns the store and the supervisor of an instance, or `nil`. It is a macro, because a call to
+  another module makes a read by id 4 % slower.
   """
   defmacro lookup(id), do: quote(do: :persistent_term.get({Veidrodelis, unquote(id)}, nil))
 
-  @doc "The store and the supervisor of an instance."
+  @doc "Returns the store and the supervisor of an instance, or `nil`."
   @spec find(term) :: {reference, pid} | nil
   def find(id), do: lookup(id)
 
-  @doc "The id of the instance of a supervisor."
+  @doc "Returns the id of a supervisor's instance."
   @spec id_of(pid) :: {:ok, term} | :error
   def id_of(pid) do
     case Reports.about({:supervisor, pid}) do
@@ -51,19 +52,19 @@ defmodule Vdr.Mirror.Stores do
     end
   end
 
-  @doc "The ids of all instances."
+  @doc "Returns the ids of all instances."
   @spec list() :: [term]
   def list, do: for({{Veidrodelis, id}, {_store, _pid}} <- :persistent_term.get(), do: id)
 
-  @doc "How the link of an instance stands."
+  @doc "Returns the report of an instance's link."
   @spec report(term) :: map
   def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :spans])
 
-  @doc "Waits, after the supervisor of an instance has ended, until its store is closed and its id free."
+  @doc "Waits until the store of an ended instance is closed, and its id is free."
   @spec await_release(term, pid) :: :ok
   def await_release(id, pid), do: call({:released, id, pid})
 
-  @doc "Closes the stores of all instances, so that reads answer that there is none. The application stops."
+  @doc "Closes the stores of all instances, because the application stops. Reads then find no instance."
   @spec close_all() :: :ok
   def close_all do
     for {{Veidrodelis, id}, {store, _pid}} <- :persistent_term.get() do
@@ -74,7 +75,7 @@ defmodule Vdr.Mirror.Stores do
     :ok
   end
 
-  # Every question can be asked again, and a restarted process is there within a moment.
+  # Every call can be repeated, and a restarted process is available within milliseconds.
   defp call(question, tries \\ @tries) do
     GenServer.call(__MODULE__, question, :infinity)
   catch
@@ -107,13 +108,13 @@ defmodule Vdr.Mirror.Stores do
   @impl GenServer
   def handle_call({:claim, id, identity, pid}, _from, owners) do
     case find(id) do
-      # The answer was lost.
+      # The caller owns the id already: the reply to an earlier call was lost.
       {store, owner} when owner == pid ->
         {:reply, {:ok, store}, owners}
 
       {store, owner} ->
         cond do
-          # The message of its end may still be on its way.
+          # The owner may have ended, and its `:DOWN` message may not have arrived yet.
           Process.alive?(owner) ->
             {:reply, {:error, {:already_started, owner}}, owners}
 
@@ -135,7 +136,7 @@ defmodule Vdr.Mirror.Stores do
     {:reply, :ok, owners}
   end
 
-  # All instances share this process, so a mistaken call must not end it.
+  # All instances share this process, so an unknown call must not end it.
   def handle_call(_other, _from, owners), do: {:reply, {:error, :unknown_call}, owners}
 
   @impl GenServer
@@ -167,13 +168,13 @@ defmodule Vdr.Mirror.Stores do
     {:reply, {:ok, store}, Map.put(owners, Process.monitor(pid), {id, pid})}
   end
 
-  # A supervisor that was stopped was meant to end. One that was killed, or that ended for a fault,
-  # may have a successor.
+  # The store of a supervisor that was stopped is closed. If the supervisor was killed, or ended by
+  # an error, another one may take its place.
   defp orphan(reason, id, pid) when reason in [:normal, :shutdown], do: release_from(pid, id)
   defp orphan({:shutdown, _reason}, id, pid), do: release_from(pid, id)
   defp orphan(_killed, id, pid), do: Process.send_after(self(), {:orphan_timeout, id, pid}, @orphan_ms)
 
-  # The id may belong to another owner already.
+  # The id may have another owner already.
   defp release_from(pid, id), do: if(match?({_store, ^pid}, find(id)), do: release(id))
 
   defp release(id) do
@@ -183,7 +184,7 @@ defmodule Vdr.Mirror.Stores do
     Native.store_close(store)
     Reports.delete({:mirror, id})
     Reports.delete({:supervisor, pid})
-    # A link that was killed announced nothing. The event runs user code, so a process of its own
+    # A killed link has not announced its end. The event runs user code, so a process of its own
     # emits it.
     if report.link != :ended,
       do: spawn(fn -> Events.emit({:mirror, id}, id, Log.level(store), :stopped, %{}) end)

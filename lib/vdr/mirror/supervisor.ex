@@ -1,14 +1,13 @@
 defmodule Vdr.Mirror.Supervisor do
   @moduledoc false
-  # The supervisor of one instance. Its pid is what `Veidrodelis.start_link/1` answers. The store
-  # lives as long as this process; the link below it may crash without a loss of data or watches.
+  # The supervisor of one instance. `Veidrodelis.start_link/1` returns its pid. The store lives as
+  # long as this process. The link below it may crash without a loss of data or watches.
 
   use Supervisor
 
   alias Vdr.{Log, Mirror, NativeLog, Options}
 
-  # A link that keeps crashing is a bug. See `Vdr.Link` for how it waits between two attempts to
-  # connect.
+  # A link that keeps crashing is a bug. The pauses between attempts to connect are in `Vdr.Link`.
   @max_restarts 100
   @max_seconds 10
 
@@ -20,7 +19,7 @@ defmodule Vdr.Mirror.Supervisor do
     end
   end
 
-  # The other one may be gone by now; then the id is free.
+  # The other instance may have ended by now; then the id is free.
   defp already_started(options) do
     case Mirror.Stores.find(options.id) do
       {_store, pid} -> {:error, {:already_started, pid}}

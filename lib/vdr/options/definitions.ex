@@ -29,8 +29,9 @@ defmodule Vdr.Options.Definitions do
         secret: true,
         doc:
           "`redis://`, `rediss://`, `valkey://` or `valkeys://user:password@host:port`, or `unix://user:password@/path`, " <>
-            "instead of `:host`, `:port`, `:socket`, `:username`, `:password` and `:ssl`. The number of a database and a " <>
-            "query are ignored, because a mirror holds every database"
+            "instead of `:host`, `:port`, `:socket`, `:username`, `:password` and `:ssl`. The number of a database at its " <>
+            "end (`redis://host:6379/2`) has no effect, because a mirror holds every database: a read takes the number as " <>
+            "its second argument, and `command/3` as the option `:db`, 0 by default. A query has no effect either"
       ],
       socket: [type: :text, doc: "the path of the server's Unix socket, instead of `:host` and `:port`"],
       sentinel: [type: Options.Sentinel.type(), doc: "finds the server by Sentinel instead of `:host` and `:port`"],
@@ -72,14 +73,15 @@ defmodule Vdr.Options.Definitions do
       ack_interval_ms: [
         type: {:integer, 1..@ms_max},
         default: 1000,
-        doc: "how often the primary gets an acknowledgement"
+        doc: "how often the mirror acknowledges its replication offset to the primary, in ms"
       ],
       ack: [
         type: {:one_of, [:truthful, :lagging]},
         default: :truthful,
         doc:
-          "which offset acknowledgements have. `:truthful`: the real one; SHUTDOWN does not wait for the mirror, but WAIT " <>
-            "and a FAILOVER without a target count it as a copy. `:lagging`: the other way round"
+          "which replication offset the mirror acknowledges to the primary. `:truthful`: the real one; SHUTDOWN does not " <>
+            "wait for the mirror, but WAIT and a FAILOVER without a target count it as a copy. `:lagging`: the other way " <>
+            "round. Not related to `Veidrodelis.ack/3`, which acknowledges messages of watches"
       ],
       announce_port: [
         type: {:integer, 0..70_000},

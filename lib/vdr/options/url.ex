@@ -8,7 +8,7 @@ defmodule Vdr.Options.Url do
   @schemes "redis://, rediss://, valkey://, valkeys:// or unix://"
 
   @doc """
-  The options `:host`, `:port`, `:socket`, `:ssl`, `:username` and `:password` of a URL.
+  Returns the options `:host`, `:port`, `:socket`, `:ssl`, `:username` and `:password` of a URL.
 
   The number of a database and a query are ignored, because a mirror holds every database. No error
   message shows a part of the URL, because a part that is in the wrong place may belong to the
@@ -19,6 +19,20 @@ defmodule Vdr.Options.Url do
     check_unambiguous!(url, path)
     uri = URI.parse(url)
     if uri.scheme == "unix", do: socket!(uri, path), else: address!(uri, path)
+  end
+
+  @doc """
+  Returns the number of the database that a URL names, or `nil`. A mirror ignores it; a cache and
+  the Gleam package use one database, and compare or use it.
+  """
+  @spec database(String.t()) :: integer | nil
+  def database(url) do
+    with %URI{scheme: scheme, path: "/" <> number} when scheme != "unix" <- URI.parse(url),
+         {database, ""} <- Integer.parse(number) do
+      database
+    else
+      _none -> nil
+    end
   end
 
   # `URI.parse/1` cuts a password at the first of these characters, and takes its beginning for the

@@ -48,6 +48,26 @@ defmodule Vdr.Cache.OptionsTest do
     refute message =~ "hidden"
   end
 
+  test "a cache on a server refuses a URL that names another database than the cache has" do
+    config = %{name: :options_database, max_size: :infinity, max_bytes: :infinity, policy: :ttl_only}
+    check! = &Vdr.Cache.Backend.Redis.check!(Map.put(config, :opts, &1))
+    assert check!.(url: "redis://h/2", database: 2) == :ok
+    assert check!.(url: "redis://h", database: 2) == :ok
+    assert check!.(url: "redis://h/0") == :ok
+    assert check!.(url: "redis://h/?x=2") == :ok
+
+    for opts <- [[url: "redis://:hidden@h/2"], [url: "redis://:hidden@h/2", database: 3]] do
+      message = message(fn -> check!.(opts) end)
+      assert message =~ "names another database than the option :database"
+      refute message =~ "hidden"
+    end
+  end
+
+  test "the documentation says what a full cache does without a policy" do
+    line = Vdr.Cache.Options.docs() |> String.split("\n") |> Enum.find(&(&1 =~ "`:max_size`"))
+    assert line =~ "`:ttl_only`, a put into a full cache returns `{:error, :full}`"
+  end
+
   test "a wrong option of a call raises" do
     start_supervised!({Cache, name: :options_calls})
     assert message(fn -> Vdr.Cache.get(:options_calls, 1, tll: 1) end) =~ "unknown option :tll"

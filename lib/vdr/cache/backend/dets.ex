@@ -1,28 +1,32 @@
 defmodule Vdr.Cache.Backend.DETS do
   @moduledoc """
-  Keeps entries in memory and in a file: they survive a restart. Reads are those of
-  `Vdr.Cache.Backend.ETS`, so all entries must fit into memory; a write returns when the file has
-  it.
+  Stores entries in memory and in a file, so they survive a restart. Reads are those of
+  `Vdr.Cache.Backend.ETS`, so all entries must fit into memory. A write returns when it is in the
+  file.
 
   ## Options
 
-    * `:data_dir` - the directory of the file (`"vdr_data"`); it is made where it is missing
-    * `:auto_save` - after how many ms without a write the file is saved (60,000). A VM that is
-      killed loses at most that
+    * `:data_dir` - the directory of the file (`"vdr_data"`). It is created if it does not exist
+    * `:auto_save` - after how many ms without a write the file is saved (60,000). If the VM is
+      killed, at most the writes since the last save are lost
     * `:sync` - whether every write waits for the disk (`false`)
-    * `:clock` - as that of `Vdr.Cache.Backend.ETS`
+    * `:clock` - the option of `Vdr.Cache.Backend.ETS`
 
-  A file that cannot be used stops the start with `{:error, {:disk, reason}}`. A file that was not
-  closed is repaired at the start, which can take minutes for a large one. A write that fails, on a
-  full disk or beyond the 2 GB of a file, answers `{:error, {:disk, reason}}`; the entry is absent
-  then, and the cache goes on. Reads are those of before. Such a file is begun anew once a second,
-  with the entries that are in memory; until that succeeds, every write is refused.
+  ## Errors
 
-  Values and keys with pids, references, ports or functions answer `{:error, {:not_storable,
-  term}}`. The file has times of the wall clock: a change of the clock while the cache is stopped
-  changes how long entries live.
+  If the file cannot be used, the start fails with `{:error, {:disk, reason}}`. A file that was not
+  closed is repaired at the start, which can take minutes for a large file.
 
-  One process writes the file, so writes of all processes take turns.
+  If a write fails, because the disk is full or the file has reached its limit of 2 GB, it returns
+  `{:error, {:disk, reason}}`. Its entry is absent afterwards, and reads of other entries continue.
+  Once a second, the cache then tries to write a new file with all entries in memory. Until that
+  succeeds, every write is refused.
+
+  Keys and values with pids, references, ports or functions are refused with
+  `{:error, {:not_storable, term}}`. The file has times of the wall clock. If the clock changes
+  while the cache is stopped, the entries live for a longer or shorter time.
+
+  One process writes the file, so all writes of the cache take turns.
   """
 
   @behaviour Vdr.Cache.Backend
@@ -54,7 +58,7 @@ defmodule Vdr.Cache.Backend.DETS do
     case File.mkdir_p(opts[:data_dir]) do
       :ok ->
         name = Module.concat(config.name, "Vdr.Cache.File")
-        # What leaves the table by itself, by its time or by the policy, leaves the file, too.
+        # An entry that expires or is evicted is removed from the file, too.
         also = config[:changed] || fn _key, _what -> :ok end
 
         changed = fn key, what ->
@@ -95,7 +99,7 @@ defmodule Vdr.Cache.Backend.DETS do
   @doc false
   def dump(h, key), do: ETS.dump(h.ets, key)
 
-  # ---- writes: the table first, then what the table has goes to the file
+  # ---- writes: to the table first; then the file gets what the table has
 
   @impl true
   def put(h, key, value, %Write{} = write) do
@@ -130,7 +134,8 @@ defmodule Vdr.Cache.Backend.DETS do
   @impl true
   def expire(h, key, ttl), do: save(h, key, ETS.expire(h.ets, key, ttl))
 
-  # What the table has dropped for a call was told to the file before this one.
+  # The file's process got a message for each entry that the table removed. `settle/2` waits until
+  # it has handled them.
   @impl true
   def invalidate_tag(h, tag), do: invalidate_tag(h, tag, mark(h))
 
@@ -184,7 +189,7 @@ defmodule Vdr.Cache.Backend.DETS do
   defp save_all(keys, h, answer) do
     case call(h, {:save, Enum.map(keys, &ETS.Key.wrap/1)}, answer) do
       {:error, _reason} = error ->
-        # The file does not have it, so nobody must rely on it.
+        # The file does not have the entry, so no reader may rely on it.
         Enum.each(keys, &ETS.delete(h.ets, &1))
         error
 
@@ -195,7 +200,7 @@ defmodule Vdr.Cache.Backend.DETS do
 
   defp settle(h, answer), do: call(h, :settle, answer)
 
-  # `answer` where the process says `:ok`.
+  # Returns `answer` if the process returns `:ok`.
   defp call(h, request, answer) do
     case GenServer.call(h.file, request, @timeout_ms) do
       :ok -> answer

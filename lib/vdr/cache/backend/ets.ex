@@ -1,25 +1,26 @@
 defmodule Vdr.Cache.Backend.ETS do
   @moduledoc """
-  Keeps entries in memory. They are lost when the cache stops. The default backend, and the fastest:
-  a read is one look-up in a table.
+  Stores entries in memory. They are lost when the cache stops. This is the default backend, and the
+  fastest one: a read is one look-up in a table.
 
   Keys and values may be any terms. Values are copied into the table and out of it.
 
   ## Options
 
-    * `:clock` - a function that returns the time in ms, for tests; the clock of the VM by default
+    * `:clock` - a function that returns the time in ms, for tests. The default is the clock of the
+      VM
 
   ## Costs
 
-  `get`, `put`, `delete`, `take`, `incr` and `ttl` are O(1), with a time to live, with `:fifo` and
-  with `:lfu` O(log n) for writes; each tag adds O(log n). `size` is O(1). `invalidate_tag` makes
-  the entries absent in O(1), and then counts and removes them in O(entries of the tag). `flush`,
-  `stream` and `keys` are O(n).
+  `get`, `put`, `delete`, `take`, `incr` and `ttl` are O(1). Writes are O(log n) with a time to
+  live, with `:fifo` and with `:lfu`; each tag adds O(log n). `size` is O(1). `invalidate_tag`
+  invalidates the entries in O(1), and then counts and removes them in O(entries of the tag).
+  `flush`, `stream` and `keys` are O(n).
   """
 
   @behaviour Vdr.Cache.Backend
 
-  alias Vdr.Cache.Backend.ETS.{Eviction, Key, Leases, Rows}
+  alias Vdr.Cache.Backend.ETS.{Eviction, Key, Leases, Put, Rows, Tags}
   alias Vdr.Cache.{Entry, Write}
 
   @portion 500
@@ -43,11 +44,11 @@ defmodule Vdr.Cache.Backend.ETS do
   def start(config), do: {:ok, [], new(config, config[:changed] || fn _key, _what -> :ok end)}
 
   @doc false
-  # `changed` is for a backend on top of this one. It is called with every key that changed, after
-  # the change: with `:written` or `:removed`, and with `nil` and `:flushed` for all of them.
+  # `changed` is for a backend on top of this one. After each change, it is called with the key and
+  # `:written` or `:removed`; after a flush, with `nil` and `:flushed`.
   def new(config, changed) do
-    # Sizes are asked for at every eviction, and decentralized counters take a round through all
-    # schedulers to answer.
+    # Every eviction reads the size of a table. With decentralized counters, that would take a round
+    # through all schedulers.
     concurrent = [:public, read_concurrency: true, write_concurrency: true, decentralized_counters: false]
     table = fn kind -> :ets.new(__MODULE__, [kind | concurrent]) end
     bounded = config.max_size != :infinity or config.max_bytes != :infinity
@@ -61,8 +62,8 @@ defmodule Vdr.Cache.Backend.ETS do
       ghosts: table.(:set),
       ghost_order: table.(:ordered_set),
       leases: table.(:set),
-      # 1: the last number given, 2: entries, 3: bytes, 4 and 5: entries of the small and of the
-      # main queue
+      # 1: the last number of a put or an invalidation, 2: entries, 3: bytes, 4 and 5: entries of
+      # the small and of the main queue
       counts: :atomics.new(5, []),
       clock: options!(config)[:clock],
       bounded: bounded,
@@ -70,7 +71,7 @@ defmodule Vdr.Cache.Backend.ETS do
       max_bytes: config.max_bytes,
       size_of: config.max_bytes != :infinity && (config.size_of || (&external_size/2)),
       policy: config.policy,
-      # Reads of a bounded cache leave marks.
+      # With these policies, a read marks the row as used.
       marks: bounded && config.policy in [:lru, :lfu] && config.policy,
       report: config.report,
       changed: changed
@@ -87,12 +88,12 @@ defmodule Vdr.Cache.Backend.ETS do
 
     case :ets.lookup(h.data, key) do
       [{_key, value, :infinity, _version, mark, _id, [], _meta}] ->
-        if h.marks, do: mark(h, key, mark)
+        if h.marks, do: mark_used(h, key, mark)
         {:ok, value}
 
       [{_key, value, _fresh, _version, mark, _id, _tags, _meta} = row] ->
         if Rows.fresh?(h, row, Rows.now(h)) do
-          if h.marks, do: mark(h, key, mark)
+          if h.marks, do: mark_used(h, key, mark)
           {:ok, value}
         else
           {:error, :not_found}
@@ -103,12 +104,12 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # Hot keys do not write: three uses are as good as many, and a recent use is as good as the last
-  # one.
-  defp mark(%{marks: :lfu} = h, key, mark),
+  # A read of a hot key writes nothing: for `:lfu`, three uses count as many; for `:lru`, a recent
+  # use counts as the last one.
+  defp mark_used(%{marks: :lfu} = h, key, mark),
     do: if(mark < 3, do: :ets.update_element(h.data, key, {5, mark + 1}))
 
-  defp mark(%{marks: :lru} = h, key, mark) do
+  defp mark_used(%{marks: :lru} = h, key, mark) do
     seq = :atomics.get(h.counts, 1)
     if (seq - mark) * 64 > :atomics.get(h.counts, 2), do: :ets.update_element(h.data, key, {5, seq})
   end
@@ -121,7 +122,7 @@ defmodule Vdr.Cache.Backend.ETS do
     case :ets.lookup(h.data, key) do
       [{_key, value, fresh, version, mark, _id, _tags, meta} = row] ->
         if Rows.kept?(h, row, now) do
-          if h.marks, do: mark(h, key, mark)
+          if h.marks, do: mark_used(h, key, mark)
           {:ok, struct!(Entry, [value: value, version: version, fresh: now < fresh] ++ about(meta, now))}
         else
           {:error, :not_found}
@@ -149,7 +150,7 @@ defmodule Vdr.Cache.Backend.ETS do
 
   @impl true
   def ttl(h, key) do
-    case fresh_row(h, Key.wrap(key)) do
+    case Rows.fresh_row(h, Key.wrap(key)) do
       nil -> {:error, :not_found}
       {row, now} -> {:ok, remaining(elem(row, 2), now)}
     end
@@ -157,16 +158,6 @@ defmodule Vdr.Cache.Backend.ETS do
 
   defp remaining(:infinity, _now), do: :infinity
   defp remaining(time, now), do: time - now
-
-  defp fresh_row(h, key) do
-    now = Rows.now(h)
-
-    with [row] <- :ets.lookup(h.data, key), true <- Rows.fresh?(h, row, now) do
-      {row, now}
-    else
-      _absent -> nil
-    end
-  end
 
   @impl true
   def size(h), do: :ets.info(h.data, :size)
@@ -183,7 +174,7 @@ defmodule Vdr.Cache.Backend.ETS do
     end)
   end
 
-  # The table stays fixed, so that each entry that is there all the time comes exactly once.
+  # `safe_fixtable` makes each entry that is in the table all the time occur exactly once.
   defp select(table, spec) do
     Stream.resource(
       fn ->
@@ -206,28 +197,13 @@ defmodule Vdr.Cache.Backend.ETS do
   @impl true
   def tagged(h, tag) do
     h
-    |> tag_index(tag, :infinity)
+    |> Tags.index(tag, :infinity)
     |> Stream.flat_map(fn {{_tag, id}, key} ->
-      case fresh_row(h, key) do
-        {row, _now} -> if elem(row, 5) == id and has_tag?(row, tag), do: [Key.unwrap(key)], else: []
+      case Rows.fresh_row(h, key) do
+        {row, _now} -> if elem(row, 5) == id and Tags.has_tag?(row, tag), do: [Key.unwrap(key)], else: []
         nil -> []
       end
     end)
-  end
-
-  # `1` and `1.0` have one place in an ordered table, and are two tags.
-  defp has_tag?(row, tag), do: Enum.any?(elem(row, 6), &(&1 === tag))
-
-  # The index entries of a tag up to a number, one after the other, whatever happens to the table
-  # meanwhile.
-  defp tag_index(h, tag, last) do
-    Stream.unfold({tag, 0}, fn place ->
-      case :ets.next(h.tags, place) do
-        {next_tag, id} = next when next_tag == tag and id <= last -> {next, next}
-        _other_tag_or_end -> nil
-      end
-    end)
-    |> Stream.flat_map(&:ets.lookup(h.tags, &1))
   end
 
   @impl true
@@ -243,238 +219,15 @@ defmodule Vdr.Cache.Backend.ETS do
   # ---- writing
 
   @impl true
-  def put(h, key, value, %Write{} = write) do
-    key = Key.wrap(key)
-    Leases.void(h.leases, key)
-    seq = Rows.next_seq(h)
-    answer = put_wrapped(h, key, value, write, {seq, seq})
-    # Who began to fetch in between has seen the old entry, and must not replace the new one.
-    Leases.void(h.leases, key)
-    answer
-  end
-
-  # `id` is the number that the tags' generations are compared with: that of a fetched value was
-  # taken before the fetch. `seq` is the new version.
-  defp put_wrapped(h, key, _value, %Write{ttl: 0, keep: 0, mode: :always}, _numbers) do
-    delete_wrapped(h, key)
-    {:ok, true}
-  end
-
-  defp put_wrapped(h, key, value, write, {_id, seq} = numbers) do
-    now = Rows.now(h)
-    make = maker(h, key, value, write, numbers, now)
-    answer = if h.bounded, do: put_bounded(h, key, make, write, now), else: put_unbounded(h, key, make, write, now)
-
-    with {:ok, true} <- answer do
-      cond do
-        write.ttl == 0 and write.keep == 0 -> remove_version(h, key, seq)
-        write.tags != [] or write.inherit -> settle_tags(h, key, seq)
-        true -> :ok
-      end
-
-      h.changed.(key, :written)
-      if h.bounded, do: Eviction.trim(h)
-      answer
-    end
-  end
-
-  defp remove_version(h, key, seq) do
-    case :ets.lookup(h.data, key) do
-      [row] when elem(row, 3) == seq -> Rows.remove(h, row)
-      _newer -> :ok
-    end
-  end
-
-  # An invalidation that came between the number and the row may have passed the row by.
-  defp settle_tags(h, key, seq) do
-    with [{_key, _value, _fresh, ^seq, _mark, _id, [_ | _], _meta} = row] <- :ets.lookup(h.data, key),
-         false <- Rows.tags_valid?(h, row) do
-      Rows.remove(h, row)
-    else
-      _fine -> :ok
-    end
-  end
-
-  # The row that a write makes of the row that is there.
-  defp maker(h, key, value, write, {new_id, seq}, now) do
-    bytes = if h.size_of, do: h.size_of.(Key.unwrap(key), value), else: 0
-    fresh = if write.kind == :negative, do: Rows.never(), else: add(now, write.ttl)
-    keep = if write.keep == 0, do: fresh, else: later(max(fresh, now), write.keep)
-    soft = if write.soft, do: now + write.soft
-
-    fn old ->
-      if write.inherit and old != nil and Rows.fresh?(h, old, now) do
-        {_key, _value, fresh, _version, mark, id, tags, meta} = old
-        {key, value, fresh, seq, used(h, mark, seq), id, tags, with_bytes(meta, bytes)}
-      else
-        place = if(h.bounded, do: (old && Rows.place(old)) || Eviction.place(h, key, seq))
-        mark = used(h, if(old, do: elem(old, 4), else: -1), seq)
-        plain? = keep == fresh and soft == nil and write.kind == :value and not h.bounded
-        meta = if plain?, do: nil, else: {keep, soft, write.kind, bytes, place}
-        {key, value, fresh, seq, mark, new_id, write.tags, meta}
-      end
-    end
-  end
-
-  defp add(_now, :infinity), do: :infinity
-  defp add(now, ms), do: now + ms
-  defp later(:infinity, _ms), do: :infinity
-  defp later(time, ms), do: time + ms
-
-  defp with_bytes(nil, _bytes), do: nil
-  defp with_bytes(meta, bytes), do: put_elem(meta, 3, bytes)
-
-  defp used(%{marks: :lru}, _mark, seq), do: seq
-  defp used(%{marks: :lfu}, mark, _seq), do: min(mark + 1, 3)
-  defp used(_h, _mark, _seq), do: 0
-
-  defp put_unbounded(h, key, make, %Write{mode: :always, inherit: false}, _now) do
-    old = :ets.lookup(h.data, key)
-    row = make.(nil)
-    Rows.index(h, row)
-    :ets.insert(h.data, row)
-    Enum.each(old, &Rows.unindex(h, &1))
-    {:ok, true}
-  end
-
-  defp put_unbounded(h, key, make, write, now) do
-    old = List.first(:ets.lookup(h.data, key))
-
-    if permits?(h, write.mode, old, now) do
-      row = make.(old)
-      Rows.index(h, row)
-      swapped? = if old, do: Rows.replace(h, old, row), else: :ets.insert_new(h.data, row)
-
-      cond do
-        swapped? and old != nil ->
-          unindex_replaced(h, old, row)
-          {:ok, true}
-
-        swapped? ->
-          {:ok, true}
-
-        true ->
-          if old == nil or elem(old, 5) != elem(row, 5), do: Rows.unindex(h, row)
-          put_unbounded(h, key, make, write, now)
-      end
-    else
-      {:ok, false}
-    end
-  end
-
-  # An entry that inherits its number inherits its index entries.
-  defp unindex_replaced(h, old, new), do: if(elem(old, 5) != elem(new, 5), do: Rows.unindex(h, old))
-
-  defp put_bounded(h, key, make, write, now) do
-    old = List.first(:ets.lookup(h.data, key))
-
-    cond do
-      not permits?(h, write.mode, old, now) -> {:ok, false}
-      old == nil -> put_new_bounded(h, key, make, write, now)
-      true -> put_over_bounded(h, key, old, make, write, now)
-    end
-  end
-
-  defp put_new_bounded(h, key, make, write, now) do
-    row = make.(nil)
-
-    with :ok <- Eviction.reserve(h, 1, Rows.bytes(row), Rows.bytes(row)) do
-      Rows.index(h, row)
-
-      if :ets.insert_new(h.data, row) do
-        Rows.enter(h, Rows.place(row), key)
-        {:ok, true}
-      else
-        Rows.unindex(h, row)
-        Eviction.give_back(h, 1, Rows.bytes(row))
-        put_bounded(h, key, make, write, now)
-      end
-    end
-  end
-
-  # The place stays: a new value of an old entry is no new entry.
-  defp put_over_bounded(h, key, old, make, write, now) do
-    row = make.(old)
-    growth = Rows.bytes(row) - Rows.bytes(old)
-
-    with :ok <- Eviction.reserve(h, 0, growth, Rows.bytes(row)) do
-      Rows.index(h, row)
-
-      if Rows.replace(h, old, row) do
-        unindex_replaced(h, old, row)
-        {:ok, true}
-      else
-        if elem(old, 5) != elem(row, 5), do: Rows.unindex(h, row)
-        Eviction.give_back(h, 0, growth)
-        put_bounded(h, key, make, write, now)
-      end
-    end
-  end
-
-  defp permits?(_h, :always, _old, _now), do: true
-  defp permits?(_h, :new, nil, _now), do: true
-  defp permits?(h, :new, old, now), do: not Rows.fresh?(h, old, now)
-  defp permits?(_h, :existing, nil, _now), do: false
-  defp permits?(h, :existing, old, now), do: Rows.fresh?(h, old, now)
-  defp permits?(_h, {:version, version}, nil, _now), do: version == nil
-  defp permits?(h, {:version, nil}, old, now), do: not Rows.fresh?(h, old, now)
-  defp permits?(h, {:version, version}, old, now), do: elem(old, 3) == version and Rows.fresh?(h, old, now)
-
+  def put(h, key, value, write), do: Put.put(h, key, value, write)
   @impl true
-  def put_many(_h, [], _write), do: :ok
-
-  # A list is inserted at once: no reader sees a part of it. The bound is kept entry by entry.
-  def put_many(%{bounded: false} = h, entries, %Write{ttl: ttl} = write) when ttl != 0 do
-    entries = for {key, value} <- entries, into: %{}, do: {Key.wrap(key), value}
-    Enum.each(entries, fn {key, _value} -> Leases.void(h.leases, key) end)
-    old = Enum.flat_map(entries, fn {key, _value} -> :ets.lookup(h.data, key) end)
-    now = Rows.now(h)
-
-    rows =
-      for {key, value} <- entries do
-        seq = Rows.next_seq(h)
-        row = maker(h, key, value, write, {seq, seq}, now).(nil)
-        Rows.index(h, row)
-        row
-      end
-
-    :ets.insert(h.data, rows)
-    Enum.each(old, &Rows.unindex(h, &1))
-
-    Enum.each(rows, fn row ->
-      Leases.void(h.leases, elem(row, 0))
-      settle_tags(h, elem(row, 0), elem(row, 3))
-      h.changed.(elem(row, 0), :written)
-    end)
-  end
-
-  def put_many(h, entries, write) do
-    Enum.reduce_while(entries, :ok, fn {key, value}, :ok ->
-      case put(h, key, value, write) do
-        {:ok, _written} -> {:cont, :ok}
-        error -> {:halt, error}
-      end
-    end)
-  end
+  def put_many(h, entries, write), do: Put.put_many(h, entries, write)
 
   @impl true
   def delete(h, key) do
     key = Key.wrap(key)
     Leases.void(h.leases, key)
-    {:ok, delete_wrapped(h, key) != nil}
-  end
-
-  defp delete_wrapped(h, key) do
-    now = Rows.now(h)
-
-    case :ets.take(h.data, key) do
-      [row] ->
-        Rows.forget(h, row)
-        if Rows.fresh?(h, row, now), do: row
-
-      [] ->
-        nil
-    end
+    {:ok, Rows.delete(h, key) != nil}
   end
 
   @impl true
@@ -485,7 +238,7 @@ defmodule Vdr.Cache.Backend.ETS do
     key = Key.wrap(key)
     Leases.void(h.leases, key)
 
-    case delete_wrapped(h, key) do
+    case Rows.delete(h, key) do
       nil -> {:error, :not_found}
       row -> {:ok, elem(row, 1)}
     end
@@ -495,7 +248,7 @@ defmodule Vdr.Cache.Backend.ETS do
   def incr(h, key, n, default, %Write{} = write) do
     wrapped = Key.wrap(key)
 
-    case fresh_row(h, wrapped) do
+    case Rows.fresh_row(h, wrapped) do
       nil ->
         case put(h, key, default + n, %{write | mode: :new}) do
           {:ok, true} -> {:ok, default + n}
@@ -512,13 +265,14 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # The version is set in the same step: it grows past 0, and is replaced by a number of its own.
+  # `:ets` adds and sets the version in one step: adding 1 takes the version above the threshold 0,
+  # so it becomes the new number.
   defp add_to(h, key, n, again) do
     [value, _version] = :ets.update_counter(h.data, key, [{2, n}, {4, 1, 0, Rows.next_seq(h)}])
     h.changed.(key, :written)
     {:ok, value}
   rescue
-    # The entry was deleted, or got a value that is no integer.
+    # The entry was deleted, or its new value is not an integer.
     ArgumentError -> again.()
   end
 
@@ -528,12 +282,12 @@ defmodule Vdr.Cache.Backend.ETS do
   def expire(h, key, ttl) do
     wrapped = Key.wrap(key)
 
-    case fresh_row(h, wrapped) do
+    case Rows.fresh_row(h, wrapped) do
       nil ->
         {:ok, false}
 
       {row, now} ->
-        moved = row |> put_elem(2, add(now, ttl)) |> put_elem(3, Rows.next_seq(h)) |> move_keep(row)
+        moved = row |> put_elem(2, Rows.later(now, ttl)) |> put_elem(3, Rows.next_seq(h)) |> move_keep(row)
         Rows.index_due(h, Rows.due(moved), elem(row, 5), wrapped)
 
         if Rows.replace(h, row, moved) do
@@ -546,14 +300,16 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # What is kept past its time is kept as long past the new one.
+  # An entry that is kept past its time to live is kept for as long past the new one.
   defp move_keep({_key, _value, _fresh, _version, _mark, _id, _tags, nil} = row, _old), do: row
 
   defp move_keep(row, old) do
     {keep, soft, kind, bytes, place} = elem(row, 7)
 
     keep =
-      if is_integer(keep) and is_integer(elem(old, 2)), do: later(elem(row, 2), keep - elem(old, 2)), else: elem(row, 2)
+      if is_integer(keep) and is_integer(elem(old, 2)),
+        do: Rows.later(elem(row, 2), keep - elem(old, 2)),
+        else: elem(row, 2)
 
     put_elem(row, 7, {keep, soft, kind, bytes, place})
   end
@@ -564,46 +320,17 @@ defmodule Vdr.Cache.Backend.ETS do
   def invalidate_tag(h, tag), do: invalidate_tag(h, tag, mark(h))
 
   @doc false
-  # What is put from here on is not touched by an invalidation or a flush with this mark.
+  # An invalidation or a flush with this mark leaves all later puts alone.
   def mark(h), do: Rows.next_seq(h)
 
   @doc false
-  def invalidate_tag(h, tag, generation) do
-    # From here on no entry that was put before is valid. Of two numbers, the later one stays: one
-    # more, one less, and not below this one.
-    :ets.update_counter(h.generations, tag, [{2, 1}, {2, -1, generation, generation}], {tag, 0, nil})
-    :ets.update_element(h.generations, tag, {3, self()})
-    count = drain(h, tag, generation)
-    :ets.update_element(h.generations, tag, {3, nil})
-    {:ok, count}
-  end
-
-  defp drain(h, tag, generation) do
-    now = Rows.now(h)
-    h |> tag_index(tag, generation) |> Enum.count(&drain_one(h, tag, &1, now))
-  end
-
-  # Whether a living entry was removed. An entry whose other tags were invalidated before is not
-  # alive.
-  defp drain_one(h, tag, {{_tag, id} = index, key}, now) do
-    case :ets.lookup(h.data, key) do
-      [row] when elem(row, 5) == id ->
-        alive? = now < elem(row, 2) and alive_but_for?(h, row, tag)
-        has_tag?(row, tag) and Rows.remove(h, row) and alive?
-
-      _gone ->
-        :ets.delete(h.tags, index)
-        false
-    end
-  end
-
-  defp alive_but_for?(h, row, tag), do: not Rows.invalidated?(h, Enum.reject(elem(row, 6), &(&1 === tag)), elem(row, 5))
+  def invalidate_tag(h, tag, mark), do: Tags.invalidate(h, tag, mark)
 
   # ---- for other nodes
 
   @doc false
-  # An entry and the write that puts it elsewhere, `nil` where there is none. Times are what
-  # remains of them.
+  # Returns the value of an entry and the write that stores it on another node, or `nil`. The times
+  # of the write are the remaining ones.
   def dump(h, key) do
     now = Rows.now(h)
 
@@ -621,7 +348,7 @@ defmodule Vdr.Cache.Backend.ETS do
   defp left(:infinity, _now), do: :infinity
   defp left(time, now), do: max(0, time - now)
 
-  # ---- all of it
+  # ---- all entries
 
   @impl true
   def flush(h), do: flush(h, mark(h))
@@ -637,7 +364,7 @@ defmodule Vdr.Cache.Backend.ETS do
     h.data |> select([{:"$1", [{:"=<", {:element, 6, :"$1"}, last}], [:"$1"]}]) |> Enum.each(&remove_old(h, &1, last))
   end
 
-  # Somebody may have changed it, and it may still be the entry of before.
+  # Another process may have changed the row, and the row may still be an old entry.
   defp remove_old(h, row, last) do
     unless Rows.remove(h, row) do
       case :ets.lookup(h.data, elem(row, 0)) do
@@ -658,9 +385,9 @@ defmodule Vdr.Cache.Backend.ETS do
   @impl true
   def sweep(h) do
     count = sweep_due(h, Rows.now(h), 0)
-    # A fetch that begins from now on is newer.
+    # Fetches that begin from now on are newer than this number.
     last = Rows.next_seq(h)
-    sweep_generations(h, min(Leases.sweep(h.leases), last))
+    Tags.sweep(h, min(Leases.sweep(h.leases), last))
     {:ok, count}
   end
 
@@ -674,28 +401,18 @@ defmodule Vdr.Cache.Backend.ETS do
     end
   end
 
-  # A generation is needed while entries of before are there, which its own call removes, and while
-  # a fetch runs that began before.
-  defp sweep_generations(h, oldest_lease) do
-    for {tag, generation, drainer} = row <- :ets.tab2list(h.generations),
-        generation < oldest_lease and not (is_pid(drainer) and Process.alive?(drainer)) do
-      drain(h, tag, generation)
-      :ets.delete_object(h.generations, row)
-    end
-  end
-
   # ---- leases
 
   @impl true
   def acquire(h, key, how), do: acquire_for(h, key, how, self())
 
   @doc false
-  # For a process of another node, too.
+  # The process may be on another node.
   def acquire_for(h, key, how, pid) do
     wrapped = Key.wrap(key)
     lease = Leases.acquire(h.leases, wrapped, fn -> Rows.next_seq(h) end, pid)
 
-    # It may have come between the caller's look and the lease.
+    # The entry may have been put between the caller's read and the lease.
     case entry(h, key) do
       {:ok, entry} when not how.refresh and (entry.fresh or entry.kind == :negative) ->
         Leases.release(h.leases, wrapped, lease)
@@ -722,7 +439,7 @@ defmodule Vdr.Cache.Backend.ETS do
       if Rows.invalidated?(h, write.tags, seq) do
         {:ok, :lost}
       else
-        with {:ok, true} <- put_wrapped(h, wrapped, value, write, {seq, Rows.next_seq(h)}), do: {:ok, :stored}
+        with {:ok, true} <- Put.put_wrapped(h, wrapped, value, write, {seq, Rows.next_seq(h)}), do: {:ok, :stored}
       end
     end)
   end

@@ -1,37 +1,38 @@
 defmodule Vdr.Cache.Backend.Mirror do
   @moduledoc """
-  Keeps entries on a Redis or Valkey server, and reads them from the local mirror of it.
+  Stores entries on a Redis or Valkey server, and reads them from this node's mirror of the server.
 
       use Vdr.Cache, backend: Vdr.Cache.Backend.Mirror, backend_opts: [url: "redis://localhost:6379"]
 
-  ## What it promises
+  ## Guarantees
 
-    * Reads use no network and call no process. `get_many` reads from one snapshot, and an entry is
-      as its tags were at one moment
-    * After a write has returned, every read on this node sees it, or something newer
-    * Other writers, on other nodes and in other languages, are seen as fast as replication brings
-      their writes. No invalidation gets lost: it is the write itself, in the order of the primary,
-      and is resumed after a disconnect
-    * Reads go on while the server is away. Writes answer an error then, and `get_or_fetch` fetches
-      and does not store
-    * One fetch of a key at a time on all nodes, by a lease on the server. Those who wait watch the
-      mirror. A put, a delete or an invalidation voids the lease
+    * Reads use no network and call no process. `get_many` reads from one snapshot. An entry and the
+      generations of its tags are read as of one moment.
+    * After a write has returned, every read on this node sees it, or a newer one.
+    * Writes of other nodes, and of programs in other languages, become visible as soon as
+      replication brings them. No invalidation is lost: it arrives as a write, in the order of the
+      primary, and replication resumes after a disconnect.
+    * While the server is away, reads continue and writes return an error. `get_or_fetch` then
+      fetches, and does not store the value.
+    * Across all nodes, a key has one fetch at a time, under a lease on the server. Waiting
+      processes watch the mirror. A put, a delete or an invalidation voids the lease.
 
-  How far a mirror may be behind says docs/consistency.md. The entries' times are those of the
-  server; this machine's clock decides when a reader no longer sees an entry.
+  The guide on consistency (docs/consistency.md) says how far a mirror may lag behind. The server
+  sets the expiry times. The clock of this machine decides when a reader no longer sees an entry.
 
   ## Options
 
   #{Vdr.Cache.Backend.Server.docs()}
 
-  Those of calls: `consistency: :local` (the default) returns when the write is visible here,
-  `:server` when the server has done it, `:async` at once, without an answer.
+  The option `:consistency` of a call chooses when a write returns: `:local` (the default) when the
+  write is visible on this node, `:server` when the server has run it, and `:async` at once, without
+  its result.
 
-  `{:error, {:written, :not_visible}}`: the server has done it, and it has not arrived in time. It
-  is not retried.
+  `{:error, {:written, :not_visible}}` means that the server has run the write, but the write did
+  not become visible on this node in time. The cache does not retry it.
 
-  What stands on the server, and the other reasons, are those of `Vdr.Cache.Backend.Redis`. `size`,
-  `keys` and `stream` are O(entries), in memory.
+  The keys on the server and the other errors are those of `Vdr.Cache.Backend.Redis`. `size`, `keys`
+  and `stream` are O(entries), in memory.
   """
 
   use Vdr.Cache.Backend.Server, mirror: true

@@ -1,17 +1,22 @@
 defmodule Vdr.Cache.Backend.Server do
   @moduledoc false
-  # What `Vdr.Cache.Backend.Redis` and `Vdr.Cache.Backend.Mirror` have in common: entries on a
-  # server. Writes are scripts there, so that each is one step. Reads ask the server, or the
-  # mirror.
+  # The common part of `Vdr.Cache.Backend.Redis` and `Vdr.Cache.Backend.Mirror`: entries on a
+  # server. Writes are scripts or transactions on the server, so each is atomic. Reads ask the
+  # server or the mirror.
 
   alias Vdr.Cache.Backend.Server.{Bytes, Lease, Read, Scripts}
   alias Vdr.Cache.Write
+  alias Vdr.Options.Url
 
   @portion 500
   @nonce_bytes 12
   @connection ~w(url host port socket sentinel username password ssl ssl_opts)a
   @schema [
-    url: [type: :string, secret: true, doc: "the server's URL, as that of `Veidrodelis.start_link/1`"],
+    url: [
+      type: :string,
+      secret: true,
+      doc: "the server's URL, as in `Veidrodelis.start_link/1`. It must not name another database than `:database`"
+    ],
     host: [type: :host, doc: "the server's host name or address"],
     port: [type: {:integer, 1..65_535}, doc: "the server's port"],
     socket: [type: :text, doc: "the path of the server's Unix socket"],
@@ -19,33 +24,36 @@ defmodule Vdr.Cache.Backend.Server do
     username: [type: :string, doc: "the ACL user"],
     password: [type: :password, secret: true, doc: "a string, or `{module, function, arguments}`"],
     ssl: [type: :boolean, doc: "whether to use TLS"],
-    ssl_opts: [type: :any, doc: "options of TLS"],
+    ssl_opts: [type: :any, doc: "the TLS options; see `Veidrodelis.start_link/1`"],
     mirror: [
       type: :any,
-      doc: "the id of an instance of `Veidrodelis` that the application runs, instead of all options above"
+      doc: "the id of an instance of `Veidrodelis` that the application runs; replaces all options above"
     ],
-    database: [type: {:integer, 0..0xFFFFFFFF}, default: 0, doc: "the number of the database"],
-    key_prefix: [type: :binary, doc: "what every key begins with (`\"vdr:<cache>:\"`)"],
+    database: [type: {:integer, 0..0xFFFFFFFF}, default: 0, doc: "the number of the server's database"],
+    key_prefix: [type: :binary, doc: "the beginning of every key (`\"vdr:<cache>:\"`)"],
     timeout: [type: {:integer, 1..0x7FFFFFFF}, default: 5_000, doc: "how long a call takes at most, in ms"],
     serializer: [
       type: {:check, "a module with encode/2 and decode/2", quote(do: module()), &__MODULE__.serializer?/1},
-      doc: "a module of `Vdr.Cache.Serializer`; the external term format without it"
+      doc: "a module with the behaviour `Vdr.Cache.Serializer`; the default is the external term format"
     ],
-    compress: [type: {:integer, 1..0x7FFFFFFF}, doc: "values of more bytes are compressed"],
+    compress: [
+      type: {:integer, 1..0x7FFFFFFF},
+      doc: "compresses values with more bytes than this; without it, no value is compressed"
+    ],
     max_value: [
       type: {:integer, 1..0x7FFFFFFF},
       default: 64 * 1024 * 1024,
-      doc: "how many bytes a compressed value may have when it is read"
+      doc: "the largest size of a compressed value after decompression, in bytes"
     ],
     lease: [
       type: {:integer, 100..0x7FFFFFFF},
       default: 10_000,
-      doc: "after how many ms without a sign a fetch is given up"
+      doc: "how long a lease lives on the server if its node does not renew it, in ms"
     ],
     on_decode_error: [
       type: {:one_of, [:error, :miss]},
       default: :error,
-      doc: "what bytes that are no value of a cache are"
+      doc: "what a read returns for bytes that are not a value of a cache: an error, or a miss"
     ],
     stale_reads: [
       type: :any,
@@ -55,7 +63,7 @@ defmodule Vdr.Cache.Backend.Server do
     on_stale: [
       type: {:one_of, [:server, :error]},
       default: :server,
-      doc: "what a read does where the mirror is not ready or too old: ask the server, or answer the error"
+      doc: "what a read does if the mirror is not ready or too old: it asks the server, or returns the error"
     ],
     await_start: [
       type: {:integer, 0..0x7FFFFFFF},
@@ -109,7 +117,7 @@ defmodule Vdr.Cache.Backend.Server do
         end
       end
 
-    # What only a mirror can do.
+    # Functions that need a mirror.
     of_mirrors =
       if mirror? do
         quote do
@@ -153,8 +161,20 @@ defmodule Vdr.Cache.Backend.Server do
               "maxmemory and maxmemory-policy there"
     end
 
-    # The instance's own sentences, for what is wrong with its options.
+    # The instance checks its own options, and raises its own messages.
     if opts[:mirror] == nil, do: config |> instance(opts, true) |> Veidrodelis.child_spec()
+    check_database!(opts, config)
+  end
+
+  # An instance ignores the database of its URL. A cache has one database, so it must not be another
+  # one. The message shows no part of the URL, which may hold a password.
+  defp check_database!(opts, config) do
+    if opts[:url] != nil and Url.database(opts[:url]) not in [nil, opts[:database]] do
+      raise ArgumentError,
+            "option :url of :backend_opts of #{inspect(config.name)} names another database than the option :database, " <>
+              "which is #{opts[:database]}: give :database the number, or leave the number out of the URL"
+    end
+
     :ok
   end
 
@@ -167,7 +187,7 @@ defmodule Vdr.Cache.Backend.Server do
 
   defp instance(config, opts, mirror?) do
     prefix = prefix(config, opts)
-    # An instance that is there for its connections keeps what nobody writes.
+    # An instance that is needed for its connections only keeps keys that no client writes.
     kept = if mirror?, do: prefix, else: prefix <> "!none:"
 
     [id: id(config, opts), only: [dbs: [opts[:database]], prefixes: [kept]], stale_reads: opts[:stale_reads]] ++
@@ -218,8 +238,8 @@ defmodule Vdr.Cache.Backend.Server do
     }
   end
 
-  # The server removes what is past its time. An invalidation that a node has begun and not finished
-  # within a minute, the others finish.
+  # The server itself removes expired entries. If a node has not finished an invalidation within a
+  # minute, the other nodes finish it.
   @orphan_ms 60_000
 
   def sweep(h) do
@@ -238,7 +258,7 @@ defmodule Vdr.Cache.Backend.Server do
 
   # ---- writes
 
-  # What cannot be stored is told; of what happens later, nobody hears.
+  # A value that cannot be stored is reported. The result of the write itself is not.
   def put(h, key, value, %Write{consistency: :async} = write) do
     with {:ok, _payload, _flag} <- Bytes.encode_write(value, write, h.codec) do
       spawn(fn -> put(h, key, value, %{write | consistency: :server}) end)
@@ -249,7 +269,7 @@ defmodule Vdr.Cache.Backend.Server do
   def put(h, key, value, %Write{inherit: true, mode: {:version, version}} = write) when is_binary(version) do
     with {:ok, opened} <- opened(version, key),
          {:ok, payload, flag} <- Bytes.encode(value, h.codec) do
-      # The stamps and times of what is there stay.
+      # The new value keeps the stamps and the times of the stored entry.
       bytes =
         if opened.header == "" and flag == :value,
           do: payload,
@@ -259,7 +279,7 @@ defmodule Vdr.Cache.Backend.Server do
     end
   end
 
-  # The commonest put is two plain commands, and one step all the same.
+  # The most common put needs no script: it is a transaction of two plain commands.
   def put(h, key, value, %Write{mode: :always, tags: [], keep: 0, soft: nil, kind: :value, ttl: ttl} = write)
       when ttl != 0 do
     with {:ok, payload, flag} <- Bytes.encode(value, h.codec) do
@@ -301,7 +321,7 @@ defmodule Vdr.Cache.Backend.Server do
     with :error <- Bytes.open(bytes), do: {:error, {:undecodable, key}}
   end
 
-  # All in one transaction, so all are seen together.
+  # One transaction, so the entries become visible together.
   def put_many(_h, [], _write), do: :ok
 
   def put_many(h, entries, write) do
@@ -385,7 +405,7 @@ defmodule Vdr.Cache.Backend.Server do
   def invalidate_tag(h, tag) do
     {tag, set} = {Bytes.key(tag), nonce()}
 
-    # From here on no entry of before is valid anywhere.
+    # After this script, every entry that was put before is invalid on all nodes.
     case script(h, :invalidate, [key_of_generation(h, tag)], [h.prefix, tag, set], %Write{}) do
       {:ok, dead} when is_binary(dead) -> drain(h, tag, dead, set, 0)
       {:ok, nil} -> drain(h, tag, "", set, 0)
@@ -403,7 +423,7 @@ defmodule Vdr.Cache.Backend.Server do
 
   # ---- all of it
 
-  # What has arrived in a mirror may be less than what is on the server, so the server is asked.
+  # The mirror may lag behind, so the server lists the keys.
   def flush(h) do
     case Read.scan_server(h, h.prefix) do
       {:ok, keys} ->
@@ -441,10 +461,10 @@ defmodule Vdr.Cache.Backend.Server do
 
   def nonce, do: @nonce_bytes |> random() |> Base.encode64()
 
-  # Unguessable is not asked for, only that it never comes twice.
+  # A nonce must be unique. It need not be unguessable.
   defp random(bytes), do: :rand.bytes(bytes)
 
-  @doc "Runs a script, and sends its text where the server does not know it yet."
+  @doc "Runs a script by its digest. If the server does not know the script, sends its text."
   def script(h, name, keys, arguments, write) do
     case command(h, Scripts.by_digest(name, keys, arguments), write) do
       {:error, :no_script} -> command(h, Scripts.by_text(name, keys, arguments), write)
@@ -481,7 +501,7 @@ defmodule Vdr.Cache.Backend.Server do
     end
   end
 
-  # A transaction that the server did not begin.
+  # The server refused to queue a command of the transaction, and ran none of them.
   defp refused(%{code: "EXECABORT", cause: cause}) when cause != nil, do: refused(cause)
   defp refused(%{code: "NOSCRIPT"}), do: {:error, :no_script}
   defp refused(%{code: "OOM"}), do: {:error, :server_full}
@@ -491,8 +511,9 @@ end
 
 defmodule Vdr.Cache.Backend.Server.Await do
   @moduledoc false
-  # Holds the start of a cache until its mirror has its data, so that the first request after a
-  # deploy is a hit. A server that is away does not stop the start: reads ask it when it is back.
+  # The start of a cache waits until its mirror has its data, so that the first request after a
+  # deploy is a hit. If the server is away, the cache starts anyway: reads ask the server when it is
+  # back.
 
   @spec child_spec({term, timeout}) :: Supervisor.child_spec()
   def child_spec(arg), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [arg]}}

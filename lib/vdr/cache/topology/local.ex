@@ -1,9 +1,10 @@
 defmodule Vdr.Cache.Topology.Local do
   @moduledoc """
-  One node. Every node that starts the cache has entries of its own, and no node hears of another.
+  The topology of a cache on one node, and the default. Every node that starts the cache has its own
+  entries. Nodes do not exchange anything.
 
-  With `Vdr.Cache.Backend.Redis` or `Vdr.Cache.Backend.Mirror` all nodes have the same entries, on
-  the server: for those backends this is the topology of a cluster, too.
+  With `Vdr.Cache.Backend.Redis` or `Vdr.Cache.Backend.Mirror`, the entries are on the server, so
+  all nodes share them. With those backends, use this topology in a cluster, too.
   """
 
   @behaviour Vdr.Cache.Topology

@@ -1,11 +1,11 @@
 defmodule Vdr.Cache.Topology.Members do
   @moduledoc false
-  # The nodes that run a cache: the members of a group of `:pg`. A node that is connected and does
-  # not run the cache is none. The group's name has everything that members must agree on, so a
-  # node with another topology is none either.
+  # The nodes that run a cache: the members of a group of `:pg`. A connected node that does not run
+  # the cache is not a member. The name of the group contains everything that members must agree on,
+  # so a node with another topology is not a member either.
   #
-  # A member comes in with `join/1` when its cache can be asked, and leaves with `leave/1` before
-  # it cannot any more.
+  # A node joins with `join/2` once its cache can be called, and leaves with `leave/2` before its
+  # cache stops.
 
   @scope Vdr.Cache
 
@@ -15,13 +15,12 @@ defmodule Vdr.Cache.Topology.Members do
   def group(name, agreed), do: {name, :erlang.phash2(agreed)}
 
   @doc """
-  Starts to follow the group. Joins and leaves come as messages `{ref, :join | :leave, group,
-  pids}`.
+  Subscribes to the group. The caller receives `{ref, :join | :leave, group, pids}` for each change.
   """
   @spec follow(group) :: {reference, [pid]}
   def follow(group) do
-    # One for all caches of the node. It outlives them: nobody else may rely on it when the last
-    # cache ends.
+    # All caches of the node share one scope. It is never stopped, because another cache may still
+    # use it when one ends.
     case :pg.start(@scope) do
       {:ok, _pid} -> :ok
       {:error, {:already_started, _pid}} -> :ok

@@ -1,51 +1,52 @@
 defmodule Vdr.Cache.Topology.Partitioned do
   @moduledoc """
-  Spreads the keys over the nodes that run the cache: each key lives on one node.
+  Spreads the keys over the nodes that run the cache. Each key is stored on one node.
 
-  With a Redis or Valkey server at hand, use `Vdr.Cache.Backend.Mirror` or `Vdr.Cache.Backend.Redis`
-  instead: they keep what a node's death or a network split loses here, and for more data than one
-  server holds there is the server's own cluster.
+  If you have a Redis or Valkey server, use `Vdr.Cache.Backend.Mirror` or `Vdr.Cache.Backend.Redis`
+  instead. With those, the entries survive a lost node and a network split. For more data than one
+  server holds, use the server's own cluster.
 
   ## How it works
 
-  The *owner* of a key is the node for which a hash of key and node is largest (rendezvous hashing)
-  among the nodes that run this cache. Nodes that are connected and do not run it own nothing. When
-  a node leaves, only its keys change their owner; a node that joins takes an equal part of every
-  other's. A call for a key of another node is a call to that node, some 50 us away.
+  Among the nodes that run this cache, the *owner* of a key is the node with the largest hash of key
+  and node (rendezvous hashing). Connected nodes that do not run the cache own no keys. When a node
+  leaves, only its keys get another owner. A node that joins takes an equal share of the keys of
+  every other node. A call for a key of another node is sent to that node, which takes some 50 µs.
 
-  ## What it promises
+  ## Guarantees and limits
 
-    * Nothing is kept twice: a node that ends takes its part of the cache with it, and those keys
+    * Each entry is stored once. When a node is lost, its entries are lost, and reads of their keys
       miss. There is no `replication_factor`.
-    * A read of a key whose owner does not answer is a miss (`on_node_down: :error` says so
-      instead). Writes answer `{:error, {:node_down, node}}`, `{:error, :timeout}` or `{:error,
-      {:remote, reason}}`. A write that timed out may have happened.
-    * A node serves a key only while it owns it. What it does not own any more, it removes, so a key
-      that comes back to it comes back without its old value.
-    * While the network is split, each side goes on by itself. When it heals, every node empties
-      its part (`on_heal: :clear`), because either side may have changed or invalidated what the
-      other has.
-    * `invalidate_tag` and `flush` reach all nodes. Where some do not answer, the answer is
-      `{:error, {:partial, count, nodes}}`, and they get it later, as long as they stay members.
-    * `get_or_fetch` fetches a key once at a time in the whole cluster. The function runs on the
-      node that asks. The values of those who wait come from the owner.
+    * If the owner of a key does not respond, a read is a miss. With `on_node_down: :error`, it
+      returns an error. Writes return `{:error, {:node_down, node}}`, `{:error, :timeout}` or
+      `{:error, {:remote, reason}}`. A write that timed out may have run.
+    * A node serves a key only while it owns the key. It removes the entries that it no longer owns.
+      So if the node owns such a key again later, the key has no old value.
+    * During a network split, each side continues by itself. When the split heals, every node
+      removes its entries (`on_heal: :clear`), because each side may have changed or invalidated
+      keys that the other side also has.
+    * `invalidate_tag` and `flush` reach all nodes. If some nodes do not respond, the call returns
+      `{:error, {:partial, count, nodes}}`, and is repeated on those nodes as long as they stay members.
+    * Across the cluster, `get_or_fetch` fetches a key once at a time. The function runs on the
+      calling node. Waiting processes get the value from the owner.
 
-  For a moment after a node has joined or left, two nodes may see different owners.
+  For a moment after a node has joined or left, two nodes may disagree about the owner of a key.
 
   ## Options
 
     * `:timeout` - how long a call to another node takes at most, in ms (5,000)
-    * `:on_node_down` - `:miss` or `:error`
-    * `:on_heal` - `:clear`, or `:keep` for entries whose time to live says how old they may be
+    * `:on_node_down` - what a read of a lost node returns: `:miss` (the default) or `:error`
+    * `:on_heal` - what happens after a network split: `:clear` (the default) removes all entries,
+      `:keep` keeps them, if their time to live bounds their age well enough
     * `:hash` - a function of a key and the list of nodes that returns the owner, for an application
-      with a ring of its own. It must be the same on all nodes
+      with a hash ring of its own. It must be the same on all nodes
 
-  With `near_cache: true` a node keeps values of other nodes for `:near_cache_l1_ttl`, at most
-  `:near_cache_max_size` of them. Their owner tells the nodes that have fetched a value when it
-  changes. A node that is told late reads the old value so long, as it would if its own call had
-  been faster; the node that writes sees its write at once.
+  With `near_cache: true`, a node keeps copies of values of other nodes for `:near_cache_l1_ttl`, at
+  most `:near_cache_max_size` of them. When a value changes, its owner sends a message to the nodes
+  that have fetched it. Until the message arrives, those nodes read the old value. The writing node
+  sees its own write at once.
 
-  `keys`, `stream` and `tagged` fetch the part of one node after the other.
+  `keys`, `stream` and `tagged` ask one node after the other.
   """
 
   @behaviour Vdr.Cache.Topology
@@ -55,8 +56,12 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   @schema [
     timeout: [type: {:integer, 1..0x7FFFFFFF}, default: 5_000, doc: "how long a call to another node takes at most"],
-    on_node_down: [type: {:one_of, [:miss, :error]}, default: :miss, doc: "what a read of a lost node answers"],
-    on_heal: [type: {:one_of, [:clear, :keep]}, default: :clear, doc: "what a healed split does to the entries"],
+    on_node_down: [type: {:one_of, [:miss, :error]}, default: :miss, doc: "what a read of a lost node returns"],
+    on_heal: [
+      type: {:one_of, [:clear, :keep]},
+      default: :clear,
+      doc: "what happens to the entries after a network split"
+    ],
     hash: [
       type: {:check, "a function of a key and a list of nodes", quote(do: (term, [node] -> node)), &__MODULE__.hash?/1},
       doc: "returns the owner of a key"
@@ -100,7 +105,8 @@ defmodule Vdr.Cache.Topology.Partitioned do
       on_node_down: opts[:on_node_down],
       on_heal: opts[:on_heal],
       hash: opts[:hash],
-      # Who has fetched what, for near caches, and what makes this node's own one forget everything.
+      # For near caches: which nodes have fetched which keys, and a function that empties the near
+      # cache of this node.
       fetched: config[:fetched],
       forget: config[:forget] || fn -> :ok end,
       member: Module.concat(config.name, "Vdr.Cache.Member"),
@@ -120,13 +126,13 @@ defmodule Vdr.Cache.Topology.Partitioned do
   @doc false
   def nodes(h), do: :ets.lookup_element(h.views, :view, 3)
 
-  @doc "The node that owns a key, as the node of the caller sees it."
+  @doc "Returns the node that owns a key, in the view of the calling node."
   @spec owner(Vdr.Cache.cache(), key :: term) :: {:ok, node} | {:error, :not_started | :not_supported}
   def owner(cache, key) do
     with {:ok, h} <- running(cache), do: {:ok, owner_of(h, key)}
   end
 
-  # A near cache may stand in front.
+  # A near cache may be in front of this store.
   defp running(name) do
     case Handle.fetch(name) do
       nil -> {:error, :not_started}
@@ -140,7 +146,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
   def owner_of(%{hash: nil} = h, key), do: rendezvous(nodes(h), key)
   def owner_of(h, key), do: h.hash.(key, nodes(h))
 
-  # `phash2` is the same on all nodes, whatever their version.
+  # `phash2` returns the same hash on all nodes and in all versions of the VM.
   @doc false
   def rendezvous(nodes, key) do
     hash = :erlang.phash2(key, 0x100000000)
@@ -149,7 +155,8 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   # ---- one key
 
-  # The owner may have changed on the way: then it is asked once more, where the other node says.
+  # The owner may have changed before the call arrived. Then the call is repeated once, on the node
+  # that the first one names.
   defp at_owner(h, key, function, arguments), do: at(h, owner_of(h, key), key, function, arguments, 1)
 
   defp at(h, owner, key, function, arguments, again) do
@@ -166,7 +173,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
   end
 
   @doc false
-  # What another node calls.
+  # Called by another node.
   def run(name, key, function, arguments) do
     case running(name) do
       {:ok, h} -> run_here(h, key, function, arguments)
@@ -178,14 +185,15 @@ defmodule Vdr.Cache.Topology.Partitioned do
     case owner_of(h, key) do
       owner when owner == node() ->
         answer = run_local(h, function, arguments)
-        # What was written for another owner meanwhile must not wait here for the key to come back.
+        # If the key got another owner meanwhile, the entry must not stay here: the key may come
+        # back.
         if owner_of(h, key) == node(), do: answer, else: drop(h, key)
 
       owner ->
         {:moved, owner}
     end
   rescue
-    # The tables of a cache that stops are gone.
+    # The cache has stopped, and its tables are gone.
     ArgumentError -> {:error, {:node_down, node()}}
   end
 
@@ -222,7 +230,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
   @doc false
   def expire(h, key, ttl), do: at_owner(h, key, :expire, [key, ttl])
 
-  # ---- many keys: each owner gets its own in one call, all at the same time
+  # ---- many keys: one call to each owner with its keys, all calls at the same time
 
   @doc false
   def get_many(h, keys) do
@@ -294,7 +302,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
     end
   end
 
-  # Only what this node has can be swept by this node; every node sweeps its own.
+  # Every node sweeps its own entries.
   @doc false
   def sweep(%{local: {backend, state}}), do: backend.sweep(state)
 
@@ -410,7 +418,8 @@ defmodule Vdr.Cache.Topology.Partitioned do
               stored
           end
 
-        # What was read before a write is not for those who have asked since then.
+        # The value was fetched before another write of the key. A process that asked after that
+        # write must not get it.
         told = if stored == {:ok, :lost} and write != :nothing, do: :again, else: {:done, answer}
         Flights.close(h.flights, key, ref, told, pid)
         stored
@@ -442,7 +451,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
   end
 
   @doc false
-  # Who waits on another node is entered here.
+  # Called by another node for its waiting process.
   def join_flight(name, key, leader, ref, alias) do
     case running(name) do
       {:ok, h} -> Flights.join(h.flights, key, leader, ref, alias)

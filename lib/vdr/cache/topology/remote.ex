@@ -1,18 +1,18 @@
 defmodule Vdr.Cache.Topology.Remote do
   @moduledoc false
-  # Calls on other nodes. Every way in which such a call can end is an answer.
+  # Calls to other nodes. Every failure of such a call is returned as an error.
 
   alias Vdr.Deadline
 
   @doc """
-  What the function returns there, or `{:error, {:node_down, node} | :timeout | {:remote,
-  reason}}`.
+  Calls a function on another node. Returns its result, or an error with the reason
+  `{:node_down, node}`, `:timeout` or `{:remote, reason}`.
   """
   @spec call(node, module, atom, [term], timeout) :: term
   def call(node, module, function, arguments, timeout),
     do: node |> :erpc.send_request(module, function, arguments) |> receive_answer(node, Deadline.after_timeout(timeout))
 
-  @doc "The same on many nodes at once, as pairs of node and answer."
+  @doc "Calls a function on many nodes at once. Returns pairs of node and result."
   @spec call_all([{node, [term]}], module, atom, timeout) :: [{node, term}]
   def call_all(calls, module, function, timeout) do
     deadline = Deadline.after_timeout(timeout)

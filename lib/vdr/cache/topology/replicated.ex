@@ -1,43 +1,47 @@
 defmodule Vdr.Cache.Topology.Replicated do
   @moduledoc """
-  Every node holds every entry. Reads are local; writes go to all nodes.
+  Keeps every entry on every node. Reads are local; writes go to all nodes.
 
-  With a Redis or Valkey server at hand, use `Vdr.Cache.Backend.Mirror` instead: there is one order
-  of all writes, no conflict, exact resumption, and every language can take part.
+  If you have a Redis or Valkey server, use `Vdr.Cache.Backend.Mirror` instead. There all writes
+  have one order, so there are no conflicts, replication resumes exactly, and programs in any
+  language can take part.
 
-  For thousands of entries that change seldom, such as flags and configuration: each write is a
-  message to each node.
+  This topology is for thousands of entries that change seldom, such as flags and configuration:
+  each write is a message to each node.
 
-  ## What it promises
+  ## Guarantees
 
-  When nodes are connected and nobody writes, all of them have the same entries within two
-  `:heartbeat`s, whatever was lost on the way:
+  When the nodes are connected and no process writes, all nodes have the same entries within two
+  `:heartbeat`s, even if messages were lost:
 
-    * Each entry has a version of a hybrid logical clock and the node that wrote it. The larger
-      version wins on all nodes. A wrong wall clock decides who wins among writers at the same
-      moment, and never whether nodes agree. Deletes and invalidations have versions, too.
-    * Messages say which one was before them, and heartbeats say what a node has of every other. A
-      node that has missed something fetches all entries, in portions of a thousand or of a
-      megabyte, and keeps the newer version of each. So does a node that joins. Nobody waits for a
-      node that is slow: what it does not take is dropped, and it fetches it later. The nodes that
-      have received the writes of a dead node pass them on.
-    * Deletes are forgotten after `:tombstone_ttl`. After a split in which some were forgotten that
-      the other side has not heard of, all nodes empty the cache, because nobody knows any more
-      what was deleted meanwhile.
+    * Each entry has a version: a hybrid logical clock, and the node that wrote the entry. The
+      larger version wins on all nodes. A wrong wall clock may decide which of several concurrent
+      writes wins. It never makes nodes disagree. Deletes and invalidations have versions, too.
+    * Each message names its predecessor, and heartbeats report which writes a node has of every
+      other node. A node that has missed a message fetches all entries, in portions of a thousand or
+      of a megabyte, and keeps the newer version of each entry. So does a node that joins. No node
+      waits for a slow one: messages that it does not take are dropped, and it fetches the entries
+      later. Nodes that have received the writes of a dead node pass them on.
+    * Deletes are forgotten after `:tombstone_ttl`. If, during a network split, one side forgets
+      deletes that the other side has not received, all nodes empty the cache after the split,
+      because it is no longer known which entries were deleted.
 
-  A write returns when this node has it. The writes of a node take turns in one process; reads do
-  not pass it. Times to live travel as what remains. Bounds evict on each node for itself, and then
-  a local miss is a miss; a delete is for all nodes, whatever it finds on this one. `get_or_fetch`
-  fetches once on each node.
+  ## Behaviour
 
-  Until a node that starts has the entries of another one, reads answer `{:error, :not_ready}`.
+  A write returns when this node has it. One process on each node handles all of the node's writes;
+  reads do not use it. Nodes exchange the remaining time to live of an entry. With bounds, each node
+  evicts by itself, and a read of an evicted entry is a miss on that node. A delete removes the key
+  on all nodes, whether or not this node has it. `get_or_fetch` fetches once on each node.
+
+  When a node starts, reads return `{:error, :not_ready}` until it has the entries of another node.
 
   ## Options
 
-    * `:heartbeat` - how often nodes compare what they have sent, in ms (1,000)
+    * `:heartbeat` - how often nodes compare the writes that they have, in ms (1,000)
     * `:tombstone_ttl` - how long deletes are remembered, in ms (60,000)
-    * `:serve_while_joining` - whether a node answers from what it has before it has all (`false`)
-    * `:timeout` - how long a write waits for the process, in ms (5,000)
+    * `:serve_while_joining` - whether a node that starts serves reads before it has all entries
+      (`false`)
+    * `:timeout` - how long a write waits for the node's process, in ms (5,000)
     * `:clock` - a function that returns the time in ms, for tests
   """
 
@@ -46,9 +50,13 @@ defmodule Vdr.Cache.Topology.Replicated do
   alias Vdr.Cache.Topology.Replicated
 
   @schema [
-    heartbeat: [type: {:integer, 1..0x7FFFFFFF}, default: 1_000, doc: "how often nodes compare what they have sent"],
+    heartbeat: [
+      type: {:integer, 1..0x7FFFFFFF},
+      default: 1_000,
+      doc: "how often nodes compare the writes that they have"
+    ],
     tombstone_ttl: [type: {:integer, 1..0x7FFFFFFF}, default: 60_000, doc: "how long deletes are remembered"],
-    serve_while_joining: [type: :boolean, default: false, doc: "whether reads answer before all entries are there"],
+    serve_while_joining: [type: :boolean, default: false, doc: "whether reads are served before all entries are there"],
     timeout: [type: {:integer, 1..0x7FFFFFFF}, default: 5_000, doc: "how long a write waits for the process"],
     clock: [
       type: {:check, "a function of no arguments", quote(do: (... -> integer)), &Vdr.Cache.Backend.ETS.clock?/1},
@@ -75,7 +83,7 @@ defmodule Vdr.Cache.Topology.Replicated do
   @impl Vdr.Cache.Topology
   def start(config, local) do
     opts = options!(config)
-    # 1: whether the entries of another node have come, or there is no other node
+    # 1: whether this node has the entries of another node, or is the only node
     ready = :atomics.new(1, [])
     if opts[:serve_while_joining], do: :atomics.put(ready, 1, 1)
 
@@ -153,7 +161,7 @@ defmodule Vdr.Cache.Topology.Replicated do
   @doc false
   def flush(h), do: with({:ok, _count} <- call(h, {:floor, :all}, nil), do: :ok)
 
-  # A lease is of this node.
+  # Leases are local to a node.
   @doc false
   def acquire(%{local: {backend, state}}, key, how), do: backend.acquire(state, key, how)
   @doc false

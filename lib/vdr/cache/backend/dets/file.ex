@@ -1,11 +1,12 @@
 defmodule Vdr.Cache.Backend.DETS.File do
   @moduledoc false
-  # The file of a cache and the process that writes it. It writes what the table has at that
-  # moment, so the last write of a key is also the last one in the file, whatever the order in
-  # which processes ask.
+  # The file of a cache, and the process that writes it. For each changed key, the process writes
+  # what the table has at that moment. So the last write of a key is also the last one in the file,
+  # whatever the order of the requests.
   #
-  # A file in which a write has failed takes no other one. Once a second it is begun anew, with what
-  # the table has. Until then every write answers why.
+  # After a write has failed, the file takes no other write. Once a second, the process tries to
+  # write a new file with the entries of the table. Until that succeeds, every write returns the
+  # error.
   #
   # A row of the file is `{key, value, fresh_until, keep_until, soft_at, kind, tags}` with times of
   # the wall clock.
@@ -60,7 +61,7 @@ defmodule Vdr.Cache.Backend.DETS.File do
     else
       write = %Write{ttl: ttl, keep: more, soft: soft && max(0, soft - wall), kind: kind, tags: tags}
 
-      # More than the bound are evicted by the policy.
+      # If the file has more entries than the bound allows, the policy evicts some.
       case ETS.put(state.ets, Key.unwrap(key), value, write) do
         {:ok, true} -> dead
         _full -> [key | dead]
@@ -78,7 +79,7 @@ defmodule Vdr.Cache.Backend.DETS.File do
     do: write(state, fn -> with(:ok <- first_error(keys, &save(state, &1)), do: sync(state)) end)
 
   def handle_call(:rewrite, _from, state), do: write(state, fn -> rewrite(state) end)
-  # Everything that was cast before is done.
+  # The process has handled every earlier cast before it replies.
   def handle_call(:settle, _from, state), do: {:reply, :ok, state}
 
   def handle_call(:info, _from, state) do
@@ -118,7 +119,8 @@ defmodule Vdr.Cache.Backend.DETS.File do
     %{state | broken: error}
   end
 
-  # An old file of which nobody knows what it has is worth less than the room that it takes.
+  # After a failed write, the content of the old file is unknown. Deleting it frees room on the
+  # disk.
   defp mend(state) do
     guarded(fn -> :dets.close(state.table) end)
     File.rm(state.path)

@@ -1,15 +1,17 @@
 defmodule Vdr.Cache.Backend.ETS.Eviction do
   @moduledoc false
-  # Bounds and what goes to keep them, in the process of the caller. Room is reserved before a row
-  # is written, so the table never holds more than its bound and one row for each writer at work.
+  # The bounds of a cache, and eviction, in the calling process. Room is reserved before a row is
+  # written, so the table never holds more than its bound and one row for each process that writes.
   #
-  #   * `:ttl_only` evicts nothing; only what is past its time makes room
-  #   * `:fifo` - the oldest put goes
-  #   * `:lru` - of 16 entries taken at random, the one that was read longest ago. The order is by
-  #     random numbers, so 16 neighbours are a random choice
-  #   * `:lfu` - S3-FIFO: new entries wait in a small queue, a tenth of the cache. Those used twice
-  #     there move to the main queue, the others go and leave a ghost, the hash of their key. A key
-  #     with a ghost goes straight to the main queue
+  # Each policy chooses what makes room:
+  #
+  #   * `:ttl_only` - only expired entries are removed
+  #   * `:fifo` - the entry that was put first is evicted
+  #   * `:lru` - of 16 entries taken at random, the one that was read longest ago is evicted. The
+  #     entries are ordered by random numbers, so 16 neighbours are a random choice
+  #   * `:lfu` - S3-FIFO: new entries enter a small queue, a tenth of the cache. An entry that was
+  #     used twice there moves to the main queue. The other entries are evicted, and each leaves a
+  #     ghost, which is the hash of its key. A key with a ghost enters the main queue directly
 
   alias Vdr.Cache.Backend.ETS.Rows
 
@@ -18,12 +20,12 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   @main 1
 
   @doc """
-  Reserves room for `rows` more rows and `bytes` more bytes, and evicts for it. The entry takes
-  `whole` bytes.
+  Reserves room for `rows` more rows and `bytes` more bytes, and evicts entries if needed. `whole`
+  is the size of the entry.
   """
   @spec reserve(map, 0 | 1, integer, non_neg_integer) :: :ok | {:error, :full}
   def reserve(h, rows, bytes, whole) do
-    # Numbers are smaller than `:infinity`.
+    # In the order of terms, numbers are smaller than the atom `:infinity`.
     if whole > h.max_bytes do
       {:error, :full}
     else
@@ -33,7 +35,7 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     end
   end
 
-  @doc "Evicts what writers that came at the same moment have put beyond the bound."
+  @doc "Evicts the entries that concurrent puts have stored beyond the bound."
   @spec trim(map) :: :ok
   def trim(h) do
     make_room(h, :atomics.get(h.counts, 2), :atomics.get(h.counts, 3), 0)
@@ -54,14 +56,14 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     else
       case evict(h) do
         :full -> false
-        # Others have reserved room and have not written yet. They look again when they have.
+        # Other processes have reserved room and have not written yet. They trim after their writes.
         :empty -> true
         n -> make_room(h, :atomics.get(h.counts, 2), :atomics.get(h.counts, 3), evicted + n)
       end
     end
   end
 
-  # The number of entries that were evicted; those past their time do not count.
+  # Makes room. Returns the number of evicted entries; an expired entry does not count.
   defp evict(h) do
     case expire_one(h) do
       true -> 0
@@ -76,7 +78,7 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     end
   end
 
-  @doc "Removes the entry behind an index entry that is due. False where it was gone already."
+  @doc "Removes the entry of an index entry that is due. Returns `false` if there was no entry."
   def expire(h, {due, id} = index) do
     with [{_index, key}] <- :ets.lookup(h.due, index),
          [row] <- :ets.lookup(h.data, key),
@@ -112,7 +114,8 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     if small * 10 >= small + main, do: evict_small(h), else: evict_main(h)
   end
 
-  # Removes what stands at a place, in whatever version: who takes it out of the order removes it.
+  # Removes the entry at a place, in any version. The process that removed the place from the order
+  # removes the entry.
   defp evict_at(h, place) do
     with {:ok, key} <- Rows.leave(h, place), [row] <- :ets.take(h.data, key) do
       if Rows.place(row) == place do
@@ -126,20 +129,20 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     end
   end
 
-  # The key was deleted and put again in between, and has another place now.
+  # The key was deleted and put again meanwhile, and has another place now.
   defp put_back(h, row) do
     unless :ets.insert_new(h.data, row), do: Rows.forget(h, row)
     0
   end
 
-  # The key at a place, and how it was used.
+  # Returns the key at a place, and its mark.
   defp mark_at(h, place) do
     case :ets.lookup(h.order, place) do
       [{_place, key}] -> {key, :ets.lookup_element(h.data, key, 5)}
       [] -> nil
     end
   rescue
-    # There is no such entry any more.
+    # The entry was removed meanwhile.
     ArgumentError ->
       Rows.leave(h, place)
       nil
@@ -164,8 +167,7 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
   defp sample(h, :"$end_of_table", left, oldest) do
     case :ets.first(h.order) do
       :"$end_of_table" -> oldest
-      # A table of fewer entries than the sample is walked through more than once, and ends with
-      # the sample.
+      # At the end of the table, the sample continues at its beginning.
       place -> sample(h, place, left, oldest)
     end
   end
@@ -224,7 +226,7 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
     end
   end
 
-  # To the end of the main queue.
+  # Moves an entry to the end of the main queue.
   defp promote(h, place, mark) do
     with row when row != nil <- row_at(h, place) do
       to = {@main, Rows.next_seq(h)}
@@ -242,14 +244,15 @@ defmodule Vdr.Cache.Backend.ETS.Eviction do
 
   # ---- places of new entries
 
-  @doc "Where a new entry stands in the order."
+  @doc "Returns the place of a new entry in the order of eviction."
   @spec place(map, key :: term, pos_integer) :: nil | {non_neg_integer, pos_integer}
   def place(%{policy: :ttl_only}, _key, _seq), do: nil
   def place(%{policy: :fifo}, _key, seq), do: {0, seq}
   def place(%{policy: :lru}, _key, seq), do: {:rand.uniform(0x3FFFFFF), seq}
   def place(%{policy: :lfu} = h, key, seq), do: {if(ghost?(h, key), do: @main, else: @small), seq}
 
-  # A ghost is found by the hash of its key, and the oldest go when there are more than entries.
+  # A ghost is found by the hash of its key. If there are more ghosts than entries, the oldest ghost
+  # is removed.
   defp leave_ghost(h, key) do
     hash = :erlang.phash2(key, 0xFFFFFFFF)
     seq = Rows.next_seq(h)

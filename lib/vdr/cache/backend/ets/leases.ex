@@ -1,17 +1,16 @@
 defmodule Vdr.Cache.Backend.ETS.Leases do
   @moduledoc false
-  # The right to store what a fetch brings. Every put and delete of the key takes it away, so a
-  # slow fetch never puts back what was deleted or replaced meanwhile.
+  # Leases: the right to store a fetched value. Every put and delete of the key voids its lease, so
+  # a slow fetch never restores an old value.
   #
   # A row is `{key, :open | :committing, ref, seq, pid}`. While a lease commits, a put or delete of
-  # its key waits for the end of that, which is some microseconds away, or for the death of the
-  # process.
+  # its key waits until the commit ends, which takes some microseconds, or until the process dies.
 
   @type lease :: {reference, seq :: pos_integer}
 
   @doc """
-  The number is taken by the function while the lease is there already, so that `sweep/1` overlooks
-  none.
+  Acquires a lease for a process. The function returns the number of the lease. It is called after
+  the lease is in the table, so that `sweep/1` overlooks no lease.
   """
   @spec acquire(:ets.table(), key :: term, (... -> pos_integer), pid) :: lease
   def acquire(table, key, next_seq, pid) do
@@ -19,12 +18,12 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
     ref = make_ref()
     :ets.insert(table, {key, :open, ref, 0, pid})
     seq = next_seq.()
-    # Not of another one that has come meanwhile.
+    # Another lease of the key may have come meanwhile; it keeps its number.
     :ets.select_replace(table, [{{key, :open, ref, 0, pid}, [], [{:const, {key, :open, ref, seq, pid}}]}])
     {ref, seq}
   end
 
-  @doc "Ends the lease of a key."
+  @doc "Voids the lease of a key."
   @spec void(:ets.table(), term) :: :ok
   def void(table, key) do
     case :ets.lookup(table, key) do
@@ -44,7 +43,7 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
   @spec void_all(:ets.table()) :: :ok
   def void_all(table), do: table |> :ets.tab2list() |> Enum.each(&void(table, elem(&1, 0)))
 
-  @doc "Calls the function if the lease is still held; nobody else changes the key meanwhile."
+  @doc "Calls the function if the lease is still valid. No other process changes the key meanwhile."
   @spec commit(:ets.table(), term, lease, (... -> result)) :: result | {:ok, :lost} when result: term
   def commit(table, key, {ref, seq}, fun) do
     committing = {key, :committing, ref, seq, self()}
@@ -68,7 +67,7 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
     :ok
   end
 
-  @doc "Removes the leases of dead processes, and returns the oldest number that a lease has."
+  @doc "Removes the leases of dead processes. Returns the smallest number of the other leases."
   @spec sweep(:ets.table()) :: pos_integer | :infinity
   def sweep(table) do
     Enum.reduce(:ets.tab2list(table), :infinity, fn {_key, _state, _ref, seq, pid} = row, oldest ->
@@ -81,8 +80,8 @@ defmodule Vdr.Cache.Backend.ETS.Leases do
     end)
   end
 
-  # Of a process of another node this is not known while the node is connected. The next acquire of
-  # the key ends its lease.
+  # A process on another node counts as alive while its node is connected. If it is dead, the next
+  # `acquire/4` of the key voids its lease.
   defp alive?(pid) when node(pid) == node(), do: Process.alive?(pid)
   defp alive?(pid), do: node(pid) in Node.list()
 end

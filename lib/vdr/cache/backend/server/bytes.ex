@@ -1,16 +1,16 @@
 defmodule Vdr.Cache.Backend.Server.Bytes do
   @moduledoc false
-  # Keys and values as they are on the server. The first byte of a value says what it is:
+  # The encoding of keys and values on the server. The first byte of a value is its kind:
   #
   #   * `-` or a digit: an integer of 64 bits as text, so that INCRBY works and every language can
   #     read it
-  #   * 131: a term in the external term format, never compressed by it
-  #   * `V`: an envelope, `V1;flag;soft;fresh;tags;`, the stamps, and a value as above. The flag is
-  #     `v`, `n` for an error that is remembered, `z` for a value that is compressed. `soft` and
-  #     `fresh` are times in ms of Unix time, or nothing. A stamp is the length of a tag, `:`, the
-  #     tag, and the 16 characters of its generation
+  #   * 131: a term in the external term format, without that format's compression
+  #   * `V`: an envelope, which is `V1;flag;soft;fresh;tags;`, the stamps, and a value as above. The
+  #     flag is `v` for a value, `n` for the error of a failed fetch, and `z` for a compressed value.
+  #     `soft` and `fresh` are times in ms of Unix time, or empty. `tags` is the number of stamps. A
+  #     stamp is the length of a tag, `:`, the tag, and the 16 characters of its generation
   #
-  # What does not begin so was written by somebody else.
+  # Values that begin with another byte were not written by a cache.
 
   alias Vdr.Cache.{Storable, Write}
 
@@ -23,20 +23,20 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
   @largest 0x7FFF_FFFF_FFFF_FFFF
   @nonce_bytes 16
 
-  @doc "A key, without the prefix. A binary is itself, every other term its external term format."
+  @doc "Encodes a key, without the prefix: a binary as it is, any other term in the external format."
   @spec key(term) :: binary
   def key(<<131, _rest::binary>> = key), do: etf(key)
   def key(key) when is_binary(key), do: key
   def key(key), do: etf(key)
 
-  @doc "The key that the bytes stand for."
+  @doc "Decodes a key."
   @spec unkey(binary) :: {:ok, term} | :error
   def unkey(<<131, _rest::binary>> = bytes), do: term(bytes)
   def unkey(bytes), do: {:ok, bytes}
 
   defp etf(term), do: :erlang.term_to_binary(term, [:deterministic, minor_version: 2])
 
-  @doc "A value without an envelope, and whether it is compressed."
+  @doc "Encodes a value without an envelope. Returns its bytes, and whether they are compressed."
   @spec encode(term, map) :: {:ok, binary, :value | :compressed} | {:error, term}
   def encode(value, _codec) when is_integer(value) and value >= @smallest and value <= @largest,
     do: {:ok, Integer.to_string(value), :value}
@@ -53,7 +53,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
     end
   end
 
-  @doc "The bytes and the flag of what a write stores: a value, or an error that is remembered."
+  @doc "Encodes the value of a write, or the error of a failed fetch. Returns its bytes and its flag."
   @spec encode_write(term, Write.t(), map) :: {:ok, binary, String.t()} | {:error, term}
   def encode_write(reason, %Write{kind: :negative}, _codec) do
     with :ok <- Storable.check(reason),
@@ -64,11 +64,11 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
     with {:ok, payload, kind} <- encode(value, codec), do: {:ok, payload, flag(kind)}
   end
 
-  @doc "The times of a write as the scripts take them."
+  @doc "Returns the times of a write as arguments of a script."
   @spec times(Write.t()) :: [String.t()]
   def times(write), do: [ms(write.ttl), Integer.to_string(write.keep), ms(write.soft)]
 
-  @doc "A time in ms as the scripts take it; empty without an end."
+  @doc "Returns a time in ms as an argument of a script; an empty string stands for no end."
   @spec ms(non_neg_integer | nil | :infinity) :: String.t()
   def ms(none) when none in [nil, :infinity], do: ""
   def ms(ms), do: Integer.to_string(ms)
@@ -78,7 +78,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
 
   defp compress(bytes, _codec), do: {:ok, bytes, :value}
 
-  @doc "The beginning of an envelope; the stamps and the value follow."
+  @doc "Returns the beginning of an envelope. The stamps and the value follow it."
   @spec header(atom, integer | nil, integer | nil, non_neg_integer) :: binary
   def header(flag, soft, fresh, tags), do: "V1;#{flag(flag)};#{soft};#{fresh};#{tags};"
 
@@ -86,7 +86,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
   defp flag(:negative), do: "n"
   defp flag(:compressed), do: "z"
 
-  @doc "Takes an envelope apart."
+  @doc "Parses an envelope."
   @spec open(binary) :: {:ok, t} | :error
   def open(<<"V1;", flag, ";", rest::binary>> = bytes) do
     with {:ok, flag} <- flag_of(flag),
@@ -109,7 +109,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
   defp flag_of(?z), do: {:ok, :compressed}
   defp flag_of(_other), do: :error
 
-  # A number from 0 up to the byte that ends it, `nil` where there is no digit.
+  # Parses a number from 0, up to the byte `last`. Without a digit, the number is `nil`.
   defp number(<<digit, rest::binary>>, last, number) when digit in ?0..?9 and (number == nil or number < @largest),
     do: number(rest, last, (number || 0) * 10 + digit - ?0)
 
@@ -125,14 +125,14 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
          else: (_damaged -> :error)
   end
 
-  @doc "The value of an opened envelope."
+  @doc "Decodes the value in a parsed envelope."
   @spec decode(t, map) :: {:ok, term} | :error
   def decode(%__MODULE__{flag: :compressed, payload: payload}, codec),
     do: with({:ok, bytes} <- inflate(payload, codec.max_value), do: decode_payload(bytes, codec))
 
   def decode(%__MODULE__{payload: payload}, codec), do: decode_payload(payload, codec)
 
-  @doc "The value that bytes without an envelope stand for."
+  @doc "Decodes a value without an envelope."
   @spec decode_payload(binary, map) :: {:ok, term} | :error
   def decode_payload(<<first, _rest::binary>> = payload, codec) when first in ?0..?9 or first == ?- do
     case Integer.parse(payload) do
@@ -153,7 +153,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
     end
   end
 
-  # 131 and 80 would be a term that declares its own size, whatever that is.
+  # 131 and 80 begin a compressed term, which may declare any size.
   defp term(<<131, second, _rest::binary>> = bytes) when second != 80 do
     {:ok, :erlang.binary_to_term(bytes, [:safe])}
   rescue
@@ -162,7 +162,7 @@ defmodule Vdr.Cache.Backend.Server.Bytes do
 
   defp term(_bytes), do: :error
 
-  # In portions, and no further than the limit.
+  # Decompresses in portions, and stops at the limit.
   defp inflate(bytes, limit) do
     z = :zlib.open()
 
@@ -189,9 +189,9 @@ end
 
 defmodule Vdr.Cache.Serializer do
   @moduledoc """
-  The behaviour of `serializer:` in the `:backend_opts` of `Vdr.Cache.Backend.Redis` and
-  `Vdr.Cache.Backend.Mirror`: how values become bytes, for an application that shares them with
-  programs in other languages. Integers of 64 bits are decimal text, whatever the serializer does.
+  The behaviour of a serializer, which encodes values as bytes. Set it as `serializer:` in the
+  `:backend_opts` of `Vdr.Cache.Backend.Redis` or `Vdr.Cache.Backend.Mirror`, if programs in other
+  languages read or write the values. Integers of 64 bits are decimal text with every serializer.
 
       defmodule MyApp.Json do
         @behaviour Vdr.Cache.Serializer
@@ -203,7 +203,8 @@ defmodule Vdr.Cache.Serializer do
         def decode(bytes, _opts), do: Jason.decode(bytes)
       end
 
-  Its bytes must not begin with `V1;`, nor be a decimal integer that is another value.
+  The bytes must not begin with `V1;`. If they are a decimal integer, the value must be that
+  integer.
   """
 
   @callback encode(value :: term, opts :: keyword) :: {:ok, binary} | {:error, term}

@@ -1,11 +1,11 @@
 defmodule Vdr.Cache.Backend.Server.Lease do
   @moduledoc false
-  # The right to store what a fetch brings, for all nodes: a key on the server with a token. A put
-  # or a delete of the entry deletes it. What is stored must find the token, the entry as it was,
-  # and the generations of the tags as they were.
+  # A lease is the right to store a fetched value, on all nodes: a key on the server that holds a
+  # token. A put or a delete of the entry deletes the lease. A fetched value is stored only if the
+  # token, the entry, and the generations of the tags are unchanged.
   #
-  # A lease ends by itself if its node does not renew it. A process at the side does that, and
-  # gives the lease back when the fetching process dies.
+  # A lease expires if its node does not renew it. A helper process renews it, and gives it back
+  # when the fetching process dies.
 
   alias Vdr.Cache.Backend.Server
   alias Vdr.Cache.Backend.Server.{Bytes, Read}
@@ -23,7 +23,8 @@ defmodule Vdr.Cache.Backend.Server.Lease do
       [h.prefix, entry, lease, token, Integer.to_string(h.lease), if(refresh?, do: "refresh", else: "")] ++
         Enum.flat_map(tags, &[&1, Server.nonce()])
 
-    # A lease is needed on the server only. Who waits for it is told by the mirror.
+    # Nothing here waits for the mirror: it is enough that the lease is on the server. Waiting
+    # processes learn of its end from their mirrors.
     case Server.script(h, :acquire, [entry, lease], arguments, %Write{consistency: :server}) do
       {:ok, ["granted", seen, count | generations]} ->
         renewer = renew(h, lease, token)
@@ -53,21 +54,20 @@ defmodule Vdr.Cache.Backend.Server.Lease do
 
   # ---- waiting
 
-  # A mirror tells when the entry comes or the lease ends. Without one, the server is asked again
-  # and again.
+  # With a mirror, the process watches the entry and the lease. Without one, it polls the server.
   def await_lease(%{mirror: true} = h, {key, held, _poll}, timeout) do
     {entry, lease} = {Server.entry_key(h, key), Server.lease_key(h, key)}
     ref = make_ref()
 
     with :ok <- Veidrodelis.watch(h.id, h.db, entry, ref), :ok <- Veidrodelis.watch(h.id, h.db, lease, ref) do
-      # It may have come before the watch.
+      # The entry may have arrived before the watch.
       answer =
         if match?({:ok, %Entry{fresh: true}}, Read.entry(h, key)), do: :again, else: await_event(ref, held, timeout)
 
       unwatch(h, [entry, lease], ref)
       answer
     else
-      # The process watches the key for itself, or the mirror is not there.
+      # The calling process has a watch of its own on the key, or there is no mirror.
       _other ->
         Veidrodelis.unwatch(h.id, h.db, entry)
         poll(held, @poll_ms, timeout)
@@ -76,7 +76,7 @@ defmodule Vdr.Cache.Backend.Server.Lease do
 
   def await_lease(_h, {_key, held, poll}, timeout), do: poll(held, poll, timeout)
 
-  # A lease that ends by its time makes no event everywhere.
+  # Not every server sends an event when a lease expires, so the wait ends with the lease's time.
   defp await_event(ref, held, timeout) do
     receive do
       {^ref, _event} -> :again
@@ -133,7 +133,8 @@ defmodule Vdr.Cache.Backend.Server.Lease do
         {:ok, 0} ->
           {:ok, :lost}
 
-        # Nothing was done, or nobody knows; the next one need not wait for the lease to end.
+        # The value was not stored, or the result is unknown. The next fetch need not wait until the
+        # lease expires.
         error ->
           give_back(h, lock, lease.token)
           error

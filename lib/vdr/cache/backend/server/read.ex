@@ -1,11 +1,12 @@
 defmodule Vdr.Cache.Backend.Server.Read do
   @moduledoc false
-  # Reads of a cache on a server: from the mirror, or from the server where there is no mirror or
-  # it cannot answer.
+  # Reads of a cache on a server. They ask the mirror. If there is no mirror, or it cannot be read,
+  # they ask the server.
   #
-  # An entry with stamps needs the generations of its tags beside it. From a server these are read
-  # later than the entry: an entry that was invalidated in between misses. On a mirror it is the
-  # same, but where they do not fit, both are read once more, from one snapshot.
+  # An entry with stamps is valid if they equal the generations of its tags. A read of the server
+  # gets the entry first, and then the generations. If the entry was invalidated in between, the
+  # read is a miss. A read of a mirror does the same, but if the generations differ from the stamps,
+  # it reads both again from one snapshot.
 
   alias Vdr.Cache.Backend.Server
   alias Vdr.Cache.Backend.Server.Bytes
@@ -13,7 +14,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   @portion 1_000
 
-  # The commonest read is one of the mirror, of a value without an envelope.
+  # The most common read gets a value without an envelope from the mirror.
   def get(h, key) do
     case read(h, Server.entry_key(h, key)) do
       {:ok, nil} -> {:error, :not_found}
@@ -48,8 +49,9 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   defp enveloped(%{mirror: false} = h, key, bytes), do: make(h, key, bytes, nil)
 
-  # A generation never comes twice, so one that is read later and fits says that the entry was valid
-  # when it was read. If it does not fit, the entry may have been put again in between.
+  # A generation is never used twice. So if a generation that is read after the entry equals its
+  # stamp, the entry was valid when it was read. If they differ, the entry may have been put again
+  # between the two reads.
   defp enveloped(h, key, bytes) do
     with {:ok, opened} <- open(h, key, bytes) do
       case valid?(h, opened.stamps, h.id) do
@@ -101,7 +103,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   defp open(h, key, bytes), do: with(:error <- Bytes.open(bytes), do: undecodable(h, key))
 
-  @doc "The value of an opened envelope."
+  @doc "Returns the value in a parsed envelope."
   @spec value(map, term, Bytes.t()) :: {:ok, term} | {:error, term}
   def value(h, key, %Bytes{flag: :negative} = opened),
     do: value(%{h | codec: %{h.codec | serializer: nil}}, key, %{opened | flag: :value})
@@ -114,7 +116,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     if h.on_decode_error == :miss, do: {:error, :not_found}, else: {:error, {:undecodable, key}}
   end
 
-  # Whether every stamp is the present generation of its tag.
+  # Returns whether every stamp is the current generation of its tag.
   defp valid?(_h, [], _source), do: {:ok, true}
 
   defp valid?(h, stamps, source) do
@@ -142,14 +144,14 @@ defmodule Vdr.Cache.Backend.Server.Read do
     end
   end
 
-  # A snapshot of the mirror, or `nil` for the server.
+  # Returns a snapshot of the mirror, or `nil` for the server.
   defp source(%{mirror: false}), do: {:ok, nil}
 
   defp source(h) do
     with {:error, reason} <- Veidrodelis.snapshot(h.id), do: without_mirror(h, reason, fn -> {:ok, nil} end)
   end
 
-  # The generations of all entries are read at once.
+  # The generations of the tags of all entries are read in one call.
   defp make_all(h, pairs, source) do
     opened = for {key, bytes} <- pairs, {:ok, opened} <- [open(h, key, bytes)], do: {key, bytes, opened}
 
@@ -170,7 +172,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
 
   # ---- times
 
-  # What is kept past its time has a time of its own.
+  # An entry that is kept past its time to live has that time in its envelope.
   def ttl(h, key) do
     with {:ok, %Entry{fresh: true, version: bytes}} <- entry(h, key),
          {:ok, opened} <- Bytes.open(bytes),
@@ -207,7 +209,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     set = h.prefix <> "t:" <> Bytes.key(tag)
 
     with {:ok, source} <- source(h), {:ok, members} <- members(h, set, source) do
-      # The set may still have an entry that was put again without the tag.
+      # The set may still have an entry that was later put without the tag.
       tag = Bytes.key(tag)
       entries(members, h, source, :keys, fn %Entry{version: bytes} -> tag in tags(bytes) end)
     else
@@ -223,7 +225,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
   defp members(h, set, nil), do: Server.command(h, ["ZRANGE", set, "0", "-1"], %Write{consistency: :server})
   defp members(h, set, snapshot), do: Veidrodelis.zrange(snapshot, h.db, set, 0, -1, with_scores: false)
 
-  # The living ones among keys of the server.
+  # Returns the live entries among some keys of the server.
   defp entries(stream, h, source, what, keep? \\ fn _entry -> true end) do
     stream
     |> Stream.chunk_every(@portion)
@@ -258,7 +260,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
       end,
       fn _cursor -> :ok end
     )
-    # A walk may meet a key twice.
+    # `SCAN` may return a key twice.
     |> Stream.uniq()
   end
 
@@ -274,7 +276,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     end
   end
 
-  # What a glob would take for more than itself.
+  # Escapes the characters that have a meaning in a glob.
   defp escape(prefix), do: String.replace(prefix, ~r/[*?\[\]\\^-]/, "\\\\\\0")
 
   def size(h) do
@@ -283,7 +285,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     error in [Vdr.Cache.Error, Veidrodelis.Error] -> {:error, error.reason}
   end
 
-  @doc "All keys of the server that begin so, as a list."
+  @doc "Returns a list of all keys with the prefix."
   @spec scan(map, binary) :: {:ok, [binary]} | {:error, term}
   def scan(h, prefix) do
     case source(h) do
@@ -294,7 +296,7 @@ defmodule Vdr.Cache.Backend.Server.Read do
     error in [Vdr.Cache.Error, Veidrodelis.Error] -> {:error, error.reason}
   end
 
-  @doc "The same from the server itself."
+  @doc "Returns a list of all keys with the prefix, and asks the server for them."
   @spec scan_server(map, binary) :: {:ok, [binary]} | {:error, term}
   def scan_server(h, prefix), do: scan(%{h | mirror: false}, prefix)
 end

@@ -1,15 +1,16 @@
 defmodule Vdr.Cache.Backend.Server.Scripts do
   @moduledoc false
-  # What runs on the server. A script is atomic there, and one unit in every mirror.
+  # The scripts that run on the server. A script is atomic on the server, and one unit in every
+  # mirror.
   #
   #     <prefix>e:<key>   an entry               <prefix>l:<key>   the lease of a fetch: a token
   #     <prefix>g:<tag>   a tag's generation     <prefix>t:<tag>   sorted set of the entries with the tag, by expiry
   #     <prefix>c         how many invalidations there were        <prefix>d:<nonce>   entries of a dead generation
   #     <prefix>d         hash of these nonces, and when each began
   #
-  # An entry is valid while each of its stamps is the present generation of its tag. If the server
-  # evicts a generation, its entries miss; if it evicts a set, the next count is too low. Neither
-  # makes an entry that was invalidated valid again.
+  # An entry is valid while each of its stamps is the current generation of its tag. If the server
+  # evicts a generation, reads of its entries miss. If it evicts a set, the next count is too low.
+  # Neither makes an invalidated entry valid again.
 
   @common ~S"""
   local p = ARGV[1]
@@ -140,7 +141,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
          return 1
          """
 
-  # ARGV: prefix, then pairs of entry and lease. Answers how many there were.
+  # ARGV: prefix, then pairs of entry and lease. Returns how many entries there were.
   @delete @common <>
             ~S"""
             local count = 0
@@ -151,7 +152,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
             return count
             """
 
-  # ARGV: prefix, entry, lease. Answers the bytes.
+  # ARGV: prefix, entry, lease. Returns the bytes.
   @take @common <>
           ~S"""
           local b = get(ARGV[2])
@@ -161,8 +162,8 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
           return false
           """
 
-  # ARGV: prefix, entry, lease, n. Answers the sum as text, `false` where there is no entry, and 0
-  # where there is no integer.
+  # ARGV: prefix, entry, lease, n. Returns the sum as text, `false` if there is no entry, and 0 if
+  # the value is not an integer.
   @incr @common <>
           ~S"""
           local e, l = ARGV[2], ARGV[3]
@@ -188,7 +189,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
           return sum
           """
 
-  # ARGV: prefix, entry, ttl ('' for none). Answers whether there is one.
+  # ARGV: prefix, entry, ttl ('' for none). Returns whether there is an entry.
   @expire @common <>
             ~S"""
             local e, ttl = ARGV[2], ARGV[3]
@@ -216,7 +217,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
             return 1
             """
 
-  # ARGV: prefix, tag, a nonce. Answers the dead generation, or false where nothing carries the tag.
+  # ARGV: prefix, tag, a nonce. Returns the dead generation, or false if no entry has the tag.
   @invalidate @common <>
                 ~S"""
                 local g, t, d = p .. 'g:' .. ARGV[2], p .. 't:' .. ARGV[2], p .. 'd:' .. ARGV[3]
@@ -232,7 +233,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
                 """
 
   # ARGV: prefix, tag, the dead generation ('' if the server evicted it), the nonce of the set.
-  # Answers the number of entries that were alive, and whether there are more.
+  # Returns the number of entries that were live, and whether there are more.
   @drain @common <>
            ~S"""
            local tag, dead, d = ARGV[2], ARGV[3], p .. 'd:' .. ARGV[4]
@@ -260,7 +261,7 @@ defmodule Vdr.Cache.Backend.Server.Scripts do
            return {count, more}
            """
 
-  # ARGV: prefix, entry, lease, token, ms, then tags and new generations. Answers {'hit', bytes},
+  # ARGV: prefix, entry, lease, token, ms, then tags and new generations. Returns {'hit', bytes},
   # {'held', ms}, or {'granted', bytes or false, invalidations, generations...}.
   @acquire @common <>
              ~S"""

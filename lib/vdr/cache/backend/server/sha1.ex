@@ -1,7 +1,8 @@
 defmodule Vdr.Cache.Backend.Server.Sha1 do
   @moduledoc false
-  # The digests by which a server knows scripts, made when the library is compiled. OTP's `:crypto`
-  # would do it, and would have to be in every release for nothing else.
+  # SHA-1, for the digests that name scripts on a server. They are computed at compile time. OTP's
+  # `:crypto` has SHA-1, too, but the library needs it for nothing else, and it would be in every
+  # release.
 
   import Bitwise
 

@@ -1,8 +1,9 @@
 defmodule Vdr.Cache.Topology.Partitioned.Member do
   @moduledoc false
-  # One node's part of a partitioned cache: follows the members, publishes the view, removes what
-  # the node does not own any more, and clears the part when a split has healed. It handles one
-  # change after the other, so a key that leaves the node and comes back is removed in between.
+  # One node's part of a partitioned cache. This process follows the members, publishes the view
+  # (the list of nodes), removes the entries that the node no longer owns, and removes all entries
+  # when a network split has healed. It handles one change of the members at a time, so the entry of
+  # a key that leaves the node and comes back is removed in between.
 
   use GenServer
 
@@ -10,23 +11,23 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
   alias Vdr.Cache.Topology.{Members, Partitioned, Remote}
 
   @retry_ms 1_000
-  # A pid that left longer ago than this, in a cluster that restarts its nodes all the time, is
-  # forgotten.
+  # The number of pids that are remembered after they left. A cluster that restarts its nodes all
+  # the time would collect more and more of them.
   @gone_max 10_000
 
   def start_link(h), do: GenServer.start_link(__MODULE__, h, name: h.member)
 
-  @doc "Makes the node a member, once its cache can be asked."
+  @doc "Makes the node a member, once its cache can be called."
   def join(member), do: GenServer.call(member, :join, :infinity)
 
-  @doc "Ends the membership, while the cache can still be asked."
+  @doc "Ends the membership, while the cache can still be called."
   def leave(member) do
     GenServer.call(member, :leave)
   catch
     :exit, _reason -> :ok
   end
 
-  @doc "Another member gets the call later, as long as it is one."
+  @doc "Repeats a call to another node until it succeeds, as long as the node is a member."
   def owe(member, node, call), do: GenServer.cast(member, {:owe, node, call})
 
   @impl GenServer
@@ -56,7 +57,8 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
 
   @impl GenServer
   def handle_info({ref, :join, _group, pids}, %{ref: ref} = state) do
-    # A member that was gone and comes back as the same process was on the other side of a split.
+    # If a member left and comes back as the same process, it was on the other side of a network
+    # split.
     healed? = Enum.any?(pids, &MapSet.member?(state.gone, &1))
     state = change(%{state | gone: MapSet.difference(state.gone, MapSet.new(pids))}, pids, [])
     if healed?, do: heal(state.h)
@@ -87,7 +89,7 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  # What is still owed after a try, `nil` for nothing.
+  # Returns the calls that still fail, or `nil`.
   defp pay(h, node, calls) do
     left =
       Enum.reject(calls, fn {function, arguments} ->
@@ -113,7 +115,7 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
     :ets.insert(h.views, {:view, number, nodes})
     metadata = %{joined: nodes -- before, left: before -- nodes}
     Telemetry.execute(h.telemetry, [:cluster, :change], %{members: length(nodes)}, metadata)
-    # Nobody tells this node of changes of what another node owned before.
+    # The new owner of a key does not know which nodes have copies of its value.
     h.forget.()
     rebalance(h)
   end
@@ -131,7 +133,7 @@ defmodule Vdr.Cache.Topology.Partitioned.Member do
     Telemetry.execute(h.telemetry, [:rebalance, :stop], measurements, %{})
   end
 
-  # Either side may have changed, deleted or invalidated what the other still has.
+  # Each side may have changed, deleted or invalidated entries that the other side still has.
   defp heal(%{on_heal: :keep}), do: :ok
 
   defp heal(%{local: {backend, state}} = h) do

@@ -2,38 +2,44 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
   @moduledoc false
   # The entries of one node, and the version of each.
   #
-  # A *change* is `{key, version, {:put, value, write} | :delete}`. It counts where its version is
-  # larger than that of the key. Or it is a *floor*, `{:floor, what, version}`: what is older is
-  # absent, be it all entries, those with a tag, or those that a writer began with. A floor leaves
-  # the version of a key as it is, because a change between the two, which comes later and has
-  # another tag, must still count. So an entry is there where its change is the newest one of its
-  # key, and is above the floors of its tags. Both only grow: changes may come in any order and more
-  # than once, and all nodes agree in the end.
+  # A *change* is one of these:
   #
-  # `{key, version, :live | removed_at}`: versions are in an ordered table, under the external term
-  # format of the keys, because such a table holds `1` and `1.0` for equal. Deletes stay in it for
-  # some time. What was `forgotten` of each writer is the largest version of these, so that it is
-  # found out when it has forgotten what another node has never heard of.
+  #   * `{key, version, {:put, value, write} | :delete}`. It is applied if its version is larger
+  #     than that of the key.
+  #   * a *floor*, `{:floor, what, version}`. It makes older entries absent: all entries, those with
+  #     a tag, or those that a writer started with. A floor does not change the version of a key.
+  #     The reason: a put with another tag and a version between the two may arrive after the floor,
+  #     and must still be applied.
+  #
+  # So an entry exists if its change is the newest one of its key, and is above the floors of its
+  # tags. Versions and floors only grow. So changes may arrive in any order and more than once, and
+  # all nodes agree in the end.
+  #
+  # The table of versions has rows `{key, version, :live | removed_at}`. It is ordered, and such a
+  # table treats `1` and `1.0` as equal, so keys are in the external term format. Deletes stay in
+  # the table for some time. `forgotten` has, for each writer, the largest version of the deletes
+  # that were removed from the table. It shows when this node has forgotten a delete that another
+  # node has never received.
 
   alias Vdr.Cache.Write
 
   @portion 1_000
   @portion_bytes 1_000_000
-  # How many deletes are forgotten at once.
+  # How many deletes one sweep forgets.
   @sweep 10_000
   @writers 1_000
 
   defstruct [:backend, :store, :writer, :portion, :versions, :graves, clock: {0, 0}, floors: %{}, forgotten: %{}]
 
-  # Entries that are there already: of a file, or of before a crash of the process. Any other
-  # version is newer.
+  # The store may have entries already: from a file, or from before a crash of the process. They get
+  # a version that is older than any other one.
   @spec new(map, {node, integer}) :: {%__MODULE__{}, adopted? :: boolean}
   def new(%{local: {backend, store}} = h, writer) do
     copy = %__MODULE__{
       backend: backend,
       store: store,
       writer: writer,
-      # Fewer in tests.
+      # Tests use a smaller number.
       portion: Map.get(h, :portion, @portion),
       versions: :ets.new(__MODULE__, [:ordered_set, :private]),
       graves: :ets.new(__MODULE__, [:ordered_set, :private])
@@ -43,7 +49,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     {copy, :ets.info(copy.versions, :size) > 0}
   end
 
-  @doc "The next version: larger than all that were seen."
+  @doc "Returns the next version, which is larger than all versions that were seen."
   def tick(%{clock: {ms, count}} = copy, wall) do
     {ms, count} = clock = if wall > ms, do: {wall, 0}, else: {ms, count + 1}
     {{ms, count, copy.writer}, %{copy | clock: clock}}
@@ -53,7 +59,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
 
   # ---- changes of this node
 
-  @doc "Some keys were written. Others get them as they are now."
+  @doc "Returns the changes of keys that were written: the entries as they are now."
   def written(copy, keys, wall, now) do
     Enum.map_reduce(keys, copy, fn key, copy ->
       {version, copy} = tick(copy, wall)
@@ -63,13 +69,13 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     end)
   end
 
-  @doc "The keys whose last change was made here, up to a clock."
+  @doc "Returns the keys whose last change was made on this node, up to a clock."
   def written_here(copy, last) do
     rows = :ets.match(copy.versions, {:"$1", {:"$2", :"$3", copy.writer}, :_})
     for [packed, ms, count] <- rows, ms > 0 and {ms, count} <= last, do: unpack(packed)
   end
 
-  @doc "Makes what is there absent; answers how many entries that were, and the change."
+  @doc "Sets a floor at the next version. Returns the number of removed entries, and the change."
   def floor(copy, what, wall, now) do
     {version, copy} = tick(copy, wall)
     {count, copy} = apply_floor(copy, what, version, now)
@@ -83,7 +89,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     end
   end
 
-  # ---- changes of others
+  # ---- changes of other nodes
 
   def apply_all(copy, changes, now), do: Enum.reduce(changes, copy, &apply_change(&2, &1, now))
 
@@ -107,7 +113,8 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     witness(copy, version)
   end
 
-  # Whether the entry is there. What does not fit, or cannot be stored, takes the older one along.
+  # Returns whether the entry exists afterwards. If a value is below a floor, or cannot be stored,
+  # the older entry of its key is removed, too.
   defp store(%{backend: backend, store: store} = copy, key, version, {:put, value, write}) do
     if below_floor?(copy, version, write.tags) or not put(copy, key, value, write) do
       backend.delete(store, key)
@@ -122,7 +129,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     false
   end
 
-  # A function of the options may raise.
+  # A user function of the options, such as `:size_of`, may raise.
   defp put(%{backend: backend, store: store}, key, value, write) do
     backend.put(store, key, value, write) == {:ok, true}
   rescue
@@ -156,8 +163,9 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
   defp apply_floor(%{backend: backend, store: store} = copy, what, version, now) do
     keys = if what == :all, do: backend.stream(store, :keys), else: backend.tagged(store, elem(what, 1))
     {older, newer} = keys |> Enum.map(&{&1, version_of(copy, &1)}) |> Enum.split_with(fn {_key, v} -> v <= version end)
-    # What is newer is written once more behind the mark, before all others go, so no reader misses
-    # it. The backend does the rest as a whole, which ends the fetches under way, too.
+    # The newer entries are put again, so that they are behind the mark, before the backend removes
+    # the older ones. So no reader misses them. The removal by the backend also voids running
+    # fetches.
     mark = backend.mark(store)
     for {key, _version} <- newer, {value, write} <- [backend.dump(store, key)], do: put(copy, key, value, write)
     count = remove(copy, what, mark, length(older))
@@ -165,7 +173,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     {count, forget_below(%{copy | floors: Map.put(copy.floors, what, {version, now})}, what, version)}
   end
 
-  # An entry of which nothing is known is older than everything.
+  # An entry without a version is older than every other one.
   defp version_of(copy, key) do
     case :ets.lookup(copy.versions, pack(key)) do
       [{_packed, version, _state}] -> version
@@ -173,7 +181,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     end
   end
 
-  # A backend that could not tell its file has done it in memory.
+  # If the backend could not write to its file, it has removed the entries from memory.
   defp remove(%{backend: backend, store: store}, {:tag, tag}, mark, count) do
     case backend.invalidate_tag(store, tag, mark) do
       {:ok, count} -> count
@@ -186,18 +194,18 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     count
   end
 
-  # A floor under everything stays for good, so what was deleted before cannot come back.
+  # A floor for all entries is kept for ever, so no entry that was deleted before it can come back.
   defp forget_below(copy, :all, {ms, count, _writer}) do
     %{copy | forgotten: for({_w, clock} = one <- copy.forgotten, clock > {ms, count}, into: %{}, do: one)}
   end
 
   defp forget_below(copy, _tag, _version), do: copy
 
-  # ---- for a node that fetches all
+  # ---- for a node that fetches all entries
 
   def floors(copy), do: for({what, {version, _at}} <- copy.floors, do: {:floor, what, version})
 
-  @doc "The changes behind a key, and the key to go on with, or `:last`."
+  @doc "Returns the changes after a cursor, and the next cursor or `:last`."
   def portion(copy, cursor) do
     first = if cursor == :first, do: :ets.first(copy.versions), else: :ets.next(copy.versions, cursor)
     collect(copy, first, copy.portion, @portion_bytes, cursor, [])
@@ -216,26 +224,29 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
 
   # ---- forgetting
 
-  @doc "All of another node is here, and so is what it has forgotten."
+  @doc "Adds the clocks of what another node has forgotten, once all of its entries are here."
   def forgotten(copy, forgotten) do
     copy = see(copy, Map.values(forgotten))
     %{copy | forgotten: latest(copy.forgotten, forgotten)}
   end
 
-  @doc "The next version is larger than these."
+  @doc "Makes the next version larger than these clocks."
   def see(copy, clocks), do: %{copy | clock: Enum.reduce(clocks, copy.clock, &max/2)}
 
-  @doc "The largest version that was forgotten."
+  @doc "Returns the largest version that was forgotten."
   def horizon(copy), do: copy.forgotten |> Map.values() |> Enum.max(fn -> {-1, 0} end)
 
-  @doc "The larger clock of each writer. There are lives of nodes over years; the oldest are left out."
+  @doc """
+  Returns the larger clock of each writer. Every restart of a node is a new writer; the oldest
+  writers are left out.
+  """
   def latest(clocks, others) do
     clocks = Map.merge(clocks, others, fn _writer, one, other -> max(one, other) end)
     more = map_size(clocks) - @writers
     if more > 0, do: clocks |> Enum.sort_by(&elem(&1, 1)) |> Enum.drop(more) |> Map.new(), else: clocks
   end
 
-  @doc "Forgets the deletes and floors that are older than `ttl`."
+  @doc "Forgets deletes and floors that are older than `ttl` ms."
   def forget(copy, now, ttl) do
     bury_dead(copy, now)
     copy |> sweep(:ets.first(copy.graves), now - ttl, @sweep) |> sweep_floors(now - ttl)
@@ -256,7 +267,7 @@ defmodule Vdr.Cache.Topology.Replicated.Copy do
     Enum.reduce(old, %{copy | floors: Map.new(kept)}, fn {_what, {version, _at}}, copy -> forgot(copy, version) end)
   end
 
-  # Entries that have gone by their time or by the policy are like deletes, once there are many.
+  # Entries that expired or were evicted become deletes, once there are many of them.
   defp bury_dead(%{backend: backend, store: store} = copy, now) do
     live = :ets.info(copy.versions, :size) - :ets.info(copy.graves, :size)
 

@@ -1,15 +1,15 @@
 defmodule Vdr.Cache.Topology.Replicated.Heard do
   @moduledoc false
-  # How much a node has of what each writer has written.
+  # Which writes of each writer a node has received.
   #
-  # A writer is one life of a replicator: `{node, number}`. The clock of its writes only grows, and
-  # each of its messages has the clock of the message before it, so a gap is seen. Of every writer
-  # there is `{whole, run, until}`:
+  # A writer is one run of a replicator process: `{node, number}`. The clock of its writes only
+  # grows, and each of its messages has the clock of the message before it. So a missing message
+  # shows. For each writer there is a record `{whole, run, until}`:
   #
-  #   * `whole` - everything up to this clock is here
-  #   * `run` - `{previous, last}` of the newest messages without a gap, where something between
-  #     `whole` and `previous` is missing; or `nil`
-  #   * `until` - when a writer that is no peer any more is forgotten, `:infinity` for a peer
+  #   * `whole` - all writes up to this clock have arrived
+  #   * `run` - `{previous, last}` of the newest messages without a gap, if a message between
+  #     `whole` and `previous` is missing; otherwise `nil`
+  #   * `until` - the time when a former peer is forgotten; `:infinity` for a peer
 
   @type writer :: {node, integer}
   @type clock :: {integer, integer}
@@ -17,7 +17,7 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
   # What one node tells another: the clocks, and how much longer each writer is remembered.
   @type vector :: %{writer => {clock, integer | :infinity}}
 
-  # Before everything. What was there when a writer began has the clock `{0, 0}`.
+  # The smallest clock. Entries that existed when a writer started have the clock `{0, 0}`.
   @none {-1, 0}
 
   @spec none() :: clock
@@ -34,7 +34,7 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
   @spec peer?(t, writer) :: boolean
   def peer?(heard, writer), do: match?(%{^writer => {_whole, _run, :infinity}}, heard)
 
-  @doc "A message has come. `until` is for a writer that was unknown."
+  @doc "Notes a message. `until` is for a writer that is not known yet."
   @spec note(t, writer, clock, clock, integer | :infinity) :: t
   def note(heard, writer, previous, last, until) do
     {whole, run, until} = Map.get(heard, writer, {@none, nil, until})
@@ -50,12 +50,12 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
     Map.put(heard, writer, record)
   end
 
-  @doc "Everything that another node had is here."
+  @doc "Notes that all writes that another node had are here."
   @spec merge(t, vector, until :: integer, now :: integer) :: t
   def merge(heard, vector, until, now) do
     Enum.reduce(vector, heard, fn {writer, {clock, left}}, heard ->
       {whole, run, known} = Map.get(heard, writer, {@none, nil, if(left == :infinity, do: until, else: now + left)})
-      # A peer of another node, and none of this one.
+      # The writer is a peer of the other node, and not of this one.
       known = if left == :infinity, do: max(known, until), else: known
       Map.put(heard, writer, close({max(whole, clock), run, known}))
     end)
@@ -64,11 +64,11 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
   defp close({whole, {previous, last}, until}) when previous <= whole, do: {max(whole, last), nil, until}
   defp close(record), do: record
 
-  @doc "The writer is a peer."
+  @doc "Notes that the writer is a peer."
   @spec met(t, writer) :: t
   def met(heard, writer), do: remember(heard, writer, :infinity)
 
-  @doc "The writer is no peer any more."
+  @doc "Notes that the writer is no longer a peer."
   @spec gone(t, writer, integer) :: t
   def gone(heard, writer, until), do: remember(heard, writer, until)
 
@@ -77,7 +77,7 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
     Map.put(heard, writer, {whole, run, until})
   end
 
-  @doc "What is told to others, of the writers that are remembered for longer than `least` ms."
+  @doc "Returns what other nodes are sent: the writers that are remembered for more than `least` ms."
   @spec vector(t, least :: integer, now :: integer) :: vector
   def vector(heard, least, now) do
     for {writer, {whole, _run, until}} <- heard, until == :infinity or until - now > least, into: %{} do
@@ -86,7 +86,7 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
   end
 
   @doc """
-  Gives up what is missing of writers that are gone, and answers whether there was any such gap.
+  Gives up the missing writes of former peers. Returns whether there were any.
   """
   @spec give_up(t) :: {boolean, t}
   def give_up(heard) do
@@ -96,10 +96,10 @@ defmodule Vdr.Cache.Topology.Replicated.Heard do
     end
   end
 
-  @doc "Forgets the writers whose time is over, and answers what was here of them."
+  @doc "Forgets the writers whose time is over. Returns the clocks up to which their writes were here."
   @spec prune(t, integer) :: {%{writer => clock}, t}
   def prune(heard, now) do
-    # Atoms are larger than numbers.
+    # In the order of terms, atoms are larger than numbers.
     {kept, old} = Enum.split_with(heard, fn {_writer, {_whole, _run, until}} -> until > now end)
     {Map.new(old, fn {writer, {whole, _run, _until}} -> {writer, whole} end), Map.new(kept)}
   end

@@ -1,24 +1,25 @@
 defmodule Vdr.Cache.Topology.Replicated.Replica do
   @moduledoc false
-  # What one node does to have the same entries as the others: everything of the replicator but its
-  # process. Messages go out by the function `send`, and may be lost, each of them.
+  # The protocol that gives all nodes the same entries: everything of the replicator but its
+  # process. It sends messages with the function `send`. Any message may be lost.
   #
-  # Each node tells its own changes to all peers, once. The clocks in the messages show who has
-  # missed some, and heartbeats show how much everybody has of whom. A node that has missed
-  # something fetches all entries from a peer that has it, in portions, and has then all that this
-  # peer had, of every writer. So the changes of a node that has gone are found out, too, when some
-  # have heard them and others have not.
+  # Each node sends its own changes to all peers, once. The clocks in the messages show a receiver
+  # that it has missed a message. Heartbeats report which writes of which writer each node has. A
+  # node that has missed writes fetches all entries, in portions, from a peer that has them. Then it
+  # has everything that this peer had, of every writer. So the changes of a node that has left reach
+  # all nodes, too, if one of them has received them.
   #
-  # Where a node may have a part of what nobody has whole, of a writer that has gone or of a fetch
-  # that broke off, it lets its own clock go on without a message. Then all others fetch from it.
+  # A node may have some writes of which no node has all: of a writer that has left, or of a fetch
+  # that was interrupted. Then it advances its own clock without a message, so all other nodes fetch
+  # from it.
   #
-  # Deletes are forgotten. A node that has not heard of them meanwhile cannot be told any more what
-  # to remove, and all nodes empty their caches.
+  # Deletes are forgotten after a while. A node that has missed forgotten deletes can no longer
+  # learn which entries to remove, so all nodes empty their caches.
 
   alias Vdr.Cache.Telemetry
   alias Vdr.Cache.Topology.Replicated.{Copy, Heard}
 
-  # How often a portion is asked for, and how many keys go into a message.
+  # How often a portion is requested, and how many keys a message has at most.
   @tries 5
   @keys 1_000
 
@@ -37,16 +38,17 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
               ]
 
   # A peer:
-  #   * `writer` - its writer, known by its first message
-  #   * `has` - what it has told that it has, `nil` before that
-  #   * `known` - `:no` until all that it had when it was met is here. `:late` where it did not say
-  #   * `at` - when it was heard
-  #   * `tried` - how often it did not answer
-  #   * `fetched` - when all was fetched from it the last time
-  #   * `ready` - whether it has all entries itself
+  #   * `writer` - its writer, known from its first message
+  #   * `has` - which writes it has reported to have; `nil` before the first report
+  #   * `known` - `:no` until everything that it had when it was met is here; then `:yes`. `:late`
+  #     if it did not respond
+  #   * `at` - when its last message arrived
+  #   * `tried` - how often it did not respond
+  #   * `fetched` - when all entries were last fetched from it
+  #   * `ready` - whether the peer itself has all entries
   defp peer, do: %{writer: nil, has: nil, known: :no, at: nil, tried: 0, fetched: nil, ready: false}
 
-  @doc "`me` is where the others send their messages."
+  @doc "Returns a new replica. The other nodes send their messages to `me`."
   def new(h, me, writer, send, now) do
     {copy, adopted?} = Copy.new(h, writer)
     own = if adopted?, do: {0, 0}, else: Heard.none()
@@ -57,12 +59,12 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   # ---- members
 
-  @doc "From now on the others know this node."
+  @doc "Notes that the other nodes know this node from now on."
   def join(state), do: %{state | joined: true} |> settle() |> pull()
 
   def leave(state), do: %{state | joined: false}
 
-  @doc "Others that were met."
+  @doc "Adds peers."
   def meet(state, pids) do
     state = Enum.reduce(pids, state, &meet_one(&2, &1))
     for pid <- pids, pid != state.me, do: send_heartbeat(state, pid)
@@ -85,7 +87,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     %{state | gone: others, heard: heard, peers: Map.put(state.peers, pid, peer || peer())}
   end
 
-  @doc "Others that have gone."
+  @doc "Removes peers that have left."
   def part(state, pids), do: pids |> Enum.reduce(state, &part_one(&2, &1)) |> settle() |> pull()
 
   defp part_one(state, pid) do
@@ -97,8 +99,8 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
         break_off(%{state | peers: peers}, pid)
 
       {peer, peers} ->
-        # What it wrote is told for as long as one is not emptied after a split, and is known for
-        # longer, so that nobody asks for it again.
+        # The writes of the peer are reported for as long as a split does not empty the cache. They
+        # are remembered for longer than that, so that they are not fetched again.
         at = peer.at || state.now.()
         heard = Heard.gone(state.heard, peer.writer, at + remembered(state))
         break_off(%{state | peers: peers, heard: heard, gone: Map.put(state.gone, pid, {peer.writer, at})}, pid)
@@ -109,17 +111,18 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   # ---- changes of this node
 
-  @doc "Calls a function of the backend that changes keys, and tells the others."
+  @doc "Calls a function of the backend that changes keys, and sends the changes to the peers."
   def write(%{h: %{local: {backend, store}}} = state, function, arguments, keys) do
     answer = apply(backend, function, [store | arguments])
     if unchanged?(function, answer), do: {answer, state}, else: {answer, tell_keys(state, keys)}
   rescue
-    # A mistake of the caller, or in a function of the options, must not end the process of all.
+    # A wrong argument, or a user function that raises, must not end the process that all writers
+    # share.
     error -> {{:error, {:remote, Exception.message(error)}}, tell_keys(state, keys)}
   end
 
-  # Where nothing can have changed. What is not here, for it was evicted, may be on another node: a
-  # delete is told whatever it has found.
+  # Returns whether a call has changed nothing. A delete always counts as a change: the entry may
+  # have been evicted on this node only.
   defp unchanged?(function, {:ok, false}), do: function in [:put, :expire]
   defp unchanged?(:commit, {:ok, :lost}), do: true
   defp unchanged?(function, {:error, :full}), do: function != :put_many
@@ -127,7 +130,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
   defp unchanged?(_function, {:error, {:not_storable, _term}}), do: true
   defp unchanged?(_function, _answer), do: false
 
-  # The keys as they are now are what the others get.
+  # The peers get the entries of the keys as they are now.
   defp tell_keys(state, []), do: state
 
   defp tell_keys(state, keys) do
@@ -135,26 +138,26 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     tell(%{state | copy: copy}, changes)
   end
 
-  @doc "Makes all entries absent, or those with a tag; answers how many that were."
+  @doc "Removes all entries, or those with a tag. Returns how many there were."
   def floor(state, what) do
     {count, change, copy} = Copy.floor(state.copy, what, state.h.clock.(), state.now.())
     {count, tell(%{state | copy: copy}, [change])}
   end
 
-  # After a tick: the clock is that of the last change.
+  # To be called after a tick, because the clock must be that of the last change.
   defp tell(state, changes) do
     previous = Heard.whole(state.heard, state.writer)
     last = state.copy.clock
     for pid <- Map.keys(state.peers), do: state.send.(pid, {:changes, state.me, state.writer, previous, last, changes})
     heard = Heard.note(state.heard, state.writer, previous, last, :infinity)
-    # The smallest version of this life.
+    # `first` is the smallest version of this writer.
     %{state | heard: heard, first: state.first || first_of(changes)}
   end
 
   defp first_of([{:floor, _what, {ms, count, _writer}} | _more]), do: {ms, count}
   defp first_of([{_key, {ms, count, _writer}, _what} | _more]), do: {ms, count}
 
-  # The others find out that they have missed something, and fetch all that is here.
+  # Advances the clock without a message. The peers notice the gap, and fetch all entries from here.
   defp be_fetched(state) do
     {_version, copy} = Copy.tick(state.copy, state.h.clock.())
     previous = Heard.whole(state.heard, state.writer)
@@ -163,7 +166,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   # ---- messages
 
-  @doc "A message of another node."
+  @doc "Handles a message of another node."
   def handle(state, {:changes, from, writer, previous, last, changes}) do
     copy = Copy.apply_all(state.copy, changes, state.now.())
     heard = Heard.note(state.heard, writer, previous, last, state.now.() + remembered(state))
@@ -175,7 +178,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     do: state |> write_again(stand) |> heard_of(from, stand.writer, &told(&1, stand)) |> pull()
 
   def handle(state, {:pull, from, ref, cursor, stand}) do
-    # What it may bring back must be below a floor before it is told what is here.
+    # Entries that the other node may bring back must be below a floor before it gets an answer.
     state = if stand, do: state |> write_again(stand) |> settle_forgotten(stand), else: state
     {changes, next} = Copy.portion(state.copy, cursor)
     floors = if cursor == :first, do: Copy.floors(state.copy), else: []
@@ -190,17 +193,17 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     state = if cursor == :first, do: begin_fetch(state, from, stand), else: state
     state = %{state | copy: Copy.apply_all(state.copy, changes, state.now.())}
 
-    # What was forgotten between two portions is in none of them.
+    # Deletes that the peer has forgotten between two portions are in none of them.
     if next == :last,
       do: state |> settle_forgotten(stand) |> end_fetch(from, stand.forgotten),
       else: ask(%{state | pull: %{state.pull | cursor: next, since: state.now.(), tries: 0, applied: true}})
   end
 
-  # A portion that was asked for twice, or is not needed any more.
+  # A portion that was requested twice, or that is no longer needed.
   def handle(state, _message), do: state
 
-  # What a new node has written has versions of its own clock, which may be slow: others may have
-  # forgotten deletes that have larger ones. Then it is written once more.
+  # The writes of a new node have versions of its own clock, which may be slow. Other nodes may have
+  # forgotten deletes with larger versions. In that case the keys are written again.
   defp write_again(%{first: first} = state, %{horizon: horizon}) when first != nil and first <= horizon do
     if new?(state) do
       state = %{state | first: nil, copy: Copy.see(state.copy, [horizon])}
@@ -212,7 +215,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   defp write_again(state, _stand), do: state
 
-  # A peer that was silent for long may have missed what nobody tells any more.
+  # A peer that was silent for a long time may have missed deletes that are forgotten by now.
   defp heard_of(state, from, writer, change) do
     case state.peers do
       %{^from => peer} ->
@@ -230,7 +233,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   defp has(peer, writer, last), do: %{peer | has: Map.put(peer.has || %{}, writer, {last, :infinity})}
 
-  # What a new node has is what it writes and is told.
+  # A new node has no other entries than those that it writes and receives.
   defp told(peer, stand) do
     known = if stand.new and peer.known == :no, do: :yes, else: peer.known
     %{peer | has: stand.has, ready: stand.ready, known: known}
@@ -238,7 +241,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   # ---- heartbeats
 
-  @doc "To be called at every heartbeat."
+  @doc "Sends heartbeats, and forgets old records. To be called at every heartbeat."
   def beat(state) do
     now = state.now.()
     {old, heard} = Heard.prune(state.heard, now)
@@ -260,8 +263,9 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     state.send.(pid, {:heartbeat, state.me, stand})
   end
 
-  # `horizon`: the largest version that it has forgotten. `known`: what it has, what it has
-  # forgotten itself, and what it had of those that are past.
+  # `horizon` is the largest version that this node has forgotten. `known` has a clock for each
+  # writer: of the writes that are here, of the deletes that were forgotten, and of writers that
+  # were forgotten.
   defp full_stand(state) do
     has = Heard.vector(state.heard, 0, state.now.())
     forgotten = state.copy.forgotten
@@ -272,13 +276,13 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     Map.merge(stand, %{ready: state.ready, new: new?(state), adopted: state.adopted})
   end
 
-  # Whether all that is here was there at the start, or was written or told since then, which is so
-  # short ago that no delete of it can be forgotten.
+  # A node is new if all of its entries were there at its start, or were written or received since
+  # then, and if its start was so short ago that no delete of them can be forgotten yet.
   defp new?(state), do: not state.fetched and state.now.() - state.born <= state.h.tombstone_ttl
 
   # ---- fetching what is missing
 
-  # One at a time. A node that is not ready asks one that is, if there is any.
+  # A node fetches from one peer at a time. It prefers a peer that is ready.
   defp pull(%{pull: nil, joined: true} = state) do
     case for {pid, peer} <- state.peers, wanted?(state, peer), do: {not peer.ready, peer.tried, pid} do
       [] ->
@@ -298,13 +302,14 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   defp wanted?(state, peer), do: rested?(state, peer) and misses?(state, peer)
 
-  # Who loses messages because there are too many must not make more of them.
+  # A node that misses messages because there are too many must not cause more of them, so it waits
+  # between two fetches.
   defp rested?(_state, %{fetched: nil}), do: true
   defp rested?(state, %{fetched: at}), do: state.now.() - at >= div(state.h.heartbeat, 2)
 
   defp misses?(state, peer) do
     Enum.any?(peer.has, fn {writer, {clock, _left}} ->
-      # What a peer writes, it tells itself.
+      # A peer sends its own writes itself.
       clock > Heard.whole(state.heard, writer) and (writer == peer.writer or not Heard.peer?(state.heard, writer))
     end)
   end
@@ -315,7 +320,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     state
   end
 
-  # A portion may be lost as any message.
+  # Like any message, a portion may be lost.
   defp ask_again(%{pull: %{from: from} = pull} = state) do
     cond do
       state.now.() - pull.since <= 3 * state.h.heartbeat ->
@@ -332,7 +337,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   defp ask_again(state), do: state
 
-  # What has come so far is known to nobody as a whole.
+  # Some entries have arrived, but no record says which, so the other nodes must fetch from here.
   defp break_off(%{pull: %{from: from, applied: applied?}} = state, from) do
     state = %{state | pull: nil}
     if applied?, do: be_fetched(state), else: state
@@ -356,9 +361,10 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     pull(if stand.ready, do: now_ready(state), else: settle(state))
   end
 
-  # ---- whether reads are answered
+  # ---- readiness
 
-  # A node that is alone, or has heard of all others what they have, where they all begin together.
+  # The node is ready if it is alone, or if every peer is known. `:late` peers count only if another
+  # one is known.
   defp settle(%{ready: false, joined: true} = state) do
     known = for {_pid, peer} <- state.peers, do: peer.known
     if :no not in known and (known == [] or :yes in known), do: now_ready(state), else: state
@@ -371,10 +377,10 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
     %{state | ready: true}
   end
 
-  # ---- what was forgotten
+  # ---- forgotten deletes
 
-  # One of the two may have entries whose delete the other one has forgotten. A node that is new has
-  # only those that it began with.
+  # One of the two nodes may have entries whose deletes the other one has forgotten. On a new node,
+  # these can only be entries that it started with.
   defp settle_forgotten(state, stand) do
     own = full_stand(state)
     state = %{state | copy: Copy.see(state.copy, Map.values(stand.forgotten))}
@@ -393,7 +399,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replica do
 
   defp clear(state, %{writer: writer}), do: state |> floor({:adopted, writer}) |> elem(1)
 
-  # Nobody knows any more what was deleted meanwhile. The floor stays for good.
+  # It is no longer known which entries were deleted. The floor is kept for ever.
   defp start_over(state) do
     {count, state} = floor(state, :all)
     Telemetry.execute(state.h.telemetry, [:heal, :clear], %{count: count}, %{})

@@ -1,6 +1,6 @@
 defmodule Vdr.Cache.Topology.Replicated.Replicator do
   @moduledoc false
-  # The process that writes one node's copy of a replicated cache.
+  # The process that writes the copy of one node in a replicated cache.
 
   use GenServer
 
@@ -12,7 +12,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
 
   @impl GenServer
   def init(h) do
-    # What the messages are like.
+    # The number is the version of the messages.
     group = Members.group(h.name, {:replicated, 2})
     {ref, pids} = Members.follow(group)
     writer = {node(), :os.system_time(:nanosecond)}
@@ -21,7 +21,7 @@ defmodule Vdr.Cache.Topology.Replicated.Replicator do
     {:ok, %{group: group, ref: ref, replica: meet(replica, pids)}}
   end
 
-  # Nobody waits for a node whose connection is busy. It finds out that it has missed something.
+  # The process does not wait for a busy connection. The other node notices the missing message.
   defp send_to(pid, message), do: :erlang.send(pid, message, [:nosuspend, :noconnect])
 
   @impl GenServer

@@ -31,7 +31,7 @@ defmodule Vdr.Cache.Backend.ETS.Rows do
   @spec later(integer | :infinity, integer | :infinity) :: integer | :infinity
   def later(:infinity, _ms), do: :infinity
   def later(_time, :infinity), do: :infinity
-  def later(time, ms), do: time + ms
+  def later(time, ms) when is_integer(time) and is_integer(ms), do: time + ms
 
   @doc "Returns the time until which the row must be kept."
   @spec due(row) :: integer | :infinity

@@ -64,6 +64,7 @@ impl Mirror {
         loop {
             let error = ahead.fill(&mut self.decoder, input, *at, if self.slow { 1 } else { LOOKAHEAD });
             applier.prefetch(ahead.keys());
+            self.finder.look_ahead(applier.db(), ahead.keys());
             for (args, frame) in ahead.commands() {
                 *at += frame.skipped + frame.len;
                 let applied = applier.command(args, frame.len, now_ms).map_err(|divergence| {

@@ -23,8 +23,25 @@ pub struct Finder {
     filters: Filters,
     affixes: KnownAffixes,
     heads: Heads,
+    /// The keys that the next writes probably affect.
+    ahead: Vec<Ahead>,
+    /// Which of them is expected next.
+    next: usize,
     /// The patterns that a key matches: kept for its memory.
     matching: Vec<Blob>,
+}
+
+/// What the filters say about a key.
+struct Ahead {
+    db: u32,
+    /// Its address and length: a key is recognised, and not compared.
+    key: (usize, usize),
+    hash: u64,
+    may_hold: bool,
+}
+
+fn identity(key: &[u8]) -> (usize, usize) {
+    (key.as_ptr().addr(), key.len())
 }
 
 impl Finder {
@@ -34,6 +51,8 @@ impl Finder {
             filters: Filters::default(),
             affixes: KnownAffixes::default(),
             heads: Heads::default(),
+            ahead: Vec::new(),
+            next: 0,
             matching: Vec::new(),
         }
     }
@@ -45,6 +64,38 @@ impl Finder {
         self.watches.unpublished.begin();
         self.affixes = self.watches.affixes.known();
         self.watches.table.refresh(&mut self.filters);
+        self.ahead.clear();
+    }
+
+    /// Asks the filters about the keys that the next writes probably affect, so that the cache
+    /// misses overlap. The same slices must come to [`Finder::affected`] before others take their
+    /// place in memory: at the latest, the next call of this or of [`Finder::begin`] forgets them.
+    pub fn look_ahead<'k>(&mut self, db: u32, keys: impl Iterator<Item = &'k [u8]>) {
+        self.ahead.clear();
+        self.next = 0;
+        if !self.watches.is_empty() {
+            let (table, filters) = (&self.watches.table, &self.filters);
+            self.ahead.extend(keys.map(|key| {
+                let hash = table.hash((db, Sort::Key, key));
+                Ahead { db, key: identity(key), hash, may_hold: may_hold(filters, hash) }
+            }));
+        }
+    }
+
+    /// The hash of a key that watches may have.
+    fn hash_if_held(&mut self, db: u32, key: &[u8]) -> Option<u64> {
+        let is_this = |ahead: &Ahead| ahead.db == db && ahead.key == identity(key);
+        let (hash, may_hold) = match self.ahead.iter().skip(self.next).position(is_this) {
+            Some(skipped) => {
+                self.next += skipped;
+                self.ahead.get(self.next).map(|ahead| (ahead.hash, ahead.may_hold))?
+            }
+            None => {
+                let hash = self.watches.table.hash((db, Sort::Key, key));
+                (hash, may_hold(&self.filters, hash))
+            }
+        };
+        may_hold.then_some(hash)
     }
 
     /// Collects in `hits` whom one write affects. `touches` enumerates the affected keys; `command`
@@ -73,11 +124,14 @@ impl Finder {
 
     fn affected_by_key(&mut self, db: u32, key: &[u8], affected: &mut AffectedWatches<'_, impl Fn() -> Tuple>) {
         affected.next_key();
+        if let Some(hash) = self.hash_if_held(db, key) {
+            let add = |watch: &Arc<Watch>| affected.add(watch, Some(Blob::new(key)));
+            self.watches.table.for_each((db, Sort::Key, key), hash, add);
+        }
         let table = Known { table: &self.watches.table, filters: &self.filters };
         let mut look_up = |sort, name: &[u8]| {
             table.watches((db, sort, name), |watch| affected.add(watch, Some(Blob::new(key))));
         };
-        look_up(Sort::Key, key);
         let KnownAffixes { starts, ends, insides, changes } = self.affixes;
         if let Some(shortest) = starts {
             for len in shortest..=HEAD.min(key.len()) {

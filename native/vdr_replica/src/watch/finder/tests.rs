@@ -104,6 +104,28 @@ fn patterns_are_found_by_the_literal_bytes_of_their_matches() {
     assert_eq!((bench.names(0, "user:1"), bench.watches.table.places()), (vec![], 0));
 }
 
+#[test]
+fn a_key_in_look_ahead_is_recognised_in_its_database_only_and_until_the_next_batch() {
+    let mut bench = Bench::new();
+    assert!(bench.add(0, Watched::Key(b"a")) && bench.add(1, Watched::Key(b"b")));
+    bench.finder.begin();
+    let mut keys = *b"ab";
+    bench.finder.look_ahead(0, keys.chunks(1));
+    let count = |bench: &mut Bench, db, key: &[u8]| bench.affected(db, key).len();
+    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [1, 0]);
+    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[1..])), [0, 1]);
+    // Back to one that came before, and one of another length.
+    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [1, 0]);
+    assert_eq!(count(&mut bench, 0, &keys), 0);
+    // Others take their place.
+    keys.reverse();
+    bench.finder.begin();
+    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [0, 1]);
+    keys.reverse();
+    bench.finder.look_ahead(0, keys.chunks(1));
+    assert_eq!(count(&mut bench, 0, &keys[..1]), 1);
+}
+
 /// So many watches that the filters grow, and so many go that filters are made anew.
 #[test]
 fn what_is_left_of_many_watches_is_found_and_the_rest_is_forgotten() {
@@ -123,7 +145,7 @@ fn what_is_left_of_many_watches_is_found_and_the_rest_is_forgotten() {
     bench.watches.end();
     assert!((0..KEYS).all(|n| is_heard(&mut bench, n)));
     // In the order of neither keys nor shards.
-    let stays = |n: usize| n % 17 == 0;
+    let stays = |n: usize| n.is_multiple_of(17);
     (0..KEYS).filter(|n| !stays(*n)).for_each(|n| assert!(bench.remove(0, watched(n))));
     bench.finder.begin();
     bench.watches.end();
@@ -183,6 +205,12 @@ proptest! {
                     model.values_mut().for_each(|was_there| *was_there = true);
                 }
                 Step::Write(key) => {
+                    // In look-ahead or not, and in another database.
+                    match key.len() % 3 {
+                        0 => bench.finder.look_ahead(0, ["x", &key].into_iter().map(str::as_bytes)),
+                        1 => bench.finder.look_ahead(1, [key.as_bytes()].into_iter()),
+                        _ => bench.finder.look_ahead(0, std::iter::empty()),
+                    }
                     let found: Vec<(usize, String)> = bench.affected(0, key.as_bytes()).iter().map(|watch| {
                         (watch.target.kind as usize, String::from_utf8(watch.target.name.to_vec()).unwrap())
                     }).collect();

@@ -4,7 +4,8 @@ use super::fault::{ACTIVE_REPLICATION, Fault, WRAPPER};
 use super::lookahead::Lookahead;
 use super::{Mirror, OnUnknown, Turn};
 use crate::stream::{Applied, unknown_name};
-use crate::watch::{Hit, Watches};
+use crate::watch::Hit;
+use crate::watch::finder::Finder;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vdr_commands::Affected;
@@ -41,7 +42,7 @@ impl Mirror {
         let mut more = true;
         while more && !turn.left {
             self.applying = true;
-            self.shared.watches.begin();
+            self.finder.begin();
             let applied = self.apply_some(input, at, &mut turn.ack_wanted, now_ms);
             self.applying = false;
             more = applied?;
@@ -63,6 +64,7 @@ impl Mirror {
         loop {
             let error = ahead.fill(&mut self.decoder, input, *at, if self.slow { 1 } else { LOOKAHEAD });
             applier.prefetch(ahead.keys());
+            self.finder.look_ahead(applier.db(), ahead.keys());
             for (args, frame) in ahead.commands() {
                 *at += frame.skipped + frame.len;
                 let applied = applier.command(args, frame.len, now_ms).map_err(|divergence| {
@@ -73,7 +75,7 @@ impl Mirror {
                 match applied? {
                     Applied::Write(row) if !self.shared.watches.is_empty() => {
                         let (db, offset) = (applier.db(), applier.offset());
-                        note_affected(&self.shared.watches, row, db, args, offset, &mut self.hits);
+                        note_affected(&mut self.finder, row, db, args, offset, &mut self.hits);
                         self.publisher.pending.push(offset, frame.len, &mut self.hits);
                     }
                     Applied::AckWanted => *ack = true,
@@ -85,7 +87,7 @@ impl Mirror {
                         status.incomplete.store(true, Ordering::Relaxed);
                         if !self.shared.watches.is_empty() {
                             let (db, offset) = (applier.db(), applier.offset());
-                            note_in_doubt(&self.shared.watches, db, args, offset, &mut self.hits);
+                            note_in_doubt(&mut self.finder, db, args, offset, &mut self.hits);
                             self.publisher.pending.push(offset, frame.len, &mut self.hits);
                         }
                         status.count_unknown(name.clone());
@@ -121,7 +123,7 @@ fn publish_interval(copied_bytes: u64) -> Duration {
 
 /// Notes whom a command affects, to be notified once it is visible.
 fn note_affected(
-    watches: &Watches,
+    finder: &mut Finder,
     row: &vdr_commands::Write,
     db: u32,
     args: &[&[u8]],
@@ -130,13 +132,13 @@ fn note_affected(
 ) {
     let rest = args.get(1..).unwrap_or_default();
     let touches = |affected: &mut dyn FnMut(Affected<'_>)| vdr_commands::for_each_affected(row, db, rest, affected);
-    watches.affected(touches, || vdr_commands::tuple(args), offset, hits);
+    finder.affected(touches, || vdr_commands::tuple(args), offset, hits);
 }
 
 /// As [`note_affected`], for a command that is not understood: any argument may be a key.
-fn note_in_doubt(watches: &Watches, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
+fn note_in_doubt(finder: &mut Finder, db: u32, args: &[&[u8]], offset: u64, hits: &mut Vec<Hit>) {
     let rest = args.get(1..).unwrap_or_default();
     let touches =
         |affected: &mut dyn FnMut(Affected<'_>)| rest.iter().for_each(|key| affected(Affected::Key { db, key }));
-    watches.affected(touches, || vdr_commands::generic(args), offset, hits);
+    finder.affected(touches, || vdr_commands::generic(args), offset, hits);
 }

@@ -30,6 +30,7 @@ use crate::position::Visible;
 use crate::resp::Decoder;
 use crate::stream::Applier;
 use crate::string_limit::StringLimit;
+use crate::watch::finder::Finder;
 use crate::watch::{Hit, Watches};
 use bytes::{Buf, BytesMut};
 use guard_timer::GuardTimer;
@@ -85,6 +86,7 @@ pub type Background = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send>;
 pub struct Mirror {
     shared: Shared,
     publisher: Publisher,
+    finder: Finder,
     clock: Clock,
     guard_key: Option<Vec<u8>>,
     filter: Option<Arc<Filter>>,
@@ -122,6 +124,7 @@ impl Mirror {
     pub fn new(shared: Shared, guard_key: Option<Vec<u8>>, defer_drop: DeferDrop) -> Self {
         Mirror {
             publisher: Publisher::new(&shared.live, &shared.watches, &shared.visible, defer_drop),
+            finder: Finder::new(&shared.watches),
             shared,
             clock: || Duration::ZERO,
             guard_key,

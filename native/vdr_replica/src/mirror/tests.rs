@@ -279,8 +279,9 @@ fn a_watch_that_comes_before_a_partial_publication_is_new_until_all_is_shown() {
     thread_local! { static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) } }
     let (mirror, shared) = mirror();
     let mut mirror = mirror.with_clock(|| {
-        let call = CALLS.with_borrow_mut(Vec::pop);
-        call.map(|call| call());
+        if let Some(call) = CALLS.with_borrow_mut(Vec::pop) {
+            call();
+        }
         Duration::ZERO
     });
     let (on_a, on_b) = (Arc::new(Log::default()), Arc::new(Log::default()));

@@ -1,100 +1,191 @@
-//! Which watched prefixes, and which literal ends of patterns, a key may have.
+//! How the watched prefixes and patterns of a key are found.
 //!
-//! A key is looked up once for each length of a watched prefix that begins with the same four
-//! bytes. So watches elsewhere in the key space cost nothing, however many there are.
+//! A prefix is looked up as such. A pattern is found by an *anchor*: the longest run of literal
+//! bytes that all its matches have, at their start (`user:*`), at their end (`*:name`), or
+//! somewhere (`*:cart:*`). Its place in the table holds the patterns that have it, and a key is
+//! compared only with those of its own anchors. So patterns for other keys cost next to nothing,
+//! however many there are. The exceptions are patterns without a literal byte (`???`), whose anchor
+//! is empty, and those that share the anchor of a key.
+//!
+//! Which beginnings of a key are looked up? Those that have the length of a watched prefix, or of
+//! an anchor, which begins with the same four bytes, its *head*. The place of a head holds these
+//! lengths. So watches elsewhere in the key space cost nothing here, too. The same goes for ends,
+//! which are read backwards. Anchors inside of keys have one head for each database: they are
+//! looked up at each place in the key.
 
-use std::collections::BTreeMap;
+use super::event::{Kind, Target};
+use super::table::{Item, Place, Sort, Table};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vdr_commands::glob::{self, Literal};
+use vdr_data::blob::{Blob, INLINE};
 
-/// The lengths of the prefixes that begin alike are kept together.
-const HEAD: usize = 4;
+/// Longest pattern that can be watched. A comparison costs its length times that of the key.
+pub const PATTERN_BYTES_MAX: usize = 1024;
 
-/// A database, and the first bytes of a prefix: all of them if it has fewer than [`HEAD`].
-type Head = (u32, u8, [u8; HEAD]);
+/// Longest anchor inside of a key: one look-up at each place in the key for each length.
+const INSIDE_MAX: usize = 8;
 
-/// The lengths of prefixes, by the first bytes of the prefixes.
-#[derive(Default)]
-pub(super) struct Lengths {
-    /// With the number of prefixes of each length.
-    by_head: BTreeMap<Head, BTreeMap<usize, usize>>,
-    /// How many heads are of prefixes shorter than [`HEAD`].
-    short: usize,
+/// The lengths of the affixes that begin alike are kept together.
+pub(super) const HEAD: usize = 4;
+
+/// A database, the sort of the head, and the first bytes of an affix: all of them if it has fewer
+/// than [`HEAD`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    db: u32,
+    sort: Sort,
+    len: u8,
+    bytes: [u8; HEAD],
 }
 
-/// The first `len` bytes, at most [`HEAD`] of them.
-fn head(db: u32, bytes: impl Iterator<Item = u8>, len: usize) -> Head {
-    let mut head = [0; HEAD];
-    head.iter_mut().zip(bytes.take(len)).for_each(|(place, byte)| *place = byte);
-    (db, len.min(HEAD) as u8, head)
-}
-
-impl Lengths {
-    /// A prefix is watched. The bytes of the end of a key come backwards.
-    pub(super) fn add(&mut self, db: u32, bytes: impl ExactSizeIterator<Item = u8>) {
-        let len = bytes.len();
-        let lengths = self.by_head.entry(head(db, bytes, len)).or_default();
-        if lengths.is_empty() && len < HEAD {
-            self.short += 1;
-        }
-        *lengths.entry(len).or_default() += 1;
+impl Head {
+    /// Of the first `len` bytes, at most [`HEAD`] of them. The bytes of an end come backwards.
+    pub(super) fn of(db: u32, sort: Sort, bytes: impl Iterator<Item = u8>, len: usize) -> Self {
+        let mut head = [0; HEAD];
+        head.iter_mut().zip(bytes.take(len)).for_each(|(place, byte)| *place = byte);
+        Head { db, sort, len: len.min(HEAD) as u8, bytes: head }
     }
 
-    pub(super) fn remove(&mut self, db: u32, bytes: impl ExactSizeIterator<Item = u8>) {
-        let len = bytes.len();
-        let head = head(db, bytes, len);
-        let Some(lengths) = self.by_head.get_mut(&head) else { return };
-        if let Some(count) = lengths.get_mut(&len) {
-            *count -= 1;
-            if *count == 0 {
-                lengths.remove(&len);
-            }
-        }
-        if lengths.is_empty() {
-            self.by_head.remove(&head);
-            self.short -= usize::from(len < HEAD);
-        }
+    /// Of all anchors inside of keys of a database.
+    pub(super) fn of_insides(db: u32) -> Self {
+        Head::of(db, Sort::InsideHead, std::iter::empty(), 0)
     }
 
-    /// Calls `found` with each length of which there may be a watched prefix of this key.
-    pub(super) fn for_each(
-        &self,
-        db: u32,
-        key: impl ExactSizeIterator<Item = u8> + Clone,
-        mut found: impl FnMut(usize),
-    ) {
-        let first = if self.short > 0 { 0 } else { HEAD };
-        for len in first..=HEAD.min(key.len()) {
-            let Some(lengths) = self.by_head.get(&head(db, key.clone(), len)) else { continue };
-            lengths.range(..=key.len()).for_each(|(len, _)| found(*len));
-        }
+    pub(super) fn place(&self) -> Place<'_> {
+        (self.db, self.sort, self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes))
+    }
+
+    /// A number that differs for most heads.
+    pub(super) fn mixed(&self) -> u64 {
+        let bytes = u64::from(u32::from_ne_bytes(self.bytes));
+        let rest = (u64::from(self.db) << 8) ^ (u64::from(self.len) << 4) ^ self.sort as u64;
+        (bytes ^ (rest << 32) ^ (rest >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a prefix or pattern is found by.
+struct Affix {
+    sort: Sort,
+    bytes: Blob,
+}
 
-    #[test]
-    fn the_lengths_of_the_watched_prefixes_of_a_key_are_found() {
-        let mut lengths = Lengths::default();
-        let of = |lengths: &Lengths, db, key: &str| {
-            let mut found = Vec::new();
-            lengths.for_each(db, key.bytes(), |len| found.push(len));
-            found
+impl Affix {
+    fn of(target: &Target) -> Option<Self> {
+        match target.kind {
+            Kind::Key => None,
+            Kind::Prefix => Some(Affix { sort: Sort::Prefix, bytes: target.name.clone() }),
+            Kind::Pattern => Some(Affix::of_pattern(&target.name)),
+        }
+    }
+
+    fn of_pattern(pattern: &[u8]) -> Self {
+        // The first of the longest: a start before the rest.
+        let runs = glob::literals(pattern);
+        let longest = runs.into_iter().rev().max_by_key(|run| run.bytes.len());
+        let Some(Literal { bytes, at_start, at_end }) = longest else {
+            return Affix { sort: Sort::InsideAnchor, bytes: Blob::default() };
         };
-        let watched = ["", "a", "user", "user:1", "user:12", "user:12", "user:1234", "sess:123456"];
-        watched.iter().for_each(|prefix| lengths.add(0, prefix.bytes()));
-        assert_eq!(of(&lengths, 0, "user:12x"), [0, 4, 6, 7]);
-        assert_eq!(of(&lengths, 0, "use"), [0]);
-        assert_eq!(of(&lengths, 0, "abc"), [0, 1]);
-        assert_eq!(of(&lengths, 1, "user:12x"), [0; 0]);
-        for prefix in ["", "a", "user:12", "user"] {
-            lengths.remove(0, prefix.bytes());
+        let (sort, part) = match (at_start, at_end) {
+            (true, _) => (Sort::StartAnchor, bytes.get(..INLINE)),
+            (_, true) => (Sort::EndAnchor, bytes.len().checked_sub(INLINE).and_then(|skip| bytes.get(skip..))),
+            _ => (Sort::InsideAnchor, bytes.get(..INSIDE_MAX)),
+        };
+        Affix { sort, bytes: Blob::new(part.unwrap_or(&bytes)) }
+    }
+
+    fn head(&self, db: u32) -> Head {
+        let len = self.bytes.len();
+        match self.sort {
+            Sort::EndAnchor => Head::of(db, Sort::EndHead, self.bytes.iter().rev().copied(), len),
+            Sort::InsideAnchor => Head::of_insides(db),
+            _ => Head::of(db, Sort::StartHead, self.bytes.iter().copied(), len),
         }
-        assert_eq!(of(&lengths, 0, "user:12x"), [6, 7]);
-        assert_eq!(lengths.short, 0);
-        for prefix in ["user:1", "user:12", "user:1234", "sess:123456"] {
-            lengths.remove(0, prefix.bytes());
+    }
+}
+
+/// Counts of what is found by affixes. All of them change before the table has a new watch, so that
+/// [`Unpublished`](super::filter::Unpublished) holds for them, too.
+#[derive(Default)]
+pub(super) struct Affixes {
+    starts: Count,
+    ends: Count,
+    insides: Count,
+    /// How often the lengths of any head have changed.
+    changes: AtomicUsize,
+}
+
+/// How many watches are found by affixes of one sort.
+#[derive(Default)]
+struct Count {
+    all: AtomicUsize,
+    /// By those that are shorter than [`HEAD`].
+    short: AtomicUsize,
+}
+
+/// What the publisher knows of [`Affixes`].
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KnownAffixes {
+    /// The length of the shortest head; `None` if nothing is found by such affixes.
+    pub(super) starts: Option<usize>,
+    pub(super) ends: Option<usize>,
+    pub(super) insides: bool,
+    pub(super) changes: usize,
+}
+
+impl Count {
+    fn shortest_head(&self) -> Option<usize> {
+        let shortest = if self.short.load(Ordering::SeqCst) > 0 { 0 } else { HEAD };
+        (self.all.load(Ordering::SeqCst) > 0).then_some(shortest)
+    }
+}
+
+impl Affixes {
+    fn count(&self, affix: &Affix) -> &Count {
+        match affix.sort {
+            Sort::EndAnchor => &self.ends,
+            Sort::InsideAnchor => &self.insides,
+            _ => &self.starts,
         }
-        assert!(lengths.by_head.is_empty());
+    }
+
+    /// A watch of this target is to be added.
+    pub(super) fn add(&self, table: &Table, target: &Target) {
+        let Some(affix) = Affix::of(target) else { return };
+        let len = affix.bytes.len();
+        if target.kind == Kind::Pattern {
+            let pattern = Item::Pattern(target.name.clone());
+            table.add_item((target.db, affix.sort, &affix.bytes), pattern, || {});
+        }
+        table.add_item(affix.head(target.db).place(), Item::Length(len, affix.sort), || self.note_change());
+        let count = self.count(&affix);
+        count.all.fetch_add(1, Ordering::SeqCst);
+        count.short.fetch_add(usize::from(len < HEAD), Ordering::SeqCst);
+    }
+
+    /// A watch of this target is gone.
+    pub(super) fn remove(&self, table: &Table, target: &Target) {
+        let Some(affix) = Affix::of(target) else { return };
+        let len = affix.bytes.len();
+        let count = self.count(&affix);
+        count.short.fetch_sub(usize::from(len < HEAD), Ordering::SeqCst);
+        count.all.fetch_sub(1, Ordering::SeqCst);
+        table.remove_item(affix.head(target.db).place(), &Item::Length(len, affix.sort), || self.note_change());
+        if target.kind == Kind::Pattern {
+            let pattern = Item::Pattern(target.name.clone());
+            table.remove_item((target.db, affix.sort, &affix.bytes), &pattern, || {});
+        }
+    }
+
+    fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn known(&self) -> KnownAffixes {
+        KnownAffixes {
+            starts: self.starts.shortest_head(),
+            ends: self.ends.shortest_head(),
+            insides: self.insides.shortest_head().is_some(),
+            changes: self.changes.load(Ordering::SeqCst),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Any thread adds and removes watches; the publisher asks which of them a write affects, and sends
 //! their events once it is visible. What a write costs does not depend on watches that it does not
 //! affect: a key is looked up in a hash table, a prefix by its length, a pattern by the literal
-//! bytes that its matches have.
+//! bytes that its matches have, and a filter in front of the table answers most look-ups.
 //!
 //! A watch may be added while writes are applied but not yet published. It must not miss them: it
 //! counts as *new*, and at the publications that show them what it watches is compared in the old
@@ -13,26 +13,25 @@
 
 mod event;
 mod watcher;
+mod filter;
 mod table;
 mod affixes;
-mod patterns;
 mod links;
+pub mod finder;
 
+pub use affixes::PATTERN_BYTES_MAX;
 pub use event::{Event, Kind, Manner, Notify, Target, Watched};
-pub use patterns::PATTERN_BYTES_MAX;
 pub use watcher::{Mailbox, Owner, Tag, Watch, Watcher};
 
 use crate::live::Snapshot;
-use affixes::Lengths;
+use affixes::Affixes;
+use filter::Unpublished;
 use links::Links;
-use parking_lot::Mutex;
-use patterns::Patterns;
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use table::Table;
-use vdr_commands::{Affected, Tuple};
+use vdr_commands::Tuple;
 use vdr_data::blob::Blob;
 
 /// Why a watch was refused.
@@ -60,19 +59,10 @@ pub struct Hit {
 #[derive(Default)]
 pub struct Watches {
     count: AtomicUsize,
-    prefixes: AtomicUsize,
-    patterns: AtomicUsize,
-    /// Writes are applied that are not published yet.
-    unpublished: AtomicBool,
+    unpublished: Unpublished,
     table: Table,
-    affixes: Mutex<Affixes>,
+    affixes: Affixes,
     links: Links,
-}
-
-#[derive(Default)]
-struct Affixes {
-    prefixes: Lengths,
-    patterns: Patterns,
 }
 
 impl Watches {
@@ -104,7 +94,7 @@ impl Watches {
         tag: Tag,
     ) -> Result<Arc<Watch>, WatchError> {
         let watch = Watch::new(Target::new(db, watched), manner, watcher.clone(), tag);
-        // The publisher must find it from the moment on when the table has it: see `begin`.
+        // The publisher must find it from the moment on when the table has it: see `Unpublished`.
         self.count_in(&watch.target);
         if !self.table.add(&watch, &self.unpublished) {
             self.count_out(&watch.target);
@@ -118,7 +108,7 @@ impl Watches {
     }
 
     pub fn remove(&self, db: u32, watched: Watched<&[u8]>, watcher: &Watcher) -> Result<(), WatchError> {
-        let place = (db, watched.kind(), watched.name());
+        let place = (db, watched.kind().into(), watched.name());
         let watch = self.table.remove(place, watcher.owner()).ok_or(WatchError::NotFound)?;
         watcher.forget(&watch);
         self.gone(&watch);
@@ -144,95 +134,17 @@ impl Watches {
 
     fn count_in(&self, target: &Target) {
         self.count.fetch_add(1, Ordering::SeqCst);
-        match target.kind {
-            Kind::Key => {}
-            Kind::Prefix => {
-                self.prefixes.fetch_add(1, Ordering::SeqCst);
-                self.affixes.lock().prefixes.add(target.db, target.name.iter().copied());
-            }
-            Kind::Pattern => {
-                self.patterns.fetch_add(1, Ordering::SeqCst);
-                self.affixes.lock().patterns.add(target.db, &target.name);
-            }
-        }
+        self.affixes.add(&self.table, target);
     }
 
     fn count_out(&self, target: &Target) {
-        match target.kind {
-            Kind::Key => {}
-            Kind::Prefix => {
-                self.affixes.lock().prefixes.remove(target.db, target.name.iter().copied());
-                self.prefixes.fetch_sub(1, Ordering::SeqCst);
-            }
-            Kind::Pattern => {
-                self.affixes.lock().patterns.remove(target.db, &target.name);
-                self.patterns.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
+        self.affixes.remove(&self.table, target);
         self.count.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// To be called before writes are applied. A watch that a write of them overlooks is new: it
-    /// was added to the table after the look-up, and then finds this flag set. A watch that finds
-    /// it not set is seen by every look-up.
-    pub fn begin(&self) {
-        self.unpublished.store(true, Ordering::SeqCst);
     }
 
     /// Everything that was applied is published.
     pub fn end(&self) {
-        self.unpublished.store(false, Ordering::SeqCst);
-    }
-
-    /// Collects in `hits` whom one write affects. `touches` enumerates the affected keys; `command`
-    /// makes the command's tuple, once.
-    pub fn affected(
-        &self,
-        touches: impl FnOnce(&mut dyn FnMut(Affected<'_>)),
-        command: impl Fn() -> Tuple,
-        offset: u64,
-        hits: &mut Vec<Hit>,
-    ) {
-        let mut affected = AffectedWatches {
-            first: hits.len(),
-            hits,
-            offset,
-            command,
-            tuple: OnceCell::new(),
-            keys: 0,
-            of_write: None,
-        };
-        touches(&mut |touch| match touch {
-            Affected::Key { db, key } => self.affected_by_key(db, key, &mut affected),
-            Affected::Db(_) | Affected::All => {
-                let is_touched = |db: u32| matches!(touch, Affected::All) || touch == Affected::Db(db);
-                self.table.for_each_in(is_touched, |watch| {
-                    let key = Some(watch.target.name.clone()).filter(|_| watch.target.kind == Kind::Key);
-                    affected.add(watch, key);
-                });
-            }
-        });
-    }
-
-    fn affected_by_key(&self, db: u32, key: &[u8], affected: &mut AffectedWatches<'_, impl Fn() -> Tuple>) {
-        affected.next_key();
-        let mut look_up = |kind, name: &[u8]| {
-            self.table.for_each((db, kind, name), |watch| affected.add(watch, Some(Blob::new(key))));
-        };
-        look_up(Kind::Key, key);
-        let (prefixes, patterns) = (self.prefixes.load(Ordering::SeqCst), self.patterns.load(Ordering::SeqCst));
-        if prefixes + patterns == 0 {
-            return;
-        }
-        let affixes = self.affixes.lock();
-        if prefixes > 0 {
-            affixes.prefixes.for_each(db, key.iter().copied(), |len| {
-                look_up(Kind::Prefix, key.get(..len).unwrap_or_default());
-            });
-        }
-        let matching = if patterns > 0 { affixes.patterns.matching(db, key) } else { Vec::new() };
-        drop(affixes);
-        matching.iter().for_each(|pattern| look_up(Kind::Pattern, pattern));
+        self.unpublished.end();
     }
 
     /// Every watch: a full sync became visible, or events were lost. `complete`: everything that
@@ -266,50 +178,6 @@ impl Watches {
     /// The link with this number has ended.
     pub fn link_down(&self, link: u64) {
         self.links.link_down(link);
-    }
-}
-
-/// The watches that one write affects.
-struct AffectedWatches<'h, C> {
-    hits: &'h mut Vec<Hit>,
-    /// Where those of this write begin.
-    first: usize,
-    offset: u64,
-    command: C,
-    tuple: OnceCell<Arc<Tuple>>,
-    /// How many keys the write affected so far.
-    keys: usize,
-    /// From the second key on: where each watch of several keys stands in `hits`, by address.
-    of_write: Option<Map<usize, usize>>,
-}
-
-impl<C: Fn() -> Tuple> AffectedWatches<'_, C> {
-    fn next_key(&mut self) {
-        self.keys += 1;
-        if self.keys > 1 && self.of_write.is_none() {
-            let hits = self.hits.iter().enumerate().skip(self.first);
-            self.of_write = Some(hits.map(|(place, hit)| (hit.watch.address(), place)).collect());
-        }
-    }
-
-    fn add(&mut self, watch: &Arc<Watch>, key: Option<Blob>) {
-        let of_commands = watch.manner.notify == Notify::Command;
-        // One message for each watch, however many keys of the prefix a write affects: each message
-        // carries the whole command.
-        if of_commands
-            && watch.target.kind != Kind::Key
-            && let Some(of_write) = &mut self.of_write
-        {
-            let place = *of_write.entry(watch.address()).or_insert(self.hits.len());
-            if let Some(hit) = self.hits.get_mut(place) {
-                hit.key = hit.key.take().filter(|other| Some(other) == key.as_ref());
-                return;
-            }
-        }
-        let command = &self.command;
-        let tuple = || self.tuple.get_or_init(|| Arc::new(command())).clone();
-        let command = of_commands.then(tuple);
-        self.hits.push(Hit { watch: watch.clone(), key, command, offset: self.offset });
     }
 }
 

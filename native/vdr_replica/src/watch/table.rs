@@ -1,27 +1,36 @@
-//! The watches of an instance by what they watch: a hash table in shards.
+//! What is watched, by where it is looked up: a hash table in shards.
+//!
+//! A [`Place`] holds the watches of one target. Other places hold what leads to prefixes and
+//! patterns: see the module `affixes`.
 //!
 //! Schedulers add and remove watches while the publisher looks up what each write affects. Nobody
 //! holds a lock for longer than a shard's part of the work: one look-up, or the growth of one
 //! shard, or a copy of one shard's references.
 
 use super::event::{Kind, Target};
+use super::filter::{Filter, Filters, Renewals, Unpublished};
 use super::watcher::{Owner, Watch};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vdr_data::blob::Blob;
 
 /// A million watches are four thousand in a shard, which it copies in some 0.1 ms when it grows.
 const SHARDS: usize = 256;
 
-/// How many watchers of one key are looked at under the lock at once.
+/// How many watchers or patterns of one place are looked at under the lock at once.
 const AT_ONCE: usize = 1000;
+
+/// A filter is made anew when more hashes have gone than are left, and these.
+const GONE_MIN: usize = 16;
 
 pub(super) struct Table {
     shards: Vec<Mutex<Shard>>,
+    renewals: Renewals,
     hasher: foldhash::fast::RandomState,
     /// How many new watches there are in all shards.
     new: AtomicUsize,
@@ -30,14 +39,20 @@ pub(super) struct Table {
 #[derive(Default)]
 struct Shard {
     slots: HashTable<Slot>,
+    /// Of the hashes of `slots`.
+    filter: Filter,
+    /// How many of the filter's hashes have gone.
+    gone: usize,
     /// Watches that were added while writes were applied and not published, by address.
     new: BTreeMap<usize, Arc<Watch>>,
 }
 
-/// Who watches one target. Most targets have one watcher.
+/// What one place holds.
 enum Slot {
+    /// Most targets have one watcher.
     One(Arc<Watch>),
     Many(Box<Many>),
+    Items(Box<Items>),
 }
 
 struct Many {
@@ -46,52 +61,135 @@ struct Many {
     watches: BTreeMap<Owner, Arc<Watch>>,
 }
 
-/// What is looked up: database, kind and name.
-pub(super) type Place<'p> = (u32, Kind, &'p [u8]);
+struct Items {
+    db: u32,
+    sort: Sort,
+    name: Blob,
+    /// With the number of watches because of which each is here.
+    counts: BTreeMap<Item, usize>,
+}
 
-impl Slot {
-    fn target(&self) -> &Target {
-        match self {
-            Slot::One(watch) => &watch.target,
-            Slot::Many(many) => &many.target,
+/// What a place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sort {
+    /// The watches of a key, a prefix, a pattern.
+    Key,
+    Prefix,
+    Pattern,
+    /// The patterns of an anchor: see the module `affixes`.
+    StartAnchor,
+    EndAnchor,
+    InsideAnchor,
+    /// The lengths of a head: see there, too.
+    StartHead,
+    EndHead,
+    InsideHead,
+}
+
+/// What leads to watches.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Item {
+    Pattern(Blob),
+    /// There are prefixes or anchors of this length.
+    Length(usize, Sort),
+}
+
+/// What is looked up: database, sort and name.
+pub(super) type Place<'p> = (u32, Sort, &'p [u8]);
+
+impl From<Kind> for Sort {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Key => Sort::Key,
+            Kind::Prefix => Sort::Prefix,
+            Kind::Pattern => Sort::Pattern,
         }
-    }
-
-    fn is_at(&self, place: Place<'_>) -> bool {
-        self.target().place() == place
     }
 }
 
 impl Target {
     pub(super) fn place(&self) -> Place<'_> {
-        (self.db, self.kind, self.name.as_bytes())
+        (self.db, self.kind.into(), self.name.as_bytes())
     }
+}
+
+impl Slot {
+    fn place(&self) -> Place<'_> {
+        match self {
+            Slot::One(watch) => watch.target.place(),
+            Slot::Many(many) => many.target.place(),
+            Slot::Items(items) => (items.db, items.sort, items.name.as_bytes()),
+        }
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // The table in the shard and the filter take other bits.
+    (hash >> 40) as usize % SHARDS
+}
+
+/// Whether a place may hold something, as the publisher knows it.
+pub(super) fn may_hold(filters: &Filters, hash: u64) -> bool {
+    filters.may_have(shard_of(hash), hash)
 }
 
 impl Default for Table {
     fn default() -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
-        Table { shards, hasher: Default::default(), new: AtomicUsize::new(0) }
+        Table { shards, renewals: Renewals::of(SHARDS), hasher: Default::default(), new: AtomicUsize::new(0) }
     }
 }
 
 impl Table {
-    /// The shard and the hash of a place. The table inside takes other bits of the hash.
-    fn shard(&self, place: Place<'_>) -> Option<(&Mutex<Shard>, u64)> {
-        let hash = self.hasher.hash_one(place);
-        Some((self.shards.get((hash >> 40) as usize % SHARDS)?, hash))
+    pub(super) fn hash(&self, (db, sort, name): Place<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64((u64::from(db) << 8) | sort as u64);
+        hasher.write(name);
+        hasher.finish()
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Mutex<Shard>> {
+        self.shards.get(shard_of(hash))
+    }
+
+    fn insert(&self, shard: &mut Shard, hash: u64, slot: Slot) {
+        shard.slots.insert_unique(hash, slot, |slot| self.hash(slot.place()));
+        if shard.slots.len() + shard.gone > shard.filter.room() {
+            self.renew_filter(shard, hash);
+        } else {
+            shard.filter.add(hash);
+        }
+    }
+
+    /// The slot with this hash was removed.
+    fn removed(&self, shard: &mut Shard, hash: u64) {
+        shard.gone += 1;
+        if shard.gone > shard.slots.len() + GONE_MIN {
+            self.renew_filter(shard, hash);
+        }
+    }
+
+    fn renew_filter(&self, shard: &mut Shard, hash: u64) {
+        let filter = Filter::for_more_than(shard.slots.len());
+        shard.slots.iter().for_each(|slot| filter.add(self.hash(slot.place())));
+        (shard.filter, shard.gone) = (filter, 0);
+        self.renewals.note(shard_of(hash));
+    }
+
+    /// Gets the publisher the filters that were renewed.
+    pub(super) fn refresh(&self, filters: &mut Filters) {
+        let current = |shard: usize| self.shards.get(shard).map(|shard| shard.lock().filter.clone());
+        filters.refresh(&self.renewals, |shard| current(shard).unwrap_or_default());
     }
 
     /// Adds a watch; it is new if writes are applied and not published at this moment. `false` if
     /// its process watches this target already.
-    pub(super) fn add(&self, watch: &Arc<Watch>, unpublished: &AtomicBool) -> bool {
-        let Some((shard, hash)) = self.shard(watch.target.place()) else { return false };
-        let mut shard = shard.lock();
-        match shard.slots.find_mut(hash, |slot| slot.is_at(watch.target.place())) {
-            None => {
-                let rehash = |slot: &Slot| self.hasher.hash_one(slot.target().place());
-                shard.slots.insert_unique(hash, Slot::One(watch.clone()), rehash);
-            }
+    pub(super) fn add(&self, watch: &Arc<Watch>, unpublished: &Unpublished) -> bool {
+        let place = watch.target.place();
+        let hash = self.hash(place);
+        let Some(mut shard) = self.shard(hash).map(Mutex::lock) else { return false };
+        match shard.slots.find_mut(hash, |slot| slot.place() == place) {
+            None => self.insert(&mut shard, hash, Slot::One(watch.clone())),
             Some(Slot::One(other)) if other.owner() == watch.owner() => return false,
             Some(Slot::Many(many)) if many.watches.contains_key(&watch.owner()) => return false,
             Some(Slot::Many(many)) => drop(many.watches.insert(watch.owner(), watch.clone())),
@@ -103,8 +201,8 @@ impl Table {
                 *slot = Slot::Many(Box::new(Many { target: watch.target.clone(), watches }));
             }
         }
-        // Read when the watch can be found: see `Watches::begin`.
-        if unpublished.load(Ordering::SeqCst) {
+        // Read when the watch can be found.
+        if unpublished.is_set() {
             shard.new.insert(watch.address(), watch.clone());
             self.new.fetch_add(1, Ordering::SeqCst);
         }
@@ -112,43 +210,78 @@ impl Table {
     }
 
     pub(super) fn remove(&self, place: Place<'_>, owner: Owner) -> Option<Arc<Watch>> {
-        let (shard, hash) = self.shard(place)?;
-        let mut shard = shard.lock();
-        let mut found = shard.slots.find_entry(hash, |slot| slot.is_at(place)).ok()?;
-        let removed = match found.get_mut() {
-            Slot::One(watch) if watch.owner() == owner => {
-                let watch = watch.clone();
-                drop(found.remove());
-                watch
-            }
-            Slot::One(_) => return None,
-            Slot::Many(many) => {
-                let watch = many.watches.remove(&owner)?;
-                if many.watches.is_empty() {
-                    drop(found.remove());
-                }
-                watch
-            }
+        let hash = self.hash(place);
+        let mut shard = self.shard(hash)?.lock();
+        let mut found = shard.slots.find_entry(hash, |slot| slot.place() == place).ok()?;
+        let (removed, is_last) = match found.get_mut() {
+            Slot::One(watch) if watch.owner() == owner => (watch.clone(), true),
+            Slot::One(_) | Slot::Items(_) => return None,
+            Slot::Many(many) => (many.watches.remove(&owner)?, many.watches.is_empty()),
         };
+        if is_last {
+            drop(found.remove());
+            self.removed(&mut shard, hash);
+        }
         if shard.new.remove(&removed.address()).is_some() {
             self.new.fetch_sub(1, Ordering::SeqCst);
         }
         Some(removed)
     }
 
+    /// Adds an item because of a watch. Calls `changed` under the lock if it was not there.
+    pub(super) fn add_item(&self, place: Place<'_>, item: Item, changed: impl FnOnce()) {
+        let hash = self.hash(place);
+        let Some(mut shard) = self.shard(hash).map(Mutex::lock) else { return };
+        match shard.slots.find_mut(hash, |slot| slot.place() == place) {
+            Some(Slot::Items(items)) => {
+                let count = items.counts.entry(item).or_default();
+                *count += 1;
+                if *count > 1 {
+                    return;
+                }
+            }
+            Some(Slot::One(_) | Slot::Many(_)) => return,
+            None => {
+                let (db, sort, name) = place;
+                let items = Items { db, sort, name: Blob::new(name), counts: BTreeMap::from([(item, 1)]) };
+                self.insert(&mut shard, hash, Slot::Items(Box::new(items)));
+            }
+        }
+        changed();
+    }
+
+    /// Takes out an item that was added because of a watch that is gone. Calls `changed` under the
+    /// lock if it is not there any more.
+    pub(super) fn remove_item(&self, place: Place<'_>, item: &Item, changed: impl FnOnce()) {
+        let hash = self.hash(place);
+        let Some(mut shard) = self.shard(hash).map(Mutex::lock) else { return };
+        let Ok(mut found) = shard.slots.find_entry(hash, |slot| slot.place() == place) else { return };
+        let Slot::Items(items) = found.get_mut() else { return };
+        let Some(count) = items.counts.get_mut(item) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        items.counts.remove(item);
+        if items.counts.is_empty() {
+            drop(found.remove());
+            self.removed(&mut shard, hash);
+        }
+        changed();
+    }
+
     /// Calls `found` with the watches of a place.
-    pub(super) fn for_each(&self, place: Place<'_>, mut found: impl FnMut(&Arc<Watch>)) {
-        let Some((shard, hash)) = self.shard(place) else { return };
+    pub(super) fn for_each(&self, place: Place<'_>, hash: u64, mut found: impl FnMut(&Arc<Watch>)) {
+        let Some(shard) = self.shard(hash) else { return };
         let mut from = Bound::Unbounded;
         loop {
             let shard = shard.lock();
-            match shard.slots.find(hash, |slot| slot.is_at(place)) {
-                None => return,
+            match shard.slots.find(hash, |slot| slot.place() == place) {
+                None | Some(Slot::Items(_)) => return,
                 Some(Slot::One(watch)) => return found(watch),
                 Some(Slot::Many(many)) => {
-                    let mut watches = many.watches.range((from, Bound::Unbounded)).take(AT_ONCE);
                     let mut last = None;
-                    for (owner, watch) in watches.by_ref() {
+                    for (owner, watch) in many.watches.range((from, Bound::Unbounded)).take(AT_ONCE) {
                         found(watch);
                         last = Some(*owner);
                     }
@@ -160,18 +293,40 @@ impl Table {
         }
     }
 
+    /// Calls `found` with the items of a place.
+    pub(super) fn for_each_item(&self, place: Place<'_>, hash: u64, mut found: impl FnMut(&Item)) {
+        let Some(shard) = self.shard(hash) else { return };
+        let mut from = Bound::Unbounded;
+        loop {
+            let shard = shard.lock();
+            let slot = shard.slots.find(hash, |slot| slot.place() == place);
+            let Some(Slot::Items(items)) = slot else { return };
+            let mut last = None;
+            for (item, _) in items.counts.range((from.as_ref(), Bound::Unbounded)).take(AT_ONCE) {
+                found(item);
+                last = Some(item);
+            }
+            // As above.
+            let Some(last) = last.cloned() else { return };
+            from = Bound::Excluded(last);
+        }
+    }
+
     /// Calls `found` with the watches of the databases that `is_wanted` answers for.
     pub(super) fn for_each_in(&self, is_wanted: impl Fn(u32) -> bool, mut found: impl FnMut(&Arc<Watch>)) {
         for shard in &self.shards {
             let (mut ones, mut targets) = (Vec::new(), Vec::new());
-            for slot in shard.lock().slots.iter().filter(|slot| is_wanted(slot.target().db)) {
+            for slot in &shard.lock().slots {
                 match slot {
-                    Slot::One(watch) => ones.push(watch.clone()),
-                    Slot::Many(many) => targets.push(many.target.clone()),
+                    Slot::One(watch) if is_wanted(watch.target.db) => ones.push(watch.clone()),
+                    Slot::Many(many) if is_wanted(many.target.db) => targets.push(many.target.clone()),
+                    Slot::One(_) | Slot::Many(_) | Slot::Items(_) => {}
                 }
             }
             ones.iter().for_each(&mut found);
-            targets.iter().for_each(|target| self.for_each(target.place(), &mut found));
+            for target in targets {
+                self.for_each(target.place(), self.hash(target.place()), &mut found);
+            }
         }
     }
 
@@ -191,5 +346,10 @@ impl Table {
             }
         }
         found
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().slots.len()).sum()
     }
 }

@@ -1,5 +1,8 @@
+use super::finder::Finder;
 use super::*;
-use std::sync::atomic::AtomicI64;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use vdr_commands::Affected;
 
 /// A process whose mailbox is read when the test says so.
 #[derive(Default)]
@@ -82,7 +85,7 @@ impl Mailbox for Arc<Eager> {
 
 #[test]
 fn an_acknowledgement_that_comes_before_its_event_is_counted_is_not_lost() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let eager = Arc::new(Eager::default());
     let watcher = watches.watcher(1, Box::new(eager.clone()));
     eager.0.set(Arc::downgrade(&watcher)).unwrap();
@@ -93,10 +96,12 @@ fn an_acknowledgement_that_comes_before_its_event_is_counted_is_not_lost() {
 }
 
 /// What a write to this key does, visible at `offset`.
-fn write(watches: &Watches, key: &[u8], offset: u64) {
-    let mut hits = Vec::new();
+fn write(watches: &Arc<Watches>, key: &[u8], offset: u64) {
+    let (mut finder, mut hits) = (Finder::new(watches), Vec::new());
+    finder.begin();
     let tuple = || vdr_commands::tuple(&[b"DEL", key]);
-    watches.affected(|report| report(Affected::Key { db: 0, key }), tuple, offset, &mut hits);
+    finder.affected(|report| report(Affected::Key { db: 0, key }), tuple, offset, &mut hits);
+    watches.end();
     for hit in hits {
         let command = hit.command.as_ref().unwrap();
         hit.watch.deliver(&Event::Update { command, db: 0, key: hit.key.as_ref(), offset: hit.offset });
@@ -108,7 +113,7 @@ const MANY: u64 = if cfg!(miri) { 100 } else { 100_000 };
 
 #[test]
 fn one_watcher_of_many_comes_and_goes_without_a_look_at_the_others() {
-    let (watches, begun) = (Watches::new(), std::time::Instant::now());
+    let (watches, begun) = (Arc::new(Watches::new()), std::time::Instant::now());
     let watchers: Vec<_> = (0..MANY).map(|owner| watcher(&watches, owner).1).collect();
     let add = |watcher: &Arc<Watcher>| watches.add(0, Watched::Key(b"key"), manner(1), watcher, 0).map(drop);
     watchers.iter().for_each(|watcher| add(watcher).unwrap());
@@ -120,7 +125,7 @@ fn one_watcher_of_many_comes_and_goes_without_a_look_at_the_others() {
 
 #[test]
 fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     let keys: Vec<String> = (0..MANY).map(|n| format!("key:{n}")).collect();
     let watched = |key: &'static str| Watched::Key(key.as_bytes());
@@ -141,7 +146,7 @@ fn one_watch_of_many_is_removed_without_a_look_at_the_others() {
 
 #[test]
 fn the_watches_of_a_process_go_with_it_and_with_their_tags() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let ((inbox, one), (_, other)) = (watcher(&watches, 1), watcher(&watches, 2));
     for (tag, watched) in
         [Watched::Key(&b"a"[..]), Watched::Prefix(b"a"), Watched::Pattern(b"a*")].into_iter().enumerate()
@@ -168,7 +173,7 @@ fn the_watches_of_a_process_go_with_it_and_with_their_tags() {
 
 #[test]
 fn a_process_that_does_not_read_is_sent_no_more_than_its_bound_and_then_told_what_it_missed() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     watches.add(0, Watched::Key(b"a"), manner(10), &one, 1).unwrap();
     watches.add(0, Watched::Key(b"b"), manner(10), &one, 2).unwrap();
@@ -200,7 +205,7 @@ fn a_process_that_does_not_read_is_sent_no_more_than_its_bound_and_then_told_wha
 
 #[test]
 fn a_process_that_keeps_up_is_looked_at_now_and_then_and_misses_nothing() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     watches.add(0, Watched::Key(b"a"), manner(100), &one, 1).unwrap();
     for offset in 1..=10_000 {
@@ -220,7 +225,7 @@ fn a_process_that_keeps_up_is_looked_at_now_and_then_and_misses_nothing() {
 
 #[test]
 fn an_init_stands_for_everything_before_it() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     let watch = watches.add(0, Watched::Key(b"a"), manner(2), &one, 1).unwrap();
     (1..=5).for_each(|offset| write(&watches, b"a", offset));
@@ -233,7 +238,7 @@ fn an_init_stands_for_everything_before_it() {
 
 #[test]
 fn a_panic_while_a_lagging_process_is_served_is_followed_by_an_init() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     watches.add(0, Watched::Key(b"a"), manner(2), &one, 1).unwrap();
     watches.add(0, Watched::Key(b"b"), manner(2), &one, 2).unwrap();
@@ -254,7 +259,7 @@ fn a_panic_while_a_lagging_process_is_served_is_followed_by_an_init() {
 
 #[test]
 fn a_process_that_acknowledges_is_not_looked_at() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     one.set_acknowledges();
     watches.add(0, Watched::Key(b"a"), manner(4), &one, 1).unwrap();
@@ -274,7 +279,7 @@ fn a_process_that_acknowledges_is_not_looked_at() {
 
 #[test]
 fn the_link_is_heard_of_once_for_each_change_and_at_first() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     watches.link_up(1);
     watches.add(0, Watched::Key(b"a"), Manner { link: true, ..manner(2) }, &one, 1).unwrap();
@@ -304,7 +309,7 @@ fn the_link_is_heard_of_once_for_each_change_and_at_first() {
 
 #[test]
 fn a_watcher_that_dies_while_it_lags_leaves_nothing() {
-    let watches = Watches::new();
+    let watches = Arc::new(Watches::new());
     let (inbox, one) = watcher(&watches, 1);
     watches.add(0, Watched::Key(b"a"), Manner { link: true, ..manner(1) }, &one, 1).unwrap();
     (1..=4).for_each(|offset| write(&watches, b"a", offset));
@@ -327,17 +332,17 @@ fn a_watch_takes_less_than_two_cache_lines() {
 fn a_watch_that_comes_between_writes_is_seen_or_new() {
     const TURNS: u64 = if cfg!(miri) { 5 } else { 300 };
     for turn in 0..TURNS {
-        let watches = Watches::new();
+        let watches = Arc::new(Watches::new());
         let (_, one) = watcher(&watches, 1);
         let watched = [Watched::Key(&b"a"[..]), Watched::Prefix(b""), Watched::Pattern(b"?")][turn as usize % 3];
         std::thread::scope(|scope| {
             let adder = scope.spawn(|| drop(watches.add(0, watched, manner(9), &one, 1).unwrap()));
-            watches.begin();
-            let mut hits = Vec::new();
+            let (mut finder, mut hits) = (Finder::new(&watches), Vec::new());
+            finder.begin();
             // As the mirror does it: without watches it does not look.
             if !watches.is_empty() {
                 let tuple = || vdr_commands::tuple(&[b"DEL", b"a"]);
-                watches.affected(|report| report(Affected::Key { db: 0, key: b"a" }), tuple, 1, &mut hits);
+                finder.affected(|report| report(Affected::Key { db: 0, key: b"a" }), tuple, 1, &mut hits);
             }
             adder.join().unwrap();
             let new = watches.table.new_watches(true);

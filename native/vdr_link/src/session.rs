@@ -248,6 +248,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
         }
         match action {
             Action::Wait => return Ok(false),
+            Action::Replied => self.enter(LinkState::from(step)),
             Action::Send(bytes) => {
                 if step == Step::ListeningPort {
                     role.into_iter().for_each(|role| self.observer.role(role));

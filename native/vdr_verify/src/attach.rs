@@ -2,12 +2,12 @@
 
 use crate::filtered::Filtered;
 use crate::history::History;
+use crate::uptime::Uptime;
 use crate::wrong::Wrong;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vdr_link::{
     Endpoint, LinkConfig, LinkEnd, LinkHandle, LinkState, MirrorSink, Observer, RdbStep, Sink, SinkError, StreamStep,
@@ -19,6 +19,9 @@ use vdr_replica::mirror::{Mirror, Shared};
 use vdr_replica::resp::Decoder;
 use vdr_testkit::Command;
 
+/// Stands behind the end of a link that the primary caused: it changed data and did not send it.
+pub const UNSENT: &str = " (the primary sent nothing that made this key)";
+
 /// One mirror and its link.
 pub struct Attached {
     pub shared: Shared,
@@ -28,7 +31,7 @@ pub struct Attached {
     framewise: bool,
     wrong: Option<Wrong>,
     link: Option<LinkHandle>,
-    streaming: Arc<AtomicBool>,
+    pub uptime: Arc<Uptime>,
 }
 
 impl Attached {
@@ -48,7 +51,7 @@ impl Attached {
             framewise,
             wrong,
             link: None,
-            streaming: Arc::default(),
+            uptime: Arc::default(),
         };
         attached.ensure_link()?;
         Ok(attached)
@@ -70,11 +73,8 @@ impl Attached {
             wrong: self.wrong.clone(),
             offset: 0,
         };
-        self.link = Some(vdr_link::spawn(
-            config,
-            sink,
-            Ends { history: self.history.clone(), streaming: self.streaming.clone() },
-        )?);
+        self.link =
+            Some(vdr_link::spawn(config, sink, Ends { history: self.history.clone(), uptime: self.uptime.clone() })?);
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Attached {
 
     /// Whether the link follows the stream at this moment.
     pub fn is_streaming(&self) -> bool {
-        self.streaming.load(Ordering::Relaxed)
+        self.uptime.is_streaming()
     }
 
     /// The commands that the mirror counted as unknown although they have a row.
@@ -94,6 +94,15 @@ impl Attached {
         let known: Vec<&String> =
             unknown.keys().filter(|name| vdr_commands::write(name.as_bytes()).is_some()).collect();
         (!known.is_empty()).then(|| format!("  counted as unknown, and have a row: {known:?}"))
+    }
+
+    /// The ends of links that no program may cause, and the commands that were counted as unknown
+    /// and have a row. A full sync after such an end hides it from every digest.
+    pub fn faults(&self) -> Option<String> {
+        let history = self.history.lock();
+        let ends: Vec<&str> = history.ends.iter().map(String::as_str).filter(|end| is_fault(end)).collect();
+        let ends = (!ends.is_empty()).then(|| format!("  links ended:\n    {}", ends.join("\n    ")));
+        ends.or_else(|| self.unknown_with_row())
     }
 
     /// The state at exactly this offset. None if it does not arrive in time, or was skipped.
@@ -226,16 +235,49 @@ impl Sink for Recorder {
 
 struct Ends {
     history: Arc<Mutex<History>>,
-    streaming: Arc<AtomicBool>,
+    uptime: Arc<Uptime>,
 }
 
 impl Observer for Ends {
     fn state(&self, state: LinkState) {
-        self.streaming.store(state == LinkState::Streaming, Ordering::Relaxed);
+        self.uptime.enter(state);
     }
 
     fn ended(&self, end: &LinkEnd) {
-        self.streaming.store(false, Ordering::Relaxed);
-        self.history.lock().ends.push(end.to_string());
+        let (mut text, mut history) = (end.to_string(), self.history.lock());
+        if missing_at(&text).is_some_and(|offset| history.is_unsent(offset)) {
+            text += UNSENT;
+        }
+        history.ends.push(text.clone());
+        drop(history);
+        self.uptime.end(text);
+    }
+}
+
+/// Whether a link ended by a fault of the mirror. A load may kill connections, and that is all.
+pub fn is_fault(end: &str) -> bool {
+    let code = end.split(' ').nth(2).unwrap_or_default();
+    let is_bad = ["diverged", "panicked", "protocol"].contains(&code) || code.starts_with("rdb_");
+    is_bad && !end.ends_with(UNSENT)
+}
+
+/// The offset of the command that named a key which is not there.
+fn missing_at(end: &str) -> Option<u64> {
+    let (_, rest) = end.split_once("Missing at offset ")?;
+    rest.split_once(' ')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_no_fault_in_any_state() {
+        assert!(!is_fault("127.0.0.1:1 rdb_transfer closed"));
+        assert!(is_fault("127.0.0.1:1 rdb_transfer rdb_bad_checksum (at byte 9)"));
+        let end = "127.0.0.1:1 streaming diverged (Missing at offset 17 on PERSIST k)";
+        assert!(is_fault(end));
+        assert!(!is_fault(&format!("{end}{UNSENT}")));
+        assert_eq!(missing_at(end), Some(17));
     }
 }

@@ -330,8 +330,8 @@ impl Episode<'_> {
         match rng.u32(0..11) {
             // A new mirror: a full sync in the middle of the program.
             0 => {
-                if let Some(unknown) = attached.unknown_with_row() {
-                    return Ok(Some(unknown));
+                if let Some(faults) = attached.faults() {
+                    return Ok(Some(faults));
                 }
                 note(tally, attached);
                 *attached = self.attach(rng, run, only)?;
@@ -365,17 +365,17 @@ impl Episode<'_> {
         }
         let equal = run.equal(attached)?;
         tally.checks += 1;
-        if let Some(wrong) = attached.filter_was_wrong().or_else(|| attached.unknown_with_row()) {
+        if let Some(wrong) = attached.filter_was_wrong() {
             return Ok(Some(wrong));
         }
-        if equal == Some(true) && !deep {
+        let faults = attached.faults();
+        if equal == Some(true) && faults.is_none() && !deep {
             return Ok(None);
         }
         let ends = attached.history.lock().ends.join("\n    ");
         let found = lasting_differences(run, attached)?;
-        let broken = ["diverged", "panicked", "protocol"].iter().any(|code| ends.contains(code));
         let unknown = attached.shared.status.unknown_commands.lock().clone();
-        if equal == Some(true) && found.is_empty() && !broken && unknown.is_empty() {
+        if equal == Some(true) && found.is_empty() && faults.is_none() && unknown.is_empty() {
             return Ok(None);
         }
         let ends = format!("{ends}\n  unknown commands: {unknown:?}");

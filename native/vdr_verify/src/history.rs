@@ -28,6 +28,8 @@ pub struct History {
     /// The selected database of the stream.
     db: u32,
     pub commands: u64,
+    /// What the last full sync brought. None: commands that came since are no longer in the log.
+    synced: Option<Arc<Snapshot>>,
     pub ends: Vec<String>,
     /// Only framewise: within a batch not every state is visible.
     pub filtered: Option<Filtered>,
@@ -53,6 +55,7 @@ impl History {
     pub fn synced(&mut self, snapshot: Option<Arc<Snapshot>>) {
         self.db = 0;
         self.states.clear();
+        self.synced = snapshot.clone();
         self.keep(snapshot);
     }
 
@@ -64,17 +67,39 @@ impl History {
         self.commands += 1;
         self.log.push_back(Entry { offset, db: self.db, command });
         if self.log.len() > KEPT {
-            self.log.pop_front();
+            let lost = self.log.pop_front();
+            self.synced.take_if(|synced| lost.is_some_and(|lost| lost.offset > synced.offset));
         }
     }
 
     /// The last commands of the stream that may have changed a key of a database, newest first.
-    /// SWAPDB is followed.
     pub fn about(&self, db: u32, key: &[u8]) -> Vec<String> {
-        let (mut db, mut found) = (db, Vec::new());
-        for entry in self.log.iter().rev() {
+        let entries = self.affecting(self.log.len(), db, key).take(SHOWN);
+        entries.map(|entry| format!("@{} db {} {}", entry.offset, entry.db, show(&entry.command))).collect()
+    }
+
+    /// Whether the command at this offset names a key that neither the last full sync nor the
+    /// stream since then made, or that the last command about it may have removed. If the primary
+    /// has that key, it made it and did not send how.
+    pub fn is_unsent(&self, offset: u64) -> bool {
+        let Some(at) = self.log.iter().rposition(|entry| entry.offset == offset) else { return false };
+        let Some((entry, key)) = self.log.get(at).and_then(|entry| Some((entry, entry.command.get(1)?))) else {
+            return false;
+        };
+        let is_later = |entry: &&Entry| self.synced.as_ref().is_none_or(|synced| entry.offset > synced.offset);
+        match self.affecting(at, entry.db, key).next().filter(is_later) {
+            Some(last) => may_remove(&last.command, key),
+            None => self.synced.as_ref().is_some_and(|synced| synced.keyspace.db(entry.db).get(key).is_none()),
+        }
+    }
+
+    /// The commands among the first so many of the log that may have changed a key of a database,
+    /// newest first. SWAPDB is followed.
+    fn affecting<'h>(&'h self, before: usize, db: u32, key: &'h [u8]) -> impl Iterator<Item = &'h Entry> {
+        let mut db = db;
+        self.log.range(..before).rev().filter(move |entry| {
             let args: Vec<&[u8]> = entry.command.iter().skip(1).map(Vec::as_slice).collect();
-            let Some(row) = entry.command.first().and_then(|name| vdr_commands::write(name)) else { continue };
+            let Some(row) = entry.command.first().and_then(|name| vdr_commands::write(name)) else { return false };
             let mut touches = false;
             vdr_commands::for_each_affected(row, entry.db, &args, &mut |touch| {
                 touches |= match touch {
@@ -83,15 +108,11 @@ impl History {
                     Affected::All => true,
                 }
             });
-            if touches {
-                found.push(format!("@{} db {} {}", entry.offset, entry.db, show(&entry.command)));
-                db = if row.name == "swapdb" { other(&args, db) } else { db };
+            if touches && row.name == "swapdb" {
+                db = other(&args, db);
             }
-            if found.len() == SHOWN {
-                break;
-            }
-        }
-        found
+            touches
+        })
     }
 
     /// The last commands up to an offset.
@@ -101,6 +122,17 @@ impl History {
             .rev()
             .map(|entry| format!("\n    @{} db {} {}", entry.offset, entry.db, show(&entry.command)))
             .collect()
+    }
+}
+
+/// Whether a command that names a key may leave nothing there: it removes what it names, or moves
+/// it away, or stores a result that may be empty.
+fn may_remove(command: &Command, key: &[u8]) -> bool {
+    let Some(name) = command.first().map(|name| name.to_ascii_lowercase()) else { return false };
+    match name.as_slice() {
+        b"del" | b"unlink" | b"getdel" | b"flushdb" | b"flushall" | b"bitop" => true,
+        b"rename" | b"renamenx" | b"move" => command.get(1).is_some_and(|source| source == key),
+        _ => name.ends_with(b"store"),
     }
 }
 
@@ -117,6 +149,7 @@ fn other(args: &[&[u8]], db: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vdr_data::expiry::Expiry;
     use vdr_testkit::command;
 
     fn history(lines: &[&str]) -> History {
@@ -146,6 +179,27 @@ mod tests {
             history.about(0, b"k"),
             ["@7 db 0 FLUSHDB", "@6 db 0 APPEND k x", "@4 db 3 MOVE k 0", "@0 db 0 SET k 0"]
         );
+    }
+
+    #[test]
+    fn what_nothing_in_the_stream_made_was_not_sent() {
+        let lines =
+            ["SET k 0", "DEL k", "RENAME k x", "SETBIT k 1 1", "PERSIST k", "SELECT 1", "SWAPDB 0 1", "COPY k y"];
+        let history = history(&lines);
+        let unsent: Vec<u64> = (0..8).filter(|offset| history.is_unsent(*offset)).collect();
+        assert_eq!(unsent, [2], "the log may be shortened, so nothing is known of what it does not have");
+    }
+
+    #[test]
+    fn a_key_of_the_full_sync_was_sent() {
+        let mut synced = Snapshot::default();
+        synced.keyspace.db_mut(0).insert_string(b"k", b"v", Expiry::NEVER);
+        let mut history = history(&["DEL k"]);
+        history.synced(Some(Arc::new(synced)));
+        history.record(1, command(&["PERSIST", "k"]));
+        history.record(2, command(&["PERSIST", "other"]));
+        assert!(!history.is_unsent(1));
+        assert!(history.is_unsent(2));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod contrast;
 mod compare;
 mod crash;
 mod proof;
+mod uptime;
 mod attach;
 mod episode;
 mod shrink;
@@ -90,16 +91,19 @@ fn main() -> ExitCode {
 /// Runs the servers' own fuzzer. Returns the number of failures.
 fn fuzz(arguments: &Arguments, commands: u64) -> Result<u64, String> {
     let fuzzer = vdr_testkit::fuzzer().ok_or("no valkey-benchmark that can fuzz: run `make servers`")?;
-    let is_wanted = |name: &str| {
-        if arguments.servers.is_empty() {
-            fuzzer::SERVERS.contains(&name)
-        } else {
-            arguments.servers.iter().any(|server| server == name)
-        }
+    let binaries = match arguments.servers.as_slice() {
+        [] => fuzzer::SERVERS
+            .iter()
+            .filter_map(|name| {
+                let found = named(&[(*name).to_owned()]);
+                found.inspect_err(|error| println!("verify: {error}")).ok()
+            })
+            .flatten()
+            .collect(),
+        wanted => named(wanted)?,
     };
-    let binaries: Vec<_> = vdr_testkit::binaries().into_iter().filter(|binary| is_wanted(&binary.name)).collect();
     if binaries.is_empty() {
-        return Err(format!("no server of {} found: run `make servers`", fuzzer::SERVERS.join(", ")));
+        return Err("no server to fuzz".to_owned());
     }
     let mut outcome = fuzzer::Outcome::default();
     for binary in &binaries {
@@ -115,11 +119,21 @@ fn fuzz(arguments: &Arguments, commands: u64) -> Result<u64, String> {
     Ok(failures as u64)
 }
 
-fn run(arguments: &Arguments) -> Result<u64, String> {
-    let mut binaries = vdr_testkit::binaries();
-    if !arguments.servers.is_empty() {
-        binaries.retain(|binary| arguments.servers.contains(&binary.name));
+/// The servers of these names, all of them.
+fn named(wanted: &[String]) -> Result<Vec<vdr_testkit::Binary>, String> {
+    let mut all = vdr_testkit::binaries();
+    if let Some(missing) = wanted.iter().find(|name| all.iter().all(|binary| binary.name != **name)) {
+        return Err(format!("no server {missing} found: run `make servers`"));
     }
+    all.retain(|binary| wanted.contains(&binary.name));
+    Ok(all)
+}
+
+fn run(arguments: &Arguments) -> Result<u64, String> {
+    let binaries = match arguments.servers.as_slice() {
+        [] => vdr_testkit::binaries(),
+        wanted => named(wanted)?,
+    };
     if binaries.is_empty() {
         return Err("no server found: install redis-server, or run `make servers`".to_owned());
     }

@@ -2,15 +2,19 @@
 //! the primary answers PSYNC.
 //!
 //! ```text
-//! PING -> [AUTH] -> [ROLE] -> [INFO] -> [CONFIG GET] -> REPLCONF listening-port -> [REPLCONF capa eof]
-//!      -> REPLCONF capa psync2 -> REPLCONF version -> PSYNC
-//!                             +FULLRESYNC id offset | +CONTINUE [id]
+//! PING -> [AUTH] [ROLE] [INFO] [CONFIG GET]
+//!      -> REPLCONF listening-port, [REPLCONF capa eof], REPLCONF capa psync2, REPLCONF version
+//!      -> PSYNC
+//!           +FULLRESYNC id offset | +CONTINUE [id]
 //! ```
 //!
-//! Every option is sent alone, and every reply is read before the next command: the options of one
-//! REPLCONF take effect from left to right up to the first unknown one, and PSYNC is refused while
-//! replies are pending. A refused REPLCONF option does not end the handshake, as it does not for
-//! the servers' own replicas; PSYNC decides.
+//! An arrow is a round trip, for each of which a busy server takes its time. Questions are sent
+//! together with what precedes them, and options are sent together, as the servers' own replicas do
+//! it. Without AUTH, the questions go with PING.
+//!
+//! Each option has a command of its own: the options of one REPLCONF take effect from left to right
+//! up to the first unknown one. A refused option does not end the handshake, as it does not for the
+//! servers' own replicas; PSYNC decides. PSYNC is refused while replies are pending.
 //!
 //! The snapshot file or the stream, which follows the last reply, is not part of this module.
 
@@ -140,6 +144,8 @@ pub enum Action {
     Send(Vec<u8>),
     /// Read more, then call again.
     Wait,
+    /// A reply is consumed, and the next command is sent already: call again.
+    Replied,
     /// The handshake is over: a snapshot file follows that holds everything up to `offset`.
     FullSync { replication_id: String, offset: u64 },
     /// The handshake is over: a snapshot file follows, and only the file says where its stream
@@ -205,7 +211,7 @@ impl Handshake {
     pub fn advance(&mut self, input: &mut BytesMut) -> Result<Action, Refusal> {
         if !self.asked {
             self.asked = true;
-            return Ok(Action::Send(self.request()));
+            return Ok(Action::Send(self.batch()));
         }
         if self.step == Step::Role {
             return self.role_reply(input);
@@ -228,8 +234,8 @@ impl Handshake {
         }
     }
 
-    fn request(&self) -> Vec<u8> {
-        match self.step {
+    fn request(&self, step: Step) -> Vec<u8> {
+        match step {
             Step::Ping => command(&[b"PING"]),
             Step::Auth => match &self.opening.credentials {
                 Some(Credentials { username: Some(user), password }) => {
@@ -319,7 +325,12 @@ impl Handshake {
     }
 
     fn next(&mut self) -> Action {
-        self.step = match self.step {
+        self.step = self.step_after(self.step);
+        if self.step.waits() { Action::Send(self.batch()) } else { Action::Replied }
+    }
+
+    fn step_after(&self, step: Step) -> Step {
+        match step {
             Step::Ping if self.opening.credentials.is_some() => Step::Auth,
             Step::Ping | Step::Auth if self.opening.role != RoleQuery::Skip => Step::Role,
             Step::Ping | Step::Auth | Step::Role if self.asks_info() => Step::Info,
@@ -329,8 +340,17 @@ impl Handshake {
             Step::ListeningPort | Step::CapaEof => Step::CapaPsync2,
             Step::CapaPsync2 => Step::Version,
             Step::Version | Step::Psync => Step::Psync,
-        };
-        Action::Send(self.request())
+        }
+    }
+
+    /// The current step's request, and those that are sent with it.
+    fn batch(&self) -> Vec<u8> {
+        let (mut step, mut requests) = (self.step_after(self.step), self.request(self.step));
+        while !step.waits() {
+            requests.extend(self.request(step));
+            step = self.step_after(step);
+        }
+        requests
     }
 
     /// Goes on if the server does not answer or the user may not ask. Another role than the

@@ -16,6 +16,12 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the command waits for the replies to those before it. All others are sent together
+    /// with the one before them.
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Step::Ping | Step::Auth | Step::ListeningPort | Step::Psync)
+    }
+
     /// The command whose reply is awaited, with its option.
     pub fn words(self) -> &'static str {
         match self {

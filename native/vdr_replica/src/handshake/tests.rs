@@ -27,6 +27,7 @@ fn run(opening: Opening, replies: &[u8], first: usize, piece: usize) -> (Vec<u8>
     loop {
         match handshake.advance(&mut input) {
             Ok(Action::Send(bytes)) => sent.extend_from_slice(&bytes),
+            Ok(Action::Replied) => {}
             Ok(Action::Wait) => match pieces.next() {
                 Some(piece) => input.extend_from_slice(piece),
                 None => return (sent, Ok(Action::Wait), input.to_vec()),
@@ -86,11 +87,12 @@ fn the_version_is_asked_for_before_anything_that_is_only_a_replicas() {
         let action = loop {
             match handshake.advance(&mut input) {
                 Ok(Action::Send(bytes)) => sent.push(bytes),
+                Ok(Action::Replied) => {}
                 action => break action,
             }
         };
         assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
-        assert_eq!(sent[1], command(&[b"INFO", b"server"]));
+        assert_eq!(sent[0], [command(&[b"PING"]), command(&[b"INFO", b"server"])].concat());
         assert_eq!(handshake.server().map(|server| server.version.as_str()), version);
     }
 }
@@ -106,13 +108,48 @@ fn the_limit_of_strings_is_asked_for_where_it_is_wanted() {
         let action = loop {
             match handshake.advance(&mut input) {
                 Ok(Action::Send(bytes)) => sent.push(bytes),
+                Ok(Action::Replied) => {}
                 action => break action,
             }
         };
         assert_eq!(action, Ok(Action::Continue { replication_id: ID.to_string() }));
-        assert_eq!(sent[1], command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]));
+        assert_eq!(sent[0], [command(&[b"PING"]), command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"])].concat());
         assert_eq!(handshake.string_bytes_max(), string_bytes_max);
     }
+}
+
+/// How many commands are sent at a time, if each reply is given only when the link waits for it.
+fn commands_of_each_round_trip(opening: Opening, replies: &[&str]) -> Vec<usize> {
+    let mut handshake = Handshake::new(opening);
+    let (mut replies, mut input, mut sent) = (replies.iter(), BytesMut::new(), Vec::new());
+    loop {
+        match handshake.advance(&mut input).unwrap() {
+            Action::Send(bytes) => sent.push(String::from_utf8(bytes).unwrap().matches('*').count()),
+            Action::Wait => match replies.next() {
+                Some(reply) => input.extend_from_slice(reply.as_bytes()),
+                None => return sent,
+            },
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_handshake_takes_few_round_trips() {
+    let asking = |password, sync_by| {
+        let role = RoleQuery::Ask;
+        Opening { role, sync_by, ask_version: true, ask_string_limit: true, ..opening(password, Some(7)) }
+    };
+    let answers = ["*0\r\n", "$22\r\nused_memory_dataset:99\r\n", "-ERR no\r\n"];
+    let options = ["-ERR no\r\n", "+OK\r\n", "+OK\r\n"];
+    let replies = |greeting: &[&'static str]| [greeting, &answers, &options].concat();
+    let sent = commands_of_each_round_trip(asking(None, SyncBy::Auto), &replies(&["+PONG\r\n"]));
+    assert_eq!(sent, [4, 3, 1], "PING and the questions, the options, PSYNC");
+    let sent = commands_of_each_round_trip(asking(Some(PASSWORD), SyncBy::Auto), &replies(&["+PONG\r\n", "+OK\r\n"]));
+    assert_eq!(sent, [1, 4, 3, 1], "nobody but a server of this protocol gets the password");
+    let more = [replies(&["+PONG\r\n"]), vec!["+OK\r\n"]].concat();
+    assert_eq!(commands_of_each_round_trip(asking(None, SyncBy::Socket), &more), [4, 4, 1]);
+    assert_eq!(commands_of_each_round_trip(opening(None, None), &["+PONG\r\n"]), [1, 4]);
 }
 
 #[test]
@@ -346,7 +383,7 @@ fn the_role_is_asked_after_the_greeting_and_remembered() {
     }
     let mut handshake = Handshake::new(asking(RoleQuery::Ask));
     let mut input = BytesMut::from(format!("+PONG\r\n{primary}").as_bytes());
-    for _ in 0..3 {
+    while handshake.step() != Step::ListeningPort {
         handshake.advance(&mut input).unwrap();
     }
     assert_eq!(handshake.role(), Some(Role::Primary));

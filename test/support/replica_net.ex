@@ -227,7 +227,7 @@ defmodule Vdr.Test.ReplicaNet do
         if cut?(net, name, other), do: net, else: tell(net, other, {:leave, node.me})
       end)
 
-    if :rand.uniform(2) == 1, do: pass(net, :rand.uniform(@tombstone_ttl)), else: net
+    net = if :rand.uniform(2) == 1, do: pass(net, :rand.uniform(@tombstone_ttl)), else: net
     start(net, name, if(:rand.uniform(2) == 1, do: node.store))
   end
 

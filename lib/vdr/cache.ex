@@ -425,12 +425,7 @@ defmodule Vdr.Cache do
     if function_exported?(h.store, :put_many, 3) do
       h.store.put_many(h.state, entries, write)
     else
-      Enum.reduce_while(entries, :ok, fn {key, value}, :ok ->
-        case h.store.put(h.state, key, value, write) do
-          {:ok, _written} -> {:cont, :ok}
-          error -> {:halt, error}
-        end
-      end)
+      Vdr.Cache.Backend.put_each(entries, &h.store.put(h.state, &1, &2, write))
     end
   end
 

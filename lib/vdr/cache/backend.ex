@@ -159,4 +159,16 @@ defmodule Vdr.Cache.Backend do
                       await_lease: 3,
                       commit: 5,
                       release: 3
+
+  # Puts entries one after the other. The first error ends it, and what was put before stays.
+  @doc false
+  @spec put_each(Enumerable.t(), (key, term -> {:ok, boolean} | {:error, reason})) :: :ok | {:error, reason}
+  def put_each(entries, put) do
+    Enum.reduce_while(entries, :ok, fn {key, value}, :ok ->
+      case put.(key, value) do
+        {:ok, _written} -> {:cont, :ok}
+        error -> {:halt, error}
+      end
+    end)
+  end
 end

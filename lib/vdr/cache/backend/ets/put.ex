@@ -7,8 +7,8 @@ defmodule Vdr.Cache.Backend.ETS.Put do
   # has not changed since it was read; otherwise the put starts again. In a cache with a bound, room
   # is reserved before the row is written.
 
+  alias Vdr.Cache.{Backend, Write}
   alias Vdr.Cache.Backend.ETS.{Eviction, Key, Leases, Rows, Tags}
-  alias Vdr.Cache.Write
 
   @spec put(map, key :: term, value :: term, Write.t()) :: {:ok, boolean} | {:error, :full}
   def put(h, key, value, %Write{} = write) do
@@ -214,12 +214,5 @@ defmodule Vdr.Cache.Backend.ETS.Put do
     end)
   end
 
-  def put_many(h, entries, write) do
-    Enum.reduce_while(entries, :ok, fn {key, value}, :ok ->
-      case put(h, key, value, write) do
-        {:ok, _written} -> {:cont, :ok}
-        error -> {:halt, error}
-      end
-    end)
-  end
+  def put_many(h, entries, write), do: Backend.put_each(entries, &put(h, &1, &2, write))
 end

@@ -18,9 +18,16 @@ defmodule Vdr.Cache.Backend.Server.Read do
   def get(h, key) do
     case read(h, Server.entry_key(h, key)) do
       {:ok, nil} -> {:error, :not_found}
-      {:ok, "V1;" <> _rest = bytes} -> h |> enveloped(key, bytes) |> fresh()
-      {:ok, bytes} -> with(:error <- Bytes.decode_payload(bytes, h.codec), do: undecodable(h, key))
+      {:ok, bytes} -> decode(h, key, bytes)
       error -> no_bytes(h, key, error)
+    end
+  end
+
+  defp decode(h, key, bytes) do
+    case Bytes.decode_stored(bytes, h.codec) do
+      {:ok, _value} = answer -> answer
+      :envelope -> h |> enveloped(key, bytes) |> fresh()
+      :error -> undecodable(h, key)
     end
   end
 

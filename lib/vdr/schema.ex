@@ -54,7 +54,7 @@ defmodule Vdr.Schema do
 
     Enum.flat_map(schema, fn {name, spec} ->
       with {:ok, value} <- given(options, name, spec, whose),
-           value = cast_value!(spec[:type], value, "#{inspect(name)} of #{whose}", spec),
+           value = cast_value!(spec[:type], value, {name, whose}, spec),
            true <- value != nil or spec[:keep_nil] == true do
         [{name, value}]
       else
@@ -138,25 +138,28 @@ defmodule Vdr.Schema do
       else: "; known are #{words(known, ", ")}"
   end
 
-  defp cast_value!({:unsupported, instead}, _value, path, _spec),
-    do: raise(ArgumentError, "#{subject(path)} is not supported: #{instead}")
+  # A write casts its options, so only an error makes the text that names the option.
+  defp cast_value!({:unsupported, instead}, _value, option, _spec),
+    do: raise(ArgumentError, "#{subject(path(option))} is not supported: #{instead}")
 
-  defp cast_value!({:options, schema, relations}, value, path, _spec) do
-    given = cast!(value, schema, path)
-    relations.(given, path)
+  defp cast_value!({:options, schema, relations}, value, option, _spec) do
+    given = cast!(value, schema, path(option))
+    relations.(given, path(option))
     fill(given, schema)
   end
 
-  defp cast_value!({list, {:options, _, _} = type}, [_ | _] = values, path, spec)
+  defp cast_value!({list, {:options, _, _} = type}, [_ | _] = values, option, spec)
        when list in [:list, :nonempty_list],
-       do: Enum.map(values, &cast_value!(type, &1, path, spec))
+       do: Enum.map(values, &cast_value!(type, &1, option, spec))
 
-  defp cast_value!(type, value, path, spec) do
+  defp cast_value!(type, value, option, spec) do
     case cast(type, value) do
       {:ok, value} -> value
-      :error -> refuse!(path, takes(type), if(spec[:secret], do: kind(value), else: show(value)))
+      :error -> refuse!(path(option), takes(type), if(spec[:secret], do: kind(value), else: show(value)))
     end
   end
+
+  defp path({name, whose}), do: "#{inspect(name)} of #{whose}"
 
   defp cast(:any, value), do: {:ok, value}
   defp cast(:boolean, value) when is_boolean(value), do: {:ok, value}

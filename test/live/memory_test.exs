@@ -92,6 +92,20 @@ defmodule Vdr.Live.MemoryTest do
     end
   end
 
+  test "a message of a watch takes less than a kilobyte while it waits", %{server: server, redis: redis} do
+    vm = Vm.start!()
+    start(vm, server)
+    watcher = Vm.call(vm, :erlang, :spawn, [:timer, :sleep, [:infinity]])
+    :ok = Vm.call(vm, Veidrodelis, :watch, [:memory, 0, "k", :ref, [to: watcher, max_pending: 100_000]])
+    before = Vm.call(vm, :erlang, :memory, [:total])
+    for _ <- 1..20, do: Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "k", "#{n}"]))
+    caught_up(vm, redis)
+    waiting = fn -> Vm.call(vm, :erlang, :process_info, [watcher, :message_queue_len]) end
+    Mirror.eventually("all wait", waiting, fn -> waiting.() == {:message_queue_len, 20_000} end)
+    assert (Vm.call(vm, :erlang, :memory, [:total]) - before) / 20_000 < 1000
+    Vm.stop(vm)
+  end
+
   # The system may have given a VM huge pages that it does not need. In such a case the median of
   # three counts.
   defp measured(server, redis, write) do

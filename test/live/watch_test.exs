@@ -103,6 +103,15 @@ defmodule Vdr.Live.WatchTest do
     end
   end
 
+  live_test "a long value arrives whole", %{redis: redis, id: id} do
+    watcher = Watcher.start(fn _pid -> Veidrodelis.watch(id, 0, "k", :ref) end)
+    values = for n <- [1, 10_000, 20_000, 1_000_000, 2], do: String.duplicate("v", n)
+    for value <- values, do: Redix.command!(redis, ["SET", "k", value])
+    Mirror.eventually("all were heard", fn -> length(Watcher.heard(watcher, :ref)) == length(values) end)
+    commands = for %Update{command: command} <- Watcher.heard(watcher, :ref), do: command
+    assert commands == for(value <- values, do: {:set, "k", value})
+  end
+
   live_test "each watch of a process that lags hears its own Missed", %{redis: redis, id: id} do
     watcher =
       Watcher.start(fn _pid ->

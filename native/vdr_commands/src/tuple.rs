@@ -27,6 +27,24 @@ pub enum Field {
     Pair(Box<(Field, Field)>),
 }
 
+impl Tuple {
+    /// About how many bytes its arguments take.
+    pub fn bytes(&self) -> usize {
+        self.fields.iter().map(Field::bytes).fold(0, usize::saturating_add)
+    }
+}
+
+impl Field {
+    fn bytes(&self) -> usize {
+        match self {
+            Field::Bytes(bytes) => size_of::<u64>().saturating_add(bytes.len()),
+            Field::Int(_) | Field::Float(_) | Field::Word(_) => size_of::<u64>(),
+            Field::List(parts) => parts.iter().map(Field::bytes).fold(0, usize::saturating_add),
+            Field::Pair(pair) => pair.0.bytes().saturating_add(pair.1.bytes()),
+        }
+    }
+}
+
 /// The keywords that become atoms. Anything else stays bytes: a stream must never create new atoms.
 const WORDS: &[&str] = &[
     "absttl",

@@ -22,7 +22,7 @@ struct ProcessMailbox {
 
 impl Mailbox for ProcessMailbox {
     fn send(&self, tag: Tag, event: &Event<'_>) {
-        recipient::send(&self.pid, |env| {
+        recipient::send_event(&self.pid, event.bytes(), |env| {
             // It is there: a tag is released only when the watch has gone that sends this.
             let tag = self.tags.load(tag, env).unwrap_or_else(|| atom::nil().to_term(env));
             (tag, terms::event(env, event)).encode(env)

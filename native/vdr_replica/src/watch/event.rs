@@ -26,6 +26,18 @@ pub enum Event<'e> {
     Link { up: bool },
 }
 
+impl Event<'_> {
+    /// About how many bytes the names and arguments take. `None`: it has values of any size.
+    pub fn bytes(&self) -> Option<usize> {
+        match self {
+            Event::Update { command, key, .. } => Some(command.bytes().saturating_add(key.map_or(0, Blob::len))),
+            Event::Value { .. } => None,
+            Event::Key { key, .. } => Some(key.map_or(0, Blob::len)),
+            Event::Init { .. } | Event::Missed { .. } | Event::Link { .. } => Some(0),
+        }
+    }
+}
+
 /// What a watcher is notified of when a write affects what it watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Notify {

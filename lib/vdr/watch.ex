@@ -1,22 +1,23 @@
 defmodule Vdr.Watch do
   @moduledoc false
-  # Watches of a process: the calling one, or the one that `:to` names. The store keeps them, and
-  # ends them with the process. A process of another node is served by a relay on this one.
+  # Adds and removes the watches of a process: the calling process, or the process of the option
+  # `:to`. The store keeps the watches, and removes them when the process ends. A process of another
+  # node gets its events from a relay on this node.
 
   alias Vdr.{Handle, Native, Schema}
   alias Vdr.Watch.Relay
 
   @type watched :: {:key | :prefix | :pattern, term}
 
-  # More than a busy process leaves in its mailbox for a moment, and some megabytes of short
-  # commands.
+  # A busy process rarely has more messages in its mailbox. With short commands, so many messages
+  # take some megabytes.
   @max_pending 10_000
   @most_pending 1_000_000
 
   @shared [
     to: [
       type: {:check, "a pid", quote(do: pid()), &is_pid/1},
-      doc: "the process that watches, the caller by default; it may live on another node"
+      doc: "the process that watches; the default is the caller. The process may run on another node"
     ]
   ]
 
@@ -26,35 +27,36 @@ defmodule Vdr.Watch do
                 type: {:one_of, [:command, :value, :key]},
                 default: :command,
                 doc:
-                  "what a write sends: `:command` a `Vdr.WatchEvent.Update` with the command, for each write; `:value` a " <>
-                    "`Vdr.WatchEvent.Value` with the old and the new value, `:key` a `Vdr.WatchEvent.Key`, both once for " <>
-                    "each key however often it was written since the last event"
+                  "what a write sends. `:command` sends a `Vdr.WatchEvent.Update` with the command for each write. `:value` " <>
+                    "sends a `Vdr.WatchEvent.Value` with the old and the new value, and `:key` sends a `Vdr.WatchEvent.Key`. " <>
+                    "Both send one event for each key, however often the key was written since the last event"
               ],
               max_pending: [
                 type: {:integer, 1..@most_pending},
                 default: @max_pending,
                 doc:
-                  "how many messages may wait in the mailbox of the process; beyond that the library stops sending, and " <>
-                    "sends one `Vdr.WatchEvent.Missed` later"
+                  "how many messages may wait in the mailbox of the process. Beyond this number, the library sends no " <>
+                    "events. When at most half of this number wait, it sends one `Vdr.WatchEvent.Missed`"
               ],
               ack: [
                 type: :boolean,
                 default: false,
                 doc:
-                  "whether the process acknowledges the messages that it has handled, by `Veidrodelis.ack/3`. Then messages " <>
-                    "that it has not acknowledged count for `:max_pending`, instead of those in its mailbox. It holds for " <>
-                    "all watches of the process on this instance. Not related to the option `:ack` of `start_link/1`"
+                  "whether the process calls `Veidrodelis.ack/3` for the messages that it has handled. Then `:max_pending` " <>
+                    "counts the messages that the process has not acknowledged, instead of the messages in its mailbox. The " <>
+                    "option holds for all watches of the process on this instance. It is not related to the option `:ack` " <>
+                    "of `start_link/1`"
               ],
               since: [
                 type: {:check, "a position", quote(do: Veidrodelis.position()), &__MODULE__.position?/1},
                 doc:
-                  "a position of `Veidrodelis.position/1`, before the process read what it knows: then the answer is `{:ok, " <>
-                    ":unchanged}`, or `{:ok, :missed}` if a write since then may have touched what is watched"
+                  "a position from `Veidrodelis.position/1`, from before the process read the data. The call then returns " <>
+                    "`{:ok, :unchanged}`, or `{:ok, :missed}` if a write after the position may have touched a watched key"
               ],
               events: [
                 type: {:list, {:one_of, [:link]}},
                 default: [],
-                doc: "`[:link]` also sends a `Vdr.WatchEvent.Link` now and whenever the link comes up or goes down"
+                doc: "`[:link]` also sends a `Vdr.WatchEvent.Link` at once, and whenever the link comes up or goes down"
               ]
             ]
 
@@ -83,7 +85,7 @@ defmodule Vdr.Watch do
     end
   end
 
-  # Asked when the watch stands, so that no write falls between the answer and the first event.
+  # The watch is registered first. So the answer or an event covers every write.
   defp since(:ok, {replication_id, offset}, store, db, watched) do
     missed? = Native.watch_may_have_missed(store, db, watched, replication_id, offset)
     {:ok, if(missed?, do: :missed, else: :unchanged)}
@@ -91,7 +93,7 @@ defmodule Vdr.Watch do
 
   defp since(answer, _since, _store, _db, _watched), do: answer
 
-  @doc "Whether a term is a position, as `Veidrodelis.position/1` answers it."
+  @doc "Whether a term is a position, as `Veidrodelis.position/1` returns it."
   @spec position?(term) :: boolean
   def position?({id, offset}), do: is_binary(id) and is_integer(offset) and offset >= 0
   def position?(_other), do: false
@@ -128,11 +130,11 @@ defmodule Vdr.Watch do
     raise ArgumentError, "Veidrodelis.ack takes (instance, count), count an integer from 0; got #{inspect(count)}"
   end
 
-  # The process of this node that the store knows as the watching one.
+  # The process of this node that the store sends the events to: the process itself, or its relay.
   defp watcher(pid, _store) when node(pid) == node(), do: {:ok, pid}
   defp watcher(pid, store), do: Relay.find(pid, store)
 
-  # Most watches have none.
+  # Most watches have no options, so the defaults are filled in at compile time.
   @defaults Schema.fill([], @schema)
   defp watch_options([], _function), do: @defaults
   defp watch_options(options, function), do: Schema.validate!(options, @schema, "Veidrodelis.#{function}")

@@ -15,15 +15,15 @@ end
 
 defmodule Vdr.WatchEvent.Update do
   @moduledoc """
-  A write touched the watched key, or a key with the watched prefix or pattern, and is visible: a
-  read on receipt returns that write or a newer one.
+  A write touched the watched key, or a key with the watched prefix or pattern. The write is already
+  visible: a read after this event returns the data of this write or of a newer one.
 
-    * `command` - the command: its name as an atom, then its arguments, with numbers as numbers and
-      repeated groups as one list: `{:set, key, value}`, `{:hset, key, [{field, value}]}`,
+    * `command` - a tuple of the command's name as an atom and its arguments. Numbers are numbers,
+      and repeated groups are one list: `{:set, key, value}`, `{:hset, key, [{field, value}]}`,
       `{:del, [key]}`. A command that the library does not know is `{:generic, [name | arguments]}`
     * `db` - the number of the database
-    * `key` - the key that the write touched. For a prefix or pattern it is `nil` when the write
-      touched several of its keys, or the whole database; `command` says which
+    * `key` - the key that the write touched. A watch of a prefix or pattern gets `nil` when the
+      write touched several of its keys, or the whole database. Then `command` names the keys
     * `offset` - the replication offset after the command
   """
 
@@ -35,12 +35,11 @@ end
 
 defmodule Vdr.WatchEvent.Init do
   @moduledoc """
-  A full sync has become visible, the first or a later one: what the process knew of the key, or of
-  the keys with the prefix or pattern, may be stale. It stands for every event before it that the
-  process did not get.
+  A full sync has become visible, the first or a later one. The data that the process knew of the
+  watched keys may be stale. This event replaces all earlier events that the process did not get.
 
-  A watch also gets one when a key changed while the watch was being registered. `offset` is the
-  replication offset of the visible data.
+  A watch also gets this event when a watched key may have changed while the watch was registered,
+  or when the library dropped events. `offset` is the replication offset of the visible data.
   """
 
   @enforce_keys [:offset]
@@ -51,23 +50,25 @@ end
 
 defmodule Vdr.WatchEvent.Value do
   @moduledoc """
-  The value of a watched key before and after (`notify: :value`). One event for each key and
-  publication, however often the key was written: several writes may become visible together.
+  A watched key was written (`notify: :value`). The event has the values before and after the write.
+  Several writes may become visible together. Then each written key has one event, however often the
+  key was written.
 
     * `db` - the number of the database
-    * `key` - the key, or `nil` when the whole database was emptied or swapped and the watch is of a
-      prefix or pattern; then `old` and `new` are `nil`, too
-    * `old`, `new` - the values, exactly as they were visible before and after. They may be equal
-    * `offset` - the replication offset of the data that has `new`
+    * `key` - the key. A watch of a prefix or pattern gets `nil` when the whole database was emptied
+      or swapped. Then `old` and `new` are `nil`, too
+    * `old`, `new` - the values that readers saw before and see after. The two may be equal
+    * `offset` - the replication offset of the data with the new value
   """
 
   @enforce_keys [:db, :key, :old, :new, :offset]
   defstruct [:db, :key, :old, :new, :offset]
 
   @typedoc """
-  `nil` where there is no such key. The content is what the reads of the type answer, `:large` for
-  an aggregate of more than 1,000 elements, and `:unknown` for a value of a module or one that is
-  not followed. An expired key or field has its value until the primary has deleted it.
+  `nil` if the key does not exist. The content is the same term that the reads of the type return.
+  It is `:large` for an aggregate of more than 1,000 elements. It is `:unknown` for a value of a
+  module, and for a value that the library does not follow. An expired key or field keeps its value
+  until the primary has deleted it.
   """
   @type value ::
           nil
@@ -89,11 +90,11 @@ end
 
 defmodule Vdr.WatchEvent.Key do
   @moduledoc """
-  A watched key was written (`notify: :key`). One event for each key and publication, however often
-  the key was written.
+  A watched key was written (`notify: :key`). Several writes may become visible together. Then each
+  written key has one event, however often the key was written.
 
-  `key` is `nil` when the whole database was emptied or swapped and the watch is of a prefix or
-  pattern. `offset` is the replication offset of the visible data.
+  A watch of a prefix or pattern gets the `key` `nil` when the whole database was emptied or
+  swapped. `offset` is the replication offset of the visible data.
   """
 
   @enforce_keys [:db, :key, :offset]
@@ -104,11 +105,12 @@ end
 
 defmodule Vdr.WatchEvent.Missed do
   @moduledoc """
-  The process did not drain its mailbox, so events of this watch were not sent (`:max_pending`). Now
-  there is room again: what the process knew may be stale, and later events follow.
+  The library did not send some events of this watch, because too many messages waited for the
+  process (`:max_pending`). The data that the process knew may be stale. From now on the library
+  sends events again.
 
-  `count` is the number of events that were not sent, `from` and `to` are the offsets of the first
-  and the last of them.
+  `count` is the number of events that were not sent. `from` and `to` are the replication offsets of
+  the first and the last of these events.
   """
 
   @enforce_keys [:from, :to, :count]
@@ -119,9 +121,9 @@ end
 
 defmodule Vdr.WatchEvent.Link do
   @moduledoc """
-  The link to the server (`events: [:link]`): `:up` when it begins to stream, `:down` when it has
-  ended. While it is down no write arrives. The first one comes with the watch and says what holds
-  then.
+  The state of the link to the server (`events: [:link]`). The state is `:up` when the link begins
+  to stream, and `:down` when the link has ended. While the link is down, no write arrives. The
+  library sends the first of these events for a new watch at once, with the current state.
   """
 
   @enforce_keys [:state]

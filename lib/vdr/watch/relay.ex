@@ -1,20 +1,20 @@
 defmodule Vdr.Watch.Relay do
   @moduledoc false
-  # Watches for a process of another node: a process of this node that gets the events and passes
-  # them on.
+  # A relay watches for a process of another node. The relay is a process of this node, which gets
+  # the events and passes them on to the remote process.
   #
-  # It passes on as many as may wait for that process, looks at that process's mailbox then, and
-  # waits while it is more than half full. What the native library sends meanwhile fills the mailbox
-  # of the relay, which is bounded as that of every watching process. So twice `:max_pending` may
-  # wait for a process of another node.
+  # The relay passes on as many events as there is room for in the remote mailbox. Then it looks at
+  # the length of that mailbox, and waits while the mailbox is more than half full. Meanwhile the
+  # native library sends events to the relay's own mailbox. That mailbox is bounded like the mailbox
+  # of every watching process. So twice `:max_pending` may wait for a process of another node.
   #
-  # For a process that acknowledges it passes on everything at once. The acknowledgements count for
-  # the relay, so `:max_pending` bounds what is on the way as a whole, and nobody looks at a
-  # mailbox.
+  # If the process acknowledges its events, the relay passes every event on at once, and looks at no
+  # mailbox. The acknowledgements count for the relay. So `:max_pending` bounds the sum of the
+  # events that wait in both mailboxes and on the way.
   #
-  # A relay ends with the process, with the connection to its node, with its last watch, and with
-  # the instance. It has no supervisor: only the relay knows what the process watches, so none could
-  # start it anew.
+  # A relay ends when the process ends, when the connection to its node breaks, when the last watch
+  # is removed, and when the instance ends. The relay has no supervisor. Only the relay knows the
+  # watches of the process, so no supervisor could start it again.
 
   alias Vdr.{Mirror, Native}
 
@@ -23,7 +23,7 @@ defmodule Vdr.Watch.Relay do
 
   @pause_ms 20
   @look_timeout_ms 5000
-  # For so long another supervisor may take the store of a killed one over.
+  # When the instance's supervisor was killed, its successor has this long to take over the store.
   @orphan_ms 6000
 
   @spec new_table() :: :ets.table()
@@ -33,7 +33,7 @@ defmodule Vdr.Watch.Relay do
           :ok | {:error, :already_registered | :not_found | :bad_argument}
   def watch(pid, id, store, db, watched, ref, manner) do
     case ask(relay(pid, id, store), {:watch, db, watched, ref, manner}) do
-      # It ended a moment ago, with its last watch.
+      # The relay has just ended, with its last watch.
       :gone -> watch(pid, id, store, db, watched, ref, manner)
       answer -> answer
     end
@@ -72,7 +72,8 @@ defmodule Vdr.Watch.Relay do
 
       [] ->
         relay = spawn(fn -> init(pid, id, store) end)
-        # The first of two wins; the other one ends, since nobody asks it anything.
+        # Two callers may start a relay at the same time. The first one enters the table. The other
+        # one gets no request, and ends.
         if :ets.insert_new(@table, {key, relay}), do: relay, else: relay(pid, id, store)
     end
   end
@@ -111,13 +112,13 @@ defmodule Vdr.Watch.Relay do
     end
   end
 
-  # Without room, events wait in the mailbox.
+  # Without room in the remote mailbox, the events wait in the relay's mailbox.
   defp loop(%{room: 0} = state), do: loop_without_room(state, 0)
 
   defp loop(state) do
     receive do
       {{__MODULE__, ref}, event} ->
-        # Without a connection the end of the process is on its way here.
+        # If the connection is gone, a `:DOWN` message is on its way to the relay.
         :erlang.send(state.pid, {ref, event}, [:noconnect])
         loop(%{state | room: less(state.room)})
 
@@ -126,7 +127,7 @@ defmodule Vdr.Watch.Relay do
     end
   end
 
-  # It acknowledges.
+  # The process acknowledges its events.
   defp less(:infinity), do: :infinity
   defp less(room), do: room - 1
 
@@ -144,14 +145,14 @@ defmodule Vdr.Watch.Relay do
     end
   end
 
-  # How many more may be passed on: none while the mailbox there is more than half full.
+  # How many more events may be passed on: none while the remote mailbox is more than half full.
   defp room(%{pid: pid, bound: bound}) do
     case :erpc.call(node(pid), :erlang, :process_info, [pid, :message_queue_len], @look_timeout_ms) do
       {:message_queue_len, waiting} when waiting <= div(bound, 2) -> bound - waiting
       _full_or_gone -> 0
     end
   catch
-    # The node is gone, or busy.
+    # The node is gone or busy.
     _kind, _reason -> 0
   end
 

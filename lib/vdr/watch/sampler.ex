@@ -1,20 +1,22 @@
 defmodule Vdr.Watch.Sampler do
   @moduledoc false
-  # Looks at the mailboxes of watching processes, when the native library asks for it, so that a
-  # process that does not drain its mailbox is not sent more and more.
+  # Samples the mailboxes of watching processes. The native library asks for a sample, and stops
+  # sending events to a process that does not drain its mailbox.
   #
-  # Each look is a process of its own: the VM answers for a process only when that process gets to
-  # run, which may take long. They are linked, so that a crash of one restarts this process, which
-  # then takes all open looks again.
+  # Each sample runs in a process of its own: the VM tells the length of a mailbox only when the
+  # owner of the mailbox gets to run, which may take long. The sampling processes are linked to this
+  # process. So a crash of one of them restarts this process, which then takes all open samples
+  # again.
 
   use GenServer
 
   alias Vdr.Native
 
-  # While a process lags, it is looked at again and again, ever less often.
+  # While a process lags, its mailbox is sampled repeatedly. The pauses start with `@first_ms`, and
+  # grow up to `@longest_ms`.
   @first_ms 2
   @longest_ms 200
-  # Each pause is so much longer than the one before.
+  # Each pause is longer than the previous one by this factor.
   @longer 1.3
 
   @spec start_link(term) :: GenServer.on_start()
@@ -33,14 +35,14 @@ defmodule Vdr.Watch.Sampler do
   def handle_info(:sample, state), do: sample(state)
   def handle_info(_message, state), do: {:noreply, state}
 
-  # All instances share this process, so a mistaken call must not end it.
+  # All instances share this process, so a wrong call must not end it.
   @impl GenServer
   def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_call}, state}
 
   @impl GenServer
   def handle_cast(_other, state), do: {:noreply, state}
 
-  # A look that comes late lets a process seem to lag, so it goes before other work.
+  # After a late sample, a process that keeps up seems to lag. So samples have a high priority.
   defp sample(state) do
     for {pid, number} <- Native.watch_samples(),
         do: :erlang.spawn_opt(fn -> look(pid, number, @first_ms) end, [:link, priority: :high])
@@ -49,7 +51,8 @@ defmodule Vdr.Watch.Sampler do
   end
 
   defp look(pid, number, pause_ms) do
-    # In this order: what is sent meanwhile may be counted twice, but never be overlooked.
+    # The order matters. An event that is sent between the two calls may be counted twice, but is
+    # never overlooked.
     with sent when sent != nil <- Native.watch_sent(number),
          {:message_queue_len, waiting} <- Process.info(pid, :message_queue_len),
          true <- sampled(number, sent, waiting) do
@@ -58,7 +61,7 @@ defmodule Vdr.Watch.Sampler do
     end
   end
 
-  # The lock is mostly free a moment later, and a dirty scheduler may take long to wake up.
+  # The lock is usually free a moment later. Waiting for a dirty scheduler may take longer.
   @tries 20
 
   defp sampled(number, sent, waiting, tries \\ @tries)

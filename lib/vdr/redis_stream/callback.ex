@@ -14,52 +14,56 @@ defmodule Vdr.RedisStream.Callback do
 
   ## When a callback fails
 
-  If `c:handle_replication_start/1`, `c:handle_streaming_start/1` or `c:handle_commands/2` returns
-  `{:error, reason}`, the link ends and the replica stops with that `reason`. A raise, an exit or a
-  throw in any callback but `c:handle_destroy/1` stops it, too, with the exception or the exit
-  reason as its reason; a throw becomes `{:nocatch, value}`. The replica calls `c:handle_destroy/1`,
-  and acknowledges nothing of the batch at hand to the primary. When a supervisor restarts the
-  replica, the new one begins with a full sync, or where `:initial` or `c:init/1` says.
+  If `c:handle_replication_start/1`, `c:handle_streaming_start/1`, `c:handle_commands/2` or
+  `c:handle_info/2` returns `{:error, reason}`, the link ends and the replica stops with that
+  `reason`. A raise, an exit or a throw in any callback but `c:handle_destroy/1` stops the replica,
+  too. Then the stop reason is the exception or the exit reason. A throw becomes
+  `{:nocatch, value}`.
+
+  Before the replica ends, it calls `c:handle_destroy/1`. It does not acknowledge the current batch
+  to the primary. When a supervisor restarts the replica, the new replica begins with a full sync,
+  or at the position that `:initial` or `c:init/1` gives.
 
   Crash reports show neither the commands of a batch nor the callback's state. Keep values out of
-  the reasons and exceptions of your own.
+  your own reasons and exceptions.
   """
 
   alias Vdr.RedisStream.ReplicaCommand
 
   @type state :: term
-  @typedoc "Where to continue without a full sync. The database is 0 where none is given."
+  @typedoc "The position at which the stream continues without a full sync. The default database is 0."
   @type position ::
           {replication_id :: String.t(), offset :: non_neg_integer}
           | {replication_id :: String.t(), offset :: non_neg_integer, db :: non_neg_integer}
 
   @doc """
-  Makes the state from `:callback_opts`.
+  Makes the callback's state from `:callback_opts`.
 
-  A handler that saved a position returns it as `initial:`, which overrides the option of that name.
-  After `{:error, reason}`, `start_link` returns the same.
+  A handler that saved a position returns the position as `initial:`, which overrides the option
+  `:initial`. If this callback returns `{:error, reason}`, `start_link` returns the same.
   """
   @callback init(opts :: term) :: {:ok, state} | {:ok, state, initial: position | nil} | {:error, term}
 
   @doc """
-  A full sync begins. Discard what you have: all of the data comes as commands.
+  A full sync begins. Discard the data that you have: all of the server's data comes as commands.
   """
   @callback handle_replication_start(state) :: {:ok, state} | {:error, term}
 
-  @doc "The stream follows, behind a full sync or behind the commands that were handled before."
+  @doc "The stream begins, after a full sync or after the commands that were handled before."
   @callback handle_streaming_start(state) :: {:ok, state} | {:error, term}
 
   @doc """
-  Handles the next commands, in their order.
+  Handles the next commands, in the server's order.
 
-  When it returns they are handled: they are acknowledged to the primary, and never come again.
-  While it works, the link fetches no more than the next batch, and stays alive.
+  When this callback returns, the commands are handled. The replica acknowledges them to the
+  primary, and this process does not get them again. While the callback runs, the link fetches no
+  more than the next batch. The link stays alive.
   """
   @callback handle_commands(state, [ReplicaCommand.t(), ...]) :: {:ok, state} | {:error, term}
 
   @doc """
-  Answers `Vdr.RedisStream.Replica.call/3`. `{:error, reason}` goes to the caller, and the replica
-  continues.
+  Answers `Vdr.RedisStream.Replica.call/3`. The caller gets `{:error, reason}` as it is, and the
+  replica continues.
   """
   @callback handle_call(state, message :: term) :: {:reply, term, state} | {:error, term}
 
@@ -70,10 +74,10 @@ defmodule Vdr.RedisStream.Callback do
   @callback handle_info(state, message :: term) :: {:noreply, state} | {:error, term}
 
   @doc """
-  The replica ends, for whatever reason. A failure in here is logged.
+  The replica ends, for any reason. A failure of this callback is logged.
 
-  It is not called if the process is killed. A supervisor kills it when `c:handle_commands/2` does
-  not return within the child's `:shutdown` (5 s).
+  This callback does not run if the process is killed. A supervisor kills the process when
+  `c:handle_commands/2` does not return within the child's `:shutdown` (5 s).
   """
   @callback handle_destroy(state) :: term
 

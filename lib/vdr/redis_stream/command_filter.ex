@@ -1,10 +1,10 @@
 defmodule Vdr.RedisStream.CommandFilter do
   @moduledoc """
-  A filter that commands pass before and after a handler gets them: the option `:command_filter` of
-  `Vdr.RedisStream.Replica`.
+  A filter changes or skips commands before a handler gets them, and sees the commands that the
+  handler has handled. Set a filter with the option `:command_filter` of `Vdr.RedisStream.Replica`.
 
-  A filter is a module with `c:pre_handle/1`, `c:post_handle/1` or both, or the result of
-  `combine/2`:
+  A filter is a module with `c:pre_handle/1`, `c:post_handle/1` or both. The result of `combine/2`
+  is a filter, too:
 
       defmodule NoSessions do
         @behaviour Vdr.RedisStream.CommandFilter
@@ -15,8 +15,9 @@ defmodule Vdr.RedisStream.CommandFilter do
       end
 
   A filter runs for every command, in the replica's process. To filter by database, prefix or type,
-  use `:only`: it is far cheaper, because it decides before a term is made. A batch of which a
-  filter leaves nothing counts as handled, and the callback does not see it.
+  use the option `:only`. That option is far cheaper, because the native library decides before it
+  makes a term. If a filter skips all commands of a batch, the batch counts as handled, and the
+  callback does not see it.
   """
 
   alias Vdr.RedisStream.ReplicaCommand
@@ -25,7 +26,8 @@ defmodule Vdr.RedisStream.CommandFilter do
   @callback pre_handle(ReplicaCommand.t()) :: ReplicaCommand.t() | :skip
 
   @doc """
-  The handler has handled this command, as `c:pre_handle/1` returned it. The result is ignored.
+  The handler has handled this command. The command is the one that the handler got, after all
+  filters. The result is ignored.
   """
   @callback post_handle(ReplicaCommand.t()) :: term
 
@@ -38,8 +40,8 @@ defmodule Vdr.RedisStream.CommandFilter do
   @type t :: module | combined
 
   @doc """
-  Combines two filters. `first` comes before `second` on the way to the handler, and after it on the
-  way back. `second` does not see the commands that `first` skips.
+  Combines two filters. On the way to the handler, `first` runs before `second`. After the handler,
+  `second` runs before `first`. `second` does not see the commands that `first` skips.
   """
   @spec combine(t, t) :: combined
   def combine(first, second) do

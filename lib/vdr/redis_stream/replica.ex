@@ -12,40 +12,42 @@ defmodule Vdr.RedisStream.Replica do
           callback_opts: %{}
         )
 
-  The link works like that of a mirror (`Veidrodelis`): the handshake, the timeouts and the
-  reconnection are the same. After a break it continues with a partial resync where the server
-  allows it, and with a full sync otherwise.
+  The link works like the link of a mirror (`Veidrodelis`): the handshake, the timeouts and the
+  reconnection are the same. After a break, the link continues with a partial resync if the server
+  allows it. Otherwise the link begins with a full sync.
 
-    * **Order.** Commands come in batches, in the server's order, each once in the life of the
-      process.
-    * **Full sync.** The data comes as commands, too: SET, RPUSH, SADD, ZADD and HSET in chunks of
-      at most 512 elements; XADD, XSETID, XGROUP and XCLAIM for streams; then PEXPIREAT, or
-      HPEXPIREAT for fields. Values of modules are left out.
-    * **Backpressure.** At most two batches of about 4096 commands wait for the callback. While it
-      works, the link does not read from the socket, so the server waits. Acknowledgements go on.
-    * **At least once.** A command is acknowledged to the server when `handle_commands` has
-      returned. A handler that saves the position of the last batch
-      (`c:Vdr.RedisStream.Callback.init/1`, `:initial`) continues behind it after a restart.
+    * **Order.** Commands come in batches, in the server's order. In the life of the process, each
+      command comes once.
+    * **Full sync.** The data comes as commands, too. Strings come as SET. Lists, sets, sorted sets
+      and hashes come as RPUSH, SADD, ZADD and HSET, with at most 512 elements each. Streams come as
+      XADD, XSETID, XGROUP and XCLAIM. Then come PEXPIREAT for keys, and HPEXPIREAT for fields.
+      Values of modules are left out.
+    * **Backpressure.** At most two batches of about 4096 commands are in flight: one that the
+      callback handles, and the next one. Then the link does not read from the socket, so the server
+      waits. The link still sends acknowledgements.
+    * **At least once.** The replica acknowledges a command to the server when `handle_commands` has
+      returned. If a handler saves the position of the last batch, it can continue after this
+      position when it restarts (`c:Vdr.RedisStream.Callback.init/1`, `:initial`).
 
   ## What happens to the link
 
-  `handle_replication_start` and `handle_streaming_start` announce where the commands come
-  from. To follow breaks, refusals and failovers, subscribe to
-  `{Vdr.RedisStream.Replica, name}`. The name is the option `:name`, or the callback module without
-  it:
+  `handle_replication_start` announces the commands of a full sync, and `handle_streaming_start`
+  those of the stream. To follow breaks, refusals and failovers, subscribe to
+  `{Vdr.RedisStream.Replica, name}`. The name is the option `:name`, or the callback module if the
+  option is not set:
 
       :ok = Veidrodelis.subscribe({Vdr.RedisStream.Replica, MyIndex})
 
-  The messages are those of `Veidrodelis.subscribe/1` except `:ready`, and their details have the
-  `:pid` of the replica. A handler can subscribe in its `init/1` and receive the messages in
+  The messages are those of `Veidrodelis.subscribe/1` except `:ready`. Their details have the `:pid`
+  of the replica. A handler can subscribe in its `init/1` and receive the messages in
   `handle_info/2`. The same events go to `:telemetry` and to the log.
 
-  When the link has ended for good, by `reconnect: false` or `on_unknown_command: :stop`, the
+  With `reconnect: false` or `on_unknown_command: :stop`, the link may end for good. Then the
   replica stops with the reason `{:link_ended, reason}`, so that its supervisor can act. A crash of
-  the link's process does not end the replica: another link continues behind the last batch.
+  the link's process does not end the replica: another link continues after the last batch.
 
-  The guide `docs/handlers.md` has complete handlers, and says what `:only` means for commands that
-  read other keys.
+  The guide `docs/handlers.md` has complete handlers. It also explains the effect of `:only` on
+  commands that read other keys.
   """
 
   use GenServer
@@ -55,10 +57,10 @@ defmodule Vdr.RedisStream.Replica do
   alias Vdr.{Cleaner, Link, Log, Native, NativeLog, Options, Reports, Telemetry}
   alias Vdr.RedisStream.CommandFilter
 
-  # How long the link may take to end before it is killed.
+  # The process of the link, or of the log, may take this long to end. Then it is killed.
   @shutdown_ms 1000
 
-  # How soon the process of the link, or of the log, is started again when it crashed.
+  # The pause before the process of the link, or of the log, starts again after a crash.
   @restart_ms 100
 
   @enforce_keys [:options, :module, :callback, :tag, :native]
@@ -69,12 +71,13 @@ defmodule Vdr.RedisStream.Replica do
   @typedoc "See `start_link/1`."
   @type option :: unquote(Options.type(:handler))
 
-  # The link asks the server for the byte behind an offset, which is a signed number of 64 bits.
+  # The link asks the server for the byte after an offset. The number of this byte must fit into 64
+  # bits with a sign.
   @offset_max 0x7FFFFFFFFFFFFFFE
 
   @doc """
-  Starts a replica that is linked to the caller. Returns once the callback's `init/1` is done, and
-  connects in the background. A wrong option raises `ArgumentError`.
+  Starts a replica that is linked to the caller. Returns when the callback's `init/1` has returned.
+  The replica connects in the background. A wrong option raises `ArgumentError`.
 
   ## Options
 
@@ -86,10 +89,10 @@ defmodule Vdr.RedisStream.Replica do
     GenServer.start_link(__MODULE__, options, if(options.name, do: [name: options.name], else: []))
   end
 
-  @doc "A child specification. Its id contains the option `:name`, or the callback module without it."
+  @doc "A child specification. Its id has the option `:name`, or the callback module without the option."
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(options) do
-    # Validated here, so that the specification, which supervisors print, shows no password.
+    # Supervisors print the specification. Valid options are a struct that shows no password.
     options = Options.validate!(options, :handler)
     %{id: {__MODULE__, options.id}, start: {__MODULE__, :start_link, [options]}}
   end
@@ -101,9 +104,9 @@ defmodule Vdr.RedisStream.Replica do
   @doc """
   Calls `c:Vdr.RedisStream.Callback.handle_call/2`.
 
-  Returns `{:ok, reply}`, or the callback's own `{:error, reason}`. Without the callback it returns
-  `{:error, :not_implemented}`. While no link is up, and before its sync has begun, it returns
-  `{:error, :not_connected}`, without asking the callback.
+  Returns `{:ok, reply}`, or the callback's own `{:error, reason}`. If the module does not implement
+  the callback, the call returns `{:error, :not_implemented}`. While no link is up, and until the
+  link's sync begins, the call returns `{:error, :not_connected}` and the callback does not run.
   """
   @spec call(GenServer.server(), term, timeout) :: {:ok, term} | {:error, term}
   def call(server, message, timeout \\ 5000), do: GenServer.call(server, {__MODULE__, :call, message}, timeout)
@@ -112,35 +115,36 @@ defmodule Vdr.RedisStream.Replica do
   @spec connected_to(GenServer.server()) :: {:ok, {String.t(), :inet.port_number()}} | {:error, :not_connected}
   def connected_to(server), do: ask(server, :connected_to)
 
-  @doc "The callback's state. Waits while a callback runs."
+  @doc "The callback's state. The call waits while a callback runs."
   @spec get_callback_state(GenServer.server()) :: term
   def get_callback_state(server), do: GenServer.call(server, {__MODULE__, :callback_state}, :infinity)
 
-  @doc "The offset up to which all commands are handled; 0 before the end of the first full sync."
+  @doc "The offset up to which all commands are handled. It is 0 until a full sync is handled."
   @spec get_offset(GenServer.server()) :: non_neg_integer
   def get_offset(server), do: ask(server, :offset)
 
-  @doc "The server's replication id, or `nil` before the first sync."
+  @doc "The server's replication id, or that of `:initial`. Without both it is `nil`."
   @spec get_replication_id(GenServer.server()) :: String.t() | nil
   def get_replication_id(server), do: ask(server, :replication_id)
 
   @doc """
-  The position up to which all commands are handled, as `:initial` takes it, or `nil` before the end
-  of the first full sync. Within `handle_commands`, the position behind a command is
+  The position up to which all commands are handled, in the form that `:initial` takes. It is `nil`
+  before the first full sync, and from the beginning of each full sync until its last command is
+  handled. Within `handle_commands`, the position after a command is
   `{command.context.replication_id, command.offset, command.db}`.
   """
   @spec get_position(GenServer.server()) :: Vdr.RedisStream.Callback.position() | nil
   def get_position(server), do: ask(server, :position)
 
-  @doc "The state of the link; `:waiting` is between two attempts to connect."
+  @doc "The state of the link. The link is `:waiting` between two attempts to connect."
   @spec get_replication_state(GenServer.server()) :: replica_state
   def get_replication_state(server), do: ask(server, :state)
 
-  @doc "As `Veidrodelis.log_level/1`, for a replica."
+  @doc "Works like `Veidrodelis.log_level/1`, for a replica."
   @spec log_level(GenServer.server()) :: Veidrodelis.log_level()
   def log_level(server), do: ask(server, :log_level)
 
-  @doc "As `Veidrodelis.log_level/2`, for a replica."
+  @doc "Works like `Veidrodelis.log_level/2`, for a replica."
   @spec log_level(GenServer.server(), Veidrodelis.log_level()) :: :ok
   def log_level(server, level) do
     Log.check_level!(level, "Vdr.RedisStream.Replica.log_level")
@@ -151,15 +155,15 @@ defmodule Vdr.RedisStream.Replica do
   @spec position?(term) :: boolean
   def position?({id, offset}), do: position?({id, offset, 0})
 
-  # A server refuses an offset that is out of its range for ever, instead of answering with a full
-  # sync.
+  # A server that gets an offset out of its range does not answer with a full sync. It refuses every
+  # attempt.
   def position?({id, offset, db}),
     do: is_binary(id) and String.valid?(id) and id != "" and offset in 0..@offset_max and db in 0..0xFFFFFFFF
 
   def position?(_other), do: false
 
-  # The native library knows all but the callback's state. It is asked directly, because a callback
-  # may take long.
+  # The native library and the report know everything but the callback's state. The caller asks them
+  # without a message to the replica's process, because a callback may take long.
   defp ask(server, what) do
     with pid when is_pid(pid) and node(pid) == node() <- GenServer.whereis(server),
          native when native != nil <- Reports.about({:handler, pid}) do
@@ -191,7 +195,7 @@ defmodule Vdr.RedisStream.Replica do
 
   @impl GenServer
   def init(%Options{callback_module: module} = options) do
-    # So that `handle_destroy/1` is called when the supervisor stops this process.
+    # `handle_destroy/1` must run when the supervisor stops this process.
     Process.flag(:trap_exit, true)
 
     case guard(fn -> module.init(options.callback_opts.()) end) do
@@ -209,7 +213,7 @@ defmodule Vdr.RedisStream.Replica do
     Log.set_level(native, options.log)
     Reports.create({:handler, self()}, native)
     Cleaner.watch(self())
-    # Nothing but `init/1` needs what may hold secrets.
+    # `:callback_opts` may hold secrets, and only `init/1` needs them.
     options = %{options | callback_opts: nil}
     state = %__MODULE__{options: options, module: options.callback_module, callback: callback, tag: tag, native: native}
     {:ok, state |> start_log() |> start_link_process()}
@@ -279,8 +283,8 @@ defmodule Vdr.RedisStream.Replica do
   def handle_info({:EXIT, link, {:shutdown, {:link_ended, _reason} = ended}}, %{link: link} = state),
     do: {:stop, ended, %{state | link: nil, attached: false}}
 
-  # The position is not in the process that crashed: the next link goes on behind it, without a full
-  # sync.
+  # The native library holds the position, and the process that crashed does not. So the next link
+  # continues at the position, without a full sync.
   def handle_info({:EXIT, link, _crash}, %{link: link} = state) do
     Process.send_after(self(), {state.tag, :restart_link}, @restart_ms)
     {:noreply, %{state | link: nil, attached: false}}
@@ -342,13 +346,13 @@ defmodule Vdr.RedisStream.Replica do
   defp continue_after_info({:error, reason}, state), do: {:stop, reason, state}
   defp continue_after_info(other, state), do: {:stop, {:bad_return_value, {state.module, :handle_info, other}}, state}
 
-  # Without `handle_info/2` the replica ends with a linked process, as any process does.
+  # Without `handle_info/2`, the replica ends when a linked process fails, as any process does.
   defp abnormal_exit?({:EXIT, pid, reason}) when is_pid(pid), do: reason != :normal
   defp abnormal_exit?(_message), do: false
 
   @impl GenServer
   def terminate(_reason, state) do
-    # The primary sends nothing more while the callback puts its things in order.
+    # The link ends first, so no more commands arrive while the callback cleans up.
     Native.link_stop(state.native)
 
     if state.link, do: shut_down(state.link)
@@ -358,7 +362,8 @@ defmodule Vdr.RedisStream.Replica do
     Link.Events.emit({:handler, self()}, state.options.id, Log.level(state.native), :stopped, %{})
   end
 
-  # The link announces its own end first. It may be in a function of the user's.
+  # The link announces its own end before it exits. A function of the user may run in its process,
+  # and delay the exit.
   defp shut_down(pid) do
     Process.unlink(pid)
     monitor = Process.monitor(pid)
@@ -371,7 +376,7 @@ defmodule Vdr.RedisStream.Replica do
     end
   end
 
-  # A crash report shows the messages that wait, and these hold values.
+  # A crash report shows the messages of the mailbox, and batches hold values.
   defp drop_commands(tag) do
     receive do
       {^tag, _message} -> drop_commands(tag)
@@ -380,7 +385,7 @@ defmodule Vdr.RedisStream.Replica do
     end
   end
 
-  # A supervisor must see the reason for which the replica ends, not a failure of the clean-up.
+  # A supervisor must see why the replica ends, and not a failure of the clean-up.
   defp destroy(state) do
     state.module.handle_destroy(state.callback)
   catch
@@ -390,9 +395,10 @@ defmodule Vdr.RedisStream.Replica do
       )
   end
 
-  # A crash report shows no values and no secrets: neither the last message, which is a batch of
-  # commands, nor the state of the callback, which was made of `:callback_opts`.
-  # `get_callback_state/1` answers that. Elixir came to know this callback of OTP 25 late.
+  # A crash report must show no values and no secrets. So it shows neither the last message, which
+  # may be a batch of commands, nor the state of the callback, which was made from `:callback_opts`.
+  # `get_callback_state/1` returns that state. Older versions of Elixir do not declare
+  # `format_status/1`, a callback of OTP 25.
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
   @doc false
   def format_status(status) do
@@ -415,9 +421,9 @@ defmodule Vdr.RedisStream.Replica do
 
   defp run(state, name, arguments), do: guard(fn -> apply(state.module, name, arguments) end)
 
-  # A `GenServer` takes a thrown term for a returned one. A stacktrace may hold arguments, which are
-  # values and the callback's state: they are left out, since it becomes the reason of a crash
-  # report.
+  # A `GenServer` treats a thrown term like a returned term. So a throw becomes an error here. The
+  # stacktrace becomes a part of the crash report. It may hold arguments, which are values and the
+  # callback's state, so they are left out.
   defp guard(fun) do
     fun.()
   catch

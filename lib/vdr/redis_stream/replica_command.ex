@@ -4,37 +4,38 @@ defmodule Vdr.RedisStream.ReplicaCommand do
   gets it.
 
     * `db` - the database that the command writes to
-    * `command` - the command's name as an atom, then its arguments, see below. Examples are
-      `{:set, key, value}`, `{:hset, key, [{field, value}]}` and `{:del, [key]}`. A command that the
-      library does not know is `{:generic, [name | arguments]}`
+    * `command` - a tuple of the command's name as an atom and its arguments, see below. Examples
+      are `{:set, key, value}`, `{:hset, key, [{field, value}]}` and `{:del, [key]}`. A command that
+      the library does not know is `{:generic, [name | arguments]}`
     * `raw_command` - always `{:generic, [name | arguments]}`, as received
-    * `affected_keys` - the keys that the command may change, including those that MOVE, or COPY
-      with DB, changes in another database. `:all` if it may change any key: FLUSHDB, FLUSHALL,
-      SWAPDB, and commands that the library does not know
-    * `offset` - the replication offset behind the command. All commands of a full sync have the
-      offset of the whole
+    * `affected_keys` - the keys that the command may change, including the keys of another database
+      that MOVE, or COPY with DB, changes. `:all` if the command may change any key, such as
+      FLUSHDB, FLUSHALL, SWAPDB, and every command that the library does not know
+    * `offset` - the replication offset after the command. All commands of a full sync have the
+      offset of the full sync
     * `context` - a map with `:phase` (`:full_sync` or `:stream`), `:replication_id`, and `:unit`.
-      The unit of commands between MULTI and EXEC is the offset before the MULTI, otherwise `nil`.
-      The commands of a unit stand side by side in one batch, unless they are more than 16,384 or
-      longer than 1 MB
+      Commands between MULTI and EXEC are a unit, and their `:unit` is the offset before the MULTI.
+      For other commands it is `nil`. One batch has all commands of a unit, side by side, unless
+      they are more than 16,384 commands or longer than 1 MB
 
   ## The tuples
 
-  The arguments stand in the server's order. A number that counts others is left out, and what it
-  counts is one list.
+  The arguments stand in the server's order. A tuple has no counts: it has the counted arguments as
+  one list.
 
-    * `key` is a key that the command changes, `source` a key that it only reads
-    * `integer` and `float` are numbers; an infinite float is `:pos_inf` or `:neg_inf`
+    * `key` is a key that the command changes. `source` is a key that the command only reads
+    * `integer` and `float` are numbers. An infinite float is `:pos_inf` or `:neg_inf`
     * `word` is a keyword as an atom in lower case, such as `:before` or `:left`
-    * `options` is one list, which is `[]` without options: keywords as atoms, integers as integers,
-      and everything else as binaries. In front of fields and ids stand all options, those behind
-      them included
-    * `binary`, `member`, `field`, `id` and `value` are binaries as they arrived. So are the bounds
-      of ranges, such as `"-inf"`, `"(5"` and `"[a"`, ids of streams, and numbers among `[binary]`
+    * `options` is one list, which is `[]` without options. Keywords are atoms, integers are
+      integers, and everything else is a binary. All options stand before the fields and ids, even
+      options that the command has after them
+    * `binary`, `member`, `field`, `id` and `value` are binaries as they arrived. Bounds of ranges,
+      such as `"-inf"`, `"(5"` and `"[a"`, ids of streams, and numbers in a `[binary]` are binaries,
+      too
 
-  The options of SET, DELEX, XADD, FLUSHALL, FLUSHDB and of EXPIRE and its kin are left out, and
-  stand only in `raw_command`. Commands of modules, of vector sets and of arrays are
-  `{name, key, [binary]}`. A command whose arguments do not fit its tuple is
+  The tuples leave out the options of SET, DELEX, XADD, FLUSHALL and FLUSHDB, and of EXPIRE and the
+  commands like it. Only `raw_command` has these options. Commands of modules, of vector sets and
+  of arrays are `{name, key, [binary]}`. A command whose arguments do not fit its tuple is
   `{:generic, [name | arguments]}`.
 
   | tuple | commands |
@@ -92,7 +93,7 @@ defmodule Vdr.RedisStream.ReplicaCommand do
   | `{name, word, options}` | cluster |
   | `{name}` | flushall, flushdb |
 
-  Commands that a later version of the library knows take these forms, too.
+  Commands that later versions of the library add take these forms, too.
   """
 
   @enforce_keys [:db, :command, :raw_command, :affected_keys, :offset, :context]

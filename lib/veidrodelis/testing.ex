@@ -13,44 +13,46 @@ defmodule Veidrodelis.Testing do
         assert Greeter.greet(mirror, 1) == "Hello Jonas"
       end
 
-  Such an instance is a real one: reads, scripts, snapshots, watches and events run the code that
-  they run in production. Only the network and the server are missing. The test plays the server:
-  it writes, closes the connection, lets another server take over, and sets the time.
+  Such an instance is a real one: reads, scripts, snapshots, watches and events run the same code as
+  in production. Only the network and the server are missing. The test plays the server: it writes,
+  closes the connection, lets another server take over, and sets the time.
 
-  Each function returns when its effect is visible. Ids are of the test's own, so tests may run
-  `async: true`. An instance starts in well under a millisecond; a thousand of them may run at once.
+  Each function returns when its effect is visible. Each instance has an id of its own, so tests may
+  run with `async: true`. An instance starts in well under a millisecond, and a thousand instances
+  may run at once.
 
   The guide docs/testing.md has recipes.
 
   ## Commands
 
-  Commands are those that clients send: `SET` with all its options, `EXPIRE`, `INCRBYFLOAT`, `SPOP`,
-  `XADD` with `*`. A command is a list of words: binaries, or numbers and atoms, which are
-  converted. `{:error, {:bad_command, index, code}}` names the first command that a server would
-  refuse: `:unknown_command`, `:bad_argument`, `:wrong_type`, `:not_a_number`, `:out_of_range` or
-  `:not_found`. Nothing of the call is applied then. Blocking commands, scripts and functions are
-  unknown.
+  Write commands as clients send them: `SET` with all its options, `EXPIRE`, `INCRBYFLOAT`, `SPOP`,
+  `XADD` with `*`. A command is a list of words. A word is a binary, or a number or an atom, which
+  becomes a binary. `{:error, {:bad_command, index, code}}` names the first command that a server
+  would refuse. The code is `:unknown_command`, `:bad_argument`, `:wrong_type`, `:not_a_number`,
+  `:out_of_range` or `:not_found`. Then no command of the call is applied. Blocking commands,
+  scripts and functions are unknown.
 
   ## Writes of the code under test
 
   `Veidrodelis.command/3`, `pipeline/3`, `transaction/3` and `sync/2` reach the test's server. The
-  reply of a command follows from the data before and after it, and comes when the write is visible:
+  reply to a command follows from the data before and after the command. The call returns when the
+  write is visible:
 
       {:ok, 1} = Veidrodelis.command(mirror, ["INCR", "visits"])
       {:ok, "1"} = Veidrodelis.get(mirror, 0, "visits")
 
-  A command whose reply does not follow from the data, or depends on the server's version, is
-  refused with `{:error, {:no_reply, name}}`, and nothing of the call is applied. The option
-  `reply:` gives what is not known: a function of the command's words, which are binaries. It runs
-  in the calling process and answers
+  Some replies do not follow from the data, or depend on the server's version. For such a command
+  the call returns `{:error, {:no_reply, name}}`, and no command of the call is applied. The option
+  `reply:` gives the missing replies. It is a function that takes the words of a command, as
+  binaries. The function runs in the calling process and returns
 
     * `:default` - the reply that follows from the data
-    * `{:reply, reply}` - this reply; nothing is written. `%Veidrodelis.ServerError{}` is an error
-      of the server
-    * `{:reply, reply, commands}` - this reply; the commands are written
+    * `{:reply, reply}` - this reply, and the command writes nothing. Return a
+      `%Veidrodelis.ServerError{}` for an error of the server
+    * `{:reply, reply, commands}` - this reply, and the server applies these commands instead
 
-  While the server is away (`disconnect/2`), calls wait for it as long as they have time. Then they
-  return `{:error, :connection_refused}`, or the code of `refuse:`.
+  While the server is away (`disconnect/2`), calls wait for the server until their timeout. Then
+  they return `{:error, :connection_refused}`, or the code of `refuse:`.
   """
 
   alias Vdr.{Handle, Mirror, Options, Reports, Schema, Snapshot}
@@ -75,14 +77,16 @@ defmodule Veidrodelis.Testing do
   @typedoc "The words of a command, the name first."
   @type command :: [binary | number | atom]
   @type refused :: {:error, {:bad_command, index :: non_neg_integer, code :: atom} | :no_instance}
-  @typedoc "A time: Unix milliseconds, a `DateTime`, or `:real` for the clock's."
+  @typedoc "A time: Unix milliseconds, a `DateTime`, or `:real` for the time of the clock."
   @type time :: integer | DateTime.t() | :real
 
   @doc """
-  The options of `start_link/1`: those of `Veidrodelis.start_link/1` that are not about a server,
-  and `data:` (commands that have made the data), `db:` (their database, 0), `time:` (see
-  `set_time/2`) and `reply:` (see above). Without `id:`, the id is a unique one. A link that ends
-  attaches again at once.
+  Starts an instance without a server, and waits until its data can be read.
+
+  The options are those of `Veidrodelis.start_link/1` that are not about a server, and four more.
+  `data:` are commands that make the data, and `db:` is their database (default 0). `time:` is the
+  time, see `set_time/2`, and `reply:` gives replies, see above. Without `id:`, the instance gets a
+  unique id. By default, a link that has ended attaches again at once.
   """
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options \\ []) do
@@ -127,8 +131,8 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc """
-  Starts an instance under the supervisor of an ExUnit test, which stops it when the test ends.
-  Returns its id.
+  Starts an instance under the supervisor of an ExUnit test. The supervisor stops the instance when
+  the test ends. Returns the id of the instance.
   """
   @spec start_supervised!(keyword) :: Veidrodelis.id()
   def start_supervised!(options \\ []) do
@@ -139,15 +143,16 @@ defmodule Veidrodelis.Testing do
 
   @doc """
   Starts a server for handlers (`Vdr.RedisStream.Replica`), under the supervisor of an ExUnit test.
-  Returns its id, which `put/3`, `multi/3`, `stream/2`, `full_sync/3`, `load_rdb/2`, `disconnect/2`
-  and `connect/1` take. They return at once; handlers learn of it over the network. Options: `data:`
-  and `db:`, see `start_link/1`.
+  Returns the id of the server. `put/3`, `multi/3`, `stream/2`, `full_sync/3`, `load_rdb/2`,
+  `disconnect/2` and `connect/1` take this id. For a server, these functions return at once, and
+  handlers get the change over the network. The options are `data:` and `db:`, see `start_link/1`.
 
       primary = Veidrodelis.Testing.start_primary_supervised!(data: [["SET", "k", "v"]])
       {:ok, port} = Veidrodelis.Testing.port(primary)
 
-  Its full syncs have strings, lists, sets, hashes and sorted sets. It takes any password, and
-  serves any number of handlers, and of instances that are started with `Veidrodelis.start_link/1`.
+  The full syncs of this server have strings, lists, sets, hashes and sorted sets. The server
+  accepts any password. It serves any number of handlers, and any number of instances that
+  `Veidrodelis.start_link/1` has started.
   """
   @spec start_primary_supervised!(keyword) :: Veidrodelis.id()
   def start_primary_supervised!(options \\ []) do
@@ -174,15 +179,16 @@ defmodule Veidrodelis.Testing do
   # ---- writes
 
   @doc """
-  A write of a client: a command, or a list of commands, one after the other. Visible when it
-  returns, or after `connect/1` while the instance is disconnected. Option: `db:`, 0.
+  Writes as a client does: one command, or a list of commands, one after the other. The writes are
+  visible when this function returns. While the instance is disconnected, they become visible with
+  `connect/1`. The option is `db:` (default 0).
 
       :ok = Veidrodelis.Testing.put(mirror, ["HSET", "user:1", "name", "Ona", "age", 36])
   """
   @spec put(instance, command | [command], db: Veidrodelis.db()) :: :ok | refused
   def put(instance, commands, options \\ []), do: write(instance, commands, options, false)
 
-  @doc "Commands in a `MULTI`, which become visible together. Takes what `put/3` takes."
+  @doc "Writes commands in a `MULTI`. They become visible together. Takes the options of `put/3`."
   @spec multi(instance, [command], db: Veidrodelis.db()) :: :ok | refused
   def multi(instance, commands, options \\ []), do: write(instance, commands, options, true)
 
@@ -194,9 +200,9 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc """
-  Sends a command in the stream as it is, whatever it is: a command that the library does not know,
-  or one that contradicts the data and so leads to a full sync. The test's server does not apply
-  it to its own data.
+  Sends any command in the stream as it is. The command may be unknown to the library, or contradict
+  the data, which leads to a full sync. The test's server does not apply the command to its own
+  data.
   """
   @spec stream(instance, command) :: :ok | {:error, :no_instance}
   def stream(instance, command) do
@@ -207,8 +213,10 @@ defmodule Veidrodelis.Testing do
   # ---- the server
 
   @doc """
-  Lets the instance load all data anew: by a full sync of the data that the server has, or of the
-  data that these commands make. Takes `db:`, as `put/3`. Returns when the full sync is visible.
+  Makes the instance load all data again, by a full sync. The data is the server's data, or the data
+  that the given commands make. Takes the option `db:`, as `put/3` does. Returns when the full sync
+  is visible. While the server is away (`disconnect/1`), returns at once, and `connect/1` brings the
+  full sync.
   """
   @spec full_sync(instance, nil | [command], db: Veidrodelis.db()) :: :ok | refused
   def full_sync(instance, commands \\ nil, options \\ []) do
@@ -242,18 +250,18 @@ defmodule Veidrodelis.Testing do
 
       case Primary.call(primary, {:replace, data}) do
         {:ok, true} -> await(instance, fn info -> info.full_syncs > before and info.state == :streaming end)
-        # It follows with `connect/1`.
+        # `connect/1` brings the full sync.
         {:ok, false} -> :ok
       end
     end
   end
 
   @doc """
-  The server closes the connection, and does not accept another before `connect/1`. Reads go on
-  with the data at hand, as `stale_reads:` says.
+  The server closes the connection, and accepts no other connection before `connect/1`. Reads use
+  the last data, if the option `stale_reads:` allows it.
 
-  With `refuse: code`, the server refuses each attempt with this code instead, `:wrong_password`
-  say.
+  With `refuse: code`, the server refuses each attempt with this code instead, for example
+  `:wrong_password`.
   """
   @spec disconnect(instance, refuse: atom) :: :ok | {:error, :no_instance}
   def disconnect(instance, options \\ []) do
@@ -266,8 +274,9 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc """
-  The server accepts connections again. Returns when the instance follows it: after a partial sync
-  of what was written meanwhile, or after a full sync if that was more than a megabyte.
+  The server accepts connections again. Returns when the instance streams from the server. A partial
+  sync brings the writes since the disconnection. If these writes are more than a megabyte, a full
+  sync brings all data.
   """
   @spec connect(instance) :: :ok | {:error, :no_instance | :timeout}
   def connect(instance) do
@@ -278,8 +287,9 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc """
-  Another server takes over, as Sentinel announces it: the instance leaves the old one and resumes
-  at the new one, whose address it returns as `Veidrodelis.connected_to/1` does.
+  Another server takes over, as Sentinel announces it. The instance leaves the old server and
+  resumes at the new server. Returns the address of the new server, as `Veidrodelis.connected_to/1`
+  does.
   """
   @spec failover(instance) :: {:ok, Veidrodelis.address()} | {:error, :no_instance | :timeout}
   def failover(instance) do
@@ -292,9 +302,9 @@ defmodule Veidrodelis.Testing do
   # ---- time
 
   @doc """
-  Sets the time by which keys expire, for the server and for readers of the instance: it stands
-  still from then on, until `advance/2` or another call. `:real` is the clock again. Snapshots
-  keep the time at which they were taken.
+  Sets the time by which keys expire, for the server and for readers of the instance. From then on
+  the time stands still, until `advance/2` or another call of this function. With `:real`, the clock
+  runs again. Snapshots keep the time at which they were taken.
   """
   @spec set_time(instance, time) :: :ok | {:error, :no_instance}
   def set_time(instance, time) do
@@ -303,9 +313,9 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc """
-  Moves the time forward by milliseconds, from the time that was set or from now. Keys whose time is
-  over are gone, and watches get their `DEL`. As on a server, that is one millisecond after the last
-  one of the key.
+  Moves the time forward by milliseconds, from the time that was set, or from now. Then the time
+  stands still. The server deletes the keys that have expired, and watches get a `DEL` for each. As
+  on a server, a key lives through the millisecond of its expiry, and is gone in the next one.
 
       :ok = Veidrodelis.Testing.put(mirror, ["SET", "session", "x", "EX", 60])
       :ok = Veidrodelis.Testing.advance(mirror, 60_001)
@@ -370,8 +380,9 @@ defmodule Veidrodelis.Testing do
 
   @await_ms 5000
 
-  # The link's process learns by messages what the server did, and answers in their order. So nobody
-  # waits for longer than that. Of a primary without an instance there is nothing to wait for.
+  # The link's process gets messages about the steps of the server, and answers requests in the
+  # order of its mailbox. So an answer of the link's process covers the step before the request. A
+  # primary without an instance has no link to wait for.
   defp await(instance, reached?, deadline \\ System.monotonic_time(:millisecond) + @await_ms) do
     if match?({:ok, _port}, Listener.port(instance)), do: :ok, else: await_instance(instance, reached?, deadline)
   end

@@ -1,17 +1,18 @@
 defmodule Vdr.Testing.Decimal do
   @moduledoc false
-  # Sums of decimal numbers as a server writes them. It adds in a format of 64 binary digits, which
-  # Elixir lacks, and writes up to 17 decimal places. Where that is the exact sum, whatever the
-  # format rounds, the sum is computed with whole numbers. Where it may not be, it is near.
+  # Adds decimal numbers, and writes the sum as a server does. A server adds floats with a mantissa
+  # of 64 bits, which Elixir lacks, and writes up to 17 decimal places. If the server's text is the
+  # exact sum in spite of the rounding, this module adds whole numbers. Otherwise it adds floats,
+  # and the sum is only near the server's.
 
-  # Below this, rounding changes no decimal place that is written.
+  # Below this bound, rounding changes none of the written decimal places.
   @small 16
   @places_max 15
   # Multiples of this fraction below the bound are exact in the server's format and in a float.
   @fraction 1024
   @bound 1_000_000_000_000
 
-  @doc "The sum as text. `{:near, text}` is a float's sum. `:error` if one of the two is no number."
+  @doc "The sum as text. `{:near, text}` is a sum of floats. `:error`: an argument is not a number."
   @spec add(String.t(), String.t()) :: {:exact | :near, String.t()} | :error
   def add(a, b) do
     with {:ok, left} <- parse(a), {:ok, right} <- parse(b) do
@@ -26,12 +27,12 @@ defmodule Vdr.Testing.Decimal do
     end
   end
 
-  @doc "A float as every server writes it, if all of them write it in the same way."
+  @doc "The text of a float, if all servers write the float in the same way."
   @spec plain(float) :: {:ok, String.t()} | :error
   def plain(float) do
     scaled = float * @fraction
 
-    # -0 differs, too.
+    # Servers write -0 differently, too.
     if abs(scaled) < 1.0e10 and scaled == trunc(scaled) and <<float::float>> != <<-0.0::float>>,
       do: {:ok, text(trunc(scaled) * div(10_000_000_000, @fraction), 10)},
       else: :error
@@ -68,7 +69,7 @@ defmodule Vdr.Testing.Decimal do
     if places == 0 or fraction == "", do: sign <> whole, else: sign <> whole <> "." <> fraction
   end
 
-  # As the server writes a float: no more digits than needed, and no fraction where there is none.
+  # A server writes no more digits than needed, and a whole number without a fraction.
   defp add_near(a, b) do
     with {a, ""} <- Float.parse(a), {b, ""} <- Float.parse(b) do
       sum = a + b

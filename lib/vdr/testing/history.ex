@@ -1,7 +1,7 @@
 defmodule Vdr.Testing.History do
   @moduledoc false
-  # The stream of a primary that a test plays: its id, its offset, and the last bytes, from which a
-  # link may resume. A value.
+  # The replication stream of a simulated primary: the replication id, the former id, the offset,
+  # and the backlog from which a link may resume. This module has no process: a history is a value.
 
   @enforce_keys [:id]
   defstruct [:id, :former, offset: 0, backlog: "", selected: nil]
@@ -14,7 +14,7 @@ defmodule Vdr.Testing.History do
           selected: nil | non_neg_integer
         }
 
-  # As a server's, which is at least as large.
+  # The backlog of a server is at least as large.
   @backlog_bytes 1_048_576
 
   @spec new() :: t
@@ -22,15 +22,15 @@ defmodule Vdr.Testing.History do
 
   defp new_id, do: 20 |> :rand.bytes() |> Base.encode16(case: :lower)
 
-  @doc "Another server goes on with the same history, under an id of its own."
+  @doc "Another server continues the same history, under a new id."
   @spec promote(t) :: t
   def promote(%__MODULE__{id: id} = history), do: %{history | id: new_id(), former: id}
 
-  @doc "A history without a past: nothing can be resumed."
+  @doc "A history with a new id and an empty backlog. No link can resume from before."
   @spec forget(t) :: t
   def forget(%__MODULE__{offset: offset}), do: %{new() | offset: offset}
 
-  @doc "Appends commands of a database, within a transaction or not. Answers their bytes."
+  @doc "Appends commands of a database, in a transaction or not. Returns the bytes of the commands."
   @spec append(t, db :: non_neg_integer, [[binary]], multi? :: boolean) :: {t, binary}
   def append(history, _db, [], _multi?), do: {history, ""}
 
@@ -40,7 +40,7 @@ defmodule Vdr.Testing.History do
     append_bytes(%{history | selected: db}, frames(select ++ commands))
   end
 
-  @doc "Appends bytes as they are. What they select is not known."
+  @doc "Appends bytes as they are. They may select a database, so the next command selects its own."
   @spec append_raw(t, binary) :: {t, binary}
   def append_raw(history, bytes), do: append_bytes(%{history | selected: nil}, bytes)
 
@@ -51,7 +51,7 @@ defmodule Vdr.Testing.History do
     {%{history | offset: history.offset + byte_size(bytes), backlog: backlog}, bytes}
   end
 
-  @doc "The bytes behind a position, if the history has them."
+  @doc "The bytes after a position, if the backlog has them."
   @spec since(t, nil | {id :: String.t(), offset :: non_neg_integer}) :: {:ok, binary} | :full_sync
   def since(%__MODULE__{} = history, {id, offset}) when id == history.id or id == history.former do
     missing = history.offset - offset
@@ -63,7 +63,7 @@ defmodule Vdr.Testing.History do
 
   def since(_history, _other), do: :full_sync
 
-  @doc "Commands as the stream writes them."
+  @doc "The bytes of commands in the stream."
   @spec frames([[binary]]) :: binary
   def frames(commands), do: commands |> Enum.map(&frame/1) |> IO.iodata_to_binary()
 

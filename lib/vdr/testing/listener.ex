@@ -1,7 +1,8 @@
 defmodule Vdr.Testing.Listener do
   @moduledoc false
-  # A primary that a test plays, behind a TCP port of the loopback: for handlers, which have links
-  # with a network only. It answers the handshake; `Vdr.Testing.Primary` sends the rest.
+  # The TCP port of a simulated primary, on the loopback interface. Handlers need the port, because
+  # their links have a network always. This module answers the handshake, and `Vdr.Testing.Primary`
+  # sends the data and the stream.
 
   use GenServer
 
@@ -60,7 +61,7 @@ defmodule Vdr.Testing.Listener do
     serve(socket, primary)
   end
 
-  # An acknowledgement has no answer.
+  # A primary does not answer an acknowledgement.
   defp reply("REPLCONF", ["ACK" | _], socket, primary), do: serve(socket, primary)
   defp reply("PING", [], socket, primary), do: answer(socket, "+PONG\r\n", primary)
   defp reply(name, _args, socket, primary) when name in ["AUTH", "REPLCONF"], do: answer(socket, "+OK\r\n", primary)
@@ -71,7 +72,7 @@ defmodule Vdr.Testing.Listener do
     serve(socket, primary)
   end
 
-  # A command as a client sends it: *n, then n times $len and bytes. Bare newlines are keepalives.
+  # A client sends a command as *n, then n times $len and bytes. A bare newline is a keepalive.
   defp command(socket) do
     case :gen_tcp.recv(socket, 0) do
       {:ok, "\n"} -> command(socket)

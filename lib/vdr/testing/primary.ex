@@ -1,14 +1,14 @@
 defmodule Vdr.Testing.Primary do
   @moduledoc false
-  # A primary that a test plays. It has the data, as a snapshot that each write replaces, and the
-  # stream of its writes. The link of an instance attaches to it without a network: what a server
-  # would send goes to the native library, where the mirror's sink takes it as it takes a link's
-  # bytes. Links of handlers attach to the port of a `Vdr.Testing.Listener`.
+  # A simulated primary for tests. It holds the data as a snapshot, which each write replaces, and
+  # the stream of its writes. The link of an instance attaches without a network: the primary hands
+  # its data and its stream to the native library, and the mirror's sink treats them like the input
+  # of a real link. Links of handlers attach to the port of a `Vdr.Testing.Listener`.
   #
   #     Vdr.Link --attach--> Primary --feed_*--> sink -> mirror -> readers, watches
   #                                 \--socket--> link of a handler
   #
-  # It ends with its owner, the instance or the listener.
+  # The primary ends with its owner, which is the instance or the listener.
 
   use GenServer
 
@@ -16,13 +16,14 @@ defmodule Vdr.Testing.Primary do
   alias Vdr.Testing.{History, Propagation, RdbWriter, Replies}
   alias Veidrodelis.ServerError
 
-  @typedoc "A link that wants to attach: its store or handler, its configuration, its process and its tags."
+  @typedoc "A link that attaches: its store or handler, its configuration, its process and its tags."
   @type link :: %{native: reference, config: map, pid: pid, tag: reference, monitor_tag: reference}
 
   @enforce_keys [:id, :data, :history]
-  # `link` is the last one that attached, and `feed` is what feeds it. `waiting` is a link that came
-  # while `online` was false. `refusal` is the code that links get. `time_ms` is `nil` while the
-  # clock runs. `volatile` says whether there may be keys with an expiry.
+  # `link` is the last link that attached, and `feed` is the native resource that feeds it.
+  # `waiting` is a link that attached while `online` was false. A primary with a `refusal` ends each
+  # link with this code. `time_ms` is the time that the test has set, or `nil` while the clock runs.
+  # `volatile` is true if keys may have an expiry.
   defstruct [
     :id,
     :data,
@@ -35,7 +36,7 @@ defmodule Vdr.Testing.Primary do
     :time_ms,
     # The test's function for replies.
     :reply,
-    # The replication id under which the link came to stream.
+    # The replication id that the link had when it began to stream.
     :fed_id,
     online: true,
     volatile: false,
@@ -43,11 +44,11 @@ defmodule Vdr.Testing.Primary do
     sockets: []
   ]
 
-  @doc "Starts a primary, linked to nobody, with commands that have made its data."
+  @doc "Starts a primary with this data. No process is linked to the primary."
   @spec start(id :: term, Snapshot.t(), time_ms :: nil | integer, reply :: nil | fun) :: GenServer.on_start()
   def start(id, data, time_ms, reply \\ nil), do: GenServer.start(__MODULE__, {id, data, time_ms, reply})
 
-  @doc "The primary ends with this process, and is found by its id from now on."
+  @doc "Makes a process the owner. The primary ends with its owner, and `find/1` finds the primary."
   @spec own(pid, pid) :: :ok
   def own(primary, owner), do: GenServer.call(primary, {:own, owner})
 
@@ -60,7 +61,7 @@ defmodule Vdr.Testing.Primary do
     end
   end
 
-  @doc "The address of the server at the moment."
+  @doc "The address of the current server. A failover changes it."
   @spec address(pid) :: {String.t(), pos_integer}
   def address(primary), do: GenServer.call(primary, :address)
 
@@ -68,7 +69,7 @@ defmodule Vdr.Testing.Primary do
   @spec attach(pid, link) :: :ok
   def attach(primary, link), do: GenServer.cast(primary, {:attach, link})
 
-  @doc "Attaches a socket, which asked for the stream behind a position."
+  @doc "Attaches a socket that asked for the stream after a position."
   @spec attach_socket(pid, :gen_tcp.socket(), nil | {String.t(), integer}) :: :ok
   def attach_socket(primary, socket, position), do: GenServer.cast(primary, {:attach_socket, socket, position})
 
@@ -103,7 +104,7 @@ defmodule Vdr.Testing.Primary do
     end
   end
 
-  # A client's commands, with replies. Whoever is away answers nobody.
+  # The commands of a client, with replies. A server that is away answers no client.
   def handle_call(request, _from, %{refusal: code} = state) when code != nil and elem(request, 0) in [:ask, :position],
     do: {:reply, {:away, code}, state}
 
@@ -136,7 +137,8 @@ defmodule Vdr.Testing.Primary do
     {:reply, :ok, deliver(%{state | history: history}, bytes)}
   end
 
-  # A server whose history does not lead to this data.
+  # The server now has a new history, which does not contain the old data. So links need a full
+  # sync.
   def handle_call({:replace, data}, _from, state) do
     state = %{state | data: data || state.data, history: History.forget(state.history), volatile: true}
     {:reply, {:ok, state.online}, hang_up(state)}
@@ -175,7 +177,7 @@ defmodule Vdr.Testing.Primary do
     answer = if online and refusal == nil, do: answer(History.since(history, position), state), else: :refuse
 
     if answer != :refuse and :gen_tcp.send(socket, answer) == :ok do
-      # The next command says its database.
+      # The new socket does not know the selected database, so the next command selects its own.
       {:noreply, %{state | sockets: [socket | state.sockets], history: %{history | selected: nil}}}
     else
       :gen_tcp.close(socket)
@@ -191,7 +193,8 @@ defmodule Vdr.Testing.Primary do
   def terminate(_reason, state),
     do: if(Reports.about({:played, state.id}) == self(), do: Reports.delete({:played, state.id}))
 
-  # A crash report shows no values. Elixir came to know this callback of OTP 25 late.
+  # A crash report must show no values. Older versions of Elixir do not declare `format_status/1`,
+  # a callback of OTP 25.
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
   @doc false
   def format_status(status), do: Map.replace(status, :state, :hidden)
@@ -253,7 +256,7 @@ defmodule Vdr.Testing.Primary do
   defp feed(%{feed: feed} = state, bytes) do
     case step(&Native.feed_stream(feed, bytes, &1)) do
       {:ok, nil} -> state
-      # The link's process knows, and attaches again or not.
+      # The link's process has the reason, and decides whether to attach again.
       _ended -> %{state | feed: nil}
     end
   end
@@ -264,7 +267,8 @@ defmodule Vdr.Testing.Primary do
     %{state | feed: nil, sockets: []}
   end
 
-  # One step of the native library, on a thread that is not the VM's.
+  # Runs one step of the native library. The step runs on a thread of a pool, which is not a thread
+  # of the VM.
   defp step(start) do
     tag = make_ref()
 
@@ -277,11 +281,12 @@ defmodule Vdr.Testing.Primary do
 
   # ---- replies
 
-  # The link may still stream from the server before a failover, whose offsets continue.
+  # After a failover, the link may still stream from the old server. The offsets continue, so only
+  # the replication id differs.
   defp position(%{feed: nil, history: history}), do: {history.id, history.offset}
   defp position(%{fed_id: id, history: history}), do: {id, history.offset}
 
-  # All of the calls, or none: a call whose reply is not known is refused before anything is done.
+  # Runs all of the calls or none. If the reply to one of them is not known, no call has an effect.
   defp answer_calls(calls, db, state) do
     result =
       Enum.reduce_while(calls, {state.data, [], []}, fn call, {data, sent, replies} ->
@@ -295,7 +300,7 @@ defmodule Vdr.Testing.Primary do
          do: {:ok, data, sent |> Enum.reverse() |> Enum.concat(), Enum.reverse(replies)}
   end
 
-  # The test has given the reply, and what the command writes.
+  # The test has given the reply and the commands that write.
   defp answer_call({:given, reply, commands}, db, state) do
     with {:ok, data, sent} <- run(commands, db, state), do: {:ok, data, sent, reply}
   end
@@ -344,12 +349,13 @@ defmodule Vdr.Testing.Primary do
 
   @volatile ~w(PXAT PEXPIREAT RESTORE)
 
-  # Whether a key may have got an expiry. Words in another place cost a look at the keys, and
-  # nothing else.
+  # Whether a key may have got an expiry. One of these words may also be a key or a value. Then the
+  # primary only looks for expired keys in vain.
   defp volatile?(commands),
     do: Enum.any?(commands, fn words -> Enum.any?(words, &(byte_size(&1) < 10 and String.upcase(&1) in @volatile)) end)
 
-  # As a server does sooner or later: expired keys are deleted, in the stream, too.
+  # A server deletes an expired key sooner or later, and sends the deletion in the stream. The
+  # primary does so at each command of a client, and when the test sets the time.
   defp expire(%{volatile: false} = state), do: state
 
   defp expire(state) do
@@ -373,7 +379,7 @@ defmodule Vdr.Testing.Primary do
   defp now_ms(%{time_ms: nil}), do: System.os_time(:millisecond)
   defp now_ms(%{time_ms: time_ms}), do: time_ms
 
-  # Before the first link there is no store to set.
+  # The store comes with the first link. Without a store, there is no time to set.
   defp set_store_time(%{link: nil}), do: :ok
   defp set_store_time(%{link: %{native: store}, time_ms: time_ms}), do: step(&Native.feed_time(store, time_ms, &1))
 end

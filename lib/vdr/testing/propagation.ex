@@ -1,8 +1,9 @@
 defmodule Vdr.Testing.Propagation do
   @moduledoc false
-  # What a primary sends to its replicas for a client's command: relative times become absolute,
-  # conditions are judged, random choices are made. Most commands go on as they are. What is no
-  # write command of the stream is refused by who applies it.
+  # Translates the command of a client to the commands that a primary sends to its replicas.
+  # Relative times become absolute, conditions are decided, and random choices are made. Most
+  # commands stay as they are. This module does not check them: the code that applies the stream
+  # refuses every command that is not a write.
 
   alias Vdr.Snapshot
   alias Vdr.Testing.Decimal
@@ -10,7 +11,7 @@ defmodule Vdr.Testing.Propagation do
   @typedoc "The data before the command, the number of the database, and the time in Unix ms."
   @type context :: %{data: Snapshot.t(), db: non_neg_integer, now_ms: integer}
 
-  @doc "The commands of the stream, none for a command that changes nothing."
+  @doc "The commands of the stream. The list is empty if the client's command changes nothing."
   @spec propagate([binary], context) :: {:ok, [[binary]]} | {:error, atom}
   def propagate([name | args] = words, context) do
     {:ok, translate(String.upcase(name), args, words, context)}
@@ -49,7 +50,7 @@ defmodule Vdr.Testing.Propagation do
 
   # ---- keys
 
-  # What would replace a key has no effect.
+  # If the new key exists, these commands have no effect.
   defp translate("RENAMENX", [_from, to], words, context), do: if(exists?(to, context), do: [], else: [words])
   defp translate("COPY", [_from, to], words, context), do: if(exists?(to, context), do: [], else: [words])
 
@@ -135,7 +136,7 @@ defmodule Vdr.Testing.Propagation do
     end
   end
 
-  # An atom is greater than a number, as a key without an expiry is.
+  # The time of a key without an expiry is an atom. An atom is greater than every number.
   defp holds?("NX", before, _at), do: before == :infinity
   defp holds?("XX", before, _at), do: before != :infinity
   defp holds?("GT", before, at), do: before != :infinity and at > before
@@ -170,7 +171,7 @@ defmodule Vdr.Testing.Propagation do
     end
   end
 
-  # The server's choice of an id, behind its options.
+  # The server chooses the id. The id comes after the options of XADD.
   defp entry_id([option | rest], key, context) do
     case {String.upcase(option), rest} do
       {"NOMKSTREAM", _} ->

@@ -1,14 +1,14 @@
 defmodule Vdr.Testing.RdbWriter do
   @moduledoc false
-  # Writes the data of a snapshot as an RDB file, for a primary that a test plays: in the plainest
-  # encodings, and without a checksum. Small data only.
+  # Writes the data of a snapshot as an RDB file, for a simulated primary. The file has the plainest
+  # encodings and no checksum. The whole file is one binary, so the data must be small.
 
   @header "REDIS0011"
   @eof 0xFF
   @select_db 0xFE
   @expires_at_ms 0xFC
 
-  @doc "The file. Streams, values of modules, and fields with an expiry are refused."
+  @doc "The file. A stream or a value of a module is an error. Expiries of fields are left out."
   @spec write(Vdr.Snapshot.t()) :: {:ok, binary} | {:error, {:not_writable, key :: binary}}
   def write(snapshot) do
     dbs =

@@ -1,26 +1,27 @@
 defmodule Vdr.Testing.Replies do
   @moduledoc false
-  # What a server replies to a command, found out from the data before and after it. A command whose
-  # reply does not follow from these, or depends on the server's version, has none here: whoever
-  # asks gets no reply rather than a wrong one.
+  # Finds the reply of a server to a command, from the data before and after the command. Some
+  # replies do not follow from the data, or depend on the server's version. For such a command this
+  # module returns no reply, because a wrong reply would be worse.
   #
-  # `plan/1` looks at the words only. Its function is called with the data once the command has been
-  # applied; an error that it returns means that the command has no effect.
+  # `plan/1` looks at the words only, and returns a function. The caller applies the command, and
+  # then calls the function with the data. If the function returns an error, the command has no
+  # effect.
 
   alias Vdr.Testing.Decimal
   alias Veidrodelis.ServerError
 
   @type reply :: binary | integer | nil | [reply]
-  @typedoc "The data, and in which of it."
+  @typedoc "The data, the number of the database, and the time in Unix ms."
   @type context :: %{data: Vdr.Snapshot.t(), db: non_neg_integer, now_ms: integer}
-  @typedoc "`sent` is what replicas get for the command: nothing if it changes nothing."
+  @typedoc "`sent` has the commands that replicas get. It is empty if the command changes nothing."
   @type step :: %{before: context, after: context, sent: [[binary]]}
   @type plan :: {:read | :write, (step -> reply | ServerError.t() | :unknown)}
 
   @wrong_type "WRONGTYPE Operation against a key holding the wrong kind of value"
   @no_key "ERR no such key"
 
-  @doc "How to find the reply to a command, or `:unknown`."
+  @doc "The function that finds the reply to a command, or `:unknown`."
   @spec plan([binary]) :: {:ok, plan} | :unknown
   def plan([name | args]) do
     case find(String.upcase(name), args) do
@@ -33,8 +34,9 @@ defmodule Vdr.Testing.Replies do
   def plan(_no_words), do: :unknown
 
   @doc """
-  What a server replies where a planned command was refused with a code: its error, or that there is
-  nothing to do. The server may look at other things first.
+  The reply of a server to a command that was refused with a code. The reply is an error, or says
+  that the command had nothing to do. A server may check the arguments in another order than the
+  code that refused the command.
   """
   @spec error([binary], atom, context) :: {:ok, reply | ServerError.t()} | :unknown
   def error([name | args], code, before) do
@@ -45,13 +47,13 @@ defmodule Vdr.Testing.Replies do
       else: refusal(name, code, args, before)
   end
 
-  # Before the type of another key.
+  # A server checks this before it checks the type of another key.
   defp nothing_there?(name, [from | _], before) when name in ~w(SMOVE LMOVE RPOPLPUSH), do: not exists?(before, from)
   defp nothing_there?(_name, _args, _before), do: false
 
   defp refusal(_name, :wrong_type, _args, _before), do: {:ok, error(@wrong_type)}
 
-  # An overflow is no number for who applies the stream.
+  # The code that applies the stream refuses an overflow as `:not_a_number`, too.
   defp refusal(name, code, [key | _], before)
        when name in ~w(INCR DECR INCRBY DECRBY) and code in [:not_a_number, :out_of_range],
        do: {:ok, no_integer(get(before, key), "ERR value is not an integer or out of range")}
@@ -63,10 +65,11 @@ defmodule Vdr.Testing.Replies do
   defp refusal("HINCRBYFLOAT", :not_a_number, _args, _before), do: {:ok, error("ERR hash value is not a float")}
   defp refusal("LSET", :out_of_range, _args, _before), do: {:ok, error("ERR index out of range")}
   defp refusal(name, :not_found, _args, _before) when name in ~w(RENAME RENAMENX LSET), do: {:ok, error(@no_key)}
-  # Such a command changes nothing, so no primary sends it, and nothing applies it.
+  # On a missing key these commands change nothing. A primary does not send them, so the code that
+  # applies the stream refuses them.
   defp refusal(name, :not_found, _args, _before) when name in ~w(LPOP RPOP LMOVE RPOPLPUSH SPOP), do: {:ok, nil}
   defp refusal(name, :not_found, _args, _before) when name in ~w(ZPOPMIN ZPOPMAX), do: {:ok, []}
-  # The list, or the pivot.
+  # The list or the pivot is missing.
   defp refusal("LINSERT", :not_found, [key | _], before), do: {:ok, if(exists?(before, key), do: -1, else: 0)}
 
   defp refusal(name, :not_found, _args, _before)
@@ -231,7 +234,7 @@ defmodule Vdr.Testing.Replies do
     cond do
       not scored?(pairs) or Enum.count(flags, &(&1 in ~w(NX GT LT))) > 1 -> :unknown
       "NX" in flags and "XX" in flags -> :unknown
-      # A member that stands twice may count twice.
+      # A member that the command names twice may count twice.
       "CH" in flags and repeated?(pairs) -> :unknown
       "CH" in flags -> &changed(&1, key, pairs)
       true -> &more(&1, :zcard, key)
@@ -289,7 +292,7 @@ defmodule Vdr.Testing.Replies do
 
   # ---- words
 
-  # The options of SET that a server accepts together.
+  # Parses the options of SET, if a server accepts them together.
   defp set_options([], parsed), do: parsed
 
   defp set_options([word | rest], parsed) do
@@ -314,7 +317,7 @@ defmodule Vdr.Testing.Replies do
   defp once(option, _rest, parsed) when is_map_key(parsed, option), do: :unknown
   defp once(option, rest, parsed), do: set_options(rest, Map.put(parsed, option, true))
 
-  # As a server takes them: no sign but a minus, no zero in front.
+  # A server accepts a minus as the only sign, and no leading zero.
   defp integer?(word), do: word =~ ~r/\A(0|-?[1-9]\d{0,18})\z/
   defp place?(word), do: word =~ ~r/\A(0|[1-9]\d{0,7})\z/
   defp time?(word), do: is_binary(word) and word =~ ~r/\A[1-9]\d{0,11}\z/
@@ -333,7 +336,7 @@ defmodule Vdr.Testing.Replies do
     end
   end
 
-  # `:unknown` is no reply: the value is not one that every server shows in the same way.
+  # `:unknown` means that there is no reply, because servers write the value in different ways.
   defp guarded(fun) do
     fn step ->
       try do
@@ -393,7 +396,7 @@ defmodule Vdr.Testing.Replies do
     for {member, score} <- read(context, range, [key, 0, count - 1]), part <- [member, score(score)], do: part
   end
 
-  # Servers differ in how many digits they write.
+  # Servers write different numbers of digits.
   defp score(score) when is_float(score) do
     case Decimal.plain(score) do
       {:ok, text} -> text

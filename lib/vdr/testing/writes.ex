@@ -1,17 +1,17 @@
 defmodule Vdr.Testing.Writes do
   @moduledoc false
-  # Commands of the user to a primary that a test plays, for `Vdr.Writes`. The test's function for
-  # replies runs in the calling process.
+  # Sends the commands of `Vdr.Writes` to a simulated primary. The function of the option `:reply`
+  # runs in the calling process.
 
   alias Vdr.Deadline
   alias Vdr.Testing.Primary
 
-  # How often a caller looks whether the primary is back.
+  # While the primary is away, a caller asks it again after this pause.
   @pause_ms 2
 
   @doc """
-  The replies to commands, and the position behind them. `:none`: no test plays a primary for this
-  instance.
+  The replies to commands, and the position after the commands. `:none`: this instance has no
+  simulated primary.
   """
   @spec call(id :: term, db :: non_neg_integer, [[binary]], multi? :: boolean, Deadline.t()) ::
           {:ok, [term], Veidrodelis.position()} | {:error, term} | :none
@@ -23,7 +23,7 @@ defmodule Vdr.Testing.Writes do
     end
   end
 
-  @doc "The position of all that the primary has done."
+  @doc "The position after everything that the primary has written."
   @spec position(id :: term, Deadline.t()) :: {:ok, nil, Veidrodelis.position()} | {:error, term} | :none
   def position(id, deadline), do: with({:ok, primary} <- find(id), do: wait(primary, {:position}, deadline))
 
@@ -35,7 +35,7 @@ defmodule Vdr.Testing.Writes do
     :exit, _ended -> {:error, :no_instance}
   end
 
-  # As a call waits for a connection.
+  # A call to a real server waits for a connection in the same way.
   defp wait(primary, request, deadline) do
     case ask(primary, request) do
       {:away, code} ->
@@ -60,7 +60,7 @@ defmodule Vdr.Testing.Writes do
     end
   end
 
-  # There is none, or the primary has ended.
+  # The test gave no function for replies, or the primary has ended.
   defp given(_none, words), do: {:known, words}
 
   defp check!(%Veidrodelis.ServerError{} = error), do: error

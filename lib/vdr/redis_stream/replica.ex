@@ -92,7 +92,8 @@ defmodule Vdr.RedisStream.Replica do
   @doc "A child specification. Its id has the option `:name`, or the callback module without the option."
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(options) do
-    # Supervisors print the specification. Valid options are a struct that shows no password.
+    # Supervisors print the specification, so it must show no password. The validated options hide
+    # passwords.
     options = Options.validate!(options, :handler)
     %{id: {__MODULE__, options.id}, start: {__MODULE__, :start_link, [options]}}
   end
@@ -119,19 +120,19 @@ defmodule Vdr.RedisStream.Replica do
   @spec get_callback_state(GenServer.server()) :: term
   def get_callback_state(server), do: GenServer.call(server, {__MODULE__, :callback_state}, :infinity)
 
-  @doc "The offset up to which all commands are handled. It is 0 until a full sync is handled."
+  @doc "The offset up to which all commands are handled. It is 0 when `get_position/1` is `nil`."
   @spec get_offset(GenServer.server()) :: non_neg_integer
   def get_offset(server), do: ask(server, :offset)
 
-  @doc "The server's replication id, or that of `:initial`. Without both it is `nil`."
+  @doc "The server's replication id, or at first that of `:initial`. `nil` while no id is known."
   @spec get_replication_id(GenServer.server()) :: String.t() | nil
   def get_replication_id(server), do: ask(server, :replication_id)
 
   @doc """
-  The position up to which all commands are handled, in the form that `:initial` takes. It is `nil`
-  before the first full sync, and from the beginning of each full sync until its last command is
-  handled. Within `handle_commands`, the position after a command is
-  `{command.context.replication_id, command.offset, command.db}`.
+  The position up to which all commands are handled, in the form that `:initial` takes. At first it
+  is the position of `:initial`, or `nil`. It is also `nil` from the beginning of each full sync
+  until the last command of the full sync is handled. Within `handle_commands`, the position after a
+  command is `{command.context.replication_id, command.offset, command.db}`.
   """
   @spec get_position(GenServer.server()) :: Vdr.RedisStream.Callback.position() | nil
   def get_position(server), do: ask(server, :position)

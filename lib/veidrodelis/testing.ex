@@ -218,7 +218,7 @@ defmodule Veidrodelis.Testing do
   is visible. While the server is away (`disconnect/1`), returns at once, and `connect/1` brings the
   full sync.
   """
-  @spec full_sync(instance, nil | [command], db: Veidrodelis.db()) :: :ok | refused
+  @spec full_sync(instance, nil | [command], db: Veidrodelis.db()) :: :ok | refused | {:error, :timeout}
   def full_sync(instance, commands \\ nil, options \\ []) do
     options = Schema.validate!(options, [db: db_option()], "Veidrodelis.Testing.full_sync")
 
@@ -227,7 +227,7 @@ defmodule Veidrodelis.Testing do
   end
 
   @doc "Replaces all data by that of an RDB file, by a full sync. Errors are those of `Veidrodelis.load_rdb/1`."
-  @spec load_rdb(instance, Path.t()) :: :ok | {:error, Veidrodelis.Error.reason()}
+  @spec load_rdb(instance, Path.t()) :: :ok | {:error, Veidrodelis.Error.reason() | :timeout}
   def load_rdb(instance, path), do: with({:ok, data} <- Veidrodelis.load_rdb(path), do: replace(instance, data))
 
   defp data(nil, _db, _instance), do: {:ok, nil}
@@ -263,7 +263,7 @@ defmodule Veidrodelis.Testing do
   With `refuse: code`, the server refuses each attempt with this code instead, for example
   `:wrong_password`.
   """
-  @spec disconnect(instance, refuse: atom) :: :ok | {:error, :no_instance}
+  @spec disconnect(instance, refuse: atom) :: :ok | {:error, :no_instance | :timeout}
   def disconnect(instance, options \\ []) do
     options = Schema.validate!(options, [refuse: [type: :name]], "Veidrodelis.Testing.disconnect")
 

@@ -253,6 +253,17 @@ defmodule Vdr.TestingTest do
     assert_raise ArgumentError, ~r/a time of Veidrodelis.Testing/, fn -> Testing.set_time(id, "now") end
   end
 
+  test "a server that is away, or refuses, has its new data when it is back" do
+    for options <- [[], [refuse: :wrong_password]] do
+      id = Testing.start_supervised!(id: {:away, options}, data: [["SET", "old", 1]])
+      :ok = Testing.disconnect(id, options)
+      assert Testing.full_sync(id, [["SET", "new", 1]]) == :ok
+      :ok = Testing.connect(id)
+      Vdr.Test.Mirror.eventually("the new data", fn -> Veidrodelis.get(id, 0, "new") == {:ok, "1"} end)
+      assert Veidrodelis.get(id, 0, "old") == {:ok, nil}
+    end
+  end
+
   test "a full sync replaces everything, also while the server is away" do
     id = Testing.start_supervised!(data: [["SET", "old", "1"]])
     :ok = Testing.full_sync(id, [["SET", "new", "1"], ["EXPIRE", "new", 100]], db: 2)

@@ -141,7 +141,7 @@ defmodule Vdr.Testing.Primary do
   # sync.
   def handle_call({:replace, data}, _from, state) do
     state = %{state | data: data || state.data, history: History.forget(state.history), volatile: true}
-    {:reply, {:ok, state.online}, hang_up(state)}
+    {:reply, {:ok, state.online and state.refusal == nil}, hang_up(state)}
   end
 
   def handle_call({:disconnect, refusal}, _from, state),

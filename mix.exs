@@ -15,6 +15,7 @@ defmodule Veidrodelis.MixProject do
       elixir: "~> 1.14",
       compilers: [:vdr | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
+      elixirc_options: elixirc_options(),
       start_permanent: Mix.env() == :prod,
       deps: [],
       docs: &docs/0,
@@ -35,6 +36,12 @@ defmodule Veidrodelis.MixProject do
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
+
+  # Newer Elixirs look for types in all the applications above, and warn of one that is not there.
+  # An optional one may not be there.
+  defp elixirc_options do
+    if Version.match?(System.version(), ">= 1.19.0"), do: [infer_signatures: [:logger]], else: []
+  end
 
   # For `mix docs` of ExDoc, which is no dependency. Links to the source need the address of the
   # repository, which whoever publishes the site gives as VDR_SOURCE_URL (RELEASE.md).

@@ -24,19 +24,19 @@ defmodule Vdr.Live.BrowserTest do
     %{id: id, port: Web.port(pid)}
   end
 
-  defp browser(port, dir, args) do
-    always =
-      ~w(--headless=new --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --disable-extensions) ++
-        ["--disable-background-networking", "--user-data-dir=#{dir}/profile", "--virtual-time-budget=6000"]
-
-    System.cmd(@browser, always ++ args ++ ["http://127.0.0.1:#{port}/"], stderr_to_stdout: true)
-  end
-
   if @browser == nil do
     test "in a real browser" do
       IO.puts("chromium is not on PATH: the page of Veidrodelis.Web was not looked at in a browser")
     end
   else
+    defp browser(port, dir, args) do
+      always =
+        ~w(--headless=new --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --disable-extensions) ++
+          ["--disable-background-networking", "--user-data-dir=#{dir}/profile", "--virtual-time-budget=6000"]
+
+      System.cmd(@browser, always ++ args ++ ["http://127.0.0.1:#{port}/"], stderr_to_stdout: true)
+    end
+
     test "it shows the instance, and names of keys as text", %{port: port, id: id, tmp_dir: dir} do
       writer =
         Task.async(fn ->

@@ -68,6 +68,6 @@ defmodule Vdr.Test.Json do
     string(binary_part(text, byte_size(plain), byte_size(text) - byte_size(plain)), [plain | parts])
   end
 
-  defp space(<<char, rest::binary>>) when char in ' \n\r\t', do: space(rest)
+  defp space(<<char, rest::binary>>) when char in [?\s, ?\n, ?\r, ?\t], do: space(rest)
   defp space(text), do: text
 end

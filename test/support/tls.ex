@@ -12,7 +12,9 @@ defmodule Vdr.Test.Tls do
     File.mkdir_p!(dir)
     ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
     name = {:Extension, {2, 5, 29, 17}, false, [dNSName: String.to_charlist("localhost")]}
-    key = [digest: :sha256, key: {:rsa, 2048, 65_537}]
+    # Of all kinds of keys, OTP's test certificates follow the standards only with this one: those
+    # for RSA lack a NULL since OTP 29, those for ECDSA have parameters.
+    key = [key: {:namedCurve, :ed25519}]
 
     data =
       :public_key.pkix_test_data(%{
@@ -27,13 +29,19 @@ defmodule Vdr.Test.Tls do
   end
 
   defp files(dir, name, config) do
-    {kind, key} = config[:key]
+    {:ECPrivateKey, key} = config[:key]
 
     %{
       cert: pem(dir, name <> "-cert.pem", [{:Certificate, config[:cert], :not_encrypted}]),
-      key: pem(dir, name <> "-key.pem", [{kind, key, :not_encrypted}]),
+      key: pem(dir, name <> "-key.pem", [{:PrivateKeyInfo, pkcs8(key), :not_encrypted}]),
       ca: pem(dir, name <> "-ca.pem", for(der <- config[:cacerts], do: {:Certificate, der, :not_encrypted}))
     }
+  end
+
+  # OTP writes the key in a form that no other program reads. RFC 8410, section 7.
+  defp pkcs8(key) do
+    <<private::binary-size(32)>> = :public_key.der_decode(:ECPrivateKey, key) |> elem(2)
+    <<0x302E020100300506032B657004220420::128, private::binary>>
   end
 
   defp pem(dir, name, entries) do

@@ -271,7 +271,7 @@ defmodule Vdr.Cache.ServerTest do
     assert C.get(c, :k) == {:ok, 4}
   end
 
-  live_test "a user who may not do everything gets the server's own words", %{port: port, redis: redis}, mirror: false do
+  live_test "a user without a right gets the server's own words", %{port: port, redis: redis}, mirror: false do
     Redix.command!(redis, ~w(ACL SETUSER app on >pw ~* &* +@all -eval -evalsha))
     Redix.command!(redis, ~w(ACL SETUSER few on >pw ~* &* +@all -role -info))
 

@@ -73,6 +73,8 @@ defmodule Vdr.LinkFaultsTest do
         start(primary(@file_bytes, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n" <> lpush), id)
         assert 1 = contradictions(id)
         assert 2 = contradictions(id)
+        # A subscriber is told before the line is written. The link ends when it has written it.
+        stop_supervised!({Veidrodelis, id})
       end)
 
     assert log =~ "contradiction 2 in a row"

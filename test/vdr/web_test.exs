@@ -195,6 +195,8 @@ defmodule Vdr.WebTest do
     {200, _head, body} = get(port, "/api/instances")
     refute body =~ inspect(other)
     :ok = stop_supervised({Testing, id})
+    # A supervisor does not wait until reads find no instance.
+    :ok = Veidrodelis.stop(id)
     assert {404, _head, _body} = get(port, "/api/overview?id=#{number}")
     {200, _head, body} = get(port, "/api/instances")
     assert json(body).instances == []

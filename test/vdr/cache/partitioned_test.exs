@@ -208,7 +208,8 @@ defmodule Vdr.Cache.PartitionedTest do
     for n <- 1..3_000, do: :ok = cache(a, :put, [key, n])
     # A value that was kept wrongly would stay for a minute.
     assert {:ok, reads} = Task.await(reader, 60_000)
-    assert reads > 1_000
+    # Some tens of thousands on a machine that does nothing else.
+    assert reads > 100
   end
 
   test "a node that is frozen while it fetches holds nobody for longer than the time, and stores nothing later" do

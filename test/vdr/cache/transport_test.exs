@@ -92,9 +92,12 @@ defmodule Vdr.Cache.TransportTest do
         for {answer, _read, _started, _took} <- bad, do: assert({:error, _reason} = answer)
         # Two calls, each within its second, and a busy machine.
         assert Enum.all?(done, fn {_answer, _read, _started, took} -> took < 4_000 end)
-        # A read after a write has that value, or says why not. Without a mirror it may ask the
-        # former primary no more, and a mirror keeps answering.
-        for {:ok, read, started, _took} <- done, do: assert(read == {:ok, started} or match?({:error, _}, read))
+        # A read after a write has that value, or says why not; a mirror keeps answering. Without a
+        # mirror one read is at the new primary while its write went to the former, which the
+        # Sentinels leave writable for about a second, and whose last writes are lost.
+        older = for {:ok, {:ok, value}, started, _took} <- done, value != started, do: started - value
+        assert Enum.all?(older, &(&1 > 0))
+        assert length(older) <= if(backend == Redis, do: 1, else: 0), "#{inspect(backend)}: #{inspect(older)} ms older"
         if backend == Mirror, do: assert(Enum.count(done, &match?({_answer, {:ok, _value}, _started, _took}, &1)) > 50)
       end
 

@@ -112,7 +112,7 @@ defmodule Vdr.Cache.FetchTest do
 
     slow = fn ->
       send(test, :leading)
-      Process.sleep(300)
+      Process.sleep(2_000)
       {:ok, :slow}
     end
 
@@ -161,7 +161,7 @@ defmodule Vdr.Cache.FetchTest do
     assert C.get_or_fetch(c, :k, fn -> {:ok, 500} end) == {:ok, 500}
   end
 
-  @tag options: [refresh_backoff: 100]
+  @tag options: [refresh_backoff: 400]
   test "a refresh that fails keeps the value, and is not tried again at once", %{c: c} do
     opts = [ttl: 60_000, refresh_after: 1]
     C.get_or_fetch(c, :k, fn -> {:ok, :old} end, opts)
@@ -178,14 +178,14 @@ defmodule Vdr.Cache.FetchTest do
     Mirror.eventually("it was tried", fn -> C.stats(c).fetch_errors == 1 end)
     for _ <- 1..50, do: assert(read.() == {:ok, :old})
     assert :counters.get(calls, 1) == 1
-    Process.sleep(110)
+    Process.sleep(450)
     assert read.() == {:ok, :old}
     Mirror.eventually("it was tried again", fn -> :counters.get(calls, 1) == 2 end)
     # The second failure doubles the wait.
-    Process.sleep(110)
+    Process.sleep(450)
     assert read.() == {:ok, :old}
     assert :counters.get(calls, 1) == 2
-    Process.sleep(110)
+    Process.sleep(450)
     assert C.get_or_fetch(c, :k, fn -> {:ok, :new} end, opts) == {:ok, :old}
     Mirror.eventually("it succeeded", fn -> C.get(c, :k) == {:ok, :new} end)
   end

@@ -267,3 +267,19 @@ fn events_that_are_held_back_are_bounded_and_an_init_stands_for_what_is_dropped(
     feed(&mut mirror, &["MULTI", "SET b 4", "EXEC"]).unwrap();
     assert_eq!((on_a.take(), on_b.take().len()), (vec!["init".into()], 1));
 }
+
+/// Writes that come together are looked up ahead, by their first argument in the database of the
+/// first of them.
+#[test]
+fn a_write_is_heard_of_whose_first_argument_nobody_watches() {
+    let (mut mirror, shared) = mirror();
+    let log = Arc::new(Log::default());
+    watch(&shared, 0, Watched::Key(b"k"), 1, log.clone()).unwrap();
+    watch(&shared, 1, Watched::Key(b"x"), 1, log.clone()).unwrap();
+    feed(&mut mirror, &["SET x 1", "DEL x k", "MSET x 1 k 1", "SET x 1", "RENAME x k"]).unwrap();
+    assert_eq!(log.take(), ["del 0 k", "mset 0 k", "rename 0 k"]);
+    feed(&mut mirror, &["SET x 1", "SELECT 1", "SET x 1", "SET k 1", "SELECT 0", "SET x 1", "COPY x k"]).unwrap();
+    assert_eq!(log.take(), ["set 1 x", "copy 0 k"]);
+    feed(&mut mirror, &["SET x 1", "MOVE x 1", "SET y 1", "FLUSHDB"]).unwrap();
+    assert_eq!(log.take(), ["move 1 x", "flushdb 0 k"]);
+}

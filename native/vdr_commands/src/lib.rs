@@ -26,7 +26,7 @@ mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use affected::for_each_affected;
+pub use affected::{affects_first_only, for_each_affected};
 pub use args::{Arg, Args};
 pub use context::Apply;
 pub use cursor::ArgCursor;

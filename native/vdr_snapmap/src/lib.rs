@@ -18,7 +18,7 @@
     reason = "nodes belong to a generation, which the borrow checker cannot see: see `version` for the proof"
 )]
 
-mod prefetch;
+pub mod prefetch;
 mod sync;
 
 pub mod published;

@@ -7,8 +7,18 @@ use crate::expiry::Expiry;
 use crate::value::{StringRef, Value, ValueRef};
 use std::sync::OnceLock;
 use vdr_snapmap::PayloadMut;
-use vdr_snapmap::map::{Iter, Map};
+use vdr_snapmap::map::{Iter, Map, ProcessHasher};
 use vdr_snapmap::tree::{Bytes, Tree};
+
+/// Hashes keys as every database of the process does.
+pub type KeyHasher = ProcessHasher;
+
+/// A key, and its hash by [`KeyHasher`].
+#[derive(Clone, Copy, Debug)]
+pub struct HashedKey<'k> {
+    pub key: &'k [u8],
+    pub hash: u64,
+}
 
 /// One database.
 #[derive(Clone, Default)]
@@ -38,10 +48,10 @@ impl Db {
     /// Prefetches the lookup paths of all keys at once, so that their cache misses overlap. For a
     /// single key only the leaf is prefetched: prefetching the entry would have to wait for the
     /// leaf.
-    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
-        keys.clone().for_each(|key| self.entries.prefetch_leaf(key));
-        if keys.clone().nth(1).is_some() {
-            keys.for_each(|key| self.entries.prefetch_item(key));
+    pub fn prefetch(&self, keys: &[HashedKey<'_>]) {
+        keys.iter().for_each(|HashedKey { key, hash }| self.entries.prefetch_leaf(*hash, key));
+        if keys.len() > 1 {
+            keys.iter().for_each(|HashedKey { key, hash }| self.entries.prefetch_item(*hash, key));
         }
     }
 

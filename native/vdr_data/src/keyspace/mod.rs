@@ -15,7 +15,7 @@ mod key_index;
 mod diff;
 
 pub use databases::Keyspace;
-pub use db::Db;
+pub use db::{Db, HashedKey, KeyHasher};
 pub use diff::Change;
 pub use entry::{Entry, EntryRef, PACKED_BYTES_MAX};
 pub use large_keys::{LARGE_BYTES, LARGE_ELEMENTS, is_large};

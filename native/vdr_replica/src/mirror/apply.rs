@@ -63,9 +63,9 @@ impl Mirror {
         let mut copied = 0;
         loop {
             let error = ahead.fill(&mut self.decoder, input, *at, if self.slow { 1 } else { LOOKAHEAD });
-            applier.prefetch(ahead.keys());
             self.finder.look_ahead(applier.db(), ahead.keys());
-            for (args, frame) in ahead.commands() {
+            applier.prefetch(ahead.keys());
+            for (nth, (args, frame)) in ahead.commands().enumerate() {
                 *at += frame.skipped + frame.len;
                 let applied = applier.command(args, frame.len, now_ms).map_err(|divergence| {
                     let fault = Fault::from(&divergence);
@@ -75,8 +75,11 @@ impl Mirror {
                 match applied? {
                     Applied::Write(row) if !self.shared.watches.is_empty() => {
                         let (db, offset) = (applier.db(), applier.offset());
-                        note_affected(&mut self.finder, row, db, args, offset, &mut self.hits);
-                        self.publisher.pending.push(offset, frame.len, &mut self.hits);
+                        let rest = args.get(1..).unwrap_or_default();
+                        if !(self.finder.is_unaffected(nth, db) && vdr_commands::affects_first_only(row, rest)) {
+                            note_affected(&mut self.finder, row, db, args, offset, &mut self.hits);
+                            self.publisher.pending.push(offset, frame.len, &mut self.hits);
+                        }
                     }
                     Applied::AckWanted => *ack = true,
                     Applied::Unknown => {

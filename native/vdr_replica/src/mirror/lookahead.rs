@@ -2,6 +2,8 @@
 //! can be prefetched and the cache misses overlap.
 
 use crate::resp::{Decoder, Frame, ProtocolError};
+use std::hash::BuildHasher;
+use vdr_data::keyspace::{HashedKey, KeyHasher};
 
 /// See the module.
 #[derive(Default)]
@@ -9,6 +11,8 @@ pub(super) struct Lookahead<'i> {
     args: Vec<&'i [u8]>,
     /// Each frame with the end of its arguments in `args`.
     frames: Vec<(Frame, usize)>,
+    keys: Vec<HashedKey<'i>>,
+    hasher: KeyHasher,
 }
 
 impl<'i> Lookahead<'i> {
@@ -23,11 +27,15 @@ impl<'i> Lookahead<'i> {
     ) -> Option<ProtocolError> {
         self.args.clear();
         self.frames.clear();
+        self.keys.clear();
         while self.frames.len() < max {
             let rest = input.get(at..).unwrap_or_default();
             match decoder.decode(rest) {
                 Ok(Some(frame)) => {
+                    let key = self.args.len() + 1;
                     self.args.extend(decoder.args(rest));
+                    let key = self.args.get(key).copied().unwrap_or_default();
+                    self.keys.push(HashedKey { key, hash: self.hasher.hash_one(key) });
                     self.frames.push((frame, self.args.len()));
                     at += frame.skipped + frame.len;
                 }
@@ -51,9 +59,9 @@ impl<'i> Lookahead<'i> {
         })
     }
 
-    /// The first argument of each command: nearly always a key. A wrong guess costs a little time
-    /// and nothing else.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'i [u8]> + Clone {
-        self.commands().filter_map(|(args, _)| args.get(1).copied())
+    /// The first argument of each command, empty if it has none: nearly always a key. A wrong guess
+    /// costs a little time and nothing else.
+    pub(super) fn keys(&self) -> &[HashedKey<'i>] {
+        &self.keys
     }
 }

@@ -24,7 +24,7 @@ use crate::filter::{Filter, FilteredWrite};
 use std::fmt;
 use std::sync::Arc;
 use vdr_commands::{Affected, AffectedKeys, Apply, ApplyError, ArgCursor, Command, Effect, Role, Rules, Write};
-use vdr_data::keyspace::Keyspace;
+use vdr_data::keyspace::{HashedKey, Keyspace};
 use vdr_data::value::ValueRef;
 
 /// Longest name of an unknown command that is kept.
@@ -247,7 +247,7 @@ impl Applier {
     }
 
     /// Prefetches keys of the selected database that the next commands probably name.
-    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+    pub fn prefetch(&self, keys: &[HashedKey<'_>]) {
         self.keyspace.db(self.db).prefetch(keys);
     }
 

@@ -39,16 +39,24 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Of the first `len` bytes, at most [`HEAD`] of them. The bytes of an end come backwards.
-    pub(super) fn of(db: u32, sort: Sort, bytes: impl Iterator<Item = u8>, len: usize) -> Self {
-        let mut head = [0; HEAD];
-        head.iter_mut().zip(bytes.take(len)).for_each(|(place, byte)| *place = byte);
-        Head { db, sort, len: len.min(HEAD) as u8, bytes: head }
+    /// Of the first `len` bytes, at most [`HEAD`] of them.
+    #[inline]
+    pub(super) fn of_start(db: u32, bytes: &[u8], len: usize) -> Self {
+        let head = |bytes| Head { db, sort: Sort::StartHead, len: len.min(HEAD) as u8, bytes };
+        match bytes.first_chunk() {
+            Some(whole) if len >= HEAD => head(*whole),
+            _ => head(first(bytes.iter(), len)),
+        }
+    }
+
+    /// Of the last `len` bytes, at most [`HEAD`] of them, backwards.
+    pub(super) fn of_end(db: u32, bytes: &[u8], len: usize) -> Self {
+        Head { db, sort: Sort::EndHead, len: len.min(HEAD) as u8, bytes: first(bytes.iter().rev(), len) }
     }
 
     /// Of all anchors inside of keys of a database.
     pub(super) fn of_insides(db: u32) -> Self {
-        Head::of(db, Sort::InsideHead, std::iter::empty(), 0)
+        Head { db, sort: Sort::InsideHead, len: 0, bytes: [0; HEAD] }
     }
 
     pub(super) fn place(&self) -> Place<'_> {
@@ -61,6 +69,12 @@ impl Head {
         let rest = (u64::from(self.db) << 8) ^ (u64::from(self.len) << 4) ^ self.sort as u64;
         (bytes ^ (rest << 32) ^ (rest >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
+}
+
+fn first<'b>(bytes: impl Iterator<Item = &'b u8>, len: usize) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head.iter_mut().zip(bytes.take(len)).for_each(|(place, byte)| *place = *byte);
+    head
 }
 
 /// What a prefix or pattern is found by.
@@ -96,9 +110,9 @@ impl Affix {
     fn head(&self, db: u32) -> Head {
         let len = self.bytes.len();
         match self.sort {
-            Sort::EndAnchor => Head::of(db, Sort::EndHead, self.bytes.iter().rev().copied(), len),
+            Sort::EndAnchor => Head::of_end(db, &self.bytes, len),
             Sort::InsideAnchor => Head::of_insides(db),
-            _ => Head::of(db, Sort::StartHead, self.bytes.iter().copied(), len),
+            _ => Head::of_start(db, &self.bytes, len),
         }
     }
 }
@@ -107,6 +121,8 @@ impl Affix {
 /// [`Unpublished`](super::filter::Unpublished) holds for them, too.
 #[derive(Default)]
 pub(super) struct Affixes {
+    /// How many keys are watched, which are found by no affix.
+    keys: AtomicUsize,
     starts: Count,
     ends: Count,
     insides: Count,
@@ -125,6 +141,8 @@ struct Count {
 /// What the publisher knows of [`Affixes`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct KnownAffixes {
+    /// Whether keys are watched, too.
+    pub(super) keys: bool,
     /// The length of the shortest head; `None` if nothing is found by such affixes.
     pub(super) starts: Option<usize>,
     pub(super) ends: Option<usize>,
@@ -150,7 +168,10 @@ impl Affixes {
 
     /// A watch of this target is to be added.
     pub(super) fn add(&self, table: &Table, target: &Target) {
-        let Some(affix) = Affix::of(target) else { return };
+        let Some(affix) = Affix::of(target) else {
+            self.keys.fetch_add(1, Ordering::SeqCst);
+            return;
+        };
         let len = affix.bytes.len();
         if target.kind == Kind::Pattern {
             let pattern = Item::Pattern(target.name.clone());
@@ -164,7 +185,10 @@ impl Affixes {
 
     /// A watch of this target is gone.
     pub(super) fn remove(&self, table: &Table, target: &Target) {
-        let Some(affix) = Affix::of(target) else { return };
+        let Some(affix) = Affix::of(target) else {
+            self.keys.fetch_sub(1, Ordering::SeqCst);
+            return;
+        };
         let len = affix.bytes.len();
         let count = self.count(&affix);
         count.short.fetch_sub(usize::from(len < HEAD), Ordering::SeqCst);
@@ -182,6 +206,7 @@ impl Affixes {
 
     pub(super) fn known(&self) -> KnownAffixes {
         KnownAffixes {
+            keys: self.keys.load(Ordering::SeqCst) > 0,
             starts: self.starts.shortest_head(),
             ends: self.ends.shortest_head(),
             insides: self.insides.shortest_head().is_some(),

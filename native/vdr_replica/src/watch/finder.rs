@@ -6,13 +6,15 @@
 use super::affixes::{HEAD, Head, KnownAffixes};
 use super::event::{Kind, Notify};
 use super::filter::Filters;
-use super::table::{Item, Place, Sort, Table, may_hold};
+use super::table::{Item, Place, Sort, Table, may_hold, place_hash, prefetch};
 use super::watcher::Watch;
 use super::{Hit, Map, Watches};
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::sync::Arc;
 use vdr_commands::{Affected, Tuple, glob};
 use vdr_data::blob::Blob;
+use vdr_data::keyspace::HashedKey;
 
 /// How many heads the publisher remembers, each in the one place that it can have.
 const HEADS: usize = 512;
@@ -23,25 +25,34 @@ pub struct Finder {
     filters: Filters,
     affixes: KnownAffixes,
     heads: Heads,
-    /// The keys that the next writes probably affect.
-    ahead: Vec<Ahead>,
-    /// Which of them is expected next.
-    next: usize,
+    ahead: Ahead,
     /// The patterns that a key matches: kept for its memory.
     matching: Vec<Blob>,
 }
 
-/// What the filters say about a key.
+/// Most places that are looked up ahead for one key. Anchors inside of a long key have more.
+const PLACES_AHEAD_MAX: usize = 64;
+
+/// Where watches of the keys would be that the next writes probably affect.
+#[derive(Default)]
 struct Ahead {
     db: u32,
-    /// Its address and length: a key is recognised, and not compared.
-    key: (usize, usize),
-    hash: u64,
-    may_hold: bool,
+    /// The hashes of the places of all keys, the first key's first.
+    places: Vec<u64>,
+    /// For each key where its places are in `places`; `None` if they are too many.
+    of_keys: Vec<Option<Range<usize>>>,
 }
 
-fn identity(key: &[u8]) -> (usize, usize) {
-    (key.as_ptr().addr(), key.len())
+impl Ahead {
+    fn begin(&mut self, db: u32) {
+        self.db = db;
+        self.places.clear();
+        self.of_keys.clear();
+    }
+
+    fn places(&self, nth: usize, db: u32) -> Option<&[u64]> {
+        self.places.get(self.of_keys.get(nth)?.clone()?).filter(|_| self.db == db)
+    }
 }
 
 impl Finder {
@@ -51,8 +62,7 @@ impl Finder {
             filters: Filters::default(),
             affixes: KnownAffixes::default(),
             heads: Heads::default(),
-            ahead: Vec::new(),
-            next: 0,
+            ahead: Ahead::default(),
             matching: Vec::new(),
         }
     }
@@ -64,38 +74,39 @@ impl Finder {
         self.watches.unpublished.begin();
         self.affixes = self.watches.affixes.known();
         self.watches.table.refresh(&mut self.filters);
-        self.ahead.clear();
+        self.ahead.begin(0);
     }
 
-    /// Asks the filters about the keys that the next writes probably affect, so that the cache
-    /// misses overlap. The same slices must come to [`Finder::affected`] before others take their
-    /// place in memory: at the latest, the next call of this or of [`Finder::begin`] forgets them.
-    pub fn look_ahead<'k>(&mut self, db: u32, keys: impl Iterator<Item = &'k [u8]>) {
-        self.ahead.clear();
-        self.next = 0;
-        if !self.watches.is_empty() {
-            let (table, filters) = (&self.watches.table, &self.filters);
-            self.ahead.extend(keys.map(|key| {
-                let hash = table.hash((db, Sort::Key, key));
-                Ahead { db, key: identity(key), hash, may_hold: may_hold(filters, hash) }
-            }));
+    /// Prefetches what the filters say about the keys that the next writes probably affect. Some
+    /// time later, and until the next call of this or of [`Finder::begin`],
+    /// [`Finder::is_unaffected`] reads it.
+    pub fn look_ahead(&mut self, db: u32, keys: &[HashedKey<'_>]) {
+        let Finder { watches, filters, affixes, heads, ahead, .. } = self;
+        ahead.begin(db);
+        if watches.is_empty() {
+            return;
+        }
+        let known = Known { table: &watches.table, filters };
+        for HashedKey { key, hash } in keys {
+            let from = ahead.places.len();
+            let mut add = |hash| {
+                known.prefetch(hash);
+                ahead.places.push(hash);
+                ahead.places.len() - from > PLACES_AHEAD_MAX
+            };
+            if affixes.keys {
+                add(place_hash(db, Sort::Key, *hash));
+            }
+            let too_many = heads.any_place(db, key, *affixes, &known, |place| add(known.table.hash(place)));
+            ahead.of_keys.push((!too_many).then_some(from..ahead.places.len()));
         }
     }
 
-    /// The hash of a key that watches may have.
-    fn hash_if_held(&mut self, db: u32, key: &[u8]) -> Option<u64> {
-        let is_this = |ahead: &Ahead| ahead.db == db && ahead.key == identity(key);
-        let (hash, may_hold) = match self.ahead.iter().skip(self.next).position(is_this) {
-            Some(skipped) => {
-                self.next += skipped;
-                self.ahead.get(self.next).map(|ahead| (ahead.hash, ahead.may_hold))?
-            }
-            None => {
-                let hash = self.watches.table.hash((db, Sort::Key, key));
-                (hash, may_hold(&self.filters, hash))
-            }
-        };
-        may_hold.then_some(hash)
+    /// Whether no watch has the n-th key of the look-ahead in this database. `false`: one may have
+    /// it.
+    pub fn is_unaffected(&self, nth: usize, db: u32) -> bool {
+        let known = Known { table: &self.watches.table, filters: &self.filters };
+        self.ahead.places(nth, db).is_some_and(|places| !places.iter().any(|hash| known.may_hold(*hash)))
     }
 
     /// Collects in `hits` whom one write affects. `touches` enumerates the affected keys; `command`
@@ -124,47 +135,18 @@ impl Finder {
 
     fn affected_by_key(&mut self, db: u32, key: &[u8], affected: &mut AffectedWatches<'_, impl Fn() -> Tuple>) {
         affected.next_key();
-        if let Some(hash) = self.hash_if_held(db, key) {
-            let add = |watch: &Arc<Watch>| affected.add(watch, Some(Blob::new(key)));
-            self.watches.table.for_each((db, Sort::Key, key), hash, add);
-        }
-        let table = Known { table: &self.watches.table, filters: &self.filters };
-        let mut look_up = |sort, name: &[u8]| {
-            table.watches((db, sort, name), |watch| affected.add(watch, Some(Blob::new(key))));
-        };
-        let KnownAffixes { starts, ends, insides, changes } = self.affixes;
-        if let Some(shortest) = starts {
-            for len in shortest..=HEAD.min(key.len()) {
-                let head = Head::of(db, Sort::StartHead, key.iter().copied(), len);
-                for (len, sort) in self.heads.lengths(head, changes, &table) {
-                    let Some(start) = key.get(..*len) else { break };
-                    match sort {
-                        Sort::Prefix => look_up(Sort::Prefix, start),
-                        _ => table.matching((db, *sort, start), key, &mut self.matching),
-                    }
-                }
+        let Finder { watches, filters, affixes, heads, matching, .. } = self;
+        let table = Known { table: &watches.table, filters };
+        let mut look_up = |place: Place<'_>| table.watches(place, |watch| affected.add(watch, Some(Blob::new(key))));
+        look_up((db, Sort::Key, key));
+        heads.any_place(db, key, *affixes, &table, |place| {
+            match place.1 {
+                Sort::Prefix => look_up(place),
+                _ => table.matching(place, key, matching),
             }
-        }
-        if let Some(shortest) = ends {
-            for len in shortest..=HEAD.min(key.len()) {
-                let head = Head::of(db, Sort::EndHead, key.iter().rev().copied(), len);
-                for (len, sort) in self.heads.lengths(head, changes, &table) {
-                    let Some(end) = key.len().checked_sub(*len).and_then(|from| key.get(from..)) else { break };
-                    table.matching((db, *sort, end), key, &mut self.matching);
-                }
-            }
-        }
-        if insides {
-            for (len, sort) in self.heads.lengths(Head::of_insides(db), changes, &table) {
-                match len {
-                    0 => table.matching((db, *sort, b""), key, &mut self.matching),
-                    len => key.windows(*len).for_each(|part| {
-                        table.matching((db, *sort, part), key, &mut self.matching);
-                    }),
-                }
-            }
-        }
-        self.matching.drain(..).for_each(|pattern| look_up(Sort::Pattern, &pattern));
+            false
+        });
+        matching.drain(..).for_each(|pattern| look_up((db, Sort::Pattern, &pattern)));
     }
 }
 
@@ -175,17 +157,26 @@ struct Known<'t> {
 }
 
 impl Known<'_> {
+    /// Whether the place with this hash may hold something.
+    fn may_hold(&self, hash: u64) -> bool {
+        may_hold(self.filters, hash)
+    }
+
+    fn prefetch(&self, hash: u64) {
+        prefetch(self.filters, hash);
+    }
+
     /// Calls `found` with the watches of a place.
     fn watches(&self, place: Place<'_>, found: impl FnMut(&Arc<Watch>)) {
         let hash = self.table.hash(place);
-        if may_hold(self.filters, hash) {
+        if self.may_hold(hash) {
             self.table.for_each(place, hash, found);
         }
     }
 
     fn items(&self, place: Place<'_>, found: impl FnMut(&Item)) {
         let hash = self.table.hash(place);
-        if may_hold(self.filters, hash) {
+        if self.may_hold(hash) {
             self.table.for_each_item(place, hash, found);
         }
     }
@@ -218,6 +209,45 @@ struct KnownHead {
 }
 
 impl Heads {
+    /// Whether any of the places is `wanted` in which prefixes and anchors of a key are looked up.
+    fn any_place(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        KnownAffixes { starts, ends, insides, changes, .. }: KnownAffixes,
+        table: &Known<'_>,
+        mut wanted: impl FnMut(Place<'_>) -> bool,
+    ) -> bool {
+        if let Some(shortest) = starts {
+            for len in shortest..=HEAD.min(key.len()) {
+                let head = Head::of_start(db, key, len);
+                for (len, sort) in self.lengths(head, changes, table) {
+                    let Some(start) = key.get(..*len) else { break };
+                    if wanted((db, *sort, start)) {
+                        return true;
+                    }
+                }
+            }
+        }
+        if let Some(shortest) = ends {
+            for len in shortest..=HEAD.min(key.len()) {
+                let head = Head::of_end(db, key, len);
+                for (len, sort) in self.lengths(head, changes, table) {
+                    let Some(end) = key.len().checked_sub(*len).and_then(|from| key.get(from..)) else { break };
+                    if wanted((db, *sort, end)) {
+                        return true;
+                    }
+                }
+            }
+        }
+        insides
+            && self.lengths(Head::of_insides(db), changes, table).iter().any(|(len, sort)| match len {
+                0 => wanted((db, *sort, b"")),
+                len => key.windows(*len).any(|part| wanted((db, *sort, part))),
+            })
+    }
+
+    #[inline]
     fn lengths(&mut self, head: Head, changes: usize, table: &Known<'_>) -> &[(usize, Sort)] {
         if self.0.is_empty() {
             self.0.resize(HEADS, KnownHead::default());
@@ -225,16 +255,23 @@ impl Heads {
         let place = (head.mixed() >> 32) as usize % HEADS;
         let Some(known) = self.0.get_mut(place) else { return &[] };
         if known.head != Some(head) || known.changes != changes {
-            known.head = Some(head);
-            known.changes = changes;
-            known.lengths.clear();
-            table.items(head.place(), |item| {
-                if let Item::Length(len, sort) = item {
-                    known.lengths.push((*len, *sort));
-                }
-            });
+            known.meet(head, changes, table);
         }
         &known.lengths
+    }
+}
+
+impl KnownHead {
+    #[cold]
+    fn meet(&mut self, head: Head, changes: usize, table: &Known<'_>) {
+        self.head = Some(head);
+        self.changes = changes;
+        self.lengths.clear();
+        table.items(head.place(), |item| {
+            if let Item::Length(len, sort) = item {
+                self.lengths.push((*len, *sort));
+            }
+        });
     }
 }
 

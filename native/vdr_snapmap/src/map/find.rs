@@ -14,18 +14,15 @@ impl<V, S: BuildHasher> Map<V, S> {
         Some(unsafe { Item::new(self.find(key)?) })
     }
 
-    /// Prefetches the path of a key as far as its leaf. A hint: nothing depends on it.
-    pub fn prefetch_leaf(&self, key: &[u8]) {
-        self.leaf(self.hash(key), key);
+    /// Prefetches the path of a key with this hash as far as its leaf. A hint: nothing depends on
+    /// it.
+    pub fn prefetch_leaf(&self, hash: u64, key: &[u8]) {
+        self.leaf(hash, key);
     }
 
     /// Prefetches the entry of a key, for which it reads the leaf: call it some time after
     /// [`Map::prefetch_leaf`].
-    pub fn prefetch_item(&self, key: &[u8]) {
-        self.prefetch_items(self.hash(key), key);
-    }
-
-    pub(super) fn prefetch_items(&self, hash: u64, key: &[u8]) {
+    pub fn prefetch_item(&self, hash: u64, key: &[u8]) {
         let Some(leaf) = self.leaf(hash, key) else { return };
         // SAFETY: this map reaches the leaf, and nobody writes to it while it is borrowed.
         unsafe {

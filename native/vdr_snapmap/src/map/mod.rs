@@ -41,7 +41,7 @@ mod split_join;
 
 pub use item::{HOST_BYTES_MIN, Item, OwnedPayload, PACKED_MAX, PackedItem, Payload, PayloadMut, Put};
 pub use iter::Iter;
-pub use trie::{DropCost, Map};
+pub use trie::{DropCost, Map, ProcessHasher};
 pub use unshared::Unshared;
 
 #[cfg(test)]

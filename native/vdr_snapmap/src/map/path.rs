@@ -57,7 +57,7 @@ impl<V: Clone + DropCost, S: BuildHasher + Clone> Map<V, S> {
         if node != root {
             // The first change since a fork copies every node on the path, which gives the item's
             // memory time to arrive.
-            self.prefetch_items(hash, key);
+            self.prefetch_item(hash, key);
         }
         // SAFETY: each node in turn is of this generation, so only this map reaches it and may
         // write to it.

@@ -2,8 +2,10 @@ use super::super::{Event, Mailbox, Manner, Owner, Tag, Watched, Watcher};
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use vdr_data::keyspace::KeyHasher;
 
 struct Nobody;
 
@@ -44,6 +46,12 @@ impl Bench {
         let tuple = || vdr_commands::tuple(&[b"DEL", key]);
         self.finder.affected(|report| report(Affected::Key { db, key }), tuple, 1, &mut hits);
         hits.into_iter().map(|hit| hit.watch).collect()
+    }
+
+    fn look_ahead<'k>(&mut self, db: u32, keys: &[&'k [u8]]) {
+        let hasher = KeyHasher::default();
+        let keys: Vec<_> = keys.iter().map(|key| HashedKey { key, hash: hasher.hash_one(key) }).collect();
+        self.finder.look_ahead(db, &keys);
     }
 
     /// As `affected`, in a batch of its own.
@@ -105,25 +113,32 @@ fn patterns_are_found_by_the_literal_bytes_of_their_matches() {
 }
 
 #[test]
-fn a_key_in_look_ahead_is_recognised_in_its_database_only_and_until_the_next_batch() {
+fn a_key_in_look_ahead_is_unaffected_in_its_database_only_and_until_the_next_batch() {
     let mut bench = Bench::new();
     assert!(bench.add(0, Watched::Key(b"a")) && bench.add(1, Watched::Key(b"b")));
+    assert!(bench.add(0, Watched::Prefix(b"pre:")) && bench.add(0, Watched::Pattern(b"*:end")));
     bench.finder.begin();
-    let mut keys = *b"ab";
-    bench.finder.look_ahead(0, keys.chunks(1));
-    let count = |bench: &mut Bench, db, key: &[u8]| bench.affected(db, key).len();
-    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [1, 0]);
-    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[1..])), [0, 1]);
-    // Back to one that came before, and one of another length.
-    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [1, 0]);
-    assert_eq!(count(&mut bench, 0, &keys), 0);
-    // Others take their place.
-    keys.reverse();
+    let unaffected = |bench: &Bench, db| [0, 1, 2, 3, 4, 5].map(|nth| bench.finder.is_unaffected(nth, db));
+    bench.look_ahead(0, &[b"a", b"b", b"pre:x", b"x:end", b"prefix"]);
+    assert_eq!(unaffected(&bench, 0), [false, true, false, false, true, false]);
+    // Nothing is known of another database, nor in the next batch.
+    assert_eq!(unaffected(&bench, 1), [false; 6]);
     bench.finder.begin();
-    assert_eq!([0, 1].map(|db| count(&mut bench, db, &keys[..1])), [0, 1]);
-    keys.reverse();
-    bench.finder.look_ahead(0, keys.chunks(1));
-    assert_eq!(count(&mut bench, 0, &keys[..1]), 1);
+    assert_eq!(unaffected(&bench, 0), [false; 6]);
+    bench.look_ahead(1, &[b"a", b"b", b"pre:x"]);
+    assert_eq!(unaffected(&bench, 1), [true, false, true, false, false, false]);
+    // A pattern without a literal byte may match any key, and one with an anchor inside is looked
+    // up ahead at some places of a key only.
+    assert!(bench.add(0, Watched::Pattern(b"*cart*")));
+    bench.finder.begin();
+    let [short, long] = ["x", "xxxxxxxx"].map(|part| part.repeat(20));
+    let many = "x".repeat(PLACES_AHEAD_MAX + 9);
+    bench.look_ahead(0, &[short.as_bytes(), b"a cart", long.as_bytes(), many.as_bytes()]);
+    assert_eq!(unaffected(&bench, 0), [true, false, false, false, false, false]);
+    assert!(bench.add(0, Watched::Pattern(b"??")));
+    bench.finder.begin();
+    bench.look_ahead(0, &[b"short", b"xy"]);
+    assert_eq!(unaffected(&bench, 0), [false; 6]);
 }
 
 /// So many watches that the filters grow, and so many go that filters are made anew.
@@ -205,13 +220,17 @@ proptest! {
                     model.values_mut().for_each(|was_there| *was_there = true);
                 }
                 Step::Write(key) => {
-                    // In look-ahead or not, and in another database.
+                    // In look-ahead in this database or in another one.
                     match key.len() % 3 {
-                        0 => bench.finder.look_ahead(0, ["x", &key].into_iter().map(str::as_bytes)),
-                        1 => bench.finder.look_ahead(1, [key.as_bytes()].into_iter()),
-                        _ => bench.finder.look_ahead(0, std::iter::empty()),
+                        0 | 1 => bench.look_ahead(0, &[b"x", key.as_bytes()]),
+                        _ => bench.look_ahead(1, &[b"x", key.as_bytes()]),
                     }
-                    let found: Vec<(usize, String)> = bench.affected(0, key.as_bytes()).iter().map(|watch| {
+                    // As the mirror: a key that is unaffected ahead is not looked up.
+                    let affected = match bench.finder.is_unaffected(1, 0) {
+                        true => Vec::new(),
+                        false => bench.affected(0, key.as_bytes()),
+                    };
+                    let found: Vec<(usize, String)> = affected.iter().map(|watch| {
                         (watch.target.kind as usize, String::from_utf8(watch.target.name.to_vec()).unwrap())
                     }).collect();
                     let set: BTreeSet<_> = found.iter().cloned().collect();
@@ -277,8 +296,14 @@ fn watches_that_come_and_go_beside_a_publisher_are_found_in_each_batch_that_they
             // What is there at some moment of the batch.
             let mut names = Vec::new();
             watches.table.for_each_in(|_| true, |watch| names.push(watch.target.name.clone()));
+            let hasher = KeyHasher::default();
             for name in &names {
                 let mut hits = Vec::new();
+                // As the mirror: a key that is unaffected ahead is not looked up.
+                finder.look_ahead(0, &[HashedKey { key: name, hash: hasher.hash_one(&name[..]) }]);
+                if finder.is_unaffected(0, 0) {
+                    continue;
+                }
                 let tuple = || vdr_commands::tuple(&[b"DEL", name]);
                 finder.affected(|report| report(Affected::Key { db: 0, key: name }), tuple, 1, &mut hits);
                 of_batch.extend(hits.iter().map(|hit| hit.watch.target.name.to_vec()));

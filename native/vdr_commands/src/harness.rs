@@ -145,6 +145,7 @@ fn text(reply: &Reply<'_>) -> String {
         Reply::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
         Reply::Word(word) => (*word).into(),
         Reply::List(items) => list(items.iter().map(text).collect()),
+        Reply::Strings(strings) => list(strings.iter().map(|string| text(&Reply::string(*string))).collect()),
         Reply::Pair(pair) => format!("{}:{}", text(&pair.0), text(&pair.1)),
         Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}:{}", text(a), text(b))).collect()),
         Reply::Map(fields) => {

@@ -22,6 +22,8 @@ pub enum Reply<'s> {
     /// An atom of the BEAM, a string in Lua: `infinity`, `pos_inf`, `zset` ...
     Word(&'static str),
     List(Vec<Reply<'s>>),
+    /// As [`Reply::List`], for strings of the snapshot.
+    Strings(Vec<StringRef<'s>>),
     /// `{a, b}` on the BEAM, a table of two in Lua.
     Pair(Box<(Reply<'s>, Reply<'s>)>),
     /// A list of pairs, without an allocation for each.
@@ -52,6 +54,9 @@ impl<'s> Reply<'s> {
         match self {
             Reply::Blob(blob) => !blob.is_contiguous(),
             Reply::List(items) => items.iter().any(Reply::copies_long_string),
+            Reply::Strings(strings) => {
+                strings.iter().any(|string| matches!(string, StringRef::Shared(blob) if !blob.is_contiguous()))
+            }
             _ => false,
         }
     }
@@ -76,6 +81,14 @@ impl<'s> Reply<'s> {
     }
 
     pub fn strings(strings: impl Iterator<Item = StringRef<'s>>) -> Self {
-        Reply::List(strings.map(Reply::string).collect())
+        Reply::Strings(collected(strings))
     }
+}
+
+/// As `collect`, by one call of the iterator: those of aggregates have a loop for it, which asks
+/// once, and not for each element, how the aggregate is stored.
+pub fn collected<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all = Vec::with_capacity(items.size_hint().0);
+    items.for_each(|item| all.push(item));
+    all
 }

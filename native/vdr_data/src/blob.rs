@@ -56,6 +56,7 @@ impl Blob {
         if len > INLINE { Blob(Repr::Shared(SharedBytes::concat(parts))) } else { Blob::new(&parts.concat()) }
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Inline(len, _) => usize::from(*len),
@@ -69,6 +70,7 @@ impl Blob {
     }
 
     /// The bytes in one piece. O(1), unless [`Blob::is_contiguous`] is false.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
@@ -79,6 +81,7 @@ impl Blob {
 
     /// Whether [`Blob::as_bytes`] and [`Blob::export`] are O(1). They are not for a long string
     /// that was written to: the first of them after a write copies it.
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         match &self.0 {
             Repr::Chunked(chunked) => chunked.is_contiguous(),
@@ -141,6 +144,7 @@ impl Blob {
 
     /// Exports a long string, so that the host may show it zero-copy. From then on its bytes never
     /// change.
+    #[inline]
     pub fn export(&self) -> Option<ExportedBytes<'_>> {
         match &self.0 {
             Repr::Inline(..) => None,

@@ -158,6 +158,14 @@ impl IntoLua for ToLua<'_, '_> {
                 }
                 Ok(Value::Table(table))
             }
+            Reply::Strings(strings) => {
+                let table = lua.create_table_with_capacity(strings.len(), 0)?;
+                for (at, string) in strings.into_iter().enumerate() {
+                    check_time(current, at)?;
+                    table.raw_set(at + 1, lua.create_string(string)?)?;
+                }
+                Ok(Value::Table(table))
+            }
             Reply::Pair(pair) => pair_to_lua(lua, *pair, current),
             Reply::Pairs(pairs) => {
                 let table = lua.create_table_with_capacity(pairs.len(), 0)?;

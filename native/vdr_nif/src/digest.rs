@@ -25,7 +25,7 @@ fn of_all<'a>(env: Env<'a>, source: SourceRef) -> Term<'a> {
 /// As `digest`, for one key. A missing key's digest is all zeros. The value may be large.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn digest_value<'a>(env: Env<'a>, source: SourceRef, db: Term<'a>, key: Term<'a>) -> Term<'a> {
-    let Ok((db, key)) = terms::place(db, key) else { return terms::answer(env, Err(ReadError::BadArgument)) };
+    let Ok((db, key)) = terms::place(db, key) else { return terms::answer(env, &Err(ReadError::BadArgument)) };
     on(env, &source, None, |snapshot| {
         let entry = snapshot.keyspace.db(db).get(key);
         answer(

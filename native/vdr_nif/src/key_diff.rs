@@ -29,7 +29,7 @@ impl Drop for Changes {
 /// The changes of a database between two snapshots: `{:ok, changes}` for [`diff_next`].
 #[rustler::nif(schedule = "DirtyCpu")]
 fn diff_new<'a>(env: Env<'a>, old: SourceRef, new: SourceRef, db: Term<'a>) -> Term<'a> {
-    let Ok(db) = terms::db(db) else { return terms::answer(env, Err(ReadError::BadArgument)) };
+    let Ok(db) = terms::db(db) else { return terms::answer(env, &Err(ReadError::BadArgument)) };
     let Some(before) = old.keep() else { return env.error_tuple(old.unreadable()) };
     let Some(after) = new.keep() else { return env.error_tuple(new.unreadable()) };
     let changes = before.keyspace.db(db).diff(after.keyspace.db(db));

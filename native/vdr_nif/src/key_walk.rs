@@ -21,7 +21,7 @@ fn walk_keys<'a>(
     (prefix, pattern, kind): (Binary<'a>, Option<Binary<'a>>, Term<'a>),
     count: usize,
 ) -> NifResult<Term<'a>> {
-    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
+    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, &Err(ReadError::BadArgument))) };
     let kind = if atom::nil() == kind { None } else { Some(kind_of(env, kind)?) };
     let wanted = Wanted { prefix: prefix.as_slice(), pattern: pattern.as_ref().map(Binary::as_slice), kind };
     let after = after.as_ref().map(Binary::as_slice);

@@ -89,13 +89,13 @@ fn lua_attempt<'a>(
     argv: Term<'a>,
     limits: (u64, usize),
 ) -> NifResult<Term<'a>> {
-    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
+    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, &Err(ReadError::BadArgument))) };
     let arguments = keys.list_length()?.saturating_add(argv.list_length()?);
     let script = match script.decode::<ResourceArc<Loaded>>() {
         Ok(loaded) => Some(loaded.0.clone()),
         Err(_) => ENGINE.cached(script.decode::<Binary<'a>>()?.as_slice()),
     };
-    let Ok(call) = Call::new(keys, argv, limits) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
+    let Ok(call) = Call::new(keys, argv, limits) else { return Ok(terms::answer(env, &Err(ReadError::BadArgument))) };
     let Some(script) = script.filter(|_| arguments <= QUICK_ARGUMENTS_MAX) else {
         return Ok(atoms::long().to_term(env));
     };
@@ -120,7 +120,7 @@ fn lua_start<'a>(
     limits: (u64, usize),
     (pid, tag): (LocalPid, Term<'a>),
 ) -> NifResult<Term<'a>> {
-    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, Err(ReadError::BadArgument))) };
+    let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, &Err(ReadError::BadArgument))) };
     let Some(snapshot) = source.keep() else { return Ok(env.error_tuple(source.unreadable())) };
     let done = Arc::new(Run::default());
     let subject = Subject { snapshot: snapshot.clone(), db, now_ms: now_ms(), abandoned: Some(done.abandoned.clone()) };
@@ -178,7 +178,7 @@ fn lua_answer_dirty(env: Env<'_>, ticket: ResourceArc<Ticket>) -> Term<'_> {
 fn encode(env: Env<'_>, answer: Option<Answer>) -> Term<'_> {
     match answer {
         Some(Answer::Script(answer)) => terms::script_answer(env, &answer),
-        Some(Answer::Refused(error)) => terms::answer(env, Err(error)),
+        Some(Answer::Refused(error)) => terms::answer(env, &Err(error)),
         // It was taken before.
         None => env.error_tuple(atoms::not_found()),
     }
@@ -218,7 +218,7 @@ fn lua_load<'a>(env: Env<'a>, source: Binary<'a>, pid: LocalPid, tag: Term<'a>) 
                 caller.answer(|env| (atom::ok(), loaded).encode(env));
             }
             Ok(Err(error)) => caller.answer(|env| terms::script_error(env, &error)),
-            Err(_) => caller.answer(|env| terms::answer(env, Err(ReadError::BadArgument))),
+            Err(_) => caller.answer(|env| terms::answer(env, &Err(ReadError::BadArgument))),
         }
     });
     match started {

@@ -1,14 +1,14 @@
 //! Reads as NIFs: one entry for all rows, and its twin on dirty schedulers.
 
 use crate::source::Source;
-use crate::terms::{self, ArgList};
+use crate::terms;
 use foldhash::fast::RandomState;
 use rustler::sys::ErlNifTerm;
-use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, Term};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
-use vdr_commands::{Cost, Read, ReadError, Reply};
+use vdr_commands::{Arg, Cost, Read, ReadError, Reply};
 use vdr_data::keyspace::{Now, View};
 use vdr_link::now_ms;
 use vdr_replica::live::Snapshot;
@@ -75,20 +75,20 @@ fn call<'a>(
         return atoms::dirty().to_term(env);
     }
     let (Some(row), Ok(db), Ok(args)) = (row(name), terms::db(db), terms::args(args)) else {
-        return terms::answer(env, Err(ReadError::BadArgument));
+        return terms::answer(env, &Err(ReadError::BadArgument));
     };
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now(row));
         if elements_max.is_some_and(|max| row.builds_index(view) || row.elements(view, &args) > max) {
             return atoms::dirty().to_term(env);
         }
-        answer(env, row.call(view, &args), elements_max.is_some()).unwrap_or_else(|| atoms::dirty().to_term(env))
+        answer(env, &row.call(view, &args), elements_max.is_some()).unwrap_or_else(|| atoms::dirty().to_term(env))
     })
 }
 
 /// The answer as a term. `None` if it takes a dirty scheduler, and this is none, because it copies
 /// a long string.
-fn answer<'a>(env: Env<'a>, reply: Result<Reply<'_>, ReadError>, on_scheduler: bool) -> Option<Term<'a>> {
+fn answer<'a>(env: Env<'a>, reply: &Result<Reply<'_>, ReadError>, on_scheduler: bool) -> Option<Term<'a>> {
     let copies = on_scheduler && reply.as_ref().is_ok_and(Reply::copies_long_string);
     (!copies).then(|| terms::answer(env, reply))
 }
@@ -108,7 +108,7 @@ macro_rules! entries {
         #[rustler::nif]
         fn $name<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, $($arg: Term<'a>),*) -> Term<'a> {
             static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| vdr_commands::read(stringify!($name)));
-            point(env, source, db, *ROW, [$($arg),*])
+            point(env, source, db, *ROW, &[$(terms::plain_arg($arg)),*])
         }
     )*};
 }
@@ -122,19 +122,13 @@ entries! {
 }
 
 /// A read that takes constant time, unless it copies a long string.
-fn point<'a, const N: usize>(
-    env: Env<'a>,
-    source: &Source,
-    db: Term<'a>,
-    row: Option<&'static Read>,
-    args: [Term<'a>; N],
-) -> Term<'a> {
-    let (Some(row), Ok(db), Ok(args)) = (row, terms::db(db), terms::plain_args(args)) else {
-        return terms::answer(env, Err(ReadError::BadArgument));
+fn point<'a>(env: Env<'a>, source: &Source, db: Term<'a>, row: Option<&'static Read>, args: &[Arg<'_>]) -> Term<'a> {
+    let (Some(row), Ok(db)) = (row, terms::db(db)) else {
+        return terms::answer(env, &Err(ReadError::BadArgument));
     };
     on(env, source, Some(ELEMENTS_MAX), |snapshot| {
-        let reply = row.call(snapshot.view(db, now(row)), &args);
-        answer(env, reply, true).unwrap_or_else(|| atoms::dirty().to_term(env))
+        let reply = row.call(snapshot.view(db, now(row)), args);
+        answer(env, &reply, true).unwrap_or_else(|| atoms::dirty().to_term(env))
     })
 }
 
@@ -161,35 +155,40 @@ fn read_tx_dirty<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations:
     call_all(env, source, db, operations, None)
 }
 
-/// One operation of a list: the term, and the call, if the term is valid.
+/// One operation of a list: the term, and the row, if the term is valid.
 struct Operation<'a> {
     term: Term<'a>,
-    call: Option<(&'static Read, ArgList<'a>)>,
+    row: Option<&'static Read>,
+    /// Its arguments, among those of all operations.
+    args: Range<usize>,
 }
 
 impl<'a> Operation<'a> {
-    fn new(term: Term<'a>) -> Self {
-        let call = terms::operation(term).ok().and_then(|(name, args)| Some((row(name)?, args)));
-        Operation { term, call }
+    fn new(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Self {
+        let from = args.len();
+        let row = terms::operation(term, args).ok().and_then(row);
+        Operation { term, row, args: from..args.len() }
+    }
+
+    fn args<'s>(&self, args: &'s [Arg<'a>]) -> &'s [Arg<'a>] {
+        args.get(self.args.clone()).unwrap_or_default()
     }
 
     /// At least one, since each operation has an answer.
-    fn elements(&self, view: View<'_>) -> usize {
-        let of_call = |(row, args): &(&Read, ArgList<'_>)| {
-            if row.builds_index(view) { usize::MAX } else { row.elements(view, args) }
-        };
-        self.call.as_ref().map_or(1, of_call).max(1)
+    fn elements(&self, view: View<'_>, args: &[Arg<'a>]) -> usize {
+        let of_row = |row: &Read| if row.builds_index(view) { usize::MAX } else { row.elements(view, self.args(args)) };
+        self.row.map_or(1, of_row).max(1)
     }
 
     /// As [`answer`].
-    fn answer(&self, env: Env<'a>, view: View<'_>, on_scheduler: bool) -> Option<Term<'a>> {
-        let reply = match &self.call {
-            Some((row, args)) => row.call(view, args),
+    fn answer(&self, env: Env<'a>, view: View<'_>, args: &[Arg<'a>], on_scheduler: bool) -> Option<Term<'a>> {
+        let reply = match self.row {
+            Some(row) => row.call(view, self.args(args)),
             None => Err(ReadError::BadArgument),
         };
         match reply {
             Err(ReadError::BadArgument) => Some(env.error_tuple((atoms::bad_command(), self.term))),
-            reply => answer(env, reply, on_scheduler),
+            reply => answer(env, &reply, on_scheduler),
         }
     }
 }
@@ -205,26 +204,26 @@ fn call_all<'a>(
         return atoms::dirty().to_term(env);
     }
     // An improper list has no length.
-    let (Ok(db), Ok(_length), Ok(operations)) =
-        (terms::db(db), operations.list_length(), operations.into_list_iterator())
+    let (Ok(db), Ok(length), Ok(each)) = (terms::db(db), operations.list_length(), operations.into_list_iterator())
     else {
-        return terms::answer(env, Err(ReadError::BadArgument));
+        return terms::answer(env, &Err(ReadError::BadArgument));
     };
-    let operations: Vec<Operation<'a>> = operations.map(Operation::new).collect();
+    let (mut operations, mut args) = (Vec::with_capacity(length), Vec::with_capacity(2 * length));
+    operations.extend(each.map(|term| Operation::new(term, &mut args)));
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());
-        if elements_max.is_some_and(|max| exceed(&operations, view, max)) {
+        if elements_max.is_some_and(|max| exceed(&operations, view, &args, max)) {
             return atoms::dirty().to_term(env);
         }
         let on_scheduler = elements_max.is_some();
-        let answers: Option<Vec<Term<'a>>> =
-            operations.iter().map(|each| each.answer(env, view, on_scheduler)).collect();
-        answers.map_or_else(|| atoms::dirty().to_term(env), |answers| (atom::ok(), answers).encode(env))
+        let answers = operations.iter().map(|each| each.answer(env, view, &args, on_scheduler));
+        let answers: Option<Vec<Term<'a>>> = answers.collect();
+        answers.map_or_else(|| atoms::dirty().to_term(env), |answers| terms::ok_list(env, answers))
     })
 }
 
 /// Whether all operations together touch more than `max` elements. Stops estimating there, since
 /// estimating is work too.
-fn exceed(operations: &[Operation<'_>], view: View<'_>, max: usize) -> bool {
-    operations.iter().try_fold(max, |left, each| left.checked_sub(each.elements(view))).is_none()
+fn exceed<'a>(operations: &[Operation<'a>], view: View<'_>, args: &[Arg<'a>], max: usize) -> bool {
+    operations.iter().try_fold(max, |left, each| left.checked_sub(each.elements(view, args))).is_none()
 }

@@ -13,10 +13,12 @@ pub fn prefetch<T>(from: NonNull<T>, bytes: usize) {
 }
 
 /// Prefetches the cache line in front of an address.
+#[inline]
 pub fn prefetch_before<T>(what: NonNull<T>) {
     prefetch_line(what.as_ptr().cast::<i8>().wrapping_sub(CACHE_LINE));
 }
 
+#[inline]
 fn prefetch_line(address: *const i8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect that the program sees, and faults at no address.

@@ -98,11 +98,13 @@ impl SharedBytes {
         SharedBytes { allocator, exported: AtomicBool::new(false), header, len }
     }
 
+    #[inline]
     fn header(&self) -> &Header {
         // SAFETY: `new` wrote it, and it lives while there is a handle.
         unsafe { self.header.as_ref() }
     }
 
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `new` wrote as many bytes there. While `self` is borrowed nobody else has this
         // handle exclusively.
@@ -128,6 +130,7 @@ impl SharedBytes {
 
     /// Exports the bytes without a copy, if they live in the host allocator. They never change
     /// again.
+    #[inline]
     pub fn export(&self) -> Option<ExportedBytes<'_>> {
         if self.allocator == Allocator::Rust {
             return None;
@@ -138,6 +141,7 @@ impl SharedBytes {
         Some(ExportedBytes::new(self.header.cast(), self.as_slice()))
     }
 
+    #[inline]
     fn is_exported(&self) -> bool {
         self.exported.load(Ordering::Relaxed)
     }

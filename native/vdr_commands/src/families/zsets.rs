@@ -5,7 +5,7 @@ use crate::args::{Arg, Args};
 use crate::error::ReadError;
 use crate::ops::bounds::{LexBound, LexRange, ScoreBound, ScoreRange, mirrored, rank_interval};
 use crate::ops::costs;
-use crate::reply::Reply;
+use crate::reply::{Reply, collected};
 use crate::row::{Cost, Read};
 use std::ops::Range;
 use vdr_data::keyspace::View;
@@ -192,7 +192,7 @@ impl<'s> Picked<'s> {
 
 fn list<'s>(members: impl Iterator<Item = (StringRef<'s>, Score)>, with_scores: bool) -> Reply<'s> {
     if with_scores {
-        Reply::Pairs(members.map(|(member, score)| (Reply::string(member), Reply::score(score.get()))).collect())
+        Reply::Pairs(collected(members.map(|(member, score)| (Reply::string(member), Reply::score(score.get())))))
     } else {
         Reply::strings(members.map(|(member, _)| member))
     }
@@ -323,6 +323,7 @@ mod tests {
             Reply::Blob(blob) => String::from_utf8_lossy(blob).into_owned(),
             Reply::Slice(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Reply::List(items) => list(items.iter().map(line).collect()),
+            Reply::Strings(strings) => list(strings.iter().map(|string| line(&Reply::string(*string))).collect()),
             Reply::Pairs(pairs) => list(pairs.iter().map(|(a, b)| format!("{}={}", line(a), line(b))).collect()),
             other => panic!("{other:?}"),
         }

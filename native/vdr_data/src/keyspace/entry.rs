@@ -54,14 +54,17 @@ impl<'s> EntryRef<'s> {
         EntryRef(item)
     }
 
+    #[inline]
     pub fn key(self) -> &'s [u8] {
         self.0.key()
     }
 
+    #[inline]
     pub fn expiry(self) -> Expiry {
         Expiry::of(self.0.stamp())
     }
 
+    #[inline]
     pub fn value(self) -> ValueRef<'s> {
         match self.0.payload() {
             Payload::Packed(bytes) if bytes.len() >= HOST_BYTES_MIN => {

@@ -52,6 +52,7 @@ pub struct View<'s> {
 }
 
 impl<'s> View<'s> {
+    #[inline]
     pub fn entry(&self, key: &[u8]) -> Option<EntryRef<'s>> {
         self.db.get(key).filter(|entry| !self.is_past(entry.expiry()))
     }
@@ -64,10 +65,12 @@ impl<'s> View<'s> {
         }
     }
 
+    #[inline]
     pub fn is_past(&self, expiry: Expiry) -> bool {
         expiry.is_set() && expiry.is_past(self.now_ms())
     }
 
+    #[inline]
     pub fn now_ms(&self) -> i64 {
         match self.now {
             Now::At(ms) => ms,
@@ -79,6 +82,7 @@ impl<'s> View<'s> {
         self.entry(key).map(|entry| entry.value().kind())
     }
 
+    #[inline]
     pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'s>>, TypeError> {
         match self.entry(key).map(EntryRef::value) {
             None => Ok(None),

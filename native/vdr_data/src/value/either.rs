@@ -68,6 +68,14 @@ impl<T, S: Iterator<Item = T>, L: Iterator<Item = T>> Iterator for Either<S, L> 
             Either::Large(elements) => elements.size_hint(),
         }
     }
+
+    /// Asks once which form it is, not for each element.
+    fn fold<A, F: FnMut(A, T) -> A>(self, start: A, step: F) -> A {
+        match self {
+            Either::Small(elements) => elements.fold(start, step),
+            Either::Large(elements) => elements.fold(start, step),
+        }
+    }
 }
 
 impl<T, S: DoubleEndedIterator<Item = T>, L: DoubleEndedIterator<Item = T>> DoubleEndedIterator for Either<S, L> {
@@ -75,6 +83,13 @@ impl<T, S: DoubleEndedIterator<Item = T>, L: DoubleEndedIterator<Item = T>> Doub
         match self {
             Either::Small(elements) => elements.next_back(),
             Either::Large(elements) => elements.next_back(),
+        }
+    }
+
+    fn rfold<A, F: FnMut(A, T) -> A>(self, start: A, step: F) -> A {
+        match self {
+            Either::Small(elements) => elements.rfold(start, step),
+            Either::Large(elements) => elements.rfold(start, step),
         }
     }
 }

@@ -42,6 +42,7 @@ struct Kept {
 }
 
 impl Kept {
+    #[inline]
     fn field(&self) -> Field<'_> {
         Field { value: StringRef::Shared(&self.value), expiry: self.expiry }
     }
@@ -89,10 +90,12 @@ impl Head {
 }
 
 impl<'p> Packed<'p> {
+    #[inline]
     fn read(entry: &'p [u8]) -> Self {
         Packed::parse(entry).unwrap_or(Packed { name: &[], value: &[], expiry: Expiry::NEVER })
     }
 
+    #[inline]
     fn parse(entry: &'p [u8]) -> Option<Self> {
         let (&first, mut rest) = entry.split_first()?;
         let mut code = usize::from(first);
@@ -109,10 +112,12 @@ impl<'p> Packed<'p> {
         Some(Packed { name, value, expiry })
     }
 
+    #[inline]
     fn name(entry: &'p [u8]) -> &'p [u8] {
         Packed::read(entry).name
     }
 
+    #[inline]
     fn field(&self) -> Field<'p> {
         Field { value: StringRef::Packed(self.value), expiry: self.expiry }
     }
@@ -121,6 +126,7 @@ impl<'p> Packed<'p> {
         (Blob::new(self.name), Kept { value: Blob::new(self.value), expiry: self.expiry })
     }
 
+    #[inline]
     fn pair(entry: &'p [u8]) -> (StringRef<'p>, Field<'p>) {
         let packed = Packed::read(entry);
         (StringRef::Packed(packed.name), packed.field())
@@ -154,6 +160,7 @@ impl Large {
 
 impl Hash {
     /// The number of stored fields, expired ones included, as the server counts them.
+    #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Small(pack) => pack.len(),
@@ -173,6 +180,7 @@ impl Hash {
     }
 
     /// The field as stored, even if it is expired.
+    #[inline]
     pub fn get(&self, name: &[u8]) -> Option<Field<'_>> {
         match &self.0 {
             Repr::Small(pack) => Some(Packed::read(pack.get(find(pack, name).ok()?)?).field()),
@@ -234,6 +242,7 @@ impl Hash {
         }
     }
 
+    #[inline]
     pub fn at(&self, rank: usize) -> Option<(StringRef<'_>, Field<'_>)> {
         self.range(rank, rank.saturating_add(1)).next()
     }
@@ -252,6 +261,7 @@ impl Hash {
     }
 
     /// The fields with ranks `from..to`, clipped, in byte order, expired ones included.
+    #[inline]
     pub fn range(
         &self,
         from: usize,

@@ -20,6 +20,7 @@ pub enum StringRef<'s> {
 }
 
 impl<'s> StringRef<'s> {
+    #[inline]
     pub fn as_bytes(self) -> &'s [u8] {
         match self {
             StringRef::Packed(bytes) => bytes,
@@ -28,6 +29,7 @@ impl<'s> StringRef<'s> {
         }
     }
 
+    #[inline]
     pub fn len(self) -> usize {
         match self {
             StringRef::Packed(bytes) => bytes.len(),
@@ -36,6 +38,7 @@ impl<'s> StringRef<'s> {
         }
     }
 
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -67,12 +70,14 @@ impl<'s> StringRef<'s> {
 
 impl Deref for StringRef<'_> {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.as_bytes()
     }
 }
 
 impl AsRef<[u8]> for StringRef<'_> {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.as_bytes()
     }

@@ -22,6 +22,7 @@ impl Score {
         (!score.is_nan()).then_some(Score(score))
     }
 
+    #[inline]
     pub fn get(self) -> f64 {
         self.0
     }
@@ -78,11 +79,13 @@ struct Large {
 const SCORE: usize = size_of::<f64>();
 
 /// A member of a pack and its score.
+#[inline]
 fn unpacked(entry: &[u8]) -> (&[u8], Score) {
     let (score, member) = entry.split_first_chunk().unwrap_or((&[0; SCORE], &[]));
     (member, Score(f64::from_ne_bytes(*score)))
 }
 
+#[inline]
 fn pair(entry: &[u8]) -> (StringRef<'_>, Score) {
     let (member, score) = unpacked(entry);
     (StringRef::Packed(member), score)
@@ -117,6 +120,7 @@ impl Large {
         Large::new(members, listpack)
     }
 
+    #[inline]
     fn score(&self, member: &[u8]) -> Option<Score> {
         self.scores.get(Bytes(member)).map(|(_, score)| *score)
     }
@@ -206,6 +210,7 @@ impl ZSet {
         }
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Small(pack) => pack.len(),
@@ -229,6 +234,7 @@ impl ZSet {
         self.len() == 0
     }
 
+    #[inline]
     pub fn score(&self, member: &[u8]) -> Option<Score> {
         match &self.0 {
             Repr::Small(pack) => find(pack, member).map(|(_, score)| score),

@@ -1,7 +1,7 @@
 //! Batches of commands as messages. They are built on the link's thread, not on a scheduler.
 
 use super::encode::field;
-use super::primitive::{binary, word};
+use super::primitive::{binary, list, pair, word};
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
 use vdr_commands::{Affected, Effect, Field};
@@ -171,10 +171,10 @@ fn part_term<'a>(part: &Field, known: &mut ArgTerms<'a, '_>) -> Term<'a> {
     let env = known.env;
     match part {
         Field::Bytes(bytes) => known.term(bytes),
-        Field::List(parts) => parts.iter().map(|part| part_term(part, known)).collect::<Vec<_>>().encode(env),
-        Field::Pair(pair) => {
-            let first = part_term(&pair.0, known);
-            make_tuple(env, &[first, part_term(&pair.1, known)])
+        Field::List(parts) => list(env, parts.iter().map(|part| part_term(part, known))),
+        Field::Pair(parts) => {
+            let first = part_term(&parts.0, known);
+            pair(env, first, part_term(&parts.1, known))
         }
         Field::Int(_) | Field::Float(_) | Field::Word(_) => field(env, part),
     }

@@ -1,6 +1,6 @@
 //! The terms of commands of the user: how to connect, and what a call is answered.
 
-use super::primitive::{binary, word};
+use super::primitive::{binary, list, word};
 use super::sentinel::{AccessTerm, access};
 use rustler::types::atom;
 use rustler::{Encoder, Env, NifMap, NifResult, NifUnitEnum, Term};
@@ -63,7 +63,7 @@ pub fn call_answer<'a>(env: Env<'a>, answer: &Answer) -> Term<'a> {
     match answer {
         Answer::Reply(error @ Reply::Error(_)) => env.error_tuple(reply(env, error)),
         Answer::Reply(value) => (atom::ok(), reply(env, value)).encode(env),
-        Answer::Replies(replies) => (atom::ok(), list(env, replies)).encode(env),
+        Answer::Replies(replies) => (atom::ok(), list(env, replies.iter().map(|each| reply(env, each)))).encode(env),
         Answer::Refused { error, cause } => env.error_tuple(server_error(env, error, cause.as_ref())),
         Answer::Visible => atom::ok().to_term(env),
         Answer::Failed { stage, code } => {
@@ -77,18 +77,14 @@ pub fn call_answer<'a>(env: Env<'a>, answer: &Answer) -> Term<'a> {
     }
 }
 
-fn reply<'a>(env: Env<'a>, reply: &Reply) -> Term<'a> {
-    match reply {
+fn reply<'a>(env: Env<'a>, value: &Reply) -> Term<'a> {
+    match value {
         Reply::Simple(bytes) | Reply::Bulk(bytes) => binary(env, bytes),
         Reply::Integer(number) => number.encode(env),
         Reply::Null => atom::nil().to_term(env),
-        Reply::Array(elements) => list(env, elements),
-        Reply::Error(_) => server_error(env, reply, None),
+        Reply::Array(elements) => list(env, elements.iter().map(|each| reply(env, each))),
+        Reply::Error(_) => server_error(env, value, None),
     }
-}
-
-fn list<'a>(env: Env<'a>, replies: &[Reply]) -> Term<'a> {
-    replies.iter().map(|each| reply(env, each)).collect::<Vec<_>>().encode(env)
 }
 
 /// `%Veidrodelis.ServerError{}`: the code is the first word of the message.

@@ -33,9 +33,22 @@ pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
     // An improper list has no length.
     let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
     for item in term.into_list_iterator().map_err(bad)? {
-        args.push(arg(item, DEPTH_MAX)?);
+        decode(item, &mut |arg| args.push(arg))?;
     }
     Ok(args)
+}
+
+/// Decodes an argument. The usual ones are made where they stay: to read a value right after it was
+/// written in parts, as a move does, waits for the writes.
+fn decode<'a>(term: Term<'a>, put: &mut impl FnMut(Arg<'a>)) -> Result<(), ReadError> {
+    if let Ok(bytes) = Binary::from_term(term) {
+        put(Arg::Bytes(bytes.as_slice()));
+    } else if let Ok(int) = term.decode() {
+        put(Arg::Int(int));
+    } else {
+        put(arg(term, DEPTH_MAX)?);
+    }
+    Ok(())
 }
 
 /// Whether a term holds at most `max` terms. Looks at no more of them, since decoding is work too.
@@ -70,11 +83,12 @@ fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
     }
 }
 
-/// `{name, args...}`.
-pub fn operation(term: Term<'_>) -> Result<(Term<'_>, ArgList<'_>), ReadError> {
-    let terms = get_tuple(term).map_err(|_| ReadError::BadArgument)?;
-    let (name, args) = terms.split_first().ok_or(ReadError::BadArgument)?;
-    Ok((*name, args.iter().map(|term| arg(*term, DEPTH_MAX)).collect::<Result<_, _>>()?))
+/// `{name, args...}`: answers the name, and appends the arguments.
+pub fn operation<'a>(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Result<Term<'a>, ReadError> {
+    let terms = get_tuple(term).map_err(bad)?;
+    let (name, rest) = terms.split_first().ok_or(ReadError::BadArgument)?;
+    rest.iter().try_for_each(|term| decode(*term, &mut |arg| args.push(arg)))?;
+    Ok(*name)
 }
 
 /// A list of lists of binaries: commands as a client writes them.
@@ -92,16 +106,12 @@ fn each<'a, T>(list: Term<'a>, decode: impl Fn(Term<'a>) -> Result<T, ReadError>
     Ok(items)
 }
 
-/// Keys, members, fields and numbers, and nothing else.
-pub fn plain_args<const N: usize>(terms: [Term<'_>; N]) -> Result<[Arg<'_>; N], ReadError> {
-    let mut args = [const { Arg::Nil }; N];
-    for (arg, term) in args.iter_mut().zip(terms) {
-        *arg = match Binary::from_term(term) {
-            Ok(bytes) => Arg::Bytes(bytes.as_slice()),
-            Err(_) => term.decode().map(Arg::Int).map_err(bad)?,
-        };
+/// A key, member, field or number. Anything else becomes nil, which no read takes in their place.
+pub fn plain_arg(term: Term<'_>) -> Arg<'_> {
+    match Binary::from_term(term) {
+        Ok(bytes) => Arg::Bytes(bytes.as_slice()),
+        Err(_) => term.decode().map_or(Arg::Nil, Arg::Int),
     }
-    Ok(args)
 }
 
 fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {

@@ -1,7 +1,7 @@
 //! Replies: values of the core to terms of the BEAM.
 
 use super::errors::code;
-use super::primitive::{binary, word};
+use super::primitive::{binary, list, pair, word};
 use crate::resource_bytes;
 use rustler::types::atom;
 use rustler::types::tuple::make_tuple;
@@ -12,12 +12,18 @@ use vdr_data::keyspace::Change;
 use vdr_data::value::StringRef;
 use vdr_snapmap::ExportedBytes;
 
-/// `{:ok, value}` or `{:error, code}`.
-pub fn answer<'a>(env: Env<'a>, answer: Result<Reply<'_>, ReadError>) -> Term<'a> {
+/// `{:ok, value}` or `{:error, code}`. Takes a reference, as all of this module does: a move of a
+/// reply costs more than reading it.
+pub fn answer<'a>(env: Env<'a>, answer: &Result<Reply<'_>, ReadError>) -> Term<'a> {
     match answer {
-        Ok(value) => (atom::ok(), reply(env, value)).encode(env),
-        Err(error) => env.error_tuple(word(env, code(error))),
+        Ok(value) => pair(env, atom::ok().to_term(env), reply(env, value)),
+        Err(error) => env.error_tuple(word(env, code(*error))),
     }
+}
+
+/// `{:ok, terms}`.
+pub fn ok_list<'a>(env: Env<'a>, terms: Vec<Term<'a>>) -> Term<'a> {
+    pair(env, atom::ok().to_term(env), list(env, terms.into_iter()))
 }
 
 /// The keys of a walk, and the key after which it continues: `{:ok, keys, next}`.
@@ -32,7 +38,7 @@ pub fn change<'a>(env: Env<'a>, key: &Blob, change: Change) -> Term<'a> {
     (word(env, change.name()), blob(env, key)).encode(env)
 }
 
-pub fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
+pub fn reply<'a>(env: Env<'a>, value: &Reply<'_>) -> Term<'a> {
     match value {
         Reply::Nil => atom::nil().to_term(env),
         Reply::Bool(flag) => flag.encode(env),
@@ -41,25 +47,22 @@ pub fn reply<'a>(env: Env<'a>, value: Reply<'_>) -> Term<'a> {
         Reply::Blob(value) => blob(env, value),
         Reply::Long(value) => bytes(env, value.export(), value.as_bytes()),
         Reply::Slice(bytes) => binary(env, bytes),
-        Reply::Bytes(bytes) => binary(env, &bytes),
+        Reply::Bytes(bytes) => binary(env, bytes),
         Reply::Word(name) => word(env, name),
-        Reply::List(items) => items.into_iter().map(|item| reply(env, item)).collect::<Vec<_>>().encode(env),
-        Reply::Pair(pair) => make_tuple(env, &[reply(env, pair.0), reply(env, pair.1)]),
-        Reply::Pairs(pairs) => {
-            let pair = |(a, b)| make_tuple(env, &[reply(env, a), reply(env, b)]);
-            pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
-        }
+        Reply::List(items) => list(env, items.iter().map(|item| reply(env, item))),
+        Reply::Strings(strings) => list(env, strings.iter().map(|each| string(env, *each))),
+        Reply::Pair(parts) => pair(env, reply(env, &parts.0), reply(env, &parts.1)),
+        Reply::Pairs(pairs) => list(env, pairs.iter().map(|(a, b)| pair(env, reply(env, a), reply(env, b)))),
         Reply::Map(pairs) => {
-            let pair = |(field, value)| make_tuple(env, &[string(env, field), string(env, value)]);
-            pairs.into_iter().map(pair).collect::<Vec<_>>().encode(env)
+            list(env, pairs.iter().map(|(field, value)| pair(env, string(env, *field), string(env, *value))))
         }
         Reply::Record(fields) => record(env, fields),
     }
 }
 
 /// A map keyed by atoms.
-fn record<'a>(env: Env<'a>, fields: Vec<(&'static str, Reply<'_>)>) -> Term<'a> {
-    let pairs: Vec<_> = fields.into_iter().map(|(name, value)| (word(env, name), reply(env, value))).collect();
+fn record<'a>(env: Env<'a>, fields: &[(&'static str, Reply<'_>)]) -> Term<'a> {
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| (word(env, name), reply(env, value))).collect();
     Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| atom::nil().to_term(env))
 }
 
@@ -96,7 +99,7 @@ pub fn field<'a>(env: Env<'a>, part: &Field) -> Term<'a> {
             _ => float.encode(env),
         },
         Field::Word(name) => word(env, name),
-        Field::List(parts) => parts.iter().map(|part| field(env, part)).collect::<Vec<_>>().encode(env),
-        Field::Pair(pair) => make_tuple(env, &[field(env, &pair.0), field(env, &pair.1)]),
+        Field::List(parts) => list(env, parts.iter().map(|part| field(env, part))),
+        Field::Pair(parts) => pair(env, field(env, &parts.0), field(env, &parts.1)),
     }
 }

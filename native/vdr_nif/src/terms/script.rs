@@ -1,6 +1,6 @@
 //! Results and errors of scripts.
 
-use super::primitive::{binary, word};
+use super::primitive::{binary, list, word};
 use rustler::types::atom;
 use rustler::{Encoder, Env, Term};
 use vdr_lua::{Kind, LuaValue, ScriptError};
@@ -35,7 +35,7 @@ fn lua_value<'a>(env: Env<'a>, value: &LuaValue) -> Term<'a> {
         LuaValue::Int(int) => int.encode(env),
         LuaValue::Float(float) => float.encode(env),
         LuaValue::Bytes(bytes) => binary(env, bytes),
-        LuaValue::List(items) => items.iter().map(|item| lua_value(env, item)).collect::<Vec<_>>().encode(env),
+        LuaValue::List(items) => list(env, items.iter().map(|item| lua_value(env, item))),
         LuaValue::Map(entries) => {
             let (keys, values): (Vec<Term<'a>>, Vec<Term<'a>>) =
                 entries.iter().map(|(key, value)| (binary(env, key), lua_value(env, value))).unzip();

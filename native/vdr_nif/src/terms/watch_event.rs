@@ -58,7 +58,7 @@ fn content<'a>(env: Env<'a>, value: ValueRef<'_>) -> Term<'a> {
         ValueRef::Stream(stream) => Reply::Pairs(stream.iter().map(vdr_commands::stream_entry).collect()),
         ValueRef::Other | ValueRef::Unknown => return atoms::unknown().to_term(env),
     };
-    reply(env, content)
+    reply(env, &content)
 }
 
 #[derive(NifStruct)]

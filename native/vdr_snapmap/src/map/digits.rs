@@ -31,6 +31,7 @@ impl Place {
     pub const SECOND: Place = Place { shift: FIRST_SHIFT, is_second: true };
 
     /// The next digit of the same hash.
+    #[inline]
     pub fn next(self) -> Option<Place> {
         Some(Place { shift: self.shift.checked_sub(DIGIT_BITS)?, ..self })
     }
@@ -41,6 +42,7 @@ impl Place {
     }
 }
 
+#[inline]
 pub fn digit(hash: u64, shift: u32) -> u32 {
     // The remainder only shows the compiler that the shift is in range.
     ((hash >> (shift % u64::BITS)) & 63) as u32
@@ -54,6 +56,7 @@ pub fn second_hash(key: &[u8]) -> u64 {
 }
 
 /// The bits of the first hash that stand beside an item in its leaf.
+#[inline]
 pub fn tag(hash: u64) -> u8 {
     hash as u8
 }

@@ -85,19 +85,23 @@ impl Node {
         allocated(layout(self.is_leaf(), unsafe { (*self.header()).cap as usize }).size())
     }
 
+    #[inline]
     pub fn from_raw(raw: Raw) -> Node {
         Node(raw)
     }
 
+    #[inline]
     pub fn raw(self) -> Raw {
         self.0
     }
 
     /// The address of its memory, without the mark.
+    #[inline]
     fn start(self) -> *mut u8 {
         self.0.as_ptr().map_addr(|address| address & !LEAF)
     }
 
+    #[inline]
     fn header(self) -> *mut Header {
         self.start().cast()
     }
@@ -116,12 +120,14 @@ impl Node {
         unsafe { (*self.header()).bits }
     }
 
+    #[inline]
     pub fn is_leaf(self) -> bool {
         self.0.as_ptr().addr() & LEAF != 0
     }
 
     /// # Safety
     /// The node is allocated.
+    #[inline]
     pub unsafe fn len(self) -> usize {
         // SAFETY: a node begins with its header.
         unsafe { (*self.header()).len as usize }
@@ -160,6 +166,7 @@ impl Node {
 
     /// # Safety
     /// The node is allocated and `at` below its length.
+    #[inline]
     pub unsafe fn slot(self, at: usize) -> Raw {
         // SAFETY: within the allocation, and written since `at` is below the length.
         unsafe { *self.slots().add(at) }
@@ -167,6 +174,7 @@ impl Node {
 
     /// # Safety
     /// The node is allocated; while the slice lives nobody writes to it.
+    #[inline]
     pub unsafe fn all_slots<'a>(self) -> &'a [Raw] {
         // SAFETY: the first `len` slots are written.
         unsafe { std::slice::from_raw_parts(self.slots(), self.len()) }
@@ -181,6 +189,7 @@ impl Node {
 
     /// # Safety
     /// The node is an allocated leaf; while the slice lives nobody writes to it.
+    #[inline]
     pub unsafe fn all_tags<'a>(self) -> &'a [u8] {
         // SAFETY: a leaf has as many tags as slots, and the first `len` are written.
         unsafe { std::slice::from_raw_parts(self.tags(), self.len()) }
@@ -218,6 +227,7 @@ impl Node {
     ///
     /// # Safety
     /// The node is an allocated inner node.
+    #[inline]
     pub unsafe fn child_of(self, digit: u32) -> usize {
         // SAFETY: as asked of the caller. Bit 0 is set, so that the count is not zero.
         unsafe { (self.bits() << (63 - digit)).count_ones() as usize - 1 }

@@ -97,6 +97,7 @@ impl<K, F: Fn(&K) -> Ordering> Probe<K> for By<F> {
 }
 
 /// [`Key::tag`] of bytes.
+#[inline]
 pub fn tag(bytes: &[u8]) -> u8 {
     let last = bytes.last_chunk().map_or_else(|| short(bytes), |last| u64::from_le_bytes(*last));
     let first = bytes.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
@@ -105,17 +106,20 @@ pub fn tag(bytes: &[u8]) -> u8 {
 }
 
 /// [`Key::head`] of bytes: the eight bytes behind the first `skip`, zero-padded.
+#[inline]
 pub fn head(bytes: &[u8], skip: usize) -> u64 {
     let rest = bytes.get(skip..).unwrap_or_default();
     rest.first_chunk().map_or_else(|| short(rest), |head| u64::from_be_bytes(*head))
 }
 
 /// Fewer than eight bytes, as the upper bytes of a number.
+#[inline]
 fn short(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).enumerate().fold(0, |number, (at, byte)| number | u64::from(*byte) << (56 - 8 * at))
 }
 
 /// [`Key::shared`] of bytes.
+#[inline]
 pub fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -37,7 +37,7 @@ fn all<'s, T>(
         return Ok(Vec::new());
     };
     let mut picked = Vec::with_capacity(hash.len());
-    picked.extend(live(hash.iter(), view.now_ms()).map(pick));
+    live(hash.iter(), view.now_ms()).for_each(|field| picked.push(pick(field)));
     Ok(picked)
 }
 
@@ -62,11 +62,11 @@ pub fn hgetall<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, Rea
 }
 
 pub fn hkeys<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::List(all(view, args.bytes()?, |(name, _)| Reply::string(name))?))
+    Ok(Reply::Strings(all(view, args.bytes()?, |(name, _)| name)?))
 }
 
 pub fn hvals<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {
-    Ok(Reply::List(all(view, args.bytes()?, |(_, value)| Reply::string(value))?))
+    Ok(Reply::Strings(all(view, args.bytes()?, |(_, value)| value)?))
 }
 
 pub fn hlen<'s>(view: View<'s>, args: &mut Args<'_>) -> Result<Reply<'s>, ReadError> {

@@ -146,7 +146,7 @@ fn algebra_does_not_depend_on_how_the_sets_are_looked_through() {
 fn random_members_are_members() {
     let m = mirror(&["SADD s a b c d e"]);
     let draw = |count: i64| match m.read("srandmember", &[Arg::Bytes(b"s"), Arg::Int(count)]).unwrap() {
-        Reply::List(items) => items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>(),
+        Reply::Strings(items) => items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     for count in 0..8 {

@@ -41,6 +41,21 @@ impl<'l> Iterator for Iter<'l> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.to - self.from, Some(self.to - self.from))
     }
+
+    /// A chunk at a time.
+    fn fold<A, F: FnMut(A, StringRef<'l>) -> A>(mut self, start: A, mut step: F) -> A {
+        let mut result = start;
+        while let Some(first) = self.next() {
+            result = step(result, first);
+            let rest = std::mem::replace(&mut self.front, Run::Alone(None));
+            if let Run::Packed(entries) = rest {
+                let len = entries.len().min(self.to - self.from);
+                self.from += len;
+                result = entries.take(len).map(StringRef::Packed).fold(result, &mut step);
+            }
+        }
+        result
+    }
 }
 
 impl DoubleEndedIterator for Iter<'_> {

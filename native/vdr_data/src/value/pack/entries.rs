@@ -55,14 +55,17 @@ impl Pack {
         ZEROES.get(..room).or(ZEROES.get(..needed))
     }
 
+    #[inline]
     pub(super) fn view(&self) -> View<'_> {
         View::of(&self.0)
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         word(&self.0, 0) >> 1
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,6 +75,7 @@ impl Pack {
         Form { count: view.count, wide: view.wide, bytes: view.start(view.count) }
     }
 
+    #[inline]
     pub fn get(&self, at: usize) -> Option<&[u8]> {
         let view = self.view();
         if at >= view.count {
@@ -100,6 +104,7 @@ impl Pack {
     }
 
     /// The entries of the ranks `from..to`, clipped.
+    #[inline]
     pub fn range(&self, from: usize, to: usize) -> Range<'_> {
         let view = self.view();
         let to = to.min(view.count);
@@ -108,6 +113,7 @@ impl Pack {
         Range { table: view.table(from, to), entries }
     }
 
+    #[inline]
     pub fn iter(&self) -> Range<'_> {
         self.range(0, self.len())
     }
@@ -145,6 +151,7 @@ pub struct Range<'p> {
 impl<'p> Iterator for Range<'p> {
     type Item = &'p [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'p [u8]> {
         let (len, table) = self.table.split_first()?;
         let (entry, entries) = self.entries.split_at_checked(len)?;
@@ -152,12 +159,14 @@ impl<'p> Iterator for Range<'p> {
         Some(entry)
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.table.len(), Some(self.table.len()))
     }
 }
 
 impl DoubleEndedIterator for Range<'_> {
+    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         let (len, table) = self.table.split_last()?;
         let (entries, entry) = self.entries.split_at_checked(self.entries.len().checked_sub(len)?)?;

@@ -81,6 +81,7 @@ pub(super) struct Table<'p> {
 }
 
 impl Table<'_> {
+    #[inline]
     pub(super) fn len(self) -> usize {
         if self.wide { self.bytes.len() / WORD } else { self.bytes.len() }
     }
@@ -95,6 +96,7 @@ impl Table<'_> {
         self.wide && self.bytes.as_chunks().0.iter().any(|word| number(word) > NARROW_MAX)
     }
 
+    #[inline]
     pub(super) fn split_first(self) -> Option<(usize, Self)> {
         let (len, bytes) = if self.wide {
             self.bytes.split_first_chunk().map(|(word, rest)| (number(word), rest))?
@@ -104,6 +106,7 @@ impl Table<'_> {
         Some((len, Table { bytes, ..self }))
     }
 
+    #[inline]
     pub(super) fn split_last(self) -> Option<(usize, Self)> {
         let (len, bytes) = if self.wide {
             self.bytes.split_last_chunk().map(|(rest, word)| (number(word), rest))?
@@ -124,10 +127,12 @@ impl Iterator for Table<'_> {
     }
 }
 
+#[inline]
 fn number(word: &[u8; WORD]) -> usize {
     usize::from(u16::from_ne_bytes(*word))
 }
 
+#[inline]
 pub(super) fn word(buffer: &[u8], at: usize) -> usize {
     buffer.get(WORD * at..).and_then(<[u8]>::first_chunk).map_or(0, number)
 }
@@ -143,6 +148,7 @@ pub(super) struct View<'p> {
 }
 
 impl<'p> View<'p> {
+    #[inline]
     pub(super) fn of(buffer: &'p [u8]) -> Self {
         let head = word(buffer, 0);
         let count = head >> 1;
@@ -150,11 +156,13 @@ impl<'p> View<'p> {
         View { count, wide: head & 1 != 0, ends, behind }
     }
 
+    #[inline]
     pub(super) fn table(self, from: usize, to: usize) -> Table<'p> {
         let range = if self.wide { WORD * from..WORD * to } else { from..to };
         Table { wide: self.wide, bytes: self.behind.get(range).unwrap_or_default() }
     }
 
+    #[inline]
     pub(super) fn entries(self) -> &'p [u8] {
         self.behind.get(if self.wide { WORD * self.count } else { self.count }..).unwrap_or_default()
     }
@@ -176,12 +184,14 @@ impl<'p> View<'p> {
 
     /// Where the entry at `at` begins. For the number of entries, this is where the last entry
     /// ends.
+    #[inline]
     pub(super) fn start(self, at: usize) -> usize {
         self.span(at).0
     }
 }
 
 /// The sum of the bytes of a number.
+#[inline]
 fn sum(bytes: u64) -> usize {
     const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
     // Four sums of two, and their sum in the topmost sixteen bits.

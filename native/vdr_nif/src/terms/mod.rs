@@ -23,7 +23,9 @@ mod watch_event;
 
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
 pub use client::{call_answer, call_kind, endpoint, pool_config};
-pub use decode::{ArgList, args, commands, db, fits, manner, operation, place, plain_arg, watched};
+#[cfg(feature = "lua")]
+pub use decode::ArgList;
+pub use decode::{args, commands, db, fits, manner, operation, place, plain_arg, watched};
 pub use encode::{answer, change, ok_list, portion};
 pub use errors::ERROR_CODES;
 pub use handler_config::{initial, only};

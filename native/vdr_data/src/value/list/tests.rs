@@ -51,6 +51,16 @@ fn assert_is(list: &List, model: &VecDeque<Vec<u8>>) {
         assert_eq!(ends.next().map(StringRef::as_bytes), model.get(at).map(Vec::as_slice));
         assert_eq!(ends.next_back().map(StringRef::as_bytes), model.get(model.len() - 1 - at).map(Vec::as_slice));
     }
+    // What a loop over the rest sees, after elements were taken at both ends.
+    for (taken_front, taken_back) in [(0, 0), (1, 0), (0, 1), (2, 3), (model.len() / 3, model.len() / 4)] {
+        let (from, to) = (taken_front.min(model.len()), model.len().saturating_sub(taken_back));
+        let mut rest = list.iter();
+        let taken = rest.by_ref().take(taken_front).count() + rest.by_ref().rev().take(taken_back).count();
+        assert_eq!(taken, (taken_front + taken_back).min(model.len()));
+        let mut seen = Vec::new();
+        rest.for_each(|element| seen.push(element.as_bytes()));
+        assert!(seen.iter().copied().eq(model.range(from.min(to)..to).map(Vec::as_slice)));
+    }
     let Repr::Large(large) = &list.0 else { return };
     let mut position = large.first + large.front.len() as i64;
     for (key, chunk) in &large.chunks {

@@ -48,7 +48,7 @@ impl Bench {
         hits.into_iter().map(|hit| hit.watch).collect()
     }
 
-    fn look_ahead<'k>(&mut self, db: u32, keys: &[&'k [u8]]) {
+    fn look_ahead(&mut self, db: u32, keys: &[&[u8]]) {
         let hasher = KeyHasher::default();
         let keys: Vec<_> = keys.iter().map(|key| HashedKey { key, hash: hasher.hash_one(key) }).collect();
         self.finder.look_ahead(db, &keys);

@@ -10,7 +10,7 @@ mod tests {
     use vdr_data::value::Kind;
 
     const BEGIN: &str = "  | tuple | commands |\n";
-    const END: &str = "\n  Commands that a later";
+    const END: &str = "\n  Commands that later";
 
     fn file() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lib/vdr/redis_stream/replica_command.ex")

@@ -120,7 +120,7 @@ defmodule Veidrodelis.MixProject do
     [
       licenses: ["Apache-2.0"],
       files:
-        ~w(lib mix mix.exs .formatter.exs .cargo/config.toml .cargo/luau-levels.h Cargo.toml Cargo.lock) ++
+        ~w(lib mix mix.exs .formatter.exs .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(LICENSE README.md CHANGELOG.md ARCHITECTURE.md usage-rules.md) ++
           ["docs/*.{md,livemd,cheatmd}", "checksum-*.exs"] ++
           Enum.flat_map(crates, &["#{&1}/Cargo.toml", "#{&1}/build.rs", "#{&1}/src"])

@@ -13,7 +13,7 @@ defmodule Vdr.PackageTest do
 
     for wanted <-
           ~w(mix.exs mix/compile_vdr.ex mix/vdr/prebuilt.ex .formatter.exs Cargo.lock) ++
-            ~w(.cargo/config.toml .cargo/luau-levels.h) ++
+            ~w(.cargo/config.toml native/vdr_lua/build.rs native/vdr_lua/src/absent.cpp) ++
             ~w(native/vdr_nif/build.rs native/vdr_nif/src/lib.rs native/vdr_lua/src/prelude.luau) ++
             ~w(LICENSE README.md CHANGELOG.md docs/operations.md lib/veidrodelis_gleam.ex) do
       assert wanted in files

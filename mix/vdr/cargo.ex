@@ -8,8 +8,8 @@ defmodule Vdr.Mix.Cargo do
   profile of `Cargo.toml`, for work on the project.
   """
 
-  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .cargo/luau-levels.h) ++
-             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau})
+  @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
+             ~w(native/*/Cargo.toml native/*/build.rs native/*/src/**/*.{rs,luau,cpp})
   # What `VDR_WITHOUT` may name: the features of vdr_nif.
   @features ~w(lua tls)
   # Each leads to another library from the same sources.

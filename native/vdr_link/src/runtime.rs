@@ -40,9 +40,15 @@ pub fn runtime() -> io::Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
+/// A future of any kind as one type. The code of a tokio task is compiled for each type of future,
+/// and for each of the schedulers. So what is spawned once per connection or more seldom is boxed.
+pub fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
+    Box::pin(future)
+}
+
 /// Runs a short job on a thread of the library, soon.
 pub fn run_soon(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    runtime()?.spawn(async { job() });
+    runtime()?.spawn(boxed(async { job() }));
     Ok(())
 }
 

@@ -44,8 +44,12 @@ impl Pool {
     /// Runs `job` on a thread of the pool, as soon as one is free. Never blocks. On an error the
     /// dropper drops `job`.
     pub fn run(&'static self, job: impl FnOnce() + Send + 'static) -> Result<(), NoThread> {
+        self.run_boxed(Box::new(job))
+    }
+
+    fn run_boxed(&'static self, job: Job) -> Result<(), NoThread> {
         let mut work = self.work.lock();
-        work.jobs.push_back(Box::new(job));
+        work.jobs.push_back(job);
         if work.jobs.len() > work.idle && work.threads < available_parallelism().map_or(1, usize::from) {
             match Builder::new().name(self.name.into()).spawn(|| self.serve()) {
                 Ok(_) => work.threads += 1,

@@ -36,7 +36,7 @@
 //! was born and retired after it waits for it.
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// A retired part, with the generation in which it was born.
 pub struct Retired<T> {
@@ -61,9 +61,9 @@ struct State<T> {
 
 struct Entry<T> {
     generation: u64,
-    /// The parts of which this is the last version, by the first version that reaches them. That
-    /// one may have ended.
-    bags: BTreeMap<u64, Vec<T>>,
+    /// The parts of which this is the last version, by the first version that reaches them, in
+    /// ascending order. That one may have ended.
+    bags: Vec<(u64, Vec<T>)>,
 }
 
 /// What the caller must do after the end of a version.
@@ -80,7 +80,7 @@ pub const FIRST: u64 = 1;
 /// A chain of one version, of generation [`FIRST`].
 impl<T> Default for VersionChain<T> {
     fn default() -> Self {
-        let first = Entry { generation: FIRST, bags: BTreeMap::new() };
+        let first = Entry { generation: FIRST, bags: Vec::new() };
         VersionChain {
             state: Mutex::new(State { last_generation: FIRST, versions: VecDeque::from([first]), pending: Vec::new() }),
             newest: AtomicU64::new(FIRST),
@@ -113,7 +113,7 @@ impl<T> VersionChain<T> {
         let free = state.sort_pending();
         state.last_generation += 1;
         let generation = state.last_generation;
-        state.versions.push_back(Entry { generation, bags: BTreeMap::new() });
+        state.versions.push_back(Entry { generation, bags: Vec::new() });
         self.newest.store(generation, Ordering::Release);
         Some((generation, free))
     }
@@ -155,8 +155,8 @@ impl<T> VersionChain<T> {
     #[cfg(test)]
     pub fn census(&self) -> (usize, usize) {
         let state = self.state.lock();
-        let bags = state.versions.iter().flat_map(|version| version.bags.values());
-        (state.versions.len(), bags.map(Vec::len).sum::<usize>() + state.pending.len())
+        let bags = state.versions.iter().flat_map(|version| &version.bags);
+        (state.versions.len(), bags.map(|(_, parts)| parts.len()).sum::<usize>() + state.pending.len())
     }
 }
 
@@ -171,10 +171,11 @@ impl<T> State<T> {
         for Retired { born, part } in pending {
             let first = self.versions.partition_point(|version| version.generation < born);
             let first = self.versions.get(first).map(|version| version.generation);
-            match (first, self.versions.get_mut(last)) {
-                (Some(first), Some(last)) if first <= last.generation => last.bag(first).push(part),
-                _ => free.push(part),
-            }
+            let bag = match (first, self.versions.get_mut(last)) {
+                (Some(first), Some(last)) if first <= last.generation => last.bag(first),
+                _ => None,
+            };
+            bag.unwrap_or(&mut free).push(part);
         }
         free
     }
@@ -188,18 +189,24 @@ impl<T> State<T> {
             let first = self.versions.partition_point(|version| version.generation < label);
             let label = self.versions.get(first).map(|version| version.generation);
             let before = at.checked_sub(1).and_then(|before| self.versions.get_mut(before));
-            match (label, before) {
-                (Some(label), Some(before)) if first < at => append(before.bag(label), &mut parts),
-                _ => append(&mut free, &mut parts),
-            }
+            let bag = match (label, before) {
+                (Some(label), Some(before)) if first < at => before.bag(label),
+                _ => None,
+            };
+            append(bag.unwrap_or(&mut free), &mut parts);
         }
         free
     }
 }
 
 impl<T> Entry<T> {
-    fn bag(&mut self, first: u64) -> &mut Vec<T> {
-        self.bags.entry(first).or_default()
+    /// The bag with a label.
+    fn bag(&mut self, first: u64) -> Option<&mut Vec<T>> {
+        let at = self.bags.binary_search_by_key(&first, |(label, _)| *label).unwrap_or_else(|at| {
+            self.bags.insert(at, (first, Vec::new()));
+            at
+        });
+        self.bags.get_mut(at).map(|(_, bag)| bag)
     }
 }
 

@@ -7,7 +7,7 @@ use super::lane;
 use super::request::Request;
 use super::state::{LaneKey, PoolConfig, PoolShared, PoolState};
 use crate::endpoint::Endpoint;
-use crate::runtime::runtime;
+use crate::runtime::{boxed, runtime};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl<O: Answers> ClientPool<O> {
         // The task has not begun, so it takes the call.
         let _unsent = lane.send(request);
         lanes.insert(key, lane);
-        runtime.spawn(lane::run(self.shared.clone(), key, inbox));
+        runtime.spawn(boxed(lane::run(self.shared.clone(), key, inbox)));
         Ok(())
     }
 }

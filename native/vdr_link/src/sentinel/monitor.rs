@@ -14,7 +14,7 @@ use super::server_role::role_of;
 use super::subscription::{self, Notice};
 use super::verdict::{PollVerdict, Vote, choose, is_decided, is_older, judge_poll};
 use crate::address::Address;
-use crate::runtime::{catch_panic, runtime};
+use crate::runtime::{boxed, catch_panic, runtime};
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -50,7 +50,7 @@ impl SentinelHandle {
 /// Starts a monitor. Fails only where the system has no threads left.
 pub fn spawn_sentinel<O: Owner>(config: SentinelConfig, owner: Arc<O>) -> io::Result<SentinelHandle> {
     let (look_ups, requests) = mpsc::unbounded_channel();
-    runtime()?.spawn(keep_running(Arc::new(config), owner, requests));
+    runtime()?.spawn(boxed(keep_running(Arc::new(config), owner, requests)));
     Ok(SentinelHandle { look_ups })
 }
 
@@ -122,7 +122,7 @@ impl<O: Owner> Monitor<O> {
         let (sender, mut notices) = mpsc::channel(NOTICES_MAX);
         let addresses = self.addresses.subscribe();
         let mut subscriptions = JoinSet::new();
-        subscriptions.spawn(subscription::run(self.config.clone(), self.owner.clone(), addresses, sender));
+        subscriptions.spawn(boxed(subscription::run(self.config.clone(), self.owner.clone(), addresses, sender)));
         let mut poll_at = Instant::now() + POLL_INTERVAL;
         loop {
             tokio::select! {
@@ -148,13 +148,17 @@ impl<O: Owner> Monitor<O> {
         }
     }
 
+    fn start(&mut self, task: impl Future<Output = Done> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(boxed(task))
+    }
+
     fn start_look_up(&mut self) {
         self.stop_look_up();
         self.followed = None;
         let accepted = self.accepted.clone();
         let is_enough = move |votes: &[Vote], known| is_decided(votes, known, accepted.as_ref());
         let round = round::run(self.config.clone(), self.owner.clone(), self.roster.clone(), Some(is_enough));
-        self.look_up = Some(self.tasks.spawn(async { Done::LookUp(round.await) }));
+        self.look_up = Some(self.start(async { Done::LookUp(round.await) }));
     }
 
     fn stop_look_up(&mut self) {
@@ -168,14 +172,14 @@ impl<O: Owner> Monitor<O> {
             self.is_polling = true;
             let all = None::<fn(&[Vote], usize) -> bool>;
             let round = round::run(self.config.clone(), self.owner.clone(), self.roster.clone(), all);
-            self.tasks.spawn(async { Done::Poll(round.await) });
+            self.start(async { Done::Poll(round.await) });
         }
     }
 
     /// A message has no config epoch, and may be late. The Sentinel that sent it knows the epoch.
     fn start_switch(&mut self, sentinel: Address, primary: Address) {
         let (config, owner) = (self.config.clone(), self.owner.clone());
-        self.tasks.spawn(async move {
+        self.start(async move {
             let primary = reachable(&*owner, &config, primary).await.ok();
             Done::Switch { primary, answer: query::ask(&config, &*owner, &sentinel).await }
         });
@@ -183,7 +187,7 @@ impl<O: Owner> Monitor<O> {
 
     fn start_server_role(&mut self, server: Address, vote: Vote) {
         let (config, owner) = (self.config.clone(), self.owner.clone());
-        self.tasks.spawn(async move {
+        self.start(async move {
             let role = role_of(&config, &*owner, &server).await;
             Done::ServerRole { server, vote, role }
         });

@@ -7,6 +7,7 @@ use super::query::{Answer, ask};
 use super::roster::Roster;
 use super::verdict::Vote;
 use crate::address::Address;
+use crate::runtime::boxed;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -34,10 +35,10 @@ pub async fn run<O: Owner>(
     let mut asked = JoinSet::new();
     let start = |asked: &mut JoinSet<_>, sentinel: Address| {
         let (config, owner) = (config.clone(), owner.clone());
-        asked.spawn(async move {
+        asked.spawn(boxed(async move {
             let answer = ask(&config, &*owner, &sentinel).await;
             (sentinel, answer)
-        });
+        }));
     };
     let mut pending = round.roster.addresses();
     pending.iter().for_each(|sentinel| start(&mut asked, sentinel.clone()));

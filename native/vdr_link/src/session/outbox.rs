@@ -5,7 +5,7 @@
 //! says nothing for `repl-timeout`. So a task on the shared threads sends a sign of life then: a
 //! newline, which primaries take as one and which no offset counts.
 
-use crate::runtime::runtime;
+use crate::runtime::{boxed, runtime};
 use crate::wire::BoxedWire;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ impl Outbox {
         if self.signs.is_none()
             && let Ok(runtime) = runtime()
         {
-            self.signs = Some(runtime.spawn(give_signs(self.output.clone())).abort_handle());
+            self.signs = Some(runtime.spawn(boxed(give_signs(self.output.clone()))).abort_handle());
         }
     }
 

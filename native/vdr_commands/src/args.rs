@@ -23,14 +23,17 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
+    #[inline]
     pub fn new(args: &'a [Arg<'a>]) -> Self {
         Args { rest: args }
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    #[inline]
     pub fn value(&mut self) -> Result<&'a Arg<'a>, ReadError> {
         let (first, rest) = self.rest.split_first().ok_or(ReadError::BadArgument)?;
         self.rest = rest;
@@ -45,6 +48,7 @@ impl<'a> Args<'a> {
     }
 
     /// A key, member, field or pattern.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], ReadError> {
         match self.value()? {
             Arg::Bytes(bytes) => Ok(bytes),

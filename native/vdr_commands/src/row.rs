@@ -21,15 +21,18 @@ pub struct Read {
 }
 
 impl Read {
+    #[inline]
     pub fn min_args(&self) -> usize {
         self.args.iter().filter(|name| !name.starts_with('?')).count()
     }
 
+    #[inline]
     pub fn max_args(&self) -> usize {
         self.args.len()
     }
 
     /// Checks the arity, and runs the row.
+    #[inline]
     pub fn call<'s>(&self, view: View<'s>, args: &[Arg<'_>]) -> Result<Reply<'s>, ReadError> {
         if args.len() < self.min_args() || args.len() > self.max_args() {
             return Err(ReadError::BadArgument);
@@ -39,6 +42,7 @@ impl Read {
 
     /// Estimates how many elements the call will read: the NIF layer sends large calls to dirty
     /// schedulers.
+    #[inline]
     pub fn elements(&self, view: View<'_>, args: &[Arg<'_>]) -> usize {
         match self.cost {
             Cost::Point => 1,

@@ -13,10 +13,12 @@ impl Expiry {
         Expiry(ms.saturating_sub(1))
     }
 
+    #[inline]
     pub fn of(ms: Option<i64>) -> Self {
         ms.map_or(Expiry::NEVER, Expiry::at)
     }
 
+    #[inline]
     pub fn get(self) -> Option<i64> {
         self.is_set().then_some(self.0.saturating_add(1))
     }

@@ -19,6 +19,7 @@ pub struct Keyspace {
 static EMPTY_DB: LazyLock<Db> = LazyLock::new(Db::default);
 
 impl Keyspace {
+    #[inline]
     pub fn db(&self, index: u32) -> &Db {
         let db = if index == 0 { Some(&self.first) } else { self.others.get(&index) };
         db.map_or(&EMPTY_DB, |db| db)

@@ -56,6 +56,7 @@ impl Db {
     }
 
     /// The entry as stored, even if it is expired: commands of the stream work on it.
+    #[inline]
     pub fn get(&self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.entries.get(key).map(EntryRef::new)
     }

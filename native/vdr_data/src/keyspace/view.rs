@@ -91,27 +91,33 @@ impl<'s> View<'s> {
         }
     }
 
+    #[inline]
     pub fn list(&self, key: &[u8]) -> Result<Option<&'s List>, TypeError> {
         self.aggregate(key)
     }
 
+    #[inline]
     pub fn set(&self, key: &[u8]) -> Result<Option<&'s Set>, TypeError> {
         self.aggregate(key)
     }
 
+    #[inline]
     pub fn hash(&self, key: &[u8]) -> Result<Option<&'s Hash>, TypeError> {
         self.aggregate(key)
     }
 
+    #[inline]
     pub fn zset(&self, key: &[u8]) -> Result<Option<&'s ZSet>, TypeError> {
         self.aggregate(key)
     }
 
+    #[inline]
     pub fn stream(&self, key: &[u8]) -> Result<Option<&'s Stream>, TypeError> {
         self.aggregate(key)
     }
 
     /// An aggregate of the type `T`; `None` if there is no such key.
+    #[inline]
     pub fn aggregate<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'s T>, TypeError> {
         let Some(entry) = self.entry(key) else { return Ok(None) };
         T::of(entry.value()).map(Some).ok_or_else(|| TypeError::of(entry.value()))

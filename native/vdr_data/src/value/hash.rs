@@ -276,6 +276,7 @@ impl Hash {
         }
     }
 
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (StringRef<'_>, Field<'_>)> + ExactSizeIterator + Clone {
         self.range(0, self.len())
     }

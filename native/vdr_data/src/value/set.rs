@@ -92,6 +92,7 @@ impl Set {
     }
 
     /// The members with ranks `from..to`, clipped, in byte order.
+    #[inline]
     pub fn range(
         &self,
         from: usize,
@@ -103,6 +104,7 @@ impl Set {
         }
     }
 
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = StringRef<'_>> + ExactSizeIterator + Clone {
         self.range(0, self.len())
     }

@@ -349,6 +349,7 @@ impl ZSet {
     }
 
     /// The members with ranks `from..to`, clipped, in (score, member) order.
+    #[inline]
     pub fn range(
         &self,
         from: usize,
@@ -362,6 +363,7 @@ impl ZSet {
         }
     }
 
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (StringRef<'_>, Score)> + ExactSizeIterator + Clone {
         self.range(0, self.len())
     }

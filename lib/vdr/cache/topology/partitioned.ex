@@ -34,7 +34,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   ## Options
 
-    * `:timeout` - how long a call to another node takes at most, in ms (5,000)
+    * `:timeout` - how long a call without `timeout:` waits for another node, in ms (5,000)
     * `:on_node_down` - what a read of a lost node returns: `:miss` (the default) or `:error`
     * `:on_heal` - what happens after a network split: `:clear` (the default) removes all entries,
       `:keep` keeps them, if their time to live bounds their age well enough
@@ -115,6 +115,9 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
     {:ok, [{Partitioned.Member, state}], {__MODULE__, state}}
   end
+
+  @doc false
+  def with_timeout(h, timeout), do: %{h | timeout: timeout}
 
   @doc false
   def ready(h), do: Partitioned.Member.join(h.member)

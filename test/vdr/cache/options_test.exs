@@ -73,7 +73,7 @@ defmodule Vdr.Cache.OptionsTest do
   end
 
   defmodule Connection do
-    # Answers with what it is asked with.
+    # Answers with the timeout that it gets.
     def transaction(_id, _commands, opts), do: {:error, {:asked, opts[:timeout]}}
     def command(_id, _command, opts), do: {:error, {:asked, opts[:timeout]}}
   end
@@ -112,6 +112,24 @@ defmodule Vdr.Cache.OptionsTest do
     end
   after
     Vdr.Cache.Handle.withdraw(:options_timeout)
+  end
+
+  defmodule Refusing do
+    # The script of a put answers 0: its condition does not hold.
+    def command(_id, _command, _opts), do: {:ok, 0}
+  end
+
+  test "a put with a condition returns whether the server stored the value, also with :async" do
+    config = %{name: :options_async, report: fn _what, _n -> :ok end, telemetry: nil, opts: []}
+    {:ok, _children, state} = Vdr.Cache.Backend.Redis.start(config)
+    state = %{state | connection: Refusing}
+
+    for mode <- [:new, :existing, {:version, "1"}, {:version, nil}] do
+      write = %Vdr.Cache.Write{mode: mode, consistency: :async}
+      assert Vdr.Cache.Backend.Redis.put(state, 1, 1, write) == {:ok, false}
+    end
+
+    assert Vdr.Cache.Backend.Redis.put(state, 1, 1, %Vdr.Cache.Write{consistency: :async}) == {:ok, true}
   end
 
   test "a cache on a server refuses a URL that names another database than the cache has" do

@@ -264,8 +264,9 @@ defmodule Vdr.Cache.Backend.Server do
 
   # ---- writes
 
-  # A value that cannot be stored is reported. The result of the write itself is not.
-  def put(h, key, value, %Write{consistency: :async} = write) do
+  # A value that cannot be stored is reported. The result of the write itself is not, so a write
+  # with a condition waits for the server.
+  def put(h, key, value, %Write{consistency: :async, mode: :always} = write) do
     with {:ok, _payload, _flag} <- Bytes.encode_write(value, write, h.codec) do
       spawn(fn -> put(h, key, value, %{write | consistency: :server}) end)
       {:ok, true}

@@ -292,6 +292,7 @@ defmodule Vdr.TestingTest do
 
   test "options are checked, and what is not there is said" do
     assert_raise ArgumentError, ~r/unknown option :host of Veidrodelis.Testing/, fn -> Testing.start_link(host: "h") end
+    assert_raise ArgumentError, ~r/option :dv of Veidrodelis.Testing.multi/, fn -> Testing.multi(:none, [], dv: 1) end
 
     assert_raise ArgumentError, ~r/option :data .*: command 0 of the list.*: it is no write/, fn ->
       Testing.start_link(data: [["GET", "x"]])

@@ -117,6 +117,7 @@ defmodule Vdr.Cache.OptionsTest do
   defmodule Refusing do
     # The script of a put answers 0: its condition does not hold.
     def command(_id, _command, _opts), do: {:ok, 0}
+    def transaction(_id, commands, _opts), do: {:ok, Enum.map(commands, fn _command -> 0 end)}
   end
 
   test "a put with a condition returns whether the server stored the value, also with :async" do
@@ -130,6 +131,24 @@ defmodule Vdr.Cache.OptionsTest do
     end
 
     assert Vdr.Cache.Backend.Redis.put(state, 1, 1, %Vdr.Cache.Write{consistency: :async}) == {:ok, true}
+  end
+
+  test "a key whose owner changes during a read is a miss, alone or among many" do
+    asked = :counters.new(1, [])
+
+    # The caller finds this node, and this node finds another one.
+    hash = fn _key, _nodes ->
+      :counters.add(asked, 1, 1)
+      if :counters.get(asked, 1) == 1, do: node(), else: :nobody@nowhere
+    end
+
+    topology = [topology: Vdr.Cache.Topology.Partitioned, topology_opts: [hash: hash]]
+    start_supervised!({Cache, [name: :options_moved] ++ topology})
+
+    for {read, answer} <- [{&Vdr.Cache.get(&1, 1), {:error, :not_found}}, {&Vdr.Cache.get_many(&1, [1]), {:ok, %{}}}] do
+      :counters.put(asked, 1, 0)
+      assert read.(:options_moved) == answer
+    end
   end
 
   test "a cache on a server refuses a URL that names another database than the cache has" do

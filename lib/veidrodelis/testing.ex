@@ -150,9 +150,9 @@ defmodule Veidrodelis.Testing do
       primary = Veidrodelis.Testing.start_primary_supervised!(data: [["SET", "k", "v"]])
       {:ok, port} = Veidrodelis.Testing.port(primary)
 
-  The full syncs of this server have strings, lists, sets, hashes and sorted sets. The server
-  accepts any password. It serves any number of handlers, and any number of instances that
-  `Veidrodelis.start_link/1` has started.
+  The full syncs of this server have strings, lists, sets, hashes and sorted sets, and the expiry
+  times of keys, but not of hash fields. The server accepts any password. It serves any number of
+  handlers, and any number of instances that `Veidrodelis.start_link/1` has started.
   """
   @spec start_primary_supervised!(keyword) :: Veidrodelis.id()
   def start_primary_supervised!(options \\ []) do

@@ -107,6 +107,8 @@ defmodule Vdr.Cache do
   @type cache :: atom
   @type key :: term
   @type reason :: Vdr.Cache.Error.reason()
+  @typedoc "What the function of `get_or_fetch/4` returns."
+  @type fetched :: {:ok, term} | {:ok, term, keyword} | {:error, term}
   @typedoc "An option of a cache."
   @type option :: unquote(Vdr.Schema.type(Options.schema()))
 
@@ -522,8 +524,8 @@ defmodule Vdr.Cache do
   entry, stores `initial`. Returns the new value.
 
   If another process changes the entry meanwhile, the function runs again. After 16 attempts the
-  call returns `{:error, :contended}`. The entry keeps its time to live and its tags, unless the
-  options give others.
+  call returns `{:error, :contended}`. The entry keeps its time to live and its tags. With the
+  option `:ttl` or `:tags`, it keeps neither: `ttl:` alone also removes the tags.
   """
   @spec update(cache, key, term, (term -> term), keyword) :: {:ok, term} | {:error, reason}
   def update(cache, key, initial, fun, opts \\ []) do
@@ -678,8 +680,9 @@ defmodule Vdr.Cache do
   these:
 
     * `{:ok, value}` - the value is stored with the options of the call
-    * `{:ok, value, options}` - the value is stored with these options instead: `:ttl`, `:tags`,
-      `:refresh_after` and `:stale_if_error`. With `store: false` it is not stored
+    * `{:ok, value, options}` - these options override those of the call: `:ttl`, `:tags`,
+      `:refresh_after`, `:stale_if_error`, `:ttl_jitter` and `:consistency`. With `store: false` the
+      value is not stored
     * `{:error, reason}` - every waiting process gets the error. It is stored only with
       `:negative_ttl`
 
@@ -689,12 +692,7 @@ defmodule Vdr.Cache do
   The function must not fetch its own key from the cache: that raises `ArgumentError`. If the
   functions of two processes fetch each other's keys, both wait until `:stampede_timeout`.
   """
-  @spec get_or_fetch(
-          cache,
-          key,
-          (key -> {:ok, term} | {:ok, term, keyword} | {:error, term}) | (... -> {:ok, term} | {:error, term}),
-          keyword
-        ) :: {:ok, term} | {:error, reason | term}
+  @spec get_or_fetch(cache, key, (key -> fetched) | (... -> fetched), keyword) :: {:ok, term} | {:error, reason | term}
   def get_or_fetch(cache, key, fetch_fn, opts \\ []) do
     unless is_function(fetch_fn, 0) or is_function(fetch_fn, 1),
       do: refuse!(:get_or_fetch, "a function of the key, or of no argument", fetch_fn)

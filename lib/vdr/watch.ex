@@ -63,9 +63,6 @@ defmodule Vdr.Watch do
   @spec docs() :: String.t()
   def docs, do: Schema.docs(@schema)
 
-  @spec docs_of_unwatch() :: String.t()
-  def docs_of_unwatch, do: Schema.docs(@shared)
-
   @spec type() :: Macro.t()
   def type, do: Schema.type(@schema)
 

@@ -277,8 +277,9 @@ defmodule Veidrodelis do
   Waits until the instance can be read: until its first full sync is complete.
 
   Returns `:ok`, `{:error, :timeout}`, `{:error, :no_instance}`, or `{:error, reason}` when the
-  server refuses for a reason that waiting does not cure, such as a wrong password. `timeout` is
-  in ms, or `:infinity`.
+  server refuses for a reason that waiting does not cure, such as a wrong password. A server that
+  does not run may still start, so it leads to `:timeout`; then `info(instance, :last_error)` has
+  the reason. `timeout` is in ms, or `:infinity`.
   """
   @spec await_ready() :: :ok | {:error, Veidrodelis.Error.reason()}
   @spec await_ready(instance) :: :ok | {:error, Veidrodelis.Error.reason()}

@@ -13,15 +13,16 @@ defmodule :veidrodelis do
     * **Options** are lists as Erlang writes them: `[{host, "localhost"}, ssl]`. `ssl` alone is
       `{ssl, true}`, and `undefined` is an option that is not given. Text may be a string: hosts,
       URLs, paths, user names, passwords, prefixes. A host may be an address as a tuple, `{127, 0,
-      0, 1}`. A map is an option list, too.
+      0, 1}`. A map is an option list, too. The options of a read are a list of pairs.
     * **Keys and values** are binaries.
     * The id of an instance is `veidrodelis` unless the option `id` says otherwise.
     * What is not there is `nil`, as in `{ok, nil}` of a missing key.
     * `ready?` is `is_ready/1`. Instead of lazy streams there are `fold_keys/5` and `fold_diff/5`.
     * An argument of the wrong kind is an error of the class `error`, with an exception of Elixir:
       a map with the key `message`. `format_error/1` has the sentence for `{error, Reason}`.
-    * Watch events are maps: `#{command := Command, key := Key, offset := Offset}` for a write, and
-      `#{offset := Offset}` alone for a full sync. `event_type/1` tells them apart.
+    * Watch events are maps: `#{command := Command, key := Key, offset := Offset}` for a write,
+      `#{offset := Offset}` alone for a full sync, and `#{count := Count}` for events that were not
+      sent. `event_type/1` tells them apart.
   """
 
   # The reads are made from the rows of lib/vdr/reads/.
@@ -308,18 +309,21 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.unwatch/4`."
-  @spec unwatch(instance, db, key, to: pid) :: :ok | {:error, :no_instance | :not_found}
-  defdelegate unwatch(instance, db, key, options), to: Veidrodelis
+  @spec unwatch(instance, db, key, options) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch(instance, db, key, options),
+    do: Veidrodelis.unwatch(instance, db, key, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.unwatch_prefix/4`."
-  @spec unwatch_prefix(instance, db, prefix :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
-  defdelegate unwatch_prefix(instance, db, prefix, options), to: Veidrodelis
+  @spec unwatch_prefix(instance, db, prefix :: binary, options) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_prefix(instance, db, prefix, options),
+    do: Veidrodelis.unwatch_prefix(instance, db, prefix, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.unwatch_pattern/4`."
-  @spec unwatch_pattern(instance, db, pattern :: binary, to: pid) :: :ok | {:error, :no_instance | :not_found}
-  defdelegate unwatch_pattern(instance, db, pattern, options), to: Veidrodelis
+  @spec unwatch_pattern(instance, db, pattern :: binary, options) :: :ok | {:error, :no_instance | :not_found}
+  def unwatch_pattern(instance, db, pattern, options),
+    do: Veidrodelis.unwatch_pattern(instance, db, pattern, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.ack/2` of one event."
@@ -328,9 +332,6 @@ defmodule :veidrodelis do
 
   # ---- watches
 
-  @typedoc "As `Veidrodelis.watch/5` takes it."
-  @type watch_option :: Veidrodelis.watch_option()
-
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch/4`. The messages are `{Ref, Event}`, see `event_type/1`."
   @spec watch(instance, db, key, ref :: term) :: Veidrodelis.watch_answer()
@@ -338,8 +339,9 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch/5`."
-  @spec watch(instance, db, key, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
-  defdelegate watch(instance, db, key, ref, opts), to: Veidrodelis
+  @spec watch(instance, db, key, ref :: term, options) :: Veidrodelis.watch_answer()
+  def watch(instance, db, key, ref, options),
+    do: Veidrodelis.watch(instance, db, key, ref, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_prefix/4`."
@@ -348,8 +350,9 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_prefix/5`."
-  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
-  defdelegate watch_prefix(instance, db, prefix, ref, opts), to: Veidrodelis
+  @spec watch_prefix(instance, db, prefix :: binary, ref :: term, options) :: Veidrodelis.watch_answer()
+  def watch_prefix(instance, db, prefix, ref, options),
+    do: Veidrodelis.watch_prefix(instance, db, prefix, ref, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_pattern/4`."
@@ -358,8 +361,9 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.watch_pattern/5`."
-  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, [watch_option]) :: Veidrodelis.watch_answer()
-  defdelegate watch_pattern(instance, db, pattern, ref, opts), to: Veidrodelis
+  @spec watch_pattern(instance, db, pattern :: binary, ref :: term, options) :: Veidrodelis.watch_answer()
+  def watch_pattern(instance, db, pattern, ref, options),
+    do: Veidrodelis.watch_pattern(instance, db, pattern, ref, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.unwatch/3`."
@@ -383,8 +387,8 @@ defmodule :veidrodelis do
 
   @doc group: "Watches"
   @doc "As `Veidrodelis.ack/3`."
-  @spec ack(instance, count :: non_neg_integer, to: pid) :: :ok | {:error, :no_instance | :not_found}
-  defdelegate ack(instance, count, options), to: Veidrodelis
+  @spec ack(instance, count :: non_neg_integer, options) :: :ok | {:error, :no_instance | :not_found}
+  def ack(instance, count, options), do: Veidrodelis.ack(instance, count, ErlangOptions.keywords(options, []))
 
   @doc group: "Watches"
   @doc """

@@ -61,7 +61,8 @@ defmodule Vdr.Cache do
     * `:on_timeout` - what `get_or_fetch/4` does when the fetch of another process takes longer than
       `:stampede_timeout`. `:error` (the default) returns `{:error, :timeout}`. `:fetch` calls the
       function, and does not store its result
-    * `:timeout` - how long a call waits for the network or for a lock, in ms (5,000)
+    * `:timeout` - how long a call waits for the network or for a lock, in ms. The default is the
+      `:timeout` of the backend or of the topology, and 5,000 for a lock
     * `:consistency` - when a write to a mirror returns; see `Vdr.Cache.Backend.Mirror`
     * `:telemetry`, `:stats` - with `false`, the call sends no event, or is not counted
 
@@ -106,6 +107,8 @@ defmodule Vdr.Cache do
   @type cache :: atom
   @type key :: term
   @type reason :: Vdr.Cache.Error.reason()
+  @typedoc "What the function of `get_or_fetch/4` returns."
+  @type fetched :: {:ok, term} | {:ok, term, keyword} | {:error, term}
   @typedoc "An option of a cache."
   @type option :: unquote(Vdr.Schema.type(Options.schema()))
 
@@ -307,7 +310,9 @@ defmodule Vdr.Cache do
   miss. O(keys).
   """
   @spec get_many(cache, [key], keyword) :: {:ok, %{key => term}} | {:error, reason}
-  def get_many(cache, keys, opts \\ []) when is_list(keys) do
+  def get_many(cache, keys, opts \\ []) do
+    unless is_list(keys), do: refuse!(:get_many, "a list of keys", keys)
+
     run(cache, opts, :read, fn h ->
       answer = if h.bypass, do: {:ok, %{}}, else: many(h, Enum.uniq(keys))
 
@@ -345,7 +350,9 @@ defmodule Vdr.Cache do
   in it or not. O(entries).
   """
   @spec keys(cache, prefix :: nil | binary) :: Enumerable.t() | {:error, reason}
-  def keys(cache, prefix \\ nil) when prefix == nil or is_binary(prefix) do
+  def keys(cache, prefix \\ nil) do
+    unless prefix == nil or is_binary(prefix), do: refuse!(:keys, "a binary as the prefix", prefix)
+
     case run(cache, [], :read, &ask(&1, :stream, [:keys], [])) do
       {:error, _reason} = error -> error
       keys when prefix == nil -> keys
@@ -409,9 +416,11 @@ defmodule Vdr.Cache do
   Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in
   a cache with a bound and in a partitioned cache. O(entries).
   """
+  @entries "a map, or a list of pairs of key and value"
   @spec put_many(cache, %{key => term} | [{key, term}], keyword) :: :ok | {:error, reason}
   def put_many(cache, entries, opts \\ []) do
-    entries = Enum.map(entries, fn {key, value} -> {key, value} end)
+    unless is_map(entries) or is_list(entries), do: refuse!(:put_many, @entries, entries)
+    entries = Enum.map(entries, &if(match?({_key, _value}, &1), do: &1, else: refuse!(:put_many, @entries, &1)))
 
     run(cache, opts, :write, fn h ->
       write = write(h, opts)
@@ -458,7 +467,9 @@ defmodule Vdr.Cache do
   @doc group: "Writing"
   @doc "Removes many entries. Returns how many of the keys had an entry. O(keys)."
   @spec delete_many(cache, [key], keyword) :: {:ok, non_neg_integer} | {:error, reason}
-  def delete_many(cache, keys, opts \\ []) when is_list(keys) do
+  def delete_many(cache, keys, opts \\ []) do
+    unless is_list(keys), do: refuse!(:delete_many, "a list of keys", keys)
+
     run(cache, opts, :read, fn h ->
       count_deletes(h, if(h.bypass, do: {:ok, 0}, else: ask(h, :delete_many, [Enum.uniq(keys)], {:ok, 0})))
     end)
@@ -497,12 +508,15 @@ defmodule Vdr.Cache do
     end)
   end
 
+  def incr(_cache, _key, n, _opts), do: refuse!(:incr, "an integer", n)
+
   @doc group: "Writing"
   @doc "Subtracts `n` from the integer of a key. See `incr/4`."
   @spec decr(cache, key, integer, keyword) :: {:ok, integer} | {:error, :not_an_integer | reason}
   def decr(cache, key, n \\ 1, opts \\ [])
   def decr(cache, key, opts, []) when is_list(opts), do: incr(cache, key, -1, opts)
   def decr(cache, key, n, opts) when is_integer(n), do: incr(cache, key, -n, opts)
+  def decr(_cache, _key, n, _opts), do: refuse!(:decr, "an integer", n)
 
   @doc group: "Writing"
   @doc """
@@ -510,11 +524,13 @@ defmodule Vdr.Cache do
   entry, stores `initial`. Returns the new value.
 
   If another process changes the entry meanwhile, the function runs again. After 16 attempts the
-  call returns `{:error, :contended}`. The entry keeps its time to live and its tags, unless the
-  options give others.
+  call returns `{:error, :contended}`. The entry keeps its time to live and its tags. With the
+  option `:ttl` or `:tags`, it keeps neither: `ttl:` alone also removes the tags.
   """
   @spec update(cache, key, term, (term -> term), keyword) :: {:ok, term} | {:error, reason}
-  def update(cache, key, initial, fun, opts \\ []) when is_function(fun, 1) do
+  def update(cache, key, initial, fun, opts \\ []) do
+    unless is_function(fun, 1), do: refuse!(:update, "a function of one argument", fun)
+
     change(cache, key, opts, fn
       :none -> {:put, initial, initial}
       {:ok, value} -> value |> fun.() |> then(&{:put, &1, &1})
@@ -530,7 +546,9 @@ defmodule Vdr.Cache do
   """
   @spec get_and_update(cache, key, (term -> {term, term} | :pop), keyword) ::
           {:ok, {term, term}} | {:error, reason}
-  def get_and_update(cache, key, fun, opts \\ []) when is_function(fun, 1) do
+  def get_and_update(cache, key, fun, opts \\ []) do
+    unless is_function(fun, 1), do: refuse!(:get_and_update, "a function of one argument", fun)
+
     change(cache, key, opts, fn found ->
       value = with {:ok, value} <- found, do: value, else: (_none -> nil)
 
@@ -619,7 +637,7 @@ defmodule Vdr.Cache do
   """
   @spec touch(cache, key, keyword) :: {:ok, boolean} | {:error, reason}
   def touch(cache, key, opts \\ []),
-    do: run(cache, opts, :write, &ask(&1, :expire, [key, Keyword.get(opts, :ttl, &1.default_ttl)], {:ok, false}))
+    do: run(cache, opts, :touch, &ask(&1, :expire, [key, Keyword.get(opts, :ttl, &1.default_ttl)], {:ok, false}))
 
   @doc group: "Writing"
   @doc "Removes the time limit of an entry. Returns whether there is such an entry."
@@ -662,8 +680,9 @@ defmodule Vdr.Cache do
   these:
 
     * `{:ok, value}` - the value is stored with the options of the call
-    * `{:ok, value, options}` - the value is stored with these options instead: `:ttl`, `:tags`,
-      `:refresh_after` and `:stale_if_error`. With `store: false` it is not stored
+    * `{:ok, value, options}` - these options override those of the call: `:ttl`, `:tags`,
+      `:refresh_after`, `:stale_if_error`, `:ttl_jitter` and `:consistency`. With `store: false` the
+      value is not stored
     * `{:error, reason}` - every waiting process gets the error. It is stored only with
       `:negative_ttl`
 
@@ -673,13 +692,11 @@ defmodule Vdr.Cache do
   The function must not fetch its own key from the cache: that raises `ArgumentError`. If the
   functions of two processes fetch each other's keys, both wait until `:stampede_timeout`.
   """
-  @spec get_or_fetch(
-          cache,
-          key,
-          (key -> {:ok, term} | {:ok, term, keyword} | {:error, term}) | (... -> {:ok, term} | {:error, term}),
-          keyword
-        ) :: {:ok, term} | {:error, reason | term}
-  def get_or_fetch(cache, key, fetch_fn, opts \\ []) when is_function(fetch_fn, 0) or is_function(fetch_fn, 1) do
+  @spec get_or_fetch(cache, key, (key -> fetched) | (... -> fetched), keyword) :: {:ok, term} | {:error, reason | term}
+  def get_or_fetch(cache, key, fetch_fn, opts \\ []) do
+    unless is_function(fetch_fn, 0) or is_function(fetch_fn, 1),
+      do: refuse!(:get_or_fetch, "a function of the key, or of no argument", fetch_fn)
+
     Options.check!(opts, :fetch)
 
     case Handle.fetch(cache) do
@@ -687,7 +704,7 @@ defmodule Vdr.Cache do
         {:error, :not_started}
 
       h ->
-        h = if opts == [], do: h, else: Handle.quiet(h, opts)
+        h = if opts == [], do: h, else: Handle.for_call(h, opts)
         Fetch.run(h, key, fetch_fn, write(h, opts), opts)
     end
   end
@@ -701,7 +718,9 @@ defmodule Vdr.Cache do
   """
   @spec transaction(cache, [key], (... -> result), keyword) :: result | {:error, :timeout | :not_started}
         when result: term
-  def transaction(cache, keys, fun, opts \\ []) when is_list(keys) and is_function(fun, 0) do
+  def transaction(cache, keys, fun, opts \\ []) do
+    unless is_list(keys), do: refuse!(:transaction, "a list of keys", keys)
+    unless is_function(fun, 0), do: refuse!(:transaction, "a function of no argument", fun)
     Options.check!(opts, :read)
 
     case Handle.fetch(cache) do
@@ -825,6 +844,11 @@ defmodule Vdr.Cache do
 
   defp write(h, opts), do: Options.write(h.default_ttl, opts)
 
+  @spec refuse!(atom, String.t(), term) :: no_return
+  defp refuse!(function, takes, got) do
+    raise ArgumentError, "#{function} of a cache takes #{takes}, got: #{inspect(got, limit: 5, printable_limit: 100)}"
+  end
+
   # Calls the function with the handle of a running cache.
   defp run(cache, opts, kind, fun) do
     Options.check!(opts, kind)
@@ -834,7 +858,7 @@ defmodule Vdr.Cache do
         {:error, :not_started}
 
       h ->
-        h = if opts == [], do: h, else: Handle.quiet(h, opts)
+        h = if opts == [], do: h, else: Handle.for_call(h, opts)
 
         try do
           fun.(h)

@@ -99,7 +99,7 @@ defmodule Vdr.Log do
   end
 
   defp text(:unknown_command, %{name: name}),
-    do: "unsupported command #{name} in the replication stream; the keys that it writes are out of date"
+    do: "unsupported command #{name} in the replication stream; reads of the keys that it names return :unknown_value"
 
   defp name(id), do: inspect(id, limit: 5, printable_limit: 100)
 

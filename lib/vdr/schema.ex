@@ -130,7 +130,9 @@ defmodule Vdr.Schema do
 
   defp names(schema), do: schema |> supported() |> Keyword.keys()
 
-  defp hint(name, known) do
+  @doc "What an error message adds to an unknown name: the similar one, or all that are known."
+  @spec hint(atom, [atom]) :: String.t()
+  def hint(name, known) do
     nearest = Enum.max_by(known, &String.jaro_distance(to_string(&1), to_string(name)))
 
     if String.jaro_distance(to_string(nearest), to_string(name)) > @similar,
@@ -155,7 +157,7 @@ defmodule Vdr.Schema do
   defp cast_value!(type, value, option, spec) do
     case cast(type, value) do
       {:ok, value} -> value
-      :error -> refuse!(path(option), takes(type), if(spec[:secret], do: kind(value), else: show(value)))
+      :error -> refuse!(path(option), takes(type), if(spec[:secret], do: secret(value), else: show(value)))
     end
   end
 
@@ -237,12 +239,19 @@ defmodule Vdr.Schema do
   defp words(terms, separator), do: Enum.map_join(terms, separator, &inspect/1)
   defp show(value), do: inspect(value, limit: 10, printable_limit: 100)
 
-  # For a value that may be, or hold, a secret.
-  defp kind(value) when is_binary(value), do: "a string"
-  defp kind(value) when is_list(value), do: "a list"
-  defp kind(value) when is_tuple(value), do: "a tuple of #{tuple_size(value)}"
-  defp kind(value) when is_atom(value) or is_number(value), do: inspect(value)
-  defp kind(_value), do: "a term of another kind"
+  @doc "Describes a term that is no keyword list. The term may hold a secret, such as a URL."
+  @spec kind(term) :: String.t()
+  def kind(value) when is_binary(value), do: "a string"
+  def kind(value) when is_list(value), do: "a list"
+  def kind(value) when is_tuple(value), do: "a tuple of #{tuple_size(value)}"
+  def kind(value) when is_map(value), do: "a map"
+  def kind(value) when is_atom(value) or is_number(value), do: inspect(value)
+  def kind(_value), do: "a term of another kind"
+
+  # A password may be a number in a configuration, or an atom.
+  defp secret(value) when is_number(value), do: "a number"
+  defp secret(value) when is_atom(value), do: "an atom"
+  defp secret(value), do: kind(value)
 
   defp doc_lines(schema, indent) do
     Enum.flat_map(supported(schema), fn {name, spec} ->

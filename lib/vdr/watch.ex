@@ -63,9 +63,6 @@ defmodule Vdr.Watch do
   @spec docs() :: String.t()
   def docs, do: Schema.docs(@schema)
 
-  @spec docs_of_unwatch() :: String.t()
-  def docs_of_unwatch, do: Schema.docs(@shared)
-
   @spec type() :: Macro.t()
   def type, do: Schema.type(@schema)
 
@@ -95,7 +92,9 @@ defmodule Vdr.Watch do
 
   @doc "Whether a term is a position, as `Veidrodelis.position/1` returns it."
   @spec position?(term) :: boolean
-  def position?({id, offset}), do: is_binary(id) and is_integer(offset) and offset >= 0
+  def position?({id, offset}),
+    do: is_binary(id) and String.valid?(id) and is_integer(offset) and offset in 0..0xFFFFFFFFFFFFFFFF
+
   def position?(_other), do: false
 
   defp watch(nil, _id, store, db, watched, ref, manner), do: Native.watch(store, db, watched, ref, self(), manner)

@@ -135,7 +135,10 @@ defmodule Veidrodelis.Error do
   defp sentence(:permission_denied), do: "the operating system does not allow the connection"
   defp sentence(:connect_timeout), do: "connecting took too long"
   defp sentence(:connect_failed), do: "connecting failed"
-  defp sentence(:handshake_timeout), do: "the server accepted the connection and then did not answer in time"
+
+  defp sentence(:handshake_timeout),
+    do: "the server accepted the connection and then did not answer in time; with ssl: true, the port may speak no TLS"
+
   defp sentence(:read_timeout), do: "the server sent nothing for too long"
   defp sentence(:write_timeout), do: "the server accepted no data for too long"
   defp sentence(:closed), do: "the server closed the connection"

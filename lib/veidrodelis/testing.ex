@@ -150,9 +150,9 @@ defmodule Veidrodelis.Testing do
       primary = Veidrodelis.Testing.start_primary_supervised!(data: [["SET", "k", "v"]])
       {:ok, port} = Veidrodelis.Testing.port(primary)
 
-  The full syncs of this server have strings, lists, sets, hashes and sorted sets. The server
-  accepts any password. It serves any number of handlers, and any number of instances that
-  `Veidrodelis.start_link/1` has started.
+  The full syncs of this server have strings, lists, sets, hashes and sorted sets, and the expiry
+  times of keys, but not of hash fields. The server accepts any password. It serves any number of
+  handlers, and any number of instances that `Veidrodelis.start_link/1` has started.
   """
   @spec start_primary_supervised!(keyword) :: Veidrodelis.id()
   def start_primary_supervised!(options \\ []) do
@@ -186,14 +186,14 @@ defmodule Veidrodelis.Testing do
       :ok = Veidrodelis.Testing.put(mirror, ["HSET", "user:1", "name", "Ona", "age", 36])
   """
   @spec put(instance, command | [command], db: Veidrodelis.db()) :: :ok | refused
-  def put(instance, commands, options \\ []), do: write(instance, commands, options, false)
+  def put(instance, commands, options \\ []), do: write(:put, instance, commands, options, false)
 
   @doc "Writes commands in a `MULTI`. They become visible together. Takes the options of `put/3`."
   @spec multi(instance, [command], db: Veidrodelis.db()) :: :ok | refused
-  def multi(instance, commands, options \\ []), do: write(instance, commands, options, true)
+  def multi(instance, commands, options \\ []), do: write(:multi, instance, commands, options, true)
 
-  defp write(instance, commands, options, multi?) do
-    options = Schema.validate!(options, [db: db_option()], "Veidrodelis.Testing.put")
+  defp write(function, instance, commands, options, multi?) do
+    options = Schema.validate!(options, [db: db_option()], "Veidrodelis.Testing.#{function}")
     commands = if match?([[_ | _] | _], commands) or commands == [], do: commands, else: [commands]
     commands = Enum.map(commands, &words!/1)
     with {:ok, primary} <- primary(instance), do: Primary.call(primary, {:write, options[:db], commands, multi?})

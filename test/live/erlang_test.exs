@@ -74,6 +74,8 @@ defmodule Vdr.Live.ErlangTest do
     {ok, 42} = shop:price(<<"1">>), unknown = shop:price(<<"2">>), \
     Wait = fun(Self) -> case shop:last_change() of none -> timer:sleep(5), Self(Self); Last -> Last end end, \
     io:format("last ~p~n", [Wait(Wait)]), \
+    \#{ref := Ref} = sys:get_state(shop), Missed = 'Elixir.Vdr.WatchEvent.Missed', \
+    shop ! {Ref, \#{'__struct__' => Missed, from => 1, to => 2, count => 2}}, everything = shop:last_change(), \
     ok = application:stop(shop), {error, no_instance} = shop:price(<<"1">>), io:format("done~n"), halt(0).
     """
 

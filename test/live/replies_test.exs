@@ -208,4 +208,136 @@ defmodule Vdr.Live.RepliesTest do
       end
     end
   end
+
+  @setup [
+    ~w(SET s v),
+    ~w(SET n 5),
+    ~w(RPUSH l a b c),
+    ~w(SADD set x y),
+    ~w(HSET h f 1 g x),
+    ~w(ZADD z 1 a 2 b),
+    ~w(XADD st 5-1 a b),
+    ~w(XGROUP CREATE st group $)
+  ]
+
+  live_test "put/3 refuses what a server refuses, and changes what it changes", %{id: id} do
+    played = Testing.start_supervised!()
+
+    commands = [
+      # Options that exclude each other, and times that no server takes.
+      ~w(SET k v NX XX),
+      ~w(SET k v KEEPTTL EX 5),
+      ~w(SET k v EX 5 PX 6),
+      ~w(SET k v FOO 5),
+      ~w(SET s v2 EX 0),
+      ~w(SET s v2 PX -1),
+      ~w(SET s v2 EX abc),
+      ~w(SETEX s 0 v2),
+      ~w(PSETEX s -1 v2),
+      ~w(GETEX s EX 0),
+      ~w(GETEX s EX 5 PERSIST),
+      ~w(EXPIRE s 5 NX XX),
+      ~w(EXPIRE s 5 GT LT),
+      ~w(EXPIRE s 5 NX GT),
+      ~w(EXPIRE s 5 XX GT),
+      ~w(EXPIRE s 5 XX LT),
+      ~w(EXPIRE s 5 LT LT),
+      ~w(EXPIRE s 500 GT),
+      ~w(EXPIRE s 500 LT),
+      ~w(EXPIRE s -5),
+      # The type of a value that the command returns.
+      ~w(SET l v GET),
+      ~w(GETSET l v),
+      ~w(GETDEL l),
+      ~w(GETEX l),
+      ~w(GETEX l EX 500),
+      ~w(GETEX l PERSIST),
+      ~w(GETEX s PERSIST),
+      ~w(SET l v EX 500),
+      # One key twice, and too few words.
+      ~w(COPY s s),
+      ~w(COPY s s REPLACE),
+      ~w(COPY s s DB 1),
+      ~w(MOVE s 0),
+      ~w(MOVE s x),
+      ~w(MOVE s 1),
+      ~w(DEL),
+      ~w(UNLINK),
+      # Nothing to do is no error.
+      ~w(LPOP none),
+      ~w(RPOP none 2),
+      ~w(LREM none 0 a),
+      ~w(LREM l 0 zz),
+      ~w(LTRIM none 0 1),
+      ~w(LINSERT l BEFORE zz b),
+      ~w(LINSERT none BEFORE zz b),
+      ~w(LMOVE none s LEFT LEFT),
+      ~w(LMOVE l s LEFT LEFT),
+      ~w(RPOPLPUSH none l),
+      ~w(LMPOP 1 none LEFT),
+      ~w(SREM none a),
+      ~w(SMOVE none l a),
+      ~w(SPOP none),
+      ~w(HDEL none a),
+      ~w(ZREM z zz),
+      ~w(ZPOPMIN none),
+      ~w(ZMPOP 1 none MIN),
+      ~w(ZREMRANGEBYSCORE z 50 60),
+      ~w(ZUNIONSTORE d 1 none),
+      ~w(ZUNIONSTORE z 1 none),
+      ~w(ZDIFFSTORE z 1 none),
+      ~w(ZRANGESTORE z none 0 -1),
+      ~w(SINTERSTORE set none set),
+      ~w(GEOSEARCHSTORE z none FROMLONLAT 1 1 BYRADIUS 1 m),
+      ~w(PERSIST none),
+      ~w(PERSIST s),
+      ~w(COPY none n REPLACE),
+      ~w(MOVE none 1),
+      ~w(XDEL none 1-1),
+      ~w(XTRIM none MAXLEN 1),
+      ~w(XACK st group 1-1),
+      ~w(XACK none group 1-1),
+      ~w(XGROUP DESTROY st none),
+      ~w(XGROUP DESTROY none none),
+      ~w(XGROUP CREATE none group 0),
+      # What must be there is not.
+      ~w(RENAME none x),
+      ~w(RENAMENX none x),
+      ~w(LSET none 0 x),
+      ~w(LSET l 9 x),
+      # An entry's id of which the server chooses the second number.
+      ~w(XADD st 5-* a b),
+      ~w(XADD st 7-* a b),
+      ~w(XADD st 1-* a b),
+      ~w(XADD st x-* a b),
+      ~w(XADD new 0-* a b)
+    ]
+
+    assert Enum.flat_map(commands, &differences(&1, played, id)) == []
+  end
+
+  defp differences(words, played, id) do
+    Enum.each([played, id], &fill!/1)
+    real = Veidrodelis.command(id, words)
+    put = Testing.put(played, words)
+    refused = match?({:error, {:bad_command, 0, _code}}, put)
+
+    if refused == match?({:error, _}, real) and contents(played) == contents(id),
+      do: [],
+      else: [{Enum.join(words, " "), put, real}]
+  end
+
+  defp fill!(source) do
+    for command <- [["FLUSHALL"] | @setup] do
+      if match?({Testing, _}, source),
+        do: :ok = Testing.put(source, command),
+        else: Veidrodelis.command!(source, command)
+    end
+  end
+
+  defp contents(source) do
+    for db <- [0, 1],
+        key <- Veidrodelis.keys!(source, db, "*"),
+        do: {db, key, Veidrodelis.digest_value(source, db, key)}
+  end
 end

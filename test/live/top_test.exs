@@ -104,7 +104,8 @@ defmodule Vdr.Live.TopTest do
     silent = Vdr.Test.FakeServer.start!(fn socket -> :gen_tcp.send(socket, "HTTP/1.1 400 Bad Request\r\n\r\n") end)
 
     for {args, words} <- [
-          {["--url", "redis://127.0.0.1:#{Server.free_port()}", "--timeout", "1500"], ~r/no server answered in time/},
+          {["--url", "redis://127.0.0.1:#{Server.free_port()}", "--timeout", "1500"],
+           ~r/no server answered in time: nothing listens at the host and port/},
           {["--url", "redis://127.0.0.1:#{silent}", "--timeout", "1500"], ~r/\*\* \(Mix\) /},
           {["--url", "redis://:secret@127.0.0.1:#{port}", "--timeout", "5000"], ~r/\*\* \(Mix\) .*password/},
           {["--url", "http://localhost"], ~r/:url of Veidrodelis takes redis/},

@@ -296,8 +296,13 @@ defmodule Vdr.Live.WatchTest do
     {_id, offset} = first
     assert since.("other", {String.duplicate("a", 40), offset}) == {:ok, :missed}
 
-    assert_raise ArgumentError, ~r/option :since of Veidrodelis.watch takes a position/, fn ->
-      Veidrodelis.watch(id, 0, "a", :ref, since: 17)
+    for wrong <- [17, {"a", 0x10000000000000000}, {<<255>>, 1}] do
+      assert_raise ArgumentError, ~r/option :since of Veidrodelis.watch takes a position/, fn ->
+        Veidrodelis.watch(id, 0, "a", :ref, since: wrong)
+      end
+
+      # A call that raises leaves no watch.
+      assert Veidrodelis.unwatch(id, 0, "a") == {:error, :not_found}
     end
   end
 end

@@ -404,6 +404,9 @@ defmodule Vdr.Test.CacheContract do
           assert {:ok, ms} = C.ttl(c, "k")
           assert ms in 50_000..60_000
           assert C.invalidate_tag(c, :t) == {:ok, 1}
+          # What the function leaves out is as the call says.
+          assert C.get_or_fetch(c, "k", fn -> {:ok, 1, ttl: 60_000} end, tags: [:t]) == {:ok, 1}
+          assert C.invalidate_tag(c, :t) == {:ok, 1}
           assert C.get_or_fetch(c, "k", fn -> {:ok, 2, store: false} end) == {:ok, 2}
           assert C.get(c, "k") == {:error, :not_found}
         end

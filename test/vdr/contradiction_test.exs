@@ -41,7 +41,8 @@ defmodule Vdr.ContradictionTest do
         Mirror.eventually("the message arrived", fn -> :sys.get_state(link(id)) |> inspect() =~ "frob" end)
       end)
 
-    assert [_before, _after] = String.split(log, "unsupported command frob")
+    assert [_before, rest] = String.split(log, "unsupported command frob")
+    assert rest =~ "reads of the keys that it names return :unknown_value"
   end
 
   test "an unknown command ends the link for good if the option says so" do

@@ -90,6 +90,17 @@ defmodule Vdr.ErlangTest do
     assert Vdr.Options.password(options(host: ~c"h", password: ~c"hunter2")) == {:ok, "hunter2"}
   end
 
+  test "options of watches are written as Erlang writes them" do
+    id = Veidrodelis.Testing.start_supervised!()
+    assert :veidrodelis.watch(id, 0, "k", :ref, [:ack, to: :undefined]) == :ok
+    assert :veidrodelis.ack(id, 1, %{to: self()}) == :ok
+    assert :veidrodelis.unwatch(id, 0, "k", %{to: self()}) == :ok
+    assert :veidrodelis.watch_prefix(id, 0, "k", :ref, %{notify: :key}) == :ok
+    assert :veidrodelis.unwatch_prefix(id, 0, "k", %{}) == :ok
+    assert :veidrodelis.watch_pattern(id, 0, "k*", :ref, %{max_pending: 5}) == :ok
+    assert :veidrodelis.unwatch_pattern(id, 0, "k*", to: :undefined) == :ok
+  end
+
   test "watch events are told apart" do
     assert :veidrodelis.event_type(%Vdr.WatchEvent.Init{offset: 1}) == :init
     update = %Vdr.WatchEvent.Update{command: {:del, ["k"]}, db: 0, key: "k", offset: 1}

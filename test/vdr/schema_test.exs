@@ -28,14 +28,16 @@ defmodule Vdr.SchemaTest do
     assert message(size: 1, mode: 5) == "option :mode of It takes :fast or :slow or a string that is not empty, got: 5"
     assert message(size: 1, flog: true) == "unknown option :flog of It, did you mean :flag?"
     assert message(size: 1, other: 1) == "unknown option :other of It; known are :size, :mode, :flag, :key"
-    assert message(%{}) == "It takes a keyword list, got: a term of another kind"
+    assert message(%{}) == "It takes a keyword list, got: a map"
   end
 
   test "no error shows a secret" do
-    for value <- [<<255, "secret">>, [:secret], {:secret}, %{secret: 1}] do
+    for value <- [<<255, "secret">>, [:secret], {:secret}, %{secret: 1}, :secret] do
       refute message(size: 1, key: value) =~ "secret\""
       refute message(size: 1, key: value) =~ ":secret"
     end
+
+    assert message(size: 1, key: 123_456) == "option :key of It takes a string that is not empty, got: a number"
   end
 
   test "an error cuts a long value" do

@@ -132,6 +132,27 @@ defmodule Vdr.SecretsTest do
     end
   end
 
+  defmodule Wrong do
+    @behaviour Vdr.RedisStream.CommandFilter
+    @impl true
+    def pre_handle(command), do: {:ok, command}
+  end
+
+  test "a filter that returns something else is named, without the command" do
+    command = %ReplicaCommand{
+      db: 0,
+      command: {:set, "k", @value},
+      raw_command: {:generic, ["SET", "k", @value]},
+      affected_keys: ["k"],
+      offset: 1,
+      context: %{phase: :stream, replication_id: "a", unit: nil}
+    }
+
+    error = catch_error(Vdr.RedisStream.CommandFilter.before(Wrong, [command]))
+    assert Exception.message(error) == "#{inspect(Wrong)}.pre_handle/1 returned neither a command nor :skip"
+    refute printed(error) =~ @value
+  end
+
   defmodule Choosy do
     @behaviour Vdr.RedisStream.Callback
     @impl true

@@ -42,7 +42,8 @@ defmodule Vdr.TestingTest do
           {~w(GETDEL k), [~w(DEL k)]},
           {~w(GETDEL n), []},
           {~w(GETEX k), []},
-          {~w(GETEX k PERSIST), [~w(PERSIST k)]},
+          {~w(GETEX k PERSIST), []},
+          {~w(GETEX t PERSIST), [~w(PERSIST t)]},
           {~w(GETEX k EX 1), [~w(PEXPIREAT k 1001000)]},
           {~w(EXPIRE k 1), [~w(PEXPIREAT k 1001000)]},
           {~w(EXPIRE n 1), []},
@@ -75,6 +76,9 @@ defmodule Vdr.TestingTest do
 
     for {words, code} <- [
           {~w(SET k v EX), :bad_argument},
+          {~w(SET k v EX 0), :out_of_range},
+          {~w(SET k v NX XX), :bad_argument},
+          {~w(GETDEL s), :wrong_type},
           {~w(SET k v EX x), :not_a_number},
           {~w(SET k v WHAT 1), :bad_argument},
           {~w(EXPIRE k 1 QQ), :bad_argument},
@@ -288,6 +292,7 @@ defmodule Vdr.TestingTest do
 
   test "options are checked, and what is not there is said" do
     assert_raise ArgumentError, ~r/unknown option :host of Veidrodelis.Testing/, fn -> Testing.start_link(host: "h") end
+    assert_raise ArgumentError, ~r/option :dv of Veidrodelis.Testing.multi/, fn -> Testing.multi(:none, [], dv: 1) end
 
     assert_raise ArgumentError, ~r/option :data .*: command 0 of the list.*: it is no write/, fn ->
       Testing.start_link(data: [["GET", "x"]])

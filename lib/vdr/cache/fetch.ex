@@ -294,9 +294,12 @@ defmodule Vdr.Cache.Fetch do
       {:ok, _value} ->
         {:store, answer, write}
 
-      {:ok, value, more} ->
-        if Keyword.get(more, :store, true),
-          do: {:store, {:ok, value}, Options.write(h.default_ttl, Keyword.delete(more, :store), write)},
+      {:ok, value, more} when is_list(more) ->
+        {store, more} = if Keyword.keyword?(more), do: Keyword.pop(more, :store, true), else: {true, more}
+        Options.check!(more, :fetched)
+
+        if store,
+          do: {:store, {:ok, value}, Options.write(h.default_ttl, more, write)},
           else: {:keep_out, {:ok, value}}
 
       {:error, _reason} ->

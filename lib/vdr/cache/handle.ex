@@ -35,10 +35,18 @@ defmodule Vdr.Cache.Handle do
   @spec withdraw(term) :: boolean
   def withdraw(name), do: :persistent_term.erase({Vdr.Cache, name})
 
-  @doc "Returns the handle for one call with the options `telemetry: false` or `stats: false`."
-  @spec quiet(t, keyword) :: t
-  def quiet(handle, opts) do
+  @doc "Returns the handle for one call with the options `:telemetry`, `:stats` and `:timeout`."
+  @spec for_call(t, keyword) :: t
+  def for_call(handle, opts) do
     handle = if opts[:telemetry] == false, do: %{handle | telemetry: nil, tell_get: false}, else: handle
-    if opts[:stats] == false, do: %{handle | stats: nil}, else: handle
+    handle = if opts[:stats] == false, do: %{handle | stats: nil}, else: handle
+    if opts[:timeout], do: with_timeout(handle, opts[:timeout]), else: handle
+  end
+
+  # A store that waits for nothing has no such function.
+  defp with_timeout(%{store: store, state: state} = handle, timeout) do
+    if function_exported?(store, :with_timeout, 2),
+      do: %{handle | state: store.with_timeout(state, timeout)},
+      else: handle
   end
 end

@@ -124,6 +124,8 @@ defmodule Vdr.Cache.Near do
 
   defp stripe(key), do: :erlang.phash2(key, @stripes) + 1
 
+  def with_timeout(h, timeout), do: %{h | far: Partitioned.with_timeout(h.far, timeout)}
+
   # ---- reads
 
   def get(h, key) do

@@ -7,6 +7,8 @@ defmodule Vdr.Cache.Options do
 
   # Larger numbers lose precision in other languages, which read the entries on a server.
   @ms_max 0x1F_FFFF_FFFF_FFFF
+  # The longest timer of the VM.
+  @timer_max 4_294_967_295
   @merged [:backend_opts, :topology_opts]
 
   @events ~w(get put delete fetch invalidate_tag ttl_sweep eviction stats cluster rebalance heal decode)a
@@ -67,13 +69,13 @@ defmodule Vdr.Cache.Options do
         doc: "whether one process fetches a missing value while the other processes wait for it"
       ],
       stampede_timeout: [
-        type: {:integer, 0..@ms_max},
+        type: {:integer, 0..@timer_max},
         default: 5_000,
         doc: "how long a process waits for the fetch of another process, in ms"
       ],
       stats_enabled: [type: :boolean, default: true, doc: "whether the cache counts, for `stats/0`"],
       stats_interval: [
-        type: positive(),
+        type: timer(),
         default: 60_000,
         doc: "how often the event `[:stats, :summary]` is sent, in ms"
       ],
@@ -88,7 +90,7 @@ defmodule Vdr.Cache.Options do
         doc: "which events are sent: all, none, or a list of the first words of their names"
       ],
       telemetry_keys: [type: :boolean, default: true, doc: "whether events have the key; keys may be personal data"],
-      sweep_interval: [type: positive(), default: 30_000, doc: "how often expired entries are removed, in ms"],
+      sweep_interval: [type: timer(), default: 30_000, doc: "how often expired entries are removed, in ms"],
       near_cache: [
         type: :boolean,
         default: false,
@@ -112,7 +114,7 @@ defmodule Vdr.Cache.Options do
             "entries stay. The function runs in a task: if it fails, the cache starts without the entries"
       ],
       warm_timeout: [
-        type: {:integer, 0..@ms_max},
+        type: {:integer, 0..@timer_max},
         default: 30_000,
         doc: "how long the start waits for the function `:warm`, in ms"
       ],
@@ -154,7 +156,7 @@ defmodule Vdr.Cache.Options do
 
   defp keywords!(given) do
     unless Keyword.keyword?(given),
-      do: Schema.refuse!("Vdr.Cache", "a keyword list as options", inspect(given, limit: 5, printable_limit: 100))
+      do: Schema.refuse!("Vdr.Cache", "a keyword list as options", Schema.kind(given))
   end
 
   defp merge!(stronger, weaker) do
@@ -172,13 +174,18 @@ defmodule Vdr.Cache.Options do
   @writing [:ttl, :tags, :refresh_after, :ttl_jitter, :stale_if_error, :consistency]
   @allowed %{
     read: @everywhere,
+    touch: @everywhere ++ [:ttl],
     write: @everywhere ++ @writing,
     incr: @everywhere ++ @writing ++ [:default],
-    fetch: @everywhere ++ @writing ++ [:default, :negative_ttl, :on_timeout]
+    fetch: @everywhere ++ @writing ++ [:negative_ttl, :on_timeout],
+    fetched: @writing
   }
 
-  @doc "Raises for an option that the call does not take."
-  @spec check!(keyword, :read | :write | :incr | :fetch) :: :ok
+  @doc """
+  Raises for an option that the call does not take. `:fetched` are the options that the function of
+  `get_or_fetch` returns.
+  """
+  @spec check!(keyword, :read | :touch | :write | :incr | :fetch | :fetched) :: :ok
   def check!([], _kind), do: :ok
 
   def check!(opts, kind) do
@@ -187,10 +194,8 @@ defmodule Vdr.Cache.Options do
   end
 
   defp check_option!(name, value, kind) do
-    unless name in @allowed[kind] do
-      near = Enum.max_by(@allowed[kind], &String.jaro_distance(to_string(&1), to_string(name)))
-      raise ArgumentError, "unknown option #{inspect(name)} of a call of a cache, did you mean #{inspect(near)}?"
-    end
+    unless name in @allowed[kind],
+      do: raise(ArgumentError, "unknown option #{inspect(name)} of #{call(kind)}#{Schema.hint(name, @allowed[kind])}")
 
     unless fits?(name, value) do
       raise ArgumentError,
@@ -198,18 +203,25 @@ defmodule Vdr.Cache.Options do
     end
   end
 
+  defp call(:read), do: "a call of a cache that stores no value"
+  defp call(:touch), do: "touch"
+  defp call(:write), do: "a call of a cache that stores a value"
+  defp call(:incr), do: "incr and decr"
+  defp call(:fetch), do: "get_or_fetch"
+  defp call(:fetched), do: "a fetched value"
+
   defp fits?(:ttl, value), do: ttl?(value)
   defp fits?(:tags, value), do: is_list(value) and not List.improper?(value)
   defp fits?(name, value) when name in [:refresh_after, :stale_if_error, :negative_ttl], do: value == nil or ms?(value)
   defp fits?(:ttl_jitter, value), do: is_number(value) and value >= 0 and value <= 1
   defp fits?(:consistency, value), do: value in [:local, :server, :async]
   defp fits?(:on_timeout, value), do: value in [:error, :fetch]
-  defp fits?(:timeout, value), do: ttl?(value)
+  defp fits?(:timeout, value), do: value == :infinity or (is_integer(value) and value in 0..@timer_max)
   defp fits?(:default, value), do: is_integer(value)
   defp fits?(_flag, value), do: is_boolean(value)
 
   defp takes(:ttl), do: ttl_text()
-  defp takes(:timeout), do: ttl_text()
+  defp takes(:timeout), do: "milliseconds as an integer from 0 to #{@timer_max}, or :infinity"
   defp takes(:tags), do: "a list of terms"
   defp takes(:ttl_jitter), do: "a number from 0 to 1"
   defp takes(:consistency), do: ":local, :server or :async"
@@ -218,14 +230,12 @@ defmodule Vdr.Cache.Options do
   defp takes(name) when name in [:telemetry, :stats], do: "true or false"
   defp takes(_ms), do: "milliseconds as an integer from 0"
 
-  @doc "Returns the write that the options of a call describe, on top of another write."
+  @doc "Returns the write that the checked options of a call describe, on top of another write."
   @spec write(timeout, keyword, Write.t() | nil) :: Write.t()
   def write(default_ttl, opts, base \\ nil)
   def write(default_ttl, [], nil), do: %Write{ttl: default_ttl}
 
   def write(default_ttl, opts, base) do
-    check!(opts, :fetch)
-
     # If an option is given twice, the first value counts.
     opts
     |> Enum.reverse()
@@ -261,6 +271,11 @@ defmodule Vdr.Cache.Options do
   defp positive do
     {:check, "an integer from 1, or :infinity", quote(do: pos_integer() | :infinity),
      &(&1 == :infinity or (is_integer(&1) and &1 in 1..@ms_max))}
+  end
+
+  defp timer do
+    {:check, "an integer from 1 to #{@timer_max}, or :infinity", quote(do: pos_integer() | :infinity),
+     &(&1 == :infinity or (is_integer(&1) and &1 in 1..@timer_max))}
   end
 
   defp keywords, do: {:check, "a keyword list", quote(do: keyword()), &Keyword.keyword?/1}

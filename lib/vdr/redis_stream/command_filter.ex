@@ -86,6 +86,8 @@ defmodule Vdr.RedisStream.CommandFilter do
       case module.pre_handle(command) do
         %ReplicaCommand{} = command -> [command]
         :skip -> []
+        # The result may hold values, and the message becomes a part of the crash report.
+        _other -> raise ArgumentError, "#{inspect(module)}.pre_handle/1 returned neither a command nor :skip"
       end
     end)
   end

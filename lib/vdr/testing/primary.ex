@@ -309,11 +309,11 @@ defmodule Vdr.Testing.Primary do
     context = %{data: data, db: db, now_ms: now_ms(state)}
 
     with {:ok, {kind, find}} <- Replies.plan(words),
-         {:ok, after_call, sent} <- if(kind == :read, do: {:ok, data, []}, else: run([words], db, state)) do
+         {:ok, after_call, sent} <- if(kind == :read, do: {:ok, data, []}, else: apply_words(words, context)) do
       step = %{before: context, after: %{context | data: after_call}, sent: sent}
       answer(find.(step), data, after_call, sent, name)
     else
-      {:error, {:bad_command, 0, code}} -> answer_refused(Replies.error(words, code, context), data, name)
+      {:error, code} -> answer_refused(Replies.error(words, code, context), data, name)
       :unknown -> {:error, {:no_reply, name}}
     end
   end
@@ -327,24 +327,42 @@ defmodule Vdr.Testing.Primary do
 
   # ---- data and time
 
+  # The commands of a client whose replies nobody reads.
   defp run(commands, db, state) do
-    now_ms = now_ms(state)
-    start = {state.data, []}
+    context = %{data: state.data, db: db, now_ms: now_ms(state)}
 
     result =
       commands
       |> Enum.with_index()
-      |> Enum.reduce_while(start, fn {words, index}, {data, done} ->
-        with {:ok, propagated} <- Propagation.propagate(words, %{data: data, db: db, now_ms: now_ms}),
-             {:ok, native} <- Native.snapshot_apply(data.native, db, propagated, now_ms) do
-          {:cont, {%Snapshot{native: native}, [propagated | done]}}
-        else
-          {:error, {_place, code}} -> {:halt, {:error, {:bad_command, index, code}}}
+      |> Enum.reduce_while({context.data, []}, fn {words, index}, {data, done} ->
+        case run_one(words, %{context | data: data}) do
+          {:ok, data, propagated} -> {:cont, {data, [propagated | done]}}
           {:error, code} -> {:halt, {:error, {:bad_command, index, code}}}
         end
       end)
 
     with {%Snapshot{} = data, done} <- result, do: {:ok, data, done |> Enum.reverse() |> Enum.concat()}
+  end
+
+  # A primary does not send a command that changed nothing, so the code that applies the stream
+  # refuses some of these. For the client, they are no errors.
+  defp run_one(words, context) do
+    with {:error, code} <- apply_words(words, context) do
+      case Replies.error(words, code, context) do
+        {:ok, reply} when not is_struct(reply, ServerError) -> {:ok, context.data, []}
+        _refused -> {:error, code}
+      end
+    end
+  end
+
+  defp apply_words(words, %{data: data, db: db, now_ms: now_ms} = context) do
+    with {:ok, propagated} <- Propagation.propagate(words, context),
+         {:ok, native} <- Native.snapshot_apply(data.native, db, propagated, now_ms) do
+      {:ok, %Snapshot{native: native}, propagated}
+    else
+      {:error, {_place, code}} -> {:error, code}
+      {:error, code} -> {:error, code}
+    end
   end
 
   @volatile ~w(PXAT PEXPIREAT RESTORE)

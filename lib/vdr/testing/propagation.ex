@@ -3,7 +3,9 @@ defmodule Vdr.Testing.Propagation do
   # Translates the command of a client to the commands that a primary sends to its replicas.
   # Relative times become absolute, conditions are decided, and random choices are made. Most
   # commands stay as they are. This module does not check them: the code that applies the stream
-  # refuses every command that is not a write.
+  # refuses every command that is not a write. It checks what the translation would hide: options
+  # that exclude each other, times that no server accepts, and the type of a value that a command
+  # returns.
 
   alias Vdr.Snapshot
   alias Vdr.Testing.Decimal
@@ -32,16 +34,23 @@ defmodule Vdr.Testing.Propagation do
     if pairs |> Enum.take_every(2) |> Enum.any?(&exists?(&1, context)), do: [], else: [["MSET" | pairs]]
   end
 
-  defp translate("GETSET", [key, value], _words, context), do: set(key, value, [], context)
-  defp translate("GETDEL", [key], _words, context), do: if(exists?(key, context), do: [["DEL", key]], else: [])
-  defp translate("GETEX", [_key], _words, _context), do: []
+  defp translate("GETSET", [key, value], _words, context), do: set(key, value, ["GET"], context)
+  defp translate("GETDEL", [key], _words, context), do: if(string(key, context), do: [["DEL", key]], else: [])
+
+  defp translate("GETEX", [key], _words, context) do
+    string(key, context)
+    []
+  end
 
   defp translate("GETEX", [key, persist], _words, context) do
     if String.upcase(persist) != "PERSIST", do: refuse(:bad_argument)
-    if exists?(key, context), do: [["PERSIST", key]], else: []
+    if string(key, context) && read!(:pexpiretime, [key], context) != :infinity, do: [["PERSIST", key]], else: []
   end
 
-  defp translate("GETEX", [key, unit, time], _words, context), do: expire(key, at(unit, time, context), [], context)
+  defp translate("GETEX", [key, unit, time], _words, context) do
+    at_ms = future(unit, time, context)
+    if string(key, context), do: expire(key, at_ms, [], context), else: []
+  end
 
   defp translate("INCRBYFLOAT", [key, by], _words, context) do
     sum = add_float(read!(:get, [key], context) || "0", by)
@@ -49,6 +58,12 @@ defmodule Vdr.Testing.Propagation do
   end
 
   # ---- keys
+
+  defp translate(name, [], _words, _context) when name in ["DEL", "UNLINK"], do: refuse(:bad_argument)
+  defp translate("COPY", [key, key | _options], words, _context) when length(words) < 5, do: refuse(:bad_argument)
+
+  defp translate("MOVE", [_key, db], words, context),
+    do: if(integer!(db) == context.db, do: refuse(:bad_argument), else: [words])
 
   # If the new key exists, these commands have no effect.
   defp translate("RENAMENX", [_from, to], words, context), do: if(exists?(to, context), do: [], else: [words])
@@ -101,6 +116,7 @@ defmodule Vdr.Testing.Propagation do
 
   defp set(key, value, options, context) do
     options = options(options, %{}, context)
+    if options[:get], do: string(key, context)
 
     cond do
       options[:nx] && exists?(key, context) -> []
@@ -116,25 +132,34 @@ defmodule Vdr.Testing.Propagation do
 
   defp options([word | rest], parsed, context) do
     case {String.upcase(word), rest} do
-      {"NX", _} -> options(rest, Map.put(parsed, :nx, true), context)
-      {"XX", _} -> options(rest, Map.put(parsed, :xx, true), context)
-      {"GET", _} -> options(rest, parsed, context)
-      {"KEEPTTL", _} -> options(rest, Map.put(parsed, :keep, true), context)
-      {unit, [time | rest]} -> options(rest, Map.put(parsed, :at, at(unit, time, context)), context)
+      {"NX", _} -> options(rest, one_of(parsed, [:xx], :nx, true), context)
+      {"XX", _} -> options(rest, one_of(parsed, [:nx], :xx, true), context)
+      {"GET", _} -> options(rest, Map.put(parsed, :get, true), context)
+      {"KEEPTTL", _} -> options(rest, one_of(parsed, [:at], :keep, true), context)
+      {unit, [time | rest]} -> options(rest, one_of(parsed, [:at, :keep], :at, future(unit, time, context)), context)
       _incomplete -> refuse(:bad_argument)
     end
   end
 
+  defp one_of(parsed, others, option, value) do
+    if Enum.any?(others, &is_map_key(parsed, &1)), do: refuse(:bad_argument), else: Map.put(parsed, option, value)
+  end
+
   defp expire(key, at_ms, conditions, context) do
+    conditions = Enum.map(conditions, &String.upcase/1)
+    if ("NX" in conditions or "GT" in conditions) and length(Enum.uniq(conditions)) > 1, do: conflict!(conditions)
     before = read!(:pexpiretime, [key], context)
 
     cond do
       before == nil -> []
-      not Enum.all?(conditions, &holds?(String.upcase(&1), before, at_ms)) -> []
+      not Enum.all?(conditions, &holds?(&1, before, at_ms)) -> []
       at_ms <= context.now_ms -> [["DEL", key]]
       true -> [["PEXPIREAT", key, to_string(at_ms)]]
     end
   end
+
+  # A server takes XX together with GT or LT, and no other two.
+  defp conflict!(conditions), do: if("NX" in conditions or "LT" in conditions, do: refuse(:bad_argument))
 
   # The time of a key without an expiry is an atom. An atom is greater than every number.
   defp holds?("NX", before, _at), do: before == :infinity
@@ -158,6 +183,12 @@ defmodule Vdr.Testing.Propagation do
       "PXAT" -> integer!(time)
       _other -> refuse(:bad_argument)
     end
+  end
+
+  # A time that a command sets together with a value.
+  defp future(unit, time, context) do
+    at_ms = at(unit, time, context)
+    if integer!(time) > 0, do: at_ms, else: refuse(:out_of_range)
   end
 
   defp pop(key, count, context) do
@@ -189,21 +220,32 @@ defmodule Vdr.Testing.Propagation do
       {"*", _} ->
         [next_id(key, context) | rest]
 
-      _an_id ->
-        [option | rest]
+      {id, _} ->
+        [id(String.split(id, "-", parts: 2), id, key, context) | rest]
     end
   end
 
   defp entry_id([], _key, _context), do: []
 
-  defp next_id(key, context) do
-    case read!(:xrevrange, [key, "+", "-", 1], context) do
-      [{last, _fields}] ->
-        [ms, seq] = last |> String.split("-") |> Enum.map(&String.to_integer/1)
-        if ms >= context.now_ms, do: "#{ms}-#{seq + 1}", else: "#{context.now_ms}-0"
+  # `ms-*`: the server chooses the second number only.
+  defp id([ms, "*"], _id, key, context) do
+    ms = integer!(ms)
+    if match?({^ms, _seq}, last_id(key, context)), do: next(last_id(key, context)), else: "#{ms}-0"
+  end
 
-      [] ->
-        "#{context.now_ms}-0"
+  defp id(_numbers, id, _key, _context), do: id
+
+  defp next_id(key, %{now_ms: now_ms} = context) do
+    {ms, _seq} = last = last_id(key, context)
+    if ms >= now_ms, do: next(last), else: "#{now_ms}-0"
+  end
+
+  defp next({ms, seq}), do: "#{ms}-#{seq + 1}"
+
+  defp last_id(key, context) do
+    case read!(:xrevrange, [key, "+", "-", 1], context) do
+      [{last, _fields}] -> last |> String.split("-") |> Enum.map(&String.to_integer/1) |> List.to_tuple()
+      [] -> {0, 0}
     end
   end
 
@@ -222,6 +264,8 @@ defmodule Vdr.Testing.Propagation do
   end
 
   defp exists?(key, context), do: read!(:exists, [key], context)
+  # The value of a string. Refuses another type.
+  defp string(key, context), do: read!(:get, [key], context)
 
   defp read!(name, args, %{data: data, db: db}) do
     case Vdr.Read.call(data, db, name, args) do

@@ -67,15 +67,23 @@ defmodule Vdr.Testing.Replies do
   defp refusal(name, :not_found, _args, _before) when name in ~w(RENAME RENAMENX LSET), do: {:ok, error(@no_key)}
   # On a missing key these commands change nothing. A primary does not send them, so the code that
   # applies the stream refuses them.
-  defp refusal(name, :not_found, _args, _before) when name in ~w(LPOP RPOP LMOVE RPOPLPUSH SPOP), do: {:ok, nil}
+  defp refusal(name, :not_found, _args, _before)
+       when name in ~w(LPOP RPOP LMPOP LMOVE RPOPLPUSH SPOP ZMPOP),
+       do: {:ok, nil}
+
   defp refusal(name, :not_found, _args, _before) when name in ~w(ZPOPMIN ZPOPMAX), do: {:ok, []}
   # The list or the pivot is missing.
   defp refusal("LINSERT", :not_found, [key | _], before), do: {:ok, if(exists?(before, key), do: -1, else: 0)}
 
   defp refusal(name, :not_found, _args, _before)
-       when name in ~w(LPUSHX RPUSHX LREM SREM SMOVE HDEL ZREM XDEL) or
-              name in ~w(ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX COPY PERSIST),
+       when name in ~w(LPUSHX RPUSHX LREM SREM SMOVE HDEL ZREM XDEL XTRIM XACK) or
+              name in ~w(ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX COPY MOVE PERSIST) or
+              name in ~w(ZRANGESTORE ZUNIONSTORE ZINTERSTORE ZDIFFSTORE GEOSEARCHSTORE),
        do: {:ok, 0}
+
+  # The server requires the key, but not the group.
+  defp refusal("XGROUP", :not_found, [sub, key | _], before),
+    do: if(String.upcase(sub) == "DESTROY" and exists?(before, key), do: {:ok, 0}, else: :unknown)
 
   defp refusal("LTRIM", :not_found, _args, _before), do: {:ok, "OK"}
   defp refusal(_name, _code, _args, _before), do: :unknown

@@ -22,8 +22,9 @@ defmodule Vdr.Top.Source do
       {:ok, %__MODULE__{node: node(), ids: [id]}}
     else
       {:error, reason} ->
+        last_error = last_error(id)
         Veidrodelis.stop(id)
-        {:error, sentence(reason)}
+        {:error, sentence(reason) <> if(reason == :timeout, do: last_error, else: "")}
     end
   end
 
@@ -32,6 +33,14 @@ defmodule Vdr.Top.Source do
     Veidrodelis.start_link(id: id, url: url, log: false)
   rescue
     error in ArgumentError -> {:error, error.message}
+  end
+
+  # Why the attempts until the timeout failed.
+  defp last_error(id) do
+    case Veidrodelis.info(id, :last_error) do
+      {code, _detail} -> ": " <> sentence(code)
+      _none -> ""
+    end
   end
 
   defp sentence(text) when is_binary(text), do: text

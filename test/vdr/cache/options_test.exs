@@ -26,6 +26,7 @@ defmodule Vdr.Cache.OptionsTest do
     assert message(fn -> Cache.start_link(backend_opts: [dir: "x"]) end) =~ "unknown option :dir"
     assert message(fn -> Cache.start_link(size_of: fn _k, _v -> 1 end) end) =~ "needs :max_bytes"
     assert message(fn -> Cache.start_link(:what) end) =~ "keyword list"
+    refute message(fn -> Cache.start_link("redis://:hidden@host") end) =~ "hidden"
     assert message(fn -> Cache.child_spec(max_size: 0) end) =~ ":max_size"
   end
 
@@ -46,6 +47,108 @@ defmodule Vdr.Cache.OptionsTest do
     refute "~p" |> :io_lib.format([spec]) |> to_string() =~ "hidden"
     message = message(fn -> Cache.start_link(backend_opts: "hidden") end)
     refute message =~ "hidden"
+  end
+
+  test "no error message shows a password, whatever its type is" do
+    for password <- [123_456, :hidden, ~c"hidden", %{hidden: 1}] do
+      options = [backend: Vdr.Cache.Backend.Redis, backend_opts: [password: password]]
+      message = message(fn -> Cache.start_link(options) end)
+      assert message =~ "option :password of :backend_opts of #{inspect(Cache)} takes a string"
+      refute message =~ ~r/123|hidden/
+    end
+  end
+
+  # The VM refuses a longer timer, when the cache starts or a process waits.
+  test "a time that the VM has no timer for is refused" do
+    for option <- [:sweep_interval, :stats_interval, :stampede_timeout, :warm_timeout] do
+      assert message(fn -> Cache.start_link([{option, 4_294_967_296}]) end) =~ "4294967295"
+    end
+
+    start_supervised!({Cache, name: :options_timer, stampede_timeout: 4_294_967_295, sweep_interval: 4_294_967_295})
+
+    assert message(fn -> Vdr.Cache.transaction(:options_timer, [1], fn -> 1 end, timeout: 4_294_967_296) end) =~
+             "timeout"
+
+    assert Vdr.Cache.transaction(:options_timer, [1], fn -> 1 end, timeout: 4_294_967_295) == 1
+  end
+
+  defmodule Connection do
+    # Answers with the timeout that it gets.
+    def transaction(_id, _commands, opts), do: {:error, {:asked, opts[:timeout]}}
+    def command(_id, _command, opts), do: {:error, {:asked, opts[:timeout]}}
+  end
+
+  test "a cache on a server waits as long as its option says, or the option of the call" do
+    config = %{name: :options_timeout, report: fn _what, _n -> :ok end, telemetry: nil, opts: [timeout: 60_000]}
+    {:ok, _children, state} = Vdr.Cache.Backend.Redis.start(config)
+    state = %{state | connection: Connection}
+    assert Vdr.Cache.Backend.Redis.put(state, 1, 1, %Vdr.Cache.Write{}) == {:error, {:asked, 60_000}}
+
+    Vdr.Cache.Handle.publish(%Vdr.Cache.Handle{
+      name: :options_timeout,
+      module: Cache,
+      store: Vdr.Cache.Backend.Redis,
+      state: state,
+      options: %{stampede_protection: true, stampede_timeout: 5_000}
+    })
+
+    c = :options_timeout
+    assert Vdr.Cache.put(c, 1, 1) == {:error, {:asked, 60_000}}
+
+    for answer <- [
+          Vdr.Cache.put(c, 1, 1, timeout: 7),
+          Vdr.Cache.put_many(c, [{1, 1}], timeout: 7),
+          Vdr.Cache.get(c, 1, timeout: 7),
+          Vdr.Cache.get_many(c, [1], timeout: 7),
+          Vdr.Cache.delete(c, 1, timeout: 7),
+          Vdr.Cache.take(c, 1, timeout: 7),
+          Vdr.Cache.incr(c, 1, 1, timeout: 7),
+          Vdr.Cache.expire(c, 1, 1, timeout: 7),
+          Vdr.Cache.touch(c, 1, timeout: 7),
+          Vdr.Cache.flush(c, timeout: 7),
+          Vdr.Cache.invalidate_tag(c, :t, timeout: 7)
+        ] do
+      assert answer == {:error, {:asked, 7}}
+    end
+  after
+    Vdr.Cache.Handle.withdraw(:options_timeout)
+  end
+
+  defmodule Refusing do
+    # The script of a put answers 0: its condition does not hold.
+    def command(_id, _command, _opts), do: {:ok, 0}
+    def transaction(_id, commands, _opts), do: {:ok, Enum.map(commands, fn _command -> 0 end)}
+  end
+
+  test "a put with a condition returns whether the server stored the value, also with :async" do
+    config = %{name: :options_async, report: fn _what, _n -> :ok end, telemetry: nil, opts: []}
+    {:ok, _children, state} = Vdr.Cache.Backend.Redis.start(config)
+    state = %{state | connection: Refusing}
+
+    for mode <- [:new, :existing, {:version, "1"}, {:version, nil}] do
+      write = %Vdr.Cache.Write{mode: mode, consistency: :async}
+      assert Vdr.Cache.Backend.Redis.put(state, 1, 1, write) == {:ok, false}
+    end
+
+    assert Vdr.Cache.Backend.Redis.put(state, 1, 1, %Vdr.Cache.Write{consistency: :async}) == {:ok, true}
+  end
+
+  test "a key whose owner changes during a read is a miss, alone or among many" do
+    asked = :counters.new(1, [])
+
+    # The caller finds this node, and this node finds another one.
+    hash = fn _key, _nodes ->
+      :counters.add(asked, 1, 1)
+      if :counters.get(asked, 1) == 1, do: node(), else: :nobody@nowhere
+    end
+
+    topology = [topology: Vdr.Cache.Topology.Partitioned, topology_opts: [hash: hash]]
+    start_supervised!({Cache, [name: :options_moved] ++ topology})
+
+    for {read, answer} <- [{&Vdr.Cache.get(&1, 1), {:error, :not_found}}, {&Vdr.Cache.get_many(&1, [1]), {:ok, %{}}}] do
+      :counters.put(asked, 1, 0)
+      assert read.(:options_moved) == answer
+    end
   end
 
   test "a cache on a server refuses a URL that names another database than the cache has" do
@@ -75,9 +178,40 @@ defmodule Vdr.Cache.OptionsTest do
     assert message(fn -> Vdr.Cache.put(:options_calls, 1, 1, tags: :users) end) =~ "a list of terms"
     assert message(fn -> Vdr.Cache.put(:options_calls, 1, 1, [:ttl]) end) =~ "keyword list"
     assert message(fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, fn -> {:ok, 1, tll: 1} end) end) =~ ":tll"
-    # By `apply`, because newer compilers see that this is no function.
-    wrong = [:options_calls, 1, :no_function]
-    assert_raise FunctionClauseError, fn -> apply(Vdr.Cache, :get_or_fetch, wrong) end
+    # What another call takes is not similar to what this one takes.
+    assert message(fn -> Vdr.Cache.get(:options_calls, 1, ttl: 1) end) =~ "; known are :telemetry, :stats, :timeout"
+    assert message(fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, fn -> {:ok, 1} end, default: 1) end) =~ ":default"
+    assert message(fn -> Vdr.Cache.touch(:options_calls, 1, tags: [:t]) end) =~ "option :tags of touch"
+
+    for more <- [[negative_ttl: 1], [on_timeout: :fetch], [stats: false], [1], [{"ttl", 1}]] do
+      assert message(fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, fn -> {:ok, 1, more} end) end) =~ ~r/option/
+    end
+
+    assert message(fn -> Vdr.Cache.get_or_fetch(:options_calls, 1, fn -> {:ok, 1, 5} end) end) =~ "returns {:ok, value}"
+  end
+
+  test "an argument of the wrong type raises, and the message says what is taken" do
+    start_supervised!({Cache, name: :options_arguments})
+
+    # By `apply`, because newer compilers see some of these.
+    for {function, arguments} <- [
+          get_many: [:k],
+          delete_many: [:k],
+          put_many: [:k],
+          put_many: [[:k]],
+          incr: [:k, 1.5],
+          decr: [:k, "1"],
+          update: [:k, 1, :no_function],
+          get_and_update: [:k, fn -> 1 end],
+          get_or_fetch: [:k, :no_function],
+          get_or_fetch: [:k, fn _, _ -> 1 end],
+          transaction: [:k, fn -> 1 end],
+          transaction: [[:k], :no_function],
+          keys: [:k]
+        ] do
+      assert message(fn -> apply(Vdr.Cache, function, [:options_arguments | arguments]) end) =~
+               "#{function} of a cache takes "
+    end
   end
 
   test "a cache that does not run says so" do

@@ -294,9 +294,9 @@ defmodule Vdr.Cache.ServerTest do
     large = :binary.copy("0123456789", 10_000_000)
     prefix = [backend_opts: [key_prefix: "shared:", timeout: 60_000]]
     {a, b} = {mirror(port, prefix), server_only(port, prefix)}
-    assert C.put(a, :large, large, timeout: 60_000) == :ok
+    assert C.put(a, :large, large) == :ok
     for c <- [a, b], do: assert(C.get(c, :large) == {:ok, large})
-    assert C.put(b, :large, [large, :b], timeout: 60_000, tags: [:t]) == :ok
+    assert C.put(b, :large, [large, :b], tags: [:t]) == :ok
     Mirror.eventually("it arrives", fn -> C.get(a, :large) == {:ok, [large, :b]} end)
     assert C.take(b, :large) == {:ok, [large, :b]}
     Mirror.eventually("it is gone", fn -> C.get(a, :large) == {:error, :not_found} end)

@@ -25,8 +25,8 @@ defmodule Vdr.Cache.Backend.Mirror do
   #{Vdr.Cache.Backend.Server.docs()}
 
   The option `:consistency` of a call chooses when a write returns: `:local` (the default) when the
-  write is visible on this node, `:server` when the server has run it, and `:async` at once, without
-  its result.
+  write is visible on this node, and `:server` when the server has run it. With `:async`, `put`
+  returns at once, without the result of the write; for other calls, `:async` is `:server`.
 
   `{:error, {:written, :not_visible}}` means that the server has run the write, but the write did
   not become visible on this node in time. The cache does not retry it.

@@ -31,7 +31,11 @@ defmodule Vdr.Cache.Backend.Server do
     ],
     database: [type: {:integer, 0..0xFFFFFFFF}, default: 0, doc: "the number of the server's database"],
     key_prefix: [type: :binary, doc: "the beginning of every key (`\"vdr:<cache>:\"`)"],
-    timeout: [type: {:integer, 1..0x7FFFFFFF}, default: 5_000, doc: "how long a call takes at most, in ms"],
+    timeout: [
+      type: {:integer, 1..0x7FFFFFFF},
+      default: 5_000,
+      doc: "how long a call without `timeout:` waits for the server, in ms"
+    ],
     serializer: [
       type: {:check, "a module with encode/2 and decode/2", quote(do: module()), &__MODULE__.serializer?/1},
       doc: "a module with the behaviour `Vdr.Cache.Serializer`; the default is the external term format"
@@ -144,6 +148,8 @@ defmodule Vdr.Cache.Backend.Server do
       def check!(config), do: Server.check!(config)
       @impl true
       def start(config), do: Server.start(config, unquote(mirror?))
+      @doc false
+      def with_timeout(h, timeout), do: %{h | timeout: timeout}
 
       unquote_splicing(delegated)
       unquote(of_mirrors)
@@ -258,8 +264,9 @@ defmodule Vdr.Cache.Backend.Server do
 
   # ---- writes
 
-  # A value that cannot be stored is reported. The result of the write itself is not.
-  def put(h, key, value, %Write{consistency: :async} = write) do
+  # A value that cannot be stored is reported. The result of the write itself is not, so a write
+  # with a condition waits for the server.
+  def put(h, key, value, %Write{consistency: :async, mode: :always} = write) do
     with {:ok, _payload, _flag} <- Bytes.encode_write(value, write, h.codec) do
       spawn(fn -> put(h, key, value, %{write | consistency: :server}) end)
       {:ok, true}
@@ -494,9 +501,8 @@ defmodule Vdr.Cache.Backend.Server do
     end
   end
 
-  defp sent(h, %Write{consistency: consistency, timeout: timeout}, send) do
-    timeout = if is_integer(timeout), do: min(timeout, h.timeout), else: h.timeout
-    opts = [db: h.db, timeout: timeout, sync: h.mirror and consistency == :local]
+  defp sent(h, %Write{consistency: consistency}, send) do
+    opts = [db: h.db, timeout: h.timeout, sync: h.mirror and consistency == :local]
 
     case send.(opts) do
       {:ok, reply} -> {:ok, reply}

@@ -17,9 +17,10 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
     * Each entry is stored once. When a node is lost, its entries are lost, and reads of their keys
       miss. There is no `replication_factor`.
-    * If the owner of a key does not respond, a read is a miss. With `on_node_down: :error`, it
-      returns an error. Writes return `{:error, {:node_down, node}}`, `{:error, :timeout}` or
-      `{:error, {:remote, reason}}`. A write that timed out may have run.
+    * If the node that owns a key is down, a read is a miss. With `on_node_down: :error`, it returns
+      an error. If the node does not respond in time, a read returns `{:error, :timeout}`. Writes
+      return `{:error, {:node_down, node}}`, `{:error, :timeout}` or `{:error, {:remote, reason}}`.
+      A write that timed out may have run.
     * A node serves a key only while it owns the key. It removes the entries that it no longer owns.
       So if the node owns such a key again later, the key has no old value.
     * During a network split, each side continues by itself. When the split heals, every node
@@ -34,7 +35,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
   ## Options
 
-    * `:timeout` - how long a call to another node takes at most, in ms (5,000)
+    * `:timeout` - how long a call without `timeout:` waits for another node, in ms (5,000)
     * `:on_node_down` - what a read of a lost node returns: `:miss` (the default) or `:error`
     * `:on_heal` - what happens after a network split: `:clear` (the default) removes all entries,
       `:keep` keeps them, if their time to live bounds their age well enough
@@ -115,6 +116,9 @@ defmodule Vdr.Cache.Topology.Partitioned do
 
     {:ok, [{Partitioned.Member, state}], {__MODULE__, state}}
   end
+
+  @doc false
+  def with_timeout(h, timeout), do: %{h | timeout: timeout}
 
   @doc false
   def ready(h), do: Partitioned.Member.join(h.member)
@@ -239,6 +243,7 @@ defmodule Vdr.Cache.Topology.Partitioned do
     Enum.reduce_while(answers, {:ok, %{}}, fn
       {_node, {:ok, found}}, {:ok, all} -> {:cont, {:ok, Map.merge(all, found)}}
       {_node, {:error, {:node_down, _}}}, all when h.on_node_down == :miss -> {:cont, all}
+      {_node, {:error, {:remote, :moved}}}, all when h.on_node_down == :miss -> {:cont, all}
       {_node, error}, _all -> {:halt, error}
     end)
   end

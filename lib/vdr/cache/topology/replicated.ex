@@ -41,7 +41,7 @@ defmodule Vdr.Cache.Topology.Replicated do
     * `:tombstone_ttl` - how long deletes are remembered, in ms (60,000)
     * `:serve_while_joining` - whether a node that starts serves reads before it has all entries
       (`false`)
-    * `:timeout` - how long a write waits for the node's process, in ms (5,000)
+    * `:timeout` - how long a write without `timeout:` waits for the node's process, in ms (5,000)
     * `:clock` - a function that returns the time in ms, for tests
   """
 
@@ -101,6 +101,9 @@ defmodule Vdr.Cache.Topology.Replicated do
 
     {:ok, [{Replicated.Replicator, state}], {__MODULE__, state}}
   end
+
+  @doc false
+  def with_timeout(h, timeout), do: %{h | timeout: timeout}
 
   @doc false
   def ready(h), do: GenServer.call(h.replicator, :join, :infinity)

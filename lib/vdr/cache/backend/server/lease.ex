@@ -160,6 +160,8 @@ defmodule Vdr.Cache.Backend.Server.Lease do
 
   defp renew(h, lock, token) do
     leader = self()
+    # The option `:timeout` of the fetching call is not for this process.
+    h = %{h | timeout: h.lease}
 
     spawn(fn ->
       ref = Process.monitor(leader)

@@ -17,11 +17,16 @@
 //! another instance wants it, and where it becomes a line? And the apply rate of small batches with
 //! such a span around each, and without one?
 //!
-//! Prints one line per result, in rounds: `name number`. `make bench` runs it.
+//! `families`: how many nanoseconds of CPU does a command of each common family take, among a
+//! million other keys? The loads of `bench/cpu.exs`, without sockets and a server, for work on the
+//! core; `families list hset` measures only these.
+//!
+//! Prints one line per result, in rounds: `name number`. `make bench` runs all but `families`.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::env;
+use std::fs;
 use std::hint::black_box;
 use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
@@ -65,7 +70,8 @@ fn main() -> Result<(), String> {
         Some("watches") => watches(),
         Some("waiters") => waiters(),
         Some("spans") => spans(),
-        _ => Err("one of: publishing, two-threads, watches, waiters, spans".into()),
+        Some("families") => families(&env::args().skip(2).collect::<Vec<_>>()),
+        _ => Err("one of: publishing, two-threads, watches, waiters, spans, families".into()),
     }
 }
 
@@ -269,6 +275,75 @@ fn batch_span(instance: u64, bytes: usize) -> tracing::Span {
 
 fn span(instance: u64, turn: u32) {
     drop(batch_span(black_box(instance), turn as usize));
+}
+
+/// Makes the words of a command with numbers below those that it asks for.
+type Words = fn(&mut dyn FnMut(u64) -> u64) -> Vec<String>;
+
+/// The loads of `bench/cpu.exs`: a name, and commands that are written one after the other.
+const FAMILIES: [(&str, &[Words]); 6] = [
+    ("set", &[|draw| vec!["SET".into(), key(draw(KEYS)), format!("{:v>32}", 1)]]),
+    ("hset", &[|draw| vec!["HSET".into(), format!("hash:{:012}", draw(100_000)), "field".into(), "value".into()]]),
+    (
+        "zadd",
+        &[|draw| vec!["ZADD".into(), "zset".into(), draw(KEYS).to_string(), format!("member:{:012}", draw(KEYS))]],
+    ),
+    (
+        "sadd",
+        &[|draw| vec!["SADD".into(), format!("set:{:012}", draw(100_000)), format!("member:{:012}", draw(100_000))]],
+    ),
+    ("incr", &[|draw| vec!["INCR".into(), format!("count:{:012}", draw(100_000))]]),
+    (
+        "list",
+        &[
+            |draw| vec!["LPUSH".into(), format!("list:{:012}", draw(1_000)), "element".into()],
+            |draw| vec!["RPOP".into(), format!("list:{:012}", draw(1_000))],
+        ],
+    ),
+];
+
+fn families(only: &[String]) -> Result<(), String> {
+    let (mut mirror, _shared) = mirror();
+    for (name, commands) in FAMILIES.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|one| one == name)) {
+        for round in 0..=ROUNDS {
+            let mut took = 0.0;
+            for words in *commands {
+                // The same numbers for each, so that no list is popped more often than pushed.
+                let mut state = round as u64 + 1;
+                let mut draw = |below: u64| {
+                    state = scrambled(state);
+                    (state >> 11) % below
+                };
+                let commands: Vec<Vec<u8>> = (0..WRITES).map(|_| encoded(&words(&mut draw))).collect();
+                let batches: Vec<Vec<u8>> = commands.chunks(BATCH).map(<[_]>::concat).collect();
+                let mut input = BytesMut::with_capacity(1 << 17);
+                let started = ran()?;
+                for batch in &batches {
+                    input.extend_from_slice(batch);
+                    while mirror.stream(&mut input, 0).map_err(|fault: Fault| fault.detail)?.left {}
+                }
+                took += ran()? - started;
+            }
+            // The first one creates the keys.
+            if round > 0 {
+                println!("{name} {:.1}", took / (WRITES as usize * commands.len()) as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn encoded(words: &[String]) -> Vec<u8> {
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+    let mut command = Vec::new();
+    resp::encode(&words, &mut command);
+    command
+}
+
+/// The CPU time of this thread in nanoseconds, as Linux counts it.
+fn ran() -> Result<f64, String> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").map_err(|error| error.to_string())?;
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).ok_or_else(|| "no schedstat".into())
 }
 
 /// Nanoseconds per turn while this many threads each do all of these turns.

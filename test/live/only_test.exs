@@ -147,7 +147,8 @@ defmodule Vdr.Live.OnlyTest do
     for db <- Map.keys(Veidrodelis.info(all).keys) do
       {:ok, keys} = Veidrodelis.keys(all, db, "*")
 
-      for key <- keys, {:ok, type} = Veidrodelis.type(all, db, key) do
+      # The last settling of one mirror may not have reached the other.
+      for key <- keys, key != "vdr:settled", {:ok, type} = Veidrodelis.type(all, db, key) do
         expected = if type in [:hash, :string], do: {:ok, type}, else: {:ok, nil}
         assert {key, Veidrodelis.type(part, db, key)} == {key, expected}
         if type == :string, do: assert(Veidrodelis.get(part, db, key) == Veidrodelis.get(all, db, key))

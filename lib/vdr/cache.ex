@@ -411,12 +411,13 @@ defmodule Vdr.Cache do
   defp count_write(_stats, {:ok, false}), do: :ok
   defp count_write(stats, {:error, _reason}), do: Stats.add(stats, :errors, 1)
 
+  @entries "a map, or a list of pairs of key and value"
+
   @doc group: "Writing"
   @doc """
   Stores many values, given as a map or a list of pairs. Readers see all of them or none, except in
   a cache with a bound and in a partitioned cache. O(entries).
   """
-  @entries "a map, or a list of pairs of key and value"
   @spec put_many(cache, %{key => term} | [{key, term}], keyword) :: :ok | {:error, reason}
   def put_many(cache, entries, opts \\ []) do
     unless is_map(entries) or is_list(entries), do: refuse!(:put_many, @entries, entries)

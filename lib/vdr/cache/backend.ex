@@ -121,6 +121,8 @@ defmodule Vdr.Cache.Backend do
   @doc "Removes all expired entries, and returns how many there were."
   @callback sweep(handle) :: {:ok, non_neg_integer} | {:error, reason}
   @callback info(handle) :: map
+  @doc "Returns the handle for one call that waits at most so many ms, for backends that wait."
+  @callback with_timeout(handle, timeout) :: handle
 
   @doc """
   Acquires a lease: the right to store the value that the caller fetches for the key. Every put and
@@ -155,6 +157,7 @@ defmodule Vdr.Cache.Backend do
                       stream: 2,
                       sweep: 1,
                       info: 1,
+                      with_timeout: 2,
                       acquire: 3,
                       await_lease: 3,
                       commit: 5,

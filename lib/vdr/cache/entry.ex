@@ -30,7 +30,7 @@ defmodule Vdr.Cache.Write do
     * `mode` - when the value is stored: `:always`; `:new`, if the key has no entry; `:existing`, if
       it has one; `{:version, v}`, if its version is `v`, where `nil` stands for no entry
     * `inherit` - whether the new entry keeps the expiry and the tags of the existing one
-    * `consistency` and `timeout` - for backends that use a network
+    * `consistency` - for backends that use a network
   """
 
   defstruct ttl: :infinity,
@@ -40,8 +40,7 @@ defmodule Vdr.Cache.Write do
             kind: :value,
             mode: :always,
             inherit: false,
-            consistency: :local,
-            timeout: 5_000
+            consistency: :local
 
   @type t :: %__MODULE__{
           ttl: timeout,
@@ -51,7 +50,6 @@ defmodule Vdr.Cache.Write do
           kind: :value | :negative,
           mode: :always | :new | :existing | {:version, term},
           inherit: boolean,
-          consistency: :local | :server | :async,
-          timeout: timeout
+          consistency: :local | :server | :async
         }
 end

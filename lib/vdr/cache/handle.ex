@@ -43,7 +43,6 @@ defmodule Vdr.Cache.Handle do
     if opts[:timeout], do: with_timeout(handle, opts[:timeout]), else: handle
   end
 
-  # A store that waits for nothing has no such function.
   defp with_timeout(%{store: store, state: state} = handle, timeout) do
     if function_exported?(store, :with_timeout, 2),
       do: %{handle | state: store.with_timeout(state, timeout)},

@@ -248,7 +248,6 @@ defmodule Vdr.Cache.Options do
   defp set({:refresh_after, ms}, write), do: %{write | soft: ms}
   defp set({:stale_if_error, ms}, write), do: %{write | keep: ms || 0}
   defp set({:consistency, consistency}, write), do: %{write | consistency: consistency}
-  defp set({:timeout, timeout}, write), do: %{write | timeout: timeout}
   defp set({_other, _value}, write), do: write
 
   defp jitter(%Write{ttl: ttl} = write, part) when is_integer(ttl) and is_number(part) and ttl > 0,

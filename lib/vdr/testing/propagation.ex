@@ -146,8 +146,8 @@ defmodule Vdr.Testing.Propagation do
   end
 
   defp expire(key, at_ms, conditions, context) do
-    conditions = Enum.map(conditions, &String.upcase/1)
-    if ("NX" in conditions or "GT" in conditions) and length(Enum.uniq(conditions)) > 1, do: conflict!(conditions)
+    conditions = conditions |> Enum.map(&String.upcase/1) |> Enum.uniq()
+    if conflict?(conditions), do: refuse(:bad_argument)
     before = read!(:pexpiretime, [key], context)
 
     cond do
@@ -159,7 +159,8 @@ defmodule Vdr.Testing.Propagation do
   end
 
   # A server takes XX together with GT or LT, and no other two.
-  defp conflict!(conditions), do: if("NX" in conditions or "LT" in conditions, do: refuse(:bad_argument))
+  defp conflict?(conditions),
+    do: ("NX" in conditions and length(conditions) > 1) or ("GT" in conditions and "LT" in conditions)
 
   # The time of a key without an expiry is an atom. An atom is greater than every number.
   defp holds?("NX", before, _at), do: before == :infinity
@@ -230,7 +231,11 @@ defmodule Vdr.Testing.Propagation do
   # `ms-*`: the server chooses the second number only.
   defp id([ms, "*"], _id, key, context) do
     ms = integer!(ms)
-    if match?({^ms, _seq}, last_id(key, context)), do: next(last_id(key, context)), else: "#{ms}-0"
+
+    case last_id(key, context) do
+      {^ms, _seq} = last -> next(last)
+      _other_ms -> "#{ms}-0"
+    end
   end
 
   defp id(_numbers, id, _key, _context), do: id

@@ -148,7 +148,7 @@ defmodule Vdr.Cache.Backend.Server do
       def check!(config), do: Server.check!(config)
       @impl true
       def start(config), do: Server.start(config, unquote(mirror?))
-      @doc false
+      @impl true
       def with_timeout(h, timeout), do: %{h | timeout: timeout}
 
       unquote_splicing(delegated)

@@ -18,26 +18,32 @@ defmodule Vdr.Test.Telemetry do
   def attach(handler) do
     # As the real one: who attaches loads it.
     {:module, _telemetry} = Code.ensure_loaded(:telemetry)
-    :persistent_term.put(__MODULE__, [handler | :persistent_term.get(__MODULE__, [])])
+    alone(fn -> :persistent_term.put(__MODULE__, [handler | :persistent_term.get(__MODULE__, [])]) end)
   end
 
   def attach_many(id, events, fun, config) do
-    handlers = :persistent_term.get({__MODULE__, :named}, %{})
-
-    if is_map_key(handlers, id) do
-      {:error, :already_exists}
-    else
-      :persistent_term.put({__MODULE__, :named}, Map.put(handlers, id, {events, fun, config}))
-    end
+    update_named(fn
+      %{^id => _handler} -> {:error, :already_exists}
+      handlers -> {:ok, Map.put(handlers, id, {events, fun, config})}
+    end)
   end
 
   def detach(id) do
-    handlers = :persistent_term.get({__MODULE__, :named}, %{})
-
-    if is_map_key(handlers, id),
-      do: :persistent_term.put({__MODULE__, :named}, Map.delete(handlers, id)),
-      else: {:error, :not_found}
+    update_named(fn
+      %{^id => _handler} = handlers -> {:ok, Map.delete(handlers, id)}
+      _none -> {:error, :not_found}
+    end)
   end
+
+  defp update_named(update) do
+    alone(fn ->
+      with {:ok, handlers} <- update.(:persistent_term.get({__MODULE__, :named}, %{})),
+           do: :persistent_term.put({__MODULE__, :named}, handlers)
+    end)
+  end
+
+  # Tests that run at once attach at once.
+  defp alone(update), do: :global.trans({__MODULE__, self()}, update, [node()])
 
   def record(event, measurements, metadata) do
     for handler <- :persistent_term.get(__MODULE__, []),

@@ -20,18 +20,32 @@ const MAX_STACK: &str = "1000000";
 
 struct Part {
     name: &'static str,
-    /// The most that it is optimised.
-    level: u32,
+    /// How far a release optimises it, in GCC's words.
+    level: &'static str,
     folders: &'static [&'static str],
     /// Files that are compiled alone: one that uses a name of another file, and one that is long.
     alone: &'static [&'static str],
+    /// Ours.
+    stand_ins: &'static [&'static str],
 }
 
 /// The interpreter has the level that is measured: a third costs seconds and gives nothing. The
 /// parser and the compiler run once per script.
 const PARTS: [Part; 2] = [
-    Part { name: "compiler", level: 1, folders: &["Common", "Ast", "Bytecode", "Compiler"], alone: &[] },
-    Part { name: "interpreter", level: 2, folders: &["VM", "Custom"], alone: &["lveclib.cpp", "lvmexecute.cpp"] },
+    Part {
+        name: "compiler",
+        level: "g",
+        folders: &["Common", "Ast", "Bytecode", "Compiler"],
+        alone: &[],
+        stand_ins: &[],
+    },
+    Part {
+        name: "interpreter",
+        level: "2",
+        folders: &["VM", "Custom"],
+        alone: &["lveclib.cpp", "lvmexecute.cpp"],
+        stand_ins: &[STAND_INS],
+    },
 ];
 
 /// They print programs, or serve the parts that are left out.
@@ -61,23 +75,26 @@ impl Part {
             build.include(luau.join(folder).join("include")).include(luau.join(folder).join("src"));
         }
         build
-            .opt_level(level().min(self.level))
+            .opt_level_str(&self.level())
             .define("LUAI_MAXCSTACK", MAX_STACK)
             .define("LUA_VECTOR_SIZE", "3")
             .define("LUA_API", "extern \"C\"")
             .define("LUACODE_API", "extern \"C\"")
             .file(&unit)
-            .files(&alone);
+            .files(&alone)
+            .files(self.stand_ins);
         if cfg!(debug_assertions) {
             build.define("LUAU_ENABLE_ASSERT", None);
         } else {
             build.flag_if_supported("-fno-math-errno");
         }
-        if self.name == "interpreter" {
-            build.file(STAND_INS);
-        }
         // The linker sees this library before those that call it.
         build.link_lib_modifier("+whole-archive").compile(&format!("vdr_luau_{}", self.name));
+    }
+
+    /// Tests are built at a low level.
+    fn level(&self) -> String {
+        env::var("OPT_LEVEL").ok().filter(|level| matches!(level.as_str(), "0" | "1")).unwrap_or(self.level.into())
     }
 
     fn files(&self, luau: &Path) -> Vec<PathBuf> {
@@ -113,11 +130,6 @@ fn cpp() -> cc::Build {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false);
     build
-}
-
-/// The level of the build: 0 for tests.
-fn level() -> u32 {
-    env::var("OPT_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(u32::MAX)
 }
 
 /// The folder of Luau in `luau0-src`. That crate does not tell where it lies, but a panic in it

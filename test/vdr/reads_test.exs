@@ -360,6 +360,18 @@ defmodule Vdr.ReadsTest do
         do: assert_raise(ArgumentError, ~r/from_commands takes/, fn -> Snapshot.from_commands(commands, db) end)
   end
 
+  test "a read of what is no source raises" do
+    for source <- [:none, make_ref(), "s"],
+        {name, args} <- [
+          read: [0, :get, ["s"]],
+          read_dirty: [0, :get, ["s"]],
+          read_tx: [0, [{:get, "s"}]],
+          get: [0, "s"],
+          hget: [0, "s", "f"]
+        ],
+        do: assert_raise(ArgumentError, fn -> apply(Vdr.Native, name, [source | args]) end)
+  end
+
   test "the native library refuses an improper list of commands" do
     for improper <- [[["SET", "a", "1"] | :tail], [["SET", "a" | "1"]], :set, [:set]],
         do: assert(Vdr.Native.snapshot_from_commands(0, improper) == {:error, {:bad_command, nil}})

@@ -13,6 +13,7 @@ mod pool;
 mod resource_bytes;
 mod status;
 
+mod entry;
 mod terms;
 
 mod recipient;

@@ -1,5 +1,6 @@
 //! Reads as NIFs: one entry for all rows, and its twin on dirty schedulers.
 
+use crate::entry::entries;
 use crate::source::Source;
 use crate::terms;
 use foldhash::fast::RandomState;
@@ -51,11 +52,18 @@ fn error_codes(env: Env<'_>) -> Vec<Term<'_>> {
     terms::ERROR_CODES.iter().map(|code| terms::word(env, code)).collect()
 }
 
-/// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for a normal scheduler, call
-/// [`read_dirty`].
-#[rustler::nif]
-fn read<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, name: Term<'a>, args: Term<'a>) -> Term<'a> {
-    call(env, source, db, name, args, Some(ELEMENTS_MAX))
+entries! {
+    /// `{:ok, value}`, `{:error, code}`, or `:dirty`: too large for a normal scheduler, call
+    /// [`read_dirty`].
+    fn read(env, source, db, name, args) {
+        Ok(call(env, source.decode()?, db, name, args, Some(ELEMENTS_MAX)))
+    }
+
+    /// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error,
+    /// code}`, or `:dirty`: call [`read_tx_dirty`].
+    fn read_tx(env, source, db, operations) {
+        Ok(call_all(env, source.decode()?, db, operations, Some(ELEMENTS_MAX)))
+    }
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -103,17 +111,18 @@ fn now(row: &Read) -> Now {
 
 /// Entries for the reads that users call most. They answer as `read` does, without an argument list
 /// and a look-up by name, which makes them a quarter faster.
-macro_rules! entries {
-    ($($name:ident($($arg:ident),*);)*) => {$(
-        #[rustler::nif]
-        fn $name<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, $($arg: Term<'a>),*) -> Term<'a> {
-            static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| vdr_commands::read(stringify!($name)));
-            point(env, source, db, *ROW, &[$(terms::plain_arg($arg)),*])
-        }
-    )*};
+macro_rules! point_entries {
+    ($($name:ident($($arg:ident),*);)*) => {
+        entries! {$(
+            fn $name(env, source, db, $($arg),*) {
+                static ROW: LazyLock<Option<&'static Read>> = LazyLock::new(|| vdr_commands::read(stringify!($name)));
+                Ok(point(env, source.decode()?, db, *ROW, &[$(terms::plain_arg($arg)),*]))
+            }
+        )*}
+    };
 }
 
-entries! {
+point_entries! {
     get(key);
     hget(key, field);
     sismember(key, member);
@@ -141,13 +150,6 @@ pub fn on<'a>(
 ) -> Term<'a> {
     let answer = if elements_max.is_some() { source.read(read) } else { source.read_long(read) };
     answer.unwrap_or_else(|| env.error_tuple(source.unreadable()))
-}
-
-/// The answers to `[{name, args...}]`, all on one snapshot: `{:ok, [answer]}`, `{:error, code}`, or
-/// `:dirty`.
-#[rustler::nif]
-fn read_tx<'a>(env: Env<'a>, source: &'a Source, db: Term<'a>, operations: Term<'a>) -> Term<'a> {
-    call_all(env, source, db, operations, Some(ELEMENTS_MAX))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -204,12 +206,11 @@ fn call_all<'a>(
         return atoms::dirty().to_term(env);
     }
     // An improper list has no length.
-    let (Ok(db), Ok(length), Ok(each)) = (terms::db(db), operations.list_length(), operations.into_list_iterator())
-    else {
+    let (Ok(db), Ok(length)) = (terms::db(db), operations.list_length()) else {
         return terms::answer(env, &Err(ReadError::BadArgument));
     };
-    let (mut operations, mut args) = (Vec::with_capacity(length), Vec::with_capacity(2 * length));
-    operations.extend(each.map(|term| Operation::new(term, &mut args)));
+    let mut args = Vec::with_capacity(2 * length);
+    let operations: Vec<_> = terms::items_of(operations).map(|term| Operation::new(term, &mut args)).collect();
     on(env, source, elements_max, |snapshot| {
         let view = snapshot.view(db, now_ms());
         if elements_max.is_some_and(|max| exceed(&operations, view, &args, max)) {

@@ -1,11 +1,11 @@
 //! Arguments: terms of the BEAM to values of the core.
 
+use super::primitive::{bytes_of, elements_of, items_of};
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustler::sys::ErlNifTerm;
 use rustler::types::atom;
-use rustler::types::tuple::get_tuple;
-use rustler::{Atom, Binary, Term, TermType};
+use rustler::{Atom, Term, TermType};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -32,17 +32,15 @@ pub type ArgList<'a> = SmallVec<[Arg<'a>; 4]>;
 pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
     // An improper list has no length.
     let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
-    for item in term.into_list_iterator().map_err(bad)? {
-        decode(item, &mut |arg| args.push(arg))?;
-    }
+    items_of(term).try_for_each(|item| decode(item, &mut |arg| args.push(arg)))?;
     Ok(args)
 }
 
 /// Decodes an argument. The usual ones are made where they stay: to read a value right after it was
 /// written in parts, as a move does, waits for the writes.
 fn decode<'a>(term: Term<'a>, put: &mut impl FnMut(Arg<'a>)) -> Result<(), ReadError> {
-    if let Ok(bytes) = Binary::from_term(term) {
-        put(Arg::Bytes(bytes.as_slice()));
+    if let Some(bytes) = bytes_of(term) {
+        put(Arg::Bytes(bytes));
     } else if let Ok(int) = term.decode() {
         put(Arg::Int(int));
     } else {
@@ -59,7 +57,7 @@ pub fn fits(term: Term<'_>, max: usize) -> bool {
 /// Terms beyond the nesting limit do not count: decoding refuses them unread.
 fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return true };
-    let mut fits_one = |item: Term<'_>| match left.checked_sub(1) {
+    let fits_one = |item: Term<'_>| match left.checked_sub(1) {
         Some(less) => {
             *left = less;
             fits_in(item, depth, left)
@@ -67,40 +65,30 @@ fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
         None => false,
     };
     match term.get_type() {
-        TermType::List => {
-            // An iterator would panic at the end of an improper list.
-            let mut rest = term;
-            while let Ok((item, tail)) = rest.list_get_cell() {
-                if !fits_one(item) {
-                    return false;
-                }
-                rest = tail;
-            }
-            true
-        }
-        TermType::Tuple => get_tuple(term).is_ok_and(|items| items.into_iter().all(fits_one)),
+        TermType::List => items_of(term).all(fits_one),
+        TermType::Tuple => elements_of(term).is_some_and(|mut elements| elements.all(fits_one)),
         _ => true,
     }
 }
 
 /// `{name, args...}`: answers the name, and appends the arguments.
 pub fn operation<'a>(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Result<Term<'a>, ReadError> {
-    let terms = get_tuple(term).map_err(bad)?;
-    let (name, rest) = terms.split_first().ok_or(ReadError::BadArgument)?;
-    rest.iter().try_for_each(|term| decode(*term, &mut |arg| args.push(arg)))?;
-    Ok(*name)
+    let mut elements = elements_of(term).ok_or(ReadError::BadArgument)?;
+    let name = elements.next().ok_or(ReadError::BadArgument)?;
+    elements.try_for_each(|element| decode(element, &mut |arg| args.push(arg)))?;
+    Ok(name)
 }
 
 /// A list of lists of binaries: commands as a client writes them.
 pub fn commands(term: Term<'_>) -> Result<Vec<Vec<&[u8]>>, ReadError> {
-    each(term, |command| each(command, |word| Binary::from_term(word).map(|bytes| bytes.as_slice()).map_err(bad)))
+    each(term, |command| each(command, bytes))
 }
 
-/// The items of a proper list, decoded. The length is checked first: an improper list has none, and
-/// an iterator would panic at its end.
+/// The items of a proper list, decoded.
 fn each<'a, T>(list: Term<'a>, decode: impl Fn(Term<'a>) -> Result<T, ReadError>) -> Result<Vec<T>, ReadError> {
+    // An improper list has no length.
     let mut items = Vec::with_capacity(list.list_length().map_err(bad)?);
-    for item in list.into_list_iterator().map_err(bad)? {
+    for item in items_of(list) {
         items.push(decode(item)?);
     }
     Ok(items)
@@ -108,23 +96,23 @@ fn each<'a, T>(list: Term<'a>, decode: impl Fn(Term<'a>) -> Result<T, ReadError>
 
 /// A key, member, field or number. Anything else becomes nil, which no read takes in their place.
 pub fn plain_arg(term: Term<'_>) -> Arg<'_> {
-    match Binary::from_term(term) {
-        Ok(bytes) => Arg::Bytes(bytes.as_slice()),
-        Err(_) => term.decode().map_or(Arg::Nil, Arg::Int),
+    match bytes_of(term) {
+        Some(bytes) => Arg::Bytes(bytes),
+        None => term.decode().map_or(Arg::Nil, Arg::Int),
     }
 }
 
 fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {
     match term.get_type() {
-        TermType::Binary => Binary::from_term(term).map(|bytes| Arg::Bytes(bytes.as_slice())).map_err(bad),
+        TermType::Binary => bytes(term).map(Arg::Bytes),
         TermType::Integer => term.decode().map(Arg::Int).map_err(bad),
         TermType::Float => term.decode().map(Arg::Float).map_err(bad),
         TermType::Atom => Ok(atom_arg(term)?),
         TermType::List => list(term, depth).map(Arg::List),
         TermType::Tuple => {
             let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
-            let items = get_tuple(term).map_err(bad)?;
-            items.into_iter().map(|item| arg(item, depth)).collect::<Result<_, _>>().map(Arg::Tuple)
+            let elements = elements_of(term).ok_or(ReadError::BadArgument)?;
+            elements.map(|element| arg(element, depth)).collect::<Result<_, _>>().map(Arg::Tuple)
         }
         _ => Err(ReadError::BadArgument),
     }
@@ -133,6 +121,10 @@ fn arg(term: Term<'_>, depth: usize) -> Result<Arg<'_>, ReadError> {
 fn list(term: Term<'_>, depth: usize) -> Result<Vec<Arg<'_>>, ReadError> {
     let depth = depth.checked_sub(1).ok_or(ReadError::BadArgument)?;
     each(term, |item| arg(item, depth))
+}
+
+fn bytes(term: Term<'_>) -> Result<&[u8], ReadError> {
+    bytes_of(term).ok_or(ReadError::BadArgument)
 }
 
 fn bad(_: rustler::Error) -> ReadError {
@@ -163,7 +155,7 @@ fn atom_name(term: Term<'_>) -> Result<&'static str, ReadError> {
 
 /// A database and a key in it.
 pub fn place<'a>(db_term: Term<'a>, key: Term<'a>) -> Result<(u32, &'a [u8]), ReadError> {
-    Ok((db(db_term)?, Binary::from_term(key).map_err(bad)?.as_slice()))
+    Ok((db(db_term)?, bytes(key)?))
 }
 
 /// A database and what to watch in it: `{:key, key}`, `{:prefix, prefix}` or `{:pattern, glob}`.

@@ -32,7 +32,7 @@ pub use handler_config::{initial, only};
 pub use link_config::{FeedConfig, feed_config, link_config};
 pub use link_message::{guard_given_up, link_end, link_state, notices, ready, unknown_command};
 pub use log_entry::log_entries;
-pub use primitive::{binary, word};
+pub use primitive::{binary, items_of, word};
 pub use rdb::{rdb_error, survey};
 #[cfg(feature = "lua")]
 pub use script::{script_answer, script_error};

@@ -45,10 +45,20 @@
 //! short-lived gets into a bag that a longer-lived structure frees.
 
 use crate::version_chain::{FIRST, Retired, VersionChain};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// An allocation that a structure consists of: the address of one.
 pub trait Part: Sized {
+    /// What the chain keeps of a part. It is the same for parts of many types, so that the compiler
+    /// makes their chains once.
+    type Erased;
+
+    fn erase(self) -> Self::Erased;
+
+    /// The part of which this is the address.
+    fn restore(erased: Self::Erased) -> Self;
+
     /// The generation of the version that made it.
     ///
     /// # Safety
@@ -63,22 +73,25 @@ pub trait Part: Sized {
 }
 
 /// The handle that a structure has on its version of the chain. See the module.
-pub struct Version<P> {
+pub struct Version<P: Part> {
     generation: u64,
-    chain: Arc<VersionChain<P>>,
+    /// The addresses in it are those of parts of this type.
+    chain: Arc<VersionChain<P::Erased>>,
     /// Parts that the current change has unlinked and that older versions may still reach. Empty
     /// between changes.
-    retired: Vec<Retired<P>>,
+    retired: Vec<Retired<P::Erased>>,
+    /// It is as if the chain held the parts.
+    parts: PhantomData<Arc<VersionChain<P>>>,
 }
 
 /// The first version of a new chain.
-impl<P> Default for Version<P> {
+impl<P: Part> Default for Version<P> {
     fn default() -> Self {
-        Version { generation: FIRST, chain: Arc::default(), retired: Vec::new() }
+        Version { generation: FIRST, chain: Arc::default(), retired: Vec::new(), parts: PhantomData }
     }
 }
 
-impl<P> Version<P> {
+impl<P: Part> Version<P> {
     /// New parts carry it.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -93,19 +106,25 @@ impl<P> Version<P> {
     pub fn census(&self) -> (usize, usize) {
         self.chain.census()
     }
-}
 
-impl<P: Part> Version<P> {
     /// The next version, with room for the parts that its first change retires; `None` when this is
     /// not the newest.
     pub fn fork(&self, retired_capacity: usize) -> Option<Self> {
         let (generation, free) = self.chain.fork(self.generation)?;
-        for part in free {
+        // SAFETY: what the chain gave back.
+        unsafe { Self::free(free) };
+        let retired = Vec::with_capacity(retired_capacity);
+        Some(Version { generation, chain: self.chain.clone(), retired, parts: PhantomData })
+    }
+
+    /// # Safety
+    /// The chain gave these parts back just now.
+    unsafe fn free(parts: Vec<P::Erased>) {
+        for erased in parts {
             // SAFETY: points 3 and 4 of the module: no living version reaches what the chain gives
             // back, and it gives each part back once.
-            unsafe { part.free() };
+            unsafe { P::restore(erased).free() };
         }
-        Some(Version { generation, chain: self.chain.clone(), retired: Vec::with_capacity(retired_capacity) })
     }
 
     /// Frees a part that only this version reached, at once; retires any other.
@@ -120,17 +139,15 @@ impl<P: Part> Version<P> {
             // SAFETY: point 2 of the module: nobody else reached it.
             unsafe { part.free() };
         } else {
-            self.retired.push(Retired { born, part });
+            self.retired.push(Retired { born, part: part.erase() });
         }
     }
 
     /// Hands the retired parts to the chain: the end of a change.
     pub fn flush_retired(&mut self) {
         if !self.retired.is_empty() {
-            for part in self.chain.retire(&mut self.retired) {
-                // SAFETY: as in `fork`.
-                unsafe { part.free() };
-            }
+            // SAFETY: what the chain gave back.
+            unsafe { Self::free(self.chain.retire(&mut self.retired)) };
         }
     }
 
@@ -141,13 +158,12 @@ impl<P: Part> Version<P> {
     /// The structure ends: it uses neither its parts nor this handle again, but to free what this
     /// leaves to it. `born_after` answers each part that the structure reaches and that was born
     /// after a generation, once.
-    pub unsafe fn end(&mut self, born_after: impl FnOnce(u64) -> Vec<P>) -> bool {
+    pub unsafe fn end(&mut self, born_after: impl Fn(u64) -> Vec<P>) -> bool {
         self.flush_retired();
-        let ended = self.chain.end(self.generation, born_after);
-        for part in ended.free {
-            // SAFETY: as in `fork`.
-            unsafe { part.free() };
-        }
+        let born_after = |generation| born_after(generation).into_iter().map(P::erase).collect();
+        let ended = self.chain.end(self.generation, &born_after);
+        // SAFETY: what the chain gave back.
+        unsafe { Self::free(ended.free) };
         ended.last
     }
 }

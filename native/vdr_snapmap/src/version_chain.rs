@@ -122,7 +122,7 @@ impl<T> VersionChain<T> {
     /// this calls `born_after` with the generation of the version before it, and `born_after`
     /// answers all parts that the ending version reaches and that were born after that generation.
     /// No version forks, ends or becomes the newest meanwhile.
-    pub fn end(&self, generation: u64, born_after: impl FnOnce(u64) -> Vec<T>) -> Ended<T> {
+    pub fn end(&self, generation: u64, born_after: &dyn Fn(u64) -> Vec<T>) -> Ended<T> {
         let mut state = self.state.lock();
         let Ok(at) = state.versions.binary_search_by_key(&generation, |version| version.generation) else {
             debug_assert!(false, "a version ends once: {generation}");
@@ -242,10 +242,10 @@ mod tests {
         // Born in the third and retired by the fourth: nobody else reaches it once the third has
         // ended.
         fork_retiring(four, 3, 30);
-        assert_eq!(chain.end(two, |_| vec![]).free, [20]);
-        assert_eq!(chain.end(three, |_| vec![]).free, [30]);
+        assert_eq!(chain.end(two, &|_| vec![]).free, [20]);
+        assert_eq!(chain.end(three, &|_| vec![]).free, [30]);
         assert_eq!(chain.census(), (3, 1));
-        assert_eq!(chain.end(1, |_| vec![]).free, [10]);
+        assert_eq!(chain.end(1, &|_| vec![]).free, [10]);
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         // In their order, as they end when each write is published alone: a walk over the others
         // would take minutes.
         for generation in 1..VERSIONS - 1 {
-            assert_eq!(chain.end(generation, |_| vec![]).free, [generation as u32]);
+            assert_eq!(chain.end(generation, &|_| vec![]).free, [generation as u32]);
         }
         assert_eq!(chain.census(), (2, 0));
     }
@@ -276,9 +276,9 @@ mod tests {
         let (_, free) = chain.fork(10).unwrap();
         assert!(free.is_empty());
         for generation in [1, 3, 2, 4, 10, 9, 7, 8, 6] {
-            assert!(chain.end(generation, |_| vec![]).free.is_empty(), "{generation}");
+            assert!(chain.end(generation, &|_| vec![]).free.is_empty(), "{generation}");
         }
-        let mut free = chain.end(5, |_| vec![]).free;
+        let mut free = chain.end(5, &|_| vec![]).free;
         free.sort_unstable();
         assert_eq!(free, [1, 2, 3, 4, 5]);
     }
@@ -288,10 +288,10 @@ mod tests {
         let chain = VersionChain::default();
         let (two, _) = chain.fork(1).unwrap();
         assert!(chain.retire(&mut retired(1, 10)).is_empty());
-        assert_eq!(chain.end(1, |_| vec![]).free, [10]);
+        assert_eq!(chain.end(1, &|_| vec![]).free, [10]);
         // And at once when there are none.
         assert_eq!((chain.retire(&mut retired(1, 20)), chain.census()), (vec![20], (1, 0)));
-        assert!(chain.end(two, |_| vec![]).last);
+        assert!(chain.end(two, &|_| vec![]).last);
     }
 
     #[test]
@@ -300,9 +300,9 @@ mod tests {
         let (two, _) = chain.fork(1).unwrap();
         assert!(!chain.is_newest(1) && chain.fork(1).is_none());
         assert!(chain.retire(&mut retired(1, 10)).is_empty());
-        let ended = chain.end(two, |before| vec![before as u32 + 100]);
+        let ended = chain.end(two, &|before| vec![before as u32 + 100]);
         assert_eq!((ended.free, ended.last, chain.is_newest(1), chain.census()), (vec![101], false, true, (1, 0)));
-        assert!(chain.end(1, |_| vec![]).last);
+        assert!(chain.end(1, &|_| vec![]).last);
     }
 }
 
@@ -376,7 +376,7 @@ mod loom_tests {
 
     impl Drop for Version {
         fn drop(&mut self) {
-            let ended = self.chain.end(self.generation, |_| vec![]);
+            let ended = self.chain.end(self.generation, &|_| vec![]);
             free(&self.memory, ended.free);
             if ended.last {
                 free(&self.memory, vec![self.part]);
@@ -457,7 +457,7 @@ mod loom_tests {
                     let (chain, memory) = (chain.clone(), memory.clone());
                     thread::spawn(move || {
                         read(&memory, part);
-                        free(&memory, chain.end(generation, |_| vec![]).free);
+                        free(&memory, chain.end(generation, &|_| vec![]).free);
                     })
                 })
                 .into_iter()
@@ -467,9 +467,9 @@ mod loom_tests {
             let (four, freed) = chain.fork(three).unwrap();
             free(&memory, freed);
             read(&memory, 2);
-            free(&memory, chain.end(three, |_| vec![]).free);
+            free(&memory, chain.end(three, &|_| vec![]).free);
             readers.into_iter().for_each(|reader| reader.join().unwrap());
-            let ended = chain.end(four, |_| vec![]);
+            let ended = chain.end(four, &|_| vec![]);
             assert!(ended.last && ended.free.is_empty());
             free(&memory, vec![2]);
             assert_all_freed(&memory);
@@ -490,7 +490,7 @@ mod loom_tests {
                 thread::spawn(move || {
                     // The branch reaches part 0 of the checkpoint, and looks at it on its way to
                     // its own part 1.
-                    let ended = chain.end(two, |_| {
+                    let ended = chain.end(two, &|_| {
                         read(&memory, 0);
                         vec![1]
                     });
@@ -502,7 +502,7 @@ mod loom_tests {
                 free(&memory, vec![0]);
             }
             branch.join().unwrap();
-            assert!(chain.end(1, |_| vec![]).last);
+            assert!(chain.end(1, &|_| vec![]).last);
         });
     }
 }

@@ -56,6 +56,16 @@ pub(super) enum TriePart<V> {
 }
 
 impl<V> Part for TriePart<V> {
+    type Erased = Self;
+
+    fn erase(self) -> Self {
+        self
+    }
+
+    fn restore(erased: Self) -> Self {
+        erased
+    }
+
     unsafe fn born(&self) -> u64 {
         match self {
             // SAFETY: as asked of the caller.

@@ -57,6 +57,11 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for NodePtr<K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for NodePtr<K, V> {}
 
+// SAFETY: an address, which nobody can follow without its type: see [`NodePtr`].
+unsafe impl Send for ErasedPtr {}
+// SAFETY: as above.
+unsafe impl Sync for ErasedPtr {}
+
 impl<K, V> NodePtr<K, V> {
     pub fn new(born: u64, below: Below<K, V>) -> Self {
         NodePtr(NonNull::from(Box::leak(Box::new(Node { born, below }))))
@@ -74,7 +79,20 @@ impl<K, V> NodePtr<K, V> {
     }
 }
 
+/// The address of a node of some type.
+pub struct ErasedPtr(NonNull<()>);
+
 impl<K, V> Part for NodePtr<K, V> {
+    type Erased = ErasedPtr;
+
+    fn erase(self) -> ErasedPtr {
+        ErasedPtr(self.0.cast())
+    }
+
+    fn restore(erased: ErasedPtr) -> Self {
+        NodePtr(erased.0.cast())
+    }
+
     unsafe fn born(&self) -> u64 {
         // SAFETY: as asked of the caller.
         unsafe { (*self.0.as_ptr()).born }

@@ -22,6 +22,7 @@ impl HeldSnapshot {
         HeldSnapshot { snapshot: Some(snapshot), number, list, live }
     }
 
+    #[inline]
     pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.snapshot.as_ref()
     }

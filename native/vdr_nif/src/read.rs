@@ -96,6 +96,7 @@ fn call<'a>(
 
 /// The answer as a term. `None` if it takes a dirty scheduler, and this is none, because it copies
 /// a long string.
+#[inline]
 fn answer<'a>(env: Env<'a>, reply: &Result<Reply<'_>, ReadError>, on_scheduler: bool) -> Option<Term<'a>> {
     let copies = on_scheduler && reply.as_ref().is_ok_and(Reply::copies_long_string);
     (!copies).then(|| terms::answer(env, reply))
@@ -131,6 +132,7 @@ point_entries! {
 }
 
 /// A read that takes constant time, unless it copies a long string.
+#[inline]
 fn point<'a>(env: Env<'a>, source: &Source, db: Term<'a>, row: Option<&'static Read>, args: &[Arg<'_>]) -> Term<'a> {
     let (Some(row), Ok(db)) = (row, terms::db(db)) else {
         return terms::answer(env, &Err(ReadError::BadArgument));

@@ -38,6 +38,7 @@ impl Resource for Source {
 
 impl Source {
     /// Reads the current snapshot. `None` when nothing may be read: see [`Source::unreadable`].
+    #[inline]
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         match self {
             Source::Live(store) if store.is_stale() => None,

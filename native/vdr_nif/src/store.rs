@@ -79,6 +79,7 @@ impl Store {
         Store { inner }
     }
 
+    #[inline]
     pub fn live(&self) -> &Live {
         &self.inner.shared.live
     }
@@ -96,6 +97,7 @@ impl Store {
     }
 
     /// Whether the data is too old to be read, by the instance's `stale_reads`.
+    #[inline]
     pub fn is_stale(&self) -> bool {
         self.inner.slot.status.freshness().refuses()
     }

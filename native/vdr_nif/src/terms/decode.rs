@@ -21,6 +21,7 @@ mod atoms {
 const DEPTH_MAX: usize = 4;
 
 /// A database number.
+#[inline]
 pub fn db(term: Term<'_>) -> Result<u32, ReadError> {
     term.decode().map_err(|_| ReadError::BadArgument)
 }
@@ -29,6 +30,7 @@ pub fn db(term: Term<'_>) -> Result<u32, ReadError> {
 pub type ArgList<'a> = SmallVec<[Arg<'a>; 4]>;
 
 /// A list of arguments.
+#[inline]
 pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
     // An improper list has no length.
     let mut args = ArgList::with_capacity(term.list_length().map_err(bad)?);
@@ -38,6 +40,7 @@ pub fn args(term: Term<'_>) -> Result<ArgList<'_>, ReadError> {
 
 /// Decodes an argument. The usual ones are made where they stay: to read a value right after it was
 /// written in parts, as a move does, waits for the writes.
+#[inline]
 fn decode<'a>(term: Term<'a>, put: &mut impl FnMut(Arg<'a>)) -> Result<(), ReadError> {
     if let Some(bytes) = bytes_of(term) {
         put(Arg::Bytes(bytes));
@@ -50,6 +53,7 @@ fn decode<'a>(term: Term<'a>, put: &mut impl FnMut(Arg<'a>)) -> Result<(), ReadE
 }
 
 /// Whether a term holds at most `max` terms. Looks at no more of them, since decoding is work too.
+#[inline]
 pub fn fits(term: Term<'_>, max: usize) -> bool {
     fits_in(term, DEPTH_MAX + 1, &mut { max })
 }
@@ -72,6 +76,7 @@ fn fits_in(term: Term<'_>, depth: usize, left: &mut usize) -> bool {
 }
 
 /// `{name, args...}`: answers the name, and appends the arguments.
+#[inline]
 pub fn operation<'a>(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Result<Term<'a>, ReadError> {
     let mut elements = elements_of(term).ok_or(ReadError::BadArgument)?;
     let name = elements.next().ok_or(ReadError::BadArgument)?;
@@ -95,6 +100,7 @@ fn each<'a, T>(list: Term<'a>, decode: impl Fn(Term<'a>) -> Result<T, ReadError>
 }
 
 /// A key, member, field or number. Anything else becomes nil, which no read takes in their place.
+#[inline]
 pub fn plain_arg(term: Term<'_>) -> Arg<'_> {
     match bytes_of(term) {
         Some(bytes) => Arg::Bytes(bytes),
@@ -123,6 +129,7 @@ fn list(term: Term<'_>, depth: usize) -> Result<Vec<Arg<'_>>, ReadError> {
     each(term, |item| arg(item, depth))
 }
 
+#[inline]
 fn bytes(term: Term<'_>) -> Result<&[u8], ReadError> {
     bytes_of(term).ok_or(ReadError::BadArgument)
 }

@@ -14,6 +14,7 @@ use vdr_snapmap::ExportedBytes;
 
 /// `{:ok, value}` or `{:error, code}`. Takes a reference, as all of this module does: a move of a
 /// reply costs more than reading it.
+#[inline]
 pub fn answer<'a>(env: Env<'a>, answer: &Result<Reply<'_>, ReadError>) -> Term<'a> {
     match answer {
         Ok(value) => pair(env, atom::ok().to_term(env), reply(env, value)),
@@ -22,6 +23,7 @@ pub fn answer<'a>(env: Env<'a>, answer: &Result<Reply<'_>, ReadError>) -> Term<'
 }
 
 /// `{:ok, terms}`.
+#[inline]
 pub fn ok_list<'a>(env: Env<'a>, terms: Vec<Term<'a>>) -> Term<'a> {
     pair(env, atom::ok().to_term(env), list(env, terms.into_iter()))
 }
@@ -66,15 +68,18 @@ fn record<'a>(env: Env<'a>, fields: &[(&'static str, Reply<'_>)]) -> Term<'a> {
     Term::map_from_pairs(env, &pairs).unwrap_or_else(|_| atom::nil().to_term(env))
 }
 
+#[inline]
 pub fn blob<'a>(env: Env<'a>, blob: &Blob) -> Term<'a> {
     bytes(env, blob.export(), blob)
 }
 
 /// A binary that refers to exported bytes, or a copy of the bytes.
+#[inline]
 fn bytes<'a>(env: Env<'a>, exported: Option<ExportedBytes<'_>>, bytes: &[u8]) -> Term<'a> {
     exported.map_or_else(|| binary(env, bytes), |exported| resource_bytes::binary(env, exported))
 }
 
+#[inline]
 fn string<'a>(env: Env<'a>, string: StringRef<'_>) -> Term<'a> {
     match string {
         StringRef::Packed(bytes) => binary(env, bytes),

@@ -36,6 +36,7 @@ pub fn word<'a>(env: Env<'a>, word: &'static str) -> Term<'a> {
 }
 
 /// The bytes of a binary. `None` if the term is none.
+#[inline]
 pub fn bytes_of(term: Term<'_>) -> Option<&[u8]> {
     let mut binary = MaybeUninit::uninit();
     // SAFETY: the VM writes the binary where it answers that the term is one. Its bytes are those
@@ -51,6 +52,7 @@ pub fn bytes_of(term: Term<'_>) -> Option<&[u8]> {
 }
 
 /// The elements of a tuple. `None` if the term is none.
+#[inline]
 pub fn elements_of<'a>(tuple: Term<'a>) -> Option<impl ExactSizeIterator<Item = Term<'a>>> {
     let env = tuple.get_env();
     let (mut count, mut elements) = (0, MaybeUninit::uninit());
@@ -70,6 +72,7 @@ pub fn elements_of<'a>(tuple: Term<'a>) -> Option<impl ExactSizeIterator<Item = 
 }
 
 /// The items of a list, up to its end, or to what stands there in an improper list.
+#[inline]
 pub fn items_of<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
     let (env, mut rest) = (list.get_env(), list);
     iter::from_fn(move || {
@@ -87,6 +90,7 @@ pub fn items_of<'a>(list: Term<'a>) -> impl Iterator<Item = Term<'a>> {
 }
 
 /// A binary with a copy of the bytes.
+#[inline]
 pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     let mut term = MaybeUninit::uninit();
     // SAFETY: the VM makes a binary of so many bytes, writes its term, and answers where the bytes
@@ -102,6 +106,7 @@ pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 }
 
 /// `{first, second}`.
+#[inline]
 pub fn pair<'a>(env: Env<'a>, first: Term<'a>, second: Term<'a>) -> Term<'a> {
     let terms = [first.as_c_arg(), second.as_c_arg()];
     // SAFETY: terms of this environment, since they have its lifetime, and as many as it says.
@@ -109,6 +114,7 @@ pub fn pair<'a>(env: Env<'a>, first: Term<'a>, second: Term<'a>) -> Term<'a> {
 }
 
 /// A list of the terms.
+#[inline]
 pub fn list<'a>(env: Env<'a>, terms: impl Iterator<Item = Term<'a>>) -> Term<'a> {
     let terms: SmallVec<[ErlNifTerm; COLLECTED]> = terms.map(|term| term.as_c_arg()).collect();
     // SAFETY: as above. A list of more than four billion terms fits no heap of the VM.

@@ -1,4 +1,9 @@
-ExUnit.start(timeout: 120_000, formatters: [ExUnit.CLIFormatter, Vdr.Test.Failures])
+# A loaded machine may stop a process for a second. A message that comes is not waited for any longer.
+ExUnit.start(
+  timeout: 120_000,
+  assert_receive_timeout: 20_000,
+  formatters: [ExUnit.CLIFormatter, Vdr.Test.Failures]
+)
 
 ExUnit.after_suite(fn _result ->
   with [_ | _] = differences <- Vdr.Test.Telemetry.differences() do

@@ -83,11 +83,11 @@ defmodule Vdr.Test.Server do
   def start!(opts \\ []), do: ExUnit.Callbacks.start_supervised!({__MODULE__, opts})
 
   def port(server), do: info(server).port
-  def info(server), do: GenServer.call(server, :info)
+  def info(server), do: GenServer.call(server, :info, @ready_ms * 2)
   def running?(server), do: info(server).pid != nil
 
   @doc "The last lines that the server logged."
-  def log(server), do: GenServer.call(server, :log)
+  def log(server), do: GenServer.call(server, :log, @ready_ms * 2)
 
   @doc "Sends SIGTERM and waits for the end. `restart/1` starts the server again."
   def stop(server), do: GenServer.call(server, {:end, "TERM"}, @ready_ms)
@@ -96,8 +96,8 @@ defmodule Vdr.Test.Server do
   def kill(server), do: GenServer.call(server, {:end, "KILL"}, @ready_ms)
 
   @doc "Sends SIGSTOP: the server keeps its sockets and answers nothing until `resume/1`."
-  def pause(server), do: GenServer.call(server, {:signal, "STOP"})
-  def resume(server), do: GenServer.call(server, {:signal, "CONT"})
+  def pause(server), do: GenServer.call(server, {:signal, "STOP"}, @ready_ms)
+  def resume(server), do: GenServer.call(server, {:signal, "CONT"}, @ready_ms)
 
   @doc "Starts a stopped server again: same port, same directory."
   def restart(server), do: GenServer.call(server, :restart, @ready_ms * 2)
@@ -126,12 +126,27 @@ defmodule Vdr.Test.Server do
     drain(socket, bytes - byte_size(replies), timeout_ms)
   end
 
-  @doc "A port that is free right now."
+  # Below the ports that the system gives away, also with the 10,000 more of a cluster's bus.
+  @first_port 10_500
+  @ports 10_000
+
+  @doc """
+  A port at which nothing listens. It stays free until the caller uses it: the system takes the
+  ports of connections and of `listen(0)` from a higher range, and this VM gets another one each
+  time. A VM beside it begins elsewhere.
+  """
   def free_port do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, reuseaddr: true)
-    {:ok, port} = :inet.port(socket)
-    :ok = :gen_tcp.close(socket)
-    port
+    number = :erlang.phash2(System.pid(), @ports) + System.unique_integer([:monotonic, :positive])
+    port = @first_port + rem(number, @ports)
+
+    case :gen_tcp.listen(port, ip: {127, 0, 0, 1}, reuseaddr: true) do
+      {:ok, socket} ->
+        :ok = :gen_tcp.close(socket)
+        port
+
+      {:error, _taken} ->
+        free_port()
+    end
   end
 
   # ---- the process

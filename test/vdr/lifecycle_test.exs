@@ -8,14 +8,7 @@ defmodule Vdr.LifecycleTest do
   @moduletag capture_log: true
 
   setup do
-    %{id: make_ref(), port: free_port()}
-  end
-
-  defp free_port do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :ok = :gen_tcp.close(socket)
-    port
+    %{id: make_ref(), port: Vdr.Test.Server.free_port()}
   end
 
   defp start!(options) do
@@ -46,13 +39,7 @@ defmodule Vdr.LifecycleTest do
     link
   end
 
-  defp eventually(check, attempts \\ 200) do
-    cond do
-      check.() -> :ok
-      attempts == 0 -> flunk("it never came")
-      true -> Process.sleep(10) && eventually(check, attempts - 1)
-    end
-  end
+  defp eventually(check), do: Vdr.Test.Mirror.eventually("it comes", check)
 
   test "start_link returns at once, and reads return :not_ready", %{id: id, port: port} do
     pid = start!(id: id, port: port)

@@ -75,9 +75,7 @@ defmodule Vdr.ReplicaTest do
 
   test "its state is :init before there is a connection, and it stops with a reason when there will be none" do
     Process.flag(:trap_exit, true)
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :ok = :gen_tcp.close(socket)
+    port = Vdr.Test.Server.free_port()
     replica = start!(port: port, password: {__MODULE__, :password_of_a_slow_vault, [self()]}, reconnect: false)
     assert_receive {:asked, link}, 5000
     assert Replica.get_replication_state(replica) == :init

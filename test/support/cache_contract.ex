@@ -21,10 +21,30 @@ defmodule Vdr.Test.CacheContract do
     def pass(clock, ms), do: :counters.add(clock, 1, ms)
   end
 
+  @doc """
+  Runs what has to be over before a time to live of `ms` ends. Some caches have a clock that does
+  not stop, and a loaded machine may take longer. Then a failed assertion says nothing, and an empty
+  cache is asked once more.
+  """
+  def in_time(cache, ms, fun, tries \\ 20) do
+    started = System.monotonic_time(:millisecond)
+
+    try do
+      fun.()
+    rescue
+      error in [ExUnit.AssertionError, MatchError] ->
+        late? = System.monotonic_time(:millisecond) - started >= ms
+        if not late? or tries == 0, do: reraise(error, __STACKTRACE__)
+        :ok = Vdr.Cache.flush(cache)
+        in_time(cache, ms, fun, tries - 1)
+    end
+  end
+
   defmacro __using__(opts) do
     except = Keyword.get(opts, :except, [])
 
     quote location: :keep do
+      import Vdr.Test.CacheContract, only: [in_time: 3]
       alias Vdr.Cache, as: C
 
       describe "contract: values" do
@@ -105,12 +125,15 @@ defmodule Vdr.Test.CacheContract do
 
       describe "contract: times" do
         test "an entry past its time is absent", %{cache: c, pass: pass} do
-          C.put(c, "short", 1, ttl: 200)
-          C.put(c, "long", 2, ttl: 60_000)
-          C.put(c, "ever", 3, ttl: :infinity)
-          assert C.get(c, "short") == {:ok, 1}
-          assert {:ok, ms} = C.ttl(c, "short")
-          assert ms in 1..200
+          in_time(c, 200, fn ->
+            C.put(c, "short", 1, ttl: 200)
+            C.put(c, "long", 2, ttl: 60_000)
+            C.put(c, "ever", 3, ttl: :infinity)
+            assert C.get(c, "short") == {:ok, 1}
+            assert {:ok, ms} = C.ttl(c, "short")
+            assert ms in 1..200
+          end)
+
           assert {:ok, ms} = C.ttl(c, "long")
           assert ms in 50_000..60_000
           assert C.ttl(c, "ever") == {:ok, :infinity}
@@ -144,9 +167,13 @@ defmodule Vdr.Test.CacheContract do
           assert C.expire(c, "k", 100) == {:ok, false}
           assert C.persist(c, "k") == {:ok, false}
           assert C.touch(c, "k") == {:ok, false}
-          C.put(c, "k", 1)
-          assert C.expire(c, "k", 100) == {:ok, true}
-          assert C.persist(c, "k") == {:ok, true}
+
+          in_time(c, 100, fn ->
+            C.put(c, "k", 1)
+            assert C.expire(c, "k", 100) == {:ok, true}
+            assert C.persist(c, "k") == {:ok, true}
+          end)
+
           assert C.ttl(c, "k") == {:ok, :infinity}
           assert C.touch(c, "k", ttl: 60_000) == {:ok, true}
           assert {:ok, ms} = C.ttl(c, "k")
@@ -178,11 +205,15 @@ defmodule Vdr.Test.CacheContract do
         test "put_new and replace", %{cache: c, pass: pass} do
           assert C.replace(c, "k", 1) == {:ok, false}
           assert C.get(c, "k") == {:error, :not_found}
-          assert C.put_new(c, "k", 1, ttl: 100) == {:ok, true}
-          assert C.put_new(c, "k", 2) == {:ok, false}
-          assert C.get(c, "k") == {:ok, 1}
-          assert C.replace(c, "k", 3, ttl: 100) == {:ok, true}
-          assert C.get(c, "k") == {:ok, 3}
+
+          in_time(c, 100, fn ->
+            assert C.put_new(c, "k", 1, ttl: 100) == {:ok, true}
+            assert C.put_new(c, "k", 2) == {:ok, false}
+            assert C.get(c, "k") == {:ok, 1}
+            assert C.replace(c, "k", 3, ttl: 100) == {:ok, true}
+            assert C.get(c, "k") == {:ok, 3}
+          end)
+
           pass.(150)
           assert C.replace(c, "k", 4) == {:ok, false}
           assert C.put_new(c, "k", 5) == {:ok, true}
@@ -448,8 +479,12 @@ defmodule Vdr.Test.CacheContract do
 
         test "an error is remembered for negative_ttl", %{cache: c, pass: pass} do
           opts = [negative_ttl: 200]
-          assert C.get_or_fetch(c, "k", fn -> {:error, :gone} end, opts) == {:error, :gone}
-          assert C.get_or_fetch(c, "k", fn -> flunk("called") end, opts) == {:error, :gone}
+
+          in_time(c, 200, fn ->
+            assert C.get_or_fetch(c, "k", fn -> {:error, :gone} end, opts) == {:error, :gone}
+            assert C.get_or_fetch(c, "k", fn -> flunk("called") end, opts) == {:error, :gone}
+          end)
+
           assert C.get(c, "k") == {:error, :not_found}
           assert C.put_new(c, "k", 1) == {:ok, true}
           C.delete(c, "k")
@@ -480,7 +515,7 @@ defmodule Vdr.Test.CacheContract do
           end
 
           for _ <- 1..10, do: assert(C.get_or_fetch(c, "k", fetch, opts) == {:ok, 1})
-          assert_receive {:fetching, pid}, 5_000
+          assert_receive {:fetching, pid}
           refute_receive {:fetching, _other}, 50
           send(pid, :go)
           Vdr.Test.Mirror.eventually("the new value is there", fn -> C.get(c, "k") == {:ok, 2} end)

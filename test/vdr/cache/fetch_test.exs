@@ -87,9 +87,19 @@ defmodule Vdr.Cache.FetchTest do
   end
 
   test "an error goes to all who wait, and is not stored", %{c: c} do
-    fetch = fn -> Process.sleep(100) && {:error, :down} end
+    test = self()
+
+    fetch = fn ->
+      send(test, {:fetching, self()})
+      receive do: (:go -> {:error, :down})
+    end
+
     tasks = for _ <- 1..20, do: Task.async(fn -> C.get_or_fetch(c, :k, fetch) end)
-    assert Enum.uniq(Task.await_many(tasks)) == [{:error, :down}]
+    assert_receive {:fetching, leader}
+    # Who comes later would fetch again.
+    Mirror.eventually("all others wait", fn -> C.stats(c).waits == 19 end)
+    send(leader, :go)
+    assert Enum.uniq(Task.await_many(tasks, 30_000)) == [{:error, :down}]
     assert C.stats(c).fetches == 1
     assert C.get(c, :k) == {:error, :not_found}
   end
@@ -112,14 +122,14 @@ defmodule Vdr.Cache.FetchTest do
 
     slow = fn ->
       send(test, :leading)
-      Process.sleep(2_000)
-      {:ok, :slow}
+      receive do: (:go -> {:ok, :slow})
     end
 
     leader = Task.async(fn -> C.get_or_fetch(c, :k, slow) end)
-    assert_receive :leading, 5_000
+    assert_receive :leading
     assert C.get_or_fetch(c, :k, slow) == {:error, :timeout}
     assert C.get_or_fetch(c, :k, fn -> {:ok, :own} end, on_timeout: :fetch) == {:ok, :own}
+    send(leader.pid, :go)
     assert Task.await(leader) == {:ok, :slow}
     assert C.get(c, :k) == {:ok, :slow}
     assert messages() == []
@@ -128,8 +138,18 @@ defmodule Vdr.Cache.FetchTest do
 
   @tag options: [stampede_protection: false]
   test "without protection everybody fetches", %{c: c} do
-    fetch = fn -> Process.sleep(50) && {:ok, 1} end
-    1..10 |> Enum.map(fn _ -> Task.async(fn -> C.get_or_fetch(c, :k, fetch) end) end) |> Task.await_many()
+    test = self()
+
+    fetch = fn ->
+      send(test, :fetching)
+      receive do: (:go -> {:ok, 1})
+    end
+
+    tasks = for _ <- 1..10, do: Task.async(fn -> C.get_or_fetch(c, :k, fetch) end)
+    # Nobody stores the value before all have begun.
+    for _ <- 1..10, do: assert_receive(:fetching)
+    for task <- tasks, do: send(task.pid, :go)
+    Task.await_many(tasks, 30_000)
     assert C.stats(c).fetches == 10
     assert C.get(c, :k) == {:ok, 1}
   end
@@ -161,7 +181,7 @@ defmodule Vdr.Cache.FetchTest do
     assert C.get_or_fetch(c, :k, fn -> {:ok, 500} end) == {:ok, 500}
   end
 
-  @tag options: [refresh_backoff: 400]
+  @tag options: [refresh_backoff: 1_000]
   test "a refresh that fails keeps the value, and is not tried again at once", %{c: c} do
     opts = [ttl: 60_000, refresh_after: 1]
     C.get_or_fetch(c, :k, fn -> {:ok, :old} end, opts)
@@ -178,14 +198,14 @@ defmodule Vdr.Cache.FetchTest do
     Mirror.eventually("it was tried", fn -> C.stats(c).fetch_errors == 1 end)
     for _ <- 1..50, do: assert(read.() == {:ok, :old})
     assert :counters.get(calls, 1) == 1
-    Process.sleep(450)
+    Process.sleep(1_050)
     assert read.() == {:ok, :old}
     Mirror.eventually("it was tried again", fn -> :counters.get(calls, 1) == 2 end)
     # The second failure doubles the wait.
-    Process.sleep(450)
+    Process.sleep(1_050)
     assert read.() == {:ok, :old}
     assert :counters.get(calls, 1) == 2
-    Process.sleep(450)
+    Process.sleep(1_050)
     assert C.get_or_fetch(c, :k, fn -> {:ok, :new} end, opts) == {:ok, :old}
     Mirror.eventually("it succeeded", fn -> C.get(c, :k) == {:ok, :new} end)
   end

@@ -240,7 +240,7 @@ defmodule Vdr.Cache.OptionsTest do
         Task.async(fn -> Enum.find(Stream.repeatedly(fn -> Vdr.Cache.put(name, 2, 2, ttl: 5) end), &(&1 != :ok)) end)
 
       Supervisor.stop(pid)
-      assert Enum.uniq(Task.await_many([writer | readers])) == [{:error, :not_started}]
+      assert Enum.uniq(Task.await_many([writer | readers], 30_000)) == [{:error, :not_started}]
     end
   end
 

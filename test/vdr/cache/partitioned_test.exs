@@ -205,6 +205,7 @@ defmodule Vdr.Cache.PartitionedTest do
     [a, b] = start!(2, near_cache: true)
     key = Enum.find(1..100, &(owner(a, &1) == a.node))
     reader = Peers.async(b, PeerWork, :read_until, [@cache, key, 3_000])
+    Mirror.eventually("it reads", fn -> cache(b, :stats, []).misses > 0 end)
     for n <- 1..3_000, do: :ok = cache(a, :put, [key, n])
     # A value that was kept wrongly would stay for a minute.
     assert {:ok, reads} = Task.await(reader, 60_000)
@@ -213,9 +214,10 @@ defmodule Vdr.Cache.PartitionedTest do
   end
 
   test "a node that is frozen while it fetches holds nobody for longer than the time, and stores nothing later" do
-    [a, b, c] = start!(3, topology_opts: [timeout: 500], stampede_timeout: 500)
+    [a, b, c] = start!(3, topology_opts: [timeout: 1_000], stampede_timeout: 500)
     key = Enum.find(1..1_000, &(owner(a, &1) == a.node))
-    frozen = Peers.async(c, PeerWork, :fetch, [@cache, key, :of_the_frozen, 500])
+    # So long that it is frozen before the end.
+    frozen = Peers.async(c, PeerWork, :fetch, [@cache, key, :of_the_frozen, 3_000])
     Mirror.eventually("it fetches", fn -> Peers.call(c, PeerWork, :fetching?, [key]) end)
     pid = Peers.freeze(c)
     assert Peers.call(b, PeerWork, :fetch, [@cache, key, :of_b, 10]) == {:error, :timeout}
@@ -231,7 +233,7 @@ defmodule Vdr.Cache.PartitionedTest do
   end
 
   test "a node that does not answer an invalidation is named, and gets it later" do
-    [a, b] = start!(2, topology_opts: [timeout: 500])
+    [a, b] = start!(2, topology_opts: [timeout: 1_500])
     :ok = cache(a, :put_many, [Map.new(1..50, &{&1, &1}), [tags: [:t]]])
     on_b = Enum.count(1..50, &(owner(a, &1) == b.node))
     pid = Peers.freeze(b)

@@ -166,7 +166,7 @@ defmodule Vdr.RdbFileTest do
   end
 
   defp load(bytes) do
-    path = Path.join(System.tmp_dir!(), "vdr-#{System.unique_integer([:positive])}.rdb")
+    path = Path.join(System.tmp_dir!(), "vdr-#{System.pid()}-#{System.unique_integer([:positive])}.rdb")
     File.write!(path, bytes)
 
     try do

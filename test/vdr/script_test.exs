@@ -116,7 +116,7 @@ defmodule Vdr.ScriptTest do
     Process.sleep(50)
     for pid <- killed, do: Process.exit(pid, :kill)
     # The threads are free again: this script cannot finish in a quick attempt.
-    assert run(snapshot, "return pcall(ts.get, 'a')", timeout: 5000) == {:ok, true}
+    assert run(snapshot, "return pcall(ts.get, 'a')", timeout: 20_000) == {:ok, true}
     Mirror.eventually("a script runs", fn -> run(snapshot, "pcall(error) return 1") == {:ok, 1} end)
   end
 end

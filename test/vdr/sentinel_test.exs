@@ -93,7 +93,10 @@ defmodule Vdr.SentinelTest do
     end
 
     assert_receive {:subscribed, _subscription}, 10_000
-    assert pings(System.monotonic_time(:millisecond) + 2500, 0) in 1..3
+    # Those of the Sentinels before.
+    pings(System.monotonic_time(:millisecond), 0)
+    # If each of the six had its own clock, it would be a dozen.
+    assert pings(System.monotonic_time(:millisecond) + 2500, 0) in 1..5
   end
 
   defp pings(deadline, count) do

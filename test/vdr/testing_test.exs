@@ -124,7 +124,7 @@ defmodule Vdr.TestingTest do
 
     {:ok, snapshot} = Vdr.Snapshot.from_commands(commands)
     assert {:ok, file} = RdbWriter.write(snapshot)
-    path = Path.join(System.tmp_dir!(), "vdr_testing_#{System.unique_integer([:positive])}.rdb")
+    path = Path.join(System.tmp_dir!(), "vdr_testing_#{System.pid()}_#{System.unique_integer([:positive])}.rdb")
     File.write!(path, file)
     assert {:ok, loaded} = Veidrodelis.load_rdb(path)
     File.rm!(path)
@@ -193,7 +193,7 @@ defmodule Vdr.TestingTest do
       {:veidrodelis, ^id, :stopped, details} -> Enum.reverse([{:stopped, details} | events])
       {:veidrodelis, ^id, event, details} -> events(id, [{event, details} | events])
     after
-      5000 -> flunk("no end after #{inspect(Enum.reverse(events))}")
+      20_000 -> flunk("no end after #{inspect(Enum.reverse(events))}")
     end
   end
 
@@ -272,7 +272,7 @@ defmodule Vdr.TestingTest do
     id = Testing.start_supervised!(data: [["SET", "old", "1"]])
     :ok = Testing.full_sync(id, [["SET", "new", "1"], ["EXPIRE", "new", 100]], db: 2)
     assert Veidrodelis.get!(id, 0, "old") == nil
-    assert Veidrodelis.ttl!(id, 2, "new") in 99..100
+    assert Veidrodelis.ttl!(id, 2, "new") in 90..100
     assert {:error, {:bad_command, 0, :unknown_command}} = Testing.full_sync(id, [["GET", "x"]])
     :ok = Testing.disconnect(id)
     :ok = Testing.full_sync(id, [["SET", "third", "1"]])
@@ -338,6 +338,16 @@ defmodule Vdr.TestingTest do
     assert_receive {^ref, %Vdr.WatchEvent.Init{}}, 5000
     assert Veidrodelis.keys!(id, 0, "*") == ["k"]
   end
+end
+
+defmodule Vdr.TestingManyTest do
+  # A thousand instances have so many events that the node forgets those of other tests, and fill
+  # the tables that others count. So this runs alone.
+  use ExUnit.Case, async: false
+
+  alias Veidrodelis.Testing
+
+  @moduletag capture_log: true
 
   test "a thousand instances at once, each with data of its own" do
     ids = for n <- 1..1000, do: {Testing.id(), n}

@@ -102,7 +102,7 @@ defmodule Vdr.TestingWritesTest do
     later = Task.async(fn -> Veidrodelis.command(id, ["INCR", "n"]) end)
     Process.sleep(20)
     :ok = Testing.connect(id)
-    assert Task.await(later) == {:ok, 2}
+    assert Task.await(later, 20_000) == {:ok, 2}
     assert Veidrodelis.get(id, 0, "n") == {:ok, "2"}
     :ok = Testing.disconnect(id, refuse: :wrong_password)
     assert Veidrodelis.command(id, ["INCR", "n"], timeout: 0) == {:error, :wrong_password}
@@ -128,10 +128,10 @@ defmodule Vdr.TestingWritesTest do
     assert Veidrodelis.sync(id) == :ok
     assert Veidrodelis.get(id, 0, "k") == {:ok, "2"}
     {:ok, _address} = Testing.failover(id)
-    assert Veidrodelis.await_position(id, position, 1000) == :ok
+    assert Veidrodelis.await_position(id, position, 20_000) == :ok
     assert Veidrodelis.command(id, ["APPEND", "k", "x"]) == {:ok, 2}
     :ok = Testing.full_sync(id, [["SET", "k", 9]])
-    assert Veidrodelis.await_position(id, position, 1000) == {:error, :lost_history}
+    assert Veidrodelis.await_position(id, position, 20_000) == {:error, :lost_history}
     assert Veidrodelis.command(id, ["GET", "k"]) == {:ok, "9"}
     assert Veidrodelis.info(id, :writes) == :unused
     assert Veidrodelis.info(id, :role) == :primary

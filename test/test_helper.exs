@@ -1,4 +1,4 @@
-# A loaded machine may stop a process for a second. A message that comes is not waited for any longer.
+# A loaded machine may stop a process for a second. Where a message comes, the limit costs nothing.
 ExUnit.start(
   timeout: 120_000,
   assert_receive_timeout: 20_000,

@@ -146,7 +146,8 @@ defmodule Vdr.Live.NoPrimaryTest do
     port = FakeServer.primary!(fn _anything -> {:last, ""} end)
     id = start!(port, [])
     assert Veidrodelis.await_ready(id, 1_000) == {:error, :timeout}
-    assert %{last_error: {:closed_in_handshake, "after PING"}} = Veidrodelis.info(id)
+    last_error = fn -> Veidrodelis.info(id, :last_error) end
+    Mirror.eventually("why", last_error, fn -> last_error.() == {:closed_in_handshake, "after PING"} end)
   end
 
   for binary <- Server.available() do

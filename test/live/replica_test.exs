@@ -72,8 +72,8 @@ defmodule Vdr.Live.ReplicaTest do
     replica = start!(port)
     assert Recorder.next!(replica) == :init
     assert Recorder.next!(replica) == :replication_start
-    assert {:commands, commands} = Recorder.next!(replica)
-    assert Recorder.next!(replica) == :streaming_start
+    # In several batches, if the file arrives in several pieces.
+    commands = sync_commands(replica, [])
 
     assert Enum.sort(tuples(commands)) ==
              Enum.sort([
@@ -251,7 +251,7 @@ defmodule Vdr.Live.ReplicaTest do
     Redix.command!(redis, ["SET", "more", 1])
     # WAIT asks for our offset, and gets it at once.
     assert Redix.command!(redis, ["WAIT", 1, 300]) == 0
-    [_, now] = Regex.run(~r/slave0:.*offset=(\d+).*lag=[01]/, Redix.command!(redis, ["INFO", "replication"]))
+    [_, now] = Regex.run(~r/slave0:.*offset=(\d+).*lag=[0-5]\b/, Redix.command!(redis, ["INFO", "replication"]))
     assert String.to_integer(now) <= String.to_integer(before) + 40
     assert Replica.get_replication_state(replica) == :streaming
 
@@ -332,7 +332,7 @@ defmodule Vdr.Live.ReplicaTest do
     refute_received {:veidrodelis, ^id, :ready, _}
 
     for event <- [:connecting, :syncing, :streaming, :disconnected, :stopped] do
-      assert_received {:telemetry, [:veidrodelis, :link, ^event], %{system_time: _}, %{id: ^id, pid: ^replica}}
+      assert_receive {:telemetry, [:veidrodelis, :link, ^event], %{system_time: _}, %{id: ^id, pid: ^replica}}
     end
   end
 

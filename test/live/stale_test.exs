@@ -126,7 +126,7 @@ defmodule Vdr.Live.StaleTest do
     assert Veidrodelis.get(held, 0, "k") == {:ok, "v"}
     assert %{ready: true, stale: true} = Veidrodelis.info(id)
     Server.restart_empty(server)
-    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full}}, 10_000
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :full}}, 40_000
     Mirror.eventually("it is read again", fn -> read?(id) end)
     :ok = Veidrodelis.unsubscribe(id)
     :ok = Veidrodelis.stop(id)
@@ -137,17 +137,17 @@ defmodule Vdr.Live.StaleTest do
     mirror: false,
     config: [{"repl-ping-replica-period", 1}] do
     Redix.command!(redis, ["SET", "k", "v"])
-    id = Mirror.start!(server, stale_reads: {:max_ms, 2500})
+    id = Mirror.start!(server, stale_reads: {:max_ms, 5000})
     assert read?(id)
     # Longer than the bound: the server's pings keep the data fresh.
-    Process.sleep(3500)
+    Process.sleep(6000)
     assert read?(id)
     Server.pause(server)
     assert read?(id)
     Mirror.eventually("a server that hangs makes the data stale", fn -> refused?(id) end)
     assert %{state: :streaming, last_message_ms_ago: ms} = Veidrodelis.info(id)
     # It is another clock than the bound's, and both are rounded.
-    assert ms >= 2490
+    assert ms >= 4990
     Server.resume(server)
     Mirror.eventually("it is fresh again", fn -> read?(id) end)
   end
@@ -156,13 +156,18 @@ defmodule Vdr.Live.StaleTest do
     Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "key:#{n}", String.duplicate("x", 1000)]))
     Mirror.settle(id, redis)
     Mirror.eventually("the stream has begun", fn -> Veidrodelis.replication_state(id) == :streaming end)
-    info = Veidrodelis.info(id)
-    assert %{role: :primary, state: :streaming, stale: false, ready: true, lag_bytes: 0} = info
-    assert info.primary_offset == info.offset
-    assert Veidrodelis.info(id, :memory_bytes) in 1_000_000..2_000_000
+    at_rest = fn -> Veidrodelis.info(id) end
+    # A ping of the server may be on its way.
+    Mirror.eventually("all is applied", at_rest, fn ->
+      match?(%{offset: n, primary_offset: n, lag_bytes: 0}, at_rest.())
+    end)
+
+    assert %{role: :primary, state: :streaming, stale: false, ready: true} = Veidrodelis.info(id)
+    # The gaps that other mirrors leave in the allocator are counted, too.
+    assert Veidrodelis.info(id, :memory_bytes) in 1_000_000..4_000_000
     Redix.pipeline!(redis, [["MULTI"], ["SET", "a", 1], ["SET", "b", 1], ["EXEC"]])
     Mirror.settle(id, redis)
-    assert Veidrodelis.info(id).lag_bytes == 0
+    Mirror.eventually("all is applied", at_rest, fn -> at_rest.().lag_bytes == 0 end)
   end
 
   live_test "a server that does not report its role is followed nevertheless", %{server: server, redis: redis},

@@ -45,7 +45,7 @@ defmodule Vdr.Live.TopTest do
       shows.(words)
     end
 
-    assert_receive {^terminal, {:exit_status, 0}}, 10_000
+    assert_receive {^terminal, {:exit_status, 0}}, 30_000
     text = File.read!("#{dir}/typescript")
     [_before, drawn, left] = String.split(text, ["\e[?1049h", "\e[?1049l"])
     assert drawn =~ "PAUSED"
@@ -136,7 +136,7 @@ defmodule Vdr.Live.TopTest do
     node = Port.open({:spawn_executable, System.find_executable("elixir")}, [:binary, args: options, line: 1000])
     {:os_pid, os_pid} = Port.info(node, :os_pid)
     on_exit(fn -> System.cmd("kill", ["-9", to_string(os_pid)], stderr_to_stdout: true) end)
-    assert_receive {^node, {:data, {:eol, "ready"}}}, 30_000
+    assert_receive {^node, {:data, {:eol, "ready"}}}, 60_000
 
     {:ok, host} = :inet.gethostname()
     assert {out, 0} = top(["--node", "#{name}@#{host}", "--cookie", "c00kie", "--once", "--json"])

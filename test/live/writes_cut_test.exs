@@ -40,7 +40,7 @@ defmodule Vdr.Live.WritesCutTest do
       Proxy.weather(proxy, :stall_replication)
 
       # Without the time to wait: done, and not here.
-      assert Veidrodelis.command(id, ["SET", "k", "late #{n}"], timeout: 500) == {:error, {:written, :not_visible}}
+      assert Veidrodelis.command(id, ["SET", "k", "late #{n}"], timeout: 2000) == {:error, {:written, :not_visible}}
       assert Redix.command!(redis, ["GET", "k"]) == "late #{n}"
       assert Veidrodelis.get(id, 0, "k") == {:ok, "before #{n}"}
       await_waiting(id, 0)
@@ -61,7 +61,7 @@ defmodule Vdr.Live.WritesCutTest do
             mirror: false do
     {proxy, id} = behind_proxy!(server)
     Proxy.weather(proxy, :stall_replication)
-    waiting = write(id, "written", 1500)
+    waiting = write(id, "written", 3000)
     await_waiting(id, 1)
     Proxy.target(proxy, Server.free_port())
     Proxy.cut(proxy, :reset)

@@ -103,11 +103,14 @@ defmodule Vdr.Live.WritesTest do
     assert Veidrodelis.command(id, ["EXISTS", "k"]) == {:ok, 0}
   end
 
-  live_test "WAIT holds up nobody else", %{id: id} do
-    slow = Task.async(fn -> Veidrodelis.pipeline(id, [["SET", "w", 1], ["WAIT", 5, 1500]], timeout: 10_000) end)
-    Process.sleep(50)
-    {us, {:ok, "OK"}} = :timer.tc(fn -> Veidrodelis.command(id, ["SET", "quick", 1]) end)
-    assert us < 1_000_000
+  live_test "WAIT holds up nobody else", %{id: id, redis: redis} do
+    slow = Task.async(fn -> Veidrodelis.pipeline(id, [["SET", "w", 1], ["WAIT", 5, 60_000]], timeout: 90_000) end)
+    waits = fn -> Regex.run(~r/id=(\d+) .*cmd=wait/, Redix.command!(redis, ["CLIENT", "LIST"])) end
+    Mirror.eventually("it waits", fn -> waits.() != nil end)
+    assert Veidrodelis.command(id, ["SET", "quick", 1], timeout: 20_000) == {:ok, "OK"}
+    # It still waits.
+    [_, client] = waits.()
+    assert Redix.command!(redis, ["CLIENT", "UNBLOCK", client]) == 1
     assert {:ok, ["OK", replicas]} = Task.await(slow, 20_000)
     assert is_integer(replicas)
   end
@@ -187,16 +190,20 @@ defmodule Vdr.Live.WritesTest do
     end
   end
 
-  live_test "a thousand callers of sync share the questions to the primary", %{id: id, redis: redis} do
+  live_test "a thousand callers of sync share the questions to the primary", context do
+    %{id: id, server: server, redis: redis} = context
     :ok = Veidrodelis.sync(id)
     before = calls(redis)
-    # The server answers nobody for half a second: all callers are there before the first answer.
-    Redix.command!(redis, ["CLIENT", "PAUSE", 500])
+    # The server answers nobody: all callers are there before the first answer.
+    Server.pause(server)
+    tasks = for _ <- 1..1000, do: Task.async(fn -> Veidrodelis.sync(id, 60_000) end)
 
-    1..1000
-    |> Enum.map(fn _ -> Task.async(fn -> Veidrodelis.sync(id, 20_000) end) end)
-    |> Task.await_many(30_000)
-    |> Enum.each(&assert &1 == :ok)
+    Mirror.eventually("all wait", fn ->
+      Enum.all?(tasks, &(Process.info(&1.pid, :status) == {:status, :waiting}))
+    end)
+
+    Server.resume(server)
+    assert tasks |> Task.await_many(60_000) |> Enum.uniq() == [:ok]
 
     # One on its way and one that waits, at any time, on each of a few connections.
     assert calls(redis) - before < 20
@@ -277,7 +284,7 @@ defmodule Vdr.Live.WritesTest do
 
     # The replica stands still: the write is done, and not here.
     Server.pause(replica)
-    assert Veidrodelis.command(id, ["SET", "through", "late"], timeout: 300) == {:error, {:written, :not_visible}}
+    assert Veidrodelis.command(id, ["SET", "through", "late"], timeout: 2000) == {:error, {:written, :not_visible}}
     assert Veidrodelis.sync(id, 100) == {:error, :timeout}
     assert Veidrodelis.command(id, ["SET", "through", "later"], sync: false) == {:ok, "OK"}
     Server.resume(replica)
@@ -288,7 +295,7 @@ defmodule Vdr.Live.WritesTest do
   live_test "a frozen primary leaves the fate of a write unknown", %{id: id, server: server} do
     {:ok, "OK"} = Veidrodelis.command(id, ["SET", "k", 1])
     Server.pause(server)
-    assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 200) == {:error, {:sent, :timeout}}
+    assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 1000) == {:error, {:sent, :timeout}}
     assert Veidrodelis.sync(id, 100) == {:error, :timeout}
     Server.resume(server)
     assert Veidrodelis.command(id, ["GET", "k"]) == {:ok, "2"}
@@ -297,7 +304,7 @@ defmodule Vdr.Live.WritesTest do
   live_test "a dead primary is named, and writes go on when it is back", %{id: id, server: server} do
     {:ok, "OK"} = Veidrodelis.command(id, ["SET", "k", 1])
     Server.kill(server)
-    assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 300) |> refused?()
+    assert Veidrodelis.command(id, ["SET", "k", 2], timeout: 2000) |> refused?()
     waiting = Task.async(fn -> Veidrodelis.command(id, ["SET", "k", 3], timeout: 30_000) end)
     Server.restart(server)
     # A server takes another replication id when the first replica attaches after its start. So the

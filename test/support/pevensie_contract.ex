@@ -102,17 +102,17 @@ defmodule Vdr.Test.PevensieContract do
 
   def times_to_live(%{redis: redis} = context) do
     cache = connect!(new(context))
-    assert P.set(cache, "t", "short", "v", {:some, 1}) == {:ok, nil}
+    assert P.set(cache, "t", "short", "v", {:some, 4}) == {:ok, nil}
     assert P.set(cache, "t", "shorter", "v", {:some, 100}) == {:ok, nil}
-    assert P.set(cache, "t", "shorter", "v", {:some, 1}) == {:ok, nil}
+    assert P.set(cache, "t", "shorter", "v", {:some, 4}) == {:ok, nil}
     assert P.set(cache, "t", "longer", "v", {:some, 1}) == {:ok, nil}
     assert P.set(cache, "t", "longer", "v", {:some, 100}) == {:ok, nil}
     assert P.set(cache, "t", "for ever", "v", {:some, 1}) == {:ok, nil}
     assert P.set(cache, "t", "for ever", "v", :none) == {:ok, nil}
     for key <- ["short", "shorter", "longer", "for ever"], do: assert(P.get(cache, "t", key) == {:ok, "v"})
     assert Redix.command!(redis, ["TTL", "t:for ever"]) == -1
-    assert Redix.command!(redis, ["TTL", "t:longer"]) in 98..100
-    Process.sleep(1100)
+    assert Redix.command!(redis, ["TTL", "t:longer"]) in 90..100
+    Process.sleep(4100)
     for key <- ["short", "shorter"], do: assert(P.get(cache, "t", key) == {:error, :got_too_few_records})
     for key <- ["longer", "for ever"], do: assert(P.get(cache, "t", key) == {:ok, "v"})
   end
@@ -128,7 +128,7 @@ defmodule Vdr.Test.PevensieContract do
     end
 
     assert P.set(cache, "t", "k", "v", {:some, 2 ** 31}) == {:ok, nil}
-    assert Redix.command!(redis, ["TTL", "t:k"]) in (2 ** 31 - 2)..(2 ** 31)
+    assert Redix.command!(redis, ["TTL", "t:k"]) in (2 ** 31 - 10)..(2 ** 31)
 
     for ttl <- [2 ** 62, 2 ** 63, 2 ** 70] do
       assert {:error, {:set_driver_error, {:server_failed, "ERR " <> _}}} = P.set(cache, "t", "k", "w", {:some, ttl})
@@ -173,7 +173,7 @@ defmodule Vdr.Test.PevensieContract do
       Mirror.eventually("it is here", fn -> P.get(cache, "t", "bytes") != {:error, :got_too_few_records} end)
       {us, answer} = :timer.tc(fn -> P.get(cache, "t", "bytes") end)
       assert answer == {:error, {:get_driver_error, :not_text}}
-      assert us < 1_000_000
+      assert us < 4_000_000
       assert P.set(cache, "t", "bytes", "text", :none) == {:ok, nil}
       assert P.get(cache, "t", "bytes") == {:ok, "text"}
       assert P.delete(cache, "t", "bytes") == {:ok, nil}
@@ -184,7 +184,7 @@ defmodule Vdr.Test.PevensieContract do
   def exchange(%{redis: redis} = context) do
     cache = connect!(new(context))
     Redix.command!(redis, ["SET", "user:1", "Ona"])
-    Redix.command!(redis, ["EXPIRE", "user:1", 1])
+    Redix.command!(redis, ["EXPIRE", "user:1", 4])
     Redix.command!(redis, ["SET", "user:2", "Jonas"])
     Redix.command!(redis, ["PERSIST", "user:2"])
     Mirror.eventually("theirs is here", fn -> P.get(cache, "user", "2") == {:ok, "Jonas"} end)
@@ -193,18 +193,18 @@ defmodule Vdr.Test.PevensieContract do
     assert P.set(cache, "user", "3", "Rasa", {:some, 50}) == {:ok, nil}
     assert P.set(cache, "user", "4", "Petras", :none) == {:ok, nil}
     assert Redix.command!(redis, ["GET", "user:3"]) == "Rasa"
-    assert Redix.command!(redis, ["TTL", "user:3"]) in 49..50
+    assert Redix.command!(redis, ["TTL", "user:3"]) in 40..50
     assert Redix.command!(redis, ["GET", "user:4"]) == "Petras"
     assert Redix.command!(redis, ["TTL", "user:4"]) == -1
 
     Redix.command!(redis, ["DEL", "user:4"])
     Mirror.eventually("it is gone", fn -> P.get(cache, "user", "4") == {:error, :got_too_few_records} end)
-    Process.sleep(1100)
+    Process.sleep(4100)
     assert P.get(cache, "user", "1") == {:error, :got_too_few_records}
   end
 
   def restarts(%{server: server} = context) do
-    cache = connect!(new(context, timeout: 500))
+    cache = connect!(new(context, timeout: 1500))
     assert P.set(cache, "t", "k", "before", :none) == {:ok, nil}
     Server.stop(server)
     assert P.get(cache, "t", "k") == {:ok, "before"}
@@ -212,7 +212,8 @@ defmodule Vdr.Test.PevensieContract do
     {us, answer} = :timer.tc(fn -> P.set(cache, "t", "k", "lost", :none) end)
     assert {:error, {:set_driver_error, {:connection_lost, text}}} = answer
     assert String.valid?(text)
-    assert us < 3_000_000
+    # The default is five seconds.
+    assert us < 4_500_000
     assert {:error, {:delete_driver_error, {:connection_lost, _}}} = P.delete(cache, "t", "k")
     assert P.get(cache, "t", "k") == {:ok, "before"}
 
@@ -223,7 +224,7 @@ defmodule Vdr.Test.PevensieContract do
   end
 
   def stale_reads(%{server: server} = context) do
-    cache = connect!(new(context, stale_reads: :deny, timeout: 500))
+    cache = connect!(new(context, stale_reads: :deny, timeout: 5000))
     assert P.set(cache, "t", "k", "v", :none) == {:ok, nil}
     assert P.get(cache, "t", "k") == {:ok, "v"}
     Server.stop(server)
@@ -309,7 +310,8 @@ defmodule Vdr.Test.PevensieContract do
     {us, answer} = :timer.tc(fn -> P.connect(wrong) end)
     assert {:error, {:connect_driver_error, {:start_failed, text}}} = answer
     refute text =~ "hunter"
-    assert us < 3_000_000
+    # The default is five seconds.
+    assert us < 4_500_000
     assert {:error, {:connect_driver_error, {:start_failed, _}}} = P.connect(new(context))
 
     assert {:error, {:connect_driver_error, {:start_failed, _}}} =
@@ -357,26 +359,29 @@ defmodule Vdr.Test.PevensieContract do
 
   def silent_servers(%{server: server} = context) do
     nobody = Server.free_port()
-    {us, answer} = :timer.tc(fn -> P.connect(new(context, port: nobody, timeout: 300)) end)
+    {us, answer} = :timer.tc(fn -> P.connect(new(context, port: nobody, timeout: 1500)) end)
     assert {:error, {:connect_driver_error, {:start_failed, text}}} = answer
     assert text =~ "nothing listens"
-    assert us < 3_000_000
+    # The default is five seconds.
+    assert us < 4_500_000
 
     port = FakeServer.start!(&drain/1)
 
     for options <- [[timeout: 300], [timeout: 60_000, start_timeout: 300]] do
       {us, answer} = :timer.tc(fn -> P.connect(new(context, [port: port] ++ options)) end)
       assert {:error, {:connect_driver_error, _timed_out_or_why}} = answer
-      assert us < 3_000_000
+      # The default is five seconds.
+      assert us < 4_500_000
     end
 
-    cache = connect!(new(context, timeout: 300))
+    cache = connect!(new(context, timeout: 1500))
     assert P.set(cache, "t", "k", "v", :none) == {:ok, nil}
     Server.pause(server)
     {us, answer} = :timer.tc(fn -> P.set(cache, "t", "k", "w", :none) end)
     Server.resume(server)
     assert answer == {:error, {:set_driver_error, :timed_out}}
-    assert us < 3_000_000
+    # The default is five seconds.
+    assert us < 4_500_000
     Mirror.eventually("writes come back", fn -> P.set(cache, "t", "k", "x", :none) == {:ok, nil} end)
     assert P.get(cache, "t", "k") == {:ok, "x"}
   end

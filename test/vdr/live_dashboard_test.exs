@@ -55,7 +55,9 @@ defmodule Vdr.LiveDashboardTest do
   test "rates and lags are points of a plot, once for each overview", %{id: id} do
     socket = mount(ids: [id])
     {:noreply, same} = LiveDashboard.handle_refresh(socket)
-    assert same.assigns.vdr.points == []
+    # The node takes an overview once a second, and a loaded machine may take as long to ask again.
+    same? = same.assigns.vdr.overview.at_ms == socket.assigns.vdr.overview.at_ms
+    assert length(same.assigns.vdr.points) == if(same?, do: 0, else: 1)
     for n <- 1..200, do: :ok = Testing.put(id, ["SET", "n", n])
     Process.sleep(1000)
     {:noreply, socket} = LiveDashboard.handle_refresh(socket)

@@ -266,7 +266,7 @@ defmodule Vdr.Cache.ServerTest do
     assert {:error, _reason} = C.put(c, :k, 3, tags: [:t])
     assert C.get(c, :k) == {:ok, 1}
     assert C.get_or_fetch(c, :missing, fn -> {:ok, :alone} end) == {:ok, :alone}
-    # Four waits at most, since the last call asks for a lease, and gives it back; and a busy machine.
+    # Four waits at most, since the last call asks for a lease and gives it back; a busy machine.
     # The default of the option would make it 20 seconds.
     assert System.monotonic_time(:millisecond) - started < 4 * 400 + 8_000
     Server.resume(server)

@@ -17,17 +17,24 @@ const LITTLE_MEMORY: Limits = Limits { timeout: Duration::from_millis(3000), mem
 /// What a busy machine adds to the fifth over the limit that is allowed.
 const BUSY: Duration = Duration::from_millis(500);
 
+/// How often a script may end late: a machine that stops the thread for longer does not do so each
+/// time.
+const TRIES: usize = 5;
+
 fn ends(limits: Limits, sources: &[&str], kinds: &[Kind]) {
     let engine = Engine::new();
     let data = subject(3);
     for source in sources {
-        let start = Instant::now();
-        let answer = run_with(&engine, &data, source, &[], &[], limits);
-        let took = start.elapsed();
-        assert!(took < limits.timeout.mul_f64(1.2) + BUSY, "{source}: {took:?}");
-        let kind = answer.err().map(|error| error.kind);
-        assert!(kind.is_some_and(|kind| kinds.contains(&kind)), "{source}: {kind:?}");
-        let after = run_with(&engine, &data, "return ts.get('k:00007')", &[], &[], LIMITS);
+        let ends_in_time = || {
+            let start = Instant::now();
+            let answer = run_with(&engine, &data, source, &[], &[], limits);
+            let took = start.elapsed();
+            let kind = answer.err().map(|error| error.kind);
+            assert!(kind.is_some_and(|kind| kinds.contains(&kind)), "{source}: {kind:?}");
+            took < limits.timeout.mul_f64(1.2) + BUSY
+        };
+        assert!((0..TRIES).any(|_| ends_in_time()), "{source} ends late");
+        let after = run_with(&engine, &data, "return ts.get('k:00007')", &[], &[], ONLY_MEMORY);
         assert_eq!(after, Ok(LuaValue::Bytes(b"7".to_vec())), "after {source}");
     }
 }
@@ -196,15 +203,15 @@ fn sources_that_nest_deep_are_compiled_or_refused_on_a_small_thread_stack() {
 
 #[test]
 fn a_read_of_more_than_the_memory_could_hold_is_refused() {
-    let limits = Limits { memory_bytes: 100_000, ..LIMITS };
+    let limits = Limits { memory_bytes: 100_000, ..ONLY_MEMORY };
     let error = run_with(&Engine::new(), &subject(3), "return #ts.keys('*')", &[], &[], limits).unwrap_err();
     assert_eq!(error.kind, Kind::Memory);
-    let answer = run_with(&Engine::new(), &subject(3), "return #ts.keys('*')", &[], &[], LIMITS);
+    let answer = run_with(&Engine::new(), &subject(3), "return #ts.keys('*')", &[], &[], ONLY_MEMORY);
     assert_eq!(answer, Ok(LuaValue::Int(10_004)));
 }
 
 #[test]
 fn a_message_that_a_script_makes_huge_is_cut() {
-    let error = run_with(&Engine::new(), &subject(3), "error(('x'):rep(2^20))", &[], &[], LIMITS).unwrap_err();
+    let error = run_with(&Engine::new(), &subject(3), "error(('x'):rep(2^20))", &[], &[], ONLY_MEMORY).unwrap_err();
     assert!(error.message.len() <= 4096);
 }

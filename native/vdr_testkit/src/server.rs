@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const LOG: &str = "server.log";
@@ -76,6 +77,18 @@ pub struct Server {
 
 impl Server {
     pub fn start(binary: &Binary, settings: &[String]) -> io::Result<Self> {
+        // Another process may have taken the port meanwhile.
+        let mut last = Self::start_once(binary, settings);
+        for _ in 0..3 {
+            if last.is_ok() {
+                break;
+            }
+            last = Self::start_once(binary, settings);
+        }
+        last
+    }
+
+    fn start_once(binary: &Binary, settings: &[String]) -> io::Result<Self> {
         let port = free_port()?;
         let dir = std::env::temp_dir().join(format!("vdr-testkit-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
@@ -157,9 +170,23 @@ impl Server {
     }
 }
 
-/// A port that is free right now.
+/// A port that is free, and stays so: the system takes the ports of connections and of `bind(0)`
+/// from a higher range, and this process gets another port each time. A process beside it begins
+/// elsewhere.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const FIRST: u32 = 20_500;
+    const COUNT: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut taken = io::Error::other("no port is free");
+    for _ in 0..COUNT {
+        let number = std::process::id().wrapping_mul(7919).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + number % COUNT).map_err(io::Error::other)?;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
 }
 
 fn spawn(program: &Path, arguments: &[String]) -> io::Result<Child> {

@@ -216,15 +216,23 @@ fn each_line_of_many_threads_is_taken_or_counted() {
         let instance = open(instances, LevelFilter::INFO);
         let instance = &*instance;
         let (mut lines, mut dropped) = (0, 0);
+        let told = &AtomicUsize::new(0);
         thread::scope(|scope| {
             let threads = [(); THREADS].map(|()| {
                 let collector = Collector::new(instances.clone());
                 scope.spawn(move || {
                     with_default(collector, || {
-                        (0..EACH).for_each(|n| tracing::info!(vdr = instance.number(), "{n}"));
+                        (0..EACH).for_each(|n| {
+                            tracing::info!(vdr = instance.number(), "{n}");
+                            told.fetch_add(1, Ordering::SeqCst);
+                        });
                     });
                 })
             });
+            // However slow the threads are, there are more lines than the queue takes.
+            while told.load(Ordering::SeqCst) <= LINES_MAX {
+                thread::sleep(Duration::from_millis(1));
+            }
             loop {
                 let is_over = threads.iter().all(|thread| thread.is_finished());
                 for entry in take(instance) {

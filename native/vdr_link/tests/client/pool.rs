@@ -128,20 +128,25 @@ fn a_write_is_answered_when_its_offset_is_visible_and_not_before() {
 
 #[test]
 fn callers_of_sync_share_one_question_on_its_way_and_one_behind_it() {
-    let server = FakeServer::start(|command| {
+    let held = Arc::new(AtomicBool::new(false));
+    let holds = held.clone();
+    let server = FakeServer::start(move |command| {
+        // The first question is answered when all callers have come.
+        while holds.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(1));
+        }
         Some(match command {
             "INFO replication" => info(100),
-            "ROLE" => {
-                sleep(Duration::from_millis(300));
-                role(100)
-            }
+            "ROLE" => role(100),
             _ => "+OK\r\n".to_owned(),
         })
     });
     let fixture = Fixture::of(&server);
     let _first = take(&fixture.send(&[], Kind::Sync, true).1);
     let before = server.count("ROLE") + server.count("INFO replication");
+    held.store(true, Ordering::SeqCst);
     let waiting: Vec<_> = (0..1000).map(|_| fixture.send(&[], Kind::Sync, true).1).collect();
+    held.store(false, Ordering::SeqCst);
     for receiver in &waiting {
         assert_eq!(take(receiver), Answer::Visible);
     }

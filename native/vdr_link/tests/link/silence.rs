@@ -5,7 +5,9 @@ use crate::tape::{Ended, Tape};
 use std::time::{Duration, Instant};
 use vdr_link::{Credentials, LinkConfig, LinkState, Retry, Secret};
 
-const SHORT: Duration = Duration::from_millis(300);
+/// A timeout of the link. A busy machine may stop the primary's thread for a moment, so it is not
+/// too short.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// The end of a link whose primary does this and then nothing.
 fn silent_after(tune: impl Fn(&mut LinkConfig), act: impl Fn(&mut crate::fake_primary::Peer)) -> Ended {
@@ -167,9 +169,9 @@ fn the_time_that_a_sink_works_is_none_in_which_the_primary_is_silent() {
         config.timeouts.read = SHORT;
         config.timeouts.write = SHORT;
     });
-    let work = frame(&["WORK", "900"]);
+    let work = frame(&["WORK", "2500"]);
     let mut applied = 100;
-    for _ in 0..3 {
+    for _ in 0..2 {
         peer.send([work.as_slice(), &frame(&["REPLCONF", "GETACK", "*"])].concat());
         applied += work.len() as u64 + 37;
         peer.ack_of(applied);
@@ -184,12 +186,12 @@ fn signs_of_life_go_out_while_the_sink_works() {
     peer.send(frame(&["PING"]));
     peer.ack_of(114);
     let work = frame(&["WORK", "3600"]);
-    let before = peer.newlines;
+    let (before, since) = (peer.newlines, Instant::now());
     peer.send(&work);
     // The next command that comes is the acknowledgement of the work.
     peer.ack_of(114 + work.len() as u64);
-    let signs = peer.newlines - before;
-    assert!((2..=4).contains(&signs), "{signs} in 3.6 s");
+    let (signs, took) = (peer.newlines - before, since.elapsed());
+    assert!(signs >= 2 && signs <= took.as_secs() as usize + 1, "{signs} in {took:?}");
     // Commands stay whole: a sign never cuts one, and none comes without need.
     let after = peer.newlines;
     for _ in 0..30 {
@@ -217,7 +219,7 @@ fn a_link_that_works_delays_no_other() {
         .map(|_| {
             let tape = Tape::new();
             let (primary, mut peer, link) = streaming(&tape, |_| ());
-            peer.send(frame(&["WORK", "4000"]));
+            peer.send(frame(&["WORK", "15000"]));
             (tape, primary, peer, link)
         })
         .collect();
@@ -228,6 +230,6 @@ fn a_link_that_works_delays_no_other() {
         peer.send([frame(&["PING"]), frame(&["REPLCONF", "GETACK", "*"])].concat());
         peer.ack_of(100 + n * (14 + 37));
     }
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert!(busy.iter().all(|(tape, ..)| tape.see(|notes| notes.commands.iter().all(|words| words[0] != "WORK"))));
 }

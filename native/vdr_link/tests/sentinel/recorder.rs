@@ -56,7 +56,8 @@ pub struct Watched {
 }
 
 pub fn config(sentinels: &[&Fake]) -> SentinelConfig {
-    let access = Access { tls: None, timeout: Duration::from_millis(300), username: None, password: false };
+    // So long that a busy machine does not make a Sentinel look silent.
+    let access = Access { tls: None, timeout: Duration::from_secs(2), username: None, password: false };
     SentinelConfig {
         instance: 0,
         sentinels: sentinels.iter().map(|sentinel| sentinel.address.clone()).collect(),

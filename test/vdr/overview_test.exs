@@ -77,7 +77,7 @@ defmodule Vdr.OverviewTest do
   test "slow scripts and events are those of the instance" do
     id = Testing.start_supervised!()
     other = Testing.start_supervised!()
-    script = "local n = 0 for i = 1, 3e6 do n = n + i end return n -- of overview_test"
+    script = "local n = 0 for i = 1, 3e7 do n = n + i end return n -- of overview_test"
     {:ok, _sum} = Veidrodelis.read_tx(id, 0, script, timeout: 60_000)
     :ok = Testing.disconnect(id)
     {:ok, overview, _memo} = Overview.take(id, Overview.memo())

@@ -22,8 +22,8 @@ fn many_silent_sentinels_cost_no_more_time_than_one() {
     let watched = Watched::start(config(&all));
     let started = Instant::now();
     assert_eq!(watched.look_up(), Ok(primary(1)));
-    // The timeout of two seconds for the replies, plus time for a busy machine. One after the other,
-    // it would be forty.
+    // The timeout of two seconds for the replies, plus time for a busy machine. One after the
+    // other, it would be forty.
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 

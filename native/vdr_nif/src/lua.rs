@@ -3,9 +3,10 @@
 
 use crate::caller::Caller;
 use crate::dropper;
+use crate::entry::entries;
 use crate::pool;
 use crate::read::ELEMENTS_MAX;
-use crate::source::SourceRef;
+use crate::source::{Source, SourceRef};
 use crate::terms::{self, ArgList};
 use parking_lot::Mutex;
 use rustler::types::atom;
@@ -71,27 +72,30 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(keys: Term<'a>, args: Term<'a>, (timeout_ms, memory_bytes): (u64, usize)) -> Result<Self, ReadError> {
-        let keys: Vec<Binary<'a>> = keys.decode().map_err(|_| ReadError::BadArgument)?;
         let limits = Limits { timeout: Duration::from_millis(timeout_ms), memory_bytes };
-        Ok(Call { keys: keys.iter().map(Binary::as_slice).collect(), args: terms::args(args)?, limits })
+        Ok(Call { keys: terms::strings(keys)?, args: terms::args(args)?, limits })
     }
 }
 
-/// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for a scheduler, call `lua_start`. A
-/// script is the result of `lua_load`, or a source.
-#[rustler::nif]
-fn lua_attempt<'a>(
+entries! {
+    /// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for a scheduler, call [`lua_start`].
+    /// A script is the result of [`lua_load`], or a source.
+    fn lua_attempt(env, source, db, script, keys, argv, limits) {
+        attempt(env, source.decode()?, db, script, (keys, argv), limits.decode()?)
+    }
+}
+
+fn attempt<'a>(
     env: Env<'a>,
-    source: SourceRef,
+    source: &Source,
     db: Term<'a>,
     script: Term<'a>,
-    keys: Term<'a>,
-    argv: Term<'a>,
+    (keys, argv): (Term<'a>, Term<'a>),
     limits: (u64, usize),
 ) -> NifResult<Term<'a>> {
     let Ok(db) = terms::db(db) else { return Ok(terms::answer(env, &Err(ReadError::BadArgument))) };
     let arguments = keys.list_length()?.saturating_add(argv.list_length()?);
-    let script = match script.decode::<ResourceArc<Loaded>>() {
+    let script = match script.decode::<&Loaded>() {
         Ok(loaded) => Some(loaded.0.clone()),
         Err(_) => ENGINE.cached(script.decode::<Binary<'a>>()?.as_slice()),
     };

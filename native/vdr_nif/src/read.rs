@@ -168,23 +168,27 @@ struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    #[inline]
     fn new(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Self {
         let from = args.len();
         let row = terms::operation(term, args).ok().and_then(row);
         Operation { term, row, args: from..args.len() }
     }
 
+    #[inline]
     fn args<'s>(&self, args: &'s [Arg<'a>]) -> &'s [Arg<'a>] {
         args.get(self.args.clone()).unwrap_or_default()
     }
 
     /// At least one, since each operation has an answer.
+    #[inline]
     fn elements(&self, view: View<'_>, args: &[Arg<'a>]) -> usize {
         let of_row = |row: &Read| if row.builds_index(view) { usize::MAX } else { row.elements(view, self.args(args)) };
         self.row.map_or(1, of_row).max(1)
     }
 
     /// As [`answer`].
+    #[inline]
     fn answer(&self, env: Env<'a>, view: View<'_>, args: &[Arg<'a>], on_scheduler: bool) -> Option<Term<'a>> {
         let reply = match self.row {
             Some(row) => row.call(view, self.args(args)),

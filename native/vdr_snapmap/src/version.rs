@@ -41,8 +41,11 @@
 //!    structure. The drop takes the chain's lock, and so does whoever frees.
 //!
 //! The borrow checker does the rest: a reference into a structure lives no longer than the borrow
-//! of the structure. The chain's mutex makes a structure invariant in its types, so nothing
-//! short-lived gets into a bag that a longer-lived structure frees.
+//! of the structure. The parts in a chain are type-erased. Only versions of one type share a chain,
+//! since a fork is all that shares one, so each restores what it, or one like it, has erased. A
+//! version counts as the owner of a chain of typed parts. That chain's mutex makes a structure
+//! invariant in its types, so nothing short-lived gets into a bag that a longer-lived structure
+//! frees.
 
 use crate::version_chain::{FIRST, Retired, VersionChain};
 use std::marker::PhantomData;
@@ -51,12 +54,12 @@ use std::sync::Arc;
 /// An allocation that a structure consists of: the address of one.
 pub trait Part: Sized {
     /// What the chain keeps of a part. It is the same for parts of many types, so that the compiler
-    /// makes their chains once.
+    /// makes one chain for all of them.
     type Erased;
 
     fn erase(self) -> Self::Erased;
 
-    /// The part of which this is the address.
+    /// Undoes `erase`. Of the part of another type it makes an address that leads nowhere.
     fn restore(erased: Self::Erased) -> Self;
 
     /// The generation of the version that made it.
@@ -75,19 +78,19 @@ pub trait Part: Sized {
 /// The handle that a structure has on its version of the chain. See the module.
 pub struct Version<P: Part> {
     generation: u64,
-    /// The addresses in it are those of parts of this type.
+    /// All parts in it have this type.
     chain: Arc<VersionChain<P::Erased>>,
     /// Parts that the current change has unlinked and that older versions may still reach. Empty
     /// between changes.
     retired: Vec<Retired<P::Erased>>,
-    /// It is as if the chain held the parts.
-    parts: PhantomData<Arc<VersionChain<P>>>,
+    /// For the compiler, the chain holds typed parts.
+    typed: PhantomData<Arc<VersionChain<P>>>,
 }
 
 /// The first version of a new chain.
 impl<P: Part> Default for Version<P> {
     fn default() -> Self {
-        Version { generation: FIRST, chain: Arc::default(), retired: Vec::new(), parts: PhantomData }
+        Version { generation: FIRST, chain: Arc::default(), retired: Vec::new(), typed: PhantomData }
     }
 }
 
@@ -114,7 +117,7 @@ impl<P: Part> Version<P> {
         // SAFETY: what the chain gave back.
         unsafe { Self::free(free) };
         let retired = Vec::with_capacity(retired_capacity);
-        Some(Version { generation, chain: self.chain.clone(), retired, parts: PhantomData })
+        Some(Version { generation, chain: self.chain.clone(), retired, typed: PhantomData })
     }
 
     /// # Safety
@@ -122,7 +125,7 @@ impl<P: Part> Version<P> {
     unsafe fn free(parts: Vec<P::Erased>) {
         for erased in parts {
             // SAFETY: points 3 and 4 of the module: no living version reaches what the chain gives
-            // back, and it gives each part back once.
+            // back, and it gives each part back once. All of its parts have this type.
             unsafe { P::restore(erased).free() };
         }
     }

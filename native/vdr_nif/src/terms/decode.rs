@@ -86,7 +86,12 @@ pub fn operation<'a>(term: Term<'a>, args: &mut Vec<Arg<'a>>) -> Result<Term<'a>
 
 /// A list of lists of binaries: commands as a client writes them.
 pub fn commands(term: Term<'_>) -> Result<Vec<Vec<&[u8]>>, ReadError> {
-    each(term, |command| each(command, bytes))
+    each(term, strings)
+}
+
+/// A list of binaries.
+pub fn strings(term: Term<'_>) -> Result<Vec<&[u8]>, ReadError> {
+    each(term, bytes)
 }
 
 /// The items of a proper list, decoded.

@@ -24,7 +24,7 @@ mod watch_event;
 pub use batch::{Commands, commands_message, link_lost, replication_start, streaming_start};
 pub use client::{call_answer, call_kind, endpoint, pool_config};
 #[cfg(feature = "lua")]
-pub use decode::ArgList;
+pub use decode::{ArgList, strings};
 pub use decode::{args, commands, db, fits, manner, operation, place, plain_arg, watched};
 pub use encode::{answer, change, ok_list, portion};
 pub use errors::ERROR_CODES;

@@ -78,8 +78,8 @@ impl<'a> Call<'a> {
 }
 
 entries! {
-    /// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for a scheduler, call [`lua_start`].
-    /// A script is the result of [`lua_load`], or a source.
+    /// `{:ok, value}`, `{:error, reason}`, or `:long`: too long for a scheduler, call
+    /// [`lua_start`]. A script is the result of [`lua_load`], or a source.
     fn lua_attempt(env, source, db, script, keys, argv, limits) {
         attempt(env, source.decode()?, db, script, (keys, argv), limits.decode()?)
     }

@@ -64,20 +64,22 @@ unsafe extern "C" fn enter<E: Entry<N>, const N: usize>(
 macro_rules! entries {
     ($($(#[$doc:meta])* fn $name:ident($env:ident, $($term:ident),+) $body:block)+) => {$(
         const _: () = {
+            use $crate::entry::{Argument, Entry, nif};
+
             const PARAMETERS: usize = [$(stringify!($term)),+].len();
+
             $(#[$doc])*
             struct Call;
 
-            impl $crate::entry::Entry<PARAMETERS> for Call {
+            impl Entry<PARAMETERS> for Call {
                 #[inline]
-                fn call<'a>($env: Env<'a>, arguments: &'a [$crate::entry::Argument; PARAMETERS]) -> rustler::NifResult<Term<'a>> {
-                    let [$($term),+] = arguments;
+                fn call<'a>($env: Env<'a>, [$($term),+]: &'a [Argument; PARAMETERS]) -> rustler::NifResult<Term<'a>> {
                     $(let $term = $term.term($env);)+
                     $body
                 }
             }
 
-            rustler::codegen_runtime::inventory::submit!($crate::entry::nif::<Call, PARAMETERS>(concat!(stringify!($name), "\0")));
+            rustler::codegen_runtime::inventory::submit!(nif::<Call, PARAMETERS>(concat!(stringify!($name), "\0")));
         };
     )+};
 }

@@ -92,6 +92,7 @@ defmodule Vdr.Live.ExamplesTest do
 
     ref = make_ref()
     :ok = Veidrodelis.watch(id, 0, "user:123:name", ref)
+    Mirror.settle_watches(id, rdx)
     assert {:error, :already_registered} = Veidrodelis.watch(id, 0, "user:123:name", ref)
 
     Redix.command!(rdx, ["SET", "user:123:name", "Bob"])
@@ -104,8 +105,7 @@ defmodule Vdr.Live.ExamplesTest do
 
     Redix.command!(rdx, ["SET", "user:123:name", "Carol"])
     Mirror.settle(id, rdx)
-    # A watch that was set while a write became visible may have got an Init.
-    refute_received {^ref, %Vdr.WatchEvent.Update{}}
+    refute_received {^ref, _event}
   end
 
   live_test "a watch makes a write synchronous", %{redis: redis, id: id} do

@@ -254,8 +254,8 @@ defmodule Vdr.Live.ParityTest do
       type: fn ->
         on(any_key(), &["TYPE", &1], fn type -> if type == "none", do: nil, else: String.to_atom(type) end)
       end,
-      ttl: fn -> on_clock("TTL", 10) end,
-      pttl: fn -> on_clock("PTTL", 10_000) end,
+      ttl: fn -> on_clock("TTL", 2) end,
+      pttl: fn -> on_clock("PTTL", 2_000) end,
       expiretime: fn -> on(Writes.key(), &["EXPIRETIME", &1], &expiry/1) end,
       pexpiretime: fn -> on(Writes.key(), &["PEXPIRETIME", &1], &expiry/1) end,
       dbsize: fn -> {[], ["DBSIZE"], &same/1} end,

@@ -177,6 +177,7 @@ defmodule Vdr.Live.WatchTest do
     assert Veidrodelis.watch_pattern(id, 0, "user:*:name", :ref) == :ok
     assert Veidrodelis.watch_pattern(id, 0, "user:*:name", :ref) == {:error, :already_registered}
     assert Veidrodelis.watch_pattern(id, 0, "*[0-9]", :digit) == :ok
+    Mirror.settle_watches(id, redis)
     Redix.pipeline!(redis, [["SET", "user:1:age", "7"], ["SET", "user:1:name", "Alice"], ["SET", "a7", "1"]])
     assert_receive {:ref, %Update{command: {:set, "user:1:name", "Alice"}, key: "user:1:name"}}
     assert_receive {:digit, %Update{key: "a7"}}
@@ -186,7 +187,7 @@ defmodule Vdr.Live.WatchTest do
     assert Veidrodelis.unwatch_pattern(id, 0, "user:*:name") == {:error, :not_found}
     Redix.command!(redis, ["SET", "user:1:name", "c"])
     Mirror.settle(id, redis)
-    refute_received {:ref, %Update{}}
+    refute_received {:ref, _event}
 
     assert_raise ArgumentError, ~r/pattern a binary of at most 1024 bytes; got db 0 and pattern "xxx/, fn ->
       Veidrodelis.watch_pattern(id, 0, String.duplicate("x", 1025), :ref)

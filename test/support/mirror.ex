@@ -42,6 +42,23 @@ defmodule Vdr.Test.Mirror do
     end
   end
 
+  @doc """
+  As `settle/2`, when the caller has just set watches: takes the `Init` that each of them may have
+  got if a write became visible meanwhile.
+  """
+  def settle_watches(id, redis) do
+    settle(id, redis)
+    take_inits()
+  end
+
+  defp take_inits do
+    receive do
+      {_ref, %Vdr.WatchEvent.Init{}} -> take_inits()
+    after
+      0 -> :ok
+    end
+  end
+
   defp await_value(id, key, marker, ref, deadline) do
     # A process with a full mailbox gets no message.
     receive do

@@ -51,7 +51,8 @@ defmodule Vdr.Live.EmptyPrimaryTest do
 
     accept_all(id)
     Mirror.eventually("the mirror is empty", fn -> Veidrodelis.get(id, 0, "k1") == {:ok, nil} end)
-    assert Veidrodelis.replication_state(id) == :streaming
+    # The data is shown before the link tells of its new state.
+    Mirror.eventually("the link streams", fn -> Veidrodelis.replication_state(id) == :streaming end)
   end
 
   # FLUSHALL is a command like any other.

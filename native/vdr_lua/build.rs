@@ -88,6 +88,8 @@ impl Part {
         } else {
             build.flag_if_supported("-fno-math-errno");
         }
+        // GCC's manual advises it for computed gotos, which the interpreter consists of.
+        build.flag_if_supported("-fno-gcse");
         // The linker sees this library before those that call it.
         build.link_lib_modifier("+whole-archive").compile(&format!("vdr_luau_{}", self.name));
     }

@@ -87,7 +87,7 @@ fn list(elements: usize, bytes: usize) -> List {
 fn stream(entries: u64) -> Stream {
     let fields =
         |n| [(Blob::from("member"), Blob::new(&member(n as usize))), (Blob::from("v"), Blob::new(&[b'v'; 60]))];
-    Stream::from_sorted((1..=entries).map(|n| (Id::new(n, 0), fields(n).into())))
+    Stream::from_sorted((1..=entries).map(|n| (Id::new(n, 0), fields(n).into())).collect())
 }
 
 /// One test, because all tests of a process share its allocator.

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn a_stream_is_its_entries_and_nothing_else() {
         let fields = |value: &str| [(Blob::from("f"), Blob::from(value))].into();
-        let mut stream = Stream::from_sorted([(Id::new(1, 2), fields("v"))]);
+        let mut stream = Stream::from_sorted(vec![(Id::new(1, 2), fields("v"))]);
         expect(&Entry::new(stream.clone()), "e447c781d6afa47d4b7e754569e4d422c853f851");
         stream.put_group(Blob::from("g"), Group::default());
         stream.last_id = Id::new(9, 9);

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_stream_counts_what_is_pending() {
         let fields: Fields = [(Blob::from("f"), Blob::new(&[b'x'; 100]))].into();
-        let mut stream: Stream = Stream::from_sorted((1..=10_000).map(|ms| (Id::new(ms, 0), fields.clone())));
+        let mut stream: Stream = Stream::from_sorted((1..=10_000).map(|ms| (Id::new(ms, 0), fields.clone())).collect());
         let without = of_stream(&stream, ELEMENTS_MAX);
         let mut group = Group::default();
         (1..=1000).for_each(|ms| group.assign(Id::new(ms, 0), b"c", 0, 1));

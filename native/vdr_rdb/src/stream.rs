@@ -8,8 +8,7 @@
 use crate::cursor::{Cursor, Raw};
 use crate::error::{Fault, Halt};
 use std::ops::ControlFlow;
-use vdr_data::value::stream::Id;
-use vdr_snapmap::tree::Tree;
+use vdr_data::value::stream::{Group, Id};
 
 /// One part of a stream, in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,26 +85,28 @@ pub struct History {
 }
 
 /// The pending entries of a group whose consumer was not read yet: when each was delivered, and how
-/// often.
+/// often. They are kept as a group keeps what its consumers gave back.
 #[derive(Default)]
-pub struct Unassigned(Tree<Id, (i64, u64)>);
+pub struct Unassigned(Group);
 
 impl Unassigned {
     pub fn pending(&mut self, id: Id, delivered_at_ms: i64, deliveries: u64) -> Result<(), Fault> {
-        match self.0.insert(id, (delivered_at_ms, deliveries)) {
-            None => Ok(()),
-            Some(_) => Err(Fault::Corrupt("an entry is pending twice in one group")),
+        if self.0.pending_of(id).is_some() {
+            return Err(Fault::Corrupt("an entry is pending twice in one group"));
         }
+        self.0.release(id, delivered_at_ms, deliveries);
+        Ok(())
     }
 
     pub fn assign(&mut self, id: Id) -> Result<(i64, u64), Fault> {
-        let pending = self.0.remove(&id);
-        pending.map(|(_, delivery)| delivery).ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
+        let pending = self.0.pending_of(id).map(|pending| (pending.delivered_at_ms, pending.deliveries));
+        self.0.acknowledge(id);
+        pending.ok_or(Fault::Corrupt("a consumer's entry is not pending in its group"))
     }
 
     /// Checks at the end of a group that each pending entry has a consumer.
     pub fn end(&self) -> Result<(), Fault> {
-        if self.0.is_empty() { Ok(()) } else { Err(Fault::Corrupt("a pending entry belongs to no consumer")) }
+        if self.0.pending_len() == 0 { Ok(()) } else { Err(Fault::Corrupt("a pending entry belongs to no consumer")) }
     }
 }
 

@@ -20,7 +20,7 @@ use vdr_snapmap::tree::{Bytes, Range, Tree};
 /// The fields of an entry with their values, in order. A field may come twice.
 pub type Fields = Arc<[(Blob, Blob)]>;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Stream {
     entries: Tree<Id, Fields>,
     groups: Tree<Blob, Group>,
@@ -34,9 +34,17 @@ pub struct Stream {
     pub miscounted: i64,
 }
 
+/// Not derived: a derived one would be compiled again in each crate that copies a stream, and the
+/// trees with it.
+impl Clone for Stream {
+    fn clone(&self) -> Self {
+        Stream { entries: self.entries.clone(), groups: self.groups.clone(), ..*self }
+    }
+}
+
 impl Stream {
     /// Builds a stream from entries in ascending order of their ids.
-    pub fn from_sorted(entries: impl IntoIterator<Item = (Id, Fields)>) -> Self {
+    pub fn from_sorted(entries: Vec<(Id, Fields)>) -> Self {
         let entries = Tree::from_sorted(entries);
         let last_id = entries.len().checked_sub(1).and_then(|rank| entries.at(rank)).map_or(Id::MIN, |(id, _)| *id);
         Stream { last_id, entries_added: entries.len() as u64, entries, ..Stream::default() }

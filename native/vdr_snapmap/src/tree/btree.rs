@@ -110,7 +110,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
             Repr::Empty => return None,
             Repr::Small(leaf) => return (at < leaf.len()).then_some((leaf, at)),
             // SAFETY: this tree, which is borrowed, reaches its root.
-            Repr::Large(large) => unsafe { large.root.read() },
+            Repr::Large(large) => unsafe { large.root().read() },
         };
         loop {
             match &node.below {
@@ -118,7 +118,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
                 Below::Inner(inner) => {
                     let child = child_at(inner, &mut at)?;
                     // SAFETY: this tree reaches the children of what it reaches.
-                    node = unsafe { child.node.read() };
+                    node = unsafe { child.node.typed().read() };
                 }
             }
         }

@@ -110,7 +110,7 @@ struct Cursor<'t, K, V>(Vec<Level<'t, K, V>>);
 enum Level<'t, K, V> {
     Root(Unopened<'t, K, V>),
     /// Nodes, their separators and their height.
-    Children(&'t [Child<K, V>], &'t [K], usize),
+    Children(&'t [Child], &'t [K], usize),
     Entries(&'t [(K, V)]),
 }
 
@@ -174,7 +174,7 @@ impl<'t, K, V> Cursor<'t, K, V> {
         let node = match &tree.0 {
             Repr::Empty => return Cursor(Vec::new()),
             Repr::Small(entries) => NodeRef::Small(entries),
-            Repr::Large(large) => NodeRef::Node(large.root),
+            Repr::Large(large) => NodeRef::Node(large.root()),
         };
         Cursor(vec![Level::Root(Unopened { node, first: None, height: node.height() })])
     }
@@ -185,7 +185,7 @@ impl<'t, K, V> Cursor<'t, K, V> {
             match self.0.last()? {
                 Level::Root(root) => return Some(Next::Node(*root)),
                 Level::Children([child, ..], separators, height) => {
-                    let (node, first) = (NodeRef::Node(child.node), separators.first());
+                    let (node, first) = (NodeRef::Node(child.node.typed()), separators.first());
                     return Some(Next::Node(Unopened { node, first, height: *height }));
                 }
                 Level::Entries([entry, ..]) => return Some(Next::Entry(entry)),
@@ -231,7 +231,9 @@ impl<K, V> NodeRef<'_, K, V> {
         // SAFETY: the tree that reaches the node, and so its children, is borrowed.
         match unsafe { &ptr.read().below } {
             Below::Leaf(_) => 0,
-            Below::Inner(children) => 1 + children.first().map_or(0, |child| NodeRef::Node(child.node).height()),
+            Below::Inner(children) => {
+                1 + children.first().map_or(0, |child| NodeRef::<K, V>::Node(child.node.typed()).height())
+            }
         }
     }
 }

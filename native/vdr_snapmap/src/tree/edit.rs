@@ -7,8 +7,8 @@ use super::inner::Inner;
 use super::key::{Key, Probe};
 use super::large::Large;
 use super::leaf::Leaf;
-use super::node::{Below, Child, Node, NodePtr, Separated, new_child};
-use crate::version::Version;
+use super::node::{Below, Child, ErasedPtr, Node, NodePtr, Separated, new_child};
+use crate::version::{Part, Version};
 use std::sync::Arc;
 
 impl<K: Key, V: Clone> Tree<K, V> {
@@ -38,7 +38,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
                 let (old, right) = leaf.insert(key, value);
                 if let Some(right) = right {
                     let left = std::mem::replace(leaf, Leaf::new(Vec::new()));
-                    *self = large([left, right]);
+                    *self = large(vec![left, right]);
                 }
                 old
             }
@@ -82,17 +82,17 @@ impl<K: Key, V: Clone> Editor<'_, K, V> {
     ///
     /// # Safety
     /// The editor is that of the newest tree of a chain, which reaches the node by `place`.
-    unsafe fn make_unique<'n>(&mut self, place: &'n mut NodePtr<K, V>) -> &'n mut Node<K, V> {
-        let old = *place;
+    unsafe fn make_unique<'n>(&mut self, place: &'n mut ErasedPtr) -> &'n mut Node<K, V> {
+        let old: NodePtr<K, V> = place.typed();
         // SAFETY: the node is reached, so it is allocated. It is only read until it is of this
         // generation. Then this tree alone reaches it (point 2 of `crate::version`), by this one
         // place.
         unsafe {
             if old.read().born != self.generation {
-                *place = NodePtr::new(self.generation, old.read().below.clone());
+                *place = NodePtr::new(self.generation, old.read().below.clone()).erase();
                 self.discard(old);
             }
-            &mut *place.address().as_ptr()
+            &mut *place.typed().address().as_ptr()
         }
     }
 
@@ -104,14 +104,14 @@ impl<K: Key, V: Clone> Editor<'_, K, V> {
         unsafe { self.version.discard(node) };
     }
 
-    fn new_child(&self, below: Below<K, V>) -> Option<Separated<K, V>> {
+    fn new_child(&self, below: Below<K, V>) -> Option<Separated<K>> {
         new_child(self.generation, below)
     }
 }
 
 impl<K: Key, V: Clone> Large<K, V> {
     /// The root, to change in place, and the editor for it. For the newest tree only.
-    fn edit(&mut self) -> (&mut NodePtr<K, V>, Editor<'_, K, V>) {
+    fn edit(&mut self) -> (&mut ErasedPtr, Editor<'_, K, V>) {
         let generation = self.version.generation();
         (&mut self.root, Editor { generation, version: &mut self.version })
     }
@@ -150,8 +150,8 @@ impl<K: Key, V: Clone> Large<K, V> {
             && let Some(first) = node.below.first().cloned()
         {
             let left = Child { count: len + 1 - right.1.count, node: *root };
-            if let Some(above) = Inner::new([(first, left), right]) {
-                *root = NodePtr::new(editor.generation, Below::Inner(above));
+            if let Some(above) = Inner::new(vec![(first, left), right]) {
+                *root = NodePtr::<K, V>::new(editor.generation, Below::Inner(above)).erase();
             }
         }
         self.len += usize::from(old.is_none());
@@ -164,12 +164,12 @@ impl<K: Key, V: Clone> Large<K, V> {
         // SAFETY: this is the newest tree, and reaches its root.
         let taken = unsafe { editor.make_unique(root) }.remove(&mut editor, probe)?;
         // SAFETY: as above; the root is not changed while it is read.
-        while let Below::Inner(children) = unsafe { &root.read().below }
+        while let Below::Inner(children) = unsafe { &root.typed::<K, V>().read().below }
             && let [only] = &**children
         {
             let old = std::mem::replace(root, only.node);
             // SAFETY: unlinked just now.
-            unsafe { editor.discard(old) };
+            unsafe { editor.discard(old.typed()) };
         }
         self.len -= 1;
         self.version.flush_retired();
@@ -180,7 +180,7 @@ impl<K: Key, V: Clone> Large<K, V> {
 impl<K: Key, V: Clone> Node<K, V> {
     /// Puts an entry below this node. Answers the replaced value, and the right half if the node
     /// had to split.
-    fn insert(&mut self, editor: &mut Editor<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Separated<K, V>>) {
+    fn insert(&mut self, editor: &mut Editor<'_, K, V>, key: K, value: V) -> (Option<V>, Option<Separated<K>>) {
         match &mut self.below {
             Below::Leaf(leaf) => {
                 let (old, right) = leaf.insert(key, value);
@@ -233,13 +233,13 @@ impl<K: Key, V: Clone> Node<K, V> {
 
 /// Joins the child at `at`, which has become small, with a neighbour, if both fit into one node.
 /// `inner` is unique to the newest tree.
-fn merge<K: Key, V: Clone>(editor: &mut Editor<'_, K, V>, inner: &mut Inner<K, Child<K, V>>, at: usize) {
+fn merge<K: Key, V: Clone>(editor: &mut Editor<'_, K, V>, inner: &mut Inner<K>, at: usize) {
     // SAFETY: the newest tree, which the editor borrows, reaches them.
-    let len = |at: usize| inner.get(at).map_or(MAX, |child| unsafe { child.node.read() }.len());
+    let len = |at: usize| inner.get(at).map_or(MAX, |child| unsafe { child.node.typed::<K, V>().read() }.len());
     if len(at) == 0 {
         let empty = inner.remove(at);
         // SAFETY: unlinked just now.
-        return unsafe { editor.discard(empty.node) };
+        return unsafe { editor.discard(empty.node.typed()) };
     }
     let left = if at > 0 && len(at - 1) + len(at) <= MAX - MIN { at - 1 } else { at };
     if len(left) + len(left + 1) > MAX - MIN {
@@ -249,9 +249,9 @@ fn merge<K: Key, V: Clone>(editor: &mut Editor<'_, K, V>, inner: &mut Inner<K, C
     if let Some(left) = inner.child_mut(left) {
         // SAFETY: a unique node reaches the left child, and reached the right one until now.
         unsafe {
-            editor.make_unique(&mut left.node).append(right.node.read());
+            editor.make_unique(&mut left.node).append(right.node.typed().read());
             left.count += right.count;
-            editor.discard(right.node);
+            editor.discard(right.node.typed());
         }
     }
 }

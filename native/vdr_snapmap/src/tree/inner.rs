@@ -3,17 +3,18 @@
 
 use super::fanout::{ROOM, make_room, split_at, split_off};
 use super::key::{Head, Key, Probe};
+use super::node::{Child, Separated};
 use crate::host_alloc::{COUNTS, allocated};
 use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Children of type `C` behind separators. A copy costs little more than the children: it shares
+/// Children behind separators. A copy costs little more than the children: it shares
 /// the index, which changes only when children come and go, or when a new key is the least of all.
 #[derive(Clone)]
-pub struct Inner<K, C> {
+pub struct Inner<K> {
     index: Arc<Index<K>>,
-    children: Vec<C>,
+    children: Vec<Child>,
 }
 
 /// Finds the child that leads to a key.
@@ -29,14 +30,14 @@ struct Index<K> {
     separators: Vec<K>,
 }
 
-impl<K, C> Deref for Inner<K, C> {
-    type Target = [C];
-    fn deref(&self) -> &[C] {
+impl<K> Deref for Inner<K> {
+    type Target = [Child];
+    fn deref(&self) -> &[Child] {
         &self.children
     }
 }
 
-impl<K, C> Inner<K, C> {
+impl<K> Inner<K> {
     pub fn separators(&self) -> &[K] {
         &self.index.separators
     }
@@ -46,10 +47,10 @@ impl<K, C> Inner<K, C> {
     pub fn allocated_bytes(&self) -> usize {
         let separators = self.index.separators.capacity() * size_of::<K>();
         let index = size_of::<Index<K>>() + COUNTS;
-        allocated(self.children.capacity() * size_of::<C>()) + allocated(index) + allocated(separators)
+        allocated(self.children.capacity() * size_of::<Child>()) + allocated(index) + allocated(separators)
     }
 
-    pub fn child_mut(&mut self, at: usize) -> Option<&mut C> {
+    pub fn child_mut(&mut self, at: usize) -> Option<&mut Child> {
         self.children.get_mut(at)
     }
 
@@ -60,9 +61,9 @@ impl<K, C> Inner<K, C> {
     }
 }
 
-impl<K: Key, C: Copy> Inner<K, C> {
+impl<K: Key> Inner<K> {
     /// From children in key order, each behind its separator; `None` when there are none.
-    pub fn new(children: impl IntoIterator<Item = (K, C)>) -> Option<Self> {
+    pub fn new(children: Vec<Separated<K>>) -> Option<Self> {
         let (separators, children) = children.into_iter().unzip();
         Some(Inner { index: Arc::new(Index::new(separators)?), children })
     }
@@ -80,7 +81,7 @@ impl<K: Key, C: Copy> Inner<K, C> {
     }
 
     /// Inserts a child. Answers the right half if the node had to split.
-    pub fn insert(&mut self, at: usize, (separator, child): (K, C)) -> Option<Self> {
+    pub fn insert(&mut self, at: usize, (separator, child): Separated<K>) -> Option<Self> {
         make_room(&mut self.children);
         self.children.insert(at, child);
         let split = split_at(self.children.len(), at);
@@ -94,7 +95,7 @@ impl<K: Key, C: Copy> Inner<K, C> {
         Some(Inner { index: Arc::new(Index::new(right)?), children })
     }
 
-    pub fn remove(&mut self, at: usize) -> C {
+    pub fn remove(&mut self, at: usize) -> Child {
         self.reindex(|separators| drop(separators.remove(at)));
         self.children.remove(at)
     }

@@ -14,25 +14,19 @@ pub struct Node<K, V> {
 #[derive(Clone)]
 pub enum Below<K, V> {
     Leaf(Leaf<K, V>),
-    Inner(Inner<K, Child<K, V>>),
+    Inner(Inner<K>),
 }
 
-/// A node below an inner node, and the number of entries below it.
-pub struct Child<K, V> {
+/// A node below an inner node, and the number of entries below it. Without the type of the values,
+/// so that the compiler makes one inner node for all trees with keys of one type.
+#[derive(Clone, Copy)]
+pub struct Child {
     pub count: usize,
-    pub node: NodePtr<K, V>,
+    pub node: ErasedPtr,
 }
-
-impl<K, V> Clone for Child<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for Child<K, V> {}
 
 /// A child behind its separator.
-pub type Separated<K, V> = (K, Child<K, V>);
+pub type Separated<K> = (K, Child);
 
 /// The address of a node, without ownership: see [`crate::version`].
 pub struct NodePtr<K, V>(NonNull<Node<K, V>>);
@@ -57,11 +51,6 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for NodePtr<K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for NodePtr<K, V> {}
 
-// SAFETY: an address, which nobody can follow without its type: see [`NodePtr`].
-unsafe impl Send for ErasedPtr {}
-// SAFETY: as above.
-unsafe impl Sync for ErasedPtr {}
-
 impl<K, V> NodePtr<K, V> {
     pub fn new(born: u64, below: Below<K, V>) -> Self {
         NodePtr(NonNull::from(Box::leak(Box::new(Node { born, below }))))
@@ -79,8 +68,22 @@ impl<K, V> NodePtr<K, V> {
     }
 }
 
-/// The address of a node of some type.
+/// The address of a node of some type. All that a tree reaches are of that tree's type.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ErasedPtr(NonNull<()>);
+
+// SAFETY: an address, which nobody can follow without its type: see [`NodePtr`].
+unsafe impl Send for ErasedPtr {}
+// SAFETY: as above.
+unsafe impl Sync for ErasedPtr {}
+
+impl ErasedPtr {
+    /// The node with its type: that of the tree which reaches it. Of another type it is an address
+    /// that leads nowhere.
+    pub fn typed<K, V>(self) -> NodePtr<K, V> {
+        NodePtr(self.0.cast())
+    }
+}
 
 impl<K, V> Part for NodePtr<K, V> {
     type Erased = ErasedPtr;
@@ -90,7 +93,7 @@ impl<K, V> Part for NodePtr<K, V> {
     }
 
     fn restore(erased: ErasedPtr) -> Self {
-        NodePtr(erased.0.cast())
+        erased.typed()
     }
 
     unsafe fn born(&self) -> u64 {
@@ -125,17 +128,17 @@ impl<K, V> Node<K, V> {
 }
 
 /// A new node as a child, behind its separator.
-pub fn new_child<K: Key, V>(born: u64, below: Below<K, V>) -> Option<Separated<K, V>> {
+pub fn new_child<K: Key, V>(born: u64, below: Below<K, V>) -> Option<Separated<K>> {
     let first = below.first()?.clone();
     let count = match &below {
         Below::Leaf(leaf) => leaf.len(),
         Below::Inner(inner) => inner.iter().map(|child| child.count).sum::<usize>(),
     };
-    Some((first, Child { count, node: NodePtr::new(born, below) }))
+    Some((first, Child { count, node: NodePtr::new(born, below).erase() }))
 }
 
 /// The child with the entry at a rank. The rank becomes the rank within the child.
-pub fn child_at<K, V>(inner: &Inner<K, Child<K, V>>, rank: &mut usize) -> Option<Child<K, V>> {
+pub fn child_at<K>(inner: &Inner<K>, rank: &mut usize) -> Option<Child> {
     let child = inner.iter().find(|child| {
         let here = *rank < child.count;
         *rank -= if here { 0 } else { child.count };

@@ -17,7 +17,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
                 return (rank < leaf.len()).then(|| leaf_share(leaf, size_of::<Leaf<K, V>>() + COUNTS));
             }
             // SAFETY: this tree, which is borrowed, reaches its root.
-            Repr::Large(large) => unsafe { large.root.read() },
+            Repr::Large(large) => unsafe { large.root().read() },
         };
         let (mut at, mut below, mut share) = (rank, self.len(), 0.0);
         loop {
@@ -31,7 +31,7 @@ impl<K: Key, V: Clone> Tree<K, V> {
                     let child = child_at(inner, &mut at)?;
                     below = child.count;
                     // SAFETY: this tree reaches the children of what it reaches.
-                    node = unsafe { child.node.read() };
+                    node = unsafe { child.node.typed().read() };
                 }
             }
         }

@@ -31,7 +31,7 @@ fn check<V>(node: &Node<u32, V>, above: Option<u32>, born: u64) -> (usize, usize
             let mut depths = Vec::new();
             for (at, child) in children.iter().enumerate() {
                 // SAFETY: the tree, which is borrowed, reaches the node.
-                let below = unsafe { child.node.read() };
+                let below: &Node<u32, V> = unsafe { child.node.typed().read() };
                 let (depth, count) = check(below, Some(separators[at]), node.born);
                 assert_eq!(count, child.count);
                 depths.push(depth);
@@ -47,7 +47,7 @@ fn last<V>(node: &Node<u32, V>) -> u32 {
     match &node.below {
         Below::Leaf(entries) => entries.last().unwrap().0,
         // SAFETY: the tree, which is borrowed, reaches the node.
-        Below::Inner(children) => last(unsafe { children.last().unwrap().node.read() }),
+        Below::Inner(children) => last::<V>(unsafe { children.last().unwrap().node.typed().read() }),
     }
 }
 
@@ -55,7 +55,7 @@ fn same_as<V: Clone + PartialEq + std::fmt::Debug>(tree: &Tree<u32, V>, model: &
     assert_eq!(tree.len(), model.len());
     if let Repr::Large(large) = &tree.0 {
         // SAFETY: the tree, which is borrowed, reaches its root.
-        let root = unsafe { large.root.read() };
+        let root = unsafe { large.root().read() };
         assert_eq!(check(root, None, large.version.generation()).1, tree.len());
     }
     assert!(tree.iter().eq(model.iter()));
@@ -276,7 +276,7 @@ fn nodes_that_grew_by_insertions_have_little_room_to_spare() {
     }
     let Repr::Large(large) = &tree.0 else { return assert!(MANY < MAX as u32) };
     // SAFETY: the tree, which is borrowed, reaches its root.
-    for ptr in unsafe { nodes_born_after(large.root, 0) } {
+    for ptr in unsafe { nodes_born_after(large.root(), 0) } {
         // SAFETY: the tree, which is borrowed, reaches the node.
         let spare = match unsafe { &ptr.read().below } {
             Below::Leaf(leaf) => leaf.spare(),
@@ -293,7 +293,7 @@ fn allocated_bytes(node: &Node<u32, u32>) -> usize {
         Below::Leaf(leaf) => leaf.allocated_bytes(),
         Below::Inner(inner) => {
             // SAFETY: the tree, which is borrowed, reaches the nodes.
-            let below = |child: &Child<u32, u32>| allocated_bytes(unsafe { child.node.read() });
+            let below = |child: &Child| allocated_bytes(unsafe { child.node.typed().read() });
             inner.allocated_bytes() + inner.iter().map(below).sum::<usize>()
         }
     }
@@ -312,7 +312,7 @@ fn the_amortized_bytes_of_all_entries_are_those_of_the_nodes() {
         assert_eq!(tree.amortized_entry_bytes(tree.len()), None);
         let Repr::Large(large) = &tree.0 else { panic!("it is large") };
         // SAFETY: the tree, which is borrowed, reaches its root.
-        assert_eq!(parts.round() as usize, allocated_bytes(unsafe { large.root.read() }));
+        assert_eq!(parts.round() as usize, allocated_bytes(unsafe { large.root().read() }));
     }
     let small = Tree::from_sorted((0..10_u32).map(|n| (n, n)));
     let parts: f64 = (0..10).map(|rank| small.amortized_entry_bytes(rank).unwrap()).sum();

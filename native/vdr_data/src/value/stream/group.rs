@@ -4,7 +4,7 @@ use super::id::Id;
 use crate::blob::Blob;
 use vdr_snapmap::tree::{Bytes, Range, Tree};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Group {
     /// The last entry delivered to any consumer.
     pub last_id: Id,
@@ -23,13 +23,27 @@ pub struct Pending {
     pub deliveries: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Consumer {
     /// When it last tried to read.
     pub seen_at_ms: i64,
     /// When it last received entries.
     pub active_at_ms: Option<i64>,
     pending: Tree<Id, ()>,
+}
+
+/// Not derived, for the reason that [`Stream`](super::Stream) has.
+impl Clone for Group {
+    fn clone(&self) -> Self {
+        Group { pending: self.pending.clone(), consumers: self.consumers.clone(), ..*self }
+    }
+}
+
+/// Not derived, for the reason that [`Stream`](super::Stream) has.
+impl Clone for Consumer {
+    fn clone(&self) -> Self {
+        Consumer { pending: self.pending.clone(), ..*self }
+    }
 }
 
 impl Consumer {

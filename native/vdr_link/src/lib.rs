@@ -48,7 +48,7 @@ pub use endpoint::Endpoint;
 pub use link_thread::{LinkHandle, spawn};
 pub use mirror_sink::{MirrorHooks, MirrorSink};
 pub use observer::Observer;
-pub use runtime::run_soon;
+pub use runtime::{BoxFuture, run_soon};
 pub use sentinel::{NotFound, Owner, SentinelConfig, SentinelHandle, spawn_sentinel};
 pub use sink::{RdbStep, Sink, SinkError, StreamStep};
 pub use state::LinkState;

@@ -43,7 +43,11 @@ impl Drop for LinkHandle {
 }
 
 /// Starts a link. Fails only where the system has no threads, or no descriptors, left.
-pub fn spawn<S: Sink, O: Observer>(config: LinkConfig, sink: S, observer: O) -> io::Result<LinkHandle> {
+pub fn spawn(config: LinkConfig, sink: impl Sink, observer: impl Observer) -> io::Result<LinkHandle> {
+    start(config, Box::new(sink), Box::new(observer))
+}
+
+fn start(config: LinkConfig, sink: Box<dyn Sink>, observer: Box<dyn Observer>) -> io::Result<LinkHandle> {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     // The link needs the shared threads, too: whoever starts it hears of it if there are none.
     runtime()?;
@@ -55,10 +59,15 @@ pub fn spawn<S: Sink, O: Observer>(config: LinkConfig, sink: S, observer: O) -> 
     Ok(LinkHandle { stop })
 }
 
-async fn live<S: Sink, O: Observer>(config: LinkConfig, mut sink: S, observer: O, mut stopped: watch::Receiver<bool>) {
+async fn live(
+    config: LinkConfig,
+    mut sink: Box<dyn Sink>,
+    observer: Box<dyn Observer>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut state = LinkState::Init;
     let cause = {
-        let session = pin!(Session::run(&config, &mut sink, &observer, &mut state));
+        let session = pin!(Session::run(&config, &mut *sink, &*observer, &mut state));
         tokio::select! {
             biased;
             // An error means that the handle was dropped, which stops the link too.

@@ -30,14 +30,14 @@ impl MirrorHooks for () {}
 
 /// Feeds a mirror that outlives the link. Only one link feeds it at a time, so its lock is rarely
 /// contended.
-pub struct MirrorSink<H = ()> {
+pub struct MirrorSink {
     mirror: Arc<Mutex<Mirror>>,
-    hooks: H,
+    hooks: Box<dyn MirrorHooks>,
 }
 
-impl<H: MirrorHooks> MirrorSink<H> {
-    pub fn new(mirror: Arc<Mutex<Mirror>>, hooks: H) -> Self {
-        MirrorSink { mirror, hooks }
+impl MirrorSink {
+    pub fn new(mirror: Arc<Mutex<Mirror>>, hooks: impl MirrorHooks) -> Self {
+        MirrorSink { mirror, hooks: Box::new(hooks) }
     }
 
     /// Works on the mirror, unless another link feeds it by now.
@@ -70,7 +70,7 @@ impl<H: MirrorHooks> MirrorSink<H> {
     }
 }
 
-impl<H: MirrorHooks> Sink for MirrorSink<H> {
+impl Sink for MirrorSink {
     fn position(&self) -> Option<Position> {
         let (replication_id, offset) = self.mirror(|mirror| {
             // The previous link may not have had the time to do this.

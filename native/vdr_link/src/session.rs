@@ -21,9 +21,8 @@ use crate::transport;
 use inbox::Inbox;
 use outbox::{Outbox, SIGN_INTERVAL};
 use phase_span::PhaseSpan;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 use timer::Timer;
@@ -56,10 +55,10 @@ enum Event {
     Alarm,
 }
 
-pub struct Session<'a, S, O> {
+pub struct Session<'a> {
     config: &'a LinkConfig,
-    sink: &'a mut S,
-    observer: &'a O,
+    sink: &'a mut dyn Sink,
+    observer: &'a dyn Observer,
     state: &'a mut LinkState,
     phase: Phase,
     /// Of the handshake and of the sync; none while the link streams.
@@ -76,9 +75,14 @@ pub struct Session<'a, S, O> {
     command_bytes_max: usize,
 }
 
-impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
+impl<'a> Session<'a> {
     /// Runs until there is a cause to end. Dropping the future closes the connection.
-    pub async fn run(config: &'a LinkConfig, sink: &'a mut S, observer: &'a O, state: &'a mut LinkState) -> Cause {
+    pub async fn run(
+        config: &'a LinkConfig,
+        sink: &'a mut dyn Sink,
+        observer: &'a dyn Observer,
+        state: &'a mut LinkState,
+    ) -> Cause {
         observer.state(*state);
         tracing::debug!(vdr = config.instance, "connecting to {}", config.endpoint);
         let limits = config.timeouts.connect_limits();
@@ -405,7 +409,7 @@ impl<'a, S: Sink, O: Observer> Session<'a, S, O> {
     }
 }
 
-async fn ready_now<S: Sink>(sink: &mut S) -> bool {
-    let mut ready = pin!(sink.ready());
+async fn ready_now(sink: &mut dyn Sink) -> bool {
+    let mut ready = sink.ready();
     poll_fn(|context| Poll::Ready(ready.as_mut().poll(context).is_ready())).await
 }

@@ -1,9 +1,9 @@
 //! The consumer of a link: a mirror's keyspace, or a process with a callback module. The link does
 //! not know which.
 
+use crate::runtime::BoxFuture;
 use bytes::BytesMut;
 use std::fmt;
-use std::future::Future;
 use vdr_rdb::Server;
 use vdr_replica::handshake::{Position, Retry};
 
@@ -65,8 +65,8 @@ pub trait Sink: Send + 'static {
     /// Backpressure: the link awaits this before it reads more. Acknowledgements and timers go on
     /// meanwhile, so the future may be dropped and requested again at any time, even after it has
     /// completed.
-    fn ready(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::questions::LinkProcess;
 use crate::recipient::Recipient;
 use crate::source::SourceRef;
-use crate::store::{Inner, Store};
+use crate::store::{Client, Inner, Store};
 use crate::terms;
 use rustler::types::atom;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
@@ -56,9 +56,10 @@ impl Caller for Recipient {
 #[rustler::nif]
 fn client_start<'a>(source: SourceRef, config: Term<'a>, pid: LocalPid, tag: Term<'a>) -> NifResult<Atom> {
     let inner = store(&source)?.inner();
-    let owner = Arc::new(LinkProcess::new(Recipient::new(pid, tag)));
-    let pool = ClientPool::new(terms::pool_config(config, inner.slot.log.number())?, owner, inner.waiters.clone());
-    let _before = inner.client.lock().replace(Arc::new(pool));
+    let process = Arc::new(LinkProcess::new(Recipient::new(pid, tag)));
+    let config = terms::pool_config(config, inner.slot.log.number())?;
+    let pool = ClientPool::new(config, process.clone(), inner.waiters.clone());
+    let _before = inner.client.lock().replace(Arc::new(Client { pool, process }));
     if store(&source)?.is_closed() {
         let _after_the_end = inner.client.lock().take();
     }
@@ -70,7 +71,7 @@ fn client_start<'a>(source: SourceRef, config: Term<'a>, pid: LocalPid, tag: Ter
 fn client_follow(source: SourceRef, server: Term<'_>) -> NifResult<Atom> {
     let server = terms::endpoint(server)?;
     if let Some(client) = store(&source)?.inner().client() {
-        client.follow(server);
+        client.pool.follow(server);
     }
     Ok(atom::ok())
 }
@@ -79,7 +80,7 @@ fn client_follow(source: SourceRef, server: Term<'_>) -> NifResult<Atom> {
 #[rustler::nif]
 fn client_answer(source: SourceRef, number: u64, answer: Option<Binary<'_>>) -> NifResult<Atom> {
     if let Some(client) = store(&source)?.inner().client() {
-        client.owner().answer(number, answer.map(|answer| answer.as_slice().to_vec()));
+        client.process.answer(number, answer.map(|answer| answer.as_slice().to_vec()));
     }
     Ok(atom::ok())
 }
@@ -154,14 +155,13 @@ fn client_sync<'a>(env: Env<'a>, source: SourceRef, pid: LocalPid, tag: Term<'a>
 }
 
 fn submit<'a>(env: Env<'a>, source: &SourceRef, mut request: Request, call: Arc<Call>) -> Term<'a> {
-    let pool = source.store().and_then(|store| store.inner().client());
-    let Some(pool) = pool else {
+    let Some(client) = source.store().and_then(|store| store.inner().client()) else {
         // Nobody takes it, so nobody answers it.
         request.hand_over();
         let closed = source.store().is_none_or(Store::is_closed);
         return env.error_tuple(if closed { atoms::no_instance() } else { atoms::not_connected() });
     };
-    match pool.submit(request) {
+    match client.pool.submit(request) {
         Ok(()) => (atom::ok(), ResourceArc::new(Ticket(call))).encode(env),
         Err(Busy::Overloaded) => env.error_tuple(atoms::overloaded()),
         Err(Busy::NoThread) => env.error_tuple(atoms::no_thread()),
@@ -179,7 +179,7 @@ fn client_cancel<'a>(env: Env<'a>, source: SourceRef, ticket: ResourceArc<Ticket
         Stage::Written => atoms::written(),
         Stage::Done | Stage::Cancelled => return Ok(atoms::done().to_term(env)),
     };
-    let error = store(&source)?.inner().client().and_then(|client| client.last_error());
+    let error = store(&source)?.inner().client().and_then(|client| client.pool.last_error());
     Ok((stage, error.map(|code| terms::word(env, code))).encode(env))
 }
 

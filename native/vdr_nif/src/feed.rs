@@ -5,7 +5,7 @@
 
 use crate::caller::Caller;
 use crate::dropper;
-use crate::link_observer::{LinkObserver, MirrorEvents};
+use crate::link_observer::LinkObserver;
 use crate::pool;
 use crate::recipient::Recipient;
 use crate::source::{Source, SourceRef};
@@ -41,7 +41,7 @@ impl Drop for Feed {
 
 struct FedLink {
     inner: Arc<Inner>,
-    sink: MirrorSink<MirrorEvents>,
+    sink: MirrorSink,
     observer: LinkObserver,
     endpoint: Endpoint,
     state: LinkState,

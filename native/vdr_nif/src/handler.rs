@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
-use vdr_link::{Position, RdbStep, Retry, Sink, SinkError, StreamStep};
+use vdr_link::{BoxFuture, Position, RdbStep, Retry, Sink, SinkError, StreamStep};
 use vdr_rdb::{Loader, Progress};
 use vdr_replica::batch::{ResumePoint, SnapshotBatcher, StreamBatcher};
 use vdr_replica::filter::{Filter, Filtered};
@@ -362,9 +362,11 @@ impl Sink for HandlerFeed {
         });
     }
 
-    async fn ready(&mut self) {
-        while !self.inner.has_capacity() {
-            self.inner.capacity.notified().await;
-        }
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            while !self.inner.has_capacity() {
+                self.inner.capacity.notified().await;
+            }
+        })
     }
 }

@@ -33,7 +33,7 @@ impl LinkObserver {
         self.link
     }
 
-    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, config: FeedConfig) -> MirrorSink<MirrorEvents> {
+    pub fn feed(&self, inner: Arc<Inner>, endpoint: Endpoint, config: FeedConfig) -> MirrorSink {
         let sent_given_up = inner.shared.status.guard_windows_given_up.load(Ordering::Relaxed);
         let mirror = inner.mirror.clone();
         let events = MirrorEvents {

@@ -6,7 +6,7 @@ use crate::terms;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use tokio::sync::oneshot;
-use vdr_link::{Answers, Question};
+use vdr_link::{Answers, BoxFuture, Question};
 
 /// The process of a link, which runs the user's functions.
 pub struct LinkProcess {
@@ -46,9 +46,11 @@ impl LinkProcess {
 }
 
 impl Answers for LinkProcess {
-    async fn ask(&self, question: Question) -> Option<Vec<u8>> {
-        let (number, answer) = self.questions.lock().open();
-        self.recipient.send(|env| terms::question(env, number, &question));
-        answer.await.ok()?
+    fn ask(&self, question: Question) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let (number, answer) = self.questions.lock().open();
+            self.recipient.send(|env| terms::question(env, number, &question));
+            answer.await.ok()?
+        })
     }
 }

@@ -9,7 +9,7 @@ use crate::terms;
 use rustler::types::atom;
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
-use vdr_link::{Address, Answers, LinkState, NotFound, Owner, Question, SentinelHandle};
+use vdr_link::{Address, Answers, BoxFuture, LinkState, NotFound, Owner, Question, SentinelHandle};
 
 mod atoms {
     rustler::atoms! { no_thread }
@@ -30,8 +30,8 @@ struct SentinelOwner {
 }
 
 impl Answers for SentinelOwner {
-    async fn ask(&self, question: Question) -> Option<Vec<u8>> {
-        self.process.ask(question).await
+    fn ask(&self, question: Question) -> BoxFuture<'_, Option<Vec<u8>>> {
+        self.process.ask(question)
     }
 }
 

@@ -20,6 +20,12 @@ use vdr_replica::mirror::{Garbage, Mirror, Shared};
 use vdr_replica::position::{Located, Position, WAITERS_PER_WAKE, Waiters};
 use vdr_replica::watch::{Target, WatchError, Watched, Watcher};
 
+/// The connections for commands, and the process that knows passwords and hosts for them.
+pub struct Client {
+    pub pool: ClientPool,
+    pub process: Arc<LinkProcess>,
+}
+
 /// The content of an instance's resource.
 pub struct Store {
     inner: Arc<Inner>,
@@ -35,7 +41,7 @@ pub struct Inner {
     /// Who waits for a position to become visible.
     pub waiters: Arc<Waiters>,
     /// The connections for commands, once the link's process has said how to connect.
-    pub client: Mutex<Option<Arc<ClientPool<LinkProcess>>>>,
+    pub client: Mutex<Option<Arc<Client>>>,
     /// The replication id of a primary that a test plays, while its link streams.
     pub played_id: Mutex<Option<String>>,
     /// What the link's process reports of the instance.
@@ -162,7 +168,7 @@ impl Store {
     /// the offset of a write either.
     pub fn writes(&self) -> PoolState {
         let status = &self.inner.slot.status;
-        let client = self.inner.client.lock().as_ref().map(|client| client.state()).unwrap_or_default();
+        let client = self.inner.client.lock().as_ref().map(|client| client.pool.state()).unwrap_or_default();
         let tells_no_role = status.state() == Some(LinkState::Streaming) && status.role().is_none();
         if client == PoolState::Unused && tells_no_role { PoolState::NoOffset } else { client }
     }
@@ -254,7 +260,7 @@ fn serve_soon(inner: Arc<Inner>) {
 
 impl Inner {
     /// The connections for commands.
-    pub fn client(&self) -> Option<Arc<ClientPool<LinkProcess>>> {
+    pub fn client(&self) -> Option<Arc<Client>> {
         self.client.lock().clone()
     }
 
@@ -264,7 +270,7 @@ impl Inner {
         let played_id = self.played_id.lock().clone();
         if let Some(client) = self.client() {
             let question = Call::new(Nobody, self.waiters.clone());
-            let _not_asked = client.submit(Request::sync(Kind::Identify, question));
+            let _not_asked = client.pool.submit(Request::sync(Kind::Identify, question));
         } else if let Some(id) = played_id {
             self.waiters.refuse_unknown(&id);
         }

@@ -11,11 +11,11 @@ use vdr_data::value::Value;
 
 /// Reports the contents of a payload. The key is empty and has no expiry, because both are
 /// arguments of the command. For an aggregate without elements nothing is reported.
-pub fn decode_dump(payload: &[u8], visit: &mut impl Visit) -> Result<(), RdbError> {
+pub fn decode_dump(payload: &[u8], visit: &mut dyn Visit) -> Result<(), RdbError> {
     decode_up_to(payload, STRING_BYTES_MAX, visit)
 }
 
-fn decode_up_to(payload: &[u8], string_bytes_max: u64, visit: &mut impl Visit) -> Result<(), RdbError> {
+fn decode_up_to(payload: &[u8], string_bytes_max: u64, visit: &mut dyn Visit) -> Result<(), RdbError> {
     let fail = |fault, offset: usize| RdbError { fault, offset_bytes: offset as u64, key: None };
     let (summed, stored) = payload.split_last_chunk().ok_or_else(|| fail(Fault::Truncated, payload.len()))?;
     let (body, version) = summed.split_last_chunk().ok_or_else(|| fail(Fault::Truncated, payload.len()))?;

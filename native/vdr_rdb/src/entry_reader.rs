@@ -62,7 +62,7 @@ impl EntryReader {
     }
 
     /// Reports the key, unless it was reported before.
-    pub fn announce(&mut self, visit: &mut impl Visit) -> Want {
+    pub fn announce(&mut self, visit: &mut dyn Visit) -> Want {
         *self.announced.get_or_insert_with(|| {
             visit.key(&KeyHeader {
                 db: self.db,
@@ -75,7 +75,7 @@ impl EntryReader {
     }
 
     /// Ends the key and clears its state.
-    pub fn end(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
+    pub fn end(&mut self, visit: &mut dyn Visit) -> Result<(), Fault> {
         if self.announced.take().is_some() {
             visit.end_key()?;
         }
@@ -98,7 +98,7 @@ impl EntryReader {
         &mut self,
         part: Option<Part<'_>>,
         dialect: Dialect,
-        visit: &mut impl Visit,
+        visit: &mut dyn Visit,
     ) -> Result<(), Fault> {
         let wanted = self.announce(visit) != Want::Skip;
         match part {
@@ -123,7 +123,7 @@ impl EntryReader {
         }
     }
 
-    pub fn text(&mut self, raw: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+    pub fn text(&mut self, raw: Raw<'_>, visit: &mut dyn Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
             let [buffer, _] = &mut self.buffers;
             let text = raw.text(buffer)?;
@@ -134,7 +134,7 @@ impl EntryReader {
     }
 
     /// Reads one element of an aggregate that is encoded element by element.
-    pub fn element(&mut self, shape: Shape, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    pub fn element(&mut self, shape: Shape, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         match shape {
             Shape::Items => {
                 let item = cursor.raw()?;
@@ -180,7 +180,7 @@ impl EntryReader {
         Ok(())
     }
 
-    fn item(&mut self, item: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn item(&mut self, item: Raw<'_>, visit: &mut dyn Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
             let [buffer, _] = &mut self.buffers;
             let item = item.text(buffer)?;
@@ -190,7 +190,7 @@ impl EntryReader {
         Ok(())
     }
 
-    fn member(&mut self, member: Raw<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn member(&mut self, member: Raw<'_>, score: f64, visit: &mut dyn Visit) -> Result<(), Fault> {
         let score = not_nan(score)?;
         if self.announce(visit) != Want::Skip {
             let [buffer, _] = &mut self.buffers;
@@ -201,13 +201,7 @@ impl EntryReader {
         Ok(())
     }
 
-    pub fn field(
-        &mut self,
-        name: Raw<'_>,
-        value: Raw<'_>,
-        expiry: Expiry,
-        visit: &mut impl Visit,
-    ) -> Result<(), Fault> {
+    pub fn field(&mut self, name: Raw<'_>, value: Raw<'_>, expiry: Expiry, visit: &mut dyn Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
             let [first, second] = &mut self.buffers;
             let (name, value) = (name.text(first)?, value.text(second)?);
@@ -219,12 +213,12 @@ impl EntryReader {
     }
 
     /// Reads a node of a list, which has several elements.
-    fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn node(&mut self, blob: Raw<'_>, form: PackedForm, visit: &mut dyn Visit) -> Result<(), Fault> {
         self.with_blob(blob, |reader, blob| form.pieces(blob)?.try_for_each(|piece| reader.piece(piece?, visit)))
     }
 
     /// Reads an aggregate in a compact encoding.
-    pub fn packed(&mut self, packing: Packing, blob: Raw<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+    pub fn packed(&mut self, packing: Packing, blob: Raw<'_>, visit: &mut dyn Visit) -> Result<(), Fault> {
         self.packed = true;
         self.with_blob(blob, |reader, blob| {
             let mut pieces = packing.form.pieces(blob)?;
@@ -251,7 +245,7 @@ impl EntryReader {
         of: PackedOf,
         first: Piece<'_>,
         rest: &mut Pieces<'_>,
-        visit: &mut impl Visit,
+        visit: &mut dyn Visit,
     ) -> Result<(), Fault> {
         // A match instead of `ok_or(..)??`: avoids a store-forwarding stall on the result that was
         // just written.
@@ -275,7 +269,7 @@ impl EntryReader {
     }
 
     /// Records a name that must be unique, unless the visitor checks this itself.
-    fn name(&mut self, name: &[u8], visit: &mut impl Visit) {
+    fn name(&mut self, name: &[u8], visit: &mut dyn Visit) {
         if self.announce(visit) != Want::Repeated {
             self.distinct.add(name);
         }
@@ -286,7 +280,7 @@ impl EntryReader {
         name: Piece<'_>,
         value: Piece<'_>,
         expiry: Expiry,
-        visit: &mut impl Visit,
+        visit: &mut dyn Visit,
     ) -> Result<(), Fault> {
         let (name, value) = (name.text(), value.text());
         self.name(name.as_bytes(), visit);
@@ -298,7 +292,7 @@ impl EntryReader {
         Ok(())
     }
 
-    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn packed_member(&mut self, member: Piece<'_>, score: f64, visit: &mut dyn Visit) -> Result<(), Fault> {
         let member = member.text();
         self.name(member.as_bytes(), visit);
         self.in_order.next(score, member.as_bytes())?;
@@ -309,7 +303,7 @@ impl EntryReader {
         Ok(())
     }
 
-    fn piece(&mut self, piece: Piece<'_>, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn piece(&mut self, piece: Piece<'_>, visit: &mut dyn Visit) -> Result<(), Fault> {
         if self.announce(visit) != Want::Skip {
             let item = piece.text();
             self.budget.spend(item.as_bytes().len())?;

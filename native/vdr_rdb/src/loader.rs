@@ -83,7 +83,7 @@ impl Loader {
     }
 
     /// Reads the next bytes of the file. After an error every call returns the same error.
-    pub fn feed(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
+    pub fn feed(&mut self, bytes: &[u8], visit: &mut dyn Visit) -> Result<Progress, RdbError> {
         let result = match &self.phase {
             Phase::Failed(error) => return Err(error.clone()),
             Phase::Done => return Ok(Progress::Done { consumed: 0 }),
@@ -115,7 +115,7 @@ impl Loader {
         self.offset_bytes.saturating_add(self.carry.len() as u64)
     }
 
-    fn body(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<Progress, RdbError> {
+    fn body(&mut self, bytes: &[u8], visit: &mut dyn Visit) -> Result<Progress, RdbError> {
         self.walk.received(bytes.len());
         let mut rest = bytes;
         while !self.walk.is_at_end() {

@@ -73,7 +73,7 @@ impl Templates {
         at: At,
         cursor: &mut Cursor<'_>,
         entry: &mut EntryReader,
-        visit: &mut impl Visit,
+        visit: &mut dyn Visit,
     ) -> Result<ControlFlow<(), At>, Halt> {
         let next = match at {
             At::Head => {
@@ -159,7 +159,7 @@ impl Templates {
         known: bool,
         blob: Raw<'_>,
         entry: &mut EntryReader,
-        visit: &mut impl Visit,
+        visit: &mut dyn Visit,
     ) -> Result<(), Fault> {
         let blob = blob.to_vec()?;
         let mut values = Pieces::listpack(&blob)?;

@@ -176,7 +176,7 @@ impl Walk {
     }
 
     /// Reads one item.
-    pub fn step(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    pub fn step(&mut self, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         if self.skip_bytes > 0 {
             self.skip_bytes -= cursor.skip_some(self.skip_bytes)?;
             return Ok(());
@@ -250,14 +250,14 @@ impl Walk {
         if self.dump { State::DumpType } else { State::Opcode }
     }
 
-    fn end_key(&mut self, visit: &mut impl Visit) -> Result<(), Fault> {
+    fn end_key(&mut self, visit: &mut dyn Visit) -> Result<(), Fault> {
         self.entry.end(visit)?;
         self.in_key = false;
         self.state = if self.dump { State::End } else { State::Opcode };
         Ok(())
     }
 
-    fn opcode(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    fn opcode(&mut self, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         match cursor.byte()? {
             op::EOF => self.state = State::End,
             op::SELECTDB => {
@@ -343,7 +343,7 @@ impl Walk {
     }
 
     /// A template of the file, or a hash that has one.
-    fn template(&mut self, at: template::At, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    fn template(&mut self, at: template::At, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         match self.templates.step(at, cursor, &mut self.entry, visit)? {
             ControlFlow::Continue(next) => self.state = State::Template(next),
             ControlFlow::Break(()) if self.in_key => self.end_key(visit)?,
@@ -384,7 +384,7 @@ impl Walk {
         Ok(())
     }
 
-    fn packed(&mut self, packing: Packing, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    fn packed(&mut self, packing: Packing, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         if packing.led {
             cursor.i64_le()?;
         }
@@ -392,7 +392,7 @@ impl Walk {
         Ok(self.end_key(visit)?)
     }
 
-    fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    fn stream(&mut self, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         let State::Stream(walk) = &mut self.state else { return Ok(()) };
         match walk.step(cursor)? {
             ControlFlow::Continue(part) => self.entry.stream_part(part, self.dialect, visit)?,
@@ -401,7 +401,7 @@ impl Walk {
         Ok(())
     }
 
-    fn module(&mut self, after: After, cursor: &mut Cursor<'_>, visit: &mut impl Visit) -> Result<(), Halt> {
+    fn module(&mut self, after: After, cursor: &mut Cursor<'_>, visit: &mut dyn Visit) -> Result<(), Halt> {
         match cursor.len()? {
             module_op::SINT | module_op::UINT => {
                 cursor.len()?;

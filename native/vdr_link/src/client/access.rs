@@ -3,10 +3,10 @@
 
 use super::connection::ClientConfig;
 use crate::address::Address;
+use crate::runtime::BoxFuture;
 use crate::tls::TlsConfig;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
 use vdr_replica::handshake::{Credentials, Secret};
@@ -47,7 +47,7 @@ pub enum Question {
 /// Answers what only user code can answer.
 pub trait Answers: Send + Sync + 'static {
     /// None: the user's function failed.
-    fn ask(&self, question: Question) -> impl Future<Output = Option<Vec<u8>>> + Send;
+    fn ask(&self, question: Question) -> BoxFuture<'_, Option<Vec<u8>>>;
 }
 
 /// A function of the user's failed.
@@ -65,7 +65,7 @@ impl Access {
     /// The credentials for a connection.
     pub async fn credentials(
         &self,
-        owner: &impl Answers,
+        owner: &dyn Answers,
         question: Question,
     ) -> Result<Option<Credentials>, AccessError> {
         if !self.password {
@@ -78,7 +78,7 @@ impl Access {
 
 impl HostMap {
     /// The address of a server as this machine reaches it.
-    pub async fn map(&self, owner: &impl Answers, named: Address) -> Result<Address, AccessError> {
+    pub async fn map(&self, owner: &dyn Answers, named: Address) -> Result<Address, AccessError> {
         let host = match self {
             HostMap::Table(table) => table.get(&named.host).cloned().unwrap_or(named.host),
             HostMap::Ask => {
@@ -91,7 +91,7 @@ impl HostMap {
     }
 }
 
-async fn ask(owner: &impl Answers, question: Question) -> Option<Vec<u8>> {
+async fn ask(owner: &dyn Answers, question: Question) -> Option<Vec<u8>> {
     timeout(ANSWER_TIMEOUT, owner.ask(question)).await.ok()?
 }
 

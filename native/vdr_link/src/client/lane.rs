@@ -1,7 +1,6 @@
 //! One connection of a pool, and how it is opened again. Calls wait for it as long as their callers
 //! do; only a server that refuses for good is answered at once.
 
-use super::access::Answers;
 use super::call::{Answer, Stage};
 use super::primary::{self, NotOpened, Opened};
 use super::request::Request;
@@ -22,13 +21,13 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 /// How long a final refusal of the server answers further calls.
 const REFUSAL_KEPT: Duration = Duration::from_secs(1);
 
-pub async fn run<O: Answers>(shared: Arc<PoolShared<O>>, key: LaneKey, inbox: mpsc::UnboundedReceiver<Request>) {
+pub async fn run(shared: Arc<PoolShared>, key: LaneKey, inbox: mpsc::UnboundedReceiver<Request>) {
     let target = shared.target();
     Lane { shared, key, inbox, target, queue: VecDeque::new() }.run().await;
 }
 
-struct Lane<O> {
-    shared: Arc<PoolShared<O>>,
+struct Lane {
+    shared: Arc<PoolShared>,
     key: LaneKey,
     inbox: mpsc::UnboundedReceiver<Request>,
     target: watch::Receiver<Option<Endpoint>>,
@@ -39,7 +38,7 @@ struct Lane<O> {
 /// The pool is gone.
 struct Closed;
 
-impl<O: Answers> Lane<O> {
+impl Lane {
     async fn run(mut self) {
         loop {
             if self.queue.is_empty() {

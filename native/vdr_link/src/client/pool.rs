@@ -31,15 +31,15 @@ pub enum Busy {
 }
 
 /// See the module. Dropping it closes the connections.
-pub struct ClientPool<O> {
-    shared: Arc<PoolShared<O>>,
+pub struct ClientPool {
+    shared: Arc<PoolShared>,
     queued: Arc<AtomicUsize>,
     lanes: Mutex<HashMap<LaneKey, mpsc::UnboundedSender<Request>>>,
 }
 
-impl<O: Answers> ClientPool<O> {
+impl ClientPool {
     /// Starts no task and no connection.
-    pub fn new(config: PoolConfig, owner: Arc<O>, waiters: Arc<Waiters>) -> Self {
+    pub fn new(config: PoolConfig, owner: Arc<dyn Answers>, waiters: Arc<Waiters>) -> Self {
         ClientPool {
             shared: Arc::new(PoolShared::new(config, owner, waiters)),
             queued: Arc::default(),
@@ -50,10 +50,6 @@ impl<O: Answers> ClientPool<O> {
     /// The link follows this server now.
     pub fn follow(&self, server: Endpoint) {
         self.shared.follow(server);
-    }
-
-    pub fn owner(&self) -> &Arc<O> {
-        &self.shared.owner
     }
 
     pub fn waiters(&self) -> &Arc<Waiters> {

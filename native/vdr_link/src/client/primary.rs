@@ -46,7 +46,7 @@ pub struct NotOpened {
 pub async fn open(
     access: &Access,
     host_map: &HostMap,
-    owner: &impl Answers,
+    owner: &dyn Answers,
     server: Endpoint,
     db: u32,
 ) -> Result<Opened, NotOpened> {

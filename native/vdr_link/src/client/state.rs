@@ -1,6 +1,6 @@
 //! What the connections of a pool share.
 
-use super::access::{Access, HostMap};
+use super::access::{Access, Answers, HostMap};
 use super::request::Class;
 use crate::endpoint::Endpoint;
 use parking_lot::Mutex;
@@ -45,17 +45,17 @@ impl PoolState {
 }
 
 /// Shared with the tasks of the connections.
-pub struct PoolShared<O> {
+pub struct PoolShared {
     pub config: PoolConfig,
-    pub owner: Arc<O>,
+    pub owner: Arc<dyn Answers>,
     pub waiters: Arc<Waiters>,
     /// The server that the link follows.
     target: watch::Sender<Option<Endpoint>>,
     state: Mutex<(PoolState, Option<&'static str>)>,
 }
 
-impl<O> PoolShared<O> {
-    pub fn new(config: PoolConfig, owner: Arc<O>, waiters: Arc<Waiters>) -> Self {
+impl PoolShared {
+    pub fn new(config: PoolConfig, owner: Arc<dyn Answers>, waiters: Arc<Waiters>) -> Self {
         let (target, state) = (watch::Sender::new(None), Mutex::default());
         PoolShared { config, owner, waiters, target, state }
     }

@@ -9,7 +9,7 @@ use super::failure::{Failure, FailureKind, NotFound};
 use super::owner::{Owner, reachable};
 use super::query::{self, Answer};
 use super::roster::Roster;
-use super::round::{self, Round};
+use super::round::{self, IsEnough, Round};
 use super::server_role::role_of;
 use super::subscription::{self, Notice};
 use super::verdict::{PollVerdict, Vote, choose, is_decided, is_older, judge_poll};
@@ -48,14 +48,14 @@ impl SentinelHandle {
 }
 
 /// Starts a monitor. Fails only where the system has no threads left.
-pub fn spawn_sentinel<O: Owner>(config: SentinelConfig, owner: Arc<O>) -> io::Result<SentinelHandle> {
+pub fn spawn_sentinel(config: SentinelConfig, owner: Arc<dyn Owner>) -> io::Result<SentinelHandle> {
     let (look_ups, requests) = mpsc::unbounded_channel();
     runtime()?.spawn(boxed(keep_running(Arc::new(config), owner, requests)));
     Ok(SentinelHandle { look_ups })
 }
 
 /// A panic, which is a bug of ours, costs the pending look-up and nothing else.
-async fn keep_running<O: Owner>(config: Arc<SentinelConfig>, owner: Arc<O>, mut requests: mpsc::UnboundedReceiver<()>) {
+async fn keep_running(config: Arc<SentinelConfig>, owner: Arc<dyn Owner>, mut requests: mpsc::UnboundedReceiver<()>) {
     loop {
         let monitor = Monitor::new(config.clone(), owner.clone());
         if catch_panic(pin!(monitor.run(&mut requests))).await.is_some() {
@@ -66,9 +66,9 @@ async fn keep_running<O: Owner>(config: Arc<SentinelConfig>, owner: Arc<O>, mut 
     }
 }
 
-struct Monitor<O> {
+struct Monitor {
     config: Arc<SentinelConfig>,
-    owner: Arc<O>,
+    owner: Arc<dyn Owner>,
     roster: Roster,
     /// The known addresses, for the subscription.
     addresses: watch::Sender<Vec<Address>>,
@@ -100,8 +100,8 @@ enum Done {
     },
 }
 
-impl<O: Owner> Monitor<O> {
-    fn new(config: Arc<SentinelConfig>, owner: Arc<O>) -> Self {
+impl Monitor {
+    fn new(config: Arc<SentinelConfig>, owner: Arc<dyn Owner>) -> Self {
         let roster = Roster::new(&config.sentinels);
         let addresses = watch::Sender::new(roster.addresses());
         Monitor {
@@ -156,7 +156,7 @@ impl<O: Owner> Monitor<O> {
         self.stop_look_up();
         self.followed = None;
         let accepted = self.accepted.clone();
-        let is_enough = move |votes: &[Vote], known| is_decided(votes, known, accepted.as_ref());
+        let is_enough: IsEnough = Box::new(move |votes, known| is_decided(votes, known, accepted.as_ref()));
         let round = round::run(self.config.clone(), self.owner.clone(), self.roster.clone(), Some(is_enough));
         self.look_up = Some(self.start(async { Done::LookUp(round.await) }));
     }
@@ -170,8 +170,7 @@ impl<O: Owner> Monitor<O> {
     fn start_poll(&mut self) {
         if !self.is_polling {
             self.is_polling = true;
-            let all = None::<fn(&[Vote], usize) -> bool>;
-            let round = round::run(self.config.clone(), self.owner.clone(), self.roster.clone(), all);
+            let round = round::run(self.config.clone(), self.owner.clone(), self.roster.clone(), None);
             self.start(async { Done::Poll(round.await) });
         }
     }

@@ -18,7 +18,7 @@ pub trait Owner: Answers {
 }
 
 /// The address of a server as this machine reaches it.
-pub async fn reachable(owner: &impl Owner, config: &SentinelConfig, named: Address) -> Result<Address, Failure> {
+pub async fn reachable(owner: &dyn Owner, config: &SentinelConfig, named: Address) -> Result<Address, Failure> {
     let mapped = config.host_map.map(owner, named).await?;
     let SentinelConfig { server_host, server_port, .. } = config;
     Ok(Address::new(server_host.clone().unwrap_or(mapped.host), server_port.unwrap_or(mapped.port)))

@@ -30,7 +30,7 @@ pub struct Answer {
     pub replicas: Option<Result<Vec<Address>, Failure>>,
 }
 
-pub async fn ask(config: &SentinelConfig, owner: &impl Owner, sentinel: &Address) -> Result<Answer, Failure> {
+pub async fn ask(config: &SentinelConfig, owner: &dyn Owner, sentinel: &Address) -> Result<Answer, Failure> {
     let credentials = config.access.credentials(owner, Question::SentinelPassword).await?;
     let client = config.access.client(REPLY_LIMITS);
     let mut connection = Connection::open(&sentinel.endpoint(), &client, credentials.as_ref()).await?;
@@ -74,7 +74,7 @@ fn primary(reply: &Reply, group: &str) -> Result<Address, Failure> {
 }
 
 /// An older Sentinel, or a user without the right to ask, names no others.
-async fn others(config: &SentinelConfig, owner: &impl Owner, reply: &Reply) -> Vec<(Address, Option<String>)> {
+async fn others(config: &SentinelConfig, owner: &dyn Owner, reply: &Reply) -> Vec<(Address, Option<String>)> {
     let mut others = Vec::new();
     for other in reply.array().unwrap_or_default().iter().take(OTHERS_MAX) {
         let fields = fields(other);
@@ -87,7 +87,7 @@ async fn others(config: &SentinelConfig, owner: &impl Owner, reply: &Reply) -> V
     others
 }
 
-async fn replicas(config: &SentinelConfig, owner: &impl Owner, reply: &Reply) -> Result<Vec<Address>, Failure> {
+async fn replicas(config: &SentinelConfig, owner: &dyn Owner, reply: &Reply) -> Result<Vec<Address>, Failure> {
     let listed = match reply {
         Reply::Error(text) => return Err(Failure::refused(text)),
         reply => reply.array().ok_or_else(Failure::odd_answer)?,

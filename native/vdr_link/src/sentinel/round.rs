@@ -20,16 +20,18 @@ pub struct Round {
     pub roster: Roster,
 }
 
+/// Whether the votes are enough. Its other argument is how many Sentinels are known.
+pub type IsEnough = Box<dyn Fn(&[Vote], usize) -> bool + Send + Sync>;
+
 /// Every Sentinel has the same time, so a round takes no longer the more of them are out of reach.
 ///
-/// The round is over when all Sentinels have answered or failed; or when `is_enough` says so of the
-/// votes, whose other argument is how many Sentinels are known. A look-up does not wait for
-/// Sentinels that are out of reach for good.
-pub async fn run<O: Owner>(
+/// The round is over when all Sentinels have answered or failed; or when `is_enough` says so. A
+/// look-up does not wait for Sentinels that are out of reach for good.
+pub async fn run(
     config: Arc<SentinelConfig>,
-    owner: Arc<O>,
+    owner: Arc<dyn Owner>,
     roster: Roster,
-    is_enough: Option<impl Fn(&[Vote], usize) -> bool>,
+    is_enough: Option<IsEnough>,
 ) -> Round {
     let mut round = Round { answers: Vec::new(), failures: Vec::new(), roster };
     let mut asked = JoinSet::new();

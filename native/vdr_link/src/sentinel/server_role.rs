@@ -7,7 +7,7 @@ use crate::client::{Connection, Question};
 use vdr_replica::handshake::Role;
 
 /// None: the server cannot be reached, or its user may not ask.
-pub async fn role_of(config: &SentinelConfig, owner: &impl Owner, server: &Address) -> Option<Role> {
+pub async fn role_of(config: &SentinelConfig, owner: &dyn Owner, server: &Address) -> Option<Role> {
     let access = &config.server_access;
     let credentials = access.credentials(owner, Question::ServerPassword).await.ok()?;
     let client = access.client(REPLY_LIMITS);

@@ -30,9 +30,9 @@ pub enum Notice {
 }
 
 /// Runs until the receiver of the notices is gone. `sentinels` are the known ones.
-pub async fn run<O: Owner>(
+pub async fn run(
     config: Arc<SentinelConfig>,
-    owner: Arc<O>,
+    owner: Arc<dyn Owner>,
     sentinels: watch::Receiver<Vec<Address>>,
     notices: mpsc::Sender<Notice>,
 ) {
@@ -63,7 +63,7 @@ fn next_after(sentinels: &[Address], last: Option<&Address>) -> Vec<Address> {
     after.iter().chain(before).cloned().collect()
 }
 
-async fn subscribe(config: &SentinelConfig, owner: &impl Owner, sentinel: &Address) -> Option<Connection> {
+async fn subscribe(config: &SentinelConfig, owner: &dyn Owner, sentinel: &Address) -> Option<Connection> {
     let credentials = config.access.credentials(owner, Question::SentinelPassword).await.ok()?;
     let client = config.access.client(REPLY_LIMITS);
     let mut connection = Connection::open(&sentinel.endpoint(), &client, credentials.as_ref()).await.ok()?;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use vdr_link::{
-    Access, Answer, Answers, Call, Caller, ClientPool, Endpoint, HostMap, Kind, PoolConfig, PoolState, Question,
-    Request, Stage,
+    Access, Answer, Answers, BoxFuture, Call, Caller, ClientPool, Endpoint, HostMap, Kind, PoolConfig, PoolState,
+    Question, Request, Stage,
 };
 use vdr_replica::position::{Visible, WAITERS_PER_WAKE, Waiters};
 use vdr_replica::resp::reply::Reply;
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct NoPassword;
 
 impl Answers for NoPassword {
-    async fn ask(&self, _question: Question) -> Option<Vec<u8>> {
-        None
+    fn ask(&self, _question: Question) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async { None })
     }
 }
 
@@ -32,7 +32,7 @@ impl Caller for Forward {
 }
 
 struct Fixture {
-    pool: ClientPool<NoPassword>,
+    pool: ClientPool,
     visible: Arc<Visible>,
     waiters: Arc<Waiters>,
 }

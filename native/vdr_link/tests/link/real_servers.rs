@@ -34,6 +34,11 @@ impl Pair {
     }
 
     pub fn attach(&mut self) {
+        // Here nothing tells a link that it is not the current one: were it to end later, it would
+        // end the sync of the next one.
+        if self.link.take().is_some() {
+            self.tape.end();
+        }
         self.tape = Tape::new();
         self.link = Some(self.mirrored.attach(self.config.clone(), &self.tape));
     }

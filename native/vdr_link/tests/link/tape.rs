@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use vdr_link::{
-    LinkConfig, LinkEnd, LinkHandle, LinkState, Observer, Position, RdbStep, Retry, Sink, SinkError, StreamStep,
+    BoxFuture, LinkConfig, LinkEnd, LinkHandle, LinkState, Observer, Position, RdbStep, Retry, Sink, SinkError,
+    StreamStep,
 };
 use vdr_replica::resp::Decoder;
 
@@ -200,9 +201,11 @@ impl Sink for TapeSink {
         self.called("ended");
     }
 
-    async fn ready(&mut self) {
-        self.tape.write(|notes| notes.ready_polls += 1);
-        let _ = self.tape.ready.subscribe().wait_for(|ready| *ready).await;
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.tape.write(|notes| notes.ready_polls += 1);
+            let _ = self.tape.ready.subscribe().wait_for(|ready| *ready).await;
+        })
     }
 }
 

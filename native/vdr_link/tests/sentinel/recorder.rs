@@ -4,7 +4,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vdr_link::{
-    Access, Address, Answers, HostMap, NotFound, Owner, Question, Role, SentinelConfig, SentinelHandle, spawn_sentinel,
+    Access, Address, Answers, BoxFuture, HostMap, NotFound, Owner, Question, Role, SentinelConfig, SentinelHandle,
+    spawn_sentinel,
 };
 
 use crate::fake::{Fake, View};
@@ -27,11 +28,13 @@ pub struct Recorder {
 }
 
 impl Answers for Recorder {
-    async fn ask(&self, question: Question) -> Option<Vec<u8>> {
-        self.questions.lock().push(question);
-        let wait = *self.answers_after.lock();
-        tokio::time::sleep(wait).await;
-        self.answer.lock().clone().map(String::into_bytes)
+    fn ask(&self, question: Question) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async {
+            self.questions.lock().push(question);
+            let wait = *self.answers_after.lock();
+            tokio::time::sleep(wait).await;
+            self.answer.lock().clone().map(String::into_bytes)
+        })
     }
 }
 

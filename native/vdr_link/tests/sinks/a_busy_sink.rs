@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use vdr_link::{Endpoint, LinkConfig, LinkEnd, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
+use vdr_link::{BoxFuture, Endpoint, LinkConfig, LinkEnd, Observer, Position, RdbStep, Sink, SinkError, StreamStep};
 
 const FILE: &[u8] = b"a file, whose format is the sink's affair.";
 const STREAM: &[u8] = b"one two three four ";
@@ -68,11 +68,13 @@ impl Sink for Nibbler {
 
     fn ended(&mut self) {}
 
-    async fn ready(&mut self) {
-        if let Some(until) = self.full_until {
-            tokio::time::sleep_until(until).await;
-            self.full_until = None;
-        }
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(until) = self.full_until {
+                tokio::time::sleep_until(until).await;
+                self.full_until = None;
+            }
+        })
     }
 }
 

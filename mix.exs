@@ -13,7 +13,8 @@ defmodule Veidrodelis.MixProject do
       version: @version,
       description: @description,
       elixir: "~> 1.14",
-      compilers: [:vdr | Mix.compilers()],
+      # Cargo goes on while Elixir is compiled.
+      compilers: [:vdr_start] ++ Mix.compilers() ++ [:vdr],
       elixirc_paths: elixirc_paths(Mix.env()),
       elixirc_options: elixirc_options(),
       start_permanent: Mix.env() == :prod,

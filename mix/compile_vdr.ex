@@ -1,5 +1,22 @@
 for file <- ~w(cargo prebuilt), do: Code.require_file("vdr/#{file}.ex", __DIR__)
 
+defmodule Mix.Tasks.Compile.VdrStart do
+  @moduledoc """
+  Starts the build of the native library, if cargo is to build it, so that it goes on while Elixir is
+  compiled. `Mix.Tasks.Compile.Vdr` waits for it.
+  """
+
+  use Mix.Task.Compiler
+
+  @recursive true
+
+  @impl Mix.Task.Compiler
+  def run(_args) do
+    Mix.Tasks.Compile.Vdr.start()
+    {:noop, []}
+  end
+end
+
 defmodule Mix.Tasks.Compile.Vdr do
   @moduledoc """
   Puts the native library into `priv/native`: a given one, a prebuilt one, or one built by cargo.
@@ -16,7 +33,7 @@ defmodule Mix.Tasks.Compile.Vdr do
     * Otherwise: builds from source.
 
   The stamp beside the library holds a digest of what the library was made from and a digest of the
-  library itself. A library that fits its stamp is left alone. Two builds at once do not hurt each
+  library itself. A library that fits its stamp is left alone; any other one goes first. Two builds at once do not hurt each
   other: cargo locks its own directory, files appear by rename from names that no other build uses,
   and a stamp that does not belong to the library beside it counts as none.
   """
@@ -32,6 +49,22 @@ defmodule Mix.Tasks.Compile.Vdr do
   @library Path.join(@root, "priv/native/libvdr_nif.so")
   @stamp Path.join(@root, "priv/native/libvdr_nif.digest")
 
+  # What `start/0` leaves to `run/1`: the build, and whether this VM did not use a library then.
+  @build {__MODULE__, :build}
+  @is_idle {__MODULE__, :is_idle}
+
+  @doc false
+  def start do
+    source = source()
+
+    if not stands?(digest(inputs(source))) do
+      # A VM that has loaded a library of this path keeps it, and Elixir's compiler would load it.
+      File.rm(@library)
+      Process.put(@is_idle, not :erlang.module_loaded(Vdr.Native))
+      if source == :cargo, do: Process.put(@build, Cargo.start(@root))
+    end
+  end
+
   @impl Mix.Task.Compiler
   def run(_args) do
     source = source()
@@ -45,6 +78,7 @@ defmodule Mix.Tasks.Compile.Vdr do
       place(library(source))
       write(@stamp, [inputs, ?\n, digest(File.read!(@library)), ?\n])
       Mix.Project.build_structure()
+      unload()
       {:ok, []}
     end
   end
@@ -82,7 +116,11 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   defp library({:given, path}), do: File.read!(path)
   defp library({:prebuilt, prebuilt}), do: Prebuilt.download(prebuilt)
-  defp library(:cargo), do: File.read!(Cargo.build(@root))
+
+  defp library(:cargo) do
+    build = Process.delete(@build) || Cargo.start(@root)
+    build |> Cargo.await(@root) |> File.read!()
+  end
 
   defp stands?(inputs) do
     with {:ok, stamp} <- File.read(@stamp),
@@ -91,6 +129,14 @@ defmodule Mix.Tasks.Compile.Vdr do
       digest(bytes) == library
     else
       _ -> false
+    end
+  end
+
+  # Elixir's compiler has loaded the module of the library, without it. Its next use loads it again.
+  defp unload do
+    if Process.get(@is_idle) and :erlang.module_loaded(Vdr.Native) do
+      :code.delete(Vdr.Native)
+      :code.purge(Vdr.Native)
     end
   end
 

@@ -33,6 +33,22 @@ defmodule Vdr.PackageTest do
     assert {_metadata, 0} = System.cmd("cargo", ~w(metadata --locked --offline --no-deps --format-version 1), options)
   end
 
+  # Cargo runs beside Elixir's compiler. The test ends it before, during and after.
+  for {what, seconds} <- [before: 0, during: 2, after: 15] do
+    test "a cargo that fails #{what} Elixir's compiler does ends the build with a sentence", %{tmp_dir: directory} do
+      Package.pack!(Path.join(directory, "package.tar.gz"))
+      Package.unpack!(Path.join(directory, "package.tar.gz"), directory)
+      File.write!(Path.join(directory, "cargo"), "#!/bin/sh\nsleep #{unquote(seconds)}\necho no such crate\nexit 101\n")
+      File.chmod!(Path.join(directory, "cargo"), 0o755)
+      cargo = [{"PATH", "#{directory}:#{System.fetch_env!("PATH")}"}, {"VDR_BUILD", "1"}, {"VDR_NATIVE_PATH", nil}]
+      options = [cd: directory, env: [{"MIX_ENV", "prod"}, {"MIX_TARGET", nil} | cargo], stderr_to_stdout: true]
+      assert {output, 1} = System.cmd("mix", ["compile"], options)
+      assert output =~ "no such crate\n"
+      assert output =~ "Generated veidrodelis app\n"
+      assert output =~ "** (Mix) cargo build of Veidrodelis ended with status 101; its output is above"
+    end
+  end
+
   test "an application built from it reads a key, also as a release", %{tmp_dir: directory} do
     package = Path.join(directory, "veidrodelis")
     File.mkdir_p!(package)

@@ -26,8 +26,8 @@ defmodule Vdr.Mix.Cargo do
     [inspect(Enum.map(@variables, &System.get_env/1)) | files]
   end
 
-  @doc "Builds, and answers the path of the library."
-  def build(root) do
+  @doc "Starts a build. Raises when something is missing that it needs."
+  def start(root) do
     cargo = cargo()
     features = features()
     need_compilers(features)
@@ -38,10 +38,27 @@ defmodule Vdr.Mix.Cargo do
     )
 
     options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
+    arguments = ~w(build --locked --profile #{profile} -p vdr_nif) ++ chosen(features)
 
-    case System.cmd(cargo, ~w(build --locked --profile #{profile} -p vdr_nif) ++ chosen(features), options) do
-      {_output, 0} -> built(root, profile)
-      {_output, status} -> Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
+    # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a message
+    # that it does not know, such as a task's, would end it.
+    spawn_link(fn ->
+      {_output, status} = System.cmd(cargo, arguments, options)
+      receive(do: ({:await, from, ref} -> send(from, {ref, status, profile})))
+    end)
+  end
+
+  @doc "Waits for the build, and answers the path of the library."
+  def await(build, root) do
+    ref = make_ref()
+    send(build, {:await, self(), ref})
+
+    receive do
+      {^ref, 0, profile} ->
+        built(root, profile)
+
+      {^ref, status, _profile} ->
+        Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
     end
   end
 

@@ -2,8 +2,8 @@ for file <- ~w(cargo prebuilt), do: Code.require_file("vdr/#{file}.ex", __DIR__)
 
 defmodule Mix.Tasks.Compile.VdrStart do
   @moduledoc """
-  Starts the build of the native library, if cargo is to build it, so that it goes on while Elixir is
-  compiled. `Mix.Tasks.Compile.Vdr` waits for it.
+  Starts the build of the native library, if cargo is to build it, so that it goes on while Elixir
+  is compiled. `Mix.Tasks.Compile.Vdr` waits for it.
   """
 
   use Mix.Task.Compiler
@@ -33,9 +33,10 @@ defmodule Mix.Tasks.Compile.Vdr do
     * Otherwise: builds from source.
 
   The stamp beside the library holds a digest of what the library was made from and a digest of the
-  library itself. A library that fits its stamp is left alone; any other one goes first. Two builds at once do not hurt each
-  other: cargo locks its own directory, files appear by rename from names that no other build uses,
-  and a stamp that does not belong to the library beside it counts as none.
+  library itself. A library that fits its stamp is left alone; any other one goes first. Two builds
+  at once do not hurt each other: cargo locks its own directory, files appear by rename from names
+  that no other build uses, and a stamp that does not belong to the library beside it counts as
+  none.
   """
 
   use Mix.Task.Compiler

@@ -40,8 +40,8 @@ defmodule Vdr.Mix.Cargo do
     options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
     arguments = ~w(build --locked --profile #{profile} -p vdr_nif) ++ chosen(features)
 
-    # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a message
-    # that it does not know, such as a task's, would end it.
+    # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
+    # message that it does not know, such as a task's, would end it.
     spawn_link(fn ->
       {_output, status} = System.cmd(cargo, arguments, options)
       receive(do: ({:await, from, ref} -> send(from, {ref, status, profile})))

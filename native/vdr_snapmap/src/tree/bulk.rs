@@ -1,12 +1,13 @@
 //! Bulk load: builds a tree from sorted entries, level by level.
 
 use super::btree::{Repr, Tree};
+use super::child::{Child, Separated};
 use super::fanout::FILL;
 use super::inner::Inner;
 use super::key::Key;
 use super::large::Large;
 use super::leaf::Leaf;
-use super::node::{Below, Child, Separated, new_child};
+use super::node::{Below, new_child};
 use crate::version::Version;
 use std::sync::Arc;
 

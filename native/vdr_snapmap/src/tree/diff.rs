@@ -7,9 +7,10 @@
 //! trees share.
 
 use super::btree::{Repr, Tree};
+use super::child::Child;
 use super::key::Key;
 use super::leaf::Leaf;
-use super::node::{Below, Child, NodePtr};
+use super::node::{Below, NodePtr};
 use std::cmp::Ordering;
 
 /// A key whose entry may differ, in key order.

@@ -2,12 +2,13 @@
 
 use super::btree::{Repr, Tree};
 use super::bulk::large;
+use super::child::{Child, ErasedPtr, Separated};
 use super::fanout::{MAX, MIN};
 use super::inner::Inner;
 use super::key::{Key, Probe};
 use super::large::Large;
 use super::leaf::Leaf;
-use super::node::{Below, Child, ErasedPtr, Node, NodePtr, Separated, new_child};
+use super::node::{Below, Node, NodePtr, new_child};
 use crate::version::{Part, Version};
 use std::sync::Arc;
 

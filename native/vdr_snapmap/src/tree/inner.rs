@@ -1,9 +1,9 @@
 //! An inner node: children in key order, and an index of their separators that a search reads in
 //! few cache lines.
 
+use super::child::{Child, Separated};
 use super::fanout::{ROOM, make_room, split_at, split_off};
 use super::key::{Head, Key, Probe};
-use super::node::{Child, Separated};
 use crate::host_alloc::{COUNTS, allocated};
 use std::cmp::Ordering;
 use std::ops::Deref;

@@ -1,9 +1,10 @@
 //! A tree of more than one leaf, as a version of its chain.
 
+use super::child::{Child, ErasedPtr};
 use super::inner::Inner;
 use super::key::{Key, Probe};
 use super::leaf::Leaf;
-use super::node::{Below, Child, ErasedPtr, Node, NodePtr};
+use super::node::{Below, Node, NodePtr};
 use crate::prefetch::prefetch;
 use crate::version::{Part, Version};
 

@@ -26,6 +26,7 @@
 mod fanout;
 pub mod key;
 
+mod child;
 mod inner;
 mod leaf;
 mod node;

@@ -1,5 +1,6 @@
 //! Nodes in memory, as the parts of a tree.
 
+use super::child::{Child, ErasedPtr, Separated};
 use super::inner::Inner;
 use super::key::Key;
 use super::leaf::Leaf;
@@ -16,17 +17,6 @@ pub enum Below<K, V> {
     Leaf(Leaf<K, V>),
     Inner(Inner<K>),
 }
-
-/// A node below an inner node, and the number of entries below it. Without the type of the values,
-/// so that the compiler makes one inner node for all trees with keys of one type.
-#[derive(Clone, Copy)]
-pub struct Child {
-    pub count: usize,
-    pub node: ErasedPtr,
-}
-
-/// A child behind its separator.
-pub type Separated<K> = (K, Child);
 
 /// The address of a node, without ownership: see [`crate::version`].
 pub struct NodePtr<K, V>(NonNull<Node<K, V>>);
@@ -68,20 +58,11 @@ impl<K, V> NodePtr<K, V> {
     }
 }
 
-/// The address of a node of some type. All that a tree reaches are of that tree's type.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ErasedPtr(NonNull<()>);
-
-// SAFETY: an address, which nobody can follow without its type: see [`NodePtr`].
-unsafe impl Send for ErasedPtr {}
-// SAFETY: as above.
-unsafe impl Sync for ErasedPtr {}
-
 impl ErasedPtr {
     /// The node with its type: that of the tree which reaches it. Of another type it is an address
     /// that leads nowhere.
     pub fn typed<K, V>(self) -> NodePtr<K, V> {
-        NodePtr(self.0.cast())
+        NodePtr(self.cast())
     }
 }
 
@@ -89,7 +70,7 @@ impl<K, V> Part for NodePtr<K, V> {
     type Erased = ErasedPtr;
 
     fn erase(self) -> ErasedPtr {
-        ErasedPtr(self.0.cast())
+        ErasedPtr::from(self.0)
     }
 
     fn restore(erased: ErasedPtr) -> Self {

@@ -2,10 +2,11 @@
 //! structure.
 
 use super::btree::Repr;
+use super::child::Child;
 use super::fanout::{FILL, MAX};
 use super::large::nodes_born_after;
 use super::leaf::Leaf;
-use super::node::{Below, Child, Node};
+use super::node::{Below, Node};
 use super::*;
 use crate::host_alloc::{COUNTS, allocated};
 use crate::testing::{Counted, Rng, START, Step, cases, steps};

@@ -33,10 +33,9 @@ defmodule Mix.Tasks.Compile.Vdr do
     * Otherwise: builds from source.
 
   The stamp beside the library holds a digest of what the library was made from and a digest of the
-  library itself. A library that fits its stamp is left alone; any other one goes first. Two builds
-  at once do not hurt each other: cargo locks its own directory, files appear by rename from names
-  that no other build uses, and a stamp that does not belong to the library beside it counts as
-  none.
+  library itself. A library that fits its stamp is left alone. Two builds at once do not hurt each
+  other: cargo locks its own directory, files appear by rename from names that no other build uses,
+  and a stamp that does not belong to the library beside it counts as none.
   """
 
   use Mix.Task.Compiler
@@ -50,25 +49,28 @@ defmodule Mix.Tasks.Compile.Vdr do
   @library Path.join(@root, "priv/native/libvdr_nif.so")
   @stamp Path.join(@root, "priv/native/libvdr_nif.digest")
 
-  # What `start/0` leaves to `run/1`: the build, and whether this VM did not use a library then.
-  @build {__MODULE__, :build}
-  @is_idle {__MODULE__, :is_idle}
-
   @doc false
   def start do
+    stop(Process.delete(__MODULE__))
     source = source()
-
-    if not stands?(digest(inputs(source))) do
-      # A VM that has loaded a library of this path keeps it, and Elixir's compiler would load it.
-      File.rm(@library)
-      Process.put(@is_idle, not :erlang.module_loaded(Vdr.Native))
-      if source == :cargo, do: Process.put(@build, Cargo.start(@root))
-    end
+    inputs = digest(inputs(source))
+    # The digest is of what cargo reads now. What changes while it builds is built the next time.
+    if source == :cargo and not stands?(inputs), do: Process.put(__MODULE__, {Cargo.start(@root), inputs})
   end
+
+  # Elixir's compiler failed before.
+  defp stop(nil), do: :ok
+  defp stop({build, _inputs}), do: Cargo.stop(build)
 
   @impl Mix.Task.Compiler
   def run(_args) do
-    source = source()
+    case Process.delete(__MODULE__) do
+      {build, inputs} -> place(build |> Cargo.await(@root) |> File.read!(), inputs)
+      nil -> update(source())
+    end
+  end
+
+  defp update(source) do
     inputs = digest(inputs(source))
 
     if stands?(inputs) do
@@ -76,12 +78,16 @@ defmodule Mix.Tasks.Compile.Vdr do
       Mix.Project.build_structure()
       {:noop, []}
     else
-      place(library(source))
-      write(@stamp, [inputs, ?\n, digest(File.read!(@library)), ?\n])
-      Mix.Project.build_structure()
-      unload()
-      {:ok, []}
+      place(library(source), inputs)
     end
+  end
+
+  defp place(library, inputs) do
+    File.mkdir_p!(Path.dirname(@library))
+    write(@library, library)
+    write(@stamp, [inputs, ?\n, digest(library), ?\n])
+    Mix.Project.build_structure()
+    {:ok, []}
   end
 
   @impl Mix.Task.Compiler
@@ -117,11 +123,7 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   defp library({:given, path}), do: File.read!(path)
   defp library({:prebuilt, prebuilt}), do: Prebuilt.download(prebuilt)
-
-  defp library(:cargo) do
-    build = Process.delete(@build) || Cargo.start(@root)
-    build |> Cargo.await(@root) |> File.read!()
-  end
+  defp library(:cargo), do: @root |> Cargo.start() |> Cargo.await(@root) |> File.read!()
 
   defp stands?(inputs) do
     with {:ok, stamp} <- File.read(@stamp),
@@ -133,20 +135,7 @@ defmodule Mix.Tasks.Compile.Vdr do
     end
   end
 
-  # Elixir's compiler has loaded the module of the library, without it. Its next use loads it again.
-  defp unload do
-    if Process.get(@is_idle) and :erlang.module_loaded(Vdr.Native) do
-      :code.delete(Vdr.Native)
-      :code.purge(Vdr.Native)
-    end
-  end
-
   defp digest(data), do: data |> :erlang.md5() |> Base.encode16(case: :lower)
-
-  defp place(bytes) do
-    File.mkdir_p!(Path.dirname(@library))
-    write(@library, bytes)
-  end
 
   # By rename: a VM that has the old library mapped must not see its bytes change.
   defp write(path, bytes) do

@@ -6,9 +6,8 @@ defmodule Vdr.Native do
   # `Vdr.Log`, `Vdr.NativeLog`, the handler's process, `Vdr.Testing.Primary`, `Vdr.Overview` and the
   # facade calls them.
 
-  # Loading calls it, also while the project is compiled.
-  Code.ensure_compiled!(Vdr.NativeLibrary)
-
+  # The library is built while Elixir is compiled, which would load the module without it.
+  @compile {:autoload, false}
   @on_load :load
 
   def load do

@@ -42,23 +42,28 @@ defmodule Vdr.Mix.Cargo do
 
     # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
     # message that it does not know, such as a task's, would end it.
-    spawn_link(fn ->
+    spawn(fn ->
       {_output, status} = System.cmd(cargo, arguments, options)
       receive(do: ({:await, from, ref} -> send(from, {ref, status, profile})))
     end)
   end
 
+  @doc "Gives a build up. Cargo ends when it next writes."
+  def stop(build), do: Process.exit(build, :kill)
+
   @doc "Waits for the build, and answers the path of the library."
   def await(build, root) do
-    ref = make_ref()
+    ref = Process.monitor(build)
     send(build, {:await, self(), ref})
 
     receive do
-      {^ref, 0, profile} ->
+      {^ref, status, profile} ->
+        Process.demonitor(ref, [:flush])
+        status == 0 || Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
         built(root, profile)
 
-      {^ref, status, _profile} ->
-        Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
+      {:DOWN, ^ref, :process, ^build, reason} ->
+        Mix.raise("cargo build of Veidrodelis ended with #{inspect(reason)}")
     end
   end
 

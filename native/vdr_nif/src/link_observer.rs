@@ -81,7 +81,7 @@ impl Observer for LinkObserver {
 }
 
 /// Sends the events of the mirror that a link feeds.
-pub struct MirrorEvents {
+struct MirrorEvents {
     inner: Arc<Inner>,
     endpoint: Endpoint,
     link: u64,

@@ -9,6 +9,18 @@ use std::sync::Arc;
 
 /// Entries in key order, addressed by key or by rank. A clone is O(1) for the newest of several
 /// clones. For another one of more than one leaf it is a full copy.
+///
+/// ```
+/// fn is_send_and_sync<T: Send + Sync>() {}
+/// is_send_and_sync::<vdr_snapmap::tree::Tree<u32, u32>>();
+/// ```
+///
+/// It is what its keys and values are:
+///
+/// ```compile_fail
+/// fn is_send_and_sync<T: Send + Sync>() {}
+/// is_send_and_sync::<vdr_snapmap::tree::Tree<u32, std::rc::Rc<u32>>>();
+/// ```
 pub struct Tree<K, V>(pub(super) Repr<K, V>);
 
 pub(super) enum Repr<K, V> {

@@ -1,13 +1,13 @@
 //! Bulk load: builds a tree from sorted entries, level by level.
 
 use super::btree::{Repr, Tree};
-use super::child::{Child, Separated};
+use super::child::Separated;
 use super::fanout::FILL;
 use super::inner::Inner;
 use super::key::Key;
 use super::large::Large;
 use super::leaf::Leaf;
-use super::node::{Below, new_child};
+use super::node::{Below, NodePtr, new_child};
 use crate::version::Version;
 use std::sync::Arc;
 
@@ -77,13 +77,14 @@ pub(super) fn large<K: Key, V: Clone>(leaves: Vec<Leaf<K, V>>) -> Tree<K, V> {
         row.extend(new_child(born, Below::Leaf(leaf)));
     }
     match root_of::<K, V>(born, row) {
-        Some(root) => Tree(Repr::Large(Box::new(Large::new(root, version)))),
+        Some((root, len)) => Tree(Repr::Large(Box::new(Large::new(root, len, version)))),
         None => Tree::default(),
     }
 }
 
-/// Puts levels of inner nodes above a row of new nodes until one node is left.
-fn root_of<K: Key, V>(born: u64, mut row: Vec<Separated<K>>) -> Option<Child> {
+/// Puts levels of inner nodes above a row of new nodes until one node is left. Answers that one,
+/// and the number of entries below it.
+fn root_of<K: Key, V>(born: u64, mut row: Vec<Separated<K>>) -> Option<(NodePtr<K, V>, usize)> {
     while row.len() > 1 {
         let mut above = Vec::with_capacity(row.len() / FILL + 1);
         let mut below = row.into_iter();
@@ -97,5 +98,5 @@ fn root_of<K: Key, V>(born: u64, mut row: Vec<Separated<K>>) -> Option<Child> {
         }
         row = above;
     }
-    row.pop().map(|(_, root)| root)
+    row.pop().map(|(_, root)| (root.node.typed(), root.count))
 }

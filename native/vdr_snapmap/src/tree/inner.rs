@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Children behind separators. A copy costs little more than the children: it shares
-/// the index, which changes only when children come and go, or when a new key is the least of all.
+/// Children behind separators. A copy costs little more than the children: it shares the index,
+/// which changes only when children come and go, or when a new key is the least of all.
 #[derive(Clone)]
 pub struct Inner<K> {
     index: Arc<Index<K>>,

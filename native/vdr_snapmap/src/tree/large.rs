@@ -1,6 +1,6 @@
 //! A tree of more than one leaf, as a version of its chain.
 
-use super::child::{Child, ErasedPtr};
+use super::child::ErasedPtr;
 use super::inner::Inner;
 use super::key::{Key, Probe};
 use super::leaf::Leaf;
@@ -19,8 +19,8 @@ pub struct Large<K, V> {
 
 impl<K, V> Large<K, V> {
     /// The first version of a chain, with a root that is born in it.
-    pub fn new(root: Child, version: Version<NodePtr<K, V>>) -> Self {
-        Large { root: root.node, len: root.count, version, end: Self::end }
+    pub fn new(root: NodePtr<K, V>, len: usize, version: Version<NodePtr<K, V>>) -> Self {
+        Large { root: root.erase(), len, version, end: Self::end }
     }
 
     pub fn root(&self) -> NodePtr<K, V> {

@@ -16,12 +16,14 @@
 //!
 //! A tree that fits into one leaf is only that leaf, with a reference count, and copied on write:
 //! most aggregates are small. A larger tree is a [`Version`](crate::version::Version). Its parts
-//! are nodes, and [`crate::version`] has the proof. Two things are particular to it:
+//! are nodes, and [`crate::version`] has the proof. Three things are particular to it:
 //!
 //! * Entries belong to their leaf: the copy of a leaf clones them, and freeing a leaf drops them. A
 //!   reference count is kept for the separators of an inner node. Only the addresses of children
 //!   are copied as they are.
 //! * So freeing a node frees nothing below it.
+//! * The addresses of children have no type. Only a tree links nodes, and all of them are its own
+//!   or those of the tree that it is a fork of, so their type is the tree's.
 
 mod fanout;
 pub mod key;

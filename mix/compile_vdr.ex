@@ -51,36 +51,34 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   @doc false
   def start do
-    stop(Process.delete(__MODULE__))
+    stop(Process.get(__MODULE__))
     source = source()
-    inputs = digest(inputs(source))
     # The digest is of what cargo reads now. What changes while it builds is built the next time.
-    if source == :cargo and not stands?(inputs), do: Process.put(__MODULE__, {Cargo.start(@root), inputs})
+    inputs = digest(inputs(source))
+    Process.put(__MODULE__, if(stands?(inputs), do: :stands, else: {started(source), inputs}))
   end
-
-  # Elixir's compiler failed before.
-  defp stop(nil), do: :ok
-  defp stop({build, _inputs}), do: Cargo.stop(build)
 
   @impl Mix.Task.Compiler
   def run(_args) do
+    Process.get(__MODULE__) || start()
+
     case Process.delete(__MODULE__) do
-      {build, inputs} -> place(build |> Cargo.await(@root) |> File.read!(), inputs)
-      nil -> update(source())
+      :stands ->
+        # All environments share the library; the link to it in the build directory is not shared.
+        Mix.Project.build_structure()
+        {:noop, []}
+
+      {source, inputs} ->
+        place(library(source), inputs)
     end
   end
 
-  defp update(source) do
-    inputs = digest(inputs(source))
+  defp started(:cargo), do: {:build, Cargo.start(@root)}
+  defp started(source), do: source
 
-    if stands?(inputs) do
-      # All environments share the library; the link to it in the build directory is not shared.
-      Mix.Project.build_structure()
-      {:noop, []}
-    else
-      place(library(source), inputs)
-    end
-  end
+  # A build is left where Elixir's compiler failed.
+  defp stop({{:build, build}, _inputs}), do: Cargo.stop(build)
+  defp stop(_none), do: :ok
 
   defp place(library, inputs) do
     File.mkdir_p!(Path.dirname(@library))
@@ -123,7 +121,7 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   defp library({:given, path}), do: File.read!(path)
   defp library({:prebuilt, prebuilt}), do: Prebuilt.download(prebuilt)
-  defp library(:cargo), do: @root |> Cargo.start() |> Cargo.await(@root) |> File.read!()
+  defp library({:build, build}), do: build |> Cargo.await(@root) |> File.read!()
 
   defp stands?(inputs) do
     with {:ok, stamp} <- File.read(@stamp),

@@ -117,6 +117,11 @@ defmodule Veidrodelis do
   @typedoc "An entry's id, and its fields and values in their order; a field may occur twice."
   @type stream_entry :: {stream_id, [{binary, binary}]}
   @type kind :: :string | :list | :set | :zset | :hash | :stream | :other
+  @typedoc "A word of a command."
+  @type word :: binary | number | atom
+  @type command :: [word, ...]
+  @typedoc "An option of `command/3`, `pipeline/3` and `transaction/3`."
+  @type write_option :: unquote(Writes.type())
   @typedoc "A reply of the server to `command/3`. Only replies of `EXEC` and of pipelines contain errors."
   @type reply :: binary | integer | nil | [reply | Veidrodelis.ServerError.t()]
   @type write_error :: Veidrodelis.ServerError.t() | Veidrodelis.Error.reason()
@@ -685,8 +690,8 @@ defmodule Veidrodelis do
 
   #{Writes.docs()}
   """
-  @spec command(instance, Writes.command()) :: {:ok, reply} | {:error, write_error}
-  @spec command(instance, Writes.command(), [Writes.option()]) :: {:ok, reply} | {:error, write_error}
+  @spec command(instance, command) :: {:ok, reply} | {:error, write_error}
+  @spec command(instance, command, [write_option]) :: {:ok, reply} | {:error, write_error}
   def command(instance, command, opts \\ []), do: Writes.call(instance, :command, [command], opts, :command)
 
   @doc group: "Writes and positions"
@@ -696,8 +701,8 @@ defmodule Veidrodelis do
 
       {:ok, ["OK", 1]} = Veidrodelis.pipeline(:mirror, [["SET", "a", "1"], ["SADD", "s", "x"]])
   """
-  @spec pipeline(instance, [Writes.command()]) :: {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
-  @spec pipeline(instance, [Writes.command()], [Writes.option()]) ::
+  @spec pipeline(instance, [command]) :: {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
+  @spec pipeline(instance, [command], [write_option]) ::
           {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
   def pipeline(instance, commands, opts \\ []), do: Writes.call(instance, :pipeline, commands, opts, :pipeline)
 
@@ -710,9 +715,9 @@ defmodule Veidrodelis do
 
       {:ok, [1, 1]} = Veidrodelis.transaction(:mirror, [["INCR", "seen"], ["LPUSH", "log", "x"]])
   """
-  @spec transaction(instance, [Writes.command()]) ::
+  @spec transaction(instance, [command]) ::
           {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
-  @spec transaction(instance, [Writes.command()], [Writes.option()]) ::
+  @spec transaction(instance, [command], [write_option]) ::
           {:ok, [reply | Veidrodelis.ServerError.t()]} | {:error, write_error}
   def transaction(instance, commands, opts \\ []),
     do: Writes.call(instance, :transaction, commands, opts, :transaction)
@@ -722,8 +727,8 @@ defmodule Veidrodelis do
   Does the same as `command/3`, but returns the reply itself, and raises `Veidrodelis.ServerError`
   or `Veidrodelis.Error` instead of returning an error.
   """
-  @spec command!(instance, Writes.command()) :: reply
-  @spec command!(instance, Writes.command(), [Writes.option()]) :: reply
+  @spec command!(instance, command) :: reply
+  @spec command!(instance, command, [write_option]) :: reply
   def command!(instance, command, opts \\ []),
     do: instance |> Writes.call(:command, [command], opts, :command!) |> Writes.value!()
 
@@ -732,8 +737,8 @@ defmodule Veidrodelis do
   Does the same as `pipeline/3`, but returns the replies themselves, and raises `Veidrodelis.Error`
   instead of returning an error.
   """
-  @spec pipeline!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
-  @spec pipeline!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec pipeline!(instance, [command]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec pipeline!(instance, [command], [write_option]) :: [reply | Veidrodelis.ServerError.t()]
   def pipeline!(instance, commands, opts \\ []),
     do: instance |> Writes.call(:pipeline, commands, opts, :pipeline!) |> Writes.value!()
 
@@ -742,8 +747,8 @@ defmodule Veidrodelis do
   Does the same as `transaction/3`, but returns the replies themselves, and raises
   `Veidrodelis.ServerError` or `Veidrodelis.Error` instead of returning an error.
   """
-  @spec transaction!(instance, [Writes.command()]) :: [reply | Veidrodelis.ServerError.t()]
-  @spec transaction!(instance, [Writes.command()], [Writes.option()]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec transaction!(instance, [command]) :: [reply | Veidrodelis.ServerError.t()]
+  @spec transaction!(instance, [command], [write_option]) :: [reply | Veidrodelis.ServerError.t()]
   def transaction!(instance, commands, opts \\ []),
     do: instance |> Writes.call(:transaction, commands, opts, :transaction!) |> Writes.value!()
 

@@ -25,11 +25,11 @@ defmodule Vdr.Writes do
     ]
   ]
 
-  @typedoc "A word of a command."
-  @type word :: binary | number | atom
-  @type command :: [word, ...]
-  @type option :: unquote(Schema.type(@options))
   @type kind :: :command | :pipeline | :transaction
+
+  @doc "The options as a type, for the facade."
+  @spec type() :: Macro.t()
+  def type, do: Schema.type(@options)
 
   @doc "The list of options for the documentation."
   @spec docs() :: String.t()
@@ -40,7 +40,8 @@ defmodule Vdr.Writes do
   def timeout?(timeout), do: timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest_ms)
 
   @doc "Sends commands. `function` is the facade's, for messages about wrong arguments."
-  @spec call(Veidrodelis.instance(), kind, [command], [option], atom) :: {:ok, term} | {:error, term}
+  @spec call(Veidrodelis.instance(), kind, [Veidrodelis.command()], [Veidrodelis.write_option()], atom) ::
+          {:ok, term} | {:error, term}
   def call(instance, kind, commands, opts, function) do
     opts = if opts == [], do: [], else: Schema.cast!(opts, @options, "Veidrodelis.#{function}")
     timeout = Keyword.get(opts, :timeout, @timeout_ms)

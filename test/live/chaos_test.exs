@@ -58,6 +58,25 @@ defmodule Vdr.Live.ChaosTest do
     assert told =~ "the position of the write" or told =~ "was answered with :ok and is not read"
   end
 
+  live_test "a late write is done if any primary has it", %{server: server, redis: redis} do
+    other = Server.start!()
+    {:ok, after_failover} = Redix.start_link(host: "127.0.0.1", port: Server.port(other))
+    [_, history] = Regex.run(~r/master_replid:(\w+)/, Redix.command!(redis, ["INFO", "replication"]))
+    done? = fn epoch -> OwnWrites.done?([server, other], 1, history, epoch) end
+    refute done?.(nil)
+    assert done?.("of another epoch")
+    Redix.pipeline!(after_failover, OwnWrites.mark(1))
+    assert done?.(nil)
+    Redix.pipeline!(after_failover, OwnWrites.lose_marks())
+    Redix.pipeline!(redis, OwnWrites.mark(1))
+    assert done?.(nil)
+    Redix.pipeline!(redis, OwnWrites.lose_marks())
+    refute done?.(nil)
+    # Nobody can say what a server that is down has.
+    :ok = Server.kill(other)
+    assert done?.(nil)
+  end
+
   # Runs the load without a fault until `counter` exceeds 50. Then calls the function that `plant`
   # returns until the load reports a divergence. Returns what the load printed.
   defp found(%{id: id, server: server}, counter, plant) do

@@ -83,4 +83,4 @@ docs: setup ## write docs/commands.md, the table of tuples and the cheat sheet f
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 clean: ## remove everything that was built (unpacked servers stay)
-	rm -rf _build priv/native target
+	rm -rf _build target

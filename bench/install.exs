@@ -115,7 +115,6 @@ defmodule Vdr.Bench.Install do
     File.write!(Path.join(served, name), packed)
     sum = Base.encode16(:crypto.hash(:sha256, packed), case: :lower)
     File.write!(Path.join(package, "checksum-vdr_nif.exs"), inspect(%{name => sum}))
-    File.rm_rf!(Path.join(package, "priv"))
     {url, stop} = FileServer.start!(served)
 
     try do
@@ -125,7 +124,7 @@ defmodule Vdr.Bench.Install do
     end
   end
 
-  defp library(package), do: Path.join(package, "priv/native/libvdr_nif.so")
+  defp library(package), do: Path.join(package, "_build/prod/lib/veidrodelis/priv/native/libvdr_nif.so")
 
   # ---- size
 

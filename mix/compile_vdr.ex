@@ -19,23 +19,25 @@ end
 
 defmodule Mix.Tasks.Compile.Vdr do
   @moduledoc """
-  Puts the native library into `priv/native`: a given one, a prebuilt one, or one built by cargo.
+  Puts the native library into `priv/native` of the build directory: a given one, a prebuilt one, or
+  one built by cargo.
 
   `mix.exs` requires this file, so that the compiler exists before anything of the project is
   compiled, both here and in an application that depends on the project. The first of these that
   applies decides:
 
-    * `VDR_NATIVE_PATH=file`: copies that file.
-    * `VDR_BUILD=1`, or `VDR_WITHOUT=lua,tls` for a library without one of them: builds from source
-      (`Vdr.Mix.Cargo`).
+    * `VDR_NATIVE_PATH=file`: copies that file, or unpacks it if it is a `.gz`.
+    * `VDR_BUILD=1`, or a variable that only a build from source can follow, such as
+      `VDR_WITHOUT=lua,tls`: builds from source (`Vdr.Mix.Cargo`).
     * The package holds the checksum of a prebuilt library for this system, and a base URL is
       configured: downloads and verifies that library (`Vdr.Mix.Prebuilt`).
     * Otherwise: builds from source.
 
-  The stamp beside the library holds a digest of what the library was made from and a digest of the
-  library itself. A library that fits its stamp is left alone. Two builds at once do not hurt each
-  other: cargo locks its own directory, files appear by rename from names that no other build uses,
-  and a stamp that does not belong to the library beside it counts as none.
+  Each environment and each target of Mix has a library of its own. The stamp beside it holds a
+  digest of what the library was made from and a digest of the library itself. A library that fits
+  its stamp is left alone. Two builds at once do not hurt each other: cargo locks its own directory,
+  what it built is read at once, files appear by rename from names that no other build uses, and a
+  stamp that does not belong to the library beside it counts as none.
   """
 
   use Mix.Task.Compiler
@@ -45,16 +47,19 @@ defmodule Mix.Tasks.Compile.Vdr do
   @recursive true
 
   @root Path.expand("..", __DIR__)
+
   # `:erlang.load_nif/2` looks for `.so` on macOS too.
-  @library Path.join(@root, "priv/native/libvdr_nif.so")
-  @stamp Path.join(@root, "priv/native/libvdr_nif.digest")
+  defp library_path, do: Path.join(directory(), "libvdr_nif.so")
+  defp stamp_path, do: Path.join(directory(), "libvdr_nif.digest")
+  defp directory, do: Path.join(priv(), "native")
+  defp priv, do: Path.join(Mix.Project.app_path(), "priv")
 
   @doc false
   def start do
     stop(Process.get(__MODULE__))
     source = source()
     # The digest is of what cargo reads now. What changes while it builds is built the next time.
-    inputs = digest(inputs(source))
+    inputs = digest([system(), inputs(source)])
     Process.put(__MODULE__, if(stands?(inputs), do: :stands, else: {started(source), inputs}))
   end
 
@@ -63,38 +68,52 @@ defmodule Mix.Tasks.Compile.Vdr do
     Process.get(__MODULE__) || start()
 
     case Process.delete(__MODULE__) do
-      :stands ->
-        # All environments share the library; the link to it in the build directory is not shared.
-        Mix.Project.build_structure()
-        {:noop, []}
-
-      {source, inputs} ->
-        place(library(source), inputs)
+      :stands -> {:noop, []}
+      {source, inputs} -> place(library(source), inputs)
     end
   end
 
-  defp started(:cargo), do: {:build, Cargo.start(@root)}
-  defp started(source), do: source
+  defp started({:cargo, no_prebuilt}) do
+    no_prebuilt && Mix.shell().info("There is no prebuilt native library to download: #{no_prebuilt}.")
+    {:build, Cargo.start(@root)}
+  end
+
+  defp started(source) do
+    if match?({:given, _path}, source) and Cargo.chosen?(),
+      do:
+        Mix.shell().info("VDR_NATIVE_PATH names the library: VDR_WITHOUT, VDR_NATIVE_DEBUG and VDR_PROFILE do nothing")
+
+    source
+  end
 
   # A build is left where Elixir's compiler failed.
   defp stop({{:build, build}, _inputs}), do: Cargo.stop(build)
   defp stop(_none), do: :ok
 
   defp place(library, inputs) do
-    File.mkdir_p!(Path.dirname(@library))
-    write(@library, library)
-    write(@stamp, [inputs, ?\n, digest(library), ?\n])
-    Mix.Project.build_structure()
-    {:ok, []}
+    # Mix links to a `priv` of the sources, which there was before version 1.0.
+    if match?({:ok, %{type: :symlink}}, File.lstat(priv())), do: File.rm!(priv())
+
+    with :ok <- File.mkdir_p(directory()),
+         :ok <- remove_unfinished(),
+         :ok <- write(library_path(), library),
+         :ok <- write(stamp_path(), [inputs, ?\n, digest(library), ?\n]) do
+      {:ok, []}
+    else
+      {:error, reason} ->
+        Mix.raise(
+          "the native library of Veidrodelis cannot be written to #{directory()}: #{:file.format_error(reason)}"
+        )
+    end
   end
 
   @impl Mix.Task.Compiler
-  def manifests, do: [@stamp]
+  def manifests, do: [stamp_path()]
 
   @impl Mix.Task.Compiler
   def clean do
-    File.rm(@library)
-    File.rm(@stamp)
+    File.rm(library_path())
+    File.rm(stamp_path())
     :ok
   end
 
@@ -102,10 +121,40 @@ defmodule Mix.Tasks.Compile.Vdr do
     given = System.get_env("VDR_NATIVE_PATH", "")
 
     cond do
-      given != "" -> {:given, Path.expand(given)}
-      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] or Cargo.partial?() -> :cargo
-      prebuilt = Prebuilt.find(@root) -> {:prebuilt, prebuilt}
-      true -> :cargo
+      given != "" ->
+        {:given, absolute!(given)}
+
+      System.get_env("VDR_BUILD", "") not in ["", "0", "false"] or Cargo.chosen?() ->
+        refuse_other_target!()
+        {:cargo, nil}
+
+      true ->
+        refuse_other_target!()
+
+        case Prebuilt.find(@root) do
+          {:ok, prebuilt} -> {:prebuilt, prebuilt}
+          {:none, why} -> {:cargo, why}
+          :unset -> {:cargo, nil}
+        end
+    end
+  end
+
+  # Mix compiles a dependency in the dependency's directory, so nobody knows where a relative path
+  # begins.
+  defp absolute!(path) do
+    if Path.type(path) != :absolute, do: Mix.raise("VDR_NATIVE_PATH is #{path}: it takes an absolute path")
+    path
+  end
+
+  # Nerves and others name the target to Mix. Without its name for Rust, the library would be for
+  # this machine.
+  defp refuse_other_target! do
+    if Mix.target() != :host and System.get_env("CARGO_BUILD_TARGET", "") == "" do
+      Mix.raise("""
+      MIX_TARGET is #{Mix.target()}, and the native library of Veidrodelis would be built for this machine, #{system()}.
+
+      Set CARGO_BUILD_TARGET to the name that Rust has for the target, or VDR_NATIVE_PATH to a library for it.
+      """)
     end
   end
 
@@ -117,29 +166,65 @@ defmodule Mix.Tasks.Compile.Vdr do
   end
 
   defp inputs({:prebuilt, prebuilt}), do: inspect(prebuilt)
-  defp inputs(:cargo), do: Cargo.inputs(@root)
+  defp inputs({:cargo, _no_prebuilt}), do: Cargo.inputs(@root)
 
-  defp library({:given, path}), do: File.read!(path)
+  defp library({:given, path}), do: path |> File.read!() |> unpack() |> check!(path)
   defp library({:prebuilt, prebuilt}), do: Prebuilt.download(prebuilt)
-  defp library({:build, build}), do: build |> Cargo.await(@root) |> File.read!()
+  defp library({:build, build}), do: Cargo.await(build)
+
+  defp unpack(<<0x1F, 0x8B, _::binary>> = packed) do
+    :zlib.gunzip(packed)
+  rescue
+    ErlangError -> "cut off"
+  end
+
+  defp unpack(library), do: library
+
+  # Which machine it is for is a question for the VM that loads it.
+  defp check!(library, path) do
+    native?(library) || Mix.raise("VDR_NATIVE_PATH names #{path}, which is no native library")
+    library
+  end
+
+  defp native?(<<0x7F, "ELF", _::binary>>), do: true
+  # A library for macOS, for one machine and for several.
+  defp native?(<<0xFEEDFACF::little-32, _::binary>>), do: true
+  defp native?(<<0xCAFEBABE::32, _::binary>>), do: true
+  defp native?(_other), do: false
 
   defp stands?(inputs) do
-    with {:ok, stamp} <- File.read(@stamp),
+    with {:ok, stamp} <- File.read(stamp_path()),
          [^inputs, library] <- String.split(stamp),
-         {:ok, bytes} <- File.read(@library) do
+         {:ok, bytes} <- File.read(library_path()) do
       digest(bytes) == library
     else
       _ -> false
     end
   end
 
+  # A directory may be shared by several systems, such as a Mac and its containers.
+  defp system, do: to_string(:erlang.system_info(:system_architecture))
+
   defp digest(data), do: data |> :erlang.md5() |> Base.encode16(case: :lower)
 
   # By rename: a VM that has the old library mapped must not see its bytes change.
   defp write(path, bytes) do
-    new = "#{path}.#{System.pid()}-#{System.unique_integer([:positive])}"
-    File.write!(new, bytes)
-    File.chmod!(new, 0o755)
-    File.rename!(new, path)
+    new = "#{path}.#{Base.encode16(:crypto.strong_rand_bytes(8))}"
+
+    with :ok <- File.write(new, bytes),
+         :ok <- File.chmod(new, 0o755),
+         do: File.rename(new, path)
+  end
+
+  # What a build that was killed has left. A build that writes at this moment takes milliseconds.
+  defp remove_unfinished do
+    old = System.os_time(:second) - 60
+
+    for path <- Path.wildcard(Path.join(directory(), "libvdr_nif.*.*")),
+        {:ok, %{mtime: written}} <- [File.stat(path, time: :posix)],
+        written < old,
+        do: File.rm(path)
+
+    :ok
   end
 end

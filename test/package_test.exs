@@ -6,8 +6,6 @@ defmodule Vdr.PackageTest do
   @moduletag :tmp_dir
   @moduletag timeout: 300_000
 
-  @library Path.expand("../priv/native/libvdr_nif.so", __DIR__)
-
   test "it holds what the build reads, and no leftovers" do
     files = Package.files()
 
@@ -38,7 +36,12 @@ defmodule Vdr.PackageTest do
     test "a cargo that fails #{what} Elixir's compiler does ends the build with a sentence", %{tmp_dir: directory} do
       Package.pack!(Path.join(directory, "package.tar.gz"))
       Package.unpack!(Path.join(directory, "package.tar.gz"), directory)
-      File.write!(Path.join(directory, "cargo"), "#!/bin/sh\nsleep #{unquote(seconds)}\necho no such crate\nexit 101\n")
+
+      File.write!(
+        Path.join(directory, "cargo"),
+        "#!/bin/sh\nsleep #{unquote(seconds)}\necho no such crate >&2\nexit 101\n"
+      )
+
       File.chmod!(Path.join(directory, "cargo"), 0o755)
       cargo = [{"PATH", "#{directory}:#{System.fetch_env!("PATH")}"}, {"VDR_BUILD", "1"}, {"VDR_NATIVE_PATH", nil}]
       options = [cd: directory, env: [{"MIX_ENV", "prod"}, {"MIX_TARGET", nil} | cargo], stderr_to_stdout: true]
@@ -84,8 +87,10 @@ defmodule Vdr.PackageTest do
     end
     """)
 
+    library = Application.app_dir(:veidrodelis, "priv/native/libvdr_nif.so")
+
     mix = fn args ->
-      environment = [{"MIX_ENV", "prod"}, {"VDR_NATIVE_PATH", @library}, {"MIX_TARGET", nil}]
+      environment = [{"MIX_ENV", "prod"}, {"VDR_NATIVE_PATH", library}, {"MIX_TARGET", nil}]
       System.cmd("mix", args, cd: application, env: environment, stderr_to_stdout: true)
     end
 
@@ -93,9 +98,10 @@ defmodule Vdr.PackageTest do
     assert output =~ ~s({:ok, "42"})
 
     # Built anew only when the library is another.
-    stamp = File.read!(Path.join(package, "priv/native/libvdr_nif.digest"))
+    placed = Path.join(application, "_build/prod/lib/veidrodelis/priv/native/libvdr_nif.so")
+    %{inode: inode} = File.stat!(placed)
     assert {_output, 0} = mix.(["release", "--quiet"])
-    assert File.read!(Path.join(package, "priv/native/libvdr_nif.digest")) == stamp
+    assert %{inode: ^inode} = File.stat!(placed)
 
     shop = Path.join(application, "_build/prod/rel/shop/bin/shop")
     # In a release all modules are loaded before anything is started.

@@ -15,6 +15,8 @@ defmodule Vdr.Native do
     path |> String.to_charlist() |> :erlang.load_nif(0) |> Vdr.NativeLibrary.loaded(path)
   end
 
+  def version, do: missing()
+
   # Reads
   def commands, do: missing()
   def error_codes, do: missing()

@@ -12,6 +12,7 @@ defmodule Vdr.NativeLibrary do
   # start with a sentence, where a failed `@on_load` would end a release before the first log line.
 
   @refusal {__MODULE__, :refusal}
+  @version Mix.Project.config()[:version]
 
   @doc false
   # The path without the extension, as `:erlang.load_nif/2` wants it.
@@ -46,18 +47,41 @@ defmodule Vdr.NativeLibrary do
   def check do
     case Code.ensure_loaded(Vdr.Native) do
       {:module, _} ->
-        with sentence when is_binary(sentence) <- :persistent_term.get(@refusal, :ok), do: {:error, sentence}
+        with :ok <- :persistent_term.get(@refusal, :ok), {:version, @version} <- version() do
+          :ok
+        else
+          other -> {:error, refusal(other)}
+        end
 
       {:error, reason} ->
         {:error, "the module of the native library of Veidrodelis does not load: #{inspect(reason)}"}
     end
   end
 
+  # A library of a version that had no such function loads, too, if it lacks nothing else.
+  defp version do
+    {:version, Vdr.Native.version()}
+  rescue
+    ErlangError -> {:version, "before #{@version}"}
+  end
+
+  defp refusal({:version, version}) do
+    "the native library of Veidrodelis is of version #{version}, and the application of version #{@version}: " <>
+      "#{path()}.so. #{advice()}"
+  end
+
+  defp refusal(sentence), do: sentence
+
   defp sentence(text, file) do
     "the native library of Veidrodelis was not loaded: #{found(file)} This VM runs on #{system()}, OTP " <>
-      "#{System.otp_release()} with NIF version #{:erlang.system_info(:nif_version)}. The VM says: #{text} Build the " <>
-      "library on the system that it is to run on: `mix deps.compile veidrodelis --force`, with VDR_BUILD=1 where " <>
-      "a prebuilt library does not fit, or with VDR_NATIVE_PATH for one of your own."
+      "#{System.otp_release()} with NIF version #{:erlang.system_info(:nif_version)}. The VM says: " <>
+      "#{String.trim_trailing(text, ".")}. #{advice()}"
+  end
+
+  defp advice do
+    "Build the library on the system that it is to run on, or for it: `mix deps.compile veidrodelis --force` where " <>
+      "the application or its release is built, with VDR_BUILD=1 where a prebuilt library does not fit, or with " <>
+      "VDR_NATIVE_PATH for one of your own."
   end
 
   defp found(file) do

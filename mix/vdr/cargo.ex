@@ -2,10 +2,10 @@ defmodule Vdr.Mix.Cargo do
   @moduledoc """
   Builds the native library from source with `cargo build`.
 
-  Cargo is asked only when an input of the library has changed. `CARGO_TARGET_DIR` and
-  `CARGO_BUILD_TARGET` are respected. `VDR_WITHOUT=lua,tls` leaves these out of the library.
-  `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in it; `VDR_PROFILE=quick` chooses the quick
-  profile of `Cargo.toml`, for work on the project.
+  Cargo is asked only when an input of the library has changed. Its own variables and configuration
+  are respected: cargo says where it put the library. `VDR_WITHOUT=lua,tls` leaves these out of the
+  library. `VDR_NATIVE_DEBUG=1` keeps line tables and symbols in it; `VDR_PROFILE=quick` chooses the
+  quick profile of `Cargo.toml`, for work on the project.
   """
 
   @sources ~w(Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml) ++
@@ -13,65 +13,94 @@ defmodule Vdr.Mix.Cargo do
   # What `VDR_WITHOUT` may name: the features of vdr_nif.
   @features ~w(lua tls)
   # Each leads to another library from the same sources.
-  @variables ~w(CARGO_BUILD_TARGET RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE VDR_WITHOUT)
+  @variables ~w(CARGO_BUILD_TARGET JEMALLOC_SYS_WITH_LG_PAGE RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE VDR_WITHOUT)
 
   @doc "Everything that decides what library comes out, by paths relative to the project."
   def inputs(root) do
+    # The path of the project is no pattern, whatever characters it has.
     files =
       @sources
-      |> Enum.flat_map(&Path.wildcard(Path.join(root, &1), match_dot: true))
-      |> Enum.reject(&String.starts_with?(&1, Path.join(root, "native/fuzz/")))
-      |> Enum.map(&[Path.relative_to(&1, root), File.read!(&1)])
+      |> Enum.flat_map(&:filelib.wildcard(String.to_charlist(&1), String.to_charlist(root)))
+      |> Enum.map(&to_string/1)
+      |> Enum.reject(&String.starts_with?(&1, "native/fuzz/"))
+      |> Enum.map(&[&1, File.read!(Path.join(root, &1))])
 
     [inspect(Enum.map(@variables, &System.get_env/1)) | files]
   end
 
   @doc "Starts a build. Raises when something is missing that it needs."
   def start(root) do
+    refuse_system()
     cargo = cargo()
     features = features()
     need_compilers(features)
+    need_plain_path(root)
     profile = profile()
 
     Mix.shell().info(
       "Building the native library (cargo build --profile #{profile}; the first time takes a few minutes)"
     )
 
-    options = [cd: root, env: debug(), into: IO.stream(:stdio, :line), stderr_to_stdout: true]
-    arguments = ~w(build --locked --profile #{profile} -p vdr_nif) ++ chosen(features)
+    arguments =
+      ~w(build --locked --profile #{profile} -p vdr_nif --message-format json-render-diagnostics) ++ arguments(features)
 
     # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
     # message that it does not know, such as a task's, would end it.
     spawn(fn ->
-      {_output, status} = System.cmd(cargo, arguments, options)
-      receive(do: ({:await, from, ref} -> send(from, {ref, status, profile})))
+      built = build(cargo, arguments, cd: root, env: debug())
+      receive(do: ({:await, from, ref} -> send(from, {ref, built})))
     end)
+  end
+
+  # People read what cargo writes to stderr. The library is read at once, since another build may
+  # put one of its own in the same place.
+  defp build(cargo, arguments, options) do
+    with {output, 0} <- System.cmd(cargo, arguments, options),
+         {:ok, path} <- artifact(output),
+         {:ok, library} <- File.read(path) do
+      {:ok, library}
+    else
+      {_output, status} when is_integer(status) -> {:error, "ended with status #{status}; its output is above"}
+      :none -> {:error, "made no shared library. Does RUSTFLAGS or a configuration of cargo forbid it?"}
+      {:error, reason} -> {:error, "made a library that cannot be read: #{:file.format_error(reason)}"}
+    end
+  end
+
+  # Cargo writes a line of JSON for each thing that it has built.
+  defp artifact(output) do
+    with line when line != nil <- output |> String.split("\n") |> Enum.find(&(&1 =~ ~s("kind":["cdylib"]))),
+         [_, paths] <- Regex.run(~r/"filenames":\[(.*?)\]/, line),
+         [path] <- Regex.run(~r/(?<=")(?:[^"\\]|\\.)*\.(?:so|dylib)(?=")/, paths) do
+      {:ok, String.replace(path, ~r/\\(.)/, "\\1")}
+    else
+      _ -> :none
+    end
   end
 
   @doc "Gives a build up. Cargo ends when it next writes."
   def stop(build), do: Process.exit(build, :kill)
 
-  @doc "Waits for the build, and answers the path of the library."
-  def await(build, root) do
+  @doc "Waits for the build, and answers the library."
+  def await(build) do
     ref = Process.monitor(build)
     send(build, {:await, self(), ref})
 
     receive do
-      {^ref, status, profile} ->
+      {^ref, built} ->
         Process.demonitor(ref, [:flush])
-        status == 0 || Mix.raise("cargo build of Veidrodelis ended with status #{status}; its output is above")
-        built(root, profile)
+        with {:error, what} <- built, do: Mix.raise("cargo build of Veidrodelis #{what}")
+        elem(built, 1)
 
       {:DOWN, ^ref, :process, ^build, reason} ->
         Mix.raise("cargo build of Veidrodelis ended with #{inspect(reason)}")
     end
   end
 
-  @doc "Whether the environment asks for a library that lacks something, which no prebuilt one does."
-  def partial?, do: features() != @features
+  @doc "Whether the environment asks for what no prebuilt library has."
+  def chosen?, do: features() != @features or profile() != "release" or debug() != []
 
-  defp chosen(@features), do: []
-  defp chosen(features), do: ["--no-default-features", "--features", Enum.join(features, ",")]
+  defp arguments(@features), do: []
+  defp arguments(features), do: ["--no-default-features", "--features", Enum.join(features, ",")]
 
   defp features do
     without = "VDR_WITHOUT" |> System.get_env("") |> String.split([",", " "], trim: true)
@@ -107,6 +136,24 @@ defmodule Vdr.Mix.Cargo do
       Mix.raise(missing("cargo, which builds its native library,", cargo_advice()))
   end
 
+  defp refuse_system do
+    if match?({:win32, _}, :os.type()),
+      do: Mix.raise("Veidrodelis runs on Linux and macOS. On Windows use the Windows Subsystem for Linux.")
+  end
+
+  # The allocator's `configure` takes no path with a space in it.
+  defp need_plain_path(root) do
+    target = Enum.find_value(~w(CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR), &System.get_env/1) || root
+
+    if target =~ ~r/\s/ do
+      Mix.raise("""
+      the native library of Veidrodelis cannot be built in #{target}, because that path has a space in it.
+
+      Set CARGO_TARGET_DIR to a directory without one, for example CARGO_TARGET_DIR=/tmp/veidrodelis.
+      """)
+    end
+  end
+
   defp need_compilers(features) do
     compiler?("CC", "cc") ||
       Mix.raise(missing("a C compiler (cc), which links its native library,", compiler_advice()))
@@ -132,7 +179,9 @@ defmodule Vdr.Mix.Cargo do
 
         curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
 
-    and see that ~/.cargo/bin is in PATH.\
+    and see that ~/.cargo/bin is in PATH. Debian 12 and newer have it as the package cargo-web.
+
+    Or take a library that is built: VDR_NATIVE_PATH names a file, VDR_PREBUILT_URL a place for downloads.\
     """
   end
 
@@ -143,14 +192,5 @@ defmodule Vdr.Mix.Cargo do
     Alpine:           apk add build-base
     macOS:            xcode-select --install\
     """
-  end
-
-  defp built(root, profile) do
-    target = Path.expand(System.get_env("CARGO_TARGET_DIR") || "target", root)
-    directory = Path.join([target, System.get_env("CARGO_BUILD_TARGET") || "", profile])
-
-    ~w(libvdr_nif.so libvdr_nif.dylib)
-    |> Enum.map(&Path.join(directory, &1))
-    |> Enum.find(&File.exists?/1) || Mix.raise("cargo built no vdr_nif library in #{directory}")
   end
 end

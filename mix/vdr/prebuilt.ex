@@ -20,19 +20,27 @@ defmodule Vdr.Mix.Prebuilt do
   @redirects_max 5
   @client :veidrodelis_download
 
-  @doc "What to download for this system, or `nil` when the package names no library for it."
+  @doc """
+  What to download for this system: `{:ok, prebuilt}`, `{:none, why}`, or `:unset` when there is no
+  base URL.
+  """
   def find(root) do
     with url when url not in [nil, ""] <- base_url(),
          {:ok, checksums} <- checksums(Path.join(root, @checksums)),
          {:ok, target} <- target(),
-         true <- loads?(:erlang.system_info(:nif_version)),
-         true <- pages?(target, page_bytes()),
+         :ok <- loads(:erlang.system_info(:nif_version)),
+         :ok <- pages(target, page_bytes()),
          name = name(version(root), target),
-         %{^name => checksum} <- checksums do
-      %{url: String.trim_trailing(url, "/") <> "/" <> name, checksum: checksum}
+         {:ok, checksum} <- checksum(checksums, name) do
+      {:ok, %{url: String.trim_trailing(url, "/") <> "/" <> name, checksum: checksum}}
     else
-      _ -> nil
+      unset when unset in [nil, ""] -> :unset
+      {:none, why} -> {:none, why}
     end
+  end
+
+  defp checksum(checksums, name) do
+    with :error <- Map.fetch(checksums, name), do: {:none, "#{@checksums} does not name #{name}"}
   end
 
   @doc "The name of the file for a version and a target, as `bin/release` writes it."
@@ -50,11 +58,13 @@ defmodule Vdr.Mix.Prebuilt do
   end
 
   @doc """
-  Whether a prebuilt library for this target works with memory pages of this size. Its allocator is
-  built for 4 KB. On a system with larger pages it would end the VM.
+  Whether a prebuilt library for this target works with memory pages of this size: `:ok` or `{:none,
+  why}`. Its allocator is built for 4 KB. On a system with larger pages it would end the VM.
   """
-  def pages?("aarch64-unknown-linux" <> _, bytes), do: bytes == 4096
-  def pages?(_target, _bytes), do: true
+  def pages("aarch64-unknown-linux" <> _, bytes) when bytes != 4096,
+    do: {:none, "it would be for memory pages of 4 KB, and this system has #{div(bytes, 1024)} KB"}
+
+  def pages(_target, _bytes), do: :ok
 
   @doc "Downloads the library; raises with what went wrong and with what to do."
   def download(%{url: url, checksum: checksum}) do
@@ -82,7 +92,7 @@ defmodule Vdr.Mix.Prebuilt do
          true <- Enum.all?(pairs, &match?({name, sum} when is_binary(name) and is_binary(sum), &1)) do
       {:ok, Map.new(pairs)}
     else
-      {:error, :enoent} -> :none
+      {:error, :enoent} -> {:none, "there is no #{@checksums}, which only a package of a release has"}
       _ -> Mix.raise("#{path} is no map from file names to SHA-256 checksums")
     end
   end
@@ -92,10 +102,10 @@ defmodule Vdr.Mix.Prebuilt do
     version
   end
 
-  defp loads?(version) do
+  defp loads(version) do
     {major, minor} = @nif
     [vm_major, vm_minor] = version |> to_string() |> String.split(".") |> Enum.map(&String.to_integer/1)
-    vm_major == major and vm_minor >= minor
+    if vm_major == major and vm_minor >= minor, do: :ok, else: {:none, "it would not load into NIF version #{version}"}
   end
 
   defp page_bytes do
@@ -114,16 +124,18 @@ defmodule Vdr.Mix.Prebuilt do
 
   defp machine(machine) when machine in ~w(x86_64 amd64), do: {:ok, "x86_64"}
   defp machine(machine) when machine in ~w(aarch64 arm64), do: {:ok, "aarch64"}
-  defp machine(_other), do: :unknown
+  defp machine(other), do: unknown(other)
 
   defp system(parts) do
     cond do
       "apple" in parts -> {:ok, "apple-darwin"}
       "linux" in parts and List.last(parts) == "gnu" -> {:ok, "unknown-linux-gnu"}
       "linux" in parts and List.last(parts) == "musl" -> {:ok, "unknown-linux-musl"}
-      true -> :unknown
+      true -> unknown(Enum.join(parts, "-"))
     end
   end
+
+  defp unknown(system), do: {:none, "there is none for #{system}"}
 
   defp verify(packed, checksum) do
     case :crypto.hash(:sha256, packed) |> Base.encode16(case: :lower) do
@@ -160,7 +172,11 @@ defmodule Vdr.Mix.Prebuilt do
   defp fetch(_url, 0), do: {:error, "there are too many redirects"}
 
   defp fetch(url, redirects) do
-    http = [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++ tls(url)
+    with {:ok, tls} <- tls(URI.parse(url)), do: fetch(url, tls, redirects)
+  end
+
+  defp fetch(url, tls, redirects) do
+    http = [timeout: @timeout_ms, connect_timeout: @timeout_ms, autoredirect: false] ++ tls
 
     case :httpc.request(:get, {String.to_charlist(url), []}, http, [body_format: :binary], @client) do
       {:ok, {{_, 200, _}, _headers, body}} ->
@@ -173,8 +189,21 @@ defmodule Vdr.Mix.Prebuilt do
         {:error, "the server answers #{status} #{reason}"}
 
       {:error, reason} ->
-        {:error, inspect(reason)}
+        {:error, failure(reason)}
     end
+  end
+
+  defp failure({:failed_connect, [{:to_address, {host, port}}, {_family, _options, reason}]}),
+    do: "#{host}:#{port} cannot be reached (#{connecting(reason)})"
+
+  defp failure(:timeout), do: "no answer came within #{div(@timeout_ms, 1000)} s"
+  defp failure(:socket_closed_remotely), do: "the server closed the connection"
+  defp failure(other), do: inspect(other)
+
+  defp connecting({:tls_alert, {_alert, text}}), do: to_string(text)
+
+  defp connecting(reason) do
+    if is_atom(reason), do: to_string(:inet.format_error(reason)), else: inspect(reason)
   end
 
   defp redirect(url, headers, redirects) do
@@ -184,28 +213,42 @@ defmodule Vdr.Mix.Prebuilt do
     end
   end
 
-  defp tls("https:" <> _) do
-    [
-      ssl: [
-        verify: :verify_peer,
-        cacerts: :public_key.cacerts_get(),
-        depth: 5,
-        customize_hostname_check: [match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]
-      ]
+  defp tls(%URI{scheme: "http", host: host}) when host not in [nil, ""], do: {:ok, []}
+
+  defp tls(%URI{scheme: "https", host: host}) when host not in [nil, ""] do
+    options = [
+      verify: :verify_peer,
+      cacerts: :public_key.cacerts_get(),
+      depth: 5,
+      customize_hostname_check: [match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]
     ]
+
+    {:ok, [ssl: options]}
+  rescue
+    _none -> {:error, "this system has no root certificates (Debian and Alpine: the package ca-certificates)"}
   end
 
-  defp tls(_plain), do: []
+  defp tls(_other), do: {:error, "that is no http or https address"}
 
+  # Many write the address of a proxy without `http://`.
   defp proxies do
-    direct =
-      (variable("NO_PROXY") || "")
-      |> String.split(",", trim: true)
-      |> Enum.map(&(&1 |> String.trim() |> String.to_charlist()))
+    direct = direct()
 
     for {option, name} <- [proxy: "HTTP_PROXY", https_proxy: "HTTPS_PROXY"],
-        %URI{host: host, port: port} when is_binary(host) and is_integer(port) <- [URI.parse(variable(name) || "")] do
+        ~c"*" not in direct,
+        address = variable(name) || "",
+        %URI{host: host, port: port} = proxy when is_binary(host) and is_integer(port) <- [proxy(address)] do
+      if proxy.userinfo, do: Mix.raise("#{name} names a user: Veidrodelis downloads by proxies that ask for none")
       {option, {{String.to_charlist(host), port}, direct}}
+    end
+  end
+
+  defp proxy(address), do: URI.parse(if address =~ "://" or address == "", do: address, else: "http://" <> address)
+
+  # As `:httpc` has it: a domain is `*.domain`.
+  defp direct do
+    for host <- String.split(variable("NO_PROXY") || "", [",", " "], trim: true) do
+      String.to_charlist(if String.starts_with?(host, "."), do: "*" <> host, else: host)
     end
   end
 

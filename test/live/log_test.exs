@@ -187,6 +187,16 @@ defmodule Vdr.Live.LogTest do
     for text <- texts, secret <- [@secret, @value], do: refute(text =~ secret)
   end
 
+  live_test "a database that the server does not have is named", %{server: server}, mirror: false do
+    id = id(:no_database)
+    LogLines.listen([id])
+    start!(server, id, log: :warning)
+    assert {:error, %{code: "ERR"}} = Veidrodelis.command(id, ["SET", "k", @value], db: 99)
+    {:warning, text, _time_us} = line!(id, ~r/no connection for commands/)
+    assert text =~ ~r/: no connection for commands: the server refuses database 99 code=refused$/
+    refute text =~ @value
+  end
+
   live_test "a handler has a level, and its log comes again after a crash", %{server: server, redis: redis},
     mirror: false do
     name = :"a handler #{System.unique_integer([:positive])}"

@@ -5,8 +5,8 @@ defmodule Vdr.NativeLibraryTest do
   @moduletag timeout: 120_000
   @moduletag :tmp_dir
 
-  @library Path.expand("../../priv/native/libvdr_nif.so", __DIR__)
-  @beams Path.expand("../../_build/#{Mix.env()}/lib/veidrodelis/ebin", __DIR__)
+  @library Application.app_dir(:veidrodelis, "priv/native/libvdr_nif.so")
+  @beams Application.app_dir(:veidrodelis, "ebin")
 
   # An application directory of its own, with this library or with none.
   defp application(directory, library) do
@@ -52,6 +52,23 @@ defmodule Vdr.NativeLibraryTest do
     end
 
     assert refusal(directory, other) =~ "libvdr_nif.so is for riscv64 with ELF."
+  end
+
+  test "a library of another version of Veidrodelis is named with both versions", %{tmp_dir: directory} do
+    version = Mix.Project.config()[:version]
+    other = String.replace(version, ~r/^\d/, "9")
+
+    {:ok, %{size: size}} = File.stat(@library)
+
+    change = fn path ->
+      changed = @library |> File.read!() |> :binary.replace(version, other, [:global])
+      assert byte_size(changed) == size
+      File.write!(path, changed)
+    end
+
+    {output, 0} = directory |> application(change) |> run(@check)
+    assert output =~ "is of version #{other}, and the application of version #{version}: "
+    assert output =~ "mix deps.compile veidrodelis --force"
   end
 
   test "a refused library ends no VM, and its functions say that it is not loaded", %{tmp_dir: directory} do

@@ -43,7 +43,8 @@ defmodule Vdr.PrebuiltTest do
   defp release(context, named, served) do
     checksums(context.root, %{context.name => sum(named)})
     if served, do: File.write!(Path.join(context.served, context.name), served)
-    Prebuilt.find(context.root)
+    {:ok, prebuilt} = Prebuilt.find(context.root)
+    prebuilt
   end
 
   defp refused(prebuilt) do
@@ -79,19 +80,26 @@ defmodule Vdr.PrebuiltTest do
 
   test "a server that is not there is named", context do
     prebuilt = %{release(context, "named", nil) | url: "http://127.0.0.1:1/library"}
-    assert refused(prebuilt) =~ "econnrefused"
+    assert refused(prebuilt) =~ "127.0.0.1:1 cannot be reached (connection refused)"
+  end
+
+  test "what is no address is named", context do
+    prebuilt = release(context, "named", nil)
+
+    for url <- ["example.com/lib", "file:///lib", "https:///lib"],
+        do: assert(refused(%{prebuilt | url: url}) =~ "no http")
   end
 
   test "without a checksum for this system there is nothing to download", context do
-    assert Prebuilt.find(context.root) == nil
+    assert {:none, "there is no checksum-vdr_nif.exs" <> _} = Prebuilt.find(context.root)
     checksums(context.root, %{Prebuilt.name("1.2.3", "mips-unknown-none") => "0"})
-    assert Prebuilt.find(context.root) == nil
+    assert Prebuilt.find(context.root) == {:none, "checksum-vdr_nif.exs does not name #{context.name}"}
   end
 
   test "without a base URL there is nothing to download", context do
     release(context, "named", "named")
     System.delete_env("VDR_PREBUILT_URL")
-    assert Prebuilt.find(context.root) == nil
+    assert Prebuilt.find(context.root) == :unset
   end
 
   test "a checksum file is data and no code", context do
@@ -103,20 +111,31 @@ defmodule Vdr.PrebuiltTest do
     packed = :zlib.gzip(@library)
     prebuilt = release(context, packed, packed)
     put({"HTTP_PROXY", "http://127.0.0.1:1"})
-    assert refused(prebuilt) =~ "econnrefused"
-    put({"NO_PROXY", "127.0.0.1"})
-    assert Prebuilt.download(prebuilt) == @library
+    assert refused(prebuilt) =~ "127.0.0.1:1 cannot be reached"
+    # Many leave the scheme out.
+    put({"HTTP_PROXY", "127.0.0.1:1"})
+    assert refused(prebuilt) =~ "127.0.0.1:1 cannot be reached"
+
+    for direct <- ["127.0.0.1", "example.com, 127.0.0.1", "*"] do
+      put({"NO_PROXY", direct})
+      assert Prebuilt.download(prebuilt) == @library
+    end
+
+    put({"NO_PROXY", ".example.com"})
+    put({"HTTP_PROXY", "http://user:secret@127.0.0.1:1"})
+    error = assert_raise Mix.Error, ~r/HTTP_PROXY names a user/, fn -> Prebuilt.download(prebuilt) end
+    refute error.message =~ "secret"
   end
 
   test "on ARM a library is for memory pages of 4 KB" do
     for target <- ~w(aarch64-unknown-linux-gnu aarch64-unknown-linux-musl) do
-      assert Prebuilt.pages?(target, 4096)
-      refute Prebuilt.pages?(target, 65_536)
+      assert Prebuilt.pages(target, 4096) == :ok
+      assert {:none, "it would be for memory pages of 4 KB, and this system has 64 KB"} = Prebuilt.pages(target, 65_536)
     end
 
     # Apple's systems are built on themselves.
-    assert Prebuilt.pages?("aarch64-apple-darwin", 16_384)
-    assert Prebuilt.pages?("x86_64-unknown-linux-gnu", 4096)
+    assert Prebuilt.pages("aarch64-apple-darwin", 16_384) == :ok
+    assert Prebuilt.pages("x86_64-unknown-linux-gnu", 4096) == :ok
   end
 
   test "systems are named as Rust names them" do
@@ -124,7 +143,7 @@ defmodule Vdr.PrebuiltTest do
     assert Prebuilt.target("x86_64-alpine-linux-musl") == {:ok, "x86_64-unknown-linux-musl"}
     assert Prebuilt.target("aarch64-unknown-linux-gnu") == {:ok, "aarch64-unknown-linux-gnu"}
     assert Prebuilt.target("aarch64-apple-darwin23.2.0") == {:ok, "aarch64-apple-darwin"}
-    assert Prebuilt.target("powerpc-ibm-aix") == :unknown
+    assert Prebuilt.target("powerpc-ibm-aix") == {:none, "there is none for powerpc"}
     put({"CARGO_BUILD_TARGET", "riscv64gc-unknown-linux-gnu"})
     assert Prebuilt.target() == {:ok, "riscv64gc-unknown-linux-gnu"}
   end

@@ -70,3 +70,9 @@ fn load(env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
     vdr_trace::install();
     resource_bytes::open(env) && read::index_rows(env)
 }
+
+/// The version of the library, which is that of the application it was built with.
+#[rustler::nif]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -133,7 +133,8 @@ impl Lane {
     /// Answers all calls with the refusal, for a while, so that a server that refuses is not asked
     /// by every call.
     async fn refuse(mut self, refusal: NotOpened) {
-        tracing::warn!(vdr = self.shared.config.instance, code = refusal.code, "no connection for commands");
+        let (vdr, code) = (self.shared.config.instance, refusal.code);
+        tracing::warn!(vdr, code, "no connection for commands: {}", refusal.detail);
         if refusal.error.is_none() {
             self.shared.set_state(PoolState::Down, Some(refusal.code));
         }

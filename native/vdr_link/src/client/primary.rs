@@ -74,7 +74,8 @@ type Identity = (Option<Arc<str>>, Option<(Arc<str>, u64)>);
 fn upstream(replies: &[Reply]) -> Result<Result<Identity, Address>, NotOpened> {
     let needs_password = |reply: &Reply| matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH"));
     if replies.iter().any(needs_password) {
-        return Err(NotOpened { is_final: true, ..NotOpened::soon("password_required", "") });
+        let required = NotOpened::soon("password_required", "the server asks for a password");
+        return Err(NotOpened { is_final: true, ..required });
     }
     let nonsense = || NotOpened::soon("bad_reply", "the answer to ROLE or INFO makes no sense");
     let [info, role] = replies else { return Err(nonsense()) };
@@ -96,7 +97,8 @@ async fn select(connection: &mut Connection, db: u32) -> Result<(), NotOpened> {
     }
     match connection.command(&[b"SELECT", db.to_string().as_bytes()]).await? {
         error @ Reply::Error(_) => {
-            Err(NotOpened { is_final: true, error: Some(error), ..NotOpened::soon("refused", "SELECT") })
+            let refused = NotOpened::soon("refused", format!("the server refuses database {db}"));
+            Err(NotOpened { is_final: true, error: Some(error), ..refused })
         }
         _ => Ok(()),
     }

@@ -37,6 +37,9 @@ defmodule Vdr.Link do
   # refusal.
   @closings_max 3
 
+  # How long a link that is ending may take until its successor kills it.
+  @predecessor_ms 1_000
+
   # While the application is stopped, the link checks this often whether it runs again.
   @suspended_ms 1_000
 
@@ -115,6 +118,7 @@ defmodule Vdr.Link do
     # `terminate/3` must run, because it announces the end.
     Process.flag(:trap_exit, true)
     Logger.metadata(vdr: options.id)
+    await_end(Reports.read(key).pid)
     # The report has the counts of a crashed predecessor.
     %{attempts: attempts, links: links, announced: announced, spans: spans} = Reports.read(key)
 
@@ -135,6 +139,22 @@ defmodule Vdr.Link do
     link = link |> start_client() |> start_notices()
     report(link, %{})
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
+  end
+
+  # A link whose supervisor was killed ends by itself, after what it is doing, which may be user code.
+  # Until then it would end this link, and announce its own end amid the events of this one.
+  defp await_end(nil), do: :ok
+
+  defp await_end(predecessor) do
+    monitor = Process.monitor(predecessor)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^predecessor, _reason} -> :ok
+    after
+      @predecessor_ms ->
+        Process.exit(predecessor, :kill)
+        receive(do: ({:DOWN, ^monitor, :process, ^predecessor, _reason} -> :ok))
+    end
   end
 
   defp start_notices(%{key: {:handler, _pid}} = link), do: link

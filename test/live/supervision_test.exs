@@ -2,7 +2,7 @@ defmodule Vdr.Live.SupervisionTest do
   # Processes die, and instances come and go. Data, watches, threads and sockets are not affected.
   use Vdr.Test.LiveCase, async: false
 
-  alias Vdr.Test.Resources
+  alias Vdr.Test.{Resources, Telemetry}
 
   @moduletag timeout: 300_000
 
@@ -160,6 +160,57 @@ defmodule Vdr.Live.SupervisionTest do
     {:ok, _pid} = Veidrodelis.start_link(id: id, host: "127.0.0.1", port: Server.free_port())
     assert Veidrodelis.get(id, 0, "k") == {:error, :not_ready}
     :ok = Veidrodelis.stop(id)
+  end
+
+  # User code that is slow, or that hangs.
+  for how <- [:ends, :hangs] do
+    live_test "a link that outlives its killed supervisor and #{how} does not end the link of the next one", context,
+      mirror: false do
+      outlive(context, unquote(how))
+    end
+  end
+
+  defp outlive(%{redis: redis, server: server}, how) do
+    id = {how, System.unique_integer([:positive])}
+    test = self()
+    once = :counters.new(1, [])
+
+    Telemetry.attach(fn
+      [:veidrodelis, :link, :streaming], %{id: ^id} ->
+        :counters.add(once, 1, 1)
+
+        if :counters.get(once, 1) == 1 do
+          send(test, {:slow, self()})
+          receive(do: (:go_on -> :ok), after: (60_000 -> :ok))
+        end
+
+      _event, _metadata ->
+        :ok
+    end)
+
+    :ok = Veidrodelis.subscribe(id)
+    options = [id: id, host: "127.0.0.1", port: Server.port(server), reconnect_delay_ms: 5]
+    {:ok, pid} = Veidrodelis.start_link(options)
+    assert_receive {:slow, first}, 20_000
+    Process.exit(pid, :kill)
+    assert_receive {:EXIT, ^pid, :killed}
+    monitor = Process.monitor(first)
+    if how == :ends, do: Process.send_after(first, :go_on, 300)
+    {:ok, pid} = Veidrodelis.start_link(options)
+    assert_receive {:DOWN, ^monitor, :process, ^first, _reason}, 20_000
+    Redix.command!(redis, ["SET", "k", "v"])
+    Mirror.eventually("it follows", fn -> Veidrodelis.get(id, 0, "k") == {:ok, "v"} end)
+    :ok = Veidrodelis.stop(pid)
+    assert_receive {:veidrodelis, ^id, :stopped, _details}, 20_000
+    assert [:connecting, :disconnected, :connecting, :disconnected] == begun_and_ended(id)
+  end
+
+  defp begun_and_ended(id) do
+    receive do
+      {:veidrodelis, ^id, event, _details} when event in [:connecting, :disconnected] -> [event | begun_and_ended(id)]
+    after
+      0 -> []
+    end
   end
 
   test "a thousand starts and stops in any state leave nothing behind, and each stop is quick" do

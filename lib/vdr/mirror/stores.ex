@@ -122,12 +122,13 @@ defmodule Vdr.Mirror.Stores do
             grant(id, store, pid, owners)
 
           true ->
+            link = Reports.read({:mirror, id}).pid
             release(id)
-            create(id, identity, pid, owners)
+            create(id, identity, link, pid, owners)
         end
 
       nil ->
-        create(id, identity, pid, owners)
+        create(id, identity, nil, pid, owners)
     end
   end
 
@@ -156,8 +157,10 @@ defmodule Vdr.Mirror.Stores do
 
   def handle_info(_message, owners), do: {:noreply, owners}
 
-  defp create(id, identity, pid, owners) do
+  # The new link waits for the end of the former one, if there is any.
+  defp create(id, identity, former_link, pid, owners) do
     Reports.create({:mirror, id}, identity)
+    Reports.update({:mirror, id}, %{pid: former_link})
     grant(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, owners)
   end
 

@@ -33,7 +33,8 @@ defmodule Mix.Tasks.Compile.Vdr do
       configured: downloads and verifies that library (`Vdr.Mix.Prebuilt`).
     * Otherwise: builds from source.
 
-  Each environment and each target of Mix has a library of its own. The stamp beside it holds a
+  Each environment and each target of Mix has a library of its own. As a dependency of rebar3 the
+  library lies in `priv/native` of the sources. The stamp beside it holds a
   digest of what the library was made from and a digest of the library itself. A library that fits
   its stamp is left alone. Two builds at once do not hurt each other: cargo locks its own directory,
   what it built is read at once, files appear by rename from names that no other build uses, and a
@@ -52,7 +53,11 @@ defmodule Mix.Tasks.Compile.Vdr do
   defp library_path, do: Path.join(directory(), "libvdr_nif.so")
   defp stamp_path, do: Path.join(directory(), "libvdr_nif.digest")
   defp directory, do: Path.join(priv(), "native")
-  defp priv, do: Path.join(Mix.Project.app_path(), "priv")
+  defp priv, do: Path.join(if(rebar?(), do: @root, else: Mix.Project.app_path()), "priv")
+
+  # Rebar3 has its dependencies in such a directory. Its plugin `rebar_mix` takes the modules that Mix
+  # has built, and removes the rest.
+  defp rebar?, do: match?([_name, "lib", _profile, "_build" | _], @root |> Path.split() |> Enum.reverse())
 
   @doc false
   def start do

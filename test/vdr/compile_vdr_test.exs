@@ -102,6 +102,16 @@ defmodule Vdr.CompileVdrTest do
              for(build <- ~w(prod dev rpi4_prod), do: placed(context, build))
   end
 
+  @tag within: "_build/default/lib/veidrodelis"
+  test "as a dependency of rebar3 it lies beside the sources", context do
+    assert {_output, 0} = compile(context)
+    assert File.read(Path.join(context.root, "priv/native/libvdr_nif.so")) == {:ok, "\x7FELF of cargo"}
+    # rebar_mix removes what Mix has built.
+    File.rm_rf!(Path.join(context.root, "_build"))
+    assert {output, 0} = compile(context)
+    refute output =~ "cargo was called"
+  end
+
   test "another target of Mix needs a target of Rust, or a library", context do
     assert refused(context, %{"MIX_TARGET" => "rpi4"}) =~ "Set CARGO_BUILD_TARGET"
   end

@@ -55,8 +55,8 @@ defmodule Mix.Tasks.Compile.Vdr do
   defp directory, do: Path.join(priv(), "native")
   defp priv, do: Path.join(if(rebar?(), do: @root, else: Mix.Project.app_path()), "priv")
 
-  # Rebar3 has its dependencies in such a directory. Its plugin `rebar_mix` takes the modules that Mix
-  # has built, and removes the rest.
+  # Rebar3 has its dependencies in such a directory. Its plugin `rebar_mix` takes the modules that
+  # Mix has built, and removes the rest.
   defp rebar?, do: match?([_name, "lib", _profile, "_build" | _], @root |> Path.split() |> Enum.reverse())
 
   @doc false

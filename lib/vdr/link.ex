@@ -141,8 +141,8 @@ defmodule Vdr.Link do
     {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
   end
 
-  # A link whose supervisor was killed ends by itself, after what it is doing, which may be user code.
-  # Until then it would end this link, and announce its own end amid the events of this one.
+  # A link whose supervisor was killed ends by itself, after what it is doing, which may be user
+  # code. Until then it would end this link, and announce its own end amid the events of this one.
   defp await_end(nil), do: :ok
 
   defp await_end(predecessor) do

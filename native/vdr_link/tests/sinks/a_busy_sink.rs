@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -29,7 +29,7 @@ struct Nibbler {
 
 impl Nibbler {
     fn take_chunk(&mut self) {
-        self.full_until = Some(tokio::time::Instant::now() + Duration::from_millis(15));
+        self.full_until = Some(tokio::time::Instant::now() + Duration::from_millis(100));
         self.seen.lock().unwrap().bites += 1;
     }
 }
@@ -87,7 +87,8 @@ impl Observer for Ends {
 }
 
 /// Sends `framed` at once after the handshake, then reads what the replica sends up to `last`, and
-/// closes the connection.
+/// closes the connection. It reads on until the replica has closed it, too: a socket that is dropped
+/// with unread bytes resets the connection.
 fn primary(framed: Vec<u8>, last: &'static str) -> (u16, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -106,6 +107,8 @@ fn primary(framed: Vec<u8>, last: &'static str) -> (u16, Receiver<usize>) {
             }
         }
         sender.send(acks).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let _until_closed = reader.read_to_end(&mut Vec::new());
     });
     (port, receiver)
 }
@@ -147,8 +150,9 @@ fn in_chunks(framing: &[&[u8]]) {
     let (port, receiver) = primary(framing.concat(), "19");
     let mut config = LinkConfig::new(Endpoint::Tcp { host: "127.0.0.1".into(), port });
     config.ack_interval = Duration::from_millis(20);
-    // Shorter than the whole transfer: the silence of a busy sink is not the primary's.
-    config.timeouts.read = Duration::from_millis(250);
+    // Shorter than the whole transfer: the silence of a busy sink is not the primary's. And so long
+    // that a busy machine does not make the primary look silent.
+    config.timeouts.read = Duration::from_millis(1500);
     let (seen, (end, ends)) = (Arc::new(Mutex::new(Seen::default())), channel());
     let sink = Nibbler { seen: seen.clone(), full_until: None };
     let started = Instant::now();
@@ -158,7 +162,7 @@ fn in_chunks(framing: &[&[u8]]) {
     let seen = seen.lock().unwrap();
     assert_eq!((seen.file.as_slice(), seen.stream.as_slice()), (FILE, STREAM));
     assert!(seen.bites >= (FILE.len() + STREAM.len()) / BITE);
-    assert!(started.elapsed() > Duration::from_millis(300), "the bites did not wait for room");
+    assert!(started.elapsed() > Duration::from_millis(1900), "the bites did not wait for room");
     assert!(acks > 2, "only {acks} acknowledgements while there was no room");
 }
 

@@ -1,7 +1,8 @@
 defmodule Vdr.Bench.Install do
   @moduledoc false
   # What installing takes: the time from the unpacked package to compiled code, from source and with
-  # a prebuilt library; the sizes of both; the memory of a mirror without data.
+  # a prebuilt library; the sizes of both; the memory of a mirror without data. INSTALL_PEER names a
+  # checkout of another package with a native library in Rust, which then stands beside.
   alias Vdr.Bench.Measure
   alias Vdr.Mix.Prebuilt
   alias Vdr.Paint
@@ -33,6 +34,7 @@ defmodule Vdr.Bench.Install do
     source = compile(package, [{"VDR_BUILD", "1"}, {"CARGO_TARGET_DIR", target}])
     prebuilt = prebuilt(directory, package)
     File.rm_rf!(target)
+    beside = beside(directory, package, source.cargo, System.get_env("INSTALL_PEER", ""))
 
     [
       Measure.figure(
@@ -62,16 +64,45 @@ defmodule Vdr.Bench.Install do
         nil,
         "#{Float.round(prebuilt.wall, 1)} s, from source #{round(source.wall)} s"
       )
+      | beside
     ]
   end
 
+  defp beside(_directory, _package, _cargo, "") do
+    IO.puts("INSTALL_PEER names no other package, so no other one stands beside")
+    []
+  end
+
+  # The other package's Elixir part needs Hex, so only cargo is compared, each with its own
+  # settings.
+  defp beside(directory, package, cargo, peer) do
+    [crate] = Path.wildcard(Path.join(peer, "native/*/Cargo.toml"))
+    [name, crate] = [Path.basename(peer), Path.dirname(crate)]
+    target = Path.join(directory, "peer")
+    build = "cargo fetch --locked && TIMEFORMAT='%R %U %S' && time cargo build --release --locked 2>#{target}.log"
+    options = [cd: crate, env: [{"CARGO_TARGET_DIR", target}], stderr_to_stdout: true]
+    {text, 0} = System.cmd("bash", ["-c", build], options)
+    theirs = text |> String.split("\n", trim: true) |> List.last() |> time()
+    [library | _] = Path.wildcard(Path.join(target, "release/lib*.so"))
+    [ours_mb, theirs_mb] = for path <- [library(package), library], do: File.stat!(path).size / @mb
+
+    for {what, ours, theirs, unit} <- [
+          {"cargo", cargo.wall, theirs.wall, "s"},
+          {"CPU of cargo", cargo.cpu, theirs.cpu, "s"},
+          {"the library", ours_mb, theirs_mb, "MB"}
+        ] do
+      text = "#{Float.round(ours, 1)} #{unit}, #{name} #{Float.round(theirs, 1)} #{unit}"
+      Measure.figure("install: #{what}, against #{name}", ours, theirs, unit, ours / theirs, nil, text)
+    end
+  end
+
   # `mix compile` from nothing, in a process of its own. The VM does not count what its ports take,
-  # so cargo runs under a command of its name that writes down its CPU time.
+  # so cargo runs under a command of its name that writes down its times.
   defp compile(package, environment) do
     beside = Path.join(Path.dirname(package), "cargo")
     File.mkdir_p!(beside)
-    File.rm(Path.join(beside, "cpu"))
-    File.write!(Path.join(beside, "cargo"), timed_cargo(Path.join(beside, "cpu")))
+    File.rm(Path.join(beside, "times"))
+    File.write!(Path.join(beside, "cargo"), timed_cargo(Path.join(beside, "times")))
     File.chmod!(Path.join(beside, "cargo"), 0o755)
 
     environment =
@@ -83,11 +114,12 @@ defmodule Vdr.Bench.Install do
 
     case System.cmd("bash", ["-c", command], cd: package, env: environment, stderr_to_stdout: true) do
       {text, 0} ->
-        [wall | cpu] = floats(text)
+        mix = time(text)
 
-        with {:ok, text} <- File.read(Path.join(beside, "cpu")),
-             do: %{wall: wall, cpu: Enum.sum(cpu ++ floats(text))},
-             else: (_no_cargo -> %{wall: wall, cpu: Enum.sum(cpu)})
+        with {:ok, text} <- File.read(Path.join(beside, "times")),
+             cargo = time(text),
+             do: %{wall: mix.wall, cpu: mix.cpu + cargo.cpu, cargo: cargo},
+             else: (_no_cargo -> mix)
 
       {_text, status} ->
         raise "mix compile ended with #{status}:\n#{File.read!(Path.join(package, "compile.log"))}"
@@ -97,13 +129,16 @@ defmodule Vdr.Bench.Install do
   defp timed_cargo(file) do
     """
     #!/bin/bash
-    TIMEFORMAT='%U %S'
+    TIMEFORMAT='%R %U %S'
     exec 3>&2
     { time #{System.find_executable("cargo")} "$@" 2>&3; } 2>#{file}
     """
   end
 
-  defp floats(text), do: text |> String.split() |> Enum.map(&String.to_float/1)
+  defp time(text) do
+    [wall, user, system] = text |> String.split() |> Enum.map(&String.to_float/1)
+    %{wall: wall, cpu: user + system}
+  end
 
   # The library of the build before, served from this machine.
   defp prebuilt(directory, package) do

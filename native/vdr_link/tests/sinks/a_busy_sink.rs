@@ -87,8 +87,8 @@ impl Observer for Ends {
 }
 
 /// Sends `framed` at once after the handshake, then reads what the replica sends up to `last`, and
-/// closes the connection. It reads on until the replica has closed it, too: a socket that is dropped
-/// with unread bytes resets the connection.
+/// closes the connection. It reads on until the replica has closed it, too: a socket that is
+/// dropped with unread bytes resets the connection.
 fn primary(framed: Vec<u8>, last: &'static str) -> (u16, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -34,11 +34,11 @@ defmodule Mix.Tasks.Compile.Vdr do
     * Otherwise: builds from source.
 
   Each environment and each target of Mix has a library of its own. As a dependency of rebar3 the
-  library lies in `priv/native` of the sources. The stamp beside it holds a
-  digest of what the library was made from and a digest of the library itself. A library that fits
-  its stamp is left alone. Two builds at once do not hurt each other: cargo locks its own directory,
-  what it built is read at once, files appear by rename from names that no other build uses, and a
-  stamp that does not belong to the library beside it counts as none.
+  library lies in `priv/native` of the sources. The stamp beside it holds a digest of what the
+  library was made from and a digest of the library itself. A library that fits its stamp is left
+  alone. Two builds at once do not hurt each other: cargo locks its own directory, what it built is
+  read at once, files appear by rename from names that no other build uses, and a stamp that does
+  not belong to the library beside it counts as none.
   """
 
   use Mix.Task.Compiler
@@ -57,7 +57,24 @@ defmodule Mix.Tasks.Compile.Vdr do
 
   # Rebar3 has its dependencies in such a directory. Its plugin `rebar_mix` takes the modules that
   # Mix has built, and removes the rest.
-  defp rebar?, do: match?([_name, "lib", _profile, "_build" | _], @root |> Path.split() |> Enum.reverse())
+  defp rebar? do
+    case @root |> Path.split() |> Enum.reverse() do
+      [_name, "lib", _profile, "_build" | _] -> true
+      [_name, "_checkouts" | _] -> true
+      _ -> false
+    end
+  end
+
+  @doc false
+  # Until version 1.0 the library lay in the sources. Mix copies what is there over the one in
+  # `_build`, before any compiler runs.
+  def remove_former do
+    unless rebar?() do
+      native = Path.join(@root, "priv/native")
+      for file <- ~w(libvdr_nif.so libvdr_nif.digest), do: File.rm(Path.join(native, file))
+      for directory <- [native, Path.dirname(native)], do: File.rmdir(directory)
+    end
+  end
 
   @doc false
   def start do
@@ -225,11 +242,17 @@ defmodule Mix.Tasks.Compile.Vdr do
   defp remove_unfinished do
     old = System.os_time(:second) - 60
 
-    for path <- Path.wildcard(Path.join(directory(), "libvdr_nif.*.*")),
-        {:ok, %{mtime: written}} <- [File.stat(path, time: :posix)],
-        written < old,
-        do: File.rm(path)
+    with {:ok, names} <- File.ls(directory()) do
+      for name <- names,
+          name =~ ~r/^libvdr_nif\.\w+\./,
+          path = Path.join(directory(), name),
+          {:ok, %{mtime: written}} <- [File.stat(path, time: :posix)],
+          written < old,
+          do: File.rm(path)
 
-    :ok
+      :ok
+    end
   end
 end
+
+Mix.Tasks.Compile.Vdr.remove_former()

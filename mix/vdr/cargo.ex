@@ -15,6 +15,8 @@ defmodule Vdr.Mix.Cargo do
   # Each leads to another library from the same sources.
   @variables ~w(CARGO_BUILD_TARGET JEMALLOC_SYS_WITH_LG_PAGE RUSTFLAGS VDR_NATIVE_DEBUG VDR_PROFILE VDR_WITHOUT)
 
+  @line_max 1_048_576
+
   @doc "Everything that decides what library comes out, by paths relative to the project."
   def inputs(root) do
     # The path of the project is no pattern, whatever characters it has.
@@ -22,7 +24,8 @@ defmodule Vdr.Mix.Cargo do
       @sources
       |> Enum.flat_map(&:filelib.wildcard(String.to_charlist(&1), String.to_charlist(root)))
       |> Enum.map(&to_string/1)
-      |> Enum.reject(&String.starts_with?(&1, "native/fuzz/"))
+      # Editors leave files with a dot beside the sources.
+      |> Enum.reject(&(String.starts_with?(&1, "native/fuzz/") or String.starts_with?(Path.basename(&1), ".")))
       |> Enum.map(&[&1, File.read!(Path.join(root, &1))])
 
     [inspect(Enum.map(@variables, &System.get_env/1)) | files]
@@ -46,34 +49,48 @@ defmodule Vdr.Mix.Cargo do
 
     # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
     # message that it does not know, such as a task's, would end it.
+    caller = self()
+
     spawn(fn ->
-      built = build(cargo, arguments, cd: root, env: debug())
-      receive(do: ({:await, from, ref} -> send(from, {ref, built})))
+      monitor = Process.monitor(caller)
+      built = build(cargo, arguments, root, monitor)
+
+      receive do
+        {:await, from, ref} -> send(from, {ref, built})
+        {:DOWN, ^monitor, :process, ^caller, _reason} -> :ok
+      end
     end)
   end
 
-  # People read what cargo writes to stderr. The library is read at once, since another build may
-  # put one of its own in the same place.
-  defp build(cargo, arguments, options) do
-    with {output, 0} <- System.cmd(cargo, arguments, options),
-         {:ok, path} <- artifact(output),
-         {:ok, library} <- File.read(path) do
-      {:ok, library}
-    else
-      {_output, status} when is_integer(status) -> {:error, "ended with status #{status}; its output is above"}
-      :none -> {:error, "made no shared library. Does RUSTFLAGS or a configuration of cargo forbid it?"}
-      {:error, reason} -> {:error, "made a library that cannot be read: #{:file.format_error(reason)}"}
+  # The library is read at once, since another build may put one of its own in the same place.
+  defp build(cargo, arguments, root, monitor) do
+    options = [:binary, :exit_status, :stderr_to_stdout, line: @line_max, args: arguments, cd: root, env: debug()]
+
+    with {:ok, path} <- {:spawn_executable, cargo} |> Port.open(options) |> follow(monitor, :none),
+         {:error, reason} <- File.read(path),
+         do: {:error, "made a library that cannot be read: #{:file.format_error(reason)}"}
+  end
+
+  # Cargo writes a line of JSON for each thing that it has built. All other lines are for people.
+  defp follow(port, monitor, artifact) do
+    receive do
+      {^port, {:data, {_end, ~s({"reason":) <> _ = line}}} -> follow(port, monitor, artifact(line, artifact))
+      {^port, {:data, {_end, line}}} -> IO.puts(line) && follow(port, monitor, artifact)
+      {^port, {:exit_status, 0}} when artifact != :none -> {:ok, artifact}
+      {^port, {:exit_status, 0}} -> {:error, "made no shared library: do RUSTFLAGS or a configuration forbid it?"}
+      {^port, {:exit_status, status}} -> {:error, "ended with status #{status}; its output is above"}
+      # Cargo ends when it next writes.
+      {:DOWN, ^monitor, :process, _caller, _reason} -> exit(:normal)
     end
   end
 
-  # Cargo writes a line of JSON for each thing that it has built.
-  defp artifact(output) do
-    with line when line != nil <- output |> String.split("\n") |> Enum.find(&(&1 =~ ~s("kind":["cdylib"]))),
-         [_, paths] <- Regex.run(~r/"filenames":\[(.*?)\]/, line),
+  defp artifact(line, before) do
+    with true <- line =~ ~s("kind":["cdylib"]),
+         [_, paths] <- Regex.run(~r/"filenames":\[((?:"(?:[^"\\]|\\.)*",?)*)\]/, line),
          [path] <- Regex.run(~r/(?<=")(?:[^"\\]|\\.)*\.(?:so|dylib)(?=")/, paths) do
-      {:ok, String.replace(path, ~r/\\(.)/, "\\1")}
+      String.replace(path, ~r/\\(.)/, "\\1")
     else
-      _ -> :none
+      _ -> before
     end
   end
 
@@ -125,8 +142,8 @@ defmodule Vdr.Mix.Cargo do
       else:
         for(
           profile <- ~w(RELEASE QUICK),
-          {key, value} <- [{"DEBUG", "line-tables-only"}, {"STRIP", "none"}],
-          do: {"CARGO_PROFILE_#{profile}_#{key}", value}
+          {key, value} <- [{"DEBUG", ~c"line-tables-only"}, {"STRIP", ~c"none"}],
+          do: {~c"CARGO_PROFILE_#{profile}_#{key}", value}
         )
   end
 
@@ -143,7 +160,8 @@ defmodule Vdr.Mix.Cargo do
 
   # The allocator's `configure` takes no path with a space in it.
   defp need_plain_path(root) do
-    target = Enum.find_value(~w(CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR), &System.get_env/1) || root
+    named = Enum.find_value(~w(CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR), &System.get_env/1)
+    target = Path.expand(named || "target", root)
 
     if target =~ ~r/\s/ do
       Mix.raise("""

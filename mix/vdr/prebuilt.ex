@@ -68,14 +68,15 @@ defmodule Vdr.Mix.Prebuilt do
 
   @doc "Downloads the library; raises with what went wrong and with what to do."
   def download(%{url: url, checksum: checksum}) do
-    Mix.shell().info("Downloading the native library: #{url}")
+    shown = URI.to_string(%{URI.parse(url) | userinfo: nil})
+    Mix.shell().info("Downloading the native library: #{shown}")
 
     with {:ok, packed} <- get(url), :ok <- verify(packed, checksum), {:ok, library} <- unpack(packed) do
       library
     else
       {:error, reason} ->
         Mix.raise("""
-        Veidrodelis could not take the prebuilt native library from #{url}: #{reason}.
+        Veidrodelis could not take the prebuilt native library from #{shown}: #{reason}.
 
         Set VDR_BUILD=1 to build the library from source, which needs Rust, a C and a C++ compiler and make.
         Or set VDR_NATIVE_PATH to a library that you have.
@@ -172,7 +173,8 @@ defmodule Vdr.Mix.Prebuilt do
   defp fetch(_url, 0), do: {:error, "there are too many redirects"}
 
   defp fetch(url, redirects) do
-    with {:ok, tls} <- tls(URI.parse(url)), do: fetch(url, tls, redirects)
+    uri = URI.parse(url)
+    with {:ok, tls} <- tls(uri), :ok <- proxy_without_user(uri), do: fetch(url, tls, redirects)
   end
 
   defp fetch(url, tls, redirects) do
@@ -230,27 +232,38 @@ defmodule Vdr.Mix.Prebuilt do
 
   defp tls(_other), do: {:error, "that is no http or https address"}
 
-  # Many write the address of a proxy without `http://`.
-  defp proxies do
-    direct = direct()
+  @proxies [http: "HTTP_PROXY", https: "HTTPS_PROXY"]
 
-    for {option, name} <- [proxy: "HTTP_PROXY", https_proxy: "HTTPS_PROXY"],
-        ~c"*" not in direct,
-        address = variable(name) || "",
-        %URI{host: host, port: port} = proxy when is_binary(host) and is_integer(port) <- [proxy(address)] do
-      if proxy.userinfo, do: Mix.raise("#{name} names a user: Veidrodelis downloads by proxies that ask for none")
-      {option, {{String.to_charlist(host), port}, direct}}
-    end
+  defp proxies do
+    for {scheme, option} <- [http: :proxy, https: :https_proxy],
+        %URI{host: host, port: port} when is_binary(host) and is_integer(port) <- [proxy(@proxies[scheme])],
+        do: {option, {{String.to_charlist(host), port}, Enum.map(direct(), &String.to_charlist/1)}}
   end
 
-  defp proxy(address), do: URI.parse(if address =~ "://" or address == "", do: address, else: "http://" <> address)
+  # Many write the address of a proxy without `http://`.
+  defp proxy(name) do
+    address = variable(name) || ""
+    if "*" not in direct(), do: URI.parse(if address =~ "://" or address == "", do: address, else: "http://" <> address)
+  end
+
+  defp proxy_without_user(%URI{scheme: scheme, host: host}) do
+    name = @proxies[String.to_existing_atom(scheme)]
+
+    with %URI{userinfo: user} when user != nil <- proxy(name), false <- Enum.any?(direct(), &direct?(host, &1)) do
+      {:error, "#{name} names a user, and only proxies that ask for none are supported"}
+    else
+      _ -> :ok
+    end
+  end
 
   # As `:httpc` has it: a domain is `*.domain`.
   defp direct do
-    for host <- String.split(variable("NO_PROXY") || "", [",", " "], trim: true) do
-      String.to_charlist(if String.starts_with?(host, "."), do: "*" <> host, else: host)
-    end
+    for host <- String.split(variable("NO_PROXY") || "", [",", " "], trim: true),
+        do: if(String.starts_with?(host, "."), do: "*" <> host, else: host)
   end
+
+  defp direct?(host, "*" <> domain), do: String.ends_with?(host, domain)
+  defp direct?(host, direct), do: host == direct
 
   defp variable(name), do: System.get_env(name) || System.get_env(String.downcase(name))
 end

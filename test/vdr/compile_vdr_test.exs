@@ -25,14 +25,14 @@ defmodule Vdr.CompileVdrTest do
 
     script(tools, "cargo", """
     echo cargo was called >&2
-    sleep ${CARGO_SECONDS:-0}
     mkdir -p "$(dirname "$BUILT")"
     printf '\\177ELF %s' "$LIBRARY" >"$BUILT"
+    path=$(printf %s "$BUILT" | sed 's/"/\\\\"/g')
     printf '%s%s%s\\n' '{"reason":"compiler-artifact","target":{"kind":["cdylib"],"name":"vdr_nif"},"filenames":["' \\
-      "$BUILT" '"],"fresh":false}'
+      "$path" '"],"fresh":false}'
     """)
 
-    {:ok, root: root, tools: tools, built: Path.join(directory, "anywhere/of cargo/libvdr_nif.so")}
+    {:ok, root: root, tools: tools, built: Path.join(root, ~S{target of "cargo"/[release]/libvdr_nif.so})}
   end
 
   defp script(directory, name, text) do
@@ -43,7 +43,7 @@ defmodule Vdr.CompileVdrTest do
   @unset ~w(MIX_TARGET CARGO_BUILD_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR VDR_NATIVE_PATH VDR_BUILD VDR_WITHOUT) ++
            ~w(VDR_NATIVE_DEBUG VDR_PROFILE VDR_PREBUILT_URL)
 
-  defp compile(context, variables \\ []) do
+  defp compile(context, variables \\ [], tasks \\ ["compile.vdr"]) do
     own = %{
       "PATH" => context.tools <> ":" <> System.fetch_env!("PATH"),
       "MIX_ENV" => "prod",
@@ -52,7 +52,7 @@ defmodule Vdr.CompileVdrTest do
     }
 
     environment = @unset |> Map.new(&{&1, nil}) |> Map.merge(own) |> Map.merge(Map.new(variables))
-    System.cmd("mix", ["compile.vdr"], cd: context.root, env: environment, stderr_to_stdout: true)
+    System.cmd("mix", tasks, cd: context.root, env: environment, stderr_to_stdout: true)
   end
 
   defp placed(context, build \\ "prod"),
@@ -102,8 +102,14 @@ defmodule Vdr.CompileVdrTest do
              for(build <- ~w(prod dev rpi4_prod), do: placed(context, build))
   end
 
-  @tag within: "_build/default/lib/veidrodelis"
-  test "as a dependency of rebar3 it lies beside the sources", context do
+  for within <- ["_build/default/lib/veidrodelis", "_checkouts/veidrodelis"] do
+    @tag within: within
+    test "as a dependency of rebar3 in #{within} it lies beside the sources", context do
+      rebar3(context)
+    end
+  end
+
+  defp rebar3(context) do
     assert {_output, 0} = compile(context)
     assert File.read(Path.join(context.root, "priv/native/libvdr_nif.so")) == {:ok, "\x7FELF of cargo"}
     # rebar_mix removes what Mix has built.
@@ -117,12 +123,33 @@ defmodule Vdr.CompileVdrTest do
   end
 
   test "a build beside another one, with other parts and in the same directory, keeps its own library", context do
-    slow = Task.async(fn -> compile(context, %{"CARGO_SECONDS" => "2"}) end)
+    # Elixir's compiler runs between these two.
+    between = "touch #{context.tools}/built; until [ -e #{context.tools}/other ]; do sleep 0.1; done"
+    tasks = ["do", "compile.vdr_start,", "cmd", "sleep 1; #{between},", "compile.vdr"]
+    first = Task.async(fn -> compile(context, [], tasks) end)
+    await(Path.join(context.tools, "built"))
     other = %{"MIX_ENV" => "dev", "VDR_WITHOUT" => "lua", "LIBRARY" => "of dev"}
     assert {_output, 0} = compile(context, other)
-    assert {_output, 0} = Task.await(slow, 60_000)
+    File.touch!(Path.join(context.tools, "other"))
+    assert {_output, 0} = Task.await(first, 60_000)
     assert placed(context) == {:ok, "\x7FELF of cargo"}
     assert placed(context, "dev") == {:ok, "\x7FELF of dev"}
+  end
+
+  defp await(path), do: File.exists?(path) || (Process.sleep(50) && await(path))
+
+  test "a library beside the sources, of a former version, is removed before Mix copies it", context do
+    former = Path.join(context.root, "priv/native")
+    File.mkdir_p!(former)
+    for name <- ~w(libvdr_nif.so libvdr_nif.digest), do: File.write!(Path.join(former, name), "of before")
+    assert {_output, 0} = compile(context)
+    refute File.exists?(Path.join(context.root, "priv"))
+    assert placed(context) == {:ok, "\x7FELF of cargo"}
+  end
+
+  test "what editors leave beside the sources is no source", context do
+    File.ln_s!("nobody@nowhere", Path.join(context.root, "native/vdr_nif/src/.#lib.rs"))
+    assert {_output, 0} = compile(context)
   end
 
   test "a cargo that makes no shared library is reported", context do

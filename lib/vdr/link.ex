@@ -11,6 +11,8 @@ defmodule Vdr.Link do
   #         |                    |        (or stopped, with `reconnect: false`)
   #         \------timeout-------/
   #
+  # A link whose predecessor has not ended yet begins as `preceded`, and `connecting` follows.
+  #
   # A failover leads from every state but `stopped` back to `connecting`, at once and to the new
   # primary.
   #
@@ -27,7 +29,7 @@ defmodule Vdr.Link do
   @behaviour :gen_statem
 
   alias Vdr.{Backoff, Cleaner, Log, Mirror, Native, Options, Reports, Secret, Testing}
-  alias Vdr.Link.{Emptied, Events, Faults, Spans, UserFunction, Waiters}
+  alias Vdr.Link.{Emptied, Events, Faults, Predecessors, Spans, UserFunction, Waiters}
 
   # After a link has streamed for this long, the next failure starts with the first delay of the
   # backoff again.
@@ -36,6 +38,8 @@ defmodule Vdr.Link do
   # If a server closes the connection this often at the same step of the handshake, it counts as a
   # refusal.
   @closings_max 3
+
+  @first_events [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]
 
   # How long a link that is ending may take until its successor kills it.
   @predecessor_ms 1_000
@@ -77,6 +81,7 @@ defmodule Vdr.Link do
     # The measurements of telemetry that have begun.
     spans: Spans.new(),
     faults: Faults.new(),
+    predecessors: %{},
     # Whether a full sync may bring far fewer keys, see `Vdr.Link.Emptied`.
     emptied: nil,
     attempts: 0,
@@ -118,44 +123,36 @@ defmodule Vdr.Link do
     # `terminate/3` must run, because it announces the end.
     Process.flag(:trap_exit, true)
     Logger.metadata(vdr: options.id)
-    await_end(Reports.read(key).pid)
-    # The report has the counts of a crashed predecessor.
-    %{attempts: attempts, links: links, announced: announced, spans: spans} = Reports.read(key)
 
     link = %__MODULE__{
       key: key,
       native: native,
       options: options,
       backoff: Backoff.new(options.reconnect_delay_ms, options.max_reconnect_delay_ms),
-      attempts: attempts,
-      links: links,
-      announced: announced,
-      spans: spans,
-      # A primary that a test simulates announces failovers, too.
-      monitor_tag: if(options.played, do: make_ref()),
-      ready: Native.ready(native)
+      predecessors: Predecessors.claim(key)
+    }
+
+    if link.predecessors == %{},
+      do: {:ok, :connecting, take_over(link), @first_events},
+      else: {:ok, :preceded, link, {:state_timeout, @predecessor_ms, :kill}}
+  end
+
+  defp take_over(%{options: options, native: native} = link) do
+    link = %{
+      continue(link)
+      | # A primary that a test simulates announces failovers, too.
+        monitor_tag: if(options.played, do: make_ref()),
+        ready: Native.ready(native)
     }
 
     link = link |> start_client() |> start_notices()
     report(link, %{})
-    {:ok, :connecting, link, [{:next_event, :internal, :succeed}, {:next_event, :internal, :connect}]}
+    link
   end
 
-  # A link whose supervisor was killed ends by itself, after what it is doing, which may be user
-  # code. Until then it would end this link, and announce its own end amid the events of this one.
-  defp await_end(nil), do: :ok
-
-  defp await_end(predecessor) do
-    monitor = Process.monitor(predecessor)
-
-    receive do
-      {:DOWN, ^monitor, :process, ^predecessor, _reason} -> :ok
-    after
-      @predecessor_ms ->
-        Process.exit(predecessor, :kill)
-        receive(do: ({:DOWN, ^monitor, :process, ^predecessor, _reason} -> :ok))
-    end
-  end
+  # The report has the counts of a predecessor that crashed.
+  defp continue(link),
+    do: struct!(link, link.key |> Reports.read() |> Map.take([:attempts, :links, :announced, :spans]))
 
   defp start_notices(%{key: {:handler, _pid}} = link), do: link
 
@@ -184,6 +181,23 @@ defmodule Vdr.Link do
     Native.client_start(store, config, self(), tag)
     %{link | client_tag: tag}
   end
+
+  @doc false
+  def preceded(:info, {:DOWN, monitor, :process, _pid, _reason}, %{predecessors: predecessors} = link)
+      when is_map_key(predecessors, monitor) do
+    link = %{link | predecessors: Map.delete(predecessors, monitor)}
+
+    if link.predecessors == %{},
+      do: {:next_state, :connecting, take_over(link), @first_events},
+      else: {:keep_state, link}
+  end
+
+  def preceded(:state_timeout, :kill, link) do
+    Predecessors.kill(link.predecessors)
+    :keep_state_and_data
+  end
+
+  def preceded(_type, _event, _link), do: {:keep_state_and_data, :postpone}
 
   @doc false
   def connecting(:internal, :succeed, link), do: {:keep_state, close(link, :link_crashed, 0)}
@@ -257,6 +271,11 @@ defmodule Vdr.Link do
   def stopped(type, event, link), do: common(type, event, link)
 
   @impl :gen_statem
+  def terminate(reason, :preceded, link) do
+    Predecessors.finish(link.predecessors)
+    terminate(reason, :connecting, continue(link))
+  end
+
   def terminate(reason, _state, link) do
     Native.link_stop(link.native)
     orderly = orderly?(reason)
@@ -606,7 +625,7 @@ defmodule Vdr.Link do
   end
 
   defp report(%{key: key} = link, changes) do
-    changes = Map.merge(changes, %{primary: link.primary, announced: link.announced, pid: self()})
+    changes = Map.merge(changes, %{primary: link.primary, announced: link.announced})
     unless Reports.update(key, changes), do: report_anew(link, changes)
   end
 
@@ -616,7 +635,7 @@ defmodule Vdr.Link do
     if Reports.table?() do
       Reports.create(key, native)
       Cleaner.watch(pid)
-      Reports.update(key, changes)
+      Reports.update(key, Map.put(changes, :pid, self()))
     end
   end
 

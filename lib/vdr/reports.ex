@@ -13,7 +13,7 @@ defmodule Vdr.Reports do
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream.
   `announced` is `{primary}` from the event `:connecting` to the event `:disconnected`. `pid` is the
-  process of the link. `link` is `:ended` once `:stopped` was announced. `spans` are for who ends
+  process of the link, and `predecessors` are those that it waits for. `link` is `:ended` once `:stopped` was announced. `spans` are for who ends
   what the link has begun.
   """
   @type t :: %{
@@ -23,6 +23,7 @@ defmodule Vdr.Reports do
           required(:last_error) => nil | {atom, String.t()},
           required(:announced) => nil | {primary :: term},
           required(:pid) => nil | pid,
+          required(:predecessors) => [pid],
           required(:spans) => Vdr.Link.Spans.t(),
           optional(:primary) => nil | {String.t(), :inet.port_number()}
         }
@@ -34,6 +35,7 @@ defmodule Vdr.Reports do
     last_error: nil,
     announced: nil,
     pid: nil,
+    predecessors: [],
     spans: %{}
   }
 

@@ -162,16 +162,22 @@ defmodule Vdr.Live.SupervisionTest do
     :ok = Veidrodelis.stop(id)
   end
 
-  # User code that is slow, or that hangs.
-  for how <- [:ends, :hangs] do
-    live_test "a link that outlives its killed supervisor and #{how} does not end the link of the next one", context,
+  # The code of a user is slow, or it hangs. The supervisor is killed once, or again while the second
+  # link waits for the first. The second instance has the same data, or other options.
+  for {title, how} <- [
+        {"ends", %{ends: true}},
+        {"hangs", %{}},
+        {"ends, is followed by another killed one", %{ends: true, kills: 2}},
+        {"hangs, has other options", %{options: [stale_reads: {:max_ms, 60_000}]}}
+      ] do
+    live_test "a link that outlives its killed supervisor and #{title} does not end the link of the next one", context,
       mirror: false do
-      outlive(context, unquote(how))
+      outlive(context, unquote(Macro.escape(how)))
     end
   end
 
   defp outlive(%{redis: redis, server: server}, how) do
-    id = {how, System.unique_integer([:positive])}
+    id = {:outlived, System.unique_integer([:positive])}
     test = self()
     once = :counters.new(1, [])
 
@@ -192,17 +198,32 @@ defmodule Vdr.Live.SupervisionTest do
     options = [id: id, host: "127.0.0.1", port: Server.port(server), reconnect_delay_ms: 5]
     {:ok, pid} = Veidrodelis.start_link(options)
     assert_receive {:slow, first}, 20_000
-    Process.exit(pid, :kill)
-    assert_receive {:EXIT, ^pid, :killed}
     monitor = Process.monitor(first)
-    if how == :ends, do: Process.send_after(first, :go_on, 300)
-    {:ok, pid} = Veidrodelis.start_link(options)
+    if how[:ends], do: Process.send_after(first, :go_on, 300)
+    options = Keyword.merge(options, how[:options] || [])
+
+    pid =
+      Enum.reduce(1..(how[:kills] || 1), pid, fn _nth, pid ->
+        Process.exit(pid, :kill)
+        assert_receive {:EXIT, ^pid, :killed}
+        {us, {:ok, pid}} = :timer.tc(fn -> Veidrodelis.start_link(options) end)
+        # The user's supervisor does not wait for what hangs.
+        assert us < 900_000
+        pid
+      end)
+
     assert_receive {:DOWN, ^monitor, :process, ^first, _reason}, 20_000
+    :ok = Veidrodelis.await_ready(id, 20_000)
     Redix.command!(redis, ["SET", "k", "v"])
     Mirror.eventually("it follows", fn -> Veidrodelis.get(id, 0, "k") == {:ok, "v"} end)
     :ok = Veidrodelis.stop(pid)
-    assert_receive {:veidrodelis, ^id, :stopped, _details}, 20_000
-    assert [:connecting, :disconnected, :connecting, :disconnected] == begun_and_ended(id)
+    # An instance with other options is another one, so the first is announced as stopped.
+    for _ <- [:stopped | Keyword.keys(how[:options] || [])],
+        do: assert_receive({:veidrodelis, ^id, :stopped, _details}, 20_000)
+
+    events = begun_and_ended(id)
+    assert events == List.flatten(List.duplicate([:connecting, :disconnected], div(length(events), 2)))
+    assert length(events) >= 4
   end
 
   defp begun_and_ended(id) do

@@ -58,7 +58,7 @@ defmodule Vdr.Mirror.Stores do
 
   @doc "Returns the report of an instance's link."
   @spec report(term) :: map
-  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :spans])
+  def report(id), do: {:mirror, id} |> Reports.read() |> Map.drop([:announced, :pid, :predecessors, :spans])
 
   @doc "Waits until the store of an ended instance is closed, and its id is free."
   @spec await_release(term, pid) :: :ok
@@ -122,13 +122,13 @@ defmodule Vdr.Mirror.Stores do
             grant(id, store, pid, owners)
 
           true ->
-            link = Reports.read({:mirror, id}).pid
+            former = {:mirror, id} |> Reports.read() |> Map.take([:pid, :predecessors, :announced, :spans])
             release(id)
-            create(id, identity, link, pid, owners)
+            create(id, identity, former, pid, owners)
         end
 
       nil ->
-        create(id, identity, nil, pid, owners)
+        create(id, identity, %{}, pid, owners)
     end
   end
 
@@ -157,10 +157,10 @@ defmodule Vdr.Mirror.Stores do
 
   def handle_info(_message, owners), do: {:noreply, owners}
 
-  # The new link waits for the end of the former one, if there is any.
-  defp create(id, identity, former_link, pid, owners) do
+  # `former` is of a link that may not have ended: the new link waits for it, and announces its end.
+  defp create(id, identity, former, pid, owners) do
     Reports.create({:mirror, id}, identity)
-    Reports.update({:mirror, id}, %{pid: former_link})
+    Reports.update({:mirror, id}, former)
     grant(id, Native.store_new(identity.stale_ms, identity.guard_key, identity.only), pid, owners)
   end
 

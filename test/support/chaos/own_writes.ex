@@ -57,8 +57,8 @@ defmodule Vdr.Test.Chaos.OwnWrites do
   # ---- a write
 
   defp write(%{id: id, table: table} = chaos, %{n: n} = state) do
-    {judged, before, seen_before} = {Load.get(table, :judged), history(id), read(id, n)}
-    upset = Load.get(table, :upset)
+    {judged, upset} = {Load.get(table, :judged), Load.get(table, :upset)}
+    {before, seen_before} = {history(id), read(id, n)}
 
     commands = [["GET", @epoch], ["SADD", @marks, n], ["SREM", @marks, n - @kept]]
     answer = Veidrodelis.transaction(id, commands, db: @db, timeout: @timeout_ms)

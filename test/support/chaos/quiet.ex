@@ -13,7 +13,7 @@ defmodule Vdr.Test.Chaos.Quiet do
   @poll_ms 10
   @watch_ms 5_000
   @ballast 10
-  # SWAPDB names none of the random writes' databases with it.
+  # No SWAPDB of the random writes names it: moved ballast would be missed, and written again.
   @ballast_db 10
   @digest_ms 30_000
 

@@ -13,6 +13,8 @@ defmodule Vdr.Cache.FetchTest do
 
   defp messages, do: self() |> Process.info(:messages) |> elem(1)
 
+  # On a loaded machine the last of them wait for longer than the default.
+  @tag options: [stampede_timeout: 60_000]
   test "five thousand processes, one key: one fetch, and an answer for everybody", %{c: c} do
     calls = :counters.new(1, [])
     gate = spawn_link(fn -> receive do: (:never -> :ok) end)

@@ -41,6 +41,10 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   def proxies(cluster), do: cluster.server_proxies ++ cluster.sentinel_proxies
 
+  @doc "The proxy before a server."
+  def proxy(cluster, server),
+    do: cluster.servers |> Enum.zip(cluster.server_proxies) |> List.keyfind(server, 0) |> elem(1)
+
   @doc "The option `:sentinel` of a mirror behind the proxies."
   def option(cluster) do
     [

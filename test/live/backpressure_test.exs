@@ -7,7 +7,7 @@ defmodule Vdr.Live.BackpressureTest do
   alias Vdr.Test.{Mirror, Server}
 
   @moduletag capture_log: true
-  @moduletag timeout: 300_000
+  @moduletag timeout: 900_000
 
   @commands 10_000_000
   @at_once 10_000

@@ -55,6 +55,9 @@ defmodule Vdr.Live.LogTest do
       Enum.all?(Enum.zip(before, links.()), fn {before, now} -> now > before end) and
         Enum.all?(ids, &(Veidrodelis.replication_state(&1) == :streaming))
     end)
+
+    # The link reports first, and then writes its line.
+    for id <- ids, do: :sys.get_state(Vdr.Reports.read({:mirror, id}).pid)
   end
 
   # Passes on what was said so far. Each answer comes after another portion of the queue.

@@ -6,7 +6,7 @@ defmodule Vdr.Live.MemoryTest do
   alias Vdr.Test.{Mirror, Server, Vm}
 
   @moduletag capture_log: true
-  @moduletag timeout: 600_000
+  @moduletag timeout: 900_000
 
   @keys 1_000_000
   # The share of the data's memory that may remain, or be added.

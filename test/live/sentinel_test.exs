@@ -42,8 +42,7 @@ defmodule Vdr.Live.SentinelTest do
     @tag binary: binary
     test "#{binary.name}: a planned failover is followed, and nobody takes the mirror for a replica",
          %{binary: binary} do
-      # So long that a loaded machine makes no failover of its own.
-      cluster = Sentinels.start!(binary: binary, down_after_ms: 5_000)
+      cluster = Sentinels.start!(binary: binary)
       id = Sentinels.mirror!(cluster)
       :ok = Veidrodelis.subscribe(id)
       :ok = Veidrodelis.await_ready(id, 20_000)
@@ -128,7 +127,7 @@ defmodule Vdr.Live.SentinelTest do
       {:error, _down} -> :ok
     end
 
-    send(owner, :writer_cut)
+    send(owner, {:writer_cut, port})
   end
 
   defp increment_on(redis) do
@@ -138,10 +137,19 @@ defmodule Vdr.Live.SentinelTest do
     :exit, _cut -> :ok
   end
 
+  # Longer than in the guide, as a loaded machine is slower. Not much longer: the pause holds up the
+  # Sentinels' own PUBLISH, and they demote a server that has answered for eight seconds.
+  @pause_ms 6_000
+
   test "a planned failover under writes costs no full sync when the writers are paused for it, as the guide says" do
     guide = File.read!(Path.expand("../../docs/operations.md", __DIR__))
     assert guide =~ "`CLIENT PAUSE 3000 WRITE`"
-    cluster = Sentinels.start!(down_after_ms: 5_000)
+    # If the pause ends before the switch, this is not what the guide says. Then another try counts.
+    assert Enum.any?(1..3, fn _try -> paused_failover() == :in_time end)
+  end
+
+  defp paused_failover do
+    cluster = Sentinels.start!()
     id = Sentinels.mirror!(cluster)
     :ok = Veidrodelis.await_ready(id, 20_000)
     :ok = Veidrodelis.subscribe(id)
@@ -154,22 +162,28 @@ defmodule Vdr.Live.SentinelTest do
     end)
 
     Mirror.eventually("writes come", fn -> match?({:ok, <<_::binary>>}, Veidrodelis.get(id, 0, "n")) end)
-    # Longer than in the guide, as a loaded machine is slower. Not much longer: the pause holds up
-    # the Sentinels' own PUBLISH, and they demote a server that has answered for eight seconds.
-    Sentinels.command!(port, ["CLIENT", "PAUSE", "6000", "WRITE"])
+    over = System.monotonic_time(:millisecond) + @pause_ms - 500
+    late? = fn -> System.monotonic_time(:millisecond) > over end
+    Sentinels.command!(port, ["CLIENT", "PAUSE", @pause_ms, "WRITE"])
     n = Sentinels.command!(port, ["GET", "n"])
 
     Mirror.eventually("what was written before has arrived everywhere", fn ->
-      Veidrodelis.get(id, 0, "n") == {:ok, n} and
-        Enum.all?(cluster.servers, &(Sentinels.command!(Server.port(&1), ["GET", "n"]) == n))
+      late?.() or
+        (Veidrodelis.get(id, 0, "n") == {:ok, n} and
+           Enum.all?(cluster.servers, &(Sentinels.command!(Server.port(&1), ["GET", "n"]) == n)))
     end)
 
     assert Sentinels.failover!(cluster) == "OK"
-    assert_receive {:veidrodelis, ^id, :switched, %{primary: {_host, second}}}, 20_000
-    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}, 20_000
-    assert_receive :writer_cut, 60_000
+    assert_receive {:veidrodelis, ^id, :switched, %{primary: {_host, second}}}
+    if late?.(), do: :late, else: await_same(id, port, second, n)
+  end
+
+  defp await_same(id, first, second, n) do
+    assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}
+    assert_receive {:writer_cut, ^first}, 60_000
     assert Veidrodelis.get(id, 0, "n") == {:ok, n}
     assert Sentinels.command!(second, ["GET", "n"]) == n
+    :in_time
   end
 
   test "names with only addresses of IPv6 are reached, a Sentinel's and a server's" do
@@ -193,7 +207,7 @@ defmodule Vdr.Live.SentinelTest do
     # The replica has it, too, or the mirror would be ahead of the new primary.
     assert Redix.command!(redis, ["WAIT", 2, 20_000]) == 2
     first = Sentinels.primary_port(cluster)
-    Server.kill(server_on(cluster, first))
+    Sentinels.bring_down!(cluster, &Server.kill/1)
 
     Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
       match?(%{primary: {_host, port}, state: :streaming} when port != first, Veidrodelis.info(id))
@@ -229,7 +243,7 @@ defmodule Vdr.Live.SentinelTest do
       redis = write!(cluster, for(n <- 1..50, do: ["RPUSH", "log", n]))
       assert Redix.command!(redis, ["WAIT", 2, 10_000]) == 2
       before = Replica.get_replication_id(replica)
-      Server.kill(server_on(cluster, first))
+      Sentinels.bring_down!(cluster, &Server.kill/1)
       Recorder.await_quiet!(replica, :streaming_start, :replication_start)
       assert {:ok, {"127.0.0.1", second}} = Replica.connected_to(replica)
       assert second != first
@@ -270,9 +284,11 @@ defmodule Vdr.Live.SentinelTest do
     assert Redix.command!(redis, ["WAIT", 2, 20_000]) == 2
     :ok = Veidrodelis.subscribe(id)
     first = Sentinels.primary_port(cluster)
-    Server.pause(server_on(cluster, first))
+    Sentinels.bring_down!(cluster, &Server.pause/1)
     assert_receive {:veidrodelis, ^id, :switched, %{from: {"127.0.0.1", ^first}}}, 20_000
     assert_receive {:veidrodelis, ^id, :streaming, %{sync: :partial}}, 20_000
+    # Now there is nobody else whom the Sentinels could promote. Later there is.
+    Sentinels.down_after!(cluster, 5_000)
     await_write(cluster, id, "after")
     Server.resume(server_on(cluster, first))
 
@@ -291,7 +307,7 @@ defmodule Vdr.Live.SentinelTest do
     Server.kill(first)
     cluster = %{cluster | sentinels: others}
     primary = Sentinels.primary_port(cluster)
-    Server.pause(server_on(cluster, primary))
+    Sentinels.bring_down!(cluster, &Server.pause/1)
 
     Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
       match?(%{primary: {_host, port}, state: :streaming} when port != primary, Veidrodelis.info(id))
@@ -306,7 +322,7 @@ defmodule Vdr.Live.SentinelTest do
     old = Sentinels.primary_port(cluster)
     # The third sees nothing of the failover.
     Server.kill(isolated)
-    Server.kill(server_on(cluster, old))
+    Sentinels.bring_down!(%{cluster | sentinels: [first, second]}, &Server.kill/1)
 
     Mirror.eventually("the promoted one is followed", fn -> Veidrodelis.info(id) end, fn ->
       match?(%{primary: {_host, port}, state: :streaming} when port != old, Veidrodelis.info(id))

@@ -152,7 +152,7 @@ defmodule Vdr.Live.StaleTest do
     Mirror.eventually("it is fresh again", fn -> read?(id) end)
   end
 
-  live_test "info reports the lag, the size, and the server's role", %{redis: redis, id: id} do
+  live_test "info reports the lag, and the server's role", %{redis: redis, id: id} do
     Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "key:#{n}", String.duplicate("x", 1000)]))
     Mirror.settle(id, redis)
     Mirror.eventually("the stream has begun", fn -> Veidrodelis.replication_state(id) == :streaming end)
@@ -163,7 +163,6 @@ defmodule Vdr.Live.StaleTest do
     end)
 
     assert %{role: :primary, state: :streaming, stale: false, ready: true} = Veidrodelis.info(id)
-    assert Veidrodelis.info(id, :memory_bytes) in 1_000_000..2_000_000
     Redix.pipeline!(redis, [["MULTI"], ["SET", "a", 1], ["SET", "b", 1], ["EXEC"]])
     Mirror.settle(id, redis)
     Mirror.eventually("all is applied", at_rest, fn -> at_rest.().lag_bytes == 0 end)
@@ -194,5 +193,17 @@ defmodule Vdr.Live.StaleTest do
     :ok = Veidrodelis.stop(id)
     assert_receive {:veidrodelis, ^id, :stopped, %{}}
     refute_received {:veidrodelis, ^id, :stopped, %{}}
+  end
+end
+
+defmodule Vdr.Live.StaleMemoryTest do
+  # The estimate of the memory counts the allocator's gaps, which all mirrors of the VM leave, so
+  # this runs alone.
+  use Vdr.Test.LiveCase, async: false
+
+  live_test "info reports the size", %{redis: redis, id: id} do
+    Redix.pipeline!(redis, for(n <- 1..1000, do: ["SET", "key:#{n}", String.duplicate("x", 1000)]))
+    Mirror.settle(id, redis)
+    assert Veidrodelis.info(id, :memory_bytes) in 1_000_000..2_000_000
   end
 end

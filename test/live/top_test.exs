@@ -6,7 +6,7 @@ defmodule Vdr.Live.TopTest do
   alias Vdr.Test.Server
 
   @moduletag :tmp_dir
-  @moduletag timeout: 180_000
+  @moduletag timeout: 900_000
 
   setup_all do
     server = Server.start!(binary: Server.any())

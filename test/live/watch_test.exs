@@ -221,20 +221,21 @@ defmodule Vdr.Live.WatchTest do
     assert_receive {:key, %Key{key: "k"}}
   end
 
-  live_test "a watcher that asks for it hears of the link", %{server: server, redis: redis, id: id} do
+  live_test "a watcher that asks for it hears of the link", %{server: server, redis: redis}, mirror: false do
+    id = Mirror.start!(server, reconnect_delay_ms: 20, max_reconnect_delay_ms: 100)
     :ok = Veidrodelis.watch(id, 0, "k", :ref, events: [:link])
     :ok = Veidrodelis.watch(id, 0, "other", :other)
     assert_receive {:ref, %Link{state: :up}}
     Redix.command!(redis, ["CONFIG", "SET", "appendonly", "no"])
     Server.kill(server)
-    assert_receive {:ref, %Link{state: :down}}, 5000
+    assert_receive {:ref, %Link{state: :down}}
     :ok = Veidrodelis.watch(id, 0, "late", :late, events: [:link])
     assert_receive {:late, %Link{state: :down}}
     Server.restart_empty(server)
     # The server came back empty, so the data is new as well.
-    assert_receive {:ref, %Link{state: :up}}, 10_000
-    assert_receive {:ref, %Init{}}, 5000
-    assert_receive {:other, %Init{}}, 5000
+    assert_receive {:ref, %Link{state: :up}}
+    assert_receive {:ref, %Init{}}
+    assert_receive {:other, %Init{}}
     refute_received {:other, %Link{}}
   end
 

@@ -10,8 +10,7 @@ defmodule Vdr.Live.WritesFailoverTest do
   for binary <- Server.available() do
     @tag binary: binary
     test "#{binary.name}: writers follow a failover by Sentinel, and none reads stale", %{binary: binary} do
-      # So long that a loaded machine makes no failover of its own.
-      cluster = Sentinels.start!(binary: binary, down_after_ms: 5_000)
+      cluster = Sentinels.start!(binary: binary)
       id = Sentinels.mirror!(cluster)
       :ok = Veidrodelis.await_ready(id, 20_000)
       before = Sentinels.primary_port(cluster)

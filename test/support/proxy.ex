@@ -27,6 +27,9 @@ defmodule Vdr.Test.Proxy do
   def target(proxy, port), do: GenServer.call(proxy, {:set, :target, port})
   def next(proxy, due), do: GenServer.call(proxy, {:set, :next, due})
 
+  @doc "The scheduled event. `nil` once a full sync has begun with it."
+  def next(proxy), do: GenServer.call(proxy, {:get, :next})
+
   @doc "Ends every connection: `:close` in order, `:reset` abruptly."
   def cut(proxy, how), do: GenServer.call(proxy, {:cut, how})
 
@@ -54,6 +57,8 @@ defmodule Vdr.Test.Proxy do
   @impl GenServer
   def handle_call(:port, _from, state), do: {:reply, state.port, state}
   def handle_call(:connections, _from, state), do: {:reply, map_size(state.pairs), state}
+
+  def handle_call({:get, name}, _from, state), do: {:reply, get(state.table, name), state}
 
   def handle_call({:set, name, value}, _from, state) do
     :ets.insert(state.table, {name, value})

@@ -8,7 +8,9 @@ defmodule Vdr.Test.Sentinels do
   alias Vdr.Test.{Mirror, Server}
 
   @group "mymaster"
-  @down_after_ms 500
+  # So long that a loaded machine makes no failover of its own.
+  @down_after_ms 5_000
+  @down_soon_ms 500
 
   defstruct [:servers, :sentinels, :binary]
 
@@ -16,7 +18,7 @@ defmodule Vdr.Test.Sentinels do
 
   @doc """
   Starts `:servers` (2) and `:sentinels` (3) of a `:binary`, and waits until they know each other.
-  `:down_after_ms` (500) is how long a server must be silent before it counts as down.
+  `:down_after_ms` (5,000) is how long a server must be silent before it counts as down.
   """
   def start!(opts \\ []) do
     binary = opts[:binary] || Server.any()
@@ -72,6 +74,22 @@ defmodule Vdr.Test.Sentinels do
   end
 
   def failover!(cluster), do: command!(Server.port(hd(cluster.sentinels)), ["SENTINEL", "FAILOVER", @group])
+
+  @doc """
+  Ends or pauses the primary by a function of `Server`. From then on half a second of silence makes
+  a server count as down, so that the Sentinels soon name another.
+  """
+  def bring_down!(cluster, how) do
+    port = primary_port(cluster)
+    cluster.servers |> Enum.find(&(Server.port(&1) == port)) |> how.()
+    down_after!(cluster, @down_soon_ms)
+  end
+
+  @doc "Sets how long a server must be silent before it counts as down."
+  def down_after!(cluster, ms) do
+    for sentinel <- cluster.sentinels,
+        do: command!(Server.port(sentinel), ["SENTINEL", "SET", @group, "down-after-milliseconds", ms])
+  end
 
   @doc "Sends one command on a new connection."
   def command!(port, words) do

@@ -9,7 +9,10 @@ defmodule Vdr.SentinelTest do
 
   defp mirror!(port, more) do
     id = {:sentinel, System.unique_integer([:positive])}
-    sentinel = [sentinels: [[host: "127.0.0.1", port: port]], group: "g"] ++ more
+    # So long that a loaded machine does not lose the Sentinel.
+    connect_opts = [timeout: 10_000] ++ Keyword.get(more, :connect_opts, [])
+    sentinel = [sentinels: [[host: "127.0.0.1", port: port]], group: "g", connect_opts: connect_opts]
+    sentinel = Keyword.merge(more, sentinel)
     start_supervised!({Veidrodelis, id: id, sentinel: sentinel, reconnect_delay_ms: 50, max_reconnect_delay_ms: 100})
     id
   end

@@ -5,6 +5,7 @@ use crate::contrast::{Rows, contrast};
 use crate::generate::DATABASES;
 use crate::history::History;
 use crate::streams;
+use std::collections::HashSet;
 use std::io;
 use vdr_data::digest::{self, Dialect};
 use vdr_data::keyspace::{EntryRef, Keyspace};
@@ -35,6 +36,13 @@ pub fn differences(client: &mut Client, ours: &Keyspace, dialect: Dialect, now_m
         }
     }
     Ok(found)
+}
+
+/// Those of the differences whose keys differed before, too.
+pub fn lasting(mut now: Vec<Difference>, before: &[Difference]) -> Vec<Difference> {
+    let keys: HashSet<(u32, &[u8])> = before.iter().map(|one| (one.db, one.key.as_slice())).collect();
+    now.retain(|one| keys.contains(&(one.db, one.key.as_slice())));
+    now
 }
 
 fn scan(client: &mut Client) -> io::Result<Vec<Vec<u8>>> {

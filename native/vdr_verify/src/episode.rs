@@ -3,7 +3,7 @@
 use crate::attach::Attached;
 use crate::command::cmd;
 use crate::command::show;
-use crate::compare::{Difference, differences, report};
+use crate::compare::{Difference, differences, lasting, report};
 use crate::crash::last_words;
 use crate::filtered;
 use crate::generate::{Abilities, DATABASES, Generator, Unit};
@@ -392,19 +392,24 @@ fn digest_report_under_load(offset: u64, run: &mut Run, attached: &mut Attached)
     Ok(format!("  digests differ at offset {offset}, under load, after{before}\n  and at rest:\n{report_text}"))
 }
 
-/// Servers keep deleting expired keys, and evicting, during the comparison. Only lasting
-/// differences count.
+/// Servers keep deleting expired keys, and evicting, during the comparison. Only keys that differ
+/// at each look count.
 fn lasting_differences(run: &mut Run, attached: &mut Attached) -> io::Result<Vec<Difference>> {
-    let mut found = Vec::new();
+    let mut found: Option<Vec<Difference>> = None;
     for _ in 0..20 {
         attached.at(Proof::ask(&mut run.checker)?.offset)?;
         let Some(snapshot) = attached.shared.live.snapshot() else { return Err(io::Error::other("no full sync")) };
-        found = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
-        if found.is_empty() {
-            break;
+        let now = differences(&mut run.checker, &snapshot.keyspace, run.dialect, now_ms())?;
+        let still = match &found {
+            Some(before) => lasting(now, before),
+            None => now,
+        };
+        if still.is_empty() {
+            return Ok(still);
         }
+        found = Some(still);
     }
-    Ok(found)
+    Ok(found.unwrap_or_default())
 }
 
 fn note(tally: &mut Tally, attached: &Attached) {

@@ -6,7 +6,7 @@
 
 use crate::attach::{Attached, UNSENT, is_fault};
 use crate::command::cmd;
-use crate::compare::{Difference, differences, report};
+use crate::compare::{Difference, differences, lasting, report};
 use crate::crash::last_words;
 use crate::generate::DATABASES;
 use crate::proof::Proof;
@@ -39,11 +39,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a replica says of its link.
 const LINK_IS_UP: &str = "master_link_status:up";
 
+/// A sleep of `LOOK_EVERY` that takes longer than this: the machine has stopped this process.
+const STOPPED_MIN: Duration = Duration::from_millis(50);
+
 /// A round beyond this time hangs: a client waits for something that never comes.
 const ROUND_MAX: Duration = Duration::from_secs(300);
 
-/// How often a difference is looked at again. Only lasting ones count: expired keys are deleted
-/// meanwhile.
+/// How often a difference is looked at again. Only keys that differ at each look count: expired
+/// keys are deleted meanwhile.
 const LOOKS: usize = 20;
 
 /// What the rounds came to.
@@ -170,7 +173,7 @@ impl Fuzzed {
     /// Runs the fuzzer.
     fn load(&mut self, fuzzer: &Binary, commands: u64) -> io::Result<Streaming> {
         let streamed_before = self.attached.uptime.streamed();
-        let mut replica = Samples::start(&self.replica)?;
+        let mut replica = Sampler::start(&self.replica)?;
         let mut load = Load::start(fuzzer, self.primary.port, commands)?;
         let started = Instant::now();
         while load.goes_on()? {
@@ -180,9 +183,14 @@ impl Fuzzed {
             self.attached.ensure_link()?;
             self.attached.uptime.wait_for_an_end(LOOK_EVERY);
         }
-        let lasted = started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        let lasted = started.elapsed();
         let streamed = (self.attached.uptime.streamed() - streamed_before).as_secs_f64();
-        Ok(Streaming { mirror: streamed / lasted, replica: replica.end() })
+        let samples = replica.end();
+        // The mirror shares this process. Of the time when it is stopped there is no sample of the
+        // replica.
+        let stopped = stopped_while_away(&self.attached.uptime.outages_since(started), &samples.stops);
+        let counted = lasted.saturating_sub(stopped).as_secs_f64().max(f64::MIN_POSITIVE);
+        Ok(Streaming { mirror: streamed / counted, replica: samples.up })
     }
 
     fn replica_is_linked(&mut self) -> io::Result<bool> {
@@ -196,7 +204,8 @@ impl Fuzzed {
                 break;
             }
             sleep(Duration::from_millis(50));
-            look = self.look_once()?;
+            let next = self.look_once()?;
+            look = Look { wrong: lasting(next.wrong, &look.wrong), ..next };
         }
         Ok(look)
     }
@@ -265,38 +274,62 @@ struct Streaming {
     replica: f64,
 }
 
-/// Asks the replica again and again whether its link is up, on a thread of its own.
-struct Samples {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<f64>>,
+/// How long this process was stopped during outages.
+fn stopped_while_away(outages: &[Outage], stops: &[(Instant, Duration)]) -> Duration {
+    let shared = |outage: &Outage| -> Duration {
+        let end = outage.lasted.map(|lasted| outage.began + lasted);
+        let within = |(from, lasted): &(Instant, Duration)| {
+            let until = *from + *lasted;
+            end.map_or(until, |end| until.min(end)).saturating_duration_since(outage.began.max(*from))
+        };
+        stops.iter().map(within).sum()
+    };
+    outages.iter().map(shared).sum()
 }
 
-impl Samples {
+/// Asks the replica again and again whether its link is up, on a thread of its own.
+struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Samples>>,
+}
+
+#[derive(Default)]
+struct Samples {
+    /// The part of the time for which the link was up.
+    up: f64,
+    /// When this process was stopped, and for how long.
+    stops: Vec<(Instant, Duration)>,
+}
+
+impl Sampler {
     fn start(replica: &Server) -> io::Result<Self> {
         let (mut client, stop) = (replica.client()?, Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (mut up, mut all) = (0, 0);
+            let (mut up, mut all, mut stops) = (0, 0, Vec::new());
             while !stopped.load(Ordering::Relaxed)
                 && let Ok(info) = client.call(&["INFO", "replication"])
             {
                 all += 1;
                 up += usize::from(info.text().contains(LINK_IS_UP));
+                let since = Instant::now();
                 sleep(LOOK_EVERY);
+                if since.elapsed() > STOPPED_MIN {
+                    stops.push((since, since.elapsed()));
+                }
             }
-            up as f64 / all.max(1) as f64
+            Samples { up: up as f64 / all.max(1) as f64, stops }
         });
-        Ok(Samples { stop, thread: Some(thread) })
+        Ok(Sampler { stop, thread: Some(thread) })
     }
 
-    /// The part of the time for which the link was up.
-    fn end(&mut self) -> f64 {
+    fn end(&mut self) -> Samples {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
-impl Drop for Samples {
+impl Drop for Sampler {
     fn drop(&mut self) {
         self.end();
     }
@@ -324,5 +357,29 @@ impl Drop for Load {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_stops_during_an_outage_are_no_fault_of_the_link() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let outage = |began, lasted: Option<u64>| Outage {
+            began: start + ms(began),
+            lasted: lasted.map(ms),
+            ends: Vec::new(),
+            states: Vec::new(),
+        };
+        let outages = [outage(100, Some(100)), outage(1000, None)];
+        let stopped = |from, lasted| stopped_while_away(&outages, &[(start + ms(from), ms(lasted))]);
+        assert_eq!(stopped(0, 90), ms(0));
+        assert_eq!(stopped(50, 100), ms(50));
+        assert_eq!(stopped(120, 60), ms(60));
+        assert_eq!(stopped(150, 100), ms(50));
+        assert_eq!(stopped(50, 1000), ms(150));
     }
 }

@@ -9,8 +9,9 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   # Longer than any fault that should pass without a failover, shorter than those that should end in
   # one.
-  @down_after_ms 1000
+  @down_after_ms 2000
   @answer_ms 500
+  @starts 5
 
   @real "127.0.0.1"
   @seen "127.0.0.2"
@@ -40,6 +41,10 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   def proxies(cluster), do: cluster.server_proxies ++ cluster.sentinel_proxies
 
+  @doc "The proxy before a server."
+  def proxy(cluster, server),
+    do: cluster.servers |> Enum.zip(cluster.server_proxies) |> List.keyfind(server, 0) |> elem(1)
+
   @doc "The option `:sentinel` of a mirror behind the proxies."
   def option(cluster) do
     [
@@ -51,12 +56,15 @@ defmodule Vdr.Test.Chaos.Cluster do
   end
 
   @doc "The server that most Sentinels name, or the first server if they name none."
-  def primary(cluster) do
-    port = List.first(named(cluster)) || Server.port(hd(cluster.servers))
+  def primary(cluster), do: primary(cluster, named(cluster))
+
+  defp primary(cluster, named) do
+    port = List.first(named) || Server.port(hd(cluster.servers))
     Enum.find(cluster.servers, &(Server.port(&1) == port))
   end
 
-  def other(cluster), do: Enum.find(cluster.servers, &(&1 != primary(cluster)))
+  def other(cluster), do: other(cluster, primary(cluster))
+  defp other(cluster, primary), do: Enum.find(cluster.servers, &(&1 != primary))
 
   # The ports that the Sentinels name, the one with most votes first.
   defp named(cluster) do
@@ -70,7 +78,7 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   @doc "Sends one command to the primary. Raises the server's error, or the connection's."
   def command!(cluster, words) do
-    case ask(primary(cluster), words, 5000) do
+    case ask(primary(cluster), words, timeout: 5000) do
       {:ok, reply} -> reply
       {:error, %{__exception__: true} = error} -> raise error
       {:error, reason} -> raise Redix.ConnectionError, reason: reason
@@ -79,11 +87,18 @@ defmodule Vdr.Test.Chaos.Cluster do
 
   @doc """
   Sends one command on a new connection, without a proxy: `{:ok, reply}` or `{:error, reason}`. The
-  caller must trap exits.
+  caller must trap exits. Options of the connection: `:timeout`, `:database`.
   """
-  def ask(server, words, timeout_ms \\ @answer_ms) do
-    with {:ok, redis} <- Redix.start_link(host: @real, port: Server.port(server), timeout: timeout_ms) do
-      reply = Redix.command(redis, words)
+  def ask(server, words, options \\ []), do: connected(server, options, &Redix.command(&1, words))
+
+  @doc "The same for several commands: `{:ok, replies}` or `{:error, reason}`."
+  def ask_all(server, commands, options \\ []), do: connected(server, options, &Redix.pipeline(&1, commands))
+
+  defp connected(server, options, ask) do
+    options = Keyword.merge([host: @real, port: Server.port(server), timeout: @answer_ms], options)
+
+    with {:ok, redis} <- Redix.start_link(options) do
+      reply = ask.(redis)
       if Process.alive?(redis), do: Redix.stop(redis)
       reply
     end
@@ -102,39 +117,49 @@ defmodule Vdr.Test.Chaos.Cluster do
 
     for server <- cluster.servers ++ cluster.sentinels do
       Server.resume(server)
-      unless Server.running?(server), do: :ok = Server.restart(server)
+      up(server, @starts)
     end
   end
+
+  # On a loaded machine one start may take too long. A server that is never there again shows when
+  # the mirror does not come to rest.
+  defp up(_server, 0), do: :down
+  defp up(server, left), do: Server.running?(server) or Server.restart(server) == :ok or up(server, left - 1)
 
   @doc """
   The primary, if all Sentinels agree on it and the other server follows it; otherwise what is
   wrong.
   """
   def whole(cluster) do
-    primary = primary(cluster)
-    port = Integer.to_string(Server.port(primary))
+    with {:ok, primary} <- agreed(cluster), do: followed(cluster, primary, other(cluster, primary))
+  end
+
+  defp agreed(cluster) do
+    named = named(cluster)
+    primary = primary(cluster, named)
 
     cond do
-      length(named(cluster)) != 1 -> {:error, "the Sentinels are at odds: #{inspect(named(cluster))}"}
+      length(named) != 1 -> {:error, "the Sentinels are at odds: #{inspect(named)}"}
       Enum.any?(cluster.sentinels, &failing_over?/1) -> {:error, "a failover goes on"}
-      not match?({:ok, ["master" | _]}, ask(primary, ["ROLE"])) -> {:error, "#{port} is no primary"}
-      true -> followed(cluster, primary, port)
+      not match?({:ok, ["master" | _]}, ask(primary, ["ROLE"])) -> {:error, "#{Server.port(primary)} is no primary"}
+      true -> {:ok, primary}
     end
   end
 
   # A primary that was away during a failover returns as a primary, and Sentinel waits eight seconds
   # before it makes it a replica.
-  defp followed(cluster, primary, port) do
-    case ask(other(cluster), ["ROLE"]) do
+  defp followed(cluster, primary, other) do
+    case ask(other, ["ROLE"]) do
       {:ok, ["slave", @real, _port, "connected", _offset]} -> {:ok, primary}
-      {:ok, ["master" | _]} -> made_replica(other(cluster), port)
-      other -> {:error, "the other server: #{inspect(other)}"}
+      {:ok, ["master" | _]} -> made_replica(cluster, primary, other)
+      answer -> {:error, "the other server: #{inspect(answer)}"}
     end
   end
 
-  defp made_replica(server, port) do
-    ask(server, ["REPLICAOF", @real, port])
-    {:error, "the other server has just been made a replica"}
+  # The Sentinels may have promoted the other one just now.
+  defp made_replica(cluster, primary, other) do
+    if agreed(cluster) == {:ok, primary}, do: ask(other, ["REPLICAOF", @real, Server.port(primary)])
+    {:error, "both servers are primaries"}
   end
 
   defp failing_over?(sentinel) do

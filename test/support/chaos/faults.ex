@@ -15,7 +15,9 @@ defmodule Vdr.Test.Chaos.Faults do
   def names, do: @network ++ @sentinels ++ @servers ++ @failovers ++ @processes
 
   # How long a failover may take: until the server counts as down, the election, and the promotion.
-  @failover_ms 10_000
+  @failover_ms 15_000
+  # How long a mirror that was cut off may take until it begins a full sync.
+  @begin_ms 1000
 
   # ---- the network between the mirror and the servers
 
@@ -78,7 +80,8 @@ defmodule Vdr.Test.Chaos.Faults do
   def inflict(:kill_sentinel, chaos), do: down(chaos, Enum.random(chaos.cluster.sentinels), &Server.kill/1)
 
   def inflict(:pause_sentinel, chaos) do
-    paused(Enum.random(chaos.cluster.sentinels), 2000)
+    # After two seconds a Sentinel no longer trusts its clock, and does nothing for half a minute.
+    paused(Enum.random(chaos.cluster.sentinels), 1500)
     chaos
   end
 
@@ -173,18 +176,41 @@ defmodule Vdr.Test.Chaos.Faults do
     weather(chaos, chaos.cluster.sentinel_proxies, weather, 1000)
   end
 
-  # Random bytes: a file whose size is known, and that compression does not shrink.
+  # Random bytes: a file whose least size is known, and that compression does not shrink. The file
+  # of another full sync may be shorter, and a bit of the stream would flip.
   defp damaged_file(chaos, due) do
-    command!(chaos, ["SET", "chaos:fill", :crypto.strong_rand_bytes(100_000)])
-    servers(chaos, &Proxy.next(&1, due))
+    primary = Cluster.primary(chaos.cluster)
+    proxy = Cluster.proxy(chaos.cluster, primary)
+    {:ok, "OK"} = Cluster.ask(primary, ["SET", "chaos:fill", :crypto.strong_rand_bytes(100_000)], timeout: 5000)
+    Proxy.next(proxy, due)
     full_sync(chaos)
+    begun? = begun?(proxy, now() + @begin_ms)
+    Proxy.next(proxy, nil)
+    unless begun?, do: raise(Redix.Error, message: "no full sync came of it")
+    chaos
   end
 
+  defp begun?(proxy, deadline) do
+    cond do
+      Proxy.next(proxy) == nil -> true
+      now() > deadline -> false
+      true -> Process.sleep(5) && begun?(proxy, deadline)
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
   defp down(chaos, server, how) do
-    how.(server)
+    upset(chaos, server, how)
     Process.sleep(:rand.uniform(500))
-    :ok = Server.restart(server)
+    :ok = upset(chaos, server, &Server.restart/1)
     chaos
+  end
+
+  # A server may lose its data.
+  defp upset(chaos, server, how) do
+    :ets.update_counter(chaos.table, :upset, 1)
+    how.(server)
   end
 
   defp paused(server, ms) do
@@ -198,10 +224,10 @@ defmodule Vdr.Test.Chaos.Faults do
     before = Cluster.primary(chaos.cluster)
     # A replica without data is not promoted.
     {:ok, ["slave", _host, _port, "connected", _offset]} = Cluster.ask(Cluster.other(chaos.cluster), ["ROLE"])
-    how.(before)
-    switched = switched?(chaos.cluster, before, System.monotonic_time(:millisecond) + @failover_ms)
+    upset(chaos, before, how)
+    switched = switched?(chaos.cluster, before, now() + @failover_ms)
     Server.resume(before)
-    unless Server.running?(before), do: :ok = Server.restart(before)
+    unless Server.running?(before), do: :ok = upset(chaos, before, &Server.restart/1)
     unless switched, do: raise(Redix.Error, message: "no failover came of it")
     chaos
   end
@@ -214,7 +240,7 @@ defmodule Vdr.Test.Chaos.Faults do
   defp switched?(cluster, before, deadline) do
     cond do
       Cluster.primary(cluster) != before -> true
-      System.monotonic_time(:millisecond) > deadline -> false
+      now() > deadline -> false
       true -> Process.sleep(50) && switched?(cluster, before, deadline)
     end
   end

@@ -29,6 +29,7 @@ defmodule Vdr.Test.Chaos.Load do
       lost: 0,
       paused: 0,
       judged: 1,
+      upset: 0,
       last_watched: nil,
       reads: 0,
       writes: 0,

@@ -12,11 +12,12 @@ use vdr_link::{LinkHandle, LinkState, Retry};
 fn broken(transfer: &[u8]) -> Ended {
     let primary = FakePrimary::start();
     let mirrored = Mirrored::new();
-    let (link, mut peer) = synced(&primary, &mirrored);
+    let (link, mut peer, tape) = synced(&primary, &mirrored);
     peer.send(frame(&["SET", "c", "3"]));
     let applied = 50 + frame(&["SET", "c", "3"]).len() as u64;
     peer.ack_of(applied);
     drop((link, peer));
+    tape.end();
 
     let tape = Tape::new();
     let _link = mirrored.attach(primary.config(), &tape);
@@ -32,15 +33,16 @@ fn broken(transfer: &[u8]) -> Ended {
     end
 }
 
-/// A link whose mirror has two keys at offset 50.
-fn synced(primary: &FakePrimary, mirrored: &Mirrored) -> (LinkHandle, Peer) {
+/// A link whose mirror has two keys at offset 50. Before the next link, wait for the end on the
+/// tape: a link that ends later would end the sync of the next one.
+fn synced(primary: &FakePrimary, mirrored: &Mirrored) -> (LinkHandle, Peer, Tape) {
     let tape = Tape::new();
     let link = mirrored.attach(primary.config(), &tape);
     let mut peer = primary.accept();
     peer.full_sync(50, snapshot(&[("a", "1"), ("b", "2")]));
     peer.ack_of(50);
     assert_eq!(mirrored.keys(), Some(2));
-    (link, peer)
+    (link, peer, tape)
 }
 
 fn sized(file: &[u8]) -> Vec<u8> {
@@ -154,7 +156,7 @@ fn keepalives_reach_the_primary_while_the_file_arrives() {
 fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
     let primary = FakePrimary::start();
     let mirrored = Mirrored::new();
-    let (first, mut peer) = synced(&primary, &mirrored);
+    let (first, mut peer, mut tape) = synced(&primary, &mirrored);
     let mut links = vec![first];
     let unit: Vec<u8> =
         [frame(&["MULTI"]), frame(&["INCR", "a"]), frame(&["APPEND", "b", "x"]), frame(&["EXEC"])].concat();
@@ -168,7 +170,8 @@ fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
         peer.send(&unit[..cut]);
         peer.say_no_more();
         peer.closed();
-        let tape = Tape::new();
+        tape.end();
+        tape = Tape::new();
         links.push(mirrored.attach(primary.config(), &tape));
         peer = primary.accept();
         assert_eq!(peer.greet(), (ID.to_owned(), (applied + 1).to_string()), "cut at {cut}");
@@ -187,8 +190,9 @@ fn a_multi_that_is_cut_off_is_applied_once_when_it_comes_again() {
 fn after_stream_of(bytes: &[u8]) -> (&'static str, String) {
     let primary = FakePrimary::start();
     let mirrored = Mirrored::new();
-    let (link, peer) = synced(&primary, &mirrored);
+    let (link, peer, tape) = synced(&primary, &mirrored);
     drop((link, peer));
+    tape.end();
     let tape = Tape::new();
     let _link = mirrored.attach(primary.config(), &tape);
     let mut peer = primary.accept();

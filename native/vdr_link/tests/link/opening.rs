@@ -37,7 +37,10 @@ fn end_after_psync(reply: &str) -> Ended {
 
 fn end_at(host: &str, port: u16) -> Ended {
     let tape = Tape::new();
-    let _link = tape.attach(LinkConfig::new(Endpoint::Tcp { host: host.to_owned(), port }));
+    let mut config = LinkConfig::new(Endpoint::Tcp { host: host.to_owned(), port });
+    // A resolver waits for five seconds if a packet is lost.
+    config.timeouts.connect = Duration::from_secs(60);
+    let _link = tape.attach(config);
     tape.end()
 }
 

@@ -124,7 +124,7 @@ fn an_interval_of_nothing_is_no_busy_loop() {
     for _ in 0..50 {
         peer.ack();
     }
-    let (before, since) = (tape.see(|notes| notes.ticks), Instant::now());
+    let (since, before) = (Instant::now(), tape.see(|notes| notes.ticks));
     std::thread::sleep(Duration::from_millis(200));
     let ticks = tape.see(|notes| notes.ticks) - before;
     assert!(ticks as u128 <= since.elapsed().as_millis() + 1, "{ticks} in {:?}", since.elapsed());

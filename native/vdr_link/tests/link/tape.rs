@@ -152,13 +152,13 @@ impl Sink for TapeSink {
         self.tape.write(|notes| notes.applied = *offset);
     }
 
-    /// A file ends with `#`. A `!` in it makes the sink panic, a `~` takes it two seconds.
+    /// A file ends with `#`. A `!` in it makes the sink panic, a `~` takes it four seconds.
     fn rdb(&mut self, bytes: &[u8]) -> Result<RdbStep, SinkError> {
         let end = bytes.iter().position(|byte| *byte == b'#').map(|last| last + 1);
         let file = &bytes[..end.unwrap_or(bytes.len())];
         assert!(!file.contains(&b'!'), "a bug of the sink");
         if file.contains(&b'~') {
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(Duration::from_secs(4));
         }
         self.tape.write(|notes| notes.file.extend_from_slice(file));
         Ok(end.map_or(RdbStep::More, |consumed| RdbStep::Done { consumed }))

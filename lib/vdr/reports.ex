@@ -13,8 +13,8 @@ defmodule Vdr.Reports do
   @typedoc """
   `attempts` and `links` count the attempts to connect and the links that came to stream.
   `announced` is `{primary}` from the event `:connecting` to the event `:disconnected`. `pid` is the
-  process of the link, and `predecessors` are those that it waits for. `link` is `:ended` once `:stopped` was announced. `spans` are for who ends
-  what the link has begun.
+  process of the link, and `predecessors` are those that it waits for. `link` is `:ended` once
+  `:stopped` was announced. `spans` are for who ends what the link has begun.
   """
   @type t :: %{
           required(:link) => :connecting | :linked | :waiting | :stopped | :ended,

@@ -62,19 +62,19 @@ defmodule Vdr.Live.ChaosTest do
     other = Server.start!()
     {:ok, after_failover} = Redix.start_link(host: "127.0.0.1", port: Server.port(other))
     [_, history] = Regex.run(~r/master_replid:(\w+)/, Redix.command!(redis, ["INFO", "replication"]))
-    done? = fn epoch -> OwnWrites.done?([server, other], 1, history, epoch) end
-    refute done?.(nil)
-    assert done?.("of another epoch")
+    done = fn epoch -> OwnWrites.done([server, other], 1, history, epoch) end
+    assert done.(nil) == :no
+    assert done.("of another epoch") == :unknown
     Redix.pipeline!(after_failover, OwnWrites.mark(1))
-    assert done?.(nil)
+    assert done.(nil) == :yes
     Redix.pipeline!(after_failover, OwnWrites.lose_marks())
     Redix.pipeline!(redis, OwnWrites.mark(1))
-    assert done?.(nil)
+    assert done.(nil) == :yes
     Redix.pipeline!(redis, OwnWrites.lose_marks())
-    refute done?.(nil)
+    assert done.(nil) == :no
     # Nobody can say what a server that is down has.
     :ok = Server.kill(other)
-    assert done?.(nil)
+    assert done.(nil) == :unknown
   end
 
   # Runs the load without a fault until `counter` exceeds 50. Then calls the function that `plant`

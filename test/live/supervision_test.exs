@@ -162,8 +162,8 @@ defmodule Vdr.Live.SupervisionTest do
     :ok = Veidrodelis.stop(id)
   end
 
-  # The code of a user is slow, or it hangs. The supervisor is killed once, or again while the second
-  # link waits for the first. The second instance has the same data, or other options.
+  # The code of a user is slow, or it hangs. The supervisor is killed once, or again while the
+  # second link waits for the first. The second instance has the same data, or other options.
   for {title, how} <- [
         {"ends", %{ends: true}},
         {"hangs", %{}},

@@ -171,7 +171,7 @@ defmodule Vdr.Test.Chaos do
     IO.puts("chaos: #{counts.writes} commands written, #{counts.reads} reads judged")
 
     IO.puts(
-      "chaos: #{counts.own} own writes visible and #{counts.own_late} late, " <>
+      "chaos: #{counts.own} own writes visible and #{counts.own_late} late (#{counts.own_judged} judged), " <>
         "#{counts.positions} positions there and #{counts.positions_lost} lost"
     )
 

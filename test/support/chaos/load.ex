@@ -35,6 +35,7 @@ defmodule Vdr.Test.Chaos.Load do
       writes: 0,
       own: 0,
       own_late: 0,
+      own_judged: 0,
       positions: 0,
       positions_lost: 0
     )

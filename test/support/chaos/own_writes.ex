@@ -79,10 +79,13 @@ defmodule Vdr.Test.Chaos.OwnWrites do
         {{:error, {:written, :not_visible}}, _seen, _position, {epoch, _seen?}} ->
           :ets.update_counter(table, :own_late, 1)
 
+          done = if counts?, do: done(chaos.cluster.servers, n, elem(before, 0), epoch), else: :unknown
           # A primary that ended meanwhile may have had it.
-          if counts? and not done?(chaos.cluster.servers, n, elem(before, 0), epoch) and
-               upset == Load.get(table, :upset),
-             do: Load.found(table, :divergences, "the write #{n} was answered as written, and no primary has it")
+          done = if upset == Load.get(table, :upset), do: done, else: :unknown
+          if done != :unknown, do: :ets.update_counter(table, :own_judged, 1)
+
+          if done == :no,
+            do: Load.found(table, :divergences, "the write #{n} was answered as written, and no primary has it")
 
           []
 
@@ -94,14 +97,14 @@ defmodule Vdr.Test.Chaos.OwnWrites do
   end
 
   @doc """
-  Whether a primary has a write that the primary of a history may have run. `true` where nobody can
-  say.
+  Whether a primary has a write that the primary of a history may have run: `:yes`, `:no` or
+  `:unknown`.
 
   After a failover there are two primaries for a while. The commands go to the new one as soon as
   the link connects to it. Until the end of its full sync, the mirror's history is the former
   primary's.
   """
-  def done?(servers, n, replication_id, epoch) do
+  def done(servers, n, replication_id, epoch) do
     commands = [["INFO", "replication"], ["GET", @epoch], ["SISMEMBER", @marks, n]]
     answers = Enum.map(servers, &Cluster.ask_all(&1, commands, timeout: @answer_ms, database: @db))
     primaries = for {:ok, [info, epoch, seen]} <- answers, info =~ "role:master", do: {info, epoch, seen}
@@ -110,7 +113,11 @@ defmodule Vdr.Test.Chaos.OwnWrites do
       Enum.all?(answers, &match?({:ok, _}, &1)) and Enum.all?(primaries, &match?({_info, ^epoch, _seen}, &1)) and
         Enum.any?(primaries, fn {info, _epoch, _seen} -> info =~ "master_replid:#{replication_id}" end)
 
-    not known? or Enum.any?(primaries, &match?({_info, _epoch, 1}, &1))
+    cond do
+      not known? -> :unknown
+      Enum.any?(primaries, &match?({_info, _epoch, 1}, &1)) -> :yes
+      true -> :no
+    end
   end
 
   # ---- a position of before

@@ -123,14 +123,24 @@ defmodule Vdr.CompileVdrTest do
   end
 
   test "a build beside another one, with other parts and in the same directory, keeps its own library", context do
-    # Elixir's compiler runs between these two.
-    between = "touch #{context.tools}/built; until [ -e #{context.tools}/other ]; do sleep 0.1; done"
-    tasks = ["do", "compile.vdr_start,", "cmd", "sleep 1; #{between},", "compile.vdr"]
+    [built, over] = for name <- ~w(built over), do: Path.join(context.tools, name)
+
+    # Elixir's compiler runs between these two tasks.
+    code = """
+    Mix.Task.run("compile.vdr_start")
+    Process.sleep(1_000)
+    File.touch!(#{inspect(built)})
+    until_over = fn until_over -> File.exists?(#{inspect(over)}) || (Process.sleep(50) && until_over.(until_over)) end
+    until_over.(until_over)
+    Mix.Task.run("compile.vdr")
+    """
+
+    tasks = ["run", "--no-compile", "--no-start", "-e", code]
     first = Task.async(fn -> compile(context, [], tasks) end)
-    await(Path.join(context.tools, "built"))
+    await(built)
     other = %{"MIX_ENV" => "dev", "VDR_WITHOUT" => "lua", "LIBRARY" => "of dev"}
     assert {_output, 0} = compile(context, other)
-    File.touch!(Path.join(context.tools, "other"))
+    File.touch!(over)
     assert {_output, 0} = Task.await(first, 60_000)
     assert placed(context) == {:ok, "\x7FELF of cargo"}
     assert placed(context, "dev") == {:ok, "\x7FELF of dev"}

@@ -4,7 +4,7 @@ defmodule Vdr.PackageTest do
   alias Vdr.Test.Package
 
   @moduletag :tmp_dir
-  @moduletag timeout: 300_000
+  @moduletag timeout: 900_000
 
   test "it holds what the build reads, and no leftovers" do
     files = Package.files()

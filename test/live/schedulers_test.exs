@@ -13,7 +13,7 @@ defmodule Vdr.Live.SchedulersTest do
   alias Vdr.Test.{Mirror, Server}
 
   @moduletag capture_log: true
-  @moduletag timeout: 300_000
+  @moduletag timeout: 900_000
 
   @most_ms 1
   @lead_long 5

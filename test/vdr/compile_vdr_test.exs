@@ -6,7 +6,7 @@ defmodule Vdr.CompileVdrTest do
   alias Vdr.Test.Package
 
   @moduletag :tmp_dir
-  @moduletag timeout: 120_000
+  @moduletag timeout: 900_000
 
   setup_all do
     tarball = Path.join(System.tmp_dir!(), "vdr-compile-#{System.pid()}.tar.gz")

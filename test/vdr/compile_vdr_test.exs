@@ -19,6 +19,8 @@ defmodule Vdr.CompileVdrTest do
     root = Path.join(directory, context[:within] || "package")
     File.mkdir_p!(root)
     Package.unpack!(tarball, root)
+    # Whoever has built a release has it.
+    File.rm(Path.join(root, "checksum-vdr_nif.exs"))
     tools = Path.join(directory, "tools")
     File.mkdir_p!(tools)
     for tool <- ~w(cc c++ make), do: script(tools, tool, "exit 0")

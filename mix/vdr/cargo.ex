@@ -75,7 +75,7 @@ defmodule Vdr.Mix.Cargo do
   defp follow(port, monitor, artifact) do
     receive do
       {^port, {:data, {_end, ~s({"reason":) <> _ = line}}} -> follow(port, monitor, artifact(line, artifact))
-      {^port, {:data, {_end, line}}} -> IO.puts(line) && follow(port, monitor, artifact)
+      {^port, {:data, {_end, line}}} -> show(line) && follow(port, monitor, artifact)
       {^port, {:exit_status, 0}} when artifact != :none -> {:ok, artifact}
       {^port, {:exit_status, 0}} -> {:error, "made no shared library: do RUSTFLAGS or a configuration forbid it?"}
       {^port, {:exit_status, status}} -> {:error, "ended with status #{status}; its output is above"}
@@ -83,6 +83,9 @@ defmodule Vdr.Mix.Cargo do
       {:DOWN, ^monitor, :process, _caller, _reason} -> exit(:normal)
     end
   end
+
+  # Compilers may write in another encoding.
+  defp show(line), do: IO.puts(if String.valid?(line), do: line, else: :unicode.characters_to_binary(line, :latin1))
 
   defp artifact(line, before) do
     with true <- line =~ ~s("kind":["cdylib"]),

@@ -167,7 +167,7 @@ defmodule Vdr.CompileVdrTest do
   test "a cargo that makes no shared library is reported", context do
     script(context.tools, "cargo", "echo '{\"reason\":\"build-finished\",\"success\":true}'")
     assert refused(context, []) =~ "made no shared library"
-    script(context.tools, "cargo", "echo no such crate >&2; exit 101")
+    script(context.tools, "cargo", "printf 'gr\\374n: no such crate\\n' >&2; exit 101")
     assert refused(context, []) =~ ~r/no such crate.*ended with status 101/s
   end
 

@@ -101,9 +101,9 @@ defmodule Mix.Tasks.Compile.Vdr do
   end
 
   defp started(source) do
-    if match?({:given, _path}, source) and Cargo.chosen?(),
-      do:
-        Mix.shell().info("VDR_NATIVE_PATH names the library: VDR_WITHOUT, VDR_NATIVE_DEBUG and VDR_PROFILE do nothing")
+    if match?({:given, _path}, source) and Cargo.chosen?() do
+      Mix.shell().info("VDR_NATIVE_PATH names the library: VDR_WITHOUT, VDR_NATIVE_DEBUG and VDR_PROFILE do nothing")
+    end
 
     source
   end
@@ -113,7 +113,7 @@ defmodule Mix.Tasks.Compile.Vdr do
   defp stop(_none), do: :ok
 
   defp place(library, inputs) do
-    # Mix links to a `priv` of the sources, which there was before version 1.0.
+    # Before version 1.0 the sources had a `priv`, and Mix made a link to it here.
     if match?({:ok, %{type: :symlink}}, File.lstat(priv())), do: File.rm!(priv())
 
     with :ok <- File.mkdir_p(directory()),
@@ -209,7 +209,7 @@ defmodule Mix.Tasks.Compile.Vdr do
   end
 
   defp native?(<<0x7F, "ELF", _::binary>>), do: true
-  # A library for macOS, for one machine and for several.
+  # Mach-O, for one machine and for several (a universal binary).
   defp native?(<<0xFEEDFACF::little-32, _::binary>>), do: true
   defp native?(<<0xCAFEBABE::32, _::binary>>), do: true
   defp native?(_other), do: false
@@ -224,7 +224,7 @@ defmodule Mix.Tasks.Compile.Vdr do
     end
   end
 
-  # A directory may be shared by several systems, such as a Mac and its containers.
+  # Several systems may share the directory, such as a Mac and its containers.
   defp system, do: to_string(:erlang.system_info(:system_architecture))
 
   defp digest(data), do: data |> :erlang.md5() |> Base.encode16(case: :lower)
@@ -238,7 +238,8 @@ defmodule Mix.Tasks.Compile.Vdr do
          do: File.rename(new, path)
   end
 
-  # What a build that was killed has left. A build that writes at this moment takes milliseconds.
+  # Removes the files that a killed build has left. A file that another build is writing now is
+  # younger, because writing takes milliseconds.
   defp remove_unfinished do
     old = System.os_time(:second) - 60
 

@@ -47,10 +47,10 @@ defmodule Vdr.Mix.Cargo do
     arguments =
       ~w(build --locked --profile #{profile} -p vdr_nif --message-format json-render-diagnostics) ++ arguments(features)
 
-    # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
-    # message that it does not know, such as a task's, would end it.
     caller = self()
 
+    # It sends nothing until it is asked: Elixir's compiler runs in the caller's process, and a
+    # message that it does not know, such as a task's, would end it.
     spawn(fn ->
       monitor = Process.monitor(caller)
       built = build(cargo, arguments, root, monitor)

@@ -4,10 +4,9 @@ defmodule Vdr.Live.SchedulersTest do
   # is wall time: it includes pauses when the system takes the processor away. Linux says how long
   # the schedulers' threads have waited for a processor, and a call that they waited in is repeated.
   #
-  # A call does the same work each time, and what else interrupts it does so seldom. So a call
-  # counts as too long if it is too long more often than not. It is repeated until one result leads:
-  # too long by five calls, or not by three. Of 27 calls that are too long three times in four, this
-  # finds 26.
+  # A call does the same work each time, and other interruptions are rare. So a call counts as too
+  # long if it is too long more often than not. It is repeated until one result leads: too long by
+  # five calls, or not by three. Of 27 calls that are too long three times in four, this finds 26.
   use ExUnit.Case, async: false
 
   alias Vdr.Test.{Mirror, Server}

@@ -165,12 +165,12 @@ defmodule Vdr.Live.SupervisionTest do
   # The code of a user is slow, or it hangs. The supervisor is killed once, or again while the
   # second link waits for the first. The second instance has the same data, or other options.
   for {title, how} <- [
-        {"ends", %{ends: true}},
-        {"hangs", %{}},
-        {"ends, is followed by another killed one", %{ends: true, kills: 2}},
-        {"hangs, has other options", %{options: [stale_reads: {:max_ms, 60_000}]}}
+        {"it ends", %{ends: true}},
+        {"it hangs", %{}},
+        {"the next supervisor is killed, too", %{ends: true, kills: 2}},
+        {"the next instance has other options", %{options: [stale_reads: {:max_ms, 60_000}]}}
       ] do
-    live_test "a link that outlives its killed supervisor and #{title} does not end the link of the next one", context,
+    live_test "a link that outlives its killed supervisor does not end the next one's link: #{title}", context,
       mirror: false do
       # The user's supervisor does not wait for what hangs. A start may take long on a busy machine.
       assert Enum.any?(1..3, fn _try -> outlive(context, unquote(Macro.escape(how))) < 900_000 end)

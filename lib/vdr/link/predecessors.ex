@@ -4,7 +4,8 @@ defmodule Vdr.Link.Predecessors do
   # Such a link ends by itself, after what it is doing, which may be user code. Until then it would
   # end the new link, and announce its own end amid the events of the new one.
   #
-  # The new link may be killed while it waits. So the report names all that it waits for.
+  # The new link may be killed while it waits. So the report names every link that it waits
+  # for.
 
   alias Vdr.Reports
 

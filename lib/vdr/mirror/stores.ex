@@ -157,7 +157,8 @@ defmodule Vdr.Mirror.Stores do
 
   def handle_info(_message, owners), do: {:noreply, owners}
 
-  # `former` is of a link that may not have ended: the new link waits for it, and announces its end.
+  # `former` is the part of a report about a link that may still run. The new link waits for the end
+  # of that link, and announces it.
   defp create(id, identity, former, pid, owners) do
     Reports.create({:mirror, id}, identity)
     Reports.update({:mirror, id}, former)

@@ -143,8 +143,17 @@ defmodule Vdr.Cache.TransportTest do
         assert answered(fn -> C.get(c, :after) end) == {:ok, 1}
         assert answered(fn -> C.get_or_fetch(c, :f, fn -> {:ok, 2} end) end) == {:ok, 2}
         assert answered(fn -> C.get(c, :k) end) == {:ok, 1}
-        # A call that was not answered may have done it.
-        assert {:ok, _count} = answered(fn -> C.invalidate_tag(c, :t) end)
+
+        case C.invalidate_tag(c, :t) do
+          {:ok, count} ->
+            assert count == 1
+
+          {:error, _reason} ->
+            # The call that was not answered may have done it.
+            assert {:ok, count} = answered(fn -> C.invalidate_tag(c, :t) end)
+            assert count in [0, 1]
+        end
+
         assert answered(fn -> C.get(c, :k) end) == {:error, :not_found}
       end
     end
